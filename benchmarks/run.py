@@ -1,0 +1,137 @@
+"""Measure the layers of training, from physics alone to the whole loop: `python -m benchmarks.run`.
+
+Prints lines of `name.metric value`. Each size runs in a process of its own, so that its peak memory is its own. Physics
+alone repeats, from the same state, the very joint targets that the env steps before it took, so the layers above it are
+compared with the same physics.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from typing import Callable, Dict, List
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchConfig:
+    """What to measure."""
+
+    task: str = "cuboid"
+    """Task whose preset is run."""
+    preset: str = "default"
+    """Preset of that task."""
+    num_envs: List[int] = dataclasses.field(default_factory=lambda: [64, 512, 2048])
+    """Sizes, one after the other."""
+    repeats: int = 3
+    """Measurements of each layer; the median counts."""
+    worker: bool = False
+    """Measure the one size given, in this process."""
+
+
+def measure(config: BenchConfig, num_envs: int) -> Dict[str, float]:
+    """Return env-steps/s of each layer at `num_envs`, and the peak RSS of this process [MiB]."""
+    from mapush.config import steps_per_decision
+    from mapush.presets import preset
+    from mapush.train import Run
+
+    settings = preset(config.task, config.preset)
+    run = Run.start(dataclasses.replace(settings, num_envs=num_envs))
+    decisions = max(20 // steps_per_decision(settings), 2)
+    env_steps = decisions * num_envs * steps_per_decision(settings)
+    _train_once(run)
+    return {
+        "physics": env_steps / _median(config.repeats, lambda: _physics(run, decisions)),
+        "env": env_steps / _median(config.repeats, lambda: _env(run, decisions)),
+        "rollout": _rate(config.repeats, run, _rollout),
+        "update": _rate(config.repeats, run, _update),
+        "train": _rate(config.repeats, run, _train_once),
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+    }
+
+
+def _median(repeats: int, once: Callable[[], float]) -> float:
+    return sorted(once() for _ in range(repeats))[repeats // 2]
+
+
+def _rate(repeats: int, run, once: Callable) -> float:
+    env_steps = run.config.num_steps * run.config.num_envs * run.env.steps_per_decision
+    return env_steps / _median(repeats, lambda: once(run))
+
+
+def _physics(run, decisions: int) -> float:
+    """Return the seconds that physics alone takes for what `decisions` decisions made it do."""
+    physics = run.env.simulator.physics
+    start, targets, step = physics.state_dict(), [], physics.step
+
+    def record(joint_targets):
+        targets.append(joint_targets.clone())
+        return step(joint_targets)
+
+    physics.step = record
+    _env(run, decisions)
+    physics.step = step
+    end = physics.state_dict()
+    physics.load_state_dict(start)
+    begin = time.perf_counter()
+    for joint_targets in targets:
+        step(joint_targets)
+    seconds = time.perf_counter() - begin
+    physics.load_state_dict(end)
+    return seconds
+
+
+def _env(run, decisions: int) -> float:
+    actions = [run.agent.act(run.rollout.obs[0], run.rollout.share_obs[0]).action for _ in range(decisions)]
+    begin = time.perf_counter()
+    for action in actions:
+        run.env.step(action.to(run.env.device))
+    return time.perf_counter() - begin
+
+
+def _rollout(run) -> float:
+    begin = time.perf_counter()
+    while run.rollout.step < run.config.num_steps:
+        run.advance()
+    seconds = time.perf_counter() - begin
+    run.rollout.finish()
+    return seconds
+
+
+def _update(run) -> float:
+    while run.rollout.step < run.config.num_steps:
+        run.advance()
+    begin = time.perf_counter()
+    run.learn()
+    return time.perf_counter() - begin
+
+
+def _train_once(run) -> float:
+    begin = time.perf_counter()
+    _update(run)
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    """Measure every size and print."""
+    config = tyro.cli(BenchConfig, prog="python -m benchmarks.run", description=__doc__)
+    if config.worker:
+        (num_envs,) = config.num_envs
+        for name, value in measure(config, num_envs).items():
+            print("{}.{}.{}.{} {:.0f}".format(config.task, config.preset, num_envs, name, value), flush=True)
+        return
+    print("machine.processor {} {} cores".format(platform.machine(), os.cpu_count()), flush=True)
+    for num_envs in config.num_envs:
+        command = [sys.executable, "-m", "benchmarks.run", "--worker", "--num-envs", str(num_envs)]
+        command += ["--task", config.task, "--preset", config.preset, "--repeats", str(config.repeats)]
+        subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()

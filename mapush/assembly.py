@@ -1,0 +1,105 @@
+"""From a configuration to the parts of a run: environment and learner.
+
+The simulator is made first and torch is loaded after it, because Isaac Gym insists on that order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Dict, Optional
+
+from mapush.config import PushRunConfig, RunConfig, TaskConfig, WalkRunConfig
+from mapush.errors import ConfigError, nearest
+from mapush.objects import OBJECTS
+
+if TYPE_CHECKING:
+    from mapush.env.base import VecEnv
+    from mapush.env.push import PushEnv
+    from mapush.happo.happo import Happo
+
+TASKS = tuple(OBJECTS) + ("walk",)
+
+
+def make_env(config: RunConfig, num_envs: Optional[int] = None, seed: Optional[int] = None) -> VecEnv:
+    """Make the environment of a run.
+
+    Args:
+      config: the run's configuration.
+      num_envs: parallel envs, if not the run's.
+      seed: seed, if not the run's.
+    Raises:
+      ConfigError: a task or simulator that does not exist.
+      SimulatorError: a simulator that cannot be loaded here.
+    """
+    num_envs = config.num_envs if num_envs is None else num_envs
+    seed = config.seed if seed is None else seed
+    if isinstance(config, WalkRunConfig):
+        return _make_walk_env(config, num_envs, seed)
+    if isinstance(config, PushRunConfig):
+        return make_push_env(config, config.task, num_envs, seed)
+    raise ConfigError("unknown task {!r}".format(config.task_name), fix=nearest(config.task_name, TASKS))
+
+
+def make_push_env(config: RunConfig, task: TaskConfig, num_envs: int, seed: int) -> PushEnv:
+    """Make the pushing task on the simulator of `config`, with the shipped walking policy."""
+    from mapush.sim import make_physics
+    from mapush.sim.base import Simulator
+    from mapush.sim.scene import Scene
+
+    if task.object not in OBJECTS:
+        raise ConfigError("unknown object {!r}".format(task.object), fix=nearest(task.object, OBJECTS))
+    thing = OBJECTS[task.object]
+    scene = Scene(num_agents=thing.num_agents, object=thing, upstream_inertia=task.upstream_quirks)
+    physics = make_physics(config.sim, scene, num_envs, seed)
+
+    from mapush.env.push import PushEnv
+    from mapush.sim.walking import WalkingPolicy
+
+    return PushEnv(Simulator(physics, WalkingPolicy.load(device=str(physics.device))), task, seed)
+
+
+def _make_walk_env(config: WalkRunConfig, num_envs: int, seed: int) -> VecEnv:
+    from mapush.sim import make_physics
+    from mapush.sim.base import Randomization
+    from mapush.sim.scene import Scene
+
+    task = config.task
+    randomization = Randomization(task.foot_friction, task.payload, task.com_shift, task.motor_strength)
+    physics = make_physics(config.sim, Scene(num_agents=1), num_envs, seed, randomization)
+
+    from mapush.env.walk import WalkEnv
+
+    return WalkEnv(physics, task, seed)
+
+
+def sizes_of(env: VecEnv) -> Dict[str, int]:
+    """Return the sizes that a checkpoint has to fit: num_agents, obs_dim, share_obs_dim, action_dim."""
+    return {
+        "num_agents": env.num_agents,
+        "obs_dim": env.obs_spec.shape[-1],
+        "share_obs_dim": env.share_obs_spec.shape[-1],
+        "action_dim": env.action_spec.shape[-1],
+    }
+
+
+def make_agent(config: RunConfig, sizes: Dict[str, int], device: Optional[str] = None) -> Happo:
+    """Make the learner of a run, with fresh weights.
+
+    Args:
+      config: the run's configuration.
+      sizes: what `sizes_of` says.
+      device: where to compute, if not where the run says.
+    """
+    import torch
+
+    from mapush.happo.happo import Happo
+
+    name = config.device if device is None else device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(name)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        fix = "--device auto takes a GPU where there is one"
+        raise ConfigError("device {!r} cannot be used".format(name), got=str(error).splitlines()[0], fix=fix) from error
+    return Happo(config.happo, device=place, seed=config.seed, **sizes)

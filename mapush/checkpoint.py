@@ -1,0 +1,169 @@
+"""Checkpoints: written atomically, read without running code, refused when they belong to another run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+from pathlib import Path
+from typing import Any, Dict, List
+
+from mapush.config import RunConfig, run_config_from_dict, to_dict
+from mapush.errors import CheckpointError
+
+FORMAT = 1
+FOLDER = "checkpoints"
+SUFFIX = ".pt"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """One saved moment of a run.
+
+    Attributes:
+      config: the run's resolved configuration.
+      step: env steps taken so far.
+      sizes: num_agents, obs_dim, share_obs_dim and action_dim of its networks.
+      agent: the learner's state: actors and critic under HARL's names, value normaliser, optimisers, generator.
+      run: what it takes to continue: env, rollout, counters; empty in a shipped policy.
+    """
+
+    config: RunConfig
+    step: int
+    sizes: Dict[str, int]
+    agent: Dict[str, Any]
+    run: Dict[str, Any]
+
+
+def path_of(run_dir: Path, step: int) -> Path:
+    """Return where the checkpoint after `step` env steps of a run lies."""
+    return run_dir / FOLDER / "step_{:012d}{}".format(step, SUFFIX)
+
+
+def step_of(path: Path) -> int:
+    """Return the env steps that `path_of` was given."""
+    return int(path.stem.split("_")[1])
+
+
+def save(checkpoint: Checkpoint, path: Path) -> Path:
+    """Write a checkpoint so that at any moment the file is either whole or absent.
+
+    Raises:
+      CheckpointError: the disk is full or the folder cannot be written; older checkpoints are untouched.
+    """
+    import torch
+
+    payload = {
+        "format": FORMAT,
+        "config": to_dict(checkpoint.config),
+        "step": checkpoint.step,
+        "sizes": checkpoint.sizes,
+        "agent": checkpoint.agent,
+        "run": checkpoint.run,
+    }
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            torch.save(payload, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(str(part), str(path))
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        if part.is_file():
+            part.unlink()
+        raise CheckpointError(
+            "the checkpoint could not be written",
+            where=str(path),
+            got=str(error),
+            cause="the disk is full, or the folder is not writable",
+            fix="free space; earlier checkpoints are whole, continue with --resume {}".format(path.parent.parent),
+        ) from error
+    return path
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(str(folder), os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint; nothing in it is executed.
+
+    Raises:
+      CheckpointError: no such file, a truncated or foreign one, or another format version.
+    """
+    import torch
+
+    if not path.is_file():
+        raise CheckpointError("there is no such checkpoint", where=str(path), expected="a file that training wrote")
+    try:
+        payload = torch.load(str(path), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            "this file is not a whole checkpoint",
+            where=str(path),
+            got="{} bytes; {}".format(path.stat().st_size, (str(error) or type(error).__name__).splitlines()[0]),
+            expected="a checkpoint that mapush wrote",
+            cause="it was cut short in a copy, or another program wrote it",
+        ) from error
+    if not isinstance(payload, dict) or not {"format", "config", "step", "sizes", "agent", "run"} <= set(payload):
+        holds = ", ".join(sorted(map(str, payload))[:8]) if isinstance(payload, dict) else type(payload).__name__
+        raise CheckpointError("this file is of another program", where=str(path), got="it holds {}".format(holds))
+    if payload["format"] != FORMAT:
+        raise CheckpointError(
+            "checkpoint of another version",
+            where=str(path),
+            got="format {}".format(payload["format"]),
+            expected="format {}".format(FORMAT),
+        )
+    config = run_config_from_dict(payload["config"])
+    return Checkpoint(config, payload["step"], payload["sizes"], payload["agent"], payload["run"])
+
+
+def require_fit(checkpoint: Checkpoint, path: Path, task_name: str, sizes: Dict[str, int]) -> None:
+    """Refuse a checkpoint of another task or of networks of another size.
+
+    Args:
+      checkpoint: as loaded.
+      path: where it came from, for the error.
+      task_name: what it is to be used for.
+      sizes: num_agents, obs_dim, share_obs_dim and action_dim of that use.
+    Raises:
+      CheckpointError: it does not fit.
+    """
+    holds = dict(checkpoint.sizes, task=checkpoint.config.task_name)
+    wanted = dict(sizes, task=task_name)
+    if holds != wanted:
+        raise CheckpointError(
+            "the checkpoint does not fit",
+            where=str(path),
+            got=_describe(holds),
+            expected=_describe(wanted),
+            fix="python -m mapush.evaluate {} --checkpoint {}".format(checkpoint.config.task_name, path),
+        )
+
+
+def _describe(values: Dict[str, Any]) -> str:
+    return ", ".join("{} {}".format(name, values[name]) for name in sorted(values))
+
+
+def all_of(run_dir: Path) -> List[Path]:
+    """Return the checkpoints of a run, oldest first.
+
+    Raises:
+      CheckpointError: there is none.
+    """
+    paths = sorted((run_dir / FOLDER).glob("step_*" + SUFFIX))
+    if not paths:
+        raise CheckpointError("there is no checkpoint in this run", where=str(run_dir / FOLDER))
+    return paths
+
+
+def latest(run_dir: Path) -> Path:
+    """Return the newest checkpoint of a run."""
+    return all_of(run_dir)[-1]

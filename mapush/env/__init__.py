@@ -1,0 +1,1 @@
+"""The tasks: what the robots see, what they earn, when an episode ends."""

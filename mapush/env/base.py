@@ -1,0 +1,106 @@
+"""The seam below the learner: what an environment takes and what it gives."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import TYPE_CHECKING, Any, Dict
+
+from mapush.spec import TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from mapush.env.metrics import EpisodeMetrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Observation:
+    """What actors and critic see, for E envs of A agents.
+
+    Attributes:
+      obs: (E, A, obs_dim) float32, one row per actor.
+      share_obs: (E, share_obs_dim) float32, the critic's global state, the same for all agents.
+    """
+
+    obs: torch.Tensor
+    share_obs: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Transition:
+    """What one step returns. Envs that ended have been reset within the step.
+
+    Attributes:
+      observation: the next one; of the new episode where the old one ended.
+      reward: (E, A) float32, of the step that ended the episode where it did.
+      terminated: (E,) bool, the task ended the episode.
+      truncated: (E,) bool, the time limit ended it.
+      final_observation: the last one of the ended episode where there is one, else equal to `observation`.
+      outcome: per-env results of the episode that ended, each (E,); meaningful where `done`.
+    """
+
+    observation: Observation
+    reward: torch.Tensor
+    terminated: torch.Tensor
+    truncated: torch.Tensor
+    final_observation: Observation
+    outcome: Dict[str, torch.Tensor]
+
+    @property
+    def done(self) -> torch.Tensor:
+        """(E,) bool: the episode ended, for either reason."""
+        return self.terminated | self.truncated
+
+
+class VecEnv(abc.ABC):
+    """`num_envs` copies of a task with `num_agents` agents, reset within the step.
+
+    Attributes:
+      num_envs: parallel copies.
+      num_agents: agents in each.
+      device: torch device of every tensor that goes in or out.
+      max_episode_length: longest episode, in env steps of `STEP_DT`.
+      steps_per_decision: env steps that one call of `step` takes.
+      obs_spec: of `Observation.obs`.
+      share_obs_spec: of `Observation.share_obs`.
+      action_spec: of the actions; values outside its bounds are clipped, not refused.
+      metrics: bounded statistics of rewards and ended episodes.
+    """
+
+    num_envs: int
+    num_agents: int
+    device: torch.device
+    max_episode_length: int
+    steps_per_decision: int
+    obs_spec: TensorSpec
+    share_obs_spec: TensorSpec
+    action_spec: TensorSpec
+    metrics: EpisodeMetrics
+
+    @abc.abstractmethod
+    def reset(self) -> Observation:
+        """Start a new episode in every env."""
+
+    @abc.abstractmethod
+    def step(self, actions: torch.Tensor) -> Transition:
+        """Act for `steps_per_decision` env steps.
+
+        Args:
+          actions: (E, A, action_dim) float32; never modified.
+        Raises:
+          SpecError: another shape or type.
+          NonFiniteError: an action, or what came of it, is NaN or infinite.
+        """
+
+    @abc.abstractmethod
+    def state_dict(self) -> Dict[str, Any]:
+        """Return everything that `load_state_dict` needs to continue bit for bit (on the CPU)."""
+
+    @abc.abstractmethod
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Release the simulator; further calls do nothing."""

@@ -1,0 +1,101 @@
+"""Where an episode starts.
+
+Source: MAPush@0e61e1b, `_reset_root_states` and `_reset_dofs`. Heights are above the floor; upstream's floor lies at
+z = 0.02 m.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Callable, Tuple
+
+import torch
+
+from mapush.geometry import pairwise_distance, quat_from_rpy, rotate_inverse
+from mapush.objects import PushObject
+from mapush.sim.base import State
+from mapush.sim.go1 import DEFAULT_JOINT_POS
+
+Interval = Tuple[float, float]
+Uniform = Callable[..., torch.Tensor]  # (bounds, *shape) -> (k, *shape)
+
+FULL_TURN = (-0.01, 2.0 * math.pi)  # [rad]
+GOAL_DISTANCE = (1.5, 3.0)  # of the goal from the object [m]
+GOAL_HEIGHT = 0.08  # [m]
+ROBOT_SPAWN_HEIGHT = 0.43  # [m]
+ROBOT_SPAWN_TILT = 0.01  # largest roll and pitch [rad]
+ROBOT_SPAWN_SPEED = 0.1  # largest velocity along or about each axis [m/s, rad/s]
+JOINT_SCALE = (0.7, 1.3)  # of the default joint positions
+ROUNDS = 8  # attempts at placing a team
+
+
+class Spawner:
+    """Draws the starts of episodes.
+
+    Random numbers are drawn for all E envs at once, so an env's start does not depend on which others restart with it.
+
+    Args:
+      item: the object that is pushed; it starts in the origin.
+      num_envs: parallel envs.
+      generator: where randomness comes from; it lives on the device of the states.
+      min_separation: robots start at least this far apart [m].
+    """
+
+    def __init__(self, item: PushObject, num_envs: int, generator: torch.Generator, min_separation: float) -> None:
+        self._item = item
+        self._num_envs = num_envs
+        self._generator = generator
+        self._min_separation = min_separation
+        self._default_joint_pos = torch.tensor(DEFAULT_JOINT_POS, device=generator.device)
+
+    def draw(self, env_ids: torch.Tensor) -> Tuple[State, torch.Tensor]:
+        """Return states (k rows) and goals (k, 3) [m] for the envs `env_ids` (k,) int64."""
+
+        def uniform(bounds: Interval, *shape: int) -> torch.Tensor:
+            low, high = bounds
+            unit = torch.rand((self._num_envs,) + shape, generator=self._generator, device=self._generator.device)
+            return low + (high - low) * unit[env_ids]
+
+        agents, speed = self._item.num_agents, (-ROBOT_SPAWN_SPEED, ROBOT_SPAWN_SPEED)
+        object_quat = _orientation(uniform, self._item.spawn_tilt)
+        robot_quat = _orientation(uniform, ROBOT_SPAWN_TILT, agents)
+        joint_pos = self._default_joint_pos * uniform(JOINT_SCALE, agents, len(DEFAULT_JOINT_POS))
+        at_rest = torch.zeros_like(object_quat[:, :3])
+        state = State(
+            robot_pos_w=_at_height(self._team_xy(uniform), ROBOT_SPAWN_HEIGHT),
+            robot_quat_w=robot_quat,
+            robot_lin_vel_w=uniform(speed, agents, 3),
+            robot_ang_vel_b=rotate_inverse(robot_quat, uniform(speed, agents, 3)),
+            joint_pos=joint_pos,
+            joint_vel=torch.zeros_like(joint_pos),
+            object_pos_w=_at_height(at_rest[:, :2], self._item.spawn_height),
+            object_quat_w=object_quat,
+            object_lin_vel_w=at_rest,
+            object_ang_vel_b=at_rest,
+        )
+        return state, _at_height(_polar(uniform(GOAL_DISTANCE), uniform((0.0, 2.0 * math.pi))), GOAL_HEIGHT)
+
+    def _team_xy(self, uniform: Uniform) -> torch.Tensor:
+        """Return the first of `ROUNDS` draws that keeps the robots apart, else one spread evenly, (k, A, 2)."""
+        agents = self._item.num_agents
+        radius = uniform(self._item.agent_distance, ROUNDS, agents)
+        bearing = uniform(FULL_TURN, ROUNDS, agents)
+        nearest = pairwise_distance(_polar(radius, bearing)).flatten(-2).amin(dim=-1)
+        apart = nearest >= self._min_separation
+        row, first = torch.arange(len(apart), device=apart.device), apart.to(torch.uint8).argmax(dim=1)
+        radius, bearing = radius[row, first], bearing[row, first]
+        evenly = bearing[:, :1] + torch.arange(agents, device=apart.device) * (2.0 * math.pi / agents)
+        return _polar(radius, torch.where(apart.any(dim=1, keepdim=True), bearing, evenly))
+
+
+def _orientation(uniform: Uniform, tilt: float, *shape: int) -> torch.Tensor:
+    roll, pitch = uniform((-tilt, tilt), *shape), uniform((-tilt, tilt), *shape)
+    return quat_from_rpy(roll, pitch, uniform(FULL_TURN, *shape))
+
+
+def _polar(radius: torch.Tensor, bearing: torch.Tensor) -> torch.Tensor:
+    return radius.unsqueeze(-1) * torch.stack((torch.cos(bearing), torch.sin(bearing)), dim=-1)
+
+
+def _at_height(xy: torch.Tensor, height: float) -> torch.Tensor:
+    return torch.cat((xy, torch.full_like(xy[..., :1], height)), dim=-1)

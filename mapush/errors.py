@@ -1,0 +1,79 @@
+"""Errors for the person who reads them at three in the morning."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Iterable, Optional
+
+_FIELDS = ("where", "got", "expected", "cause", "fix")
+
+
+class MapushError(Exception):
+    """An error that says what is wrong, where, and what to do about it.
+
+    Args:
+      what: the defect in one line; it becomes the first line of the message.
+      where: the place: file, environment, agent, field, step.
+      got: what was found.
+      expected: what would have been right.
+      cause: the most likely reason.
+      fix: what to change, as a command where there is one.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: Optional[str] = None,
+        got: Optional[str] = None,
+        expected: Optional[str] = None,
+        cause: Optional[str] = None,
+        fix: Optional[str] = None,
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.got = got
+        self.expected = expected
+        self.cause = cause
+        self.fix = fix
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        rows = ["{}: {}".format(type(self).__name__, self.what)]
+        rows += ["  {:<9} {}".format(name, getattr(self, name)) for name in _FIELDS if getattr(self, name)]
+        return "\n".join(rows)
+
+
+class ConfigError(MapushError):
+    """A setting that does not exist, or a combination that cannot run."""
+
+
+class SpecError(MapushError):
+    """An array that is not what its spec says."""
+
+
+class NonFiniteError(MapushError):
+    """A NaN or an infinity, found before it spreads."""
+
+
+class CheckpointError(MapushError):
+    """A checkpoint that is missing, damaged, or of another run's kind."""
+
+
+class SimulatorError(MapushError):
+    """A simulator that cannot be loaded, or one that left the physical world."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Say which valid names exist, and which one was probably meant.
+
+    Args:
+      name: what was asked for.
+      valid: the names that exist.
+    Returns:
+      A phrase for the `fix` field of an error.
+    """
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = "did you mean {!r}? ".format(close[0]) if close else ""
+    return "{}valid: {}".format(hint, ", ".join(names))

@@ -1,0 +1,336 @@
+"""Evaluate policies: `python -m mapush.evaluate [cuboid|tblock|cylinder|walk] [--checkpoint RUN_OR_FILE] ...`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, cast
+
+import tyro
+from rich.console import Console
+
+from mapush import checkpoint as checkpoints
+from mapush.assembly import TASKS, make_agent, make_env, sizes_of
+from mapush.checkpoint import Checkpoint
+from mapush.config import RunConfig, SimConfig, to_dict
+from mapush.errors import CheckpointError, ConfigError, MapushError, nearest
+from mapush.presets import preset
+
+if TYPE_CHECKING:
+    from mapush.acceptance import AcceptanceResult
+    from mapush.env.base import VecEnv
+    from mapush.env.metrics import EvaluationMetrics
+    from mapush.env.push import PushEnv
+    from mapush.happo.happo import Happo
+    from mapush.sim.mjcpu import MujocoPhysics
+    from mapush.sim.walking import WalkingPolicy
+
+POLICIES = Path(__file__).resolve().parent / "policies"
+FOLDER = "evaluation"
+MODES = ("calculator", "viewer")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """Evaluate a policy by the published protocol, or watch it."""
+
+    task_name: tyro.conf.Positional[str] = "cuboid"
+    """cuboid, tblock, cylinder or walk."""
+    checkpoint: Optional[Path] = None
+    """A checkpoint, or the folder of a run, whose checkpoints are all evaluated. Default: the shipped policy."""
+    untrained: bool = False
+    """Evaluate the weights that training starts from."""
+    mode: str = "calculator"
+    """calculator prints the measures; viewer shows episodes in a window or records them."""
+    num_envs: int = 300
+    """Parallel envs of the calculator; the first episode of each counts."""
+    episodes: int = 3
+    """Episodes that the viewer shows."""
+    record: Optional[Path] = None
+    """MP4 that the viewer writes instead of opening a window."""
+    json: Optional[Path] = None
+    """Write the results to this file as well."""
+    export: Optional[Path] = None
+    """walk only: write the policy and its measures to this file, as the pushing task reads it."""
+    seed: int = 0
+    """Seed of starts and of what differs between envs."""
+    device: str = "auto"
+    """Where the policy computes: auto, cpu, cuda or cuda:1."""
+    sim: SimConfig = SimConfig()
+    """The simulator."""
+
+    def __post_init__(self) -> None:
+        walk, viewer = self.task_name == "walk", self.mode == "viewer"
+        _require(self.task_name in TASKS, "unknown task {!r}".format(self.task_name), nearest(self.task_name, TASKS))
+        _require(self.mode in MODES, "unknown mode {!r}".format(self.mode), nearest(self.mode, MODES))
+        _require(self.num_envs >= 1 and self.episodes >= 1, "nothing to do", "at least one env and one episode")
+        _require(not (walk and viewer), "the viewer shows pushing tasks only", "name cuboid, tblock or cylinder")
+        _require(not (walk and self.untrained), "--untrained belongs to pushing tasks", "name a --checkpoint")
+        _require(not (self.untrained and self.checkpoint), "--untrained takes no --checkpoint", "leave one of them out")
+        _require(viewer or not self.record, "--record belongs to the viewer", "add --mode viewer")
+        _require(not self.record or self.record.suffix == ".mp4", "the recorder writes MP4", "--record FILE.mp4")
+        exportable = walk and self.checkpoint is not None
+        _require(exportable or not self.export, "--export is for a trained walking policy", "walk --checkpoint RUN")
+
+
+def _require(good: bool, what: str, fix: str) -> None:
+    if not good:
+        raise ConfigError(what, fix=fix)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What one policy scored.
+
+    Attributes:
+      path: its checkpoint; None for untrained weights.
+      step: env steps that it was trained for.
+      metrics: its measures.
+    """
+
+    path: Optional[Path]
+    step: int
+    metrics: EvaluationMetrics
+
+    @property
+    def success_time(self) -> float:
+        """Mean duration of the successful episodes [s]; NaN without one."""
+        from mapush.env.terminations import MAX_EPISODE_LENGTH
+        from mapush.sim.base import STEP_DT
+
+        rate = self.metrics.success_rate
+        failed = (1.0 - rate) * MAX_EPISODE_LENGTH * STEP_DT
+        return (self.metrics.finished_time - failed) / rate if rate > 0 else math.nan
+
+    def as_dict(self) -> Dict[str, Any]:
+        """Return everything as plain values."""
+        values = dict(dataclasses.asdict(self.metrics), success_time=self.success_time)
+        path = None if self.path is None else str(self.path)
+        return {"checkpoint": path, "step": self.step, "metrics": values}
+
+
+# -- what is evaluated -----------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A team that is ready to act, and the environment it was trained in.
+
+    Attributes:
+      path: its checkpoint; None for untrained weights.
+      step: env steps that it was trained for.
+      config: of its training run, on the simulator of the evaluation.
+      env: its task.
+      agent: its policies.
+    """
+
+    path: Optional[Path]
+    step: int
+    config: RunConfig
+    env: VecEnv
+    agent: Happo
+
+
+def checkpoint_paths(config: EvaluateConfig) -> List[Path]:
+    """Return the checkpoints that `config` asks for, oldest first.
+
+    Raises:
+      CheckpointError: there is none.
+    """
+    if config.checkpoint is not None:
+        return checkpoints.all_of(config.checkpoint) if config.checkpoint.is_dir() else [config.checkpoint]
+    shipped = POLICIES / (config.task_name + checkpoints.SUFFIX)
+    if shipped.is_file():
+        return [shipped]
+    fix = "train one: python -m mapush.train {}".format(config.task_name)
+    newest = _newest_run(config.task_name)
+    if newest is not None:
+        fix = "python -m mapush.evaluate {} --checkpoint {}".format(config.task_name, newest)
+    raise CheckpointError("no policy is shipped for this task", where=str(shipped), fix=fix)
+
+
+def _newest_run(task_name: str) -> Optional[Path]:
+    paths = Path("runs", task_name).glob("*/{}/step_*{}".format(checkpoints.FOLDER, checkpoints.SUFFIX))
+    newest = max(paths, key=lambda path: path.stat().st_mtime, default=None)
+    return None if newest is None else newest.parent.parent
+
+
+def load_candidate(config: EvaluateConfig, path: Optional[Path], num_envs: int) -> Candidate:
+    """Load the team in `path`, or make an untrained one, and its task.
+
+    Raises:
+      CheckpointError: no such checkpoint, or one of another task or size.
+    """
+    saved = None if path is None else _load(path, config.task_name)
+    run_config = preset(config.task_name, "default") if saved is None else saved.config
+    run_config = dataclasses.replace(run_config, sim=config.sim)
+    env = make_env(run_config, num_envs, config.seed)
+    agent = make_agent(run_config, sizes_of(env), config.device)
+    if saved is not None:
+        checkpoints.require_fit(saved, path, config.task_name, sizes_of(env))
+        agent.load_state_dict(saved.agent)
+    return Candidate(path, 0 if saved is None else saved.step, run_config, env, agent)
+
+
+def _load(path: Path, task_name: str) -> Checkpoint:
+    saved = checkpoints.load(path)
+    checkpoints.require_fit(saved, path, task_name, saved.sizes)
+    return saved
+
+
+# -- modes -----------------------------------------------------------------------------------------------------------
+
+
+def evaluate(config: EvaluateConfig) -> List[Evaluation]:
+    """Measure every policy that `config` asks for by the published protocol, oldest first.
+
+    Each env is reset once and counts until its first episode ends; actions are the policies' means.
+
+    Raises:
+      CheckpointError: a checkpoint that is missing or does not fit.
+    """
+    paths = [None] if config.untrained else checkpoint_paths(config)
+    return [_measure(config, path) for path in paths]
+
+
+def _measure(config: EvaluateConfig, path: Optional[Path]) -> Evaluation:
+    team = load_candidate(config, path, config.num_envs)
+    try:
+        return Evaluation(path, team.step, first_episodes(team.env, team.agent))
+    finally:
+        team.env.close()
+
+
+def first_episodes(env: VecEnv, agent: Happo) -> EvaluationMetrics:
+    """Return the measures of the first episode of each env, under deterministic actions."""
+    from mapush.env.metrics import FirstEpisodes
+
+    observation, first = env.reset(), FirstEpisodes(env.num_envs)
+    while not first.complete:
+        actions = agent.act_deterministic(observation.obs.to(agent.device))
+        transition = env.step(actions.to(env.device))
+        first.add(transition.done, transition.outcome)
+        observation = transition.observation
+    return first.metrics()
+
+
+def evaluate_walk(config: EvaluateConfig) -> List[AcceptanceResult]:
+    """Put the walking policy that `config` asks for through its acceptance tests, and export it if so asked.
+
+    Raises:
+      CheckpointError: a checkpoint that is missing or does not fit.
+    """
+    from mapush.acceptance import run_acceptance
+
+    policy, card = _walking_policy(config)
+    results = run_acceptance(policy, config.sim, config.seed)
+    if config.export is not None:
+        policy.save(config.export, _without_nan(dict(card, acceptance=[result.as_dict() for result in results])))
+    return results
+
+
+def _walking_policy(config: EvaluateConfig) -> Tuple[WalkingPolicy, Dict[str, Any]]:
+    """Return the policy, on the simulator's device, and where it comes from."""
+    import torch
+
+    from mapush.sim.walking import WalkingPolicy
+
+    device = torch.device("cpu" if config.device == "auto" else config.device)
+    if config.checkpoint is None:
+        return WalkingPolicy.load(device=str(device)), {}
+    saved = _load(checkpoint_paths(config)[-1], "walk")
+    policy = WalkingPolicy.from_actor(saved.agent["actors"][0], saved.config.happo.activation_func, device)
+    return policy, {"config": to_dict(saved.config), "steps": saved.step}
+
+
+def view(config: EvaluateConfig) -> None:
+    """Show episodes of the policy that `config` asks for, of a run the newest, in a window or as an MP4.
+
+    Raises:
+      CheckpointError: a checkpoint that is missing or does not fit.
+      ConfigError: there is neither a display nor a file to record to, or nothing here can draw.
+    """
+    from mapush.viewer import open_screen, play
+
+    path = None if config.untrained else checkpoint_paths(config)[-1]
+    make_screen = open_screen(config.record)
+    team = load_candidate(config, path, num_envs=1)
+    env = cast("PushEnv", team.env)
+    screen = make_screen(cast("MujocoPhysics", env.simulator.physics).model)
+    try:
+        play(env, team.agent, screen, config.episodes)
+    finally:
+        screen.close()
+        team.env.close()
+
+
+# -- command line ----------------------------------------------------------------------------------------------------
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Parse the command line, evaluate and report.
+
+    Returns:
+      0; 1 if a walking policy failed an acceptance test; 2 after an error.
+    """
+    try:
+        return _run(tyro.cli(EvaluateConfig, args=argv, prog="python -m mapush.evaluate"))
+    except MapushError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _run(config: EvaluateConfig) -> int:
+    if config.mode == "viewer":
+        view(config)
+        return 0
+    return _report_walk(config) if config.task_name == "walk" else _report_push(config)
+
+
+def _report_walk(config: EvaluateConfig) -> int:
+    from mapush.report import acceptance_table
+
+    results = evaluate_walk(config)
+    Console().print(acceptance_table(results))
+    if config.json is not None:
+        _write_json(config.json, {"task": "walk", "seed": config.seed, "results": [item.as_dict() for item in results]})
+    return 0 if all(result.passed for result in results) else 1
+
+
+def _report_push(config: EvaluateConfig) -> int:
+    from mapush.report import metrics_table, run_table, success_curve
+
+    evaluations = evaluate(config)
+    results = [evaluation.as_dict() for evaluation in evaluations]
+    values = {"task": config.task_name, "num_envs": config.num_envs, "seed": config.seed, "results": results}
+    if config.checkpoint is not None and config.checkpoint.is_dir():
+        folder = config.checkpoint / FOLDER
+        Console().print(run_table(evaluations))
+        _write_json(folder / "results.json", values)
+        success_curve(evaluations, config.task_name, folder / "success.png")
+        print("results and curve are in {}".format(folder))
+    else:
+        Console().print(metrics_table(evaluations[0]))
+    if config.json is not None:
+        _write_json(config.json, values)
+    return 0
+
+
+def _write_json(path: Path, values: Dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_without_nan(values), indent=2, allow_nan=False) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The learner: HAPPO on torch tensors. It knows neither environment nor simulator."""

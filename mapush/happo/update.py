@@ -1,0 +1,144 @@
+"""The mathematics of one HAPPO update: returns, advantages, minibatches and losses.
+
+Source: HARL@d539bad, `runners/on_policy_ha_runner.py`, `algorithms/` and `common/buffers/`.
+"""
+
+from __future__ import annotations
+
+from typing import Iterator, NamedTuple, Tuple, TypeVar
+
+import torch
+from torch.nn import functional
+
+from mapush.config import HappoConfig
+from mapush.happo.networks import Actor
+from mapush.happo.rollout import Rollout
+
+
+class ActorBatch(NamedTuple):
+    """B samples of one agent.
+
+    Attributes:
+      obs: (B, obs_dim).
+      actions: (B, K).
+      log_probs: (B, K), of each action dimension, at sampling.
+      advantages: (B, 1), normalised.
+      factor: (B, 1), how the agents updated before have changed the probability of the sample.
+      weight: (B, 1), 0 for samples that do not count.
+    """
+
+    obs: torch.Tensor
+    actions: torch.Tensor
+    log_probs: torch.Tensor
+    advantages: torch.Tensor
+    factor: torch.Tensor
+    weight: torch.Tensor
+
+
+class CriticBatch(NamedTuple):
+    """B samples of the critic.
+
+    Attributes:
+      share_obs: (B, share_obs_dim).
+      values: (B, 1), the critic's output at sampling.
+      targets: (B, 1), the returns: of a batch in units of reward, of a chunk in units of the critic.
+    """
+
+    share_obs: torch.Tensor
+    values: torch.Tensor
+    targets: torch.Tensor
+
+
+Batch = TypeVar("Batch", ActorBatch, CriticBatch)
+
+
+def compute_returns(rollout: Rollout, values: torch.Tensor, cfg: HappoConfig) -> torch.Tensor:
+    """Return the lambda-returns of a rollout by generalised advantage estimation.
+
+    A step that a time limit cuts off has advantage 0: the observation that would have followed is gone after the reset.
+    Discounted returns are the case lambda = 1. HARL, asked for them with ValueNorm, adds a normalised last value.
+
+    Args:
+      rollout: rewards and masks of T steps of E envs.
+      values: (T+1, E, 1) in units of reward.
+      cfg: `gamma`, `gae_lambda`, `use_gae`, `use_proper_time_limits`.
+    Returns:
+      (T, E, 1) in units of reward.
+    """
+    discount = cfg.gamma * rollout.masks[1:]
+    decay = discount * (cfg.gae_lambda if cfg.use_gae else 1.0)
+    delta = rollout.rewards + discount * values[1:] - values[:-1]
+    if cfg.use_proper_time_limits:
+        delta = delta * rollout.bad_masks[1:]
+    advantages = torch.empty_like(delta)
+    following = torch.zeros_like(delta[0])
+    for step in reversed(range(rollout.num_steps)):
+        following = torch.addcmul(delta[step], decay[step], following, out=advantages[step])
+    return advantages + values[:-1]
+
+
+def normalize_advantages(advantages: torch.Tensor, active: torch.Tensor) -> torch.Tensor:
+    """Shift and scale advantages to mean 0 and standard deviation 1 over each agent's active samples.
+
+    Args:
+      advantages: (T, E, 1).
+      active: (T, E, A, 1), 1 where the agent takes part, else 0.
+    Returns:
+      (T, E, A, 1).
+    """
+    advantages = advantages.unsqueeze(2)
+    count = active.sum(dim=(0, 1))
+    mean = (advantages * active).sum(dim=(0, 1)) / count
+    variance = ((advantages - mean) ** 2 * active).sum(dim=(0, 1)) / count
+    return (advantages - mean) / (variance.sqrt() + 1e-5)
+
+
+def probability_ratio(log_ratio: torch.Tensor, aggregation: str) -> torch.Tensor:
+    """Return one ratio (B, 1) from the log-ratios (B, K) of the action dimensions: their product or their mean."""
+    if aggregation == "prod":
+        return log_ratio.sum(dim=-1, keepdim=True).exp()
+    return log_ratio.exp().mean(dim=-1, keepdim=True)
+
+
+def policy_loss(actor: Actor, batch: ActorBatch, cfg: HappoConfig) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Return PPO's clipped loss, weighted by the agents updated before, and the ratio; both summed over the batch."""
+    ratio = probability_ratio(actor.log_prob(batch.obs, batch.actions) - batch.log_probs, cfg.action_aggregation)
+    clipped = ratio.clamp(1.0 - cfg.clip_param, 1.0 + cfg.clip_param)
+    surrogate = torch.min(ratio * batch.advantages, clipped * batch.advantages)
+    return -(batch.weight * batch.factor * surrogate).sum(), ratio.detach().sum()
+
+
+def value_loss(values: torch.Tensor, batch: CriticBatch, cfg: HappoConfig) -> torch.Tensor:
+    """Return the loss of value predictions (B, 1), in units of the critic, summed over the batch."""
+    loss = _value_error(values, batch.targets, cfg)
+    if cfg.use_clipped_value_loss:
+        clipped = batch.values + (values - batch.values).clamp(-cfg.clip_param, cfg.clip_param)
+        loss = torch.max(loss, _value_error(clipped, batch.targets, cfg))
+    return loss.sum()
+
+
+def minibatches(batch: Batch, count: int, generator: torch.Generator) -> Iterator[Batch]:
+    """Shuffle a batch into `count` minibatches of equal size; the remainder is left out.
+
+    One minibatch needs no shuffling, yet the permutation is drawn, so that random numbers are drawn in HARL's order.
+    """
+    rows = batch[0].shape[0]
+    order = torch.randperm(rows, generator=generator, device=generator.device)
+    if count == 1:
+        yield batch
+        return
+    size = rows // count
+    for indices in order[: size * count].split(size):
+        yield type(batch)(*(array[indices] for array in batch))
+
+
+def chunks(batch: Batch, rows: int) -> Iterator[Batch]:
+    """Cut a batch, in order, into pieces of at most `rows` samples."""
+    for arrays in zip(*(array.split(rows) for array in batch)):
+        yield type(batch)(*arrays)
+
+
+def _value_error(values: torch.Tensor, targets: torch.Tensor, cfg: HappoConfig) -> torch.Tensor:
+    if cfg.use_huber_loss:
+        return functional.huber_loss(values, targets, reduction="none", delta=cfg.huber_delta)
+    return 0.5 * (values - targets) ** 2

@@ -1,0 +1,183 @@
+"""The walking policy: a frozen network that turns velocity commands into joint targets.
+
+It is trained by `python -m mapush.train walk` (the task is `mapush.env.walk`) and shipped in `mapush/policies`.
+Observation and action are defined here, so that training and use cannot differ.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from pathlib import Path
+from typing import Any, Callable, Dict, Tuple
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from mapush.errors import CheckpointError
+from mapush.geometry import gravity_b, rotate_inverse
+from mapush.sim import gait
+from mapush.sim.base import JOINTS, STEP_DT, State
+from mapush.sim.go1 import DEFAULT_JOINT_POS
+
+SHIPPED = Path(__file__).resolve().parent.parent / "policies" / "walk.npz"
+
+NUM_JOINTS = len(JOINTS)
+OBS_DIM = 50
+MEMORY_DIM = NUM_JOINTS + 2  # the last action, the phase of the gait, and how high the robot steps
+PHASE, STEPPING = slice(NUM_JOINTS, NUM_JOINTS + 1), slice(NUM_JOINTS + 1, NUM_JOINTS + 2)
+ACTION_SCALE = (0.25, 0.25, 0.25) * 4  # correction of the joint targets per unit of action [rad]
+LIN_VEL_SCALE, ANG_VEL_SCALE, JOINT_VEL_SCALE = 2.0, 0.5, 0.05  # bring each block of the observation to order 1
+ACTION_LIMIT = 6.0  # beyond it every servo saturates
+
+UNSETTLED_SPEED, UNSETTLED_SPIN, UNSETTLED_TILT = 0.4, 2.0, 0.2  # each alone makes a standing robot step [m/s, rad/s, 1]
+SETTLING_TIME = 0.4  # from the last reason to step until it stands [s]
+
+_ACTIVATIONS: Dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "relu": functional.relu,
+    "elu": functional.elu,
+    "tanh": torch.tanh,
+}
+
+
+def settle(state: State, commands: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+    """Return the memory (E, A, 14) with the decision whether to step or to stand.
+
+    A robot steps when it is told to walk and when it is pushed off balance; with neither it soon stands still.
+    """
+    upset = (
+        rotate_inverse(state.robot_quat_w, state.robot_lin_vel_w).norm(dim=-1, keepdim=True) / UNSETTLED_SPEED
+        + state.robot_ang_vel_b.norm(dim=-1, keepdim=True) / UNSETTLED_SPIN
+        + gravity_b(state.robot_quat_w)[..., :2].norm(dim=-1, keepdim=True) / UNSETTLED_TILT
+    )
+    reason = torch.maximum(gait.asked_to_step(commands), (upset > 1.0).float())
+    stepping = torch.maximum(reason, memory[..., STEPPING] - STEP_DT / SETTLING_TIME)
+    return torch.cat((memory[..., :-1], stepping), dim=-1)
+
+
+def walking_obs(state: State, commands: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+    """Return what the walking policy sees.
+
+    Args:
+      state: of E envs of A robots.
+      commands: v_x [m/s], v_y [m/s], omega_z [rad/s] in the robot's frame, (E, A, 3).
+      memory: last action, phase of the gait and height of its steps, (E, A, 14).
+    Returns:
+      (E, A, 50): linear velocity, angular velocity, gravity direction (each 3, in the robot's frame), joint
+      positions from the default pose (12), joint velocities (12), last action (12), commands (3), sine and cosine of
+      the phase (both fade to 0 where the robot stands).
+    """
+    default = torch.tensor(DEFAULT_JOINT_POS, device=commands.device)
+    command_scale = torch.tensor((LIN_VEL_SCALE, LIN_VEL_SCALE, 2.0 * ANG_VEL_SCALE), device=commands.device)
+    stepping = memory[..., STEPPING]
+    angle = 2.0 * math.pi * memory[..., PHASE]
+    return torch.cat(
+        (
+            rotate_inverse(state.robot_quat_w, state.robot_lin_vel_w) * LIN_VEL_SCALE,
+            state.robot_ang_vel_b * ANG_VEL_SCALE,
+            gravity_b(state.robot_quat_w),
+            state.joint_pos - default,
+            state.joint_vel * JOINT_VEL_SCALE,
+            memory[..., :NUM_JOINTS],
+            commands * command_scale,
+            torch.sin(angle) * stepping,
+            torch.cos(angle) * stepping,
+        ),
+        dim=-1,
+    )
+
+
+def joint_targets(action: torch.Tensor, commands: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+    """Return servo set points [rad], (E, A, 12): a trot, corrected by `action` (E, A, 12)."""
+    correction = action * torch.tensor(ACTION_SCALE, device=action.device)
+    return gait.trot(memory[..., NUM_JOINTS], commands, memory[..., STEPPING]) + correction
+
+
+def remember(action: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+    """Return the memory (E, A, 14) after `action` (E, A, 12)."""
+    phase = torch.remainder(memory[..., PHASE] + gait.FREQUENCY * STEP_DT, 1.0)
+    return torch.cat((action, phase, memory[..., STEPPING]), dim=-1)
+
+
+class WalkingPolicy:
+    """A multilayer perceptron: linear, activation, layer norm for each hidden layer, then a linear output.
+
+    Args:
+      weights: `{i}.weight`, `{i}.bias` of linear layer i, and `{i}.norm.weight`, `{i}.norm.bias` of the layer norm
+        that follows it; float32.
+      activation: relu, elu or tanh.
+      device: where to compute.
+    """
+
+    memory_dim = MEMORY_DIM
+
+    def __init__(self, weights: Dict[str, np.ndarray], activation: str, device: torch.device) -> None:
+        self.activation = activation
+        self._weights = {name: torch.from_numpy(value.copy()).to(device) for name, value in weights.items()}
+        self._num_layers = sum(name.endswith(".norm.weight") for name in weights) + 1
+
+    @torch.no_grad()
+    def step(self, state: State, commands: torch.Tensor, memory: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Return servo set points [rad], (E, A, 12), and the next memory (E, A, 14); see `walking_obs`."""
+        memory = settle(state, commands, memory)
+        action = self.forward(walking_obs(state, commands, memory))
+        return joint_targets(action, commands, memory), remember(action, memory)
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return the action (..., 12) for observations (..., 50)."""
+        weights, hidden = self._weights, obs
+        for layer in range(self._num_layers - 1):
+            hidden = functional.linear(hidden, weights["{}.weight".format(layer)], weights["{}.bias".format(layer)])
+            hidden = _ACTIVATIONS[self.activation](hidden)
+            norm_weight, norm_bias = weights["{}.norm.weight".format(layer)], weights["{}.norm.bias".format(layer)]
+            hidden = functional.layer_norm(hidden, norm_weight.shape, norm_weight, norm_bias)
+        last = self._num_layers - 1
+        action = functional.linear(hidden, weights["{}.weight".format(last)], weights["{}.bias".format(last)])
+        return action.clamp(-ACTION_LIMIT, ACTION_LIMIT)
+
+    @classmethod
+    def from_actor(cls, actor: Dict[str, torch.Tensor], activation: str, device: torch.device) -> WalkingPolicy:
+        """Take the mean network out of an actor's state_dict (HARL's names; no normalisation of the input)."""
+        linear = sorted(
+            int(name.split(".")[3]) for name in actor if name.startswith("base.mlp.fc.") and "weight" in name
+        )
+        weights: Dict[str, np.ndarray] = {}
+        for layer, (first, norm) in enumerate(zip(linear[::2], linear[1::2])):
+            for part in ("weight", "bias"):
+                weights["{}.{}".format(layer, part)] = actor["base.mlp.fc.{}.{}".format(first, part)].cpu().numpy()
+                weights["{}.norm.{}".format(layer, part)] = actor["base.mlp.fc.{}.{}".format(norm, part)].cpu().numpy()
+        for part in ("weight", "bias"):
+            name = "{}.{}".format(len(linear) // 2, part)
+            weights[name] = actor["act.action_out.fc_mean.{}".format(part)].cpu().numpy()
+        return cls(weights, activation, device)
+
+    def save(self, path: Path, card: Dict[str, Any]) -> None:
+        """Write weights and `card` (how they came to be; JSON types) to `path`."""
+        header = {"activation": self.activation, "joints": JOINTS, "card": card}
+        arrays: Dict[str, Any] = {name: value.cpu().numpy() for name, value in self._weights.items()}
+        np.savez(path, header=np.array(json.dumps(header)), **arrays)
+
+    @classmethod
+    def load(cls, path: Path = SHIPPED, device: str = "cpu") -> WalkingPolicy:
+        """Read a policy that `save` wrote.
+
+        Raises:
+          CheckpointError: no such file, or not a walking policy.
+        """
+        if not path.is_file():
+            fix = "train one: python -m mapush.train walk, then python -m mapush.evaluate walk --export"
+            raise CheckpointError("there is no walking policy", where=str(path), fix=fix)
+        if not zipfile.is_zipfile(path):
+            raise CheckpointError("this is not a walking policy", where=str(path), got="no complete npz archive")
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                header = json.loads(str(archive["header"]))
+                joints, activation = tuple(header["joints"]), header["activation"]
+                weights = {name: archive[name] for name in archive.files if name != "header"}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise CheckpointError("this is not a walking policy", where=str(path), got=str(error)) from error
+        if joints != JOINTS:
+            raise CheckpointError("joints in another order", where=str(path), got=str(joints), expected=str(JOINTS))
+        return cls(weights, activation, torch.device(device))

@@ -1,0 +1,383 @@
+"""Train a team: `python -m mapush.train [cuboid|tblock|cylinder|walk] [--preset quick] ...`.
+
+A run is a loop of iterations: fill a rollout, learn from it, log, perhaps save. All of its state is in `Run`, so that
+a run which was killed and is resumed from a checkpoint ends in the same bits, on the CPU, as one which was not.
+
+Exit codes: 0 the run is finished; 2 an error, whose message is on stderr; 130 (Ctrl-C) or 143 (SIGTERM) stopped on
+request, after the env step in progress was taken and all was saved. A second request acts at once, without saving.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import dataclasses
+import math
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import tyro
+
+from mapush import checkpoint as checkpoints
+from mapush.assembly import make_agent, make_env, sizes_of
+from mapush.checkpoint import Checkpoint
+from mapush.config import RunConfig, steps_per_decision, to_dict
+from mapush.errors import CheckpointError, ConfigError, MapushError, NonFiniteError, SimulatorError
+from mapush.presets import preset
+from mapush.run_dir import RunDir, read_config
+
+if TYPE_CHECKING:
+    from mapush.env.base import VecEnv
+    from mapush.happo.happo import Happo
+    from mapush.happo.rollout import Rollout
+    from mapush.logger import RunLogger
+
+NON_FINITE = "nonfinite.pt"
+
+RESUMABLE_WITH = ("total_steps", "checkpoint_every", "log_interval", "device", "sim.threads")
+"""Settings that a run may change when it is resumed; the others decide what it computes."""
+
+
+@dataclasses.dataclass
+class Run:
+    """All that changes while a run trains; what a checkpoint holds.
+
+    Attributes:
+      config: resolved configuration.
+      env: where the team acts.
+      agent: the learner.
+      rollout: the rollout that is being filled.
+      step: env steps taken so far, summed over envs.
+      iteration: rollouts and updates done so far.
+    """
+
+    config: RunConfig
+    env: VecEnv
+    agent: Happo
+    rollout: Rollout
+    step: int = 0
+    iteration: int = 0
+
+    @classmethod
+    def start(cls, config: RunConfig) -> Run:
+        """Make the parts of a new run and its first observation."""
+        with contextlib.ExitStack() as on_error:
+            env = make_env(config)
+            on_error.callback(env.close)
+            sizes = sizes_of(env)
+            agent = make_agent(config, sizes)
+
+            from mapush.happo.rollout import Rollout
+
+            rollout = Rollout(config.num_steps, config.num_envs, device=agent.device, **sizes)
+            first = env.reset()
+            rollout.start(first.obs, first.share_obs)
+            on_error.pop_all()
+        return cls(config, env, agent, rollout)
+
+    def close(self) -> None:
+        """Release the simulator; further calls do nothing."""
+        self.env.close()
+
+    def snapshot(self) -> Checkpoint:
+        """Return a copy of this moment, which what comes later does not change."""
+        run = {"env": self.env.state_dict(), "rollout": self.rollout.state_dict(), "iteration": self.iteration}
+        return Checkpoint(self.config, self.step, sizes_of(self.env), copy.deepcopy(self.agent.state_dict()), run)
+
+    def restore(self, saved: Checkpoint, path: Path) -> None:
+        """Continue from `saved`, which came from `path`.
+
+        Raises:
+          CheckpointError: it does not fit, or it is a policy without the run that trained it.
+        """
+        checkpoints.require_fit(saved, path, self.config.task_name, sizes_of(self.env))
+        if not saved.run:
+            raise CheckpointError("this checkpoint is a policy alone; its run cannot be taken up", where=str(path))
+        self.agent.load_state_dict(saved.agent)
+        self.env.load_state_dict(saved.run["env"])
+        self.rollout.load_state_dict(saved.run["rollout"])
+        self.step, self.iteration = saved.step, saved.run["iteration"]
+
+    def advance(self) -> None:
+        """Take one decision in every env."""
+        filled = self.rollout.step
+        decision = self.agent.act(self.rollout.obs[filled], self.rollout.share_obs[filled])
+        result = self.env.step(decision.action.to(self.env.device))
+        self.rollout.insert(
+            decision,
+            result.reward,
+            result.terminated,
+            result.truncated,
+            result.observation.obs,
+            result.observation.share_obs,
+        )
+        self.step += self.config.num_envs * self.env.steps_per_decision
+
+    def iterate(self, stopped: Callable[[], bool] = lambda: False) -> Optional[Dict[str, float]]:
+        """Fill the rollout, learn from it, and return the losses.
+
+        Args:
+          stopped: asked before every decision; if it says yes, the iteration is left unfinished and returns None.
+        Raises:
+          NonFiniteError: with the env step at which a NaN or an infinity was found.
+          SimulatorError: with the env step at which the physics left the physical world.
+        """
+        try:
+            while self.rollout.step < self.config.num_steps:
+                if stopped():
+                    return None
+                self.advance()
+            return self.learn()
+        except (NonFiniteError, SimulatorError) as error:
+            error.where = "{}env step {}".format(error.where + ", " if error.where else "", self.step)
+            raise
+
+    def learn(self) -> Dict[str, float]:
+        """Update the learner from the full rollout and begin the next one."""
+        self.agent.set_progress(min(self.step / self.config.total_steps, 1.0))
+        losses = self.agent.update(self.rollout)
+        self.rollout.finish()
+        self.iteration += 1
+        return losses
+
+
+class StopRequest:
+    """Turns the first Ctrl-C or SIGTERM into a wish that the loop grants; a second one acts as usual.
+
+    Leaving the context in good order after a wish exits with 128 + the signal's number, as a shell does.
+    """
+
+    def __init__(self) -> None:
+        self._signal: Optional[signal.Signals] = None
+        self._previous: List[Tuple[signal.Signals, Any]] = []
+
+    @property
+    def name(self) -> Optional[str]:
+        """Which signal asked to stop; None if none did."""
+        return None if self._signal is None else self._signal.name
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous.append((number, signal.signal(number, self._note)))
+        return self
+
+    def __exit__(self, error: Optional[type], *_: object) -> None:
+        self._restore_handlers()
+        if self._signal is not None and error is None:
+            raise SystemExit(128 + self._signal)
+
+    def _note(self, number: int, _: object) -> None:
+        self._signal = signal.Signals(number)
+        self._restore_handlers()
+
+    def _restore_handlers(self) -> None:
+        for number, handler in self._previous:
+            signal.signal(number, handler)
+
+
+def train(config: RunConfig, run_dir: Optional[Path] = None, resume: bool = False) -> Path:
+    """Train, and return the folder of the run.
+
+    Args:
+      config: what to train; of a run that is resumed, what it was made with, but for `RESUMABLE_WITH`.
+      run_dir: folder of the run; by default a new one below `runs/`.
+      resume: continue the run in `run_dir` from its newest checkpoint.
+    Raises:
+      ConfigError: settings that cannot run.
+      CheckpointError: a checkpoint that does not fit or cannot be written.
+      NonFiniteError: a NaN or an infinity; the folder then holds a dump for `python -m mapush.replay`.
+      SimulatorError: a simulator that cannot be loaded, or that left the physical world; then, too, there is a dump.
+      SystemExit: stopped by a signal, after saving; see the module's docstring.
+    """
+    _require_one_rollout(config)
+    return _continue(config, run_dir) if resume else _begin(config, run_dir)
+
+
+def _begin(config: RunConfig, path: Optional[Path]) -> Path:
+    path = RunDir.require_free(path or RunDir.default_path(config))
+    with contextlib.closing(Run.start(config)) as run:  # before the folder, so that a failure leaves none behind
+        with contextlib.closing(RunDir.create(config, path)) as folder:
+            _loop(run, folder.path)
+    return path
+
+
+def _continue(config: RunConfig, path: Optional[Path]) -> Path:
+    if path is None:
+        raise ConfigError("nothing to resume", fix="name the run's folder: --resume RUN")
+    with contextlib.closing(RunDir.reopen(path)) as folder:
+        _require_same_run(config, read_config(path), path)
+        newest = checkpoints.latest(path)
+        step = checkpoints.step_of(newest)
+        if step >= config.total_steps:
+            print("this run is finished: {} of {} env steps".format(step, config.total_steps))
+            print("to train on: python -m mapush.train --resume {} --total-steps {}".format(path, 2 * step))
+            return path
+        with contextlib.closing(Run.start(config)) as run:
+            run.restore(checkpoints.load(newest), newest)
+            folder.write(config)
+            _loop(run, path)
+    return path
+
+
+def _loop(run: Run, folder: Path) -> None:
+    from mapush.logger import RunLogger
+
+    config = run.config
+    with StopRequest() as stop, contextlib.closing(RunLogger(folder, config, run.step)) as logger:
+        logger.say("training {} in {}".format(config.task_name, folder))
+        speed, first = Speed(run.step), run.iteration + 1
+        while run.step < config.total_steps and stop.name is None:
+            before, start = run.step, run.snapshot()
+            try:
+                losses = run.iterate(lambda: stop.name is not None)
+            except (NonFiniteError, SimulatorError) as error:
+                _dump(start, folder, error)
+                raise
+            if losses is not None:
+                if run.iteration == first:
+                    logger.say(_outlook(config.total_steps - run.step, speed.rate(run.step)))
+                _report(run, logger, speed, losses)
+                if run.step // config.checkpoint_every > before // config.checkpoint_every:
+                    _save(run, folder)
+        _save(run, folder)
+        logger.say(_farewell(run, folder, stop))
+
+
+class Speed:
+    """Env steps per second, since `step` env steps were taken."""
+
+    def __init__(self, step: int) -> None:
+        self._start, self._first_step = time.perf_counter(), step
+
+    def rate(self, step: int) -> float:
+        """Return the mean rate [env-steps/s] up to `step`."""
+        return (step - self._first_step) / (time.perf_counter() - self._start)
+
+
+def _report(run: Run, logger: RunLogger, speed: Speed, losses: Dict[str, float]) -> None:
+    config, fps = run.config, speed.rate(run.step)
+    if run.iteration % config.log_interval == 0:
+        metrics = run.env.metrics.summary()
+        rewards = [value for name, value in metrics.items() if name.startswith("reward/")]
+        row = {"reward/total": sum(rewards), "fps": fps}
+        row.update({("train/" + name): value for name, value in losses.items()})
+        logger.log(run.step, run.iteration, dict(row, **metrics))
+        logger.advance(run.step, fps, metrics.get("episode/success", math.nan))
+
+
+def _outlook(steps: int, rate: float) -> str:
+    hours, minutes = divmod(math.ceil(steps / rate / 60.0), 60)
+    duration = "{} h {} min".format(hours, minutes) if hours else "{} min".format(minutes)
+    return "about {} to go at {:,.0f} env-steps/s".format(duration, rate)
+
+
+def _save(run: Run, folder: Path) -> None:
+    checkpoints.save(run.snapshot(), checkpoints.path_of(folder, run.step))
+
+
+def _dump(start: Checkpoint, folder: Path, error: MapushError) -> None:
+    """Save the state from which the iteration that failed began, and say in the error how to replay it."""
+    path = checkpoints.save(start, folder / NON_FINITE)
+    error.fix = "{}replay it: python -m mapush.replay {}".format(error.fix + "; " if error.fix else "", path)
+
+
+def _farewell(run: Run, folder: Path, stop: StopRequest) -> str:
+    if stop.name is not None:
+        return "stopped by {} and saved; continue with: python -m mapush.train --resume {}".format(stop.name, folder)
+    return "done; evaluate with: python -m mapush.evaluate {} --checkpoint {}".format(run.config.task_name, folder)
+
+
+def _require_one_rollout(config: RunConfig) -> None:
+    rollout = config.num_envs * config.num_steps * steps_per_decision(config)
+    if config.total_steps < rollout:
+        raise ConfigError(
+            "total_steps is less than one rollout",
+            got="--total-steps {}".format(config.total_steps),
+            expected="at least {} = num_envs {} x num_steps {} x steps_per_decision {}".format(
+                rollout, config.num_envs, config.num_steps, steps_per_decision(config)
+            ),
+            fix="raise --total-steps, or lower --num-envs or --num-steps",
+        )
+
+
+def _require_same_run(config: RunConfig, saved: RunConfig, folder: Path) -> None:
+    made_with = _settings(to_dict(saved))
+    for name, value in _settings(to_dict(config)).items():
+        if name not in RESUMABLE_WITH and made_with.get(name) != value:
+            raise ConfigError(
+                "{} cannot change when a run is resumed".format(name),
+                where=str(folder),
+                got=repr(value),
+                expected="{!r}, with which the run was made".format(made_with.get(name)),
+                fix="leave it out, or start a new run; these may change: {}".format(", ".join(RESUMABLE_WITH)),
+            )
+
+
+def _settings(values: Dict[str, Any], prefix: str = "") -> Dict[str, Any]:
+    """Return the leaves of nested dicts under their dotted names."""
+    flat: Dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_settings(value, prefix + name + "."))
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+# -- command line ----------------------------------------------------------------------------------------------------
+
+
+def parse(argv: Sequence[str]) -> Tuple[RunConfig, Optional[Path], bool]:
+    """Return what a command line asks for: configuration, run folder, whether to resume.
+
+    The first word may be a task; a preset, a run to resume or a HARL configuration gives the defaults from which the
+    other flags differ.
+    """
+    task_given = bool(argv) and not argv[0].startswith("-")
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset")
+    parser.add_argument("--run-dir", type=Path)
+    parser.add_argument("--resume", type=Path)
+    parser.add_argument("--load-config", type=Path)
+    known, rest = parser.parse_known_args(argv[1:] if task_given else argv)
+    if known.resume is not None:
+        if task_given or known.preset or known.run_dir or known.load_config:
+            fix = "leave out the task, --preset, --run-dir and --load-config"
+            raise ConfigError("--resume takes folder and configuration from the run", got=" ".join(argv), fix=fix)
+        default = read_config(known.resume)
+    else:
+        default = preset(argv[0] if task_given else "cuboid", known.preset or "default")
+    if known.load_config is not None:
+        from mapush.harl_config import apply
+
+        default = apply(default, known.load_config)
+    config = tyro.cli(type(default), args=rest, default=default, prog="python -m mapush.train", description=_HELP)
+    return config, known.resume or known.run_dir, known.resume is not None
+
+
+_HELP = """Train a team to push an object, or the walking policy.
+
+python -m mapush.train [cuboid|tblock|cylinder|walk] [flags]; cuboid is the default. Besides the flags below:
+--preset default|quick|published, --run-dir DIR (default: a new one below runs/), --resume DIR (continue that run),
+--load-config FILE (a HARL happo.yaml or config.json)."""
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Parse the command line and train."""
+    try:
+        config, run_dir, resume = parse(sys.argv[1:] if argv is None else argv)
+        train(config, run_dir, resume)
+    except MapushError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

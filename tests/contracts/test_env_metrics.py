@@ -1,0 +1,163 @@
+"""Contracts of the statistics: bounded, on the device, and equal to a slow recount."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+import torch
+
+from mapush.env.metrics import EpisodeMetrics, FirstEpisodes, wilson_interval
+from mapush.errors import MapushError, SpecError
+
+pytestmark = pytest.mark.contracts
+
+NUM_ENVS, NUM_AGENTS = 5, 2
+
+
+def metrics_of(capacity=1000, num_envs=NUM_ENVS):
+    return EpisodeMetrics(("success", "length"), num_envs, torch.device("cpu"), capacity)
+
+
+def random_episodes(steps, num_envs=NUM_ENVS, seed=0):
+    """Yield done and outcome of each step."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        done = torch.rand(num_envs, generator=generator) < 0.4
+        success = torch.rand(num_envs, generator=generator) < 0.5
+        yield done, {"success": success, "length": torch.randint(1, 1000, (num_envs,), generator=generator)}
+
+
+@pytest.mark.parametrize("capacity, num_envs", ((1000, 5), (11, 5), (3, 5), (7, 23)))
+def test_summary_after_episodes_equals_mean_of_the_latest(capacity, num_envs):
+    """Means are taken over the most recent episodes only, also when one step ends more than fit."""
+    metrics, latest, total = metrics_of(capacity, num_envs), [], 0
+    for done, outcome in random_episodes(60, num_envs):
+        metrics.add_episodes(done, outcome)
+        latest += [(float(outcome["success"][env]), float(outcome["length"][env])) for env in done.nonzero()]
+        total += int(done.sum())
+    latest = latest[-capacity:]
+    summary = metrics.summary()
+    assert summary["episodes"] == total
+    assert summary["episode/success"] == pytest.approx(sum(row[0] for row in latest) / len(latest))
+    assert summary["episode/length"] == pytest.approx(sum(row[1] for row in latest) / len(latest))
+
+
+def test_metrics_many_episodes_memory_is_bounded():
+    """However many episodes end, at most 1,000 are kept."""
+    metrics = metrics_of()
+    sizes = set()
+    for done, outcome in random_episodes(1500):
+        metrics.add_episodes(done, outcome)
+        sizes.add(sum(value.numel() for value in metrics.state_dict().values() if isinstance(value, torch.Tensor)))
+    assert metrics.summary()["episodes"] > 2500 and sizes == {1001 * 2 + 1}
+
+
+def test_summary_reward_terms_restart_at_each_read():
+    """Reward terms are means per step since the last read, over envs and agents."""
+    metrics = metrics_of()
+    for value in (1.0, 4.0):
+        metrics.add_step({"target": torch.full((NUM_ENVS, NUM_AGENTS), value), "push": torch.full((NUM_ENVS,), -value)})
+    summary = metrics.summary()
+    assert (summary["reward/target"], summary["reward/push"]) == (2.5, -2.5)
+    metrics.add_step({"target": torch.arange(NUM_ENVS * NUM_AGENTS).reshape(NUM_ENVS, NUM_AGENTS).float()})
+    assert metrics.summary()["reward/target"] == 4.5
+
+
+def test_summary_without_episodes_is_nan():
+    """Before the first episode there is no rate, not a rate of zero."""
+    summary = metrics_of().summary()
+    assert summary["episodes"] == 0.0 and math.isnan(summary["episode/success"])
+
+
+def test_metrics_state_dict_continues_exactly():
+    """A copy made from `state_dict` gives the same summary, and later changes do not reach the saved state."""
+    metrics, copy = metrics_of(7), metrics_of(7)
+    episodes = list(random_episodes(20))
+    for done, outcome in episodes[:10]:
+        metrics.add_episodes(done, outcome)
+        metrics.add_step({"target": torch.ones(NUM_ENVS, NUM_AGENTS)})
+    saved = metrics.state_dict()
+    rows = saved["episodes"].clone()
+    for done, outcome in episodes[10:]:
+        metrics.add_episodes(done, outcome)
+    assert torch.equal(saved["episodes"], rows)
+    copy.load_state_dict(saved)
+    for done, outcome in episodes[10:]:
+        copy.add_episodes(done, outcome)
+    assert copy.summary() == metrics.summary()
+
+
+def test_add_episodes_wrong_shape_is_refused():
+    """A mask of another number of envs is an error, not a broadcast."""
+    with pytest.raises(SpecError, match="done"):
+        metrics_of().add_episodes(torch.ones(NUM_ENVS + 1, dtype=torch.bool), {})
+
+
+def evaluation_steps(num_envs, seed=0):
+    """Return per-step done and outcome, with several episodes in every env."""
+    generator, dice = torch.Generator().manual_seed(seed), random.Random(seed)
+    steps = []
+    for _ in range(60):
+        done = torch.rand(num_envs, generator=generator) < 0.2
+        ending = torch.tensor([dice.randrange(4) for _ in range(num_envs)])
+        outcome = {name: ending == index for index, name in enumerate(("success", "collision", "fall", "timeout"))}
+        time = torch.where(ending == 0, 20.0 * torch.rand(num_envs, generator=generator), torch.tensor(20.0))
+        outcome.update(finished_time=time, collaboration=torch.rand(num_envs, generator=generator))
+        steps.append((done, outcome))
+    return steps
+
+
+def test_first_episodes_equals_slow_recount():
+    """Each env counts until its first end; times over all, collaboration over successes, causes counted."""
+    num_envs, steps = 37, evaluation_steps(37)
+    first = FirstEpisodes(num_envs)
+    for done, outcome in steps:
+        first.add(done, outcome)
+    rows = []
+    for env in range(num_envs):
+        outcome = next(outcome for done, outcome in steps if bool(done[env]))
+        rows.append({name: float(value[env]) for name, value in outcome.items()})
+    won = [row for row in rows if row["success"]]
+    result = first.metrics()
+    assert result.episodes == num_envs
+    assert result.success_rate == pytest.approx(len(won) / num_envs)
+    assert result.finished_time == pytest.approx(sum(row["finished_time"] for row in rows) / num_envs)
+    assert result.collaboration_degree == pytest.approx(sum(row["collaboration"] for row in won) / len(won))
+    assert result.collision_degree == 0.0
+    assert result.endings == {n: sum(int(row[n]) for row in rows) for n in ("success", "collision", "fall", "timeout")}
+    for value, (low, high) in (
+        (result.success_rate, result.success_rate_interval),
+        (result.finished_time, result.finished_time_interval),
+        (result.collaboration_degree, result.collaboration_degree_interval),
+    ):
+        assert low < value < high
+
+
+def test_first_episodes_no_success_has_no_collaboration():
+    """Without a success the collaboration degree is nan, as upstream's."""
+    first = FirstEpisodes(NUM_ENVS)
+    never = torch.zeros(NUM_ENVS, dtype=torch.bool)
+    outcome = {name: never for name in ("success", "collision", "fall")}
+    outcome.update(timeout=~never, finished_time=torch.full((NUM_ENVS,), 20.0), collaboration=torch.rand(NUM_ENVS))
+    first.add(~never, outcome)
+    result = first.metrics()
+    assert result.success_rate == 0.0 and result.finished_time == 20.0
+    assert math.isnan(result.collaboration_degree)
+
+
+def test_first_episodes_incomplete_is_refused():
+    """Measures over those envs that happened to end early are refused."""
+    first = FirstEpisodes(NUM_ENVS)
+    assert not first.complete
+    with pytest.raises(MapushError, match="0 of 5"):
+        first.metrics()
+
+
+@pytest.mark.parametrize(
+    "successes, trials, low, high", ((0, 10, 0.0, 0.2775), (179, 300, 0.5404, 0.6505), (10, 10, 0.7225, 1.0))
+)
+def test_wilson_interval_matches_tables(successes, trials, low, high):
+    """The interval of a rate is Wilson's, which stays within [0, 1]."""
+    assert wilson_interval(successes, trials) == (pytest.approx(low, abs=2e-4), pytest.approx(high, abs=2e-4))

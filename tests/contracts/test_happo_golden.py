@@ -1,0 +1,154 @@
+"""HAPPO against numbers recorded from upstream HARL (d539bad): rollouts, and weights before and after updates.
+
+Each golden holds two rollouts with terminations and truncations, drawn and learned from by upstream's own runner,
+buffers, actors and critic: 7 steps, 5 envs, 2 or 3 agents, 8 features, a state of 11 and 3 action dimensions.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mapush.config import HappoConfig
+from mapush.happo.happo import Decision, Happo
+from mapush.happo.rollout import Rollout
+from mapush.happo.update import compute_returns, normalize_advantages
+
+pytestmark = pytest.mark.contracts
+
+NUM_STEPS, NUM_ENVS, OBS_DIM, SHARE_OBS_DIM, ACTION_DIM = 7, 5, 8, 11, 3
+GOLDEN = Path(__file__).parent / "golden"
+CASES = sorted(path.stem.replace("happo_", "", 1) for path in GOLDEN.glob("happo_*.npz"))
+TOLERANCE = 1e-5
+
+
+class Golden:
+    """One recorded case, its learner and its rollout."""
+
+    def __init__(self, case: str) -> None:
+        with np.load(GOLDEN / "happo_{}.npz".format(case)) as arrays:
+            self.arrays = dict(arrays)
+        config = json.loads(str(self.arrays["config"]))
+        self.cfg = HappoConfig(**dict(config, hidden_sizes=tuple(config["hidden_sizes"])))
+        self.num_agents = int(self.arrays["num_agents"])
+        self.seed = int(self.arrays["seed"])
+        self.learner = Happo(
+            self.cfg,
+            obs_dim=OBS_DIM,
+            share_obs_dim=SHARE_OBS_DIM,
+            action_dim=ACTION_DIM,
+            num_agents=self.num_agents,
+            device=torch.device("cpu"),
+            seed=self.seed,
+        )
+        sizes = (NUM_STEPS, NUM_ENVS, self.num_agents, OBS_DIM, SHARE_OBS_DIM, ACTION_DIM)
+        self.rollout = Rollout(*sizes, device=torch.device("cpu"))
+        self.rollout.start(self["obs0"], self["share_obs0"])
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return torch.from_numpy(self.arrays[name])
+
+    def fill(self, iteration: int) -> None:
+        """Insert the recorded steps."""
+        names = ("actions", "log_probs", "values", "rewards", "terminated", "truncated", "obs", "share_obs", "active")
+        steps = zip(*(self["rollout{}/{}".format(iteration, name)] for name in names))
+        for action, log_prob, value, reward, terminated, truncated, obs, share_obs, active in steps:
+            decision = Decision(action, log_prob, value)
+            self.rollout.insert(decision, reward, terminated, truncated, obs, share_obs, active)
+
+    def update(self, iteration: int) -> dict:
+        """Learn from the recorded steps with upstream's random numbers."""
+        self.fill(iteration)
+        self.learner.generator.manual_seed(self.seed * 10 + iteration + 5)
+        return self.learner.update(self.rollout)
+
+    def largest_difference(self, stage: str) -> float:
+        """Compare all weights and statistics with the recorded ones."""
+        modules = {"actor{}".format(i): actor for i, actor in enumerate(self.learner.actors)}
+        modules.update(critic=self.learner.critic, value_norm=self.learner.value_norm)
+        mine = {
+            "{}/{}/{}".format(stage, name, key): value
+            for name, module in modules.items()
+            for key, value in module.state_dict().items()
+        }
+        assert set(mine) == {name for name in self.arrays if name.startswith(stage + "/")}
+        assert all(value.shape == self[name].shape for name, value in mine.items())
+        return max(float((value - self[name]).abs().max()) for name, value in mine.items())
+
+
+@pytest.fixture(params=CASES)
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Every recorded case."""
+    return Golden(request.param)
+
+
+def test_golden_cases_are_all_there() -> None:
+    """The recorded cases cover minibatches, masks, value normalisation, returns and shared parameters."""
+    assert len(CASES) == 8
+
+
+def test_initial_weights_same_seed_equal_upstream_bitwise(golden: Golden) -> None:
+    """The same seed gives upstream's initial weights, under upstream's names."""
+    assert golden.largest_difference("initial") == 0.0
+
+
+def test_act_same_random_numbers_equals_upstream(golden: Golden) -> None:
+    """Actions, log-probabilities and values are upstream's when the generator is seeded as upstream's was."""
+    golden.learner.generator.manual_seed(golden.seed * 10)
+    obs, share_obs = golden["obs0"], golden["share_obs0"]
+    for step in range(NUM_STEPS):
+        decision = golden.learner.act(obs, share_obs)
+        for name, mine in (("actions", decision.action), ("log_probs", decision.log_prob), ("values", decision.value)):
+            torch.testing.assert_close(mine, golden["rollout0/" + name][step], rtol=0.0, atol=TOLERANCE)
+        obs, share_obs = golden["rollout0/obs"][step], golden["rollout0/share_obs"][step]
+
+
+def test_returns_and_advantages_equal_upstream(golden: Golden) -> None:
+    """Returns and per-agent normalised advantages are upstream's."""
+    golden.fill(0)
+    rollout = golden.rollout
+    rollout.values[-1] = golden.learner.value(rollout.share_obs[-1])
+    values = golden.learner.value_norm.denormalize(rollout.values)
+    returns = compute_returns(rollout, values, golden.cfg)
+    advantages = normalize_advantages(returns - values[:-1], rollout.active_masks[:-1])
+    torch.testing.assert_close(returns, golden["rollout0/returns"], rtol=1e-6, atol=TOLERANCE)
+    torch.testing.assert_close(advantages, golden["rollout0/advantages"], rtol=0.0, atol=TOLERANCE)
+
+
+def test_update_twice_equals_upstream(golden: Golden) -> None:
+    """After one and after two updates every weight and statistic is upstream's to 1e-5."""
+    for iteration in range(2):
+        golden.update(iteration)
+        golden.rollout.finish()
+        assert golden.largest_difference("updated{}".format(iteration)) <= TOLERANCE
+
+
+def test_update_draws_upstreams_permutations(golden: Golden) -> None:
+    """An update draws the agents' order, then a permutation per epoch of each actor and of the critic, and no more."""
+    golden.update(0)
+    upstream = torch.Generator().manual_seed(golden.seed * 10 + 5)
+    if not golden.cfg.fixed_order:
+        torch.randperm(golden.num_agents, generator=upstream)
+    for _ in range(golden.num_agents * golden.cfg.ppo_epoch + golden.cfg.critic_epoch):
+        torch.randperm(NUM_STEPS * NUM_ENVS, generator=upstream)
+    assert torch.equal(golden.learner.generator.get_state(), upstream.get_state())
+
+
+def test_update_metrics_carry_the_right_agent(golden: Golden) -> None:
+    """Metrics are upstream's, labelled by agent instead of by order of update."""
+    for iteration in range(2):
+        metrics = golden.update(iteration)
+        golden.rollout.finish()
+        prefix = "metrics{}/".format(iteration)
+        recorded = {name[len(prefix) :]: float(golden[name]) for name in golden.arrays if name.startswith(prefix)}
+        assert set(recorded) <= set(metrics)
+        assert {name: metrics[name] for name in recorded} == pytest.approx(recorded, rel=1e-4, abs=1e-5)
+
+
+def test_golden_orders_include_one_that_is_not_by_id() -> None:
+    """Some recorded update does not go in order of the agents, else labels could not be told from positions."""
+    assert any(list(Golden(case).arrays["order0"]) != sorted(Golden(case).arrays["order0"]) for case in CASES)

@@ -1,0 +1,90 @@
+"""Contracts of the run's log: real TensorBoard files, a CSV of the same, the console that scripts parse."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mapush.config import PushRunConfig
+from mapush.logger import RunLogger
+
+pytestmark = pytest.mark.contracts
+
+CONFIG = PushRunConfig(total_steps=7000)
+
+
+def row(value):
+    return {
+        "fps": 5644.0,
+        "reward/total": value,
+        "reward/target": value / 2,
+        "episodes": 11.0,
+        "episode/return": value * 3,
+        "episode/success": 0.25,
+        "episode/collision": 0.125,
+    }
+
+
+def scalars(folder):
+    accumulator = EventAccumulator(str(folder / "tensorboard"))
+    accumulator.Reload()
+    tags = accumulator.Tags()["scalars"]
+    return {tag: [(event.step, event.value) for event in accumulator.Scalars(tag)] for tag in tags}
+
+
+def rows(folder):
+    with (folder / "progress.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def write(folder, steps, resume_from=0):
+    logger = RunLogger(folder, CONFIG, resume_from)
+    for step in steps:
+        logger.log(step, step // 1000, row(float(step)))
+    logger.close()
+    logger.close()
+
+
+def test_log_tensorboard_and_csv_hold_the_same_numbers(tmp_path):
+    """Every metric of every row is in both files, under the same name, at its step."""
+    write(tmp_path, [1000, 2000, 3000])
+    in_csv = {name: [(int(r["step"]), float(r[name])) for r in rows(tmp_path)] for name in list(row(0.0)) + ["rss_mib"]}
+    in_tensorboard = scalars(tmp_path)
+    assert set(in_tensorboard) == set(in_csv)
+    for name, points in in_csv.items():
+        assert [step for step, _ in points] == [1000, 2000, 3000]
+        for (step, value), (logged_step, logged_value) in zip(points, in_tensorboard[name]):
+            assert step == logged_step and value == pytest.approx(logged_value, rel=1e-6), name
+    assert all(value > 10.0 for _, value in in_csv["rss_mib"])
+
+
+def test_log_resumed_run_drops_what_came_after_the_checkpoint(tmp_path):
+    """A run killed after step 3000 and resumed from 2000 has each step once."""
+    write(tmp_path, [1000, 2000, 3000])
+    write(tmp_path, [3500], resume_from=2000)
+    assert [int(r["step"]) for r in rows(tmp_path)] == [1000, 2000, 3500]
+    assert [step for step, _ in scalars(tmp_path)["fps"]] == [1000, 2000, 3500]
+
+
+def test_log_half_written_row_is_dropped_on_resume(tmp_path):
+    """A row cut short by a kill does not stop the next run."""
+    write(tmp_path, [1000, 2000])
+    path = tmp_path / "progress.csv"
+    path.write_text(path.read_text() + "30")
+    write(tmp_path, [2500], resume_from=2000)
+    assert [int(r["step"]) for r in rows(tmp_path)] == [1000, 2000, 2500]
+
+
+def test_log_console_speaks_harls_format(tmp_path, capsys):
+    """The console lines are those that HARL's users parse, and the statistics of MAPush."""
+    write(tmp_path, [2000])
+    said = capsys.readouterr().out
+    pattern = r"Env \S+ Task cuboid Algo happo Exp default updates 2/7 episodes, "
+    pattern += r"total num timesteps 2000/7000, FPS 5644\."
+    assert re.search(pattern, said)
+    assert "Average step reward is 2000.000000." in said
+    assert "Some episodes done, average episode reward is 6000.0000." in said
+    assert "[MAPush Stats] Success: 25.0% | Collision: 12.5% | Episodes: 11" in said

@@ -1,0 +1,61 @@
+"""Contracts of specs and errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mapush.errors import MapushError, NonFiniteError, SpecError, nearest
+from mapush.spec import TensorSpec
+
+pytestmark = pytest.mark.contracts
+
+SPEC = TensorSpec("actions", ("num_envs", "num_agents", "action_dim"), (5, 2, 3), low=-1.0, high=1.0)
+
+
+def test_spec_right_tensor_is_returned_unchanged():
+    """A tensor that fits comes back as it is."""
+    value = torch.zeros(5, 2, 3)
+    assert SPEC.validate(value, "here") is value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [torch.zeros(2, 5, 3), torch.zeros(5, 2), torch.zeros(5, 2, 3).double(), torch.full((5, 2, 3), 1.5), [[0.0]]],
+    ids=["transposed", "rank", "dtype", "bounds", "type"],
+)
+def test_spec_wrong_tensor_is_refused(value):
+    """Another shape, type or range is an error that says where, what was got and what was expected."""
+    with pytest.raises(SpecError) as caught:
+        SPEC.validate(value, "PushEnv.step")
+    assert caught.value.where == "PushEnv.step"
+    assert "num_envs=5, num_agents=2, action_dim=3" in caught.value.expected
+
+
+def test_spec_transposed_tensor_says_so():
+    """Swapped first axes are named as the cause."""
+    with pytest.raises(SpecError) as caught:
+        SPEC.validate(torch.zeros(2, 5, 3), "here")
+    assert "swapped" in caught.value.fix
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_spec_non_finite_value_names_env_and_agent(bad):
+    """A NaN or an infinity is located."""
+    value = torch.zeros(5, 2, 3)
+    value[3, 1, 2] = bad
+    with pytest.raises(NonFiniteError) as caught:
+        SPEC.validate(value, "here")
+    assert "num_envs 3, num_agents 1, action_dim 2" in caught.value.where
+
+
+def test_error_renders_given_fields_only():
+    """An error shows the defect first, then one line for each thing it knows."""
+    error = MapushError("it broke", where="there", fix="mend it")
+    assert str(error).splitlines() == ["MapushError: it broke", "  where     there", "  fix       mend it"]
+
+
+def test_nearest_close_name_is_suggested():
+    """A misspelt name gets the one that was meant, and all valid ones."""
+    assert nearest("cubiod", ["cylinder", "cuboid"]) == "did you mean 'cuboid'? valid: cuboid, cylinder"
+    assert nearest("zzz", ["cuboid"]) == "valid: cuboid"

@@ -1,0 +1,14 @@
+"""A walking policy without training, for tests that need robots on their feet but no skill."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mapush.sim.walking import OBS_DIM, WalkingPolicy
+
+
+def untrained_walker() -> WalkingPolicy:
+    """Return a policy whose network says zero."""
+    weights = {"0.weight": np.zeros((12, OBS_DIM), np.float32), "0.bias": np.zeros(12, np.float32)}
+    return WalkingPolicy(weights, "elu", torch.device("cpu"))
