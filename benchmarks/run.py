@@ -18,6 +18,8 @@ from typing import Callable, Dict, List
 
 import tyro
 
+from mapush.assembly import share_the_cores
+
 
 @dataclasses.dataclass(frozen=True)
 class BenchConfig:
@@ -120,6 +122,7 @@ def _train_once(run) -> float:
 
 def main() -> None:
     """Measure every size and print."""
+    share_the_cores()
     config = tyro.cli(BenchConfig, prog="python -m benchmarks.run", description=__doc__)
     if config.worker:
         (num_envs,) = config.num_envs

@@ -164,7 +164,7 @@ class WalkConfig:
     """Share of episodes whose commands change as fast as an untrained team's."""
     chatter_hold_s: Tuple[float, float] = (0.02, 0.4)
     """How long a command is held in those [s]."""
-    calm_share: float = 0.3
+    calm_share: float = 0.25
     """Share of episodes without pushes and kicks."""
     push_force: float = 55.0
     """Largest sustained force on the trunk [N]."""

@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 
 from mapush import checkpoint as checkpoints
-from mapush.assembly import TASKS, make_agent, make_env, sizes_of
+from mapush.assembly import TASKS, make_agent, make_env, share_the_cores, sizes_of
 from mapush.checkpoint import Checkpoint
 from mapush.config import RunConfig, SimConfig, to_dict
 from mapush.errors import CheckpointError, ConfigError, MapushError, nearest
@@ -53,6 +53,8 @@ class EvaluateConfig:
     """MP4 that the viewer writes instead of opening a window."""
     json: Optional[Path] = None
     """Write the results to this file as well."""
+    stand_checkpoint: Optional[Path] = None
+    """walk only: take the network that stands from this checkpoint or run, not from `checkpoint`."""
     export: Optional[Path] = None
     """walk only: write the policy and its measures to this file, as the pushing task reads it."""
     seed: int = 0
@@ -74,6 +76,7 @@ class EvaluateConfig:
         _require(not self.record or self.record.suffix == ".mp4", "the recorder writes MP4", "--record FILE.mp4")
         exportable = walk and self.checkpoint is not None
         _require(exportable or not self.export, "--export is for a trained walking policy", "walk --checkpoint RUN")
+        _require(exportable or not self.stand_checkpoint, "--stand-checkpoint adds to one", "walk --checkpoint RUN")
 
 
 def _require(good: bool, what: str, fix: str) -> None:
@@ -236,14 +239,19 @@ def _walking_policy(config: EvaluateConfig) -> Tuple[WalkingPolicy, Dict[str, An
     """Return the policy, on the simulator's device, and where it comes from."""
     import torch
 
-    from mapush.sim.walking import WalkingPolicy
+    from mapush.sim.walking import Network, WalkingPolicy
 
     device = torch.device("cpu" if config.device == "auto" else config.device)
     if config.checkpoint is None:
         return WalkingPolicy.load(device=str(device)), {}
-    saved = _load(checkpoint_paths(config)[-1], "walk")
-    policy = WalkingPolicy.from_actor(saved.agent["actors"][0], saved.config.happo.activation_func, device)
-    return policy, {"config": to_dict(saved.config), "steps": saved.step}
+    stand = dataclasses.replace(config, checkpoint=config.stand_checkpoint or config.checkpoint, stand_checkpoint=None)
+    sources = {"walk": config, "stand": stand}
+    saved = {name: _load(checkpoint_paths(source)[-1], "walk") for name, source in sources.items()}
+    networks = [
+        Network.from_actor(one.agent["actors"][0], one.config.happo.activation_func, device) for one in saved.values()
+    ]
+    card = {name: {"config": to_dict(one.config), "steps": one.step} for name, one in saved.items()}
+    return WalkingPolicy(*networks), card
 
 
 def view(config: EvaluateConfig) -> None:
@@ -276,6 +284,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     Returns:
       0; 1 if a walking policy failed an acceptance test; 2 after an error.
     """
+    share_the_cores()
     try:
         return _run(tyro.cli(EvaluateConfig, args=argv, prog="python -m mapush.evaluate"))
     except MapushError as error:

@@ -16,23 +16,42 @@ PUBLISHED_REWARDS = {
 }
 
 
+SHAPED_REWARDS = RewardConfig(
+    target=0.015, approach=0.006, collision=-0.0005, push=0.002, ocb=0.02, reach_target=10.0, exception=-4.0
+)
+"""Upstream's terms, weighted so that walking to the far side of the object pays from the first step on."""
+
+
 def _default(name: str) -> RunConfig:
-    """Decide at 5 Hz, learn with a horizon of several seconds."""
-    happo = HappoConfig(gamma=0.98, lr=5e-4, critic_lr=5e-4, actor_num_mini_batch=4, critic_num_mini_batch=4)
+    """Decide five times a second, look some six seconds ahead, learn one policy for all robots of the team."""
+    happo = HappoConfig(
+        use_feature_normalization=False,
+        share_param=True,
+        std_y_coef=1.0,
+        lr=7e-4,
+        critic_lr=1e-3,
+        use_linear_lr_decay=True,
+        ppo_epoch=10,
+        critic_epoch=10,
+        actor_num_mini_batch=8,
+        critic_num_mini_batch=8,
+        entropy_coef=0.003,
+        gamma=0.97,
+    )
     return PushRunConfig(
         task_name=name,
         num_envs=512,
-        num_steps=25,
+        num_steps=16,
         total_steps=100_000_000,
         happo=happo,
-        task=TaskConfig(object=name, steps_per_decision=10),
+        task=TaskConfig(object=name, steps_per_decision=10, reward=SHAPED_REWARDS),
     )
 
 
 def _quick(name: str) -> RunConfig:
     """Show on two CPU cores, within 15 minutes, that a team learns."""
     config = _default(name)
-    return dataclasses.replace(config, preset="quick", total_steps=6_000_000, checkpoint_every=1_000_000)
+    return dataclasses.replace(config, preset="quick", num_envs=256, total_steps=6_000_000, checkpoint_every=2_000_000)
 
 
 def _published(name: str) -> RunConfig:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence,
 import tyro
 
 from mapush import checkpoint as checkpoints
-from mapush.assembly import make_agent, make_env, sizes_of
+from mapush.assembly import make_agent, make_env, share_the_cores, sizes_of
 from mapush.checkpoint import Checkpoint
 from mapush.config import RunConfig, steps_per_decision, to_dict
 from mapush.errors import CheckpointError, ConfigError, MapushError, NonFiniteError, SimulatorError
@@ -109,7 +109,7 @@ class Run:
         result = self.env.step(decision.action.to(self.env.device))
         self.rollout.insert(
             decision,
-            result.reward,
+            result.reward.mean(dim=1, keepdim=True),  # HAPPO maximises one return: the team's
             result.terminated,
             result.truncated,
             result.observation.obs,
@@ -228,7 +228,8 @@ def _loop(run: Run, folder: Path) -> None:
 
     config = run.config
     with StopRequest() as stop, contextlib.closing(RunLogger(folder, config, run.step)) as logger:
-        logger.say("training {} in {}".format(config.task_name, folder))
+        where = "{} on {}, learner on {}".format(run.env.simulator_name, run.env.device, run.agent.device)
+        logger.say("training {} in {} (simulator {})".format(config.task_name, folder, where))
         speed, first = Speed(run.step), run.iteration + 1
         while run.step < config.total_steps and stop.name is None:
             before, start = run.step, run.snapshot()
@@ -368,6 +369,7 @@ python -m mapush.train [cuboid|tblock|cylinder|walk] [flags]; cuboid is the defa
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Parse the command line and train."""
+    share_the_cores()
     try:
         config, run_dir, resume = parse(sys.argv[1:] if argv is None else argv)
         train(config, run_dir, resume)

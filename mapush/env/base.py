@@ -66,6 +66,7 @@ class VecEnv(abc.ABC):
       share_obs_spec: of `Observation.share_obs`.
       action_spec: of the actions; values outside its bounds are clipped, not refused.
       metrics: bounded statistics of rewards and ended episodes.
+      simulator_name: what computes the physics, for the reader of the console.
     """
 
     num_envs: int
@@ -77,6 +78,7 @@ class VecEnv(abc.ABC):
     share_obs_spec: TensorSpec
     action_spec: TensorSpec
     metrics: EpisodeMetrics
+    simulator_name: str
 
     @abc.abstractmethod
     def reset(self) -> Observation:

@@ -61,6 +61,7 @@ class PushEnv(VecEnv):
         self.simulator = simulator
         self.task = task
         self.num_envs, self.num_agents, self.device = simulator.num_envs, simulator.num_agents, simulator.device
+        self.simulator_name = simulator.name
         self.max_episode_length = MAX_EPISODE_LENGTH
         self.steps_per_decision = task.steps_per_decision
         self._object = _object_of(task, self.num_agents)

@@ -78,6 +78,7 @@ class WalkEnv(VecEnv):
         self.physics = physics
         self.config = config
         self.num_envs, self.num_agents, self.device = physics.num_envs, 1, physics.device
+        self.simulator_name = physics.name
         dims = (self.num_envs, 1)
         axes = ("num_envs", "num_agents")
         self.obs_spec = TensorSpec("obs", axes + ("obs_dim",), dims + (OBS_DIM,))
@@ -228,14 +229,14 @@ class WalkEnv(VecEnv):
         expired = buffers["disturbance_left"] <= 0
         kind = self._uniform(0.0, 1.0)
         disturbed = buffers["calm"] == 0
-        is_push, is_kick = disturbed & (kind < 0.45), disturbed & (kind > 0.85)
+        is_push, is_kick = disturbed & (kind < 0.6), disturbed & (kind > 0.85)
         push_force, push_torque = self._draw_push()
         kick = self._uniform(-1.0, 1.0, 3) * self.config.kick / (KICK_STEPS * STEP_DT)
         kick_force = torch.cat((kick[:, :2] * ROBOT_MASS, torch.zeros_like(kick[:, :1])), dim=1)
         kick_torque = torch.cat((torch.zeros_like(kick[:, :2]), kick[:, 2:] * 0.25), dim=1)
         force = torch.where(is_push.unsqueeze(1), push_force, kick_force * is_kick.unsqueeze(1))
         torque = torch.where(is_push.unsqueeze(1), push_torque, kick_torque * is_kick.unsqueeze(1))
-        hold = torch.where(is_kick, torch.full_like(kind, float(KICK_STEPS)), self._uniform(0.5, 4.0) / STEP_DT)
+        hold = torch.where(is_kick, torch.full_like(kind, float(KICK_STEPS)), self._uniform(0.5, 6.0) / STEP_DT)
         renew = expired.view(-1, 1, 1)
         buffers["force_w"] = torch.where(renew, force.unsqueeze(1), buffers["force_w"])
         buffers["torque_w"] = torch.where(renew, torque.unsqueeze(1), buffers["torque_w"])
@@ -250,7 +251,7 @@ class WalkEnv(VecEnv):
         against = self._uniform(0.0, 1.0) < 0.6
         angle = heading + torch.where(against, math.pi + self._uniform(-0.5, 0.5), self._uniform(-math.pi, math.pi))
         ramp = (0.25 + 0.75 * self._buffers["age"] * STEP_DT / self.config.push_ramp_s).clamp(max=1.0)
-        size = self._uniform(0.0, 1.0) * self.config.push_force * ramp
+        size = self._uniform(0.0, 1.0).sqrt() * self.config.push_force * ramp
         force = torch.stack((size * torch.cos(angle), size * torch.sin(angle), torch.zeros_like(size)), dim=1)
         point = torch.zeros(self.num_envs, 3, device=self.device)
         point[:, 0] = 0.29 * against.float()

@@ -33,7 +33,7 @@ class Rollout:
       actions: (T, E, A, K).
       log_probs: (T, E, A, K), of each action dimension, at sampling.
       values: (T+1, E, 1), the critic's output at sampling; the last is filled in by the learner.
-      rewards: (T, E, 1), of agent 0: a team has one reward.
+      rewards: (T, E, 1), of the team.
       masks: (T+1, E, 1), 0 where a new episode begins.
       bad_masks: (T+1, E, 1), 0 where a time limit, and nothing else, ended the episode before.
       active_masks: (T+1, E, A, 1), 0 where the agent is out of an episode that goes on.
@@ -84,7 +84,7 @@ class Rollout:
 
         Args:
           decision: what the learner decided on the observation before the step.
-          reward: (E, A).
+          reward: (E, 1), the team's.
           terminated: (E,) bool, the task ended the episode.
           truncated: (E,) bool, the time limit ended it.
           obs: (E, A, obs_dim) after the step, of the new episode where the old one ended.
@@ -95,7 +95,7 @@ class Rollout:
         self.actions[step].copy_(decision.action)
         self.log_probs[step].copy_(decision.log_prob)
         self.values[step].copy_(decision.value)
-        self.rewards[step].copy_(reward[:, :1])
+        self.rewards[step].copy_(reward)
         self.obs[step + 1].copy_(obs)
         self.share_obs[step + 1].copy_(share_obs)
         self.masks[step + 1, :, 0].copy_(~(terminated | truncated))

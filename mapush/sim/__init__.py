@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 BACKENDS = {"mujoco": "mapush.sim.mjcpu:MujocoPhysics"}
 _ABSENT = {
-    "warp": "MuJoCo Warp is not part of this version",
-    "isaacgym": "Isaac Gym simulates the whole task, as an environment of MQE; it cannot be used as physics alone",
+    "warp": "this version has no simulator on mujoco-warp yet; it will need: pip install mujoco-warp==4.0.0, a GPU",
+    "isaacgym": "this version has no adapter for Isaac Gym and MQE yet; both will have to be installed by hand",
 }
 _INSTALL = "python -m pip install mujoco==4.0.0 (needs Python 3.11 or later)"
 
@@ -42,7 +42,7 @@ def make_physics(
             "the simulator {} is not available".format(backend),
             where="sim.backend",
             cause=_ABSENT[backend],
-            fix="use --sim.backend mujoco",
+            fix="use --sim mujoco, or --sim auto for the best that is here",
         )
     if backend not in BACKENDS:
         names = ("auto",) + tuple(BACKENDS) + tuple(_ABSENT)

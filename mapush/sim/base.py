@@ -82,11 +82,13 @@ class Physics(abc.ABC):
       num_envs: parallel copies.
       num_agents: robots in each.
       device: torch device of every tensor that goes in or out.
+      name: what computes, for the reader of the console.
     """
 
     num_envs: int
     num_agents: int
     device: torch.device
+    name: str
 
     @abc.abstractmethod
     def state(self) -> State:
@@ -148,6 +150,7 @@ class Simulator:
         self.num_envs = physics.num_envs
         self.num_agents = physics.num_agents
         self.device = physics.device
+        self.name = physics.name
         self._memory = torch.zeros((self.num_envs, self.num_agents, walking.memory_dim), device=self.device)
 
     def state(self) -> State:

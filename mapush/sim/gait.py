@@ -75,9 +75,7 @@ def asked_to_step(commands: torch.Tensor) -> torch.Tensor:
     return (commands.abs().sum(dim=-1, keepdim=True) / WALKING_COMMAND * 2.0 - 1.0).clamp(0.0, 1.0)
 
 
-def stride(
-    phase: torch.Tensor, commands: torch.Tensor, stepping: torch.Tensor
-) -> Tuple[torch.Tensor, torch.Tensor]:
+def stride(phase: torch.Tensor, commands: torch.Tensor, stepping: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
     """Return the joint positions of a trot that follows `commands`, and the load on each foot.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Optional
 
 import mujoco
@@ -45,6 +46,7 @@ class MujocoPhysics(Physics):
         randomization: Optional[Randomization] = None,
     ) -> None:
         self.scene = scene
+        self.name = "mujoco {} with {} threads".format(mujoco.__version__, threads or os.cpu_count())
         self.num_envs = num_envs
         self.num_agents = scene.num_agents
         self.device = torch.device("cpu")

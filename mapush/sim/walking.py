@@ -1,4 +1,4 @@
-"""The walking policy: a frozen network that turns velocity commands into joint targets.
+"""The walking policy: frozen networks that turn velocity commands into joint targets.
 
 It is trained by `python -m mapush.train walk` (the task is `mapush.env.walk`) and shipped in `mapush/policies`.
 Observation and action are defined here, so that training and use cannot differ.
@@ -10,7 +10,7 @@ import json
 import math
 import zipfile
 from pathlib import Path
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 import torch
@@ -32,7 +32,9 @@ ACTION_SCALE = (0.25, 0.25, 0.25) * 4  # correction of the joint targets per uni
 LIN_VEL_SCALE, ANG_VEL_SCALE, JOINT_VEL_SCALE = 2.0, 0.5, 0.05  # bring each block of the observation to order 1
 ACTION_LIMIT = 6.0  # beyond it every servo saturates
 
-UNSETTLED_SPEED, UNSETTLED_SPIN, UNSETTLED_TILT = 0.4, 2.0, 0.2  # each alone makes a standing robot step [m/s, rad/s, 1]
+UNSETTLED_SPEED, UNSETTLED_SPIN, UNSETTLED_TILT = 0.4, 2.0, 0.2  # each makes a standing robot step [m/s, rad/s, sine]
+STAND_GAIN = 0.8  # a standing robot needs less correction than its network learned to give against exploration noise
+LOAD_GAIN, LOAD_LIMIT = 0.8, 0.02  # share of a shortfall in velocity that is added to the command; at most [m/s]
 SETTLING_TIME = 0.4  # from the last reason to step until it stands [s]
 
 _ACTIVATIONS: Dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -55,6 +57,14 @@ def settle(state: State, commands: torch.Tensor, memory: torch.Tensor) -> torch.
     reason = torch.maximum(gait.asked_to_step(commands), (upset > 1.0).float())
     stepping = torch.maximum(reason, memory[..., STEPPING] - STEP_DT / SETTLING_TIME)
     return torch.cat((memory[..., :-1], stepping), dim=-1)
+
+
+def against_load(state: State, commands: torch.Tensor) -> torch.Tensor:
+    """Return commands (E, A, 3) that ask for more where the robot is slower than told; to stand remains to stand."""
+    velocity = rotate_inverse(state.robot_quat_w, state.robot_lin_vel_w)[..., :2]
+    shortfall = gait.asked_to_step(commands) * (commands[..., :2] - velocity)
+    boost = (LOAD_GAIN * shortfall).clamp(-LOAD_LIMIT, LOAD_LIMIT)
+    return torch.cat((commands[..., :2] + boost, commands[..., 2:]), dim=-1)
 
 
 def walking_obs(state: State, commands: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
@@ -101,7 +111,33 @@ def remember(action: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
     return torch.cat((action, phase, memory[..., STEPPING]), dim=-1)
 
 
-class WalkingPolicy:
+def _mirror(blocks: Tuple[Tuple[float, ...], ...]) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Return the order (n,) and the signs (n,) that mirror a vector left to right.
+
+    Args:
+      blocks: the signs of each part of the vector; a part of 3 that stands for a leg's joints is marked by None.
+    """
+    order: List[int] = []
+    signs: List[float] = []
+    for block in blocks:
+        start = len(order)
+        if block is _LEGS:
+            for leg in (1, 0, 3, 2):
+                order += [start + 3 * leg + joint for joint in range(3)]
+                signs += [-1.0, 1.0, 1.0]
+        else:
+            order += range(start, start + len(block))
+            signs += block
+    return torch.tensor(order), torch.tensor(signs)
+
+
+_LEGS: Tuple[float, ...] = ()
+_POLAR, _AXIAL = (1.0, -1.0, 1.0), (-1.0, 1.0, -1.0)
+MIRRORED_OBS = (_POLAR, _AXIAL, _POLAR, _LEGS, _LEGS, _LEGS, (1.0, -1.0, -1.0), (-1.0, -1.0))
+MIRRORED_ACTION = (_LEGS,)
+
+
+class Network:
     """A multilayer perceptron: linear, activation, layer norm for each hidden layer, then a linear output.
 
     Args:
@@ -111,23 +147,16 @@ class WalkingPolicy:
       device: where to compute.
     """
 
-    memory_dim = MEMORY_DIM
-
     def __init__(self, weights: Dict[str, np.ndarray], activation: str, device: torch.device) -> None:
         self.activation = activation
-        self._weights = {name: torch.from_numpy(value.copy()).to(device) for name, value in weights.items()}
+        self.weights = {name: torch.from_numpy(value.copy()).to(device) for name, value in weights.items()}
         self._num_layers = sum(name.endswith(".norm.weight") for name in weights) + 1
+        self._obs_order, self._obs_signs = (part.to(device) for part in _mirror(MIRRORED_OBS))
+        self._action_order, self._action_signs = (part.to(device) for part in _mirror(MIRRORED_ACTION))
 
-    @torch.no_grad()
-    def step(self, state: State, commands: torch.Tensor, memory: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-        """Return servo set points [rad], (E, A, 12), and the next memory (E, A, 14); see `walking_obs`."""
-        memory = settle(state, commands, memory)
-        action = self.forward(walking_obs(state, commands, memory))
-        return joint_targets(action, commands, memory), remember(action, memory)
-
-    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+    def __call__(self, obs: torch.Tensor) -> torch.Tensor:
         """Return the action (..., 12) for observations (..., 50)."""
-        weights, hidden = self._weights, obs
+        weights, hidden = self.weights, obs
         for layer in range(self._num_layers - 1):
             hidden = functional.linear(hidden, weights["{}.weight".format(layer)], weights["{}.bias".format(layer)])
             hidden = _ACTIVATIONS[self.activation](hidden)
@@ -137,26 +166,66 @@ class WalkingPolicy:
         action = functional.linear(hidden, weights["{}.weight".format(last)], weights["{}.bias".format(last)])
         return action.clamp(-ACTION_LIMIT, ACTION_LIMIT)
 
+    def mirrored(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return the action (..., 12) for the mirror image of `obs` (..., 50), mirrored back."""
+        action = self(obs[..., self._obs_order] * self._obs_signs)
+        return action[..., self._action_order] * self._action_signs
+
     @classmethod
-    def from_actor(cls, actor: Dict[str, torch.Tensor], activation: str, device: torch.device) -> WalkingPolicy:
+    def from_actor(cls, actor: Dict[str, torch.Tensor], activation: str, device: torch.device) -> Network:
         """Take the mean network out of an actor's state_dict (HARL's names; no normalisation of the input)."""
-        linear = sorted(
+        layers = sorted(
             int(name.split(".")[3]) for name in actor if name.startswith("base.mlp.fc.") and "weight" in name
         )
         weights: Dict[str, np.ndarray] = {}
-        for layer, (first, norm) in enumerate(zip(linear[::2], linear[1::2])):
+        for layer, (first, norm) in enumerate(zip(layers[::2], layers[1::2])):
             for part in ("weight", "bias"):
                 weights["{}.{}".format(layer, part)] = actor["base.mlp.fc.{}.{}".format(first, part)].cpu().numpy()
                 weights["{}.norm.{}".format(layer, part)] = actor["base.mlp.fc.{}.{}".format(norm, part)].cpu().numpy()
         for part in ("weight", "bias"):
-            name = "{}.{}".format(len(linear) // 2, part)
+            name = "{}.{}".format(len(layers) // 2, part)
             weights[name] = actor["act.action_out.fc_mean.{}".format(part)].cpu().numpy()
         return cls(weights, activation, device)
 
+
+class WalkingPolicy:
+    """Walks with one network and stands with another; while a robot settles, it fades from the first to the second.
+
+    A robot without a command acts on the mean of what its network says of the world and of its mirror image, because
+    whatever pulls to one side turns it in time.
+
+    Args:
+      walk: corrects the trot of a robot that steps.
+      stand: balances a robot that does not; it may be the same.
+    """
+
+    memory_dim = MEMORY_DIM
+
+    def __init__(self, walk: Network, stand: Network) -> None:
+        self.walk = walk
+        self.stand = stand
+
+    @torch.no_grad()
+    def step(self, state: State, commands: torch.Tensor, memory: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Return servo set points [rad], (E, A, 12), and the next memory (E, A, 14); see `walking_obs`."""
+        commands = against_load(state, commands)
+        memory = settle(state, commands, memory)
+        obs, stepping = walking_obs(state, commands, memory), memory[..., STEPPING]
+        walk = torch.lerp(_symmetric(self.walk, obs), self.walk(obs), gait.asked_to_step(commands))
+        stand = STAND_GAIN * _symmetric(self.stand, obs)
+        action = torch.lerp(stand, walk, stepping)
+        return joint_targets(action, commands, memory), remember(action, memory)
+
     def save(self, path: Path, card: Dict[str, Any]) -> None:
-        """Write weights and `card` (how they came to be; JSON types) to `path`."""
-        header = {"activation": self.activation, "joints": JOINTS, "card": card}
-        arrays: Dict[str, Any] = {name: value.cpu().numpy() for name, value in self._weights.items()}
+        """Write both networks and `card` (how they came to be; JSON types) to `path`."""
+        networks = {"walk": self.walk, "stand": self.stand}
+        activations = {name: network.activation for name, network in networks.items()}
+        header = {"activations": activations, "joints": JOINTS, "card": card}
+        arrays: Dict[str, Any] = {
+            "{}.{}".format(name, key): value.cpu().numpy()
+            for name, network in networks.items()
+            for key, value in network.weights.items()
+        }
         np.savez(path, header=np.array(json.dumps(header)), **arrays)
 
     @classmethod
@@ -174,10 +243,20 @@ class WalkingPolicy:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 header = json.loads(str(archive["header"]))
-                joints, activation = tuple(header["joints"]), header["activation"]
-                weights = {name: archive[name] for name in archive.files if name != "header"}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                joints = tuple(header["joints"])
+                networks = [_network(archive, name, header["activations"][name], device) for name in ("walk", "stand")]
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise CheckpointError("this is not a walking policy", where=str(path), got=str(error)) from error
         if joints != JOINTS:
             raise CheckpointError("joints in another order", where=str(path), got=str(joints), expected=str(JOINTS))
-        return cls(weights, activation, torch.device(device))
+        return cls(*networks)
+
+
+def _symmetric(network: Network, obs: torch.Tensor) -> torch.Tensor:
+    return 0.5 * (network(obs) + network.mirrored(obs))
+
+
+def _network(archive: Any, name: str, activation: str, device: str) -> Network:
+    prefix = name + "."
+    weights = {key[len(prefix) :]: archive[key] for key in archive.files if key.startswith(prefix)}
+    return Network(weights, activation, torch.device(device))

@@ -49,6 +49,7 @@ class KinematicSimulator:
 
     def __init__(self, num_envs: int, num_agents: int) -> None:
         self.num_envs, self.num_agents, self.device = num_envs, num_agents, torch.device("cpu")
+        self.name = "kinematic"
         self.object_velocity_w = torch.zeros(num_envs, 3)
         self.commands: Optional[torch.Tensor] = None
         self.steps = 0

@@ -26,6 +26,7 @@ class StillPhysics(Physics):
 
     def __init__(self, num_envs: int) -> None:
         self.num_envs, self.num_agents, self.device = num_envs, 1, torch.device("cpu")
+        self.name = "still"
         zero = torch.zeros(num_envs, 1, 3)
         level = torch.tensor((1.0, 0.0, 0.0, 0.0)).expand(num_envs, 1, 4)
         joint_pos = torch.tensor(DEFAULT_JOINT_POS).expand(num_envs, 1, 12)

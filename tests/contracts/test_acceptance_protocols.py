@@ -19,7 +19,7 @@ from mapush.sim.base import STEP_DT
 from mapush.sim.mjcpu import MujocoPhysics
 from mapush.sim.scene import Scene, build_model
 
-pytestmark = pytest.mark.contracts
+pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
 STEPS, WORLDS, AGENTS = 7, 5, 2
 

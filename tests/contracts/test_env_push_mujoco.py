@@ -11,8 +11,7 @@ from mapush.objects import OBJECTS
 from mapush.sim.base import Simulator
 from mapush.sim.go1 import DEFAULT_JOINT_POS
 
-pytestmark = pytest.mark.contracts
-pytest.importorskip("mujoco", minversion="4.0.0")
+pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
 NUM_ENVS = 7
 

@@ -102,7 +102,7 @@ def disturbed():
 
 
 def test_pushes_grow_over_the_ramp_and_mostly_oppose_the_heading(disturbed):
-    """A push lasts 0.5 to 4 s, is horizontal and within the maximum of its time; two thirds come from ahead."""
+    """A push lasts 0.5 to 6 s, is horizontal and within the maximum of its time; two thirds come from ahead."""
     config, stretches = disturbed
     pushes = [stretch for stretch in stretches if stretch[1] > 5]
     limits = [
@@ -110,7 +110,7 @@ def test_pushes_grow_over_the_ramp_and_mostly_oppose_the_heading(disturbed):
     ]
     shares = [float(force.norm()) / limit for (_, _, force), limit in zip(pushes, limits)]
     assert 0.95 < max(shares) <= 1.0 + 1e-5
-    assert all(25 <= length <= 200 for _, length, _ in pushes)
+    assert all(25 <= length <= 300 for _, length, _ in pushes)
     forces = torch.stack([force for _, _, force in pushes])
     assert float(forces[:, 2].abs().max()) < 1e-4
     behind = (forces[:, 0] < -math.cos(0.5) * forces.norm(dim=1)).float().mean()

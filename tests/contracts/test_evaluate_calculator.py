@@ -21,7 +21,7 @@ from mapush.evaluate import EvaluateConfig, Evaluation, evaluate, first_episodes
 from mapush.report import PUBLISHED_SUCCESS
 from mapush.sim.walking import WalkingPolicy
 
-pytestmark = pytest.mark.contracts
+pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
 NUM_ENVS = 5
 SIZES = {"num_agents": 2, "obs_dim": 8, "share_obs_dim": 20, "action_dim": 3}

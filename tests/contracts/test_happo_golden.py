@@ -58,7 +58,7 @@ class Golden:
         steps = zip(*(self["rollout{}/{}".format(iteration, name)] for name in names))
         for action, log_prob, value, reward, terminated, truncated, obs, share_obs, active in steps:
             decision = Decision(action, log_prob, value)
-            self.rollout.insert(decision, reward, terminated, truncated, obs, share_obs, active)
+            self.rollout.insert(decision, reward[:, :1], terminated, truncated, obs, share_obs, active)
 
     def update(self, iteration: int) -> dict:
         """Learn from the recorded steps with upstream's random numbers."""

@@ -30,7 +30,7 @@ def _observation() -> tuple:
 
 def _fill(rollout: Rollout, num_steps: int) -> None:
     for _ in range(num_steps):
-        reward = torch.randn(NUM_ENVS, NUM_AGENTS)
+        reward = torch.randn(NUM_ENVS, 1)
         rollout.insert(_decision(), reward, torch.rand(NUM_ENVS) < 0.3, NEVER, *_observation())
 
 
@@ -38,7 +38,7 @@ def test_insert_tensors_changed_afterwards_leave_the_rollout_alone() -> None:
     """Nothing in the rollout shares memory with what was put in."""
     rollout, decision, (obs, share_obs) = _rollout(), _decision(), _observation()
     first_obs, first_share_obs = _observation()
-    reward, terminated = torch.randn(NUM_ENVS, NUM_AGENTS), NEVER.clone()
+    reward, terminated = torch.randn(NUM_ENVS, 1), NEVER.clone()
     rollout.start(first_obs, first_share_obs)
     rollout.insert(decision, reward, terminated, NEVER, obs, share_obs)
     stored = {name: array.clone() for name, array in vars(rollout).items() if isinstance(array, torch.Tensor)}
@@ -52,14 +52,14 @@ def test_insert_tensors_changed_afterwards_leave_the_rollout_alone() -> None:
 def test_insert_step_lands_at_its_index() -> None:
     """Decision and reward of step t are stored at t, the observation that follows at t + 1."""
     rollout, decision, (obs, share_obs) = _rollout(), _decision(), _observation()
-    reward = torch.randn(NUM_ENVS, NUM_AGENTS)
+    reward = torch.randn(NUM_ENVS, 1)
     rollout.start(*_observation())
     rollout.insert(_decision(), reward + 1.0, NEVER, NEVER, *_observation())
     rollout.insert(decision, reward, NEVER, NEVER, obs, share_obs)
     assert torch.equal(rollout.actions[1], decision.action)
     assert torch.equal(rollout.log_probs[1], decision.log_prob)
     assert torch.equal(rollout.values[1], decision.value)
-    assert torch.equal(rollout.rewards[1, :, 0], reward[:, 0])
+    assert torch.equal(rollout.rewards[1], reward)
     assert torch.equal(rollout.obs[2], obs)
     assert torch.equal(rollout.share_obs[2], share_obs)
 
@@ -69,7 +69,7 @@ def test_insert_ended_episodes_set_masks() -> None:
     rollout = _rollout()
     terminated = torch.tensor([False, True, False, True, False])
     truncated = torch.tensor([False, False, True, True, False])
-    rollout.insert(_decision(), torch.zeros(NUM_ENVS, NUM_AGENTS), terminated, truncated, *_observation())
+    rollout.insert(_decision(), torch.zeros(NUM_ENVS, 1), terminated, truncated, *_observation())
     assert rollout.masks[1, :, 0].tolist() == [1.0, 0.0, 0.0, 0.0, 1.0]
     assert rollout.bad_masks[1, :, 0].tolist() == [1.0, 1.0, 0.0, 1.0, 1.0]
     assert rollout.active_masks[1].eq(1.0).all()
@@ -78,7 +78,7 @@ def test_insert_ended_episodes_set_masks() -> None:
 def test_insert_without_active_after_inactive_means_all_active() -> None:
     """An agent that was out of the last rollout is back in where `active` is left out."""
     rollout = _rollout()
-    reward, active = torch.zeros(NUM_ENVS, NUM_AGENTS), torch.zeros(NUM_ENVS, NUM_AGENTS)
+    reward, active = torch.zeros(NUM_ENVS, 1), torch.zeros(NUM_ENVS, NUM_AGENTS)
     for _ in range(NUM_STEPS):
         rollout.insert(_decision(), reward, NEVER, NEVER, *_observation(), active=active)
     assert rollout.active_masks[1:].eq(0.0).all()
@@ -94,7 +94,7 @@ def test_finish_next_rollout_begins_at_the_last_observation() -> None:
     last_obs, last_share_obs = rollout.obs[-1].clone(), rollout.share_obs[-1].clone()
     rollout.finish()
     decision = _decision()
-    rollout.insert(decision, torch.zeros(NUM_ENVS, NUM_AGENTS), NEVER, NEVER, *_observation())
+    rollout.insert(decision, torch.zeros(NUM_ENVS, 1), NEVER, NEVER, *_observation())
     assert torch.equal(rollout.obs[0], last_obs)
     assert torch.equal(rollout.share_obs[0], last_share_obs)
     assert torch.equal(rollout.actions[0], decision.action)

@@ -46,7 +46,7 @@ def _fill(learner: Happo, rollout: Rollout, seed: int = 0) -> Rollout:
     obs, share_obs = rollout.obs[0], rollout.share_obs[0]
     for _ in range(rollout.num_steps):
         decision = learner.act(obs, share_obs)
-        reward = -(decision.action**2).sum(dim=(1, 2)).unsqueeze(1).expand(num_envs, num_agents)
+        reward = -(decision.action**2).sum(dim=(1, 2)).unsqueeze(1)
         obs = torch.randn(num_envs, num_agents, OBS_DIM, generator=world)
         share_obs = torch.randn(num_envs, SHARE_OBS_DIM, generator=world)
         ended = torch.rand(num_envs, generator=world)
@@ -169,7 +169,7 @@ def test_state_dict_loaded_into_another_learner_continues_bit_for_bit() -> None:
     stored = io.BytesIO()
     torch.save(learner.state_dict(), stored)
     stored.seek(0)
-    other.load_state_dict(torch.load(stored))
+    other.load_state_dict(torch.load(stored, weights_only=True))
     metrics = [each.update(_fill(each, _rollout(), seed=1)) for each in (learner, other)]
     assert metrics[0] == metrics[1]
     assert torch.equal(_weights(learner), _weights(other))
@@ -204,7 +204,7 @@ def test_update_bandit_mean_action_approaches_target() -> None:
     for _ in range(12):
         for _ in range(rollout.num_steps):
             decision = learner.act(obs, share_obs)
-            reward = -((decision.action - target) ** 2).sum(dim=(1, 2)).unsqueeze(1).expand(64, NUM_AGENTS)
+            reward = -((decision.action - target) ** 2).sum(dim=(1, 2)).unsqueeze(1)
             rollout.insert(decision, reward, ended, ~ended, obs, share_obs)
         learner.update(rollout)
         rollout.finish()

@@ -20,7 +20,7 @@ from mapush.replay import replay
 from mapush.run_dir import read_config
 from mapush.train import NON_FINITE, Run, main, train
 
-pytestmark = pytest.mark.contracts
+pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
 BAD_ENV, BAD_STEP = 3, 4 * ROLLOUT + 20  # in the fifth rollout
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import mujoco
 import pytest
 import torch
 
 from mapush.geometry import quat_from_rpy
 from mapush.objects import CYLINDER
+from mapush.sim import mjcpu
 from mapush.sim.go1 import DEFAULT_JOINT_POS
 from mapush.sim.scene import Scene
 
-mujoco = pytest.importorskip("mujoco")
-mjcpu = pytest.importorskip("mapush.sim.mjcpu")
-pytestmark = pytest.mark.contracts
+pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
 NUM_ENVS = 41
 RADIUS, _, HALF_LENGTH = CYLINDER.parts[0].half_size

@@ -31,10 +31,10 @@ def test_make_physics_with_a_misspelt_name_suggests_the_right_one():
         make_physics(SimConfig(backend="mujoko"), Scene(2), num_envs=5, seed=0)
 
 
-@pytest.mark.parametrize("backend", ["isaacgym"])
+@pytest.mark.parametrize("backend", ["isaacgym", "warp"])
 def test_make_physics_with_an_absent_simulator_says_what_to_do(backend):
     """A known simulator that cannot be used here is an error with a way out."""
-    with pytest.raises(SimulatorError, match="--sim.backend mujoco"):
+    with pytest.raises(SimulatorError, match="--sim mujoco"):
         make_physics(SimConfig(backend=backend), Scene(2), num_envs=5, seed=0)
 
 

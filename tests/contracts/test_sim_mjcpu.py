@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 
+import mujoco
 import numpy as np
 import pytest
 import torch
 
 from mapush.errors import CheckpointError, SimulatorError
 from mapush.objects import CUBOID, CYLINDER, TBLOCK
+from mapush.sim import mjcpu
 from mapush.sim.base import DECIMATION, PHYSICS_DT, Randomization
 from mapush.sim.go1 import DEFAULT_JOINT_POS, SERVOS
 from mapush.sim.scene import Scene
 
-mujoco = pytest.importorskip("mujoco")
-mjcpu = pytest.importorskip("mapush.sim.mjcpu")
-pytestmark = pytest.mark.contracts
+pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
 NUM_ENVS = 5
 GRAVITY = 9.81

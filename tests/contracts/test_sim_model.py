@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -13,8 +14,7 @@ from mapush.sim.base import JOINTS, LEGS
 from mapush.sim.go1 import DEFAULT_JOINT_POS, leg_signs
 from mapush.sim.scene import Scene, build_model
 
-mujoco = pytest.importorskip("mujoco")
-pytestmark = pytest.mark.contracts
+pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
 
 @pytest.fixture(scope="module")

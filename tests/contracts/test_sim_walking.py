@@ -17,7 +17,7 @@ from mapush.happo.networks import Actor
 from mapush.sim import walking
 from mapush.sim.base import JOINTS, Simulator
 from mapush.sim.go1 import DEFAULT_JOINT_POS
-from mapush.sim.walking import MEMORY_DIM, OBS_DIM, WalkingPolicy, walking_obs
+from mapush.sim.walking import MEMORY_DIM, OBS_DIM, Network, WalkingPolicy, walking_obs
 
 pytestmark = pytest.mark.contracts
 
@@ -42,15 +42,20 @@ def rotation(quat):
     )
 
 
-def random_policy(seed=0, hidden=(17, 11)):
-    """Return a policy with random weights, and the actor that it comes from."""
+def random_network(seed=0, hidden=(17, 11)):
+    """Return a network with random weights, and the actor that it comes from."""
     config = HappoConfig(hidden_sizes=hidden, activation_func="tanh", use_feature_normalization=False)
     actor = Actor(config, OBS_DIM, len(JOINTS))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in actor.parameters():
             parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return WalkingPolicy.from_actor(actor.state_dict(), "tanh", torch.device("cpu")), actor
+    return Network.from_actor(actor.state_dict(), "tanh", torch.device("cpu")), actor
+
+
+def random_policy():
+    """Return a policy that walks with one random network and stands with another."""
+    return WalkingPolicy(random_network(seed=0)[0], random_network(seed=1, hidden=(13,))[0])
 
 
 def test_walking_obs_has_each_block_at_its_place():
@@ -178,24 +183,86 @@ def test_joint_targets_correct_the_trot():
 @pytest.mark.parametrize("hidden", [(13,), (17, 11), (19, 13, 7)])
 def test_from_actor_is_the_mean_network(hidden):
     """The policy gives the actor's mean action, limited to what the servos can use."""
-    policy, actor = random_policy(hidden=hidden)
+    network, actor = random_network(hidden=hidden)
     obs = 3.0 * torch.randn(29, OBS_DIM, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = actor.mean(obs)
-    torch.testing.assert_close(policy.forward(obs), expected.clamp(-6.0, 6.0), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(network(obs), expected.clamp(-6.0, 6.0), atol=1e-6, rtol=1e-6)
     with torch.no_grad():
         actor.act["action_out"].fc_mean.bias.fill_(50.0)
-    limited = WalkingPolicy.from_actor(actor.state_dict(), "tanh", torch.device("cpu"))
-    assert torch.equal(limited.forward(obs), torch.full((29, 12), 6.0))
+    limited = Network.from_actor(actor.state_dict(), "tanh", torch.device("cpu"))
+    assert torch.equal(limited(obs), torch.full((29, 12), 6.0))
+
+
+def mirror_joints(values):
+    """Mirror joint values (12,): left and right legs change places, and hips turn the other way."""
+    legs = dict(zip(("FR", "FL", "RR", "RL"), values.unflatten(0, (4, 3))))
+    flip = torch.tensor((-1.0, 1.0, 1.0))
+    return torch.cat([legs[name] * flip for name in ("FL", "FR", "RL", "RR")])
+
+
+def mirror_obs(obs):
+    """Mirror an observation (50,), written out from the meaning of each of its blocks."""
+    velocity, spin, gravity = obs[0:3], obs[3:6], obs[6:9]
+    polar, axial = torch.tensor((1.0, -1.0, 1.0)), torch.tensor((-1.0, 1.0, -1.0))
+    joints = [mirror_joints(obs[start : start + 12]) for start in (9, 21, 33)]
+    command = obs[45:48] * torch.tensor((1.0, -1.0, -1.0))
+    return torch.cat([velocity * polar, spin * axial, gravity * polar] + joints + [command, -obs[48:50]])
+
+
+def test_mirrored_network_acts_on_the_mirror_image():
+    """What a network says of the mirror image, mirrored back, as the meaning of each block has it."""
+    network, _ = random_network()
+    obs = torch.randn(50, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(network.mirrored(obs), mirror_joints(network(mirror_obs(obs))))
+    assert float((network.mirrored(obs) - network(obs)).abs().max()) > 0.01
+
+
+def test_policy_fades_between_the_network_that_walks_and_the_one_that_stands():
+    """Without a command, a robot that still steps acts by the first network, one that stands by the second."""
+    policy, state = random_policy(), still_state()
+    memory, stand = torch.zeros(*SHAPE, MEMORY_DIM), torch.zeros(*SHAPE, 3)
+    memory[0, 0, 13], memory[1, 0, 13] = 1.05, 0.55  # of which 0.05 is lost in a step
+    settled = walking.settle(state, stand, memory)
+    obs = walking_obs(state, stand, settled)
+    action = policy.step(state, stand, memory)[1][..., :12]
+    walk = 0.5 * (policy.walk(obs) + policy.walk.mirrored(obs))
+    still = 0.8 * 0.5 * (policy.stand(obs) + policy.stand.mirrored(obs))
+    torch.testing.assert_close(action[0, 0], walk[0, 0])
+    torch.testing.assert_close(action[1, 0], 0.5 * (walk + still)[1, 0])
+    torch.testing.assert_close(action[2, 1], still[2, 1])
+
+
+def test_against_load_asks_for_more_where_the_robot_is_slow():
+    """Up to 0.02 m/s of what is missing in the robot's frame is added to v_x and v_y, nothing to omega_z or to standing."""
+    state = still_state()
+    quarter_turn = torch.tensor((math.sqrt(0.5), 0.0, 0.0, math.sqrt(0.5))).expand(*SHAPE, 4)
+    north = torch.tensor((0.09, 0.2, 0.0)).expand(*SHAPE, 3)
+    state = dataclasses.replace(state, robot_quat_w=quarter_turn, robot_lin_vel_w=north)
+    commands = torch.tensor((0.5, -0.1, 0.3)).expand(*SHAPE, 3)
+    expected = torch.tensor((0.5 + 0.02, -0.1 - 0.8 * 0.01, 0.3)).expand(*SHAPE, 3)
+    torch.testing.assert_close(walking.against_load(state, commands), expected)
+    assert torch.equal(walking.against_load(state, torch.zeros(*SHAPE, 3)), torch.zeros(*SHAPE, 3))
+
+
+def test_policy_that_is_told_to_walk_acts_by_its_first_network_alone():
+    """Under a command to walk, nothing is averaged: a gait may be one-sided."""
+    policy, state = random_policy(), still_state()
+    memory, commands = torch.zeros(*SHAPE, MEMORY_DIM), torch.full((*SHAPE, 3), 0.3)
+    asked = walking.against_load(state, commands)
+    obs = walking_obs(state, asked, walking.settle(state, asked, memory))
+    torch.testing.assert_close(policy.step(state, commands, memory)[1][..., :12], policy.walk(obs))
 
 
 def test_save_and_load_give_the_same_policy(tmp_path):
     """What is loaded acts as what was saved, bit for bit."""
-    policy, _ = random_policy()
+    policy = random_policy()
     path = tmp_path / "walk.npz"
     policy.save(path, {"steps": 7})
     obs = torch.randn(7, OBS_DIM, generator=torch.Generator().manual_seed(2))
-    assert torch.equal(WalkingPolicy.load(path).forward(obs), policy.forward(obs))
+    loaded = WalkingPolicy.load(path)
+    assert torch.equal(loaded.walk(obs), policy.walk(obs))
+    assert torch.equal(loaded.stand(obs), policy.stand(obs))
 
 
 def damaged(path, kind):
@@ -205,7 +272,7 @@ def damaged(path, kind):
     elif kind == "empty":
         path.write_bytes(b"")
     elif kind == "truncated":
-        random_policy()[0].save(path, {})
+        random_policy().save(path, {})
         path.write_bytes(path.read_bytes()[:3000])
     elif kind == "array":
         with open(path, "wb") as file:
@@ -231,7 +298,7 @@ def test_load_with_joints_in_another_order_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "walk.npz"
     with monkeypatch.context() as patch:
         patch.setattr(walking, "JOINTS", JOINTS[::-1])
-        random_policy()[0].save(path, {})
+        random_policy().save(path, {})
     with pytest.raises(CheckpointError, match="joints in another order"):
         WalkingPolicy.load(path)
 
@@ -242,7 +309,7 @@ def simulator():
     mjcpu = pytest.importorskip("mapush.sim.mjcpu")
     from mapush.sim.scene import Scene
 
-    return Simulator(mjcpu.MujocoPhysics(Scene(NUM_AGENTS), NUM_ENVS, threads=1), random_policy()[0])
+    return Simulator(mjcpu.MujocoPhysics(Scene(NUM_AGENTS), NUM_ENVS, threads=1), random_policy())
 
 
 def walk(simulator, steps, seed):
@@ -289,6 +356,7 @@ def test_untrained_walker_follows_the_trot():
     state, memory = random_state(NUM_ENVS, NUM_AGENTS), uniform(*SHAPE, MEMORY_DIM, seed=1)
     commands = uniform(*SHAPE, 3, seed=2)
     targets, after = untrained_walker().step(state, commands, memory)
+    commands = walking.against_load(state, commands)
     steps = walking.settle(state, commands, memory)[..., 13:]
     torch.testing.assert_close(targets, walking.gait.trot(memory[..., 12], commands, steps))
     assert torch.equal(after[..., :12], torch.zeros(*SHAPE, 12))

@@ -27,7 +27,7 @@ from mapush.logger import RunLogger
 from mapush.run_dir import RunDir
 from mapush.train import Run, StopRequest, main, train
 
-pytestmark = pytest.mark.contracts
+pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
 TINY = (
     "walk --num-envs 5 --num-steps 7 --happo.hidden-sizes 16 12 --sim.threads 1 --device cpu --total-steps 70".split()

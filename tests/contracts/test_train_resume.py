@@ -31,7 +31,7 @@ from mapush.errors import ConfigError
 from mapush.run_dir import RunDir, read_config
 from mapush.train import Run, main, train
 
-pytestmark = pytest.mark.contracts
+pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
 
 @pytest.fixture(scope="module", autouse=True)

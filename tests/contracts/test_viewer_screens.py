@@ -24,7 +24,7 @@ from mapush.viewer import recorder as recorder_module
 from mapush.viewer.overlay import TURN_COLOUR, WALK_COLOUR, command_arrows
 from mapush.viewer.recorder import choose_gl
 
-pytestmark = pytest.mark.contracts
+pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
 EPISODE = 21  # env steps of the longest episode in these tests
 
