@@ -234,7 +234,7 @@ def test_policy_fades_between_the_network_that_walks_and_the_one_that_stands():
 
 
 def test_against_load_asks_for_more_where_the_robot_is_slow():
-    """Up to 0.02 m/s of what is missing in the robot's frame is added to v_x and v_y, nothing to omega_z or to standing."""
+    """At most 0.02 m/s of what v_x and v_y lack in the robot's frame is added; omega_z and standing are left alone."""
     state = still_state()
     quarter_turn = torch.tensor((math.sqrt(0.5), 0.0, 0.0, math.sqrt(0.5))).expand(*SHAPE, 4)
     north = torch.tensor((0.09, 0.2, 0.0)).expand(*SHAPE, 3)
