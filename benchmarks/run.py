@@ -14,11 +14,16 @@ import resource
 import subprocess
 import sys
 import time
-from typing import Callable, Dict, List
+from typing import TYPE_CHECKING, Dict, List, Tuple, cast
+from unittest.mock import patch
 
 import tyro
 
 from mapush.assembly import share_the_cores
+
+if TYPE_CHECKING:
+    from mapush.env.push import PushEnv
+    from mapush.train import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,38 +52,36 @@ def measure(config: BenchConfig, num_envs: int) -> Dict[str, float]:
     run = Run.start(dataclasses.replace(settings, num_envs=num_envs))
     decisions = max(20 // steps_per_decision(settings), 2)
     env_steps = decisions * num_envs * steps_per_decision(settings)
-    _train_once(run)
+    _iteration(run)
+    physics = _median([_physics(run, decisions) for _ in range(config.repeats)])
+    env = _median([_env(run, decisions) for _ in range(config.repeats)])
+    iterations = [_iteration(run) for _ in range(config.repeats)]
+    all_steps = settings.num_steps * num_envs * steps_per_decision(settings)
     return {
-        "physics": env_steps / _median(config.repeats, lambda: _physics(run, decisions)),
-        "env": env_steps / _median(config.repeats, lambda: _env(run, decisions)),
-        "rollout": _rate(config.repeats, run, _rollout),
-        "update": _rate(config.repeats, run, _update),
-        "train": _rate(config.repeats, run, _train_once),
+        "physics": env_steps / physics,
+        "env": env_steps / env,
+        "rollout": all_steps / _median([rollout for rollout, _ in iterations]),
+        "update": all_steps / _median([update for _, update in iterations]),
+        "train": all_steps / _median([rollout + update for rollout, update in iterations]),
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
     }
 
 
-def _median(repeats: int, once: Callable[[], float]) -> float:
-    return sorted(once() for _ in range(repeats))[repeats // 2]
+def _median(seconds: List[float]) -> float:
+    return sorted(seconds)[len(seconds) // 2]
 
 
-def _rate(repeats: int, run, once: Callable) -> float:
-    env_steps = run.config.num_steps * run.config.num_envs * run.env.steps_per_decision
-    return env_steps / _median(repeats, lambda: once(run))
-
-
-def _physics(run, decisions: int) -> float:
+def _physics(run: Run, decisions: int) -> float:
     """Return the seconds that physics alone takes for what `decisions` decisions made it do."""
-    physics = run.env.simulator.physics
+    physics = cast("PushEnv", run.env).simulator.physics
     start, targets, step = physics.state_dict(), [], physics.step
 
     def record(joint_targets):
         targets.append(joint_targets.clone())
         return step(joint_targets)
 
-    physics.step = record
-    _env(run, decisions)
-    physics.step = step
+    with patch.object(physics, "step", record):
+        _env(run, decisions)
     end = physics.state_dict()
     physics.load_state_dict(start)
     begin = time.perf_counter()
@@ -89,7 +92,7 @@ def _physics(run, decisions: int) -> float:
     return seconds
 
 
-def _env(run, decisions: int) -> float:
+def _env(run: Run, decisions: int) -> float:
     actions = [run.agent.act(run.rollout.obs[0], run.rollout.share_obs[0]).action for _ in range(decisions)]
     begin = time.perf_counter()
     for action in actions:
@@ -97,27 +100,14 @@ def _env(run, decisions: int) -> float:
     return time.perf_counter() - begin
 
 
-def _rollout(run) -> float:
+def _iteration(run: Run) -> Tuple[float, float]:
+    """Return the seconds of one rollout and of the update that follows."""
     begin = time.perf_counter()
     while run.rollout.step < run.config.num_steps:
         run.advance()
-    seconds = time.perf_counter() - begin
-    run.rollout.finish()
-    return seconds
-
-
-def _update(run) -> float:
-    while run.rollout.step < run.config.num_steps:
-        run.advance()
-    begin = time.perf_counter()
+    middle = time.perf_counter()
     run.learn()
-    return time.perf_counter() - begin
-
-
-def _train_once(run) -> float:
-    begin = time.perf_counter()
-    _update(run)
-    return time.perf_counter() - begin
+    return middle - begin, time.perf_counter() - middle
 
 
 def main() -> None:
