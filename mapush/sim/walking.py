@@ -166,7 +166,7 @@ class Network:
         action = functional.linear(hidden, weights["{}.weight".format(last)], weights["{}.bias".format(last)])
         return action.clamp(-ACTION_LIMIT, ACTION_LIMIT)
 
-    def mirrored(self, obs: torch.Tensor) -> torch.Tensor:
+    def reflected(self, obs: torch.Tensor) -> torch.Tensor:
         """Return the action (..., 12) for the mirror image of `obs` (..., 50), mirrored back."""
         action = self(obs[..., self._obs_order] * self._obs_signs)
         return action[..., self._action_order] * self._action_signs
@@ -253,7 +253,7 @@ class WalkingPolicy:
 
 
 def _symmetric(network: Network, obs: torch.Tensor) -> torch.Tensor:
-    return 0.5 * (network(obs) + network.mirrored(obs))
+    return 0.5 * (network(obs) + network.reflected(obs))
 
 
 def _network(archive: Any, name: str, activation: str, device: str) -> Network:

@@ -214,8 +214,8 @@ def test_mirrored_network_acts_on_the_mirror_image():
     """What a network says of the mirror image, mirrored back, as the meaning of each block has it."""
     network, _ = random_network()
     obs = torch.randn(50, generator=torch.Generator().manual_seed(3))
-    torch.testing.assert_close(network.mirrored(obs), mirror_joints(network(mirror_obs(obs))))
-    assert float((network.mirrored(obs) - network(obs)).abs().max()) > 0.01
+    torch.testing.assert_close(network.reflected(obs), mirror_joints(network(mirror_obs(obs))))
+    assert float((network.reflected(obs) - network(obs)).abs().max()) > 0.01
 
 
 def test_policy_fades_between_the_network_that_walks_and_the_one_that_stands():
@@ -226,8 +226,8 @@ def test_policy_fades_between_the_network_that_walks_and_the_one_that_stands():
     settled = walking.settle(state, stand, memory)
     obs = walking_obs(state, stand, settled)
     action = policy.step(state, stand, memory)[1][..., :12]
-    walk = 0.5 * (policy.walk(obs) + policy.walk.mirrored(obs))
-    still = 0.8 * 0.5 * (policy.stand(obs) + policy.stand.mirrored(obs))
+    walk = 0.5 * (policy.walk(obs) + policy.walk.reflected(obs))
+    still = 0.8 * 0.5 * (policy.stand(obs) + policy.stand.reflected(obs))
     torch.testing.assert_close(action[0, 0], walk[0, 0])
     torch.testing.assert_close(action[1, 0], 0.5 * (walk + still)[1, 0])
     torch.testing.assert_close(action[2, 1], still[2, 1])
