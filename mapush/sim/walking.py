@@ -211,8 +211,9 @@ class WalkingPolicy:
         commands = against_load(state, commands)
         memory = settle(state, commands, memory)
         obs, stepping = walking_obs(state, commands, memory), memory[..., STEPPING]
-        walk = torch.lerp(_symmetric(self.walk, obs), self.walk(obs), gait.asked_to_step(commands))
-        stand = STAND_GAIN * _symmetric(self.stand, obs)
+        walk, image = self.walk(obs), self.walk.reflected(obs)
+        walk = torch.lerp(0.5 * (walk + image), walk, gait.asked_to_step(commands))
+        stand = STAND_GAIN * 0.5 * (self.stand(obs) + self.stand.reflected(obs))
         action = torch.lerp(stand, walk, stepping)
         return joint_targets(action, commands, memory), remember(action, memory)
 
@@ -250,10 +251,6 @@ class WalkingPolicy:
         if joints != JOINTS:
             raise CheckpointError("joints in another order", where=str(path), got=str(joints), expected=str(JOINTS))
         return cls(*networks)
-
-
-def _symmetric(network: Network, obs: torch.Tensor) -> torch.Tensor:
-    return 0.5 * (network(obs) + network.reflected(obs))
 
 
 def _network(archive: Any, name: str, activation: str, device: str) -> Network:
