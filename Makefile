@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/quick
 
-.PHONY: install quick test check format test-38 bench clean
+.PHONY: install quick test gpu check format test-38 bench clean
 
 install: $(VENV)/installed
 
@@ -19,6 +19,9 @@ quick: install  ## train for some minutes on the CPU, then evaluate what was tra
 
 test: install check  ## lint and all fast tests
 	$(BIN)/python -m pytest
+
+gpu: install  ## the tests that need an NVIDIA GPU, in minutes
+	$(BIN)/python -m pytest -m gpu
 
 check: install
 	$(BIN)/ruff check .

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Set
 
 import pytest
 
 SELECTED_BY_NAME = {"slow": "takes minutes: run it with -m slow"}
+PACKAGES = {"mujoco": "mujoco", "warp": "mujoco_warp", "gpu": "mujoco_warp"}  # marker: what its files import
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> Optional[bool]:
-    """Leave out, unread, the test files that need MuJoCo where it is missing (Python before 3.11)."""
-    if collection_path.suffix != ".py" or importlib.util.find_spec("mujoco") is not None:
+    """Leave out, unread, the test files whose packages are missing (there are none for Python before 3.11)."""
+    missing = {name: package for name, package in PACKAGES.items() if importlib.util.find_spec(package) is None}
+    if not missing or collection_path.suffix != ".py":
         return None
-    if "pytest.mark.mujoco" not in collection_path.read_text() or collection_path == Path(__file__):
-        return None
-    config.stash.setdefault(_REASONS, {})["mujoco"] = "its package is not installed (it needs Python 3.11)"
-    return True
+    text = collection_path.read_text()
+    left_out = {name: package for name, package in missing.items() if "pytest.mark." + name in text}
+    given = config.stash.setdefault(_REASONS, {})
+    given.update({name: "{} is not installed (it needs Python 3.11)".format(left_out[name]) for name in left_out})
+    return True if left_out else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
-    """Deselect what cannot run here; a test that is asked for by marker always runs."""
-    reasons = _reasons(str(config.getoption("markexpr")))
+    """Deselect what cannot run here, and what runs on request alone unless its marker is asked for."""
+    marked = {mark.name for item in items for mark in item.iter_markers()}
+    reasons = _reasons(marked, str(config.getoption("markexpr")))
     dropped = [item for item in items if any(item.get_closest_marker(name) for name in reasons)]
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = [item for item in items if item not in set(dropped)]
-        given = config.stash.setdefault(_REASONS, {})
-        given.update({name: reasons[name] for name in reasons if _any_marked(dropped, name)})
+        config.stash.setdefault(_REASONS, {}).update(reasons)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -41,16 +44,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 _REASONS = pytest.StashKey[Dict[str, str]]()
 
 
-def _any_marked(items: List[pytest.Item], name: str) -> bool:
-    return any(item.get_closest_marker(name) for item in items)
-
-
-def _reasons(asked_for: str) -> Dict[str, str]:
+def _reasons(marked: Set[str], asked_for: str) -> Dict[str, str]:
+    """Return why tests do not run, under those of the markers `marked` of which none does."""
     reasons = {name: reason for name, reason in SELECTED_BY_NAME.items() if name not in asked_for}
-    gl_missing = _why_no_rendering()
-    if gl_missing is not None:
-        reasons["render"] = gl_missing
-    return reasons
+    reasons.update({"render": _why_no_rendering(), "gpu": _why_no_gpu() if "gpu" in marked else None})
+    return {name: reason for name, reason in reasons.items() if name in marked and reason is not None}
 
 
 def _why_no_rendering() -> Optional[str]:
@@ -59,3 +57,10 @@ def _why_no_rendering() -> Optional[str]:
     if find_library("OSMesa") or find_library("EGL"):
         return None
     return "no OpenGL library that draws without a display: apt-get install libosmesa6"
+
+
+def _why_no_gpu() -> Optional[str]:
+    from mapush.sim import choose_backend
+
+    backend, reason = choose_backend("auto")
+    return None if backend == "warp" else reason

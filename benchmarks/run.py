@@ -1,6 +1,6 @@
 """Measure the layers of training, from physics alone to the whole loop: `python -m benchmarks.run`.
 
-Prints lines of `name.metric value`. Each size runs in a process of its own, so that its peak memory is its own. Physics
+Prints lines of `name.metric value`. Each size runs in a process of its own, so that its memory is its own. Physics
 alone repeats, from the same state, the very joint targets that the env steps before it took, so the layers above it are
 compared with the same physics.
 """
@@ -19,7 +19,8 @@ from unittest.mock import patch
 
 import tyro
 
-from mapush.assembly import share_the_cores
+from mapush.assembly import resolve, share_the_cores
+from mapush.config import SimConfig
 
 if TYPE_CHECKING:
     from mapush.env.push import PushEnv
@@ -38,33 +39,58 @@ class BenchConfig:
     """Sizes, one after the other."""
     repeats: int = 3
     """Measurements of each layer; the median counts."""
+    sim: SimConfig = SimConfig()
+    """The simulator."""
     worker: bool = False
     """Measure the one size given, in this process."""
 
 
 def measure(config: BenchConfig, num_envs: int) -> Dict[str, float]:
-    """Return env-steps/s of each layer at `num_envs`, and the peak RSS of this process [MiB]."""
+    """Return env-steps/s of each layer at `num_envs`, and the memory in use: RSS, and the GPU's in all [MiB]."""
     from mapush.config import steps_per_decision
     from mapush.presets import preset
     from mapush.train import Run
 
     settings = preset(config.task, config.preset)
-    run = Run.start(dataclasses.replace(settings, num_envs=num_envs))
+    run = Run.start(dataclasses.replace(settings, num_envs=num_envs, sim=config.sim))
     decisions = max(20 // steps_per_decision(settings), 2)
     env_steps = decisions * num_envs * steps_per_decision(settings)
-    _iteration(run)
+    for _ in range(2):  # until every graph is recorded
+        _iteration(run)
     physics = _median([_physics(run, decisions) for _ in range(config.repeats)])
     env = _median([_env(run, decisions) for _ in range(config.repeats)])
     iterations = [_iteration(run) for _ in range(config.repeats)]
     all_steps = settings.num_steps * num_envs * steps_per_decision(settings)
+    seconds = _median([rollout + update for rollout, update in iterations])
     return {
         "physics": env_steps / physics,
         "env": env_steps / env,
         "rollout": all_steps / _median([rollout for rollout, _ in iterations]),
         "update": all_steps / _median([update for _, update in iterations]),
-        "train": all_steps / _median([rollout + update for rollout, update in iterations]),
+        "train": all_steps / seconds,
+        "train_of_physics_percent": 100.0 * (all_steps / seconds) / (env_steps / physics),
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+        "vram_mib": _vram_mib(),
     }
+
+
+def _clock() -> float:
+    """Return the time [s] at which the device has done all that it was told."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _vram_mib() -> float:
+    """Return what is in use on the GPU, by whomever [MiB]; 0 if this process uses none."""
+    import torch
+
+    if not torch.cuda.is_initialized():
+        return 0.0
+    free, total = torch.cuda.mem_get_info()
+    return (total - free) / 2**20
 
 
 def _median(seconds: List[float]) -> float:
@@ -84,30 +110,30 @@ def _physics(run: Run, decisions: int) -> float:
         _env(run, decisions)
     end = physics.state_dict()
     physics.load_state_dict(start)
-    begin = time.perf_counter()
+    begin = _clock()
     for joint_targets in targets:
         step(joint_targets)
-    seconds = time.perf_counter() - begin
+    seconds = _clock() - begin
     physics.load_state_dict(end)
     return seconds
 
 
 def _env(run: Run, decisions: int) -> float:
     actions = [run.agent.act(run.rollout.obs[0], run.rollout.share_obs[0]).action for _ in range(decisions)]
-    begin = time.perf_counter()
+    begin = _clock()
     for action in actions:
         run.env.step(action.to(run.env.device))
-    return time.perf_counter() - begin
+    return _clock() - begin
 
 
 def _iteration(run: Run) -> Tuple[float, float]:
     """Return the seconds of one rollout and of the update that follows."""
-    begin = time.perf_counter()
+    begin = _clock()
     while run.rollout.step < run.config.num_steps:
         run.advance()
-    middle = time.perf_counter()
+    middle = _clock()
     run.learn()
-    return middle - begin, time.perf_counter() - middle
+    return middle - begin, _clock() - middle
 
 
 def main() -> None:
@@ -119,10 +145,13 @@ def main() -> None:
         for name, value in measure(config, num_envs).items():
             print("{}.{}.{}.{} {:.0f}".format(config.task, config.preset, num_envs, name, value), flush=True)
         return
+    config, reason = resolve(config)
     print("machine.processor {} {} cores".format(platform.machine(), os.cpu_count()), flush=True)
+    print("machine.simulator {} ({})".format(config.sim.backend, reason), flush=True)
     for num_envs in config.num_envs:
         command = [sys.executable, "-m", "benchmarks.run", "--worker", "--num-envs", str(num_envs)]
         command += ["--task", config.task, "--preset", config.preset, "--repeats", str(config.repeats)]
+        command += ["--sim", config.sim.backend, "--sim.threads", str(config.sim.threads)]
         subprocess.run(command, check=True)
 
 

@@ -5,12 +5,15 @@ The simulator is made first and torch is loaded after it, because Isaac Gym insi
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from typing import TYPE_CHECKING, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, TypeVar
 
 from mapush.config import PushRunConfig, RunConfig, TaskConfig, WalkRunConfig
 from mapush.errors import ConfigError, nearest
+from mapush.gpu_errors import why_no_gpu
 from mapush.objects import OBJECTS
+from mapush.sim import choose_backend, make_physics
 
 if TYPE_CHECKING:
     from mapush.env.base import VecEnv
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from mapush.happo.happo import Happo
 
 TASKS = tuple(OBJECTS) + ("walk",)
+
+Config = TypeVar("Config", bound=Any)
 
 
 def share_the_cores() -> None:
@@ -27,6 +32,21 @@ def share_the_cores() -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+
+def resolve(config: Config) -> Tuple[Config, str]:
+    """Name the simulator, where a configuration leaves the choice open.
+
+    Args:
+      config: a dataclass with a `SimConfig` as its `sim`.
+    Returns:
+      The configuration with the backend that will compute, and in a few words why it is that one.
+    Raises:
+      ConfigError: no backend has this name.
+      SimulatorError: the backend that it names cannot work here.
+    """
+    backend, reason = choose_backend(config.sim.backend)
+    return dataclasses.replace(config, sim=dataclasses.replace(config.sim, backend=backend)), reason
 
 
 def make_env(config: RunConfig, num_envs: Optional[int] = None, seed: Optional[int] = None) -> VecEnv:
@@ -51,7 +71,6 @@ def make_env(config: RunConfig, num_envs: Optional[int] = None, seed: Optional[i
 
 def make_push_env(config: RunConfig, task: TaskConfig, num_envs: int, seed: int) -> PushEnv:
     """Make the pushing task on the simulator of `config`, with the shipped walking policy."""
-    from mapush.sim import make_physics
     from mapush.sim.base import Simulator
     from mapush.sim.scene import Scene
 
@@ -68,7 +87,6 @@ def make_push_env(config: RunConfig, task: TaskConfig, num_envs: int, seed: int)
 
 
 def _make_walk_env(config: WalkRunConfig, num_envs: int, seed: int) -> VecEnv:
-    from mapush.sim import make_physics
     from mapush.sim.base import Randomization
     from mapush.sim.scene import Scene
 
@@ -105,7 +123,7 @@ def make_agent(config: RunConfig, sizes: Dict[str, int], device: Optional[str] =
 
     name = config.device if device is None else device
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if why_no_gpu() is None else "cpu"
     try:
         place = torch.device(name)
         torch.empty(0, device=place)

@@ -10,6 +10,7 @@ from typing import Any, Dict, List
 
 from mapush.config import RunConfig, run_config_from_dict, to_dict
 from mapush.errors import CheckpointError
+from mapush.gpu_errors import explain
 
 FORMAT = 1
 FOLDER = "checkpoints"
@@ -73,6 +74,8 @@ def save(checkpoint: Checkpoint, path: Path) -> Path:
     except (OSError, RuntimeError) as error:
         if part.is_file():
             part.unlink()
+        if explain(error) is not None:  # the GPU's fault, not the disk's
+            raise
         raise CheckpointError(
             "the checkpoint could not be written",
             where=str(path),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, Dict, Mapping, Tuple
+import re
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 import tyro
 from typing_extensions import Annotated
@@ -16,6 +17,9 @@ _CHOICES = {
     "initialization_method": ("orthogonal_", "xavier_uniform_"),
     "action_aggregation": ("prod", "mean"),
 }
+
+
+_UNITS = {"GiB": 2**30, "MiB": 2**20, "GB": 10**9, "MB": 10**6}
 
 
 def _require(good: bool, name: str, got: object, expected: str) -> None:
@@ -192,6 +196,14 @@ class SimConfig:
     """auto, mujoco, warp or isaacgym."""
     threads: int = 0
     """CPU threads of the mujoco backend; 0 takes all."""
+    nconmax: int = 0
+    """Contacts for which the warp backend has room, in the mean over the envs; 0 takes the measured number."""
+    njmax: int = 0
+    """Constraint rows of each env for which the warp backend has room; 0 takes the measured number."""
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "nconmax", "njmax"):
+            _require(getattr(self, name) >= 0, "sim.{}".format(name), getattr(self, name), "at least 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,6 +228,8 @@ class RunConfig:
     """Env steps between two checkpoints; there is always one at the end."""
     log_interval: int = 1
     """Iterations between two rows of the log."""
+    vram_limit: Optional[str] = None
+    """Largest use of the GPU's memory, such as 8GiB; by default what is free."""
     sim: SimConfig = SimConfig()
     """The simulator."""
     happo: HappoConfig = HappoConfig()
@@ -224,6 +238,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_steps", "total_steps", "checkpoint_every", "log_interval"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        if self.vram_limit is not None:
+            bytes_of(self.vram_limit)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,6 +256,21 @@ class WalkRunConfig(RunConfig):
 
     task: WalkConfig = WalkConfig()
     """The walking task."""
+
+
+def bytes_of(size: str) -> int:
+    """Return how many bytes a size such as 8GiB, 1.5GB or 8000MiB is.
+
+    Raises:
+      ConfigError: it is no size, or it is 0.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(GiB|MiB|GB|MB)", size)
+    number = int(float(found.group(1)) * _UNITS[found.group(2)]) if found else 0
+    if not number:
+        raise ConfigError(
+            "not a size of memory", got=repr(size), expected="a number and a unit, such as 8GiB or 8000MB"
+        )
+    return number
 
 
 def steps_per_decision(config: RunConfig) -> int:

@@ -130,7 +130,7 @@ class Course:
         self.device = self.physics.device
         self.shape = (num_worlds, num_agents)
         self._generator = torch.Generator(device=self.device).manual_seed(setup.seed)
-        self.everyone = torch.arange(num_worlds, device=self.device)
+        self.everyone = torch.ones(num_worlds, dtype=torch.bool, device=self.device)
         self.physics.reset(self.everyone, self._start(target))
 
     def uniform(self, limit: float, *shape: int) -> torch.Tensor:
@@ -182,5 +182,6 @@ class Course:
             velocity = rotate_inverse(state.robot_quat_w, state.robot_lin_vel_w)
             row = (commands, state.robot_pos_w, state.robot_quat_w, velocity, state.robot_ang_vel_b[..., 2], saturated)
             rows.append(row if state.object_pos_w is None else row + (state.object_pos_w[:, 0],))
+        self.physics.check()
         self.physics.close()
         return Recording(*(torch.stack(column) for column in zip(*rows)))

@@ -64,6 +64,10 @@ class SimulatorError(MapushError):
     """A simulator that cannot be loaded, or one that left the physical world."""
 
 
+class CapacityError(MapushError):
+    """A run that does not fit in the memory of the GPU."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Say which valid names exist, and which one was probably meant.
 

@@ -13,10 +13,11 @@ import tyro
 from rich.console import Console
 
 from mapush import checkpoint as checkpoints
-from mapush.assembly import TASKS, make_agent, make_env, share_the_cores, sizes_of
+from mapush.assembly import TASKS, make_agent, make_env, resolve, share_the_cores, sizes_of
 from mapush.checkpoint import Checkpoint
 from mapush.config import RunConfig, SimConfig, to_dict
 from mapush.errors import CheckpointError, ConfigError, MapushError, nearest
+from mapush.gpu_errors import gpu_errors
 from mapush.presets import preset
 
 if TYPE_CHECKING:
@@ -217,6 +218,7 @@ def first_episodes(env: VecEnv, agent: Happo) -> EvaluationMetrics:
         transition = env.step(actions.to(env.device))
         first.add(transition.done, transition.outcome)
         observation = transition.observation
+    env.check()
     return first.metrics()
 
 
@@ -241,7 +243,7 @@ def _walking_policy(config: EvaluateConfig) -> Tuple[WalkingPolicy, Dict[str, An
 
     from mapush.sim.walking import Network, WalkingPolicy
 
-    device = torch.device("cpu" if config.device == "auto" else config.device)
+    device = torch.device("cuda" if config.sim.backend == "warp" else "cpu")
     if config.checkpoint is None:
         return WalkingPolicy.load(device=str(device)), {}
     stand = dataclasses.replace(config, checkpoint=config.stand_checkpoint or config.checkpoint, stand_checkpoint=None)
@@ -286,13 +288,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """
     share_the_cores()
     try:
-        return _run(tyro.cli(EvaluateConfig, args=argv, prog="python -m mapush.evaluate"))
+        with gpu_errors():
+            return _run(tyro.cli(EvaluateConfig, args=argv, prog="python -m mapush.evaluate"))
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
 
 
 def _run(config: EvaluateConfig) -> int:
+    config, reason = resolve(config)
+    print("simulator {} ({})".format(config.sim.backend, reason), flush=True)
     if config.mode == "viewer":
         view(config)
         return 0

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any, Tuple
 
 import torch
 
 TWO_PI = 2.0 * math.pi
+
+
+@functools.lru_cache(maxsize=None)
+def constant(values: Tuple[Any, ...], device: torch.device) -> torch.Tensor:
+    """Return `values` as a float32 tensor that is made once for each device, for nobody to wait for or to write to."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def wrap(angle: torch.Tensor) -> torch.Tensor:

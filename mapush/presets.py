@@ -17,7 +17,7 @@ PUBLISHED_REWARDS = {
 
 
 SHAPED_REWARDS = RewardConfig(
-    target=0.015, approach=0.006, collision=-0.0005, push=0.002, ocb=0.02, reach_target=10.0, exception=-4.0
+    target=0.015, approach=0.006, collision=-0.002, push=0.002, ocb=0.02, reach_target=10.0, exception=-8.0
 )
 """Upstream's terms, weighted so that walking to the far side of the object pays from the first step on."""
 

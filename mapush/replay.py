@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing_extensions import Annotated
 
 from mapush import checkpoint as checkpoints
 from mapush.errors import MapushError
+from mapush.gpu_errors import gpu_errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +38,10 @@ def replay(path: Path) -> int:
     from mapush.train import Run
 
     saved = checkpoints.load(path)
-    run = Run.start(saved.config)
-    try:
+    with gpu_errors(), contextlib.closing(Run.start(saved.config)) as run:
         run.restore(saved, path)
         run.iterate()
-    finally:
-        run.close()
-    return run.step - saved.step
+        return run.step - saved.step
 
 
 def main() -> int:

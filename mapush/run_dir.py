@@ -7,13 +7,25 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Dict
 
 from mapush.config import RunConfig, run_config_from_dict, to_dict
 from mapush.errors import ConfigError
 
 CONFIG = "config.json"
 LOCK = ".lock"
+
+RESUMABLE_WITH = (
+    "total_steps",
+    "checkpoint_every",
+    "log_interval",
+    "device",
+    "vram_limit",
+    "sim.threads",
+    "sim.nconmax",
+    "sim.njmax",
+)
+"""Settings that a run may change when it is resumed; the others decide what it computes."""
 
 
 class RunDir:
@@ -129,3 +141,32 @@ def read_config(path: Path) -> RunConfig:
     except ValueError as error:
         raise ConfigError("the run's configuration does not parse", where=str(file), got=str(error)) from error
     return run_config_from_dict(values)
+
+
+def require_same_run(config: RunConfig, saved: RunConfig, folder: Path) -> None:
+    """Refuse to resume the run in `folder`, made with `saved`, with a `config` that computes something else.
+
+    Raises:
+      ConfigError: with the first setting that differs and may not.
+    """
+    made_with = _settings(to_dict(saved))
+    for name, value in _settings(to_dict(config)).items():
+        if name not in RESUMABLE_WITH and made_with.get(name) not in (value, "auto"):  # auto: an older run's simulator
+            raise ConfigError(
+                "{} cannot change when a run is resumed".format(name),
+                where=str(folder),
+                got=repr(value),
+                expected="{!r}, with which the run was made".format(made_with.get(name)),
+                fix="leave it out, or start a new run; these may change: {}".format(", ".join(RESUMABLE_WITH)),
+            )
+
+
+def _settings(values: Dict[str, Any], prefix: str = "") -> Dict[str, Any]:
+    """Return the leaves of nested dicts under their dotted names."""
+    flat: Dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_settings(value, prefix + name + "."))
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -36,7 +36,7 @@ class TensorSpec:
         return "{} {}[{}]".format(self.dtype, self.name, axes)
 
     def validate(self, value: torch.Tensor, where: str) -> torch.Tensor:
-        """Return `value` if it is a tensor of this spec.
+        """Return `value` if it is a tensor of this spec, values included: a GPU is waited for.
 
         Args:
           value: the tensor to check.
@@ -44,6 +44,25 @@ class TensorSpec:
         Raises:
           SpecError: another type, shape or dtype, or a value out of bounds.
           NonFiniteError: NaN or infinity in a floating-point tensor.
+        """
+        self.validate_form(value, where)
+        if value.is_floating_point():
+            self._require_finite(value, where)
+        out_of_bounds = (self.low is not None and bool((value < self.low).any())) or (
+            self.high is not None and bool((value > self.high).any())
+        )
+        if out_of_bounds:
+            raise self._error(where, "values in [{:g}, {:g}]".format(float(value.min()), float(value.max())), None)
+        return value
+
+    def validate_form(self, value: torch.Tensor, where: str) -> torch.Tensor:
+        """Return `value` if it is a tensor of this shape and type, whatever its values; a GPU is not waited for.
+
+        Args:
+          value: the tensor to check.
+          where: the place it crosses, for the error.
+        Raises:
+          SpecError: another type, shape or dtype.
         """
         import torch
 
@@ -55,13 +74,6 @@ class TensorSpec:
             raise self._error(where, "shape {}".format(tuple(value.shape)), fix)
         if str(value.dtype) != "torch." + self.dtype:
             raise self._error(where, "dtype {}".format(value.dtype), "convert with .to(torch.{})".format(self.dtype))
-        if value.is_floating_point():
-            self._require_finite(value, where)
-        out_of_bounds = (self.low is not None and bool((value < self.low).any())) or (
-            self.high is not None and bool((value > self.high).any())
-        )
-        if out_of_bounds:
-            raise self._error(where, "values in [{:g}, {:g}]".format(float(value.min()), float(value.max())), None)
         return value
 
     def _require_finite(self, value: torch.Tensor, where: str) -> None:

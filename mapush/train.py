@@ -22,13 +22,15 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence,
 
 import tyro
 
+from mapush import capacity
 from mapush import checkpoint as checkpoints
-from mapush.assembly import make_agent, make_env, share_the_cores, sizes_of
+from mapush.assembly import make_agent, make_env, resolve, share_the_cores, sizes_of
 from mapush.checkpoint import Checkpoint
-from mapush.config import RunConfig, steps_per_decision, to_dict
+from mapush.config import RunConfig, steps_per_decision
 from mapush.errors import CheckpointError, ConfigError, MapushError, NonFiniteError, SimulatorError
+from mapush.gpu_errors import gpu_errors
 from mapush.presets import preset
-from mapush.run_dir import RunDir, read_config
+from mapush.run_dir import RunDir, read_config, require_same_run
 
 if TYPE_CHECKING:
     from mapush.env.base import VecEnv
@@ -37,9 +39,6 @@ if TYPE_CHECKING:
     from mapush.logger import RunLogger
 
 NON_FINITE = "nonfinite.pt"
-
-RESUMABLE_WITH = ("total_steps", "checkpoint_every", "log_interval", "device", "sim.threads")
-"""Settings that a run may change when it is resumed; the others decide what it computes."""
 
 
 @dataclasses.dataclass
@@ -64,7 +63,12 @@ class Run:
 
     @classmethod
     def start(cls, config: RunConfig) -> Run:
-        """Make the parts of a new run and its first observation."""
+        """Make the parts of a new run and its first observation.
+
+        Raises:
+          CapacityError: they would not fit in the memory of the GPU; nothing was made.
+        """
+        capacity.require_fit(config)
         with contextlib.ExitStack() as on_error:
             env = make_env(config)
             on_error.callback(env.close)
@@ -138,6 +142,7 @@ class Run:
 
     def learn(self) -> Dict[str, float]:
         """Update the learner from the full rollout and begin the next one."""
+        self.env.check()
         self.agent.set_progress(min(self.step / self.config.total_steps, 1.0))
         losses = self.agent.update(self.rollout)
         self.rollout.finish()
@@ -183,14 +188,15 @@ def train(config: RunConfig, run_dir: Optional[Path] = None, resume: bool = Fals
     """Train, and return the folder of the run.
 
     Args:
-      config: what to train; of a run that is resumed, what it was made with, but for `RESUMABLE_WITH`.
+      config: what to train; of a run that is resumed, what it was made with, but for `run_dir.RESUMABLE_WITH`.
       run_dir: folder of the run; by default a new one below `runs/`.
       resume: continue the run in `run_dir` from its newest checkpoint.
     Raises:
       ConfigError: settings that cannot run.
       CheckpointError: a checkpoint that does not fit or cannot be written.
       NonFiniteError: a NaN or an infinity; the folder then holds a dump for `python -m mapush.replay`.
-      SimulatorError: a simulator that cannot be loaded, or that left the physical world; then, too, there is a dump.
+      SimulatorError: a simulator that cannot be loaded, a GPU that is full or gave up, or a simulator that left the
+        physical world; then, too, there is a dump.
       SystemExit: stopped by a signal, after saving; see the module's docstring.
     """
     _require_one_rollout(config)
@@ -199,9 +205,11 @@ def train(config: RunConfig, run_dir: Optional[Path] = None, resume: bool = Fals
 
 def _begin(config: RunConfig, path: Optional[Path]) -> Path:
     path = RunDir.require_free(path or RunDir.default_path(config))
-    with contextlib.closing(Run.start(config)) as run:  # before the folder, so that a failure leaves none behind
-        with contextlib.closing(RunDir.create(config, path)) as folder:
-            _loop(run, folder.path)
+    config, reason = resolve(config)
+    with gpu_errors(lambda: _way_back(path)):
+        with contextlib.closing(Run.start(config)) as run:  # before the folder, so that a failure leaves none behind
+            with contextlib.closing(RunDir.create(config, path)) as folder:
+                _loop(run, folder.path, reason)
     return path
 
 
@@ -209,27 +217,39 @@ def _continue(config: RunConfig, path: Optional[Path]) -> Path:
     if path is None:
         raise ConfigError("nothing to resume", fix="name the run's folder: --resume RUN")
     with contextlib.closing(RunDir.reopen(path)) as folder:
-        _require_same_run(config, read_config(path), path)
+        config, reason = resolve(config)
+        require_same_run(config, read_config(path), path)
         newest = checkpoints.latest(path)
         step = checkpoints.step_of(newest)
         if step >= config.total_steps:
             print("this run is finished: {} of {} env steps".format(step, config.total_steps))
             print("to train on: python -m mapush.train --resume {} --total-steps {}".format(path, 2 * step))
             return path
-        with contextlib.closing(Run.start(config)) as run:
+        with gpu_errors(lambda: _way_back(path)), contextlib.closing(Run.start(config)) as run:
             run.restore(checkpoints.load(newest), newest)
             folder.write(config)
-            _loop(run, path)
+            _loop(run, path, reason)
     return path
 
 
-def _loop(run: Run, folder: Path) -> None:
+def _way_back(folder: Path) -> str:
+    """Say how to continue the run in `folder` from what it saved; "" if it saved nothing."""
+    try:
+        newest = checkpoints.latest(folder)
+    except CheckpointError:
+        return ""
+    return "{} is whole: --resume {} continues from it, with as many envs".format(newest, folder)
+
+
+def _loop(run: Run, folder: Path, reason: str) -> None:
     from mapush.logger import RunLogger
 
     config = run.config
     with StopRequest() as stop, contextlib.closing(RunLogger(folder, config, run.step)) as logger:
-        where = "{} on {}, learner on {}".format(run.env.simulator_name, run.env.device, run.agent.device)
-        logger.say("training {} in {} (simulator {})".format(config.task_name, folder, where))
+        where = "{} on {} ({}), learner on {}".format(run.env.simulator_name, run.env.device, reason, run.agent.device)
+        logger.say("training {} in {}: simulator {}".format(config.task_name, folder, where))
+        if config.sim.backend == "warp":
+            logger.say(capacity.outlook(config))
         speed, first = Speed(run.step), run.iteration + 1
         while run.step < config.total_steps and stop.name is None:
             before, start = run.step, run.snapshot()
@@ -303,30 +323,6 @@ def _require_one_rollout(config: RunConfig) -> None:
             ),
             fix="raise --total-steps, or lower --num-envs or --num-steps",
         )
-
-
-def _require_same_run(config: RunConfig, saved: RunConfig, folder: Path) -> None:
-    made_with = _settings(to_dict(saved))
-    for name, value in _settings(to_dict(config)).items():
-        if name not in RESUMABLE_WITH and made_with.get(name) != value:
-            raise ConfigError(
-                "{} cannot change when a run is resumed".format(name),
-                where=str(folder),
-                got=repr(value),
-                expected="{!r}, with which the run was made".format(made_with.get(name)),
-                fix="leave it out, or start a new run; these may change: {}".format(", ".join(RESUMABLE_WITH)),
-            )
-
-
-def _settings(values: Dict[str, Any], prefix: str = "") -> Dict[str, Any]:
-    """Return the leaves of nested dicts under their dotted names."""
-    flat: Dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat.update(_settings(value, prefix + name + "."))
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 # -- command line ----------------------------------------------------------------------------------------------------

@@ -92,7 +92,16 @@ class VecEnv(abc.ABC):
           actions: (E, A, action_dim) float32; never modified.
         Raises:
           SpecError: another shape or type.
-          NonFiniteError: an action, or what came of it, is NaN or infinite.
+          NonFiniteError: an action, or what came of it, is NaN or infinite; on a GPU, `check` raises it.
+        """
+
+    @abc.abstractmethod
+    def check(self) -> None:
+        """Wait for the device, and raise what went wrong there since the last call; once per rollout is enough.
+
+        Raises:
+          NonFiniteError: what came of an action is NaN or infinite.
+          SimulatorError: the physics of an env diverged, or a buffer was too small.
         """
 
     @abc.abstractmethod

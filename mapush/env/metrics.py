@@ -52,7 +52,7 @@ class EpisodeMetrics:
           done: which envs' did, (E,) bool.
           outcome: their results, each (E,).
         """
-        self._done_spec.validate(done, "EpisodeMetrics.add_episodes")
+        self._done_spec.validate_form(done, "EpisodeMetrics.add_episodes")
         rank = done.cumsum(0)
         kept = done & (rank > rank[-1] - self.capacity)
         row = ((self._count + rank - 1) % self.capacity).masked_fill(~kept, self.capacity)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Dict, Optional
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 
 import torch
 
+from mapush.capture import Captured
 from mapush.config import TaskConfig
 from mapush.env import observations, rewards, terminations
 from mapush.env.base import Observation, Transition, VecEnv
@@ -16,7 +17,7 @@ from mapush.env.resets import Spawner
 from mapush.env.rewards import RewardInputs
 from mapush.env.terminations import MAX_EPISODE_LENGTH, Endings
 from mapush.errors import ConfigError, MapushError, NonFiniteError, nearest
-from mapush.geometry import yaw_of
+from mapush.geometry import constant, yaw_of
 from mapush.objects import OBJECTS, PushObject
 from mapush.sim.base import STEP_DT, Simulator, State
 from mapush.spec import TensorSpec
@@ -35,6 +36,24 @@ OUTCOMES = (
     "collision_degree",
     "return",
 )
+
+
+class _Tally(NamedTuple):
+    """What a decision adds up, env step by env step.
+
+    Attributes:
+      live: the episode goes on, (E,) bool.
+      length: env steps of the episode, (E,) int64.
+      steps_together: those in which all robots were near the object, (E,) int64.
+      previous_object_xy: where the object was one env step ago, nan if that is not known, (E, 2) [m].
+      terms: of the reward, in the order of `rewards.TERMS`, (N, E, A).
+    """
+
+    live: torch.Tensor
+    length: torch.Tensor
+    steps_together: torch.Tensor
+    previous_object_xy: torch.Tensor
+    terms: torch.Tensor
 
 
 class PushEnv(VecEnv):
@@ -65,7 +84,7 @@ class PushEnv(VecEnv):
         self.max_episode_length = MAX_EPISODE_LENGTH
         self.steps_per_decision = task.steps_per_decision
         self._object = _object_of(task, self.num_agents)
-        self._vertices = torch.tensor(self._object.vertices, device=self.device)
+        self._vertices = constant(self._object.vertices, self.device)
         self._declare_specs()
         self._generator = torch.Generator(device=self.device).manual_seed(seed)
         separation = 0.0 if task.upstream_quirks else self._object.collision_distance + SPAWN_MARGIN
@@ -78,6 +97,8 @@ class PushEnv(VecEnv):
         self._steps_together = torch.zeros_like(self._length)
         self._return = torch.zeros(self.num_envs, device=self.device)
         self._env_step = 0
+        self._finite = torch.ones((), dtype=torch.bool, device=self.device)
+        self._judge = Captured(self._judge_step)
 
     def _declare_specs(self) -> None:
         self.obs_spec = observations.obs_spec(self.num_envs, self.num_agents)
@@ -100,27 +121,23 @@ class PushEnv(VecEnv):
 
         Raises:
           SpecError: `actions` has another shape or type.
-          NonFiniteError: an action or the new state is NaN or infinite.
+          NonFiniteError: an action or the new state is NaN or infinite; on a GPU, `check` raises it.
           MapushError: there was no `reset` yet.
         """
         commands = self._commands(actions)
-        live = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        seen = self._state
-        terms: Dict[str, torch.Tensor] = {}
+        seen, tally = self._state, self._new_tally()
         for _ in range(self.steps_per_decision):
             self._state = self.simulator.step(commands, self._state)
             self._env_step += 1
-            seen = self._state if self.steps_per_decision == 1 else _where(live, self._state, seen)
-            self._require_finite(seen)
-            self._length = self._length + live
-            self._steps_together = self._steps_together + (live & _together(seen))
-            endings = terminations.compute(seen, self.goal_pos_w, self._length, self._object)
-            rewarded = live & ~endings.done if self.task.upstream_quirks else live
-            self._add_rewards(terms, seen, endings, rewarded)
-            live = ~endings.done
-            if not bool(live.any()):
+            tensors = (*_fields(self._state), *_fields(seen), *tally, self.goal_pos_w)
+            fields, sums, endings = self._judge(*tensors)
+            seen, tally = State(*fields), _Tally(*sums)
+            if self.device.type == "cpu" and not bool(self._finite):
+                raise _not_finite(seen, self._env_step)
+            if _is_seen_empty(tally.live):
                 break
-        return self._finish(seen, endings, terms)
+        endings = Endings(*(value.clone() for value in endings))  # these outlive the next call of the recorded function
+        return self._finish(seen, endings, _Tally(*(value.clone() for value in tally)))
 
     def state_dict(self) -> Dict[str, Any]:
         """Return everything that `load_state_dict` needs to continue bit for bit (on the CPU)."""
@@ -147,6 +164,13 @@ class PushEnv(VecEnv):
         self._env_step = state["env_step"]
         self._state = self.simulator.state()
 
+    def check(self) -> None:
+        """Raise what went wrong on the device since the last call; see `VecEnv.check`."""
+        if not bool(self._finite):
+            self._finite.fill_(True)
+            raise _not_finite(self._state, self._env_step)
+        self.simulator.check()
+
     def close(self) -> None:
         """Release the simulator; further calls do nothing."""
         self.simulator.close()
@@ -154,63 +178,85 @@ class PushEnv(VecEnv):
     def _commands(self, actions: torch.Tensor) -> torch.Tensor:
         if self._state is None:
             raise MapushError("step before reset", where="PushEnv.step", fix="call reset() once before the first step")
-        self._unbounded_action_spec.validate(actions, "PushEnv.step at env step {}".format(self._env_step))
+        where = "PushEnv.step at env step {}".format(self._env_step)
+        if self.device.type == "cpu":
+            self._unbounded_action_spec.validate(actions, where)
+        else:  # what is not finite makes the state so, which `check` finds
+            self._unbounded_action_spec.validate_form(actions, where)
         scale = 0.5 if self.task.upstream_quirks else 1.0
         return COMMAND_SCALE * (scale * actions).clamp(-1.0, 1.0)
 
-    def _require_finite(self, state: State) -> None:
-        values = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-        if self.task.upstream_quirks or bool(sum(value.sum() for value in values.values()).isfinite()):
-            return
-        for name, value in values.items():
-            for index in (~value.isfinite()).nonzero().tolist()[:1]:
-                agent = ", agent {}".format(index[1]) if name.startswith(("robot", "joint")) else ""
-                raise NonFiniteError(
-                    "the simulator's state is not finite",
-                    where="env {}{}, {}[{}], env step {}".format(index[0], agent, name, index[-1], self._env_step),
-                    got="{} of {} values are nan or inf".format(int((~value.isfinite()).sum()), value.numel()),
-                    cause="the physics diverged",
-                )
+    def _new_tally(self) -> _Tally:
+        live = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        terms = torch.zeros((len(rewards.TERMS), self.num_envs, self.num_agents), device=self.device)
+        return _Tally(live, self._length, self._steps_together, self._previous_object_xy, terms)
 
-    def _add_rewards(
-        self, terms: Dict[str, torch.Tensor], state: State, endings: Endings, rewarded: torch.Tensor
-    ) -> None:
-        """Add one env step's terms to `terms`, in the envs that are `rewarded` (E,)."""
+    def _judge_step(self, *tensors: torch.Tensor) -> Tuple[Tuple[torch.Tensor, ...], ...]:
+        """Judge what one env step has led to.
+
+        Args:
+          tensors: the fields of the present state, of the state last seen in each episode, of the `_Tally`; the goals.
+        Returns:
+          The fields of the state now seen, where ended episodes stand still, of the `_Tally`, and of the `Endings`.
+        """
+        half = len(dataclasses.fields(State))
+        state, seen = State(*tensors[:half]), State(*tensors[half : 2 * half])
+        tally, goal_pos_w = _Tally(*tensors[2 * half : -1]), tensors[-1]
+        seen = state if self.steps_per_decision == 1 else _where(tally.live, state, seen)
+        if not self.task.upstream_quirks:
+            self._finite.logical_and_(torch.stack([value.sum() for value in _fields(seen)]).sum().isfinite())
+        length = tally.length + tally.live
+        together = tally.steps_together + (tally.live & _together(seen))
+        endings = terminations.compute(seen, goal_pos_w, length, self._object)
+        rewarded = tally.live & ~endings.done if self.task.upstream_quirks else tally.live
+        terms, previous_xy = self._reward(seen, endings, rewarded, tally.previous_object_xy, goal_pos_w)
+        tally = _Tally(~endings.done, length, together, previous_xy, tally.terms + terms)
+        return _fields(seen), tuple(tally), _fields(endings)
+
+    def _reward(
+        self,
+        state: State,
+        endings: Endings,
+        rewarded: torch.Tensor,
+        previous_xy: torch.Tensor,
+        goal_pos_w: torch.Tensor,
+    ) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Return one env step's terms (N, E, A) in the envs that are `rewarded` (E,), and the object's place (E, 2)."""
         if self.task.upstream_quirks:
             state = _finite_state(state)
         object_xy = state.object_pos_w[:, :2]
-        previous_xy = torch.where(self._previous_object_xy.isnan(), object_xy, self._previous_object_xy)
         inputs = RewardInputs(
             robot_pos_w=state.robot_pos_w,
             object_pos_w=state.object_pos_w,
             object_yaw=yaw_of(state.object_quat_w),
             object_lin_vel_w=state.object_lin_vel_w,
-            previous_object_xy=previous_xy,
-            goal_pos_w=self.goal_pos_w,
+            previous_object_xy=torch.where(previous_xy.isnan(), object_xy, previous_xy),
+            goal_pos_w=goal_pos_w,
             success=endings.success,
             exception=endings.exception,
         )
+        terms = torch.stack(tuple(rewards.compute(inputs, self._vertices, self.task.reward).values()))
         rewarded = rewarded.unsqueeze(1)
-        for name, value in rewards.compute(inputs, self._vertices, self.task.reward).items():
-            terms[name] = terms.get(name, 0.0) + value * rewarded
-        self._previous_object_xy = torch.where(rewarded, object_xy, self._previous_object_xy)
+        return terms * rewarded, torch.where(rewarded, object_xy, previous_xy)
 
-    def _finish(self, seen: State, endings: Endings, terms: Dict[str, torch.Tensor]) -> Transition:
+    def _finish(self, seen: State, endings: Endings, tally: _Tally) -> Transition:
         """Start ended envs anew and make up the transition from `seen`, the state in which they ended."""
+        self._length, self._steps_together, terms = tally.length, tally.steps_together, tally.terms
         done, outcome = endings.done, self._outcome(endings)
         final = observation = self._observe(seen, yaw_of(seen.robot_quat_w))
-        if bool(done.any()):
+        if not _is_seen_empty(done):
             observation = self._respawn(done)
         if self.task.upstream_quirks:
-            self._add_rewards(terms, self._state, endings, done)
+            after, _ = self._reward(self._state, endings, done, tally.previous_object_xy, self.goal_pos_w)
+            terms = terms + after
             broken = ~observation.obs.isfinite().flatten(1).all(dim=1, keepdim=True)
-            terms["exception"] = terms["exception"] + self.task.reward.exception * broken
+            terms[rewards.TERMS.index("exception")] += self.task.reward.exception * broken
             final, observation = _finite_observation(final), _finite_observation(observation)
         self._previous_object_xy = self._state.object_pos_w[:, :2]
-        reward = torch.stack(tuple(terms.values())).sum(dim=0)
+        reward = terms.sum(dim=0)
         outcome["return"] = self._return + reward.mean(dim=1)
         self._return = outcome["return"].masked_fill(done, 0.0)
-        self.metrics.add_step(terms)
+        self.metrics.add_step(dict(zip(rewards.TERMS, terms)))
         self.metrics.add_episodes(done, outcome)
         return Transition(observation, reward, endings.terminated, done & ~endings.terminated, final, outcome)
 
@@ -230,12 +276,11 @@ class PushEnv(VecEnv):
 
     def _respawn(self, where: torch.Tensor) -> Observation:
         """Start a new episode in the envs of the mask `where` (E,) and return what all envs show."""
-        env_ids = where.nonzero().squeeze(1)
-        spawn, goal_pos_w = self._spawner.draw(env_ids)
+        spawn, goal_pos_w = self._spawner.draw()
         before = self._state
-        self.simulator.reset(env_ids, spawn)
+        self.simulator.reset(where, spawn)
         self._state = self.simulator.state()
-        self.goal_pos_w = self.goal_pos_w.index_copy(0, env_ids, goal_pos_w)
+        self.goal_pos_w = torch.where(where.unsqueeze(1), goal_pos_w, self.goal_pos_w)
         self._length = self._length.masked_fill(where, 0)
         self._steps_together = self._steps_together.masked_fill(where, 0)
         robot_yaw = yaw_of(self._state.robot_quat_w)
@@ -271,10 +316,36 @@ def _object_of(task: TaskConfig, num_agents: int) -> PushObject:
     return item
 
 
+def _is_seen_empty(mask: torch.Tensor) -> bool:
+    """Return whether `mask` holds nowhere, as far as can be told without waiting for a GPU."""
+    return mask.device.type == "cpu" and not bool(mask.any())
+
+
+def _not_finite(state: State, env_step: int) -> NonFiniteError:
+    """Return the error that names the first value of `state` that is not finite."""
+    error = NonFiniteError(
+        "the simulator's state is not finite",
+        where="env step {}".format(env_step),
+        cause="the physics diverged, or an action was not finite",
+    )
+    for field in dataclasses.fields(state):
+        value = getattr(state, field.name)
+        for index in (~value.isfinite()).nonzero().tolist()[:1]:
+            agent = ", agent {}".format(index[1]) if field.name.startswith(("robot", "joint")) else ""
+            error.where = "env {}{}, {}[{}], env step {}".format(index[0], agent, field.name, index[-1], env_step)
+            error.got = "{} of {} values are nan or inf".format(int((~value.isfinite()).sum()), value.numel())
+            return error
+    return error
+
+
 def _together(state: State) -> torch.Tensor:
     """Return where all robots are near the object, (E,) bool."""
     offset = state.robot_pos_w[..., :2] - state.object_pos_w[:, None, :2]
     return (offset.norm(dim=-1) < COLLABORATION_DISTANCE).all(dim=1)
+
+
+def _fields(values: Union[State, Endings]) -> Tuple[torch.Tensor, ...]:
+    return tuple(getattr(values, field.name) for field in dataclasses.fields(values))
 
 
 def _where(mask: torch.Tensor, yes: State, no: State) -> State:

@@ -11,13 +11,13 @@ from typing import Callable, Tuple
 
 import torch
 
-from mapush.geometry import pairwise_distance, quat_from_rpy, rotate_inverse
+from mapush.geometry import constant, pairwise_distance, quat_from_rpy, rotate_inverse
 from mapush.objects import PushObject
 from mapush.sim.base import State
 from mapush.sim.go1 import DEFAULT_JOINT_POS
 
 Interval = Tuple[float, float]
-Uniform = Callable[..., torch.Tensor]  # (bounds, *shape) -> (k, *shape)
+Uniform = Callable[..., torch.Tensor]  # (bounds, *shape) -> (E, *shape)
 
 FULL_TURN = (-0.01, 2.0 * math.pi)  # [rad]
 GOAL_DISTANCE = (1.5, 3.0)  # of the goal from the object [m]
@@ -46,15 +46,15 @@ class Spawner:
         self._num_envs = num_envs
         self._generator = generator
         self._min_separation = min_separation
-        self._default_joint_pos = torch.tensor(DEFAULT_JOINT_POS, device=generator.device)
+        self._default_joint_pos = constant(DEFAULT_JOINT_POS, generator.device)
 
-    def draw(self, env_ids: torch.Tensor) -> Tuple[State, torch.Tensor]:
-        """Return states (k rows) and goals (k, 3) [m] for the envs `env_ids` (k,) int64."""
+    def draw(self) -> Tuple[State, torch.Tensor]:
+        """Return a start for every env: states and goals (E, 3) [m]."""
 
         def uniform(bounds: Interval, *shape: int) -> torch.Tensor:
             low, high = bounds
             unit = torch.rand((self._num_envs,) + shape, generator=self._generator, device=self._generator.device)
-            return low + (high - low) * unit[env_ids]
+            return low + (high - low) * unit
 
         agents, speed = self._item.num_agents, (-ROBOT_SPAWN_SPEED, ROBOT_SPAWN_SPEED)
         object_quat = _orientation(uniform, self._item.spawn_tilt)
@@ -76,7 +76,7 @@ class Spawner:
         return state, _at_height(_polar(uniform(GOAL_DISTANCE), uniform((0.0, 2.0 * math.pi))), GOAL_HEIGHT)
 
     def _team_xy(self, uniform: Uniform) -> torch.Tensor:
-        """Return the first of `ROUNDS` draws that keeps the robots apart, else one spread evenly, (k, A, 2)."""
+        """Return the first of `ROUNDS` draws that keeps the robots apart, else one spread evenly, (E, A, 2)."""
         agents = self._item.num_agents
         radius = uniform(self._item.agent_distance, ROUNDS, agents)
         bearing = uniform(FULL_TURN, ROUNDS, agents)

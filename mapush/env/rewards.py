@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from mapush.config import RewardConfig
 from mapush.geometry import pairwise_distance, rotate_xy, wrap
 
+TERMS = ("target", "push", "reach_target", "exception", "approach", "collision", "ocb")
 PUSH_SPEED = 0.1  # [m/s], above which the object counts as pushed
 
 
@@ -44,7 +45,7 @@ class RewardInputs:
 
 
 def compute(inputs: RewardInputs, vertices: torch.Tensor, weights: RewardConfig) -> Dict[str, torch.Tensor]:
-    """Return each term, (E, A) float32; their sum is the reward.
+    """Return each term, (E, A) float32, in the order of `TERMS`; their sum is the reward.
 
     Args:
       inputs: one env step.

@@ -16,7 +16,7 @@ import torch
 from mapush.config import WalkConfig
 from mapush.env.base import Observation, Transition, VecEnv
 from mapush.env.metrics import EpisodeMetrics
-from mapush.geometry import gravity_b, rotate, rotate_inverse
+from mapush.geometry import constant, gravity_b, rotate, rotate_inverse
 from mapush.sim.base import STEP_DT, Physics, State
 from mapush.sim.gait import foot_positions_b
 from mapush.sim.go1 import DEFAULT_JOINT_POS, SERVOS
@@ -88,10 +88,10 @@ class WalkEnv(VecEnv):
         names = ("fall", "length", "return", "linear_error", "yaw_error")
         self.metrics = EpisodeMetrics(names, self.num_envs, self.device)
         self._generator = torch.Generator(device=self.device).manual_seed(seed)
-        self._default = torch.tensor(DEFAULT_JOINT_POS, device=self.device)
-        self._kp = torch.tensor([servo.stiffness for servo in JOINT_SERVOS], device=self.device)
-        self._kd = torch.tensor([servo.damping for servo in JOINT_SERVOS], device=self.device)
-        self._effort = torch.tensor([servo.effort for servo in JOINT_SERVOS], device=self.device)
+        self._default = constant(DEFAULT_JOINT_POS, self.device)
+        self._kp = constant(tuple(servo.stiffness for servo in JOINT_SERVOS), self.device)
+        self._kd = constant(tuple(servo.damping for servo in JOINT_SERVOS), self.device)
+        self._effort = constant(tuple(servo.effort for servo in JOINT_SERVOS), self.device)
         self._allocate()
 
     def _allocate(self) -> None:
@@ -128,7 +128,10 @@ class WalkEnv(VecEnv):
 
     def step(self, actions: torch.Tensor) -> Transition:
         """Servo the joints towards `actions` (E, 1, 12) for one env step; see `VecEnv.step`."""
-        self.action_spec.validate(actions, "WalkEnv.step")
+        if self.device.type == "cpu":
+            self.action_spec.validate(actions, "WalkEnv.step")
+        else:  # what is not finite makes the physics so, which `check` finds
+            self.action_spec.validate_form(actions, "WalkEnv.step")
         buffers = self._buffers
         action = actions.detach().clamp(-ACTION_LIMIT, ACTION_LIMIT)
         self._disturb()
@@ -151,7 +154,7 @@ class WalkEnv(VecEnv):
         buffers["memory"] = settle(state, buffers["command"].unsqueeze(1), buffers["memory"])
         final = self._observe(state)
         observation = final
-        if bool(done.any()):
+        if self.device.type != "cpu" or bool(done.any()):  # a GPU is not asked, because the host would wait
             self._reset(done)
             observation = self._observe(self.physics.state())
         return Transition(observation, reward.unsqueeze(1), terminated, truncated, final, outcome)
@@ -168,9 +171,13 @@ class WalkEnv(VecEnv):
     def load_state_dict(self, state: Dict[str, Any]) -> None:
         """See `VecEnv.load_state_dict`."""
         self.physics.load_state_dict(state["physics"])
-        self._buffers = {name: value.clone() for name, value in state["buffers"].items()}
-        self._generator.set_state(state["generator"])
+        self._buffers = {name: value.to(self.device, copy=True) for name, value in state["buffers"].items()}
+        self._generator.set_state(state["generator"].cpu())
         self.metrics.load_state_dict(state["metrics"])
+
+    def check(self) -> None:
+        """See `VecEnv.check`."""
+        self.physics.check()
 
     def close(self) -> None:
         """See `VecEnv.close`."""
@@ -183,17 +190,15 @@ class WalkEnv(VecEnv):
         return low + (high - low) * torch.rand(size, generator=self._generator, device=self.device)
 
     def _reset(self, done: torch.Tensor) -> None:
-        env_ids = done.nonzero().squeeze(1)
-        count = len(env_ids)
-        yaw = self._uniform(-math.pi, math.pi)[env_ids]
-        position = torch.zeros(count, 1, 3, device=self.device)
-        position[:, 0, 2] = self._uniform(0.30, 0.43)[env_ids]
-        quat = torch.zeros(count, 1, 4, device=self.device)
+        yaw = self._uniform(-math.pi, math.pi)
+        position = torch.zeros(self.num_envs, 1, 3, device=self.device)
+        position[:, 0, 2] = self._uniform(0.30, 0.43)
+        quat = torch.zeros(self.num_envs, 1, 4, device=self.device)
         quat[:, 0, 0], quat[:, 0, 3] = torch.cos(yaw / 2), torch.sin(yaw / 2)
-        joint_pos = self._default * self._uniform(0.7, 1.3, 1, 12)[env_ids]
-        velocity = self._uniform(-0.3, 0.3, 1, 6)[env_ids]
+        joint_pos = self._default * self._uniform(0.7, 1.3, 1, 12)
+        velocity = self._uniform(-0.3, 0.3, 1, 6)
         state = State(position, quat, velocity[..., :3], velocity[..., 3:], joint_pos, torch.zeros_like(joint_pos))
-        self.physics.reset(env_ids, state)
+        self.physics.reset(done, state)
         keep = (~done).float()
         for name, value in self._buffers.items():
             if name != "age":
@@ -201,15 +206,16 @@ class WalkEnv(VecEnv):
         for kind in ("chatter", "parked", "calm"):
             drawn = (self._uniform(0.0, 1.0) < getattr(self.config, kind + "_share")).float()
             self._buffers[kind] = torch.where(done, drawn, self._buffers[kind])
-        self._buffers["foot_pos_w"][env_ids] = self._foot_positions_w(state)
+        each = done.view(-1, 1, 1)
+        self._buffers["foot_pos_w"] = torch.where(each, self._foot_positions_w(state), self._buffers["foot_pos_w"])
         self._recommand(done)
         command, memory = self._buffers["command"].unsqueeze(1), self._buffers["memory"]
-        memory[env_ids] = settle(state, command[env_ids], memory[env_ids])
+        self._buffers["memory"] = torch.where(each, settle(state, command, memory), memory)
 
     def _recommand(self, expired: torch.Tensor) -> None:
         """Draw a new command, and for how long to hold it, where the old one has `expired` (E,)."""
         config, buffers = self.config, self._buffers
-        limits = torch.tensor(config.command_range, device=self.device)
+        limits = constant(tuple(config.command_range), self.device)
         command = self._uniform(-1.0, 1.0, 3) * limits
         kind = self._uniform(0.0, 1.0)
         axis = torch.randint(3, (self.num_envs,), generator=self._generator, device=self.device)
@@ -246,7 +252,7 @@ class WalkEnv(VecEnv):
     def _draw_push(self) -> Tuple[torch.Tensor, torch.Tensor]:
         """Draw a horizontal force, mostly against the heading and at the front, and its torque (world frame)."""
         quat = self.physics.state().robot_quat_w[:, 0]
-        ahead = rotate(quat, torch.tensor((1.0, 0.0, 0.0), device=self.device).expand(self.num_envs, 3))
+        ahead = rotate(quat, constant((1.0, 0.0, 0.0), self.device).expand(self.num_envs, 3))
         heading = torch.atan2(ahead[:, 1], ahead[:, 0])
         against = self._uniform(0.0, 1.0) < 0.6
         angle = heading + torch.where(against, math.pi + self._uniform(-0.5, 0.5), self._uniform(-math.pi, math.pi))

@@ -7,23 +7,22 @@ those of HARL@d539bad with one state for all agents ("EP") and no recurrent laye
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from typing import Any, Dict, List, Union
+from typing import Any, Dict, List, Sequence, Union
 
 import torch
-from torch import nn
 
+from mapush.capture import Captured
 from mapush.config import HappoConfig
 from mapush.errors import NonFiniteError
 from mapush.happo import update
 from mapush.happo.networks import Actor, Critic
+from mapush.happo.optimizer import Optimizer
 from mapush.happo.rollout import Rollout
 from mapush.happo.update import ActorBatch, Batch, CriticBatch
 from mapush.happo.value_norm import IdentityNorm, ValueNorm
 from mapush.spec import TensorSpec
-
-CPU_CHUNK_ROWS = 4096
-"""Samples whose activations still fit the processor's cache."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +43,8 @@ class Decision:
 class Happo:
     """Actors, critic, their optimisers and their random numbers.
 
-    On the CPU a batch passes through the networks in chunks, whose gradients add up to those of the batch.
+    On the CPU a batch passes through the networks in chunks, whose gradients add up to those of the batch. On the GPU
+    it passes as a whole, every optimiser step is the replay of a CUDA graph, and only `update` waits for the device.
 
     Args:
       cfg: settings.
@@ -80,11 +80,18 @@ class Happo:
             torch.default_generator.manual_seed(seed)
             actors = [Actor(cfg, obs_dim, action_dim).to(self.device) for _ in range(count)]
             self.critic = Critic(cfg, share_obs_dim).to(self.device)
-        self._actor_optimizers = [self._optimizer(actor, cfg.lr) for actor in actors]
-        self._critic_optimizer = self._optimizer(self.critic, cfg.critic_lr)
+        self._actor_optimizers = [Optimizer(actor, cfg.lr, cfg) for actor in actors]
+        self._critic_optimizer = Optimizer(self.critic, cfg.critic_lr, cfg)
         self.actors: List[Actor] = [actors[agent % count] for agent in range(num_agents)]
         value_norm: Union[ValueNorm, IdentityNorm] = ValueNorm() if cfg.use_valuenorm else IdentityNorm()
         self.value_norm = value_norm.to(self.device)
+        self._actor_steps = [
+            Captured(functools.partial(update.improve_actor, actor, optimizer, cfg))
+            for actor, optimizer in zip(actors, self._actor_optimizers)
+        ]
+        self._critic_step = Captured(
+            functools.partial(update.improve_critic, self.critic, self.value_norm, self._critic_optimizer, cfg)
+        )
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed(seed)
         if self.device.type == "cpu":
@@ -112,8 +119,7 @@ class Happo:
         if not self.cfg.use_linear_lr_decay:
             return
         for optimizer in self._actor_optimizers + [self._critic_optimizer]:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * (1.0 - fraction)
+            optimizer.decay(1.0 - fraction)
 
     def update(self, rollout: Rollout) -> Dict[str, float]:
         """Improve all actors, one after the other in random order, then the critic.
@@ -157,12 +163,10 @@ class Happo:
         for optimizer, moments in zip(self._actor_optimizers, state["actor_optimizers"]):
             optimizer.load_state_dict(moments)
         self._critic_optimizer.load_state_dict(state["critic_optimizer"])
+        for step in self._actor_steps + [self._critic_step]:
+            step.forget()
         if state["generator"]["device"] == self.device.type:
             self.generator.set_state(state["generator"]["state"].cpu())
-
-    def _optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
-        group = {"params": list(network.parameters()), "initial_lr": lr}
-        return torch.optim.Adam([group], lr=lr, eps=self.cfg.opti_eps, weight_decay=self.cfg.weight_decay)
 
     def _update_actors(self, rollout: Rollout, advantages: torch.Tensor) -> Dict[str, torch.Tensor]:
         num_agents = len(self.actors)
@@ -185,64 +189,27 @@ class Happo:
 
     @torch.no_grad()
     def _log_probs(self, agent: int, batch: ActorBatch) -> torch.Tensor:
-        pieces = update.chunks(batch, self._chunk_rows(batch))
-        return torch.cat([self.actors[agent].log_prob(piece.obs, piece.actions) for piece in pieces])
+        actor = self.actors[agent]
+        return torch.cat([actor.log_prob(chunk.obs, chunk.actions) for chunk in update.chunks(batch)])
 
     def _update_actor(self, agent: int, batch: ActorBatch) -> Dict[str, torch.Tensor]:
-        cfg, actor = self.cfg, self.actors[agent]
-        optimizer = self._actor_optimizers[agent % len(self._actor_optimizers)]
-        mean = _Mean(cfg.ppo_epoch * cfg.actor_num_mini_batch)
-        for _ in range(cfg.ppo_epoch):
-            for minibatch in update.minibatches(batch, cfg.actor_num_mini_batch, self.generator):
-                optimizer.zero_grad()
-                entropy = actor.entropy
-                (-cfg.entropy_coef * entropy).backward()
-                total_weight = minibatch.weight.sum()
-                for chunk in update.chunks(minibatch, self._chunk_rows(minibatch)):
-                    loss, ratio = update.policy_loss(actor, chunk, cfg)
-                    (loss / total_weight).backward()
-                    mean.add("policy_loss", loss.detach() / total_weight)
-                    mean.add("ratio", ratio / len(minibatch.obs))
-                mean.add("entropy", entropy.detach())
-                mean.add("actor_grad_norm", self._step(optimizer, actor))
-        return mean.values
+        step = self._actor_steps[agent % len(self._actor_steps)]
+        means = self._epochs(step, batch, self.cfg.ppo_epoch, self.cfg.actor_num_mini_batch)
+        return dict(zip(update.ACTOR_METRICS, means))
 
     def _update_critic(self, rollout: Rollout, returns: torch.Tensor) -> Dict[str, torch.Tensor]:
-        cfg = self.cfg
         arrays = (rollout.share_obs[:-1], rollout.values[:-1], returns)
         batch = CriticBatch(*(array.flatten(0, 1) for array in arrays))
-        mean = _Mean(cfg.critic_epoch * cfg.critic_num_mini_batch)
-        for _ in range(cfg.critic_epoch):
-            for minibatch in update.minibatches(batch, cfg.critic_num_mini_batch, self.generator):
-                self._critic_optimizer.zero_grad()
-                self.value_norm.update(minibatch.targets)
-                minibatch = minibatch._replace(targets=self.value_norm.normalize(minibatch.targets))
-                for chunk in update.chunks(minibatch, self._chunk_rows(minibatch)):
-                    loss = update.value_loss(self.critic(chunk.share_obs), chunk, cfg) / len(minibatch.values)
-                    (cfg.value_loss_coef * loss).backward()
-                    mean.add("value_loss", loss.detach())
-                mean.add("critic_grad_norm", self._step(self._critic_optimizer, self.critic))
-        return mean.values
+        means = self._epochs(self._critic_step, batch, self.cfg.critic_epoch, self.cfg.critic_num_mini_batch)
+        return dict(zip(update.CRITIC_METRICS, means))
 
-    def _step(self, optimizer: torch.optim.Optimizer, network: nn.Module) -> torch.Tensor:
-        limit = self.cfg.max_grad_norm if self.cfg.use_max_grad_norm else math.inf
-        norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
-        optimizer.step()
-        return norm
-
-    def _chunk_rows(self, batch: Batch) -> int:
-        return CPU_CHUNK_ROWS if self.device.type == "cpu" else len(batch[0])
-
-
-class _Mean:
-    """Means over a known number of optimiser steps, kept on the device."""
-
-    def __init__(self, count: int) -> None:
-        self.values: Dict[str, torch.Tensor] = {}
-        self._count = count
-
-    def add(self, name: str, value: torch.Tensor) -> None:
-        self.values[name] = self.values.get(name, 0.0) + value / self._count
+    def _epochs(self, step: Captured, batch: Batch, epochs: int, num_mini_batch: int) -> Sequence[torch.Tensor]:
+        """Pass over a batch several times, with one step per minibatch, and return the means of the steps' metrics."""
+        total = torch.zeros((), device=self.device)
+        for _ in range(epochs):
+            for minibatch in update.minibatches(batch, num_mini_batch, self.generator):
+                total = total + step(*minibatch)
+        return (total / (epochs * num_mini_batch)).unbind()
 
 
 def _keep_freed_memory() -> None:

@@ -1,18 +1,26 @@
-"""The mathematics of one HAPPO update: returns, advantages, minibatches and losses.
+"""The mathematics of one HAPPO update: returns, advantages, minibatches, losses and steps along their gradients.
 
 Source: HARL@d539bad, `runners/on_policy_ha_runner.py`, `algorithms/` and `common/buffers/`.
 """
 
 from __future__ import annotations
 
-from typing import Iterator, NamedTuple, Tuple, TypeVar
+from typing import Iterator, NamedTuple, Tuple, TypeVar, Union
 
 import torch
 from torch.nn import functional
 
 from mapush.config import HappoConfig
-from mapush.happo.networks import Actor
+from mapush.happo.networks import Actor, Critic
+from mapush.happo.optimizer import Optimizer
 from mapush.happo.rollout import Rollout
+from mapush.happo.value_norm import IdentityNorm, ValueNorm
+
+CPU_CHUNK_ROWS = 4096
+"""Samples whose activations still fit the processor's cache."""
+
+ACTOR_METRICS = ("policy_loss", "ratio", "entropy", "actor_grad_norm")
+CRITIC_METRICS = ("value_loss", "critic_grad_norm")
 
 
 class ActorBatch(NamedTuple):
@@ -132,10 +140,66 @@ def minibatches(batch: Batch, count: int, generator: torch.Generator) -> Iterato
         yield type(batch)(*(array[indices] for array in batch))
 
 
-def chunks(batch: Batch, rows: int) -> Iterator[Batch]:
-    """Cut a batch, in order, into pieces of at most `rows` samples."""
+def chunks(batch: Batch) -> Iterator[Batch]:
+    """Cut a batch, in order, into pieces of the size that its device likes: on the GPU it stays whole."""
+    rows = CPU_CHUNK_ROWS if batch[0].device.type == "cpu" else len(batch[0])
     for arrays in zip(*(array.split(rows) for array in batch)):
         yield type(batch)(*arrays)
+
+
+def improve_actor(actor: Actor, optimizer: Optimizer, cfg: HappoConfig, *minibatch: torch.Tensor) -> torch.Tensor:
+    """Take one step along the gradient of a minibatch's policy loss and of the entropy.
+
+    Args:
+      actor: changed in place.
+      optimizer: of the actor.
+      cfg: clipping, entropy bonus and aggregation.
+      minibatch: the arrays of an `ActorBatch`.
+    Returns:
+      `ACTOR_METRICS` (4,).
+    """
+    batch = ActorBatch(*minibatch)
+    optimizer.zero_grad()
+    entropy = actor.entropy
+    (-cfg.entropy_coef * entropy).backward()
+    total_weight = batch.weight.sum()
+    loss = ratio = torch.zeros_like(total_weight)
+    for chunk in chunks(batch):
+        chunk_loss, chunk_ratio = policy_loss(actor, chunk, cfg)
+        (chunk_loss / total_weight).backward()
+        loss = loss + chunk_loss.detach() / total_weight
+        ratio = ratio + chunk_ratio / len(batch.obs)
+    return torch.stack((loss, ratio, entropy.detach(), optimizer.step()))
+
+
+def improve_critic(
+    critic: Critic,
+    value_norm: Union[ValueNorm, IdentityNorm],
+    optimizer: Optimizer,
+    cfg: HappoConfig,
+    *minibatch: torch.Tensor,
+) -> torch.Tensor:
+    """Take one step along the gradient of a minibatch's value loss.
+
+    Args:
+      critic: changed in place.
+      value_norm: first takes in the targets.
+      optimizer: of the critic.
+      cfg: clipping and form of the loss.
+      minibatch: the arrays of a `CriticBatch`, targets in units of reward.
+    Returns:
+      `CRITIC_METRICS` (2,).
+    """
+    batch = CriticBatch(*minibatch)
+    optimizer.zero_grad()
+    value_norm.update(batch.targets)
+    batch = batch._replace(targets=value_norm.normalize(batch.targets))
+    loss = torch.zeros_like(batch.targets[0, 0])
+    for chunk in chunks(batch):
+        chunk_loss = value_loss(critic(chunk.share_obs), chunk, cfg) / len(batch.values)
+        (cfg.value_loss_coef * chunk_loss).backward()
+        loss = loss + chunk_loss.detach()
+    return torch.stack((loss, optimizer.step()))
 
 
 def _value_error(values: torch.Tensor, targets: torch.Tensor, cfg: HappoConfig) -> torch.Tensor:

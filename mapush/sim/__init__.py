@@ -3,21 +3,77 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Optional
+import importlib.util
+from typing import TYPE_CHECKING, Optional, Tuple
 
 from mapush.errors import ConfigError, SimulatorError, nearest
+from mapush.gpu_errors import why_no_gpu
 
 if TYPE_CHECKING:
     from mapush.config import SimConfig
     from mapush.sim.base import Physics, Randomization
     from mapush.sim.scene import Scene
 
-BACKENDS = {"mujoco": "mapush.sim.mjcpu:MujocoPhysics"}
-_ABSENT = {
-    "warp": "this version has no simulator on mujoco-warp yet; it will need: pip install mujoco-warp==4.0.0, a GPU",
-    "isaacgym": "this version has no adapter for Isaac Gym and MQE yet; both will have to be installed by hand",
+BACKENDS = {  # module, class, settings that it takes
+    "mujoco": ("mapush.sim.mjcpu", "MujocoPhysics", ("threads",)),
+    "warp": ("mapush.sim.mjwarp", "WarpPhysics", ("nconmax", "njmax")),
 }
-_INSTALL = "python -m pip install mujoco==4.0.0 (needs Python 3.11 or later)"
+_ABSENT = {"isaacgym": "this version has no adapter for Isaac Gym and MQE yet; both will have to be installed by hand"}
+_INSTALL = "python -m pip install {} (needs Python 3.11 or later)"
+_ELSE = "--sim mujoco computes on the CPU, --sim auto takes the best that is here"
+
+
+def choose_backend(name: str) -> Tuple[str, str]:
+    """Decide which backend computes.
+
+    Isaac Gym has to be loaded before torch, so torch is loaded for Warp alone, and only if Warp's packages are here.
+
+    Args:
+      name: of a backend, or auto: Warp if it can work here, else MuJoCo.
+    Returns:
+      The backend, and in a few words why it is that one.
+    Raises:
+      ConfigError: no backend has this name.
+      SimulatorError: this backend cannot work here.
+    """
+    if name in _ABSENT:
+        raise _unavailable(name, SimulatorError(_ABSENT[name]))
+    if name not in BACKENDS and name != "auto":
+        names = ("auto",) + tuple(BACKENDS) + tuple(_ABSENT)
+        raise ConfigError("no such simulator", where="sim.backend", got=name, fix=nearest(name, names))
+    if name == "mujoco":
+        return name, "as configured"
+    obstacle = _why_no_warp()
+    if obstacle is None:
+        return "warp", _gpu_and_version()
+    if name == "auto":
+        return "mujoco", obstacle.what
+    raise _unavailable(name, obstacle)
+
+
+def _unavailable(name: str, obstacle: SimulatorError) -> SimulatorError:
+    return SimulatorError(
+        "the simulator {} is not available".format(name),
+        where="sim.backend",
+        got=obstacle.got,
+        cause=obstacle.what if obstacle.cause is None else "{}: {}".format(obstacle.what, obstacle.cause),
+        fix=_ELSE if obstacle.fix is None else "{}; {}".format(obstacle.fix, _ELSE),
+    )
+
+
+def _why_no_warp() -> Optional[SimulatorError]:
+    for package, distribution in (("mujoco_warp", "mujoco-warp==4.0.0"), ("warp", "warp-lang==1.19.0")):
+        if importlib.util.find_spec(package) is None:
+            return SimulatorError("{} is not installed".format(package), fix=_INSTALL.format(distribution))
+    return why_no_gpu()
+
+
+def _gpu_and_version() -> str:
+    from importlib.metadata import version
+
+    import torch
+
+    return "{}, mujoco-warp {}".format(torch.cuda.get_device_name(), version("mujoco-warp"))
 
 
 def make_physics(
@@ -26,7 +82,7 @@ def make_physics(
     """Make the physics that `config.backend` names.
 
     Args:
-      config: which backend, on how many threads.
+      config: which backend, and its settings.
       scene: what stands in each env.
       num_envs: parallel copies.
       seed: of what differs from env to env.
@@ -36,22 +92,14 @@ def make_physics(
       ConfigError: no backend has this name.
       SimulatorError: the backend is not available here.
     """
-    backend = "mujoco" if config.backend == "auto" else config.backend
-    if backend in _ABSENT:
-        raise SimulatorError(
-            "the simulator {} is not available".format(backend),
-            where="sim.backend",
-            cause=_ABSENT[backend],
-            fix="use --sim mujoco, or --sim auto for the best that is here",
-        )
-    if backend not in BACKENDS:
-        names = ("auto",) + tuple(BACKENDS) + tuple(_ABSENT)
-        raise ConfigError("no such simulator", where="sim.backend", got=backend, fix=nearest(backend, names))
-    module, name = BACKENDS[backend].split(":")
+    backend, _ = choose_backend(config.backend)
+    module, name, settings = BACKENDS[backend]
     try:
         physics = getattr(importlib.import_module(module), name)
     except ImportError as error:
         if not (error.name or "").startswith("mujoco"):
             raise
-        raise SimulatorError("MuJoCo cannot be loaded", where="sim.backend", cause=str(error), fix=_INSTALL) from error
-    return physics(scene, num_envs, seed=seed, threads=config.threads, randomization=randomization)
+        fix = _INSTALL.format("mujoco==4.0.0")
+        raise SimulatorError("MuJoCo cannot be loaded", where="sim.backend", cause=str(error), fix=fix) from error
+    options = {setting: getattr(config, setting) for setting in settings}
+    return physics(scene, num_envs, seed=seed, randomization=randomization, **options)

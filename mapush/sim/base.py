@@ -52,11 +52,6 @@ class State:
     object_lin_vel_w: Optional[torch.Tensor] = None
     object_ang_vel_b: Optional[torch.Tensor] = None
 
-    def select(self, env_ids: torch.Tensor) -> State:
-        """Return the rows `env_ids` (k,) int64 of every field."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return State(**{name: None if value is None else value[env_ids] for name, value in values.items()})
-
 
 @dataclasses.dataclass(frozen=True)
 class Randomization:
@@ -73,6 +68,9 @@ class Randomization:
     payload: Tuple[float, float] = (0.0, 0.0)
     com_shift: float = 0.0
     motor_strength: Tuple[float, float] = (1.0, 1.0)
+
+
+_OF_ROBOTS = ("robot_pos_w", "robot_quat_w", "robot_lin_vel_w", "robot_ang_vel_b", "joint_pos", "joint_vel")
 
 
 class Physics(abc.ABC):
@@ -102,12 +100,20 @@ class Physics(abc.ABC):
           joint_targets: servo set points [rad], (E, A, 12) float32, in the order of `JOINTS`. They may lie beyond
             the joint limits: the servos are springs, and sag.
         Raises:
-          SimulatorError: the physics of an env diverged.
+          SimulatorError: the physics of an env diverged; on a GPU, `check` raises it.
         """
 
     @abc.abstractmethod
-    def reset(self, env_ids: torch.Tensor, state: State) -> None:
-        """Place `env_ids` (k,) int64 in `state` (k rows), without memory of the past.
+    def check(self) -> None:
+        """Wait for the device, and raise what went wrong there since the last call; once per rollout is enough.
+
+        Raises:
+          SimulatorError: the physics of an env diverged, or a buffer was too small.
+        """
+
+    @abc.abstractmethod
+    def reset(self, where: torch.Tensor, state: State) -> None:
+        """Place the envs of the mask `where` (E,) bool in their rows of `state`, without memory of the past.
 
         No other env changes by one bit.
         """
@@ -145,8 +151,11 @@ class Simulator:
     def __init__(self, physics: Physics, walking: WalkingPolicy) -> None:
         import torch
 
+        from mapush.capture import Captured
+
         self.physics = physics
         self.walking = walking
+        self._walk = Captured(lambda *tensors: walking.step(State(*tensors[2:]), *tensors[:2]))
         self.num_envs = physics.num_envs
         self.num_agents = physics.num_agents
         self.device = physics.device
@@ -165,13 +174,18 @@ class Simulator:
           state: the present state, if the caller has it at hand.
         """
         state = self.state() if state is None else state
-        targets, self._memory = self.walking.step(state, commands, self._memory)
+        of_robots = [getattr(state, name) for name in _OF_ROBOTS]
+        targets, self._memory = self._walk(commands, self._memory, *of_robots)
         return self.physics.step(targets)
 
-    def reset(self, env_ids: torch.Tensor, state: State) -> None:
-        """Place `env_ids` (k,) int64 in `state` (k rows); no other env changes by one bit."""
-        self._memory[env_ids] = 0.0
-        self.physics.reset(env_ids, state)
+    def reset(self, where: torch.Tensor, state: State) -> None:
+        """Place the envs of the mask `where` (E,) bool in their rows of `state`; no other env changes by one bit."""
+        self._memory = self._memory.masked_fill(where.view(-1, 1, 1), 0.0)
+        self.physics.reset(where, state)
+
+    def check(self) -> None:
+        """Raise what went wrong on the device since the last call; see `Physics.check`."""
+        self.physics.check()
 
     def state_dict(self) -> Dict[str, Any]:
         """Return everything that `load_state_dict` needs to continue bit for bit (on the CPU)."""

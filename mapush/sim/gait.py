@@ -10,6 +10,7 @@ from typing import Tuple
 
 import torch
 
+from mapush.geometry import constant
 from mapush.sim.base import STEP_DT
 from mapush.sim.go1 import DEFAULT_JOINT_POS, HIP_OFFSET, LINK_LENGTH, SERVOS, THIGH_OFFSET
 
@@ -26,7 +27,7 @@ _LEG_PHASE = (0.0, 0.5, 0.5, 0.0)  # diagonal legs move together
 
 def _signs(device: torch.device) -> torch.Tensor:
     """Return the signs of each leg's x and y, (2, 4)."""
-    return torch.tensor((_FORE, _SIDE), device=device)
+    return constant((_FORE, _SIDE), device)
 
 
 def foot_positions_b(joint_pos: torch.Tensor) -> torch.Tensor:
@@ -87,9 +88,9 @@ def stride(phase: torch.Tensor, commands: torch.Tensor, stepping: torch.Tensor) 
     """
     device = commands.device
     side = _signs(device)[1]
-    nominal = foot_positions_b(torch.tensor(DEFAULT_JOINT_POS, device=device))
+    nominal = foot_positions_b(constant(DEFAULT_JOINT_POS, device))
     nominal[:, 1] += STANCE_WIDENING * side
-    leg_phase = torch.remainder(phase.unsqueeze(-1) + torch.tensor(_LEG_PHASE, device=device), 1.0)
+    leg_phase = torch.remainder(phase.unsqueeze(-1) + constant(_LEG_PHASE, device), 1.0)
     swing = (leg_phase - 0.5).clamp(min=0.0) * 2.0  # 0 in stance, then 0 to 1
     progress = torch.where(leg_phase < 0.5, 0.5 - 2.0 * leg_phase, swing * swing * (3.0 - 2.0 * swing) - 0.5)
     forward = commands[..., :1] - commands[..., 2:] * nominal[:, 1]
@@ -108,9 +109,9 @@ def trot(phase: torch.Tensor, commands: torch.Tensor, stepping: torch.Tensor) ->
     """
     device = commands.device
     servos = [SERVOS[name] for name in ("hip", "thigh", "calf")] * 4
-    stiffness = torch.tensor([servo.stiffness for servo in servos], device=device)
-    damping = torch.tensor([servo.damping for servo in servos], device=device)
-    joint_pos, load = stride(phase, commands, stepping)
-    ahead, _ = stride(phase + FREQUENCY * STEP_DT, commands, stepping)
+    stiffness = constant(tuple(servo.stiffness for servo in servos), device)
+    damping = constant(tuple(servo.damping for servo in servos), device)
+    phases = torch.stack((phase, phase + FREQUENCY * STEP_DT))
+    (joint_pos, ahead), (load, _) = stride(phases, commands, stepping)
     velocity = (ahead - joint_pos) / STEP_DT
     return joint_pos + (load_torques(joint_pos, load) + damping * velocity) / stiffness

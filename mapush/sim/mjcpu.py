@@ -11,15 +11,9 @@ import torch
 from mujoco.batch import Batch, SimulationError
 
 from mapush.errors import CheckpointError, SimulatorError
-from mapush.sim import go1
-from mapush.sim.base import DECIMATION, JOINTS, Physics, Randomization, State
-from mapush.sim.scene import Scene, build_model, object_shapes, pair_friction, robots
-
-MAX_SPEED = 1000.0  # of any coordinate [m/s or rad/s]; what moves faster has diverged
-
-_RANDOMIZED = ("pair_friction", "body_mass", "body_ipos", "actuator_gainprm", "actuator_biasprm")
-_ROBOT_QPOS = 7 + len(JOINTS)
-_ROBOT_QVEL = 6 + len(JOINTS)
+from mapush.sim.base import DECIMATION, Physics, Randomization, State
+from mapush.sim.rows import MAX_SPEED, draw_fields, mj_data, rows_of, state_of, trunk_ids
+from mapush.sim.scene import Scene, build_model
 
 
 class MujocoPhysics(Physics):
@@ -58,34 +52,18 @@ class MujocoPhysics(Physics):
         self._qvel = self.batch.bind("qvel")
         self._ctrl = self.batch.bind("ctrl")
         self._wrench = self.batch.bind("xfrc_applied")
-        self._trunks = [model.body(robot + "/trunk").id for robot in robots(scene)]
-        self._fields = {name: self.batch.expand(name) for name in _RANDOMIZED}
-        self._randomize(model, randomization or Randomization(), np.random.default_rng(seed))
+        self._trunks = trunk_ids(model, scene)
+        drawn = draw_fields(model, scene, num_envs, seed, randomization)
+        self._fields = {name: self.batch.expand(name) for name in drawn}
+        for name, values in drawn.items():
+            self._fields[name][:] = values
+        self.batch.set_const()
         self.batch.reset(keyframe=model.key("home").id, stage=mujoco.mjtStage.mjSTAGE_NONE)
 
     def state(self) -> State:
         """Return the present state."""
-        agents = self.num_agents
-        qpos = torch.from_numpy(self._qpos).float()
-        qvel = torch.from_numpy(self._qvel).float()
-        robot_qpos = qpos[:, : agents * _ROBOT_QPOS].unflatten(1, (agents, _ROBOT_QPOS))
-        robot_qvel = qvel[:, : agents * _ROBOT_QVEL].unflatten(1, (agents, _ROBOT_QVEL))
-        fields = dict(
-            robot_pos_w=robot_qpos[..., :3],
-            robot_quat_w=robot_qpos[..., 3:7],
-            robot_lin_vel_w=robot_qvel[..., :3],
-            robot_ang_vel_b=robot_qvel[..., 3:6],
-            joint_pos=robot_qpos[..., 7:],
-            joint_vel=robot_qvel[..., 6:],
-        )
-        if self.scene.object is not None:
-            fields.update(
-                object_pos_w=qpos[:, -7:-4],
-                object_quat_w=qpos[:, -4:],
-                object_lin_vel_w=qvel[:, -6:-3],
-                object_ang_vel_b=qvel[:, -3:],
-            )
-        return State(**fields)
+        qpos, qvel = torch.from_numpy(self._qpos).float(), torch.from_numpy(self._qvel).float()
+        return state_of(qpos, qvel, self.scene)
 
     def step(self, joint_targets: torch.Tensor) -> State:
         """Advance all envs by `STEP_DT` and return the new state; see `Physics.step`."""
@@ -99,17 +77,15 @@ class MujocoPhysics(Physics):
             raise self._diverged(np.flatnonzero(~sane))
         return self.state()
 
-    def reset(self, env_ids: torch.Tensor, state: State) -> None:
-        """Place `env_ids` (k,) in `state` (k rows), free of any wrench; see `Physics.reset`."""
-        ids = env_ids.numpy()
-        self.batch.reset(np.sort(ids), stage=mujoco.mjtStage.mjSTAGE_NONE)
-        qpos = [torch.cat((state.robot_pos_w, state.robot_quat_w, state.joint_pos), -1).flatten(1)]
-        qvel = [torch.cat((state.robot_lin_vel_w, state.robot_ang_vel_b, state.joint_vel), -1).flatten(1)]
-        if self.scene.object is not None:
-            qpos += [state.object_pos_w, state.object_quat_w]
-            qvel += [state.object_lin_vel_w, state.object_ang_vel_b]
-        self._qpos[ids] = torch.cat(qpos, -1).numpy()
-        self._qvel[ids] = torch.cat(qvel, -1).numpy()
+    def reset(self, where: torch.Tensor, state: State) -> None:
+        """Place the envs of `where` (E,) in their rows of `state`, free of any wrench; see `Physics.reset`."""
+        mask, (qpos, qvel) = where.numpy(), rows_of(state)
+        self.batch.reset(np.flatnonzero(mask), stage=mujoco.mjtStage.mjSTAGE_NONE)
+        self._qpos[mask] = qpos.numpy()[mask]
+        self._qvel[mask] = qvel.numpy()[mask]
+
+    def check(self) -> None:
+        """Return: what goes wrong is raised where it happens."""
 
     def push(self, force_w: torch.Tensor, torque_w: torch.Tensor) -> None:
         """Hold an external wrench on every trunk until the next call or reset; see `Physics.push`."""
@@ -117,11 +93,7 @@ class MujocoPhysics(Physics):
 
     def mj_data(self, env_id: int) -> mujoco.MjData:
         """Return the state of env `env_id` as data of `model`, ready to be rendered."""
-        data = mujoco.MjData(self.model)
-        data.qpos[:] = self._qpos[env_id]
-        data.qvel[:] = self._qvel[env_id]
-        mujoco.mj_forward(self.model, data)
-        return data
+        return mj_data(self.model, self._qpos[env_id], self._qvel[env_id])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows of state, and what differs from env to env."""
@@ -154,24 +126,6 @@ class MujocoPhysics(Physics):
         self.batch = self._qpos = self._qvel = self._ctrl = self._wrench = None
         self._fields = {}
 
-    def _randomize(self, model: mujoco.MjModel, randomization: Randomization, rng: np.random.Generator) -> None:
-        envs = (self.num_envs, 1)
-        surfaces = np.tile(model.geom_friction[:, 0], envs)
-        if self.scene.object is not None:
-            surfaces[:, _geom_ids(model, object_shapes(self.scene))] = rng.uniform(*self.scene.object.friction, envs)
-        sliding = pair_friction(surfaces[:, model.pair_geom1], surfaces[:, model.pair_geom2])
-        if randomization.foot_friction is not None:
-            feet = [foot for robot in robots(self.scene) for foot in go1.shapes(robot).feet]
-            sliding[:, _pairs_with_floor(model, feet)] = rng.uniform(*randomization.foot_friction, envs)
-        self._fields["pair_friction"][..., :2] = sliding[..., None]
-        self._fields["body_mass"][:, self._trunks] += rng.uniform(*randomization.payload, envs)
-        shift = rng.uniform(-randomization.com_shift, randomization.com_shift, (self.num_envs, 1, 3))
-        self._fields["body_ipos"][:, self._trunks] += shift
-        strength = rng.uniform(*randomization.motor_strength, (self.num_envs, 1, 1))
-        self._fields["actuator_gainprm"][:] *= strength
-        self._fields["actuator_biasprm"][:] *= strength
-        self.batch.set_const()
-
     def _diverged(self, env_ids: np.ndarray) -> SimulatorError:
         warnings = np.flatnonzero(self.batch.warning[env_ids, :, 1].any(axis=0))
         return SimulatorError(
@@ -185,15 +139,3 @@ class MujocoPhysics(Physics):
             expected="below {:g} m/s or rad/s, and no warnings".format(MAX_SPEED),
             cause="joint targets that are not finite, or bodies that were reset into each other",
         )
-
-
-def _geom_ids(model: mujoco.MjModel, names: list[str]) -> list[int]:
-    return [model.geom(name).id for name in names]
-
-
-def _pairs_with_floor(model: mujoco.MjModel, names: list[str]) -> np.ndarray:
-    """Return the ids of the pairs of the floor with one of the geoms `names`."""
-    geoms = np.stack((model.pair_geom1, model.pair_geom2))
-    return np.flatnonzero(
-        np.isin(geoms, _geom_ids(model, names)).any(0) & np.isin(geoms, model.geom("floor").id).any(0)
-    )

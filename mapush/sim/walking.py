@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from mapush.errors import CheckpointError
-from mapush.geometry import gravity_b, rotate_inverse
+from mapush.geometry import constant, gravity_b, rotate_inverse
 from mapush.sim import gait
 from mapush.sim.base import JOINTS, STEP_DT, State
 from mapush.sim.go1 import DEFAULT_JOINT_POS
@@ -79,8 +79,8 @@ def walking_obs(state: State, commands: torch.Tensor, memory: torch.Tensor) -> t
       positions from the default pose (12), joint velocities (12), last action (12), commands (3), sine and cosine of
       the phase (both fade to 0 where the robot stands).
     """
-    default = torch.tensor(DEFAULT_JOINT_POS, device=commands.device)
-    command_scale = torch.tensor((LIN_VEL_SCALE, LIN_VEL_SCALE, 2.0 * ANG_VEL_SCALE), device=commands.device)
+    default = constant(DEFAULT_JOINT_POS, commands.device)
+    command_scale = constant((LIN_VEL_SCALE, LIN_VEL_SCALE, 2.0 * ANG_VEL_SCALE), commands.device)
     stepping = memory[..., STEPPING]
     angle = 2.0 * math.pi * memory[..., PHASE]
     return torch.cat(
@@ -101,7 +101,7 @@ def walking_obs(state: State, commands: torch.Tensor, memory: torch.Tensor) -> t
 
 def joint_targets(action: torch.Tensor, commands: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
     """Return servo set points [rad], (E, A, 12): a trot, corrected by `action` (E, A, 12)."""
-    correction = action * torch.tensor(ACTION_SCALE, device=action.device)
+    correction = action * constant(ACTION_SCALE, action.device)
     return gait.trot(memory[..., NUM_JOINTS], commands, memory[..., STEPPING]) + correction
 
 
@@ -166,10 +166,10 @@ class Network:
         action = functional.linear(hidden, weights["{}.weight".format(last)], weights["{}.bias".format(last)])
         return action.clamp(-ACTION_LIMIT, ACTION_LIMIT)
 
-    def reflected(self, obs: torch.Tensor) -> torch.Tensor:
-        """Return the action (..., 12) for the mirror image of `obs` (..., 50), mirrored back."""
-        action = self(obs[..., self._obs_order] * self._obs_signs)
-        return action[..., self._action_order] * self._action_signs
+    def both(self, obs: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Return the action (..., 12) for `obs` (..., 50), and that for its mirror image, mirrored back."""
+        action, image = self(torch.stack((obs, obs[..., self._obs_order] * self._obs_signs)))
+        return action, image[..., self._action_order] * self._action_signs
 
     @classmethod
     def from_actor(cls, actor: Dict[str, torch.Tensor], activation: str, device: torch.device) -> Network:
@@ -211,10 +211,9 @@ class WalkingPolicy:
         commands = against_load(state, commands)
         memory = settle(state, commands, memory)
         obs, stepping = walking_obs(state, commands, memory), memory[..., STEPPING]
-        walk, image = self.walk(obs), self.walk.reflected(obs)
-        walk = torch.lerp(0.5 * (walk + image), walk, gait.asked_to_step(commands))
-        stand = STAND_GAIN * 0.5 * (self.stand(obs) + self.stand.reflected(obs))
-        action = torch.lerp(stand, walk, stepping)
+        (walk, walk_image), (stand, stand_image) = self.walk.both(obs), self.stand.both(obs)
+        walk = torch.lerp(0.5 * (walk + walk_image), walk, gait.asked_to_step(commands))
+        action = torch.lerp(STAND_GAIN * 0.5 * (stand + stand_image), walk, stepping)
         return joint_targets(action, commands, memory), remember(action, memory)
 
     def save(self, path: Path, card: Dict[str, Any]) -> None:

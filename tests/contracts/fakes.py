@@ -41,6 +41,11 @@ def random_state(num_envs: int, num_agents: int, seed: int = 0) -> State:
     return State(**values)
 
 
+def rows_at(state: State, env_ids: torch.Tensor) -> State:
+    """Return the rows `env_ids` (k,) of every field of a state with an object."""
+    return _map(lambda value: value[env_ids], state)
+
+
 class KinematicSimulator:
     """Robots that move exactly as commanded; an object that moves with `object_velocity_w` (E, 3) [m/s].
 
@@ -86,14 +91,17 @@ class KinematicSimulator:
         )
         return self.state()
 
-    def reset(self, env_ids: torch.Tensor, state: State) -> None:
-        """Place `env_ids` (k,) in `state` (k rows)."""
-        assert env_ids.dtype == torch.int64 and env_ids.unique().numel() == env_ids.numel() > 0
-        self._validate(state, env_ids.numel())
+    def reset(self, where: torch.Tensor, state: State) -> None:
+        """Place the envs of `where` (E,) bool in their rows of `state`."""
+        TensorSpec("where", ("num_envs",), (self.num_envs,), "bool").validate(where, "KinematicSimulator.reset")
+        self._validate(state, self.num_envs)
         values = dataclasses.asdict(_map(torch.clone, self._state))
         for name, value in values.items():
-            value[env_ids] = getattr(state, name)
+            value[where] = getattr(state, name)[where]
         self._state = State(**values)
+
+    def check(self) -> None:
+        """Do nothing."""
 
     def state_dict(self) -> Dict[str, Any]:
         """Return all that changes."""

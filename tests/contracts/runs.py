@@ -37,7 +37,7 @@ def tiny(iterations: int = 10, decay: bool = True) -> WalkRunConfig:
         total_steps=iterations * ROLLOUT,
         checkpoint_every=2 * ROLLOUT,
         device="cpu",
-        sim=SimConfig(threads=1),
+        sim=SimConfig(backend="mujoco", threads=1),
         happo=dataclasses.replace(config.happo, hidden_sizes=(16, 12), use_linear_lr_decay=decay),
     )
 

@@ -57,13 +57,16 @@ class StillPhysics(Physics):
         self.targets = joint_targets
         return self._state
 
-    def reset(self, env_ids: torch.Tensor, state: State) -> None:
-        """Place `env_ids` (k,) in `state` (k rows)."""
-        self.reset_ids.append(env_ids.tolist())
+    def reset(self, where: torch.Tensor, state: State) -> None:
+        """Place the envs of `where` (E,) bool in their rows of `state`."""
+        self.reset_ids.append(where.nonzero().flatten().tolist())
         for field in ("robot_pos_w", "robot_quat_w", "robot_lin_vel_w", "robot_ang_vel_b", "joint_pos", "joint_vel"):
             value = getattr(self._state, field).clone()
-            value[env_ids] = getattr(state, field)
+            value[where] = getattr(state, field)[where]
             self.place(**{field: value})
+
+    def check(self) -> None:
+        """Do nothing."""
 
     def push(self, force_w: torch.Tensor, torque_w: torch.Tensor) -> None:
         """Remember the force."""

@@ -41,6 +41,9 @@ class ScriptedEnv:
         """See nothing."""
         return Observation(torch.zeros(NUM_ENVS, 2, 8), torch.zeros(NUM_ENVS, 20))
 
+    def check(self) -> None:
+        """Do nothing."""
+
     def step(self, actions: torch.Tensor) -> Transition:
         """End some episodes."""
         assert torch.equal(actions, torch.full((NUM_ENVS, 2, 3), 0.25))

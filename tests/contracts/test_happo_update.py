@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import io
+import weakref
 
 import pytest
 import torch
 
 from mapush.config import HappoConfig
 from mapush.errors import NonFiniteError
-from mapush.happo import happo
+from mapush.happo import update
 from mapush.happo.happo import Happo
 from mapush.happo.rollout import Rollout
 from mapush.happo.update import compute_returns
@@ -82,6 +84,19 @@ def test_happo_construction_and_acting_leave_the_global_generator_alone() -> Non
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_happo_dropped_is_freed_without_garbage_collection() -> None:
+    """A learner is in no reference cycle: what it holds on the GPU, graphs above all, must not outlive it."""
+    learner = _learner()
+    learner.update(_fill(learner, _rollout()))
+    networks = [weakref.ref(network) for network in learner.actors + [learner.critic]]
+    gc.disable()
+    try:
+        del learner
+        assert [network() for network in networks] == [None] * len(networks)
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("use_gae", [True, False])
 @pytest.mark.parametrize("use_proper_time_limits", [True, False])
 def test_compute_returns_equals_slow_recursion(use_gae: bool, use_proper_time_limits: bool) -> None:
@@ -147,7 +162,7 @@ def test_update_chunks_add_up_to_one_batch(monkeypatch: pytest.MonkeyPatch) -> N
     """Gradients summed over chunks, the last one smaller, give the weights that the whole batch gives."""
     whole, chunked = _learner(), _learner()
     whole_metrics = whole.update(_fill(whole, _rollout()))
-    monkeypatch.setattr(happo, "CPU_CHUNK_ROWS", 4)
+    monkeypatch.setattr(update, "CPU_CHUNK_ROWS", 4)
     chunked_metrics = chunked.update(_fill(chunked, _rollout()))
     torch.testing.assert_close(_weights(chunked), _weights(whole), rtol=0.0, atol=1e-5)
     assert chunked_metrics == pytest.approx(whole_metrics, rel=1e-4, abs=1e-5)
@@ -163,8 +178,10 @@ def test_update_shared_actor_is_one_object_updated_for_each_agent() -> None:
 
 
 def test_state_dict_loaded_into_another_learner_continues_bit_for_bit() -> None:
-    """After loading, actions, metrics and weights of the copy are the original's."""
-    learner, other = _learner(), _learner(seed=5)
+    """After loading, actions, metrics, weights and learning rate of the copy are the original's."""
+    cfg = dataclasses.replace(CFG, use_linear_lr_decay=True)
+    learner, other = _learner(cfg), _learner(cfg, seed=5)
+    learner.set_progress(0.4)
     learner.update(_fill(learner, _rollout()))
     stored = io.BytesIO()
     torch.save(learner.state_dict(), stored)
@@ -173,6 +190,8 @@ def test_state_dict_loaded_into_another_learner_continues_bit_for_bit() -> None:
     metrics = [each.update(_fill(each, _rollout(), seed=1)) for each in (learner, other)]
     assert metrics[0] == metrics[1]
     assert torch.equal(_weights(learner), _weights(other))
+    rates = [each.state_dict()["critic_optimizer"]["param_groups"][0]["lr"] for each in (learner, other)]
+    assert rates == [CFG.critic_lr * (1.0 - 0.4)] * 2
 
 
 @pytest.mark.parametrize(("decay", "expected"), [(True, 0.25), (False, 1.0)])

@@ -14,7 +14,7 @@ import mapush
 pytestmark = pytest.mark.contracts
 
 PACKAGE = Path(mapush.__file__).parent
-LEAVES = {"errors", "spec", "config", "objects", "geometry"}
+LEAVES = {"errors", "gpu_errors", "spec", "config", "objects", "geometry", "capture"}
 MAY_IMPORT = {  # room: rooms below it, besides the leaves
     "sim": {"sim"},
     "env": {"env", "sim.base", "sim.go1", "sim.walking", "sim.gait"},

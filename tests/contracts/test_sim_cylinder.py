@@ -49,7 +49,7 @@ def lay(physics, tilt, yaw, velocity=(0.0, 0.0, 0.0), spin=0.0):
         object_lin_vel_w=torch.tensor(velocity).expand(NUM_ENVS, 3),
         object_ang_vel_b=rotation,
     )
-    physics.reset(torch.arange(NUM_ENVS), start)
+    physics.reset(torch.ones(NUM_ENVS, dtype=torch.bool), start)
 
 
 def run(physics, steps):

@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 import torch
+from fakes import rows_at
 
 from mapush.errors import CheckpointError, SimulatorError
 from mapush.objects import CUBOID, CYLINDER, TBLOCK
@@ -57,7 +58,7 @@ def shake(physics, steps, start=0):
 
 def place(physics, state):
     """Reset all envs to `state`."""
-    physics.reset(torch.arange(NUM_ENVS), state)
+    physics.reset(torch.ones(NUM_ENVS, dtype=torch.bool), state)
 
 
 def assert_equal(one, other):
@@ -261,13 +262,13 @@ def test_reset_of_some_envs_leaves_the_others_alone():
     for each in (physics, untouched):
         place(each, crowd(each))
         shake(each, 10)
-    ids, others = torch.tensor([3, 1]), torch.tensor([0, 2, 4])
-    start = crowd(physics).select(ids)
-    start.robot_pos_w[..., 2] += torch.tensor([[0.2], [0.4]])
-    physics.reset(ids, start)
-    assert_equal(physics.state().select(ids), start)
-    assert_equal(physics.state().select(others), untouched.state().select(others))
-    assert_equal(shake(physics, 20, 10).select(others), shake(untouched, 20, 10).select(others))
+    where = torch.tensor([False, True, False, True, False])
+    start = crowd(physics)
+    start.robot_pos_w[..., 2] += torch.linspace(0.1, 0.5, NUM_ENVS).unsqueeze(1)
+    physics.reset(where, start)
+    assert_equal(rows_at(physics.state(), where), rows_at(start, where))
+    assert_equal(rows_at(physics.state(), ~where), rows_at(untouched.state(), ~where))
+    assert_equal(rows_at(shake(physics, 20, 10), ~where), rows_at(shake(untouched, 20, 10), ~where))
 
 
 def test_reset_forgets_the_past():
@@ -286,8 +287,7 @@ def test_reset_of_no_env_changes_nothing():
     """An empty reset is legal and does nothing."""
     physics = make()
     before = shake(physics, 3)
-    none = torch.zeros(0, dtype=torch.int64)
-    physics.reset(none, before.select(none))
+    physics.reset(torch.zeros(NUM_ENVS, dtype=torch.bool), crowd(physics))
     assert_equal(physics.state(), before)
 
 

@@ -214,8 +214,10 @@ def test_mirrored_network_acts_on_the_mirror_image():
     """What a network says of the mirror image, mirrored back, as the meaning of each block has it."""
     network, _ = random_network()
     obs = torch.randn(50, generator=torch.Generator().manual_seed(3))
-    torch.testing.assert_close(network.reflected(obs), mirror_joints(network(mirror_obs(obs))))
-    assert float((network.reflected(obs) - network(obs)).abs().max()) > 0.01
+    action, image = network.both(obs)
+    torch.testing.assert_close(action, network(obs))
+    torch.testing.assert_close(image, mirror_joints(network(mirror_obs(obs))))
+    assert float((image - action).abs().max()) > 0.01
 
 
 def test_policy_fades_between_the_network_that_walks_and_the_one_that_stands():
@@ -226,8 +228,8 @@ def test_policy_fades_between_the_network_that_walks_and_the_one_that_stands():
     settled = walking.settle(state, stand, memory)
     obs = walking_obs(state, stand, settled)
     action = policy.step(state, stand, memory)[1][..., :12]
-    walk = 0.5 * (policy.walk(obs) + policy.walk.reflected(obs))
-    still = 0.8 * 0.5 * (policy.stand(obs) + policy.stand.reflected(obs))
+    walk = 0.5 * sum(policy.walk.both(obs))
+    still = 0.8 * 0.5 * sum(policy.stand.both(obs))
     torch.testing.assert_close(action[0, 0], walk[0, 0])
     torch.testing.assert_close(action[1, 0], 0.5 * (walk + still)[1, 0])
     torch.testing.assert_close(action[2, 1], still[2, 1])
@@ -322,11 +324,11 @@ def test_simulator_reset_clears_the_memory_of_its_envs_only(simulator):
     start = simulator.state()
     walk(simulator, 4, 0)
     before = simulator.state_dict()["memory"]
-    ids, others = torch.tensor([3, 1]), torch.tensor([0, 2, 4])
-    simulator.reset(ids, start.select(ids))
+    where = torch.tensor([False, True, False, True, False])
+    simulator.reset(where, start)
     after = simulator.state_dict()["memory"]
-    assert torch.equal(after[ids], torch.zeros(2, NUM_AGENTS, MEMORY_DIM))
-    assert torch.equal(after[others], before[others])
+    assert torch.equal(after[where], torch.zeros(2, NUM_AGENTS, MEMORY_DIM))
+    assert torch.equal(after[~where], before[~where])
     assert bool((before != 0.0).any(dim=-1).all())
 
 

@@ -152,7 +152,12 @@ def test_resume_with_another_structure_is_refused_by_name(killed, capsys, flags,
 def test_resume_with_other_harmless_settings_ends_in_the_same_bits(straight, killed, tmp_path):
     """Checkpoint and log intervals, device and threads may change; the numbers do not, and config.json follows."""
     run = copy_of(killed, tmp_path / "run")
-    changes = {"checkpoint_every": ROLLOUT, "log_interval": 3, "device": "cpu:0", "sim": SimConfig(threads=2)}
+    changes = {
+        "checkpoint_every": ROLLOUT,
+        "log_interval": 3,
+        "device": "cpu:0",
+        "sim": SimConfig(backend="mujoco", threads=2),
+    }
     config = dataclasses.replace(tiny(), **changes)
     train(config, run, resume=True)
     assert read_config(run) == config

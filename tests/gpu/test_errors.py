@@ -1,0 +1,146 @@
+"""Real troubles of a real GPU: each ends in one message and exit code 2, and leaves the checkpoints whole."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mapush import checkpoint as checkpoints
+from mapush.gpu_errors import explain
+from mapush.run_dir import read_config
+
+pytestmark = pytest.mark.gpu
+
+ROLLOUT = 37 * 5  # env steps
+RUN = "cuboid --num-envs 37 --num-steps 5 --task.steps-per-decision 1 --happo.hidden-sizes 16 12".split()
+WALK = "walk --num-envs 5 --num-steps 7 --happo.hidden-sizes 16 12 --total-steps 70 --device cpu".split()
+
+FILLS_THE_CARD_IN_UPDATE_4 = """
+import sys, torch
+from mapush.train import Run, main
+
+learn, held = Run.learn, []
+
+def learn_on_a_full_card(run):
+    while run.iteration == 3:
+        held.append(torch.empty(2**30, dtype=torch.uint8, device="cuda"))
+    return learn(run)
+
+Run.learn = learn_on_a_full_card
+sys.exit(main(sys.argv[1:]))
+"""
+
+ILLEGAL_INDEX = """
+import torch
+from mapush.errors import SimulatorError
+from mapush.gpu_errors import gpu_errors
+
+try:
+    with gpu_errors():
+        torch.zeros(3, device="cuda")[torch.full((5,), 7, device="cuda")].sum().item()
+except SimulatorError as error:
+    print(error)
+"""
+
+
+def python(*words, **environment):
+    """Run Python in a process of its own; return how it ended and what it said."""
+    command = [sys.executable] + [str(word) for word in words]
+    return subprocess.run(
+        command, env=dict(os.environ, **environment), capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def one_message(ended):
+    """Assert that a process ended with exit code 2 and one message, and return the message."""
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert ended.stderr.count("SimulatorError: ") == 1 and "Traceback" not in ended.stderr, ended.stderr
+    return ended.stderr
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """A run of two rollouts on the simulator that auto chose, and the console in `said.txt` beside it."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    ended = python("-m", "mapush.train", *RUN, "--total-steps", 2 * ROLLOUT, "--run-dir", folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (folder.parent / "said.txt").write_text(" ".join(ended.stdout.split()))
+    return folder
+
+
+def test_auto_chooses_warp_and_says_on_which_card(run_dir):
+    """With a usable GPU, auto is Warp; the console names card and version, the stored configuration names Warp."""
+    said = (run_dir.parent / "said.txt").read_text()
+    assert "({}, mujoco-warp 4.0.0)".format(torch.cuda.get_device_name()) in said
+    assert read_config(run_dir).sim.backend == "warp"
+
+
+def test_hidden_gpu_is_named_by_auto_and_refused_by_warp(tmp_path):
+    """With CUDA_VISIBLE_DEVICES="", auto trains on MuJoCo and says why, and --sim warp is refused with the same."""
+    ended = python("-m", "mapush.train", *WALK, "--run-dir", tmp_path / "auto", CUDA_VISIBLE_DEVICES="")
+    assert ended.returncode == 0 and "(CUDA sees no GPU)" in " ".join(ended.stdout.split()), ended.stderr
+    refused = python(
+        "-m", "mapush.train", *RUN, "--sim", "warp", "--run-dir", tmp_path / "run", CUDA_VISIBLE_DEVICES=""
+    )
+    said = one_message(refused)
+    assert "the simulator warp is not available" in said and "CUDA_VISIBLE_DEVICES" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_card_that_others_fill_refuses_a_run_and_leaves_nothing(tmp_path):
+    """A run that cannot start on a card without room ends before it makes its folder."""
+    free, _ = torch.cuda.mem_get_info()
+    held = torch.empty(free - 2**30, dtype=torch.uint8, device="cuda")
+    try:
+        flags = ["--sim", "warp", "--num-envs", 65536, "--total-steps", 10**8, "--run-dir", tmp_path / "run"]
+        ended = python("-m", "mapush.train", *RUN, *flags)
+    finally:
+        del held
+        torch.cuda.empty_cache()
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr, ended.stderr
+    assert "Error: " in ended.stderr.splitlines()[0] and "--num-envs" in ended.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_card_that_fills_up_in_training_leaves_a_checkpoint_that_goes_on(tmp_path):
+    """Out of memory in an update: one message with the newest checkpoint, which continues to the end of the run."""
+    folder = tmp_path / "run"
+    flags = ["--sim", "warp", "--total-steps", 5 * ROLLOUT, "--checkpoint-every", 2 * ROLLOUT, "--run-dir", folder]
+    said = one_message(python("-c", FILLS_THE_CARD_IN_UPDATE_4, *RUN, *flags))
+    newest = checkpoints.latest(folder)
+    assert "the memory of the GPU is full" in said and "{} is whole: --resume {}".format(newest, folder) in said
+    assert checkpoints.load(newest).step == 2 * ROLLOUT
+    ended = python("-m", "mapush.train", "--resume", folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert checkpoints.load(checkpoints.latest(folder)).step == 5 * ROLLOUT
+
+
+def test_evaluation_on_a_hidden_gpu_ends_in_one_message(run_dir):
+    """The evaluation, too, refuses --sim warp without a GPU in one message."""
+    words = ["cuboid", "--checkpoint", checkpoints.latest(run_dir), "--num-envs", 5, "--sim", "warp"]
+    said = one_message(python("-m", "mapush.evaluate", *words, CUDA_VISIBLE_DEVICES=""))
+    assert "the simulator warp is not available" in said
+
+
+def test_allocations_that_do_not_fit_are_explained():
+    """What PyTorch and Warp really raise when memory is full is understood."""
+    import warp
+
+    for allocate in (lambda size: torch.empty(size, dtype=torch.uint8, device="cuda"), _allocate_with(warp)):
+        with pytest.raises(RuntimeError) as failed:
+            allocate(2**42)
+        assert explain(failed.value).what == "the memory of the GPU is full", str(failed.value)
+
+
+def _allocate_with(warp):
+    return lambda size: warp.empty(size // 2**12, dtype=warp.types.vector(2**10, float), device="cuda")
+
+
+def test_kernel_that_goes_wrong_is_explained():
+    """What PyTorch really raises after a kernel reached out of bounds is understood."""
+    ended = python("-c", ILLEGAL_INDEX)
+    assert ended.stdout.startswith("SimulatorError: the GPU gave up\n"), ended.stdout + ended.stderr

@@ -1,0 +1,151 @@
+"""Whole rollouts of real runs on a real GPU: nobody waits inside them, and envs do not disturb each other."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import warnings
+
+import pytest
+import torch
+import warp
+
+from mapush.assembly import make_env
+from mapush.config import PushRunConfig
+from mapush.env.terminations import MAX_EPISODE_LENGTH
+from mapush.env.walk import EPISODE_STEPS
+from mapush.presets import preset
+from mapush.train import Run
+
+pytestmark = pytest.mark.gpu
+
+NUM_ENVS, FEW_ENVS, NUM_STEPS = 500, 37, 8
+MIB = 2**20
+
+
+def config_of(task_name, preset_name="default", num_envs=NUM_ENVS, **changes):
+    """Return the configuration of a preset on Warp, with short rollouts."""
+    config = preset(task_name, preset_name)
+    sim = dataclasses.replace(config.sim, backend="warp")
+    return dataclasses.replace(config, num_envs=num_envs, num_steps=NUM_STEPS, sim=sim, **changes)
+
+
+def let_episodes_end(run):
+    """Bring every episode within a few env steps of its time limit."""
+    if isinstance(run.config, PushRunConfig):
+        run.env._length.fill_(MAX_EPISODE_LENGTH - 3)
+    else:
+        run.env._buffers["length"].fill_(EPISODE_STEPS - 3)
+
+
+@contextlib.contextmanager
+def nobody_waits():
+    """Make everything for which the host would wait an error.
+
+    PyTorch finds what it does itself: reading a number, copying from pageable memory, indexing with a mask. It does not
+    see what Warp does, so Warp's ways to wait are barred one by one.
+    """
+
+    def refuse(*_, **__):
+        raise RuntimeError("Warp was asked to synchronize")
+
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch calls this mode a prototype
+        for name in ("synchronize", "synchronize_device", "synchronize_stream", "synchronize_event"):
+            patch.setattr(warp, name, refuse)
+        patch.setattr(warp.array, "numpy", refuse)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def test_waiting_is_noticed():
+    """The guard of the next test works: both libraries' ways to read a number are errors under it."""
+    number = torch.ones(3, device="cuda")
+    with pytest.raises(RuntimeError, match="synchroniz"), nobody_waits():
+        number.sum().item()
+    with pytest.raises(RuntimeError, match="synchroniz"), nobody_waits():
+        warp.from_torch(number).numpy()
+    assert number.sum().item() == 3.0
+
+
+@pytest.mark.parametrize(
+    ("task_name", "preset_name"),
+    [
+        ("cuboid", "default"),
+        ("cuboid", "published"),
+        ("tblock", "default"),
+        ("cylinder", "default"),
+        ("walk", "default"),
+    ],
+)
+def test_rollout_never_waits_for_the_device(task_name, preset_name):
+    """After two iterations, in which all is recorded, a rollout in which every episode ends leaves the host free."""
+    with contextlib.closing(Run.start(config_of(task_name, preset_name))) as run:
+        for _ in range(2):
+            run.iterate()
+        episodes = run.env.metrics.summary()["episodes"]
+        let_episodes_end(run)
+        with nobody_waits():
+            while run.rollout.step < NUM_STEPS:
+                run.advance()
+        losses = run.learn()
+        summary = run.env.metrics.summary()
+    assert summary["episodes"] >= episodes + NUM_ENVS
+    assert all(map(math.isfinite, list(losses.values()) + list(summary.values())))
+
+
+def test_same_seed_repeats_a_run_in_its_statistics():
+    """Two runs with one seed begin with the same bits and earn the same; another seed begins elsewhere."""
+    first, earned = [], []
+    for seed in (4, 4, 9):
+        with contextlib.closing(Run.start(config_of("cuboid", seed=seed))) as run:
+            first.append(run.rollout.obs[0].clone())
+            for _ in range(3):
+                run.iterate()
+            summary = run.env.metrics.summary()
+            earned.append(sum(value for name, value in summary.items() if name.startswith("reward/")))
+    assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
+    assert earned[1] == pytest.approx(earned[0], rel=0.05)
+
+
+def play(envs):
+    """Let `envs` take turns, each with the same actions; return the observations at the end of each."""
+    last = [env.reset() for env in envs]
+    for step in range(5):
+        generator = torch.Generator().manual_seed(step)
+        actions = torch.randn(envs[0].action_spec.shape, generator=generator).to(envs[0].device)
+        last = [env.step(actions).observation for env in envs]
+    for env in envs:
+        env.check()
+    return [observation.obs for observation in last]
+
+
+def test_envs_in_one_process_do_not_disturb_each_other():
+    """Two envs that take turns, and one that is made after another was closed, do as one alone."""
+    config = config_of("cuboid", num_envs=FEW_ENVS)
+    with contextlib.closing(make_env(config)) as alone:
+        [expected] = play([alone])
+    with contextlib.closing(make_env(config)) as one, contextlib.closing(make_env(config)) as other:
+        together = play([one, other])
+        one.close()
+        [again] = play([other])
+    for obs in together:
+        torch.testing.assert_close(obs, expected, rtol=0.0, atol=0.02)
+    assert again.isfinite().all()
+
+
+def test_closed_envs_give_their_memory_back():
+    """Making, using and closing an env again and again takes no more memory than doing it once."""
+    free = []
+    for _ in range(4):
+        with contextlib.closing(make_env(config_of("cuboid"))) as env:
+            play([env])
+        del env
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        free.append(torch.cuda.mem_get_info()[0])
+    assert free[3] >= free[0] - 64 * MIB

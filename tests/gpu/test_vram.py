@@ -1,0 +1,85 @@
+"""What a run takes of a real GPU: as predicted, within a limit, and not at all where it cannot fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from mapush import capacity
+from mapush.capacity import GIB, predict
+from mapush.presets import preset
+
+pytestmark = pytest.mark.gpu
+
+SHORT = "--num-steps 5 --task.steps-per-decision 1 --happo.ppo-epoch 2 --happo.critic-epoch 2".split()
+LIMIT = "8GiB"
+
+
+def start(run_dir, *words):
+    """Start a training of cuboid in a process of its own."""
+    command = [sys.executable, "-m", "mapush.train", "cuboid", "--sim", "warp", "--run-dir", run_dir] + list(words)
+    return subprocess.Popen(
+        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(process):
+    """Wait for a process; return its exit code, what it printed, and how much of the GPU it took at most [bytes]."""
+    before = least = torch.cuda.mem_get_info()[0]
+    while process.poll() is None:
+        least = min(least, torch.cuda.mem_get_info()[0])
+        time.sleep(0.01)
+    return process.returncode, process.stdout.read(), before - least
+
+
+def config_of(num_envs):
+    """Return the configuration of a run with the flags `SHORT`."""
+    config = preset("cuboid", "default")
+    happo = dataclasses.replace(config.happo, ppo_epoch=2, critic_epoch=2)
+    task = dataclasses.replace(config.task, steps_per_decision=1)
+    sim = dataclasses.replace(config.sim, backend="warp")
+    return dataclasses.replace(config, num_envs=num_envs, num_steps=5, happo=happo, task=task, sim=sim)
+
+
+def two_rollouts(num_envs):
+    """Return the flags of a run of two short iterations."""
+    return ["--num-envs", num_envs, "--total-steps", 2 * 5 * num_envs] + SHORT
+
+
+@pytest.mark.parametrize("num_envs", [500, 2048])
+def test_run_takes_what_was_predicted(num_envs, tmp_path):
+    """The prediction is within a tenth of the largest use that the driver reports."""
+    torch.cuda.init()
+    code, text, used = finish(start(tmp_path / "run", *two_rollouts(num_envs)))
+    assert code == 0, text
+    assert predict(config_of(num_envs)).total == pytest.approx(used, rel=0.1)
+
+
+def test_run_within_a_limit_trains_on_a_card_that_is_taken(tmp_path):
+    """Nine tenths of the envs that fit 8 GiB train where no more than that is left."""
+    torch.cuda.init()
+    limit = 8 * GIB
+    num_envs = capacity._largest_num_envs(config_of(10**7), limit) * 9 // 10
+    taken = torch.empty(torch.cuda.mem_get_info()[0] - limit, dtype=torch.uint8, device="cuda")
+    code, text, used = finish(start(tmp_path / "run", *two_rollouts(num_envs), "--vram-limit", LIMIT))
+    del taken
+    torch.cuda.empty_cache()
+    assert code == 0, text
+    assert 0.75 * limit < used <= limit
+
+
+def test_run_that_cannot_fit_is_refused_at_once(tmp_path):
+    """Ten million envs end with one message, which names what fits, and take nothing but the context."""
+    torch.cuda.init()
+    started = time.monotonic()
+    code, text, used = finish(start(tmp_path / "run", *two_rollouts(10**7), "--vram-limit", LIMIT))
+    assert code == 2, text
+    assert text.strip().startswith("CapacityError") and "is the most that fits" in text and "Traceback" not in text
+    assert used < 2 * GIB
+    assert time.monotonic() - started < 60.0
+    assert not (tmp_path / "run").exists()
