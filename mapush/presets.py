@@ -54,6 +54,13 @@ def _quick(name: str) -> RunConfig:
     return dataclasses.replace(config, preset="quick", num_envs=256, total_steps=6_000_000, checkpoint_every=2_000_000)
 
 
+def _gpu(name: str) -> RunConfig:
+    """Fill one GPU: 100 M env steps in minutes."""
+    config = _default(name)
+    happo = dataclasses.replace(config.happo, actor_num_mini_batch=16, critic_num_mini_batch=16)
+    return dataclasses.replace(config, preset="gpu", num_envs=8192, num_steps=8, happo=happo)
+
+
 def _published(name: str) -> RunConfig:
     """Train as MAPush's published runs did: rewards, decision rate, rollout and length; the learner is HAPPO."""
     happo = HappoConfig(hidden_sizes=(64, 64), ppo_epoch=10, critic_epoch=10, value_loss_coef=0.5)
@@ -88,7 +95,7 @@ def _walk(name: str) -> RunConfig:
 
 
 PRESETS: Dict[str, Dict[str, Callable[[str], RunConfig]]] = {
-    **{name: {"default": _default, "quick": _quick, "published": _published} for name in OBJECTS},
+    **{name: {"default": _default, "quick": _quick, "gpu": _gpu, "published": _published} for name in OBJECTS},
     "walk": {"default": _walk},
 }
 
