@@ -51,6 +51,8 @@ def measure(config: BenchConfig, num_envs: int) -> Dict[str, float]:
     from mapush.presets import preset
     from mapush.train import Run
 
+    config, reason = resolve(config)
+    print("{}.{}.{}.simulator {} ({})".format(config.task, config.preset, num_envs, config.sim.backend, reason))
     settings = preset(config.task, config.preset)
     run = Run.start(dataclasses.replace(settings, num_envs=num_envs, sim=config.sim))
     decisions = max(20 // steps_per_decision(settings), 2)
@@ -145,9 +147,7 @@ def main() -> None:
         for name, value in measure(config, num_envs).items():
             print("{}.{}.{}.{} {:.0f}".format(config.task, config.preset, num_envs, name, value), flush=True)
         return
-    config, reason = resolve(config)
     print("machine.processor {} {} cores".format(platform.machine(), os.cpu_count()), flush=True)
-    print("machine.simulator {} ({})".format(config.sim.backend, reason), flush=True)
     for num_envs in config.num_envs:
         command = [sys.executable, "-m", "benchmarks.run", "--worker", "--num-envs", str(num_envs)]
         command += ["--task", config.task, "--preset", config.preset, "--repeats", str(config.repeats)]

@@ -7,6 +7,7 @@ CUDA context with its kernels and the slack of PyTorch's allocator, was measured
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Dict, Tuple
 
 from mapush.config import PushRunConfig, RunConfig, bytes_of
@@ -19,14 +20,16 @@ from mapush.sim.scene import Scene
 GIB, MIB = 2**30, 2**20
 FLOAT = 4  # [bytes]
 
-BARE_CONTEXT = 520 * MIB
+BARE_CONTEXT = 527 * MIB
 """What an empty CUDA context takes: measured on an H100, driver 580, PyTorch 2.11."""
-KERNELS = 300 * MIB
-"""Loaded kernels and cuBLAS' workspaces: measured on an H100 as the use that nothing else explains."""
-STACK = 1024
-"""Bytes of local memory per resident thread, which the context reserves for the largest kernel: measured as above."""
-TASK = 4096
-"""Bytes per robot of states, observations and the walking policy's activations: measured as above."""
+KERNELS = 314 * MIB
+"""Loaded kernels, their stacks and cuBLAS' workspaces: what nothing else explained there, in eight configurations."""
+WARP_CHUNK = 32 * MIB
+"""What Warp's pool and that of its graph grow by: read from the driver there."""
+TASK = 8192
+"""Bytes per robot of states, observations and the recorded functions that turn one into the other: fitted there."""
+RECORDED = 2
+"""Pools of the recorded functions of walking and judging."""
 POOL = 22 * MIB
 """Smallest memory of a pool of PyTorch's allocator: one segment for small and one for large tensors."""
 
@@ -90,9 +93,9 @@ def predict(config: RunConfig) -> VramPrediction:
     learner_too = not config.device.startswith("cpu")
     return VramPrediction(
         {
-            "context": _context_bytes(),
+            "context": BARE_CONTEXT + KERNELS,
             "simulator": _simulator_bytes(config),
-            "task": TASK * config.num_envs * sizes.num_agents,
+            "task": TASK * config.num_envs * sizes.num_agents + RECORDED * POOL,
             "rollout": _rollout_bytes(config, sizes) if learner_too else 0,
             "learner": _learner_bytes(config, sizes) if learner_too else 0,
         }
@@ -149,12 +152,6 @@ def _properties() -> Any:
     return torch.cuda.get_device_properties("cuda")
 
 
-def _context_bytes() -> int:
-    gpu = _properties()
-    resident_threads = gpu.multi_processor_count * gpu.max_threads_per_multi_processor
-    return BARE_CONTEXT + KERNELS + STACK * resident_threads
-
-
 def _simulator_bytes(config: RunConfig) -> int:
     from mapush.sim.footprint import footprint
 
@@ -164,7 +161,8 @@ def _simulator_bytes(config: RunConfig) -> int:
     else:
         scene, randomization = Scene(1), Randomization()
     size = footprint(scene, *buffer_sizes(scene, config.sim.nconmax, config.sim.njmax), randomization)
-    return size.fixed + config.num_envs * (size.per_world + size.scratch_per_world)
+    arrays, scratch = size.fixed + config.num_envs * size.per_world, config.num_envs * size.scratch_per_world
+    return sum(math.ceil(part / WARP_CHUNK) * WARP_CHUNK for part in (arrays, scratch))
 
 
 def _sizes(config: RunConfig) -> _Sizes:

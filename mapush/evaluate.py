@@ -57,7 +57,7 @@ class EvaluateConfig:
     stand_checkpoint: Optional[Path] = None
     """walk only: take the network that stands from this checkpoint or run, not from `checkpoint`."""
     export: Optional[Path] = None
-    """walk only: write the policy and its measures to this file, as the pushing task reads it."""
+    """Write the policy, of a run the newest, to this file, without the run that trained it."""
     seed: int = 0
     """Seed of starts and of what differs between envs."""
     device: str = "auto"
@@ -75,9 +75,11 @@ class EvaluateConfig:
         _require(not (self.untrained and self.checkpoint), "--untrained takes no --checkpoint", "leave one of them out")
         _require(viewer or not self.record, "--record belongs to the viewer", "add --mode viewer")
         _require(not self.record or self.record.suffix == ".mp4", "the recorder writes MP4", "--record FILE.mp4")
-        exportable = walk and self.checkpoint is not None
-        _require(exportable or not self.export, "--export is for a trained walking policy", "walk --checkpoint RUN")
-        _require(exportable or not self.stand_checkpoint, "--stand-checkpoint adds to one", "walk --checkpoint RUN")
+        trained = self.checkpoint is not None
+        _require(trained or not self.export, "--export is for a policy that was trained", "add --checkpoint RUN")
+        _require(
+            walk and trained or not self.stand_checkpoint, "--stand-checkpoint adds to one", "walk --checkpoint RUN"
+        )
 
 
 def _require(good: bool, what: str, fix: str) -> None:
@@ -315,7 +317,7 @@ def _report_walk(config: EvaluateConfig) -> int:
 
 
 def _report_push(config: EvaluateConfig) -> int:
-    from mapush.report import metrics_table, run_table, success_curve
+    from mapush.report import metrics_table, run_table, success_csv, success_curve
 
     evaluations = evaluate(config)
     results = [evaluation.as_dict() for evaluation in evaluations]
@@ -324,12 +326,16 @@ def _report_push(config: EvaluateConfig) -> int:
         folder = config.checkpoint / FOLDER
         Console().print(run_table(evaluations))
         _write_json(folder / "results.json", values)
-        success_curve(evaluations, config.task_name, folder / "success.png")
+        success_curve({"this run": evaluations}, config.task_name, folder / "success.png")
+        success_csv({"this run": evaluations}, config.task_name, folder / "success.csv")
         print("results and curve are in {}".format(folder))
     else:
         Console().print(metrics_table(evaluations[0]))
     if config.json is not None:
         _write_json(config.json, values)
+    if config.export is not None:
+        policy = _load(checkpoint_paths(config)[-1], config.task_name)
+        print("exported to {}".format(checkpoints.save(dataclasses.replace(policy, run={}), config.export)))
     return 0
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -60,19 +61,34 @@ def run_table(evaluations: Sequence[Evaluation]) -> Table:
     return table
 
 
-def success_curve(evaluations: Sequence[Evaluation], task_name: str, path: Path) -> None:
-    """Draw the success rate over training, beside MAPush's published one, as a PNG at `path`."""
+def success_csv(runs: Dict[str, Sequence[Evaluation]], task_name: str, path: Path) -> None:
+    """Write the success rate and mean duration over training of each of `runs`, and MAPush's published ones, as CSV."""
+    rows: List[Tuple[Any, ...]] = [
+        (name, item.step, item.metrics.success_rate, *item.metrics.success_rate_interval, item.metrics.finished_time)
+        for name, evaluations in runs.items()
+        for item in evaluations
+    ]
+    rows += [("MAPush", 10_000_000 * (k + 1), rate, "", "", "") for k, rate in enumerate(PUBLISHED_SUCCESS[task_name])]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("run", "env_steps", "success_rate", "low", "high", "finished_time_s"))
+        writer.writerows(rows)
+
+
+def success_curve(runs: Dict[str, Sequence[Evaluation]], task_name: str, path: Path) -> None:
+    """Draw the success rate over training of each of `runs`, beside MAPush's published one, as a PNG at `path`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    steps = [evaluation.step / 1e6 for evaluation in evaluations]
-    rates = [evaluation.metrics.success_rate for evaluation in evaluations]
-    low, high = zip(*(evaluation.metrics.success_rate_interval for evaluation in evaluations))
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.plot(steps, rates, "o-", label="this run")
-    axes.fill_between(steps, low, high, alpha=0.2, label="its 95 % interval")
+    for name, evaluations in runs.items():
+        steps = [evaluation.step / 1e6 for evaluation in evaluations]
+        low, high = zip(*(evaluation.metrics.success_rate_interval for evaluation in evaluations))
+        axes.plot(steps, [evaluation.metrics.success_rate for evaluation in evaluations], "o-", label=name)
+        axes.fill_between(steps, low, high, alpha=0.2)
     published = PUBLISHED_SUCCESS[task_name]
     axes.plot([10 * (index + 1) for index in range(len(published))], published, "s--", color="gray", label="MAPush")
     axes.set(xlabel="million env steps", ylabel="success rate", title=task_name, ylim=(-0.02, 1), xlim=(0, None))

@@ -359,7 +359,7 @@ def parse(argv: Sequence[str]) -> Tuple[RunConfig, Optional[Path], bool]:
 _HELP = """Train a team to push an object, or the walking policy.
 
 python -m mapush.train [cuboid|tblock|cylinder|walk] [flags]; cuboid is the default. Besides the flags below:
---preset default|quick|published, --run-dir DIR (default: a new one below runs/), --resume DIR (continue that run),
+--preset default|quick|gpu|published, --run-dir DIR (default: a new one below runs/), --resume DIR (continue that run),
 --load-config FILE (a HARL happo.yaml or config.json)."""
 
 

@@ -17,6 +17,8 @@ from mapush.sim.scene import Scene, build_model
 
 warp.config.quiet = True
 
+warp.config.log_level = warp.LOG_WARNING
+
 FLOAT = 4  # [bytes]
 CONVEX_CONTACT = 6556
 """Bytes of polytopes and polygons for each contact buffer entry, where a cylinder needs the general convex algorithm.

@@ -20,6 +20,8 @@ from mapush.sim.buffers import buffer_sizes
 from mapush.sim.rows import MAX_SPEED, draw_fields, mj_data, rows_of, state_of, trunk_ids
 from mapush.sim.scene import Scene, build_model
 
+warp.config.log_level = warp.LOG_WARNING
+
 Overflow = mujoco_warp.OverflowType
 NOT_FATAL = Overflow.ITERATIONS | Overflow.LS_ITERATIONS
 
@@ -102,7 +104,6 @@ class WarpPhysics(Physics):
         self.device = torch.empty(0, device=device).device
         self.model = build_model(scene)
         self.nconmax, self.njmax = buffer_sizes(scene, nconmax, njmax)
-        warp.config.log_level = warp.LOG_WARNING
         warp.init()
         self._warp_device = warp.device_from_torch(self.device)
         self.name = "mujoco-warp {} on {}".format(mujoco_warp.__version__, self._warp_device.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import statistics
@@ -118,17 +119,17 @@ def run_dir(tmp_path, monkeypatch):
         with torch.no_grad():
             for weights in agent.actors[0].parameters():
                 weights.add_(0.1)
-        saved = Checkpoint(config, step, SIZES, agent.state_dict(), {})
+        saved = Checkpoint(config, step, SIZES, agent.state_dict(), {"iteration": 1})
         checkpoints.save(saved, checkpoints.path_of(folder, step))
     return folder
 
 
 def _config(**values) -> EvaluateConfig:
-    return EvaluateConfig(num_envs=NUM_ENVS, device="cpu", sim=SimConfig(threads=1), **values)
+    return EvaluateConfig(num_envs=NUM_ENVS, device="cpu", sim=SimConfig(backend="mujoco", threads=1), **values)
 
 
 def _argv(*words) -> list:
-    return [*map(str, words), "--num-envs", str(NUM_ENVS), "--sim.threads", "1", "--device", "cpu"]
+    return [*map(str, words), "--num-envs", str(NUM_ENVS), "--sim", "mujoco", "--sim.threads", "1", "--device", "cpu"]
 
 
 def test_evaluation_of_one_checkpoint_twice_is_the_same_to_the_bit(run_dir):
@@ -173,6 +174,29 @@ def test_run_folder_gives_table_results_and_curve_of_all_checkpoints(run_dir, ca
     assert [result["collaboration_degree"], result["success_time"]] == [
         None if math.isnan(value) else value for value in undefined
     ]
+
+
+def test_run_folder_gives_a_table_for_other_programs(run_dir):
+    """The CSV holds the run's rates as evaluated, and the published ones after them."""
+    assert main(_argv("cuboid", "--checkpoint", run_dir)) == 0
+    results = json.loads((run_dir / "evaluation" / "results.json").read_text())["results"]
+    with (run_dir / "evaluation" / "success.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    own = [row for row in rows if row["run"] == "this run"]
+    assert [int(row["env_steps"]) for row in own] == [10, 20, 30]
+    assert [float(row["success_rate"]) for row in own] == [result["metrics"]["success_rate"] for result in results]
+    assert [float(row["success_rate"]) for row in rows[3:]] == list(PUBLISHED_SUCCESS["cuboid"])
+
+
+def test_exported_policy_scores_the_same_and_has_no_run_to_resume(run_dir, tmp_path):
+    """What --export writes is the newest policy of a run, without what only its training needs."""
+    path = tmp_path / "policy.pt"
+    assert main(_argv("cuboid", "--checkpoint", run_dir, "--export", path)) == 0
+    newest = checkpoints.path_of(run_dir, 30)
+    assert checkpoints.load(path).run == {} != checkpoints.load(newest).run
+    alone, whole = (evaluate(_config(checkpoint=each))[0] for each in (path, newest))
+    assert (alone.step, alone.metrics.endings) == (whole.step, whole.metrics.endings)
+    assert alone.metrics.finished_time == whole.metrics.finished_time
 
 
 def test_published_curves_end_where_the_published_tables_do():

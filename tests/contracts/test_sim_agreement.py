@@ -18,6 +18,7 @@ from mapush.config import TaskConfig
 from mapush.course import Recording
 from mapush.env.push import PushEnv
 from mapush.env.resets import Spawner
+from mapush.errors import SimulatorError
 from mapush.geometry import rotate_inverse
 from mapush.objects import CUBOID, OBJECTS
 from mapush.sim.base import STEP_DT, Simulator
@@ -132,16 +133,16 @@ def test_walking_follows_commands_as_well_as_on_mujoco(device):
 
 def test_object_travels_as_far_as_on_mujoco(device):
     """Two robots side by side push the cuboid as far; every env has its own friction, the same on both."""
-    num_envs, seconds = (64, 10.0) if device == "cuda" else (10, 5.0)
+    num_envs, seconds = 64 if device == "cuda" else 10, 5.0
     runs = []
     for physics in pair_behind_the_object(num_envs, device):
         ahead = torch.tensor((0.5, 0.0, 0.0), device=physics.device).expand(num_envs, 2, 3)
         runs.append(roam(physics, on("cpu", physics.state()), lambda state, ahead=ahead: ahead, seconds))
     travel, warp_travel = (run.object_x[-1] - run.object_x[0] for run in runs)
     assert [run.falls for run in runs] == [0, 0]
-    assert float(travel.min()) > 0.1 * seconds
+    assert float(travel.min()) > 1.5
     assert float((travel - warp_travel).mean().abs()) < 0.02 * float(travel.mean())
-    assert float((travel - warp_travel).abs().max()) < 0.1 * float(travel.mean())
+    assert float((travel - warp_travel).abs().quantile(0.9)) < 0.05 * float(travel.mean())
 
 
 def pair_behind_the_object(num_envs, device):
@@ -186,7 +187,15 @@ def test_task_on_warp_starts_as_on_mujoco(device):
         assert torch.equal(cpu.done, warp.done.cpu())
     for env in envs:
         env.check()
-        env.close()
+
+
+def test_task_tells_what_went_wrong_in_the_physics(device):
+    """What `check` of the physics raises, `check` of the task raises."""
+    _, env = push_envs(5, device)
+    env.reset()
+    env.simulator.physics.step(torch.full((5, 2, 12), float("nan"), device=env.device))
+    with pytest.raises(SimulatorError, match="diverged"):
+        env.check()
 
 
 def test_episodes_on_warp_go_as_on_mujoco(device):

@@ -8,9 +8,8 @@ import re
 import pytest
 import torch
 from fakes import rows_at
-from twins import RANDOM, SEED, on, place, twins
+from twins import RANDOM, SEED, map_state, on, place, twins
 
-from mapush import size
 from mapush import size
 from mapush.errors import CheckpointError, SimulatorError
 from mapush.objects import CUBOID, TBLOCK
@@ -39,7 +38,10 @@ def device(request):
 @pytest.fixture(scope="module")
 def shared(device):
     """A physics and its equal, which tests place anew, because making them takes a second."""
-    return make(device), make(device)
+    pair = make(device), make(device)
+    yield pair
+    for physics in pair:
+        physics.close()
 
 
 def make(device, seed=SEED, **kwargs):
@@ -117,13 +119,22 @@ def test_seed_draws_what_it_draws_on_mujoco(device, randomization):
         assert not torch.equal(values[0], values[1]), name
 
 
+def test_masses_have_the_consequences_they_have_on_mujoco(device):
+    """What the solver derives from an env's masses is what MuJoCo derives from them."""
+    cpu, physics = twins(SCENE, NUM_ENVS, device, RANDOM)
+    for name in ("body_subtreemass", "body_invweight0", "dof_invweight0"):
+        expected = torch.stack([torch.tensor(getattr(cpu.batch.get_model(env), name)) for env in range(NUM_ENVS)])
+        derived = torch.from_numpy(getattr(physics._m, name).numpy())
+        torch.testing.assert_close(derived.view(expected.shape).double(), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_state_is_a_copy(crowded):
     """A state does not change when the simulation moves on, nor the simulation when the state is written to."""
     physics, _ = crowded
     for state in (physics.state(), shake(physics, 1)):
-        kept = on("cpu", state)
+        kept = map_state(torch.clone, state)
         shake(physics, 2)
-        assert_equal(on("cpu", state), dataclasses.replace(kept))
+        assert_equal(state, kept)
         assert not torch.equal(state.robot_pos_w, physics.state().robot_pos_w)
     current = physics.state()
     physics.state().robot_pos_w.zero_()
@@ -138,6 +149,7 @@ def test_reset_of_some_envs_leaves_the_others_alone(crowded):
     before, where = physics.state(), torch.tensor([False, True, False, True, False], device=physics.device)
     start = crowd(physics)
     start.robot_pos_w[..., 2] += torch.linspace(0.1, 0.5, NUM_ENVS, device=physics.device).unsqueeze(1)
+    start.robot_lin_vel_w[..., 0] += 0.5
     physics.reset(where, start)
     assert_equal(rows_at(physics.state(), where), rows_at(start, where))
     assert_equal(rows_at(physics.state(), ~where), rows_at(before, ~where))
@@ -245,9 +257,9 @@ def test_check_after_a_target_that_is_not_finite_names_the_env(crowded, value):
     physics.check()
 
 
-@pytest.mark.parametrize("speed", [1.5 * MAX_SPEED, 3e11])
+@pytest.mark.parametrize("speed", [1.5 * MAX_SPEED, 3e11, float("nan")])
 def test_check_of_a_diverged_env_names_it_once(crowded, speed):
-    """An env that was impossibly fast in any substep is an error with its speed, which is not raised again."""
+    """An env that ever was impossibly fast is an error with its speed, which is not raised again."""
     physics, _ = crowded
     start = physics.state()
     state = physics.state()
@@ -256,6 +268,7 @@ def test_check_of_a_diverged_env_names_it_once(crowded, speed):
     place(physics, state)
     physics.step(default_targets(physics))
     place(physics, start)
+    physics.step(default_targets(physics))
     with pytest.raises(SimulatorError) as caught:
         physics.check()
     assert caught.value.where == "env 4"
@@ -291,7 +304,7 @@ def test_check_of_a_full_buffer_names_flags_that_are_enough(device, flag, sizes,
 
 
 def test_solver_that_stops_early_is_counted_and_not_fatal(device, monkeypatch, capfd):
-    """Envs whose solver reached its limit of iterations are counted until the next `check`, which passes."""
+    """Envs whose solver reached its limit, and the greatest demand, are known until the next `check`, which passes."""
 
     def impatient(scene, visuals=True):
         model = build_model(scene, visuals)
@@ -305,6 +318,12 @@ def test_solver_that_stops_early_is_counted_and_not_fatal(device, monkeypatch, c
     shake(physics, 5)
     demand = physics.demand()
     assert demand.unconverged == NUM_ENVS and demand.contacts > 4.0 and demand.rows > 12
+    in_the_air = physics.state()
+    in_the_air.robot_pos_w[..., 2] = 3.0
+    in_the_air.object_pos_w[:, 2] = 9.0
+    place(physics, in_the_air)
+    shake(physics, 1)
+    assert physics.demand() == demand
     physics.check()
     assert physics.demand().unconverged == 0 and physics.demand().contacts == 0.0 and physics.demand().rows == 0
     assert capfd.readouterr() == ("", "")

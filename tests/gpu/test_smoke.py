@@ -1,4 +1,7 @@
-"""A short life of a run for each object, through the command line: trained, killed, resumed, evaluated, recorded."""
+"""A short life of a run for each object, through the command line: trained, killed, resumed, evaluated, recorded.
+
+The objects share the GPU, because starting processes takes the most time.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import math
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -20,7 +24,8 @@ pytestmark = pytest.mark.gpu
 SIM = "warp"
 NUM_ENVS, NUM_STEPS, STEPS_PER_DECISION = 500, 4, 10
 ROLLOUT = NUM_ENVS * NUM_STEPS * STEPS_PER_DECISION  # env steps
-PATIENCE = 180.0  # kernels may have to be compiled [s]
+EPISODES = 37  # of the evaluation
+PATIENCE = 300.0  # kernels may have to be compiled [s]
 MIB = 2**20
 
 
@@ -36,104 +41,117 @@ def run(module, *words):
     return ended.stdout
 
 
+def train_until_killed(name, folder):
+    """Train without end and kill the process after its first checkpoint; return the env steps of the newest one."""
+    words = [name, "--sim", SIM, "--num-envs", NUM_ENVS, "--num-steps", NUM_STEPS, "--checkpoint-every", 2 * ROLLOUT]
+    said = folder.parent / "said.txt"
+    with said.open("w") as output:
+        process = subprocess.Popen(
+            command("mapush.train", *words, "--run-dir", folder), stdout=output, stderr=subprocess.STDOUT
+        )
+    deadline = time.monotonic() + PATIENCE
+    try:
+        while not list(folder.glob("checkpoints/step_*.pt")):
+            assert process.poll() is None and time.monotonic() < deadline, said.read_text()
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    return checkpoints.step_of(checkpoints.latest(folder))
+
+
+def live(name, folder):
+    """Train, kill, resume for two rollouts and evaluate; return the folder of the run."""
+    saved = train_until_killed(name, folder)
+    last = saved + 2 * ROLLOUT
+    said = run("mapush.train", "--resume", folder, "--total-steps", last)
+    assert "{}/{}".format(saved + ROLLOUT, last) in said and "done; evaluate with" in said
+    words = ["--checkpoint", checkpoints.latest(folder), "--num-envs", EPISODES, "--json", folder / "results.json"]
+    run("mapush.evaluate", name, "--sim", SIM, *words)
+    return folder
+
+
 def free_memory():
     """Return how much of the GPU is free [bytes]."""
     return torch.cuda.mem_get_info()[0]
 
 
-def assert_given_back(free):
-    """Assert that as much of the GPU is free as before, `free` [bytes], at the latest some seconds after a kill."""
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory):
+    """What was free before the runs [bytes], and the runs, which have ended: a future folder for each object."""
+    free = free_memory()
+    with ThreadPoolExecutor(len(OBJECTS)) as pool:
+        runs = {name: pool.submit(live, name, tmp_path_factory.mktemp(name) / "run") for name in OBJECTS}
+    return free, runs
+
+
+@pytest.fixture(scope="module", params=sorted(OBJECTS))
+def folder(request, lives):
+    """The run that pushed one of the objects."""
+    _, runs = lives
+    return runs[request.param].result()
+
+
+def test_run_logs_each_rollout_once_and_finite_numbers(folder):
+    """No row is missing or there twice after the kill, and only means over no episodes are nan."""
+    with (folder / "progress.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    last = checkpoints.step_of(checkpoints.latest(folder))
+    assert [int(row["step"]) for row in rows] == list(range(ROLLOUT, last + 1, ROLLOUT))
+    for row in rows:
+        broken = [column for column, value in row.items() if not math.isfinite(float(value))]
+        if float(row["episodes"]) == 0:
+            broken = [column for column in broken if not column.startswith("episode/")]
+        assert not broken
+
+
+def test_run_leaves_finite_weights(folder):
+    """Every number of the learner in the last checkpoint is finite."""
+    weights = list(tensors(checkpoints.load(checkpoints.latest(folder)).agent))
+    assert len(weights) > 10 and all(value.isfinite().all() for value in weights)
+
+
+def tensors(nest):
+    """Yield all tensors in nested dicts and lists."""
+    if isinstance(nest, torch.Tensor):
+        yield nest
+    elif isinstance(nest, (dict, list, tuple)):
+        for item in nest.values() if isinstance(nest, dict) else nest:
+            yield from tensors(item)
+
+
+def test_run_is_evaluated_by_the_published_protocol(folder):
+    """The last policy plays an episode in each env, which ends in one way and within its time."""
+    [result] = json.loads((folder / "results.json").read_text())["results"]
+    assert result["step"] == checkpoints.step_of(checkpoints.latest(folder))
+    metrics = result["metrics"]
+    assert metrics["episodes"] == sum(metrics["endings"].values()) == EPISODES
+    assert 0.0 <= metrics["success_rate"] <= 1.0 and 0.0 < metrics["finished_time"] <= 20.0
+
+
+def test_runs_give_the_memory_back(lives):
+    """When all processes have ended, one of each three by a kill, the GPU is as free as before."""
+    free, runs = lives
+    assert all(run.exception() is None for run in runs.values())
     deadline = time.monotonic() + 10.0
     while free_memory() < free - 64 * MIB and time.monotonic() < deadline:
         time.sleep(0.1)
     assert free_memory() >= free - 64 * MIB
 
 
-def train_until_killed(folder, name):
-    """Train without end and kill the process after its first checkpoint; return the env steps of the newest one."""
-    words = [name, "--sim", SIM, "--num-envs", NUM_ENVS, "--num-steps", NUM_STEPS, "--checkpoint-every", 2 * ROLLOUT]
-    with (folder.parent / "said.txt").open("w") as said:
-        process = subprocess.Popen(
-            command("mapush.train", *words, "--run-dir", folder), stdout=said, stderr=subprocess.STDOUT
-        )
-    deadline = time.monotonic() + PATIENCE
-    while not list(folder.glob("checkpoints/step_*.pt")):
-        assert process.poll() is None and time.monotonic() < deadline, (folder.parent / "said.txt").read_text()
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
-    return checkpoints.step_of(checkpoints.latest(folder))
-
-
-@pytest.fixture(scope="module", params=sorted(OBJECTS))
-def name(request):
-    """The object that is pushed."""
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def finished(name, tmp_path_factory):
-    """A run that was killed, resumed, and finished two rollouts later; the GPU is as free as before."""
-    folder = tmp_path_factory.mktemp(name) / "run"
-    free = free_memory()
-    saved = train_until_killed(folder, name)
-    assert_given_back(free)
-    said = run("mapush.train", "--resume", folder, "--total-steps", saved + 2 * ROLLOUT)
-    assert "done; evaluate with" in said and "{}/{}".format(saved + ROLLOUT, saved + 2 * ROLLOUT) in said
-    assert_given_back(free)
-    return folder
-
-
-def test_run_logs_each_rollout_once_and_finite_numbers(finished):
-    """No row is missing or there twice after the kill, and only means over no episodes are nan."""
-    with (finished / "progress.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    last = checkpoints.step_of(checkpoints.latest(finished))
-    assert [int(row["step"]) for row in rows] == list(range(ROLLOUT, last + 1, ROLLOUT))
-    for row in rows:
-        no_episodes = float(row["episodes"]) == 0
-        broken = [column for column, value in row.items() if not math.isfinite(float(value))]
-        assert not [column for column in broken if not (no_episodes and column.startswith("episode/"))]
-    assert float(rows[-1]["episodes"]) >= float(rows[0]["episodes"])
-
-
-def test_run_leaves_finite_weights(finished):
-    """Every number of the learner in the last checkpoint is finite."""
-    saved = checkpoints.load(checkpoints.latest(finished))
-    weights = list(tensors(saved.agent))
-    assert len(weights) > 10 and all(value.isfinite().all() for value in weights)
-
-
-def tensors(nest):
-    """Yield all tensors of floating point in nested dicts and lists."""
-    if isinstance(nest, torch.Tensor):
-        if nest.is_floating_point():
-            yield nest
-    elif isinstance(nest, (dict, list, tuple)):
-        for item in nest.values() if isinstance(nest, dict) else nest:
-            yield from tensors(item)
-
-
-def test_run_is_evaluated(finished, name, tmp_path):
-    """The policy is evaluated by the published protocol: an episode of each env, which ended in one way."""
-    free, results = free_memory(), tmp_path / "results.json"
-    policy = checkpoints.latest(finished)
-    run("mapush.evaluate", name, "--checkpoint", policy, "--num-envs", 37, "--sim", SIM, "--json", results)
-    assert_given_back(free)
-    [result] = json.loads(results.read_text())["results"]
-    assert result["step"] == checkpoints.step_of(policy)
-    metrics = result["metrics"]
-    assert metrics["episodes"] == sum(metrics["endings"].values()) == 37
-    assert 0.0 <= metrics["success_rate"] <= 1.0 and 0.0 < metrics["finished_time"] <= 20.0
-
-
 @pytest.mark.render
-def test_run_is_recorded(finished, name, tmp_path):
-    """An episode of the policy becomes a film that can be played."""
+def test_runs_are_recorded(lives, tmp_path):
+    """An episode of each policy becomes a film that can be played."""
     import imageio_ffmpeg
 
-    film = tmp_path / "episode.mp4"
-    words = ["--checkpoint", finished, "--mode", "viewer", "--record", film, "--episodes", 1, "--sim", SIM]
-    run("mapush.evaluate", name, *words)
-    frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(film))
-    assert frames > 5 and seconds == pytest.approx(frames / 25, abs=0.1)
+    def record(name):
+        _, runs = lives
+        film = tmp_path / (name + ".mp4")
+        words = ["--checkpoint", runs[name].result(), "--mode", "viewer", "--record", film, "--episodes", 1]
+        run("mapush.evaluate", name, "--sim", SIM, *words)
+        return imageio_ffmpeg.count_frames_and_secs(str(film))
+
+    with ThreadPoolExecutor(len(OBJECTS)) as pool:
+        films = list(pool.map(record, OBJECTS))
+    for frames, seconds in films:
+        assert frames > 5 and seconds == pytest.approx(frames / 25, abs=0.1)
