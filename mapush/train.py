@@ -52,6 +52,7 @@ class Run:
       rollout: the rollout that is being filled.
       step: env steps taken so far, summed over envs.
       iteration: rollouts and updates done so far.
+      health: what the simulator reported of the last rollout.
     """
 
     config: RunConfig
@@ -60,6 +61,7 @@ class Run:
     rollout: Rollout
     step: int = 0
     iteration: int = 0
+    health: Dict[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def start(cls, config: RunConfig) -> Run:
@@ -142,7 +144,7 @@ class Run:
 
     def learn(self) -> Dict[str, float]:
         """Update the learner from the full rollout and begin the next one."""
-        self.env.check()
+        self.health = self.env.check()
         self.agent.set_progress(min(self.step / self.config.total_steps, 1.0))
         losses = self.agent.update(self.rollout)
         self.rollout.finish()
@@ -286,6 +288,7 @@ def _report(run: Run, logger: RunLogger, speed: Speed, losses: Dict[str, float])
         rewards = [value for name, value in metrics.items() if name.startswith("reward/")]
         row = {"reward/total": sum(rewards), "fps": fps}
         row.update({("train/" + name): value for name, value in losses.items()})
+        row.update({("sim/" + name): value for name, value in run.health.items()})
         logger.log(run.step, run.iteration, dict(row, **metrics))
         logger.advance(run.step, fps, metrics.get("episode/success", math.nan))
 

@@ -96,9 +96,11 @@ class VecEnv(abc.ABC):
         """
 
     @abc.abstractmethod
-    def check(self) -> None:
+    def check(self) -> Dict[str, float]:
         """Wait for the device, and raise what went wrong there since the last call; once per rollout is enough.
 
+        Returns:
+          What the simulator reports, for the log.
         Raises:
           NonFiniteError: what came of an action is NaN or infinite.
           SimulatorError: the physics of an env diverged, or a buffer was too small.

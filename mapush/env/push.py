@@ -164,12 +164,12 @@ class PushEnv(VecEnv):
         self._env_step = state["env_step"]
         self._state = self.simulator.state()
 
-    def check(self) -> None:
+    def check(self) -> Dict[str, float]:
         """Raise what went wrong on the device since the last call; see `VecEnv.check`."""
         if not bool(self._finite):
             self._finite.fill_(True)
             raise _not_finite(self._state, self._env_step)
-        self.simulator.check()
+        return self.simulator.check()
 
     def close(self) -> None:
         """Release the simulator; further calls do nothing."""

@@ -175,9 +175,9 @@ class WalkEnv(VecEnv):
         self._generator.set_state(state["generator"].cpu())
         self.metrics.load_state_dict(state["metrics"])
 
-    def check(self) -> None:
+    def check(self) -> Dict[str, float]:
         """See `VecEnv.check`."""
-        self.physics.check()
+        return self.physics.check()
 
     def close(self) -> None:
         """See `VecEnv.close`."""

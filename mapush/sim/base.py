@@ -104,9 +104,11 @@ class Physics(abc.ABC):
         """
 
     @abc.abstractmethod
-    def check(self) -> None:
+    def check(self) -> Dict[str, float]:
         """Wait for the device, and raise what went wrong there since the last call; once per rollout is enough.
 
+        Returns:
+          What went right, for the log: the simulator's demand for room, by name.
         Raises:
           SimulatorError: the physics of an env diverged, or a buffer was too small.
         """
@@ -183,9 +185,9 @@ class Simulator:
         self._memory = self._memory.masked_fill(where.view(-1, 1, 1), 0.0)
         self.physics.reset(where, state)
 
-    def check(self) -> None:
+    def check(self) -> Dict[str, float]:
         """Raise what went wrong on the device since the last call; see `Physics.check`."""
-        self.physics.check()
+        return self.physics.check()
 
     def state_dict(self) -> Dict[str, Any]:
         """Return everything that `load_state_dict` needs to continue bit for bit (on the CPU)."""

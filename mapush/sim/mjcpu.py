@@ -84,8 +84,9 @@ class MujocoPhysics(Physics):
         self._qpos[mask] = qpos.numpy()[mask]
         self._qvel[mask] = qvel.numpy()[mask]
 
-    def check(self) -> None:
-        """Return: what goes wrong is raised where it happens."""
+    def check(self) -> dict[str, float]:
+        """Return nothing to report: what goes wrong is raised where it happens."""
+        return {}
 
     def push(self, force_w: torch.Tensor, torque_w: torch.Tensor) -> None:
         """Hold an external wrench on every trunk until the next call or reset; see `Physics.push`."""

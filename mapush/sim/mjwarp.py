@@ -106,7 +106,7 @@ class WarpPhysics(Physics):
         self.nconmax, self.njmax = buffer_sizes(scene, nconmax, njmax)
         warp.init()
         self._warp_device = warp.device_from_torch(self.device)
-        self.name = "mujoco-warp {} on {}".format(mujoco_warp.__version__, self._warp_device.name)
+        self.name = "mujoco-warp {}".format(mujoco_warp.__version__)
         model = build_model(scene, visuals=False)
         with warp.ScopedDevice(self._warp_device):
             self._put(model, draw_fields(model, scene, num_envs, seed, randomization))
@@ -194,7 +194,7 @@ class WarpPhysics(Physics):
         """Hold an external wrench on every trunk until the next call or reset; see `Physics.push`."""
         self._saved["xfrc_applied"].index_copy_(1, self._trunks, torch.cat((force_w, torque_w), -1))
 
-    def check(self) -> None:
+    def check(self) -> dict[str, float]:
         """Wait for the device and raise what went wrong since the last call; see `Physics.check`."""
         speed, overflow = (values.to("cpu", copy=True) for values in (warp.to_torch(self._speed), self._overflow))
         demand = self.demand()
@@ -211,6 +211,7 @@ class WarpPhysics(Physics):
                 expected="below {:g} m/s or rad/s".format(MAX_SPEED),
                 cause="joint targets that are not finite, or bodies that were reset into each other",
             )
+        return {name: float(value) for name, value in dataclasses.asdict(demand).items()}
 
     def demand(self) -> Demand:
         """Wait for the device and return what the buffers had to hold since the last `check`."""

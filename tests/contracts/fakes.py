@@ -100,8 +100,9 @@ class KinematicSimulator:
             value[where] = getattr(state, name)[where]
         self._state = State(**values)
 
-    def check(self) -> None:
-        """Do nothing."""
+    def check(self) -> Dict[str, float]:
+        """Report nothing."""
+        return {}
 
     def state_dict(self) -> Dict[str, Any]:
         """Return all that changes."""

@@ -65,8 +65,9 @@ class StillPhysics(Physics):
             value[where] = getattr(state, field)[where]
             self.place(**{field: value})
 
-    def check(self) -> None:
-        """Do nothing."""
+    def check(self):
+        """Report nothing."""
+        return {}
 
     def push(self, force_w: torch.Tensor, torque_w: torch.Tensor) -> None:
         """Remember the force."""

@@ -42,8 +42,9 @@ class ScriptedEnv:
         """See nothing."""
         return Observation(torch.zeros(NUM_ENVS, 2, 8), torch.zeros(NUM_ENVS, 20))
 
-    def check(self) -> None:
-        """Do nothing."""
+    def check(self):
+        """Report nothing."""
+        return {}
 
     def step(self, actions: torch.Tensor) -> Transition:
         """End some episodes."""

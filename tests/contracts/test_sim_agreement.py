@@ -200,7 +200,7 @@ def test_task_tells_what_went_wrong_in_the_physics(device):
 
 def test_episodes_on_warp_go_as_on_mujoco(device):
     """Teams that run at the object get the same mean reward, push as far, and collide as often."""
-    num_envs, decisions = (200, 60) if device == "cuda" else (15, 25)
+    num_envs, decisions = 200 if device == "cuda" else 15, 25
     rewards, collisions, speeds = [], [], []
     for env in push_envs(num_envs, device, steps_per_decision=10):
         env.reset()

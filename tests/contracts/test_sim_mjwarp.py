@@ -257,7 +257,7 @@ def test_check_after_a_target_that_is_not_finite_names_the_env(crowded, value):
     physics.check()
 
 
-@pytest.mark.parametrize("speed", [1.5 * MAX_SPEED, 3e11, float("nan")])
+@pytest.mark.parametrize("speed", [1.5 * MAX_SPEED, 2.5e4, float("nan")])
 def test_check_of_a_diverged_env_names_it_once(crowded, speed):
     """An env that ever was impossibly fast is an error with its speed, which is not raised again."""
     physics, _ = crowded
@@ -285,7 +285,7 @@ def test_check_of_a_diverged_env_names_it_once(crowded, speed):
     ],
 )
 def test_check_of_a_full_buffer_names_flags_that_are_enough(device, flag, sizes, capfd):
-    """A contact without room is an error with demand, limit and flags, no kernel prints, and the flags are enough."""
+    """A contact without room is an error with demand, limit and flags; who follows them arrives; no kernel prints."""
     physics = make(device, **sizes)
     capfd.readouterr()
     place(physics, crowd(physics))
@@ -297,10 +297,16 @@ def test_check_of_a_full_buffer_names_flags_that_are_enough(device, flag, sizes,
     assert caught.value.expected == "at most {nconmax} contacts per env and {njmax} rows in each".format(**sizes)
     advice = dict(re.findall(r"--sim\.(\w+) (\d+)", caught.value.fix))
     assert int(advice[flag]) > sizes[flag]
-    roomy = make(device, **{name: int(number) for name, number in advice.items()})
-    place(roomy, crowd(roomy))
-    shake(roomy, 10)
-    roomy.check()
+    for _ in range(4):  # a world that lost contacts does not show all that it needs
+        roomy = make(device, **{name: int(number) for name, number in advice.items()})
+        place(roomy, crowd(roomy))
+        shake(roomy, 10)
+        try:
+            roomy.check()
+            return
+        except SimulatorError as error:
+            advice = dict(re.findall(r"--sim\.(\w+) (\d+)", error.fix))
+    pytest.fail("still too small with {}".format(advice))
 
 
 def test_solver_that_stops_early_is_counted_and_not_fatal(device, monkeypatch, capfd):
@@ -324,7 +330,7 @@ def test_solver_that_stops_early_is_counted_and_not_fatal(device, monkeypatch, c
     place(physics, in_the_air)
     shake(physics, 1)
     assert physics.demand() == demand
-    physics.check()
+    assert physics.check() == dataclasses.asdict(demand)
     assert physics.demand().unconverged == 0 and physics.demand().contacts == 0.0 and physics.demand().rows == 0
     assert capfd.readouterr() == ("", "")
 
