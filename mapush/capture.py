@@ -68,7 +68,7 @@ class Captured:
         """Return the graph of the function, whose kernels have not run yet."""
         self._arguments = tuple(argument.detach().clone() for argument in arguments)
         graph = torch.cuda.CUDAGraph()
-        with _no_garbage_collection(), torch.cuda.graph(graph, stream=_stream(arguments[0].device)):
+        with no_garbage_collection(), torch.cuda.graph(graph, stream=_stream(arguments[0].device)):
             self._result = self._function(*self._arguments)
         return graph
 
@@ -80,7 +80,7 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
 
 
 @contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Collect garbage now but not inside: CUDA forbids to destroy one graph while another is recorded."""
     gc.collect()
     was_enabled = gc.isenabled()

@@ -14,6 +14,7 @@ from typing import Optional, Sequence
 import torch
 import tyro
 
+from mapush.env.push import SPAWN_MARGIN
 from mapush.env.resets import Spawner
 from mapush.errors import ConfigError, MapushError, nearest
 from mapush.geometry import rotate_xy, yaw_of
@@ -73,7 +74,7 @@ def measure(config: SizeConfig) -> Demand:
     )
     simulator = Simulator(physics, WalkingPolicy.load(device=str(physics.device)))
     generator = torch.Generator(physics.device).manual_seed(config.seed)
-    start, _ = Spawner(item, config.num_envs, generator, min_separation=0.0).draw()
+    start, _ = Spawner(item, config.num_envs, generator, item.collision_distance + SPAWN_MARGIN).draw()
     simulator.reset(torch.ones(config.num_envs, dtype=torch.bool, device=physics.device), start)
     state = simulator.state()
     for _ in range(round(config.walk_s / STEP_DT)):

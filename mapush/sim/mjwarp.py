@@ -14,6 +14,7 @@ import mujoco_warp
 import torch
 import warp
 
+from mapush.capture import no_garbage_collection
 from mapush.errors import CheckpointError, SimulatorError
 from mapush.sim.base import DECIMATION, Physics, Randomization, State
 from mapush.sim.buffers import buffer_sizes
@@ -149,7 +150,7 @@ class WarpPhysics(Physics):
 
     def _record(self) -> None:
         self._advance()  # loads the kernels, which is not allowed while recording on older drivers
-        with warp.ScopedCapture() as capture:
+        with no_garbage_collection(), warp.ScopedCapture() as capture:
             self._advance()
         self._graph = capture.graph
 

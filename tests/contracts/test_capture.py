@@ -7,7 +7,7 @@ import gc
 import pytest
 import torch
 
-from mapush.capture import Captured, _no_garbage_collection
+from mapush.capture import Captured, no_garbage_collection
 
 pytestmark = pytest.mark.contracts
 
@@ -32,7 +32,7 @@ def test_captured_on_the_cpu_is_the_plain_function():
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_no_garbage_collection_collects_before_and_leaves_the_collector_as_it_was(enabled):
+def testno_garbage_collection_collects_before_and_leaves_the_collector_as_it_was(enabled):
     """Garbage is collected before the block and not inside; after it, or an error in it, the collector is as before."""
     was_enabled = gc.isenabled()
     (gc.enable if enabled else gc.disable)()
@@ -40,7 +40,7 @@ def test_no_garbage_collection_collects_before_and_leaves_the_collector_as_it_wa
         cycle = []
         cycle.append(cycle)
         del cycle
-        with pytest.raises(ValueError), _no_garbage_collection():
+        with pytest.raises(ValueError), no_garbage_collection():
             assert not gc.isenabled()
             assert gc.collect() == 0
             raise ValueError
