@@ -196,7 +196,7 @@ class Simulator:
     def load_state_dict(self, state: Dict[str, Any]) -> None:
         """Continue from what `state_dict` returned."""
         self.physics.load_state_dict(state["physics"])
-        self._memory = state["memory"].clone()
+        self._memory = state["memory"].to(self.device, copy=True)
 
     def close(self) -> None:
         """Release the physics."""

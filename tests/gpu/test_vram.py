@@ -31,10 +31,11 @@ def start(run_dir, *words):
 def finish(process):
     """Wait for a process; return its exit code, what it printed, and how much of the GPU it took at most [bytes]."""
     before = least = torch.cuda.mem_get_info()[0]
-    while process.poll() is None:
-        least = min(least, torch.cuda.mem_get_info()[0])
-        time.sleep(0.01)
-    return process.returncode, process.stdout.read(), before - least
+    with process:
+        while process.poll() is None:
+            least = min(least, torch.cuda.mem_get_info()[0])
+            time.sleep(0.01)
+        return process.returncode, process.stdout.read(), before - least
 
 
 def config_of(num_envs):
