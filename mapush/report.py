@@ -91,7 +91,7 @@ def success_curve(runs: Dict[str, Sequence[Evaluation]], task_name: str, path: P
         axes.fill_between(steps, low, high, alpha=0.2)
     published = PUBLISHED_SUCCESS[task_name]
     axes.plot([10 * (index + 1) for index in range(len(published))], published, "s--", color="gray", label="MAPush")
-    axes.set(xlabel="million env steps", ylabel="success rate", title=task_name, ylim=(-0.02, 1), xlim=(0, None))
+    axes.set(xlabel="million env steps", ylabel="success rate", title=task_name, ylim=(-0.02, 1.02), xlim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)

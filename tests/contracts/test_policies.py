@@ -31,8 +31,21 @@ def test_walking_policy_keeps_the_limits_in_a_small_acceptance_run():
     """A tenth of the acceptance worlds, simulated here: no falls, and all else within a tenth of its limit."""
     from mapush.acceptance import run_acceptance
 
-    results = run_acceptance(WalkingPolicy.load(), SimConfig(), seed=0, scale=0.1)
+    results = run_acceptance(WalkingPolicy.load(), SimConfig(backend="mujoco"), seed=0, scale=0.1)
     for result in results:
         for measure in result.measures:
             assert measure.low is None or measure.value >= 0.9 * measure.low, (result.name, measure)
             assert measure.high is None or measure.value <= 1.1 * measure.high, (result.name, measure)
+
+
+def test_pushing_policy_succeeds_and_carries_no_run():
+    """The shipped policy is below 1 MB, and pushes the box to the goal in nearly every one of 60 episodes."""
+    from mapush import checkpoint as checkpoints
+    from mapush.evaluate import POLICIES, EvaluateConfig, evaluate
+
+    path = POLICIES / "cuboid.pt"
+    assert path.stat().st_size < 1_000_000 and checkpoints.load(path).run == {}
+    config = EvaluateConfig(num_envs=60, device="cpu", sim=SimConfig(backend="mujoco"))
+    [result] = evaluate(config)
+    assert result.path == path
+    assert result.metrics.success_rate >= 0.95 and result.metrics.finished_time < 8.0
