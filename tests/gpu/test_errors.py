@@ -119,6 +119,15 @@ def test_card_that_fills_up_in_training_leaves_a_checkpoint_that_goes_on(tmp_pat
     assert checkpoints.load(checkpoints.latest(folder)).step == 5 * ROLLOUT
 
 
+def test_buffer_that_is_too_small_ends_a_run_with_the_flag_that_raises_it(tmp_path):
+    """A dropped row ends training at the end of its rollout: one message with demand, limit, flag and dump."""
+    folder = tmp_path / "run"
+    flags = ["--sim", "warp", "--sim.njmax", 9, "--total-steps", 5 * ROLLOUT, "--run-dir", folder]
+    said = one_message(python("-m", "mapush.train", *RUN, *flags))
+    assert "had no room" in said and "--sim.njmax" in said and "python -m mapush.replay" in said
+    assert (folder / "nonfinite.pt").is_file()
+
+
 def test_evaluation_on_a_hidden_gpu_ends_in_one_message(run_dir):
     """The evaluation, too, refuses --sim warp without a GPU in one message."""
     words = ["cuboid", "--checkpoint", checkpoints.latest(run_dir), "--num-envs", 5, "--sim", "warp"]
