@@ -1,0 +1,185 @@
+"""Any `VecEnv` as HARL's on-policy runner sees a vectorised environment: numpy arrays, agent by agent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from mapush.env.base import Observation, Transition, VecEnv
+from mapush.errors import SpecError
+from mapush.spec import TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+ACTION_DIMS = ("num_envs", "num_agents", "action_dim")
+
+Views = Tuple[np.ndarray, np.ndarray]
+Infos = List[List[Dict[str, Any]]]
+
+
+class Box:
+    """A box of real numbers. HARL recognises a space by the name of its class, and reads its shape.
+
+    Args:
+      low: smallest value, the same for every element; may be infinite.
+      high: largest value.
+      shape: of a member.
+
+    Attributes:
+      low: (shape) float32.
+      high: (shape) float32.
+      dtype: float32.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, low: float, high: float, shape: Tuple[int, ...]) -> None:
+        self.shape = shape
+        self.low = np.full(shape, low, self.dtype)
+        self.high = np.full(shape, high, self.dtype)
+        self.seed()
+
+    def seed(self, seed: Optional[int] = None) -> None:
+        """Seed what `sample` draws."""
+        self._generator = np.random.default_rng(seed)
+
+    def sample(self) -> np.ndarray:
+        """Draw a member: uniform between finite bounds, else normal within them."""
+        if np.isfinite(self.low).all() and np.isfinite(self.high).all():
+            return self._generator.uniform(self.low, self.high).astype(self.dtype)
+        return self._generator.standard_normal(self.shape).clip(self.low, self.high).astype(self.dtype)
+
+    def contains(self, value: Any) -> bool:
+        """Return whether `value` is an array of this shape and of real numbers, within the bounds."""
+        if not isinstance(value, np.ndarray) or value.shape != self.shape or value.dtype.kind not in "fiu":
+            return False
+        return bool(((value >= self.low) & (value <= self.high)).all())
+
+    def __repr__(self) -> str:
+        return "Box({:g}, {:g}, {}, {})".format(self.low.min(), self.high.max(), self.shape, self.dtype)
+
+
+class HarlView:
+    """A `VecEnv` behind the interface of HARL's vectorised environments, for N envs of A agents.
+
+    Every array and every dict that it returns is new and belongs to the caller. Episodes that end start anew within
+    the step, so `obs` is the first of the next one where `dones` holds. All agents of an env are done together.
+
+    An info is a dict for each agent of each env, empty but for these keys:
+
+    * `bad_transition`: True where, and only where, the time limit ended the episode.
+    * `final_obs` (D,) and `final_share_obs` (S,) float32: what the agent and the critic would have seen last, at the
+      end of an episode.
+    * `outcome`: the results of the ended episode by name, as Python numbers.
+
+    Args:
+      env: the environment; what goes wrong on its device is raised by the step that waits for the device.
+      team_reward: give every agent the team's mean reward. HARL's EP mode learns from agent 0's reward alone, while it
+        logs the mean of all; False leaves every agent its own, for the FP mode.
+
+    Attributes:
+      num_envs: N.
+      n_agents: A.
+      observation_space: of each agent, D numbers.
+      share_observation_space: of each agent, the same S numbers.
+      action_space: of each agent, K numbers; values outside its bounds are clipped, not refused.
+    """
+
+    def __init__(self, env: VecEnv, team_reward: bool = True) -> None:
+        self.env = env
+        self.team_reward = team_reward
+        self.num_envs, self.n_agents = env.num_envs, env.num_agents
+        self.observation_space = self._spaces(env.obs_spec)
+        self.share_observation_space = self._spaces(env.share_obs_spec)
+        self.action_space = self._spaces(env.action_spec)
+        self._actions_spec = TensorSpec("actions", ACTION_DIMS, env.action_spec.shape)
+
+    def reset(self) -> Tuple[np.ndarray, np.ndarray, List[None]]:
+        """Start a new episode in every env.
+
+        Returns:
+          obs (N, A, D) float32, share_obs (N, A, S) float32, and available_actions, which are None for each env.
+        """
+        obs, share_obs = self._views(self.env.reset())
+        return obs, share_obs, [None] * self.num_envs
+
+    def step(self, actions: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Infos, List[None]]:
+        """Act; see `VecEnv.step`.
+
+        Args:
+          actions: (N, A, K) floating-point numbers, in any memory layout; neither modified nor kept.
+        Returns:
+          obs (N, A, D) float32, share_obs (N, A, S) float32, rewards (N, A, 1) float32, dones (N, A) bool,
+          infos [N][A], and available_actions, which are None for each env.
+        Raises:
+          SpecError: actions of another shape or type.
+          NonFiniteError: an action, or what came of it, is NaN or infinite.
+          SimulatorError: the physics of an env diverged, or a buffer was too small.
+        """
+        transition = self.env.step(self._checked(actions))
+        self.env.check()
+        obs, share_obs = self._views(transition.observation)
+        rewards = _numpy(transition.reward)
+        if self.team_reward:
+            rewards = self._per_agent(rewards.mean(axis=1))
+        dones = self._per_agent(_numpy(transition.done))
+        return obs, share_obs, rewards[:, :, np.newaxis], dones, self._infos(transition), [None] * self.num_envs
+
+    def close(self) -> None:
+        """Release the simulator; further calls do nothing."""
+        self.env.close()
+
+    def _spaces(self, spec: TensorSpec) -> List[Box]:
+        low = -np.inf if spec.low is None else spec.low
+        high = np.inf if spec.high is None else spec.high
+        return [Box(low, high, spec.shape[-1:]) for _ in range(self.n_agents)]
+
+    def _checked(self, actions: np.ndarray) -> torch.Tensor:
+        """Return a copy of the caller's actions on the env's device, or say what is wrong with them."""
+        import torch
+
+        where = "HarlView.step"
+        if not isinstance(actions, np.ndarray) or actions.dtype.kind != "f":
+            raise SpecError(
+                "actions have the wrong type",
+                where=where,
+                got="dtype {}".format(actions.dtype) if hasattr(actions, "dtype") else "a " + type(actions).__name__,
+                expected="a numpy array {}".format(self._actions_spec),
+                cause="integers are the actions of a Discrete space; this one is {}".format(self.action_space[0]),
+            )
+        with np.errstate(over="ignore"):
+            copy = np.array(actions, dtype=np.float32, order="C")
+        return self._actions_spec.validate(torch.from_numpy(copy), where).to(self.env.device)
+
+    def _views(self, observation: Observation) -> Views:
+        """Return obs (N, A, D), and share_obs (N, A, S), the same for all agents."""
+        return _numpy(observation.obs), self._per_agent(_numpy(observation.share_obs))
+
+    def _per_agent(self, values: np.ndarray) -> np.ndarray:
+        """Repeat values (N, ...) for every agent: (N, A, ...)."""
+        return np.repeat(values[:, np.newaxis], self.n_agents, axis=1)
+
+    def _infos(self, transition: Transition) -> Infos:
+        """Return the infos [N][A] of a step."""
+        infos: Infos = [[{} for _ in range(self.n_agents)] for _ in range(self.num_envs)]
+        ended = np.flatnonzero(_numpy(transition.done))
+        if not ended.size:
+            return infos
+        truncated = _numpy(transition.truncated)
+        final_obs, final_share_obs = self._views(transition.final_observation)
+        outcome = {name: _numpy(values) for name, values in transition.outcome.items()}
+        for env_id in ended:
+            for agent, info in enumerate(infos[env_id]):
+                info["outcome"] = {name: values[env_id].item() for name, values in outcome.items()}
+                info["final_obs"] = final_obs[env_id, agent]
+                info["final_share_obs"] = final_share_obs[env_id, agent]
+                if truncated[env_id]:
+                    info["bad_transition"] = True
+        return infos
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    """Return a copy on the host; `Tensor.numpy` alone would be a view of a tensor on the CPU."""
+    return np.array(tensor.detach().cpu().numpy())
