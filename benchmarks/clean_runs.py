@@ -1,0 +1,88 @@
+"""False alarms: `python -m benchmarks.clean_runs [--light 1000] [--cuboid 100]`.
+
+Runs `check_env` on environments without a bug, with random seeds and sizes, and prints which contracts tripped. The
+exit code is 1 if one did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import functools
+import multiprocessing
+import random
+import time
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, Callable, Dict, Optional, Sequence
+
+from harness.contracts import Report, check_env
+from harness.toys import make_pointmass, make_push
+
+
+def light(draw: random.Random) -> Callable[..., Any]:
+    """Return a factory of the light toy with sizes of its own."""
+    envs, agents, horizon, discrete = draw.randint(2, 12), draw.randint(2, 4), draw.randint(5, 40), draw.random() < 0.2
+
+    def make(num_envs: int = envs, num_agents: int = agents, seed: int = 0) -> Any:
+        return make_pointmass(num_envs, num_agents, seed, horizon, discrete)
+
+    return make
+
+
+def cuboid(draw: random.Random) -> Callable[..., Any]:
+    """Return a factory of the pushing task with a size and a decision rate of its own."""
+    envs, steps_per_decision = draw.randint(2, 7), draw.choice((1, 5, 10))
+
+    def make(num_envs: int = envs, seed: int = 0) -> Any:
+        return make_push(num_envs, seed, "cuboid", steps_per_decision)
+
+    return make
+
+
+WORLDS = {"light": light, "cuboid": cuboid}
+
+
+def clean_run(name: str, number: int, budget_s: float) -> Report:
+    """Check a world once.
+
+    Args:
+      name: of `WORLDS`.
+      number: of the run; it decides sizes and seed.
+      budget_s: for all contracts together [s].
+    """
+    draw = random.Random("{} {}".format(name, number))
+    report = check_env(WORLDS[name](draw), seed=draw.randrange(1 << 31), budget_s=budget_s)
+    if not report.ok:
+        print("{} run {}\n{}".format(name, number, report), flush=True)
+    return report
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Do what the command line asks for, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.clean_runs", description=__doc__.splitlines()[0])
+    parser.add_argument("--light", type=int, default=1000, help="runs on the light toy (default 1000)")
+    parser.add_argument("--cuboid", type=int, default=100, help="runs on the pushing task (default 100)")
+    parser.add_argument("--seed", type=int, default=0, help="number of the first run, to repeat a part (default 0)")
+    parser.add_argument("--budget", type=float, default=60.0, metavar="SECONDS", help="of a run (default 60)")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default 1)")
+    options = parser.parse_args(argv)
+    tripped = 0
+    for name in WORLDS:
+        began = time.perf_counter()
+        numbers = range(options.seed, options.seed + getattr(options, name))
+        with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
+            run = functools.partial(clean_run, name, budget_s=options.budget)
+            reports = list(pool.map(run, numbers))
+        broken: Dict[str, int] = collections.Counter(one.contract for report in reports for one in report.findings)
+        bad = sum(not report.ok for report in reports)
+        tripped += bad
+        print("{}.runs {}".format(name, len(reports)))
+        print("{}.tripped {}".format(name, bad))
+        print("{}.seconds {:.0f}".format(name, time.perf_counter() - began))
+        for contract, count in sorted(broken.items()):
+            print("{}.tripped.{} {}".format(name, contract, count))
+    return int(tripped > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,36 @@
+"""`python -m harness COMMAND ...`: the command line of the harness."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import List, Optional
+
+from mapush.errors import nearest
+
+COMMANDS = {
+    "check": "harness.check:main",
+    "faults": "harness.matrix:main",
+    "replay": "harness.replay:main",
+    "stack": "harness.stack:main",
+    "train": "harness.guard:main",
+}
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Run the command that the first argument names with the others; return the exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0] in ("-h", "--help"):
+        print(
+            "usage: python -m harness {{{}}} ...\n       (--help after a command says more)".format(",".join(COMMANDS))
+        )
+        return 0 if words else 2
+    if words[0] not in COMMANDS:
+        print("there is no command {!r}; {}".format(words[0], nearest(words[0], COMMANDS)), file=sys.stderr)
+        return 2
+    module, function = COMMANDS[words[0]].split(":")
+    return int(getattr(importlib.import_module(module), function)(words[1:]) or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,310 @@
+"""Contracts of what an action does: it moves its own env and agent, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Iterator, List, Optional, Tuple
+
+import numpy as np
+
+from harness.contracts.registry import contract
+from harness.contracts.subject import Subject, close_quietly, first_difference
+from harness.drivers import finite_range, neutral
+from harness.findings import ContractError, NotJudgedError
+from harness.interface import Seen
+
+STARTS = (1, 55, 1040)  # steps before the impulse: what goes wrong later shows in the later ones
+WINDOW = 4  # steps that an impulse lasts
+PERCEPTIBLE = 1e-3  # of the largest change; what physics couples by its solver alone is less
+CLEAR = 1.25  # times as many entries changed as with the next agent
+ENOUGH = 3  # impulses on an axis to speak of its usual effect
+SATURATED = 1.6  # times the effect at the bound; a squashed action has less, one that is not clipped much more
+
+
+@dataclasses.dataclass(frozen=True)
+class Impulse:
+    """What one action does.
+
+    Attributes:
+      env: whose action it is.
+      agent: of which agent.
+      axis: which entry of the action; for Discrete, which index is chosen.
+      sign: 1 or -1.
+      change: (A, D), of what each agent of the env sees, at the end of the window; None if an episode ended in it.
+      first: the first step of the window, from 1, in which anything in the env changed by as little as a bit; or 0.
+    """
+
+    env: int
+    agent: int
+    axis: int
+    sign: int
+    change: Optional[np.ndarray]
+    first: int
+
+
+Probe = Tuple[int, int, int, int]  # env, agent, axis, sign
+
+
+@contract("impulse")
+def impulse(subject: Subject) -> None:
+    """An action of one agent, on one axis, in one env moves this agent in this env, and no other env."""
+    longest = len(subject.long_run().seen) - 1
+    for start in STARTS:
+        if start > longest:
+            subject.notes.append("impulse: not tried after {} steps, there was no time".format(start))
+            continue
+        impulses = list(_impulses(subject, start, _batches(subject, start)))
+        if not impulses:
+            subject.notes.append("impulse: not tried after {} steps, there was no time".format(start))
+            continue
+        _require_effect(subject, start, impulses)
+        _require_no_delay(subject, start, impulses)
+        _require_own_agent(subject, start, impulses)
+        _require_stated_effect(subject, start, impulses)
+
+
+def _batches(subject: Subject, start: int) -> List[List[Probe]]:
+    """Return the impulses of each run that there is time for: every one alone, or in all envs but one at a time."""
+    sizes = subject.sizes
+    axes = range(1, sizes.num_choices) if sizes.maskable else range(sizes.action_dim)
+    pairs = [(agent, axis) for axis in axes for agent in range(sizes.num_agents)]
+    alone = [[(env, agent, axis, 1 - 2 * (env % 2))] for env in range(sizes.num_envs) for agent, axis in pairs]
+    together: List[List[Probe]] = []
+    for first in range(0, len(pairs), sizes.num_envs - 1):
+        part = pairs[first : first + sizes.num_envs - 1]
+        turn = len(together)
+        together.append([((i + turn) % sizes.num_envs, *pair, 1 - 2 * (i % 2)) for i, pair in enumerate(part)])
+    for batches, share in ((alone, 0.02), (together, 0.2)):
+        cost = (len(batches) + 1) * (subject.build_s + (start + WINDOW) * subject.step_s)
+        if cost < share * subject.budget_s:
+            return batches
+    return []
+
+
+def _impulses(subject: Subject, start: int, batches: List[List[Probe]]) -> Iterator[Impulse]:
+    """Play the same start again for each batch, and compare with what happens without an action."""
+    at_rest = _play(subject, start, []) if batches else []
+    for batch in batches:
+        seen = _play(subject, start, batch)
+        others = ~np.isin(np.arange(subject.sizes.num_envs), [probe[0] for probe in batch])
+        for a, b in zip(at_rest, seen):
+            found = first_difference(a, b, others)
+            if found is not None:
+                raise _wrong_env(start, batch[0], found[1][0], found[0], bool(_first_moved(batch[0][0], at_rest, seen)))
+        for env, agent, axis, sign in batch:
+            if not subject.sizes.maskable or seen[0].actions[env, agent, 0] == axis:
+                ended = any(one.ended[env] for one in at_rest + seen)
+                change = None if ended else (seen[-1].obs[env] - at_rest[-1].obs[env]).astype(float)
+                yield Impulse(env, agent, axis, sign, change, _first_moved(env, at_rest, seen))
+
+
+def _first_moved(env: int, at_rest: List[Seen], seen: List[Seen]) -> int:
+    own = np.arange(len(seen[0].obs)) == env
+    moved = [first_difference(a, b, own) is not None for a, b in zip(at_rest, seen)]
+    return moved.index(True) + 1 if any(moved) else 0
+
+
+def _play(subject: Subject, start: int, batch: List[Probe]) -> List[Seen]:
+    """Return the steps of the window; an action that is not available is not taken."""
+    sizes = subject.sizes
+    player = subject.player(watch=False)
+    try:
+        player.replay(subject.long_run().seen[1 : start + 1])
+        for _ in range(WINDOW):
+            actions = np.tile(neutral(sizes), sizes.action_shape[:2] + (1,))
+            available = player.seen[-1].available
+            for env, agent, axis, sign in batch:
+                if available is None or available[env, agent, axis]:
+                    entry, value = (0, axis) if sizes.maskable else (axis, _level(subject, axis, sign))
+                    actions[env, agent, entry] = value
+            player.step(actions)
+        return player.seen[-WINDOW:]
+    finally:
+        close_quietly(player.env)
+
+
+def _level(subject: Subject, axis: int, sign: int) -> float:
+    low, high = finite_range(subject.sizes)
+    level = high[axis] if sign > 0 else low[axis]
+    return float(level if level != neutral(subject.sizes)[axis] else high[axis])
+
+
+def _wrong_env(start: int, probe: Probe, other: int, field: str, moved: bool) -> ContractError:
+    env, agent, axis, _ = probe
+    what = "actions of env {} also move env {}" if moved else "actions of env {} go to env {}"
+    return ContractError(
+        what.format(env, other),
+        step=start + 1,
+        where="after {} steps: action on env {}, agent {}, axis {}; {} of env {} changed".format(
+            start, env, agent, axis, field, other
+        ),
+        expected="a change in env {} alone".format(env),
+        cause="actions are transposed, reshaped or indexed with envs and agents confused: they are "
+        "[num_envs, num_agents, action_dim], and not contiguous",
+        fix="index actions[env, agent]; do not reshape without np.ascontiguousarray, do not swap the first two axes",
+    )
+
+
+def _require_effect(subject: Subject, start: int, impulses: List[Impulse]) -> None:
+    """Raise if an axis, or all of an agent's, never moves anything; ask all envs and both signs before."""
+    by_agent = subject.sizes.maskable
+    groups = sorted({(one.agent, -1 if by_agent else one.axis) for one in impulses})
+    dead = [group for group in groups if not _moved(impulses, group)]
+    if not dead:
+        return
+    again = [[(env, *group, sign)] for group in dead for env in range(subject.sizes.num_envs) for sign in (1, -1)]
+    more = [] if by_agent else list(_impulses(subject, start, again))
+    dead = [group for group in dead if not _moved(more, group)]
+    if not dead:
+        return
+    axes = {agent: [axis for a, axis in dead if a == agent] for agent, _ in dead}
+    agent = min(axes)
+    whole = by_agent or len(axes[agent]) == subject.sizes.action_dim
+    everyone = len(axes) == subject.sizes.num_agents
+    what = "the actions of agent {0} are ignored" if whole else "axis {1} of the actions of agent {0} is ignored"
+    if everyone:
+        what = "the actions are ignored" if whole else "axis {1} of the actions is ignored"
+    raise ContractError(
+        what.format(agent, axes[agent][0]),
+        step=start + 1,
+        where="after {} steps, in every env".format(start),
+        got="not a bit changes within {} steps".format(WINDOW),
+        expected="some change in what is seen or rewarded",
+        cause="another entry is read twice, the action is overwritten, or it is scaled by 0",
+    )
+
+
+def _require_no_delay(subject: Subject, start: int, impulses: List[Impulse]) -> None:
+    """Raise if no action of anyone changes a bit before the second step."""
+    late = min((one.first for one in impulses if one.first), default=1) - 1
+    if late > getattr(subject.task, "delay", 0):
+        raise ContractError(
+            "actions take effect {} step{} late".format(late, "s" * (late > 1)),
+            step=start + 1,
+            where="after {} steps".format(start),
+            got="not a bit changes in the step that an action is given to",
+            cause="the action of the step before is applied, or observations are from before the action",
+            fix="if the delay is meant, pass Task(delay={})".format(late),
+        )
+
+
+def _moved(impulses: List[Impulse], group: Tuple[int, int]) -> bool:
+    agent, axis = group
+    return any(one.first for one in impulses if one.agent == agent and axis in (-1, one.axis))
+
+
+def _require_own_agent(subject: Subject, start: int, impulses: List[Impulse]) -> None:
+    """Raise if the actions of an agent change what another one sees more than what it sees itself.
+
+    Whoever moves sees everything else move; the others see one thing move. So the agent of whose observation the most
+    entries change is the one that moved. `Task(agents_by_effect=False)` switches this off for other observations.
+    """
+    agents = subject.sizes.num_agents
+    if agents == 1 or not getattr(subject.task, "agents_by_effect", True):
+        return
+    entries = np.zeros((agents, agents))
+    for one in impulses:
+        if one.change is not None and abs(one.change).max() > 0:
+            entries[one.agent] += (abs(one.change) > PERCEPTIBLE * abs(one.change).max()).sum(axis=1)
+    mover = entries.argmax(axis=1)
+    ranked = np.sort(entries, axis=1)
+    clear = (ranked[:, -1] > CLEAR * ranked[:, -2]).all()
+    if not clear:
+        if start == STARTS[0]:
+            subject.notes.append("impulse: agents are not told apart by what they see; state Task.effect")
+        return
+    wrong = [agent for agent in range(agents) if mover[agent] != agent]
+    if not wrong:
+        return
+    first, other = wrong[0], int(mover[wrong[0]])
+    swapped = mover[other] == first
+    raise ContractError(
+        ("actions of agents {} and {} are swapped" if swapped else "actions of agent {} go to agent {}").format(
+            first, other
+        ),
+        step=start + 1,
+        where="after {} steps".format(start),
+        got="actions of agent {} change {:.0f} entries of what agent {} sees, {:.0f} of its own".format(
+            first, entries[first, other], other, entries[first, first]
+        ),
+        expected="most change in what agent {} sees itself".format(first),
+        cause="agents are permuted between actions and observations",
+        fix="if agents see less of themselves than of each other, pass Task(agents_by_effect=False)",
+    )
+
+
+def _require_stated_effect(subject: Subject, start: int, impulses: List[Impulse]) -> None:
+    """Raise if an axis does not do what the task says it does."""
+    effect = getattr(subject.task, "effect", None)
+    if effect is None or subject.sizes.discrete:
+        return
+    for agent in range(subject.sizes.num_agents):
+        for axis in range(subject.sizes.action_dim):
+            stated = effect(agent, axis)
+            if stated is not None:
+                own = [one for one in impulses if one.agent == agent and one.change is not None]
+                _require_axis(start, own, axis, *stated)
+
+
+def _require_axis(start: int, impulses: List[Impulse], axis: int, entry: int, sign: float) -> None:
+    """Raise if another axis moves the entry more, or this one moves it the other way."""
+    agent = impulses[0].agent if impulses else 0
+    effect = {}
+    for other in sorted({one.axis for one in impulses}):
+        changes = [one.change[agent, entry] * (one.sign if sign else 1.0) for one in impulses if one.axis == other]
+        if len(changes) < ENOUGH:
+            return
+        effect[other] = float(np.mean(changes) if sign else np.mean(np.abs(changes)))
+    if axis not in effect:
+        return
+    strongest = max(effect, key=lambda other: abs(effect[other]))
+    details = {"where": "after {} steps, agent {}, entry {} of its observation".format(start, agent, entry)}
+    if abs(effect[strongest]) > CLEAR * abs(effect[axis]):
+        raise ContractError(
+            "axes {} and {} of the actions are swapped".format(*sorted((axis, strongest))),
+            step=start + 1,
+            got="axis {} moves it by {:.3g}, axis {} by {:.3g}".format(
+                strongest, effect[strongest], axis, effect[axis]
+            ),
+            **details,
+        )
+    if effect[axis] * sign < 0:
+        raise ContractError("axis {} of the actions has the wrong sign".format(axis), step=start + 1, **details)
+
+
+@contract("actions-any-range")
+def actions_any_range(subject: Subject) -> None:
+    """Actions beyond the action_space are clipped or squashed: HARL draws them, and never clips."""
+    sizes = subject.sizes
+    subject.long_run()
+    if sizes.discrete:
+        raise NotJudgedError("indices are always in range")
+    low, high = finite_range(sizes)
+    at_rest = _held(subject, neutral(sizes))
+    for axis in range(sizes.action_dim):
+        for bound, value in (("high", high[axis]), ("low", low[axis])):
+            if not np.isfinite(getattr(sizes, bound)[axis]) or value == neutral(sizes)[axis]:
+                continue
+            effects = []
+            for factor in (1.0, 100.0):
+                action = neutral(sizes).copy()
+                action[axis] = factor * value
+                effects.append(abs(_held(subject, action) - at_rest).max(axis=(1, 2)))
+            ratio = float(np.median(effects[1] / np.maximum(effects[0], 1e-9)))
+            if effects[0].max() > 0 and ratio > SATURATED:
+                raise ContractError(
+                    "actions beyond the action_space are not clipped",
+                    where="axis {}".format(axis),
+                    got="an action of {:g} moves {:.1f} times as far as one of {:g}".format(100 * value, ratio, value),
+                    expected="no more than the bound of the space, {:g}".format(value),
+                    fix="actions = np.clip(actions, low, high)",
+                )
+
+
+def _held(subject: Subject, action: np.ndarray) -> np.ndarray:
+    """Return what is seen (N, A, D) after all agents did the same for one step."""
+    player = subject.player()
+    try:
+        return player.step(np.tile(action, subject.sizes.action_shape[:2] + (1,))).obs.astype(float)
+    finally:
+        close_quietly(player.env)

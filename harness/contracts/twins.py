@@ -1,0 +1,233 @@
+"""Contracts of pairs of runs that must agree, to the bit."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Tuple
+
+import numpy as np
+
+from harness.contracts.registry import contract
+from harness.contracts.subject import LONG_RUN, Subject, close_quietly, first_difference
+from harness.drivers import KINDS, Driver
+from harness.findings import ContractError, NotJudgedError
+from harness.interface import Seen
+
+ALL_BUT = ((-1, 1.0), (0, 0.3))  # the env left alone, and for what share of the run
+ALONE = ((1, "hold", 0.0, 0.1), (3, "far_out", 0.4, 0.5), (0, "descend", 0.92, 1.0))  # env, its actions, from, to
+
+
+@contract("same-seed")
+def same_seed(subject: Subject) -> None:
+    """The same seed and the same actions give the same trajectory, resets included."""
+    original = subject.long_run()
+    steps = subject.steps(len(original.seen) - 1, 1)
+    again = _replay(subject, original.seen, steps)
+    found = _first_difference(original.seen, again)
+    if found is not None:
+        step, field, place = found
+        details = _details(original.seen[step], again[step], field, place)
+        start = "the starts differ" if step == 0 else "the runs part at step {}".format(step)
+        ended = step > 0 and bool(original.seen[step].ended[place[0]])
+        raise ContractError(
+            "the same seed gives another run: " + start,
+            step=step,
+            cause="randomness that the seed does not reach"
+            + (": at the reset within a step" if ended else "" if step else ": in reset"),
+            fix="draw from one generator made from the seed, such as np.random.default_rng(seed)",
+            **details,
+        )
+
+
+@contract("other-seed")
+def other_seed(subject: Subject) -> None:
+    """Another seed gives other starts, and so do the envs and the episodes of one environment."""
+    history = subject.long_run().seen
+    starts = [seen.obs[env] for seen in history[1:] for env in np.flatnonzero(seen.ended)]
+    start = history[0].obs
+    random_starts = any(not np.array_equal(one, starts[0]) for one in starts) or bool((start != start[:1]).any())
+    other = subject.player(subject.seed + 1).seen[0].obs if "seed" in subject.varied else None
+    if other is not None and np.array_equal(start, other) and random_starts:
+        raise ContractError(
+            "the seed changes nothing",
+            got="the same starts with seeds {} and {}".format(subject.seed, subject.seed + 1),
+            cause="the seed is not handed on, or it is overwritten",
+        )
+    by_env = [[seen.obs[env] for seen in history[1:] if seen.ended[env]][:3] for env in range(len(start))]
+    if random_starts and (start == start[:1]).all():
+        raise ContractError(
+            "all envs start alike",
+            got="the same observation in all {} envs after reset, though starts are random".format(len(start)),
+            cause="the envs draw from generators of one seed, or one draw is broadcast",
+        )
+    repeats = [len(of_env) >= 2 and all(np.array_equal(one, of_env[0]) for one in of_env) for of_env in by_env]
+    if random_starts and all(repeats):
+        raise ContractError(
+            "every episode of an env starts alike",
+            got="the same first observation in the first {} episodes".format(len(by_env[0])),
+            cause="the generator is seeded anew at every reset",
+        )
+    if not random_starts:
+        raise NotJudgedError("the starts are not random" if starts else "no random start was seen")
+
+
+@contract("independence")
+def independence(subject: Subject) -> None:
+    """What is done in one env changes nothing in the others, by as little as a bit."""
+    for found, ended_differently, undisturbed in _disturbed_runs(subject):
+        if found is not None and not ended_differently:
+            raise _cross_talk("actions of one env change another", found, undisturbed)
+
+
+@contract("partial-reset")
+def partial_reset(subject: Subject) -> None:
+    """The reset of one env changes nothing in the others."""
+    seen_one = False
+    for found, ended_differently, undisturbed in _disturbed_runs(subject):
+        seen_one |= ended_differently
+        if found is not None and ended_differently:
+            raise _cross_talk("the reset of one env changes another", found, undisturbed)
+    if not seen_one:
+        raise NotJudgedError("no env ended without the others")
+
+
+Found = Tuple[int, str, Tuple[int, ...], Seen, Seen]
+
+
+def _disturbed_runs(subject: Subject) -> List[Tuple[Optional[Found], bool, str]]:
+    """Play the long run again while other actions are taken in some envs, and compare the envs left alone.
+
+    Returns:
+      For each run: the first difference in an env left alone, whether an env ended at another time than in the long
+      run by then, and which envs were disturbed. After that, an env that starts anew elsewhere than in the long run
+      is no longer compared: starts may be drawn from a generator that all envs share.
+    """
+    cached = getattr(subject, "_disturbed", None)
+    if cached is not None:
+        return cached
+    original = subject.long_run().seen
+    count = subject.sizes.num_envs
+    plans = [(np.arange(count) != env % count, tuple(KINDS), 0.0, end) for env, end in ALL_BUT]
+    plans += [(np.arange(count) == env, (kind,), start, end) for env, kind, start, end in ALONE if env < count]
+    steps = subject.steps(min(LONG_RUN, len(original) - 1), 3, 0.15)
+    runs = []
+    for plan, (disturbed, kinds, start, end) in enumerate(plans):
+        driver = Driver(subject.sizes, subject.seed + 11 + plan, kinds)
+        part = original[: int(end * steps) + 1]
+        found, diverged = _compare(subject, part, disturbed, driver, int(start * steps))
+        runs.append((found, diverged, _envs(disturbed)))
+    subject._disturbed = runs  # type: ignore[attr-defined]
+    return runs
+
+
+def _compare(
+    subject: Subject, original: List[Seen], disturbed: np.ndarray, driver: Driver, start: int
+) -> Tuple[Optional[Found], bool]:
+    """Return the first difference, and whether an env ended at another time; `start` is the first disturbed step."""
+    player = subject.player()
+    compared = ~disturbed
+    diverged = False
+    try:
+        for step in range(1, len(original)):
+            acting = disturbed & (step > start)
+            actions = np.where(acting[:, None, None], driver(player.seen[-1]), original[step].actions)
+            seen = player.step(actions)
+            diverged |= bool((seen.ended != original[step].ended)[disturbed].any())
+            if diverged:
+                compared &= ~(seen.ended & original[step].ended & (seen.obs != original[step].obs).any(axis=(1, 2)))
+            found = first_difference(original[step], seen, compared)
+            if found is not None:
+                return (step,) + found + (original[step], seen), diverged
+            if not compared.any():
+                break
+    finally:
+        close_quietly(player.env)
+    return None, diverged
+
+
+def _cross_talk(what: str, found: Found, disturbed: str) -> ContractError:
+    step, field, place, original, seen = found
+    details = _details(original, seen, field, place)
+    causes = {
+        "dones": "the end of one env's episode is written to another",
+        "rewards": "rewards mix envs",
+    }
+    return ContractError(
+        "{}: {} of env {}".format(what, field, place[0]),
+        step=step,
+        cause=causes.get(field, "an index or a sum over the wrong axis, or a random generator that all envs share"),
+        **dict(details, where="step {}, {}; other actions in {}".format(step, details["where"], disturbed)),
+    )
+
+
+@contract("two-environments")
+def two_environments(subject: Subject) -> None:
+    """Two environments in one process do not disturb each other."""
+    original = subject.long_run().seen
+    steps = subject.steps(len(original) - 1, 2)
+    one = subject.player(watch=False)
+    other = subject.player(subject.seed + 1 if "seed" in subject.varied else None, watch=False)
+    driver = Driver(subject.sizes, subject.seed + 5)
+    for step in range(1, steps + 1):
+        seen = one.step(original[step].actions)
+        other.step(driver(other.seen[-1]))
+        found = first_difference(original[step], seen, np.ones(subject.sizes.num_envs, bool))
+        if found is not None:
+            field, place = found
+            raise ContractError(
+                "an environment behaves otherwise while another one runs in the process",
+                step=step,
+                cause="they share state: the global random generator, a module's variable, or a class attribute",
+                fix="keep all state, generators included, in the environment's own attributes",
+                **_details(original[step], seen, field, place),
+            )
+    close_quietly(other.env)
+    close_quietly(one.env)
+
+
+@contract("aliasing")
+def aliasing(subject: Subject) -> None:
+    """Whatever is returned belongs to the caller: it never changes later, and writing in it changes nothing."""
+    original = subject.long_run().seen
+    again = _replay(subject, original, subject.steps(len(original) - 1, 1), scribble=True)
+    found = _first_difference(original, again)
+    if found is None:
+        return
+    step, field, place = found
+    if _first_difference(original, _replay(subject, original, step)) is not None:
+        raise NotJudgedError("the same seed gives another run")
+    raise ContractError(
+        "a returned array is the environment's own state: writing in it changed the run",
+        step=step,
+        cause="a view of the state is returned instead of a copy",
+        fix="return copies",
+        **_details(original[step], again[step], field, place),
+    )
+
+
+def _replay(subject: Subject, original: List[Seen], steps: int, scribble: bool = False) -> List[Seen]:
+    """Play the first steps of a run again."""
+    player = subject.player(scribble=scribble, watch=False)
+    player.replay(original[1 : steps + 1])
+    close_quietly(player.env)
+    return player.seen
+
+
+def _first_difference(one: List[Seen], other: List[Seen]) -> Optional[Tuple[int, str, Tuple[int, ...]]]:
+    for step, (a, b) in enumerate(zip(one, other)):
+        found = first_difference(a, b, np.ones(len(a.obs), bool))
+        if found is not None:
+            return (step,) + found
+    return None
+
+
+def _details(one: Seen, other: Seen, field: str, place: Tuple[int, ...]) -> dict:
+    names = ("env", "agent", "entry")
+    return {
+        "where": "{}, {}".format(field, ", ".join("{} {}".format(name, index) for name, index in zip(names, place))),
+        "got": "{}".format(getattr(other, field)[place]),
+        "expected": "{}".format(getattr(one, field)[place]),
+    }
+
+
+def _envs(which: np.ndarray) -> str:
+    return "envs {}".format(np.flatnonzero(which).tolist())

@@ -1,0 +1,155 @@
+"""A report of checks as JSON for machines and as one HTML page, without anything from elsewhere, for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Sequence
+
+PACKAGES = ("mapush", "numpy", "torch", "mujoco", "mujoco-warp", "pytest", "hypothesis")
+LONGEST_BAR = 160.0  # of the durations [px]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What became of one check.
+
+    Attributes:
+      name: of the contract or test.
+      outcome: "passed", "failed" or "skipped".
+      seconds: how long it took [s].
+      diagnosis: why it failed, in one line.
+      details: why it failed, in full.
+      reproduce: command that shows the failure again.
+      replay: command that replays its bundle.
+    """
+
+    name: str
+    outcome: str
+    seconds: float
+    diagnosis: str = ""
+    details: str = ""
+    reproduce: str = ""
+    replay: str = ""
+
+
+def versions() -> Dict[str, str]:
+    """Return what a result may depend on: the versions of Python, of the platform and of the packages installed."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    return found
+
+
+def write_report(folder: Path, rows: Sequence[Row], title: str, matrix: Optional[Sequence[Mapping]] = None) -> Path:
+    """Write `report.json` and `report.html`.
+
+    Args:
+      folder: where; it is made if need be.
+      rows: one for each check.
+      title: what was checked, and how.
+      matrix: one mapping for each planted bug, as `python -m harness faults --json FILE` writes them.
+    Returns:
+      The path of the page.
+    """
+    counts = {name: sum(row.outcome == name for row in rows) for name in ("passed", "failed", "skipped")}
+    content = {"title": title, "counts": counts, "versions": versions()}
+    checks = [dataclasses.asdict(row) for row in rows]
+    folder.mkdir(parents=True, exist_ok=True)
+    as_json = json.dumps(dict(content, checks=checks, matrix=matrix), indent=2)
+    (folder / "report.json").write_text(as_json + "\n", encoding="utf-8")
+    page = folder / "report.html"
+    page.write_text(_page(content, rows, matrix), encoding="utf-8")
+    return page
+
+
+def _page(content: Mapping[str, Any], rows: Sequence[Row], matrix: Optional[Sequence[Mapping]]) -> str:
+    title = _text(content["title"])
+    counts = ", ".join("{} {}".format(count, name) for name, count in content["counts"].items())
+    parts = ["<h1>{}</h1><p>{}</p>".format(title, counts), _checks(rows)]
+    parts += [_details(row) for row in rows if row.details]
+    if matrix:
+        parts.append("<h2>Planted bugs</h2>" + _bugs(matrix))
+    installed = [(_text(name), _text(version)) for name, version in content["versions"].items()]
+    parts.append("<h2>Versions</h2>" + _table(["what", "version"], installed))
+    return _PAGE.format(title=title, body="\n".join(parts))
+
+
+def _checks(rows: Sequence[Row]) -> str:
+    """Lay out one row for each check, those that failed first."""
+    ordered = sorted(rows, key=lambda row: row.outcome != "failed")
+    bars = _bars([row.seconds for row in ordered])
+    cells = [
+        (_text(row.name), _marked(row.outcome, row.outcome), "{:.2f}".format(row.seconds), bar, _text(row.diagnosis))
+        for row, bar in zip(ordered, bars)
+    ]
+    return _table(["check", "outcome", "time [s]", "", "diagnosis"], cells)
+
+
+def _bugs(matrix: Sequence[Mapping[str, Any]]) -> str:
+    """Lay out one row for each planted bug, those that were missed first."""
+    missed = [not set(bug["expected"]) & set(bug["caught_by"]) for bug in matrix]
+    ordered = sorted(zip(missed, matrix), key=lambda pair: not pair[0])
+    bars = _bars([bug["seconds"] for _, bug in ordered])
+    cells = [
+        (
+            _text(bug["fault"]),
+            _marked("failed", "missed") if was_missed else _text(", ".join(bug["caught_by"])),
+            _text(", ".join(bug["expected"])),
+            _text("" if bug["step"] is None else bug["step"]),
+            "{:.2f}".format(bug["seconds"]),
+            bar,
+            _text(bug["diagnosis"]),
+        )
+        for (was_missed, bug), bar in zip(ordered, bars)
+    ]
+    return _table(["bug", "caught by", "expected of", "at step", "time [s]", "", "diagnosis"], cells)
+
+
+def _bars(durations: Sequence[float]) -> Sequence[str]:
+    """Draw each duration as a bar, the longest in full length."""
+    longest = max(durations, default=0.0) or 1.0
+    bar = '<svg width="{0:.0f}" height="9"><rect width="{0:.0f}" height="9"/></svg>'
+    return [bar.format(LONGEST_BAR * duration / longest) for duration in durations]
+
+
+def _marked(kind: str, text: str) -> str:
+    return '<span class="{}">{}</span>'.format(_text(kind), _text(text))
+
+
+def _details(row: Row) -> str:
+    text = "<h3>{}</h3><pre>{}</pre>".format(_text(row.name), _text(row.details))
+    for label, command in (("reproduce", row.reproduce), ("replay", row.replay)):
+        text += "<p>{}: <code>{}</code></p>".format(label, _text(command)) if command else ""
+    return text
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out rows of cells that are HTML already."""
+    head = "".join("<th>{}</th>".format(_text(name)) for name in headings)
+    lines = ["<tr>{}</tr>".format("".join("<td>{}</td>".format(cell) for cell in row)) for row in rows]
+    return "<table><tr>{}</tr>\n{}\n</table>".format(head, "\n".join(lines))
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem }}
+table {{ border-collapse: collapse }} rect {{ fill: #8ab }} .failed {{ color: #b00; font-weight: bold }}
+td, th {{ padding: .15rem .8rem; text-align: left; border-bottom: 1px solid #ddd }}
+pre {{ background: #f4f4f4; padding: .8rem; overflow-x: auto }}
+</style>
+{body}
+</html>
+"""
