@@ -91,6 +91,7 @@ def _hang_in_an_env_step(step, folder):
 
     Run.advance = hang
     flags = "walk --num-envs 5 --num-steps 7 --happo.hidden-sizes 16 12 --checkpoint-every 70 --run-dir".split()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it is ignored
     return main(flags + [str(folder)])
 
 
