@@ -142,10 +142,11 @@ def play(env: PushEnv, agent: Happo, screen: Screen, episodes: int) -> Scoreboar
     def show(commands: torch.Tensor, state: State) -> None:
         board.steps += 1
         data = physics.mj_data(0)
-        data.mocap_pos[goal, :2] = env.goal_pos_w[0, :2]
+        object_pos_w, goal_pos_w = state.object_pos_w[0].cpu(), env.goal_pos_w[0].cpu()
+        data.mocap_pos[goal, :2] = goal_pos_w[:2]
         mujoco.mj_kinematics(physics.model, data)
-        middle = (state.object_pos_w[0] + env.goal_pos_w[0]) / 2
-        distance = float((state.object_pos_w[0, :2] - env.goal_pos_w[0, :2]).norm())
+        middle = (object_pos_w + goal_pos_w) / 2
+        distance = float((object_pos_w - goal_pos_w)[:2].norm())
         screen.show(data, Overlay(board.lines(distance), command_arrows(state, commands), tuple(middle.tolist())))
 
     env.simulator = WatchedSimulator(env.simulator, show)

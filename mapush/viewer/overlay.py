@@ -54,8 +54,8 @@ def command_arrows(state: State, commands: torch.Tensor) -> Tuple[Arrow, ...]:
       state: of one env.
       commands: v_x [m/s], v_y [m/s], omega_z [rad/s] in the robot's frame, (1, A, 3).
     """
-    yaw = yaw_of(state.robot_quat_w[0])
-    start = state.robot_pos_w[0] + torch.tensor((0.0, 0.0, ARROW_HEIGHT))
+    commands, yaw = commands.cpu(), yaw_of(state.robot_quat_w[0].cpu())
+    start = state.robot_pos_w[0].cpu() + torch.tensor((0.0, 0.0, ARROW_HEIGHT))
     flat = torch.zeros_like(start)
     walk, head, turn = flat.clone(), flat.clone(), flat.clone()
     walk[:, :2] = ARROW_SCALE * rotate_xy(commands[0, :, :2], yaw)

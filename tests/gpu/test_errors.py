@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.gpu
 
 ROLLOUT = 37 * 5  # env steps
 RUN = "cuboid --num-envs 37 --num-steps 5 --task.steps-per-decision 1 --happo.hidden-sizes 16 12".split()
+HIDDEN = {"CUDA_VISIBLE_DEVICES": ""}
 WALK = "walk --num-envs 5 --num-steps 7 --happo.hidden-sizes 16 12 --total-steps 70 --device cpu".split()
 
 FILLS_THE_CARD_IN_UPDATE_4 = """
@@ -63,32 +65,48 @@ def one_message(ended):
 
 
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    """A run of two rollouts on the simulator that auto chose, and the console in `said.txt` beside it."""
-    folder = tmp_path_factory.mktemp("run") / "run"
-    ended = python("-m", "mapush.train", *RUN, "--total-steps", 2 * ROLLOUT, "--run-dir", folder)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    (folder.parent / "said.txt").write_text(" ".join(ended.stdout.split()))
-    return folder
+def side_by_side(tmp_path_factory):
+    """What became of command lines that do not mind each other, run side by side, and the folder of their runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    train, until = ["-m", "mapush.train"], ["--total-steps", 2 * ROLLOUT]
+    words = {
+        "auto": train + RUN + until,
+        "auto-hidden": train + WALK,
+        "warp-hidden": train + RUN + ["--sim", "warp"],
+        "small-buffer": train + RUN + until + ["--sim", "warp", "--sim.njmax", 9],
+    }
+    with ThreadPoolExecutor(len(words) + 1) as pool:
+        ended = {
+            name: pool.submit(python, *command, "--run-dir", folder / name, **(HIDDEN if "hidden" in name else {}))
+            for name, command in words.items()
+        }
+        ended["illegal-index"] = pool.submit(python, "-c", ILLEGAL_INDEX)
+    return {name: future.result() for name, future in ended.items()}, folder
 
 
-def test_auto_chooses_warp_and_says_on_which_card(run_dir):
+@pytest.fixture(scope="module")
+def run_dir(side_by_side):
+    """A run of two rollouts on the simulator that auto chose."""
+    ended, folder = side_by_side
+    assert ended["auto"].returncode == 0, ended["auto"].stdout + ended["auto"].stderr
+    return folder / "auto"
+
+
+def test_auto_chooses_warp_and_says_on_which_card(side_by_side, run_dir):
     """With a usable GPU, auto is Warp; the console names card and version, the stored configuration names Warp."""
-    said = (run_dir.parent / "said.txt").read_text()
+    said = " ".join(side_by_side[0]["auto"].stdout.split())
     assert "({}, mujoco-warp 4.0.0)".format(torch.cuda.get_device_name()) in said
     assert read_config(run_dir).sim.backend == "warp"
 
 
-def test_hidden_gpu_is_named_by_auto_and_refused_by_warp(tmp_path):
+def test_hidden_gpu_is_named_by_auto_and_refused_by_warp(side_by_side):
     """With CUDA_VISIBLE_DEVICES="", auto trains on MuJoCo and says why, and --sim warp is refused with the same."""
-    ended = python("-m", "mapush.train", *WALK, "--run-dir", tmp_path / "auto", CUDA_VISIBLE_DEVICES="")
-    assert ended.returncode == 0 and "(CUDA sees no GPU)" in " ".join(ended.stdout.split()), ended.stderr
-    refused = python(
-        "-m", "mapush.train", *RUN, "--sim", "warp", "--run-dir", tmp_path / "run", CUDA_VISIBLE_DEVICES=""
-    )
-    said = one_message(refused)
+    ended, folder = side_by_side
+    auto = ended["auto-hidden"]
+    assert auto.returncode == 0 and "(CUDA sees no GPU)" in " ".join(auto.stdout.split()), auto.stderr
+    said = one_message(ended["warp-hidden"])
     assert "the simulator warp is not available" in said and "CUDA_VISIBLE_DEVICES" in said
-    assert not (tmp_path / "run").exists()
+    assert not (folder / "warp-hidden").exists()
 
 
 def test_card_that_others_fill_refuses_a_run_and_leaves_nothing(tmp_path):
@@ -119,13 +137,12 @@ def test_card_that_fills_up_in_training_leaves_a_checkpoint_that_goes_on(tmp_pat
     assert checkpoints.load(checkpoints.latest(folder)).step == 5 * ROLLOUT
 
 
-def test_buffer_that_is_too_small_ends_a_run_with_the_flag_that_raises_it(tmp_path):
+def test_buffer_that_is_too_small_ends_a_run_with_the_flag_that_raises_it(side_by_side):
     """A dropped row ends training at the end of its rollout: one message with demand, limit, flag and dump."""
-    folder = tmp_path / "run"
-    flags = ["--sim", "warp", "--sim.njmax", 9, "--total-steps", 5 * ROLLOUT, "--run-dir", folder]
-    said = one_message(python("-m", "mapush.train", *RUN, *flags))
+    ended, folder = side_by_side
+    said = one_message(ended["small-buffer"])
     assert "had no room" in said and "--sim.njmax" in said and "python -m mapush.replay" in said
-    assert (folder / "nonfinite.pt").is_file()
+    assert (folder / "small-buffer" / "nonfinite.pt").is_file()
 
 
 def test_evaluation_on_a_hidden_gpu_ends_in_one_message(run_dir):
@@ -149,7 +166,7 @@ def _allocate_with(warp):
     return lambda size: warp.empty(size // 2**12, dtype=warp.types.vector(2**10, float), device="cuda")
 
 
-def test_kernel_that_goes_wrong_is_explained():
+def test_kernel_that_goes_wrong_is_explained(side_by_side):
     """What PyTorch really raises after a kernel reached out of bounds is understood."""
-    ended = python("-c", ILLEGAL_INDEX)
+    ended = side_by_side[0]["illegal-index"]
     assert ended.stdout.startswith("SimulatorError: the GPU gave up\n"), ended.stdout + ended.stderr
