@@ -1,95 +1,42 @@
-"""A short life of a run for each object, through the command line: trained, killed, resumed, evaluated, recorded.
-
-The objects share the GPU, because starting processes takes the most time.
-"""
+"""What is left of the short lives of runs (`lives.py`): logs, weights, results, films, and the GPU's memory."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from lives import EPISODES, ROLLOUT, SIM, held_by_others, run
 
 from mapush import checkpoint as checkpoints
+from mapush.capacity import predict
 from mapush.objects import OBJECTS
+from mapush.run_dir import read_config
 
 pytestmark = pytest.mark.gpu
 
-SIM = "warp"
-NUM_ENVS, NUM_STEPS, STEPS_PER_DECISION = 500, 4, 10
-ROLLOUT = NUM_ENVS * NUM_STEPS * STEPS_PER_DECISION  # env steps
-EPISODES = 37  # of the evaluation
-PATIENCE = 300.0  # kernels may have to be compiled [s]
 MIB = 2**20
 
 
-def command(module, *words):
-    """Return the words of a command line."""
-    return [sys.executable, "-m", module] + [str(word) for word in words]
-
-
-def run(module, *words):
-    """Run a module to its end; it must go well. Return what it said."""
-    ended = subprocess.run(command(module, *words), capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
-
-
-def train_until_killed(name, folder):
-    """Train without end and kill the process after its first checkpoint; return the env steps of the newest one."""
-    words = [name, "--sim", SIM, "--num-envs", NUM_ENVS, "--num-steps", NUM_STEPS, "--checkpoint-every", 2 * ROLLOUT]
-    said = folder.parent / "said.txt"
-    with said.open("w") as output:
-        process = subprocess.Popen(
-            command("mapush.train", *words, "--run-dir", folder), stdout=output, stderr=subprocess.STDOUT
-        )
-    deadline = time.monotonic() + PATIENCE
-    try:
-        while not list(folder.glob("checkpoints/step_*.pt")):
-            assert process.poll() is None and time.monotonic() < deadline, said.read_text()
-            time.sleep(0.05)
-    finally:
-        process.kill()
-        process.wait()
-    return checkpoints.step_of(checkpoints.latest(folder))
-
-
-def live(name, folder):
-    """Train, kill, resume for two rollouts and evaluate; return the folder of the run."""
-    saved = train_until_killed(name, folder)
-    last = saved + 2 * ROLLOUT
-    said = run("mapush.train", "--resume", folder, "--total-steps", last)
-    assert "{}/{}".format(saved + ROLLOUT, last) in said and "done; evaluate with" in said
-    words = ["--checkpoint", checkpoints.latest(folder), "--num-envs", EPISODES, "--json", folder / "results.json"]
-    run("mapush.evaluate", name, "--sim", SIM, *words)
-    return folder
-
-
-def free_memory():
-    """Return how much of the GPU is free [bytes]."""
-    return torch.cuda.mem_get_info()[0]
+@pytest.fixture(scope="module", params=sorted(OBJECTS))
+def life(request, lives):
+    """The run that pushed one of the objects."""
+    return lives.futures[request.param].result()
 
 
 @pytest.fixture(scope="module")
-def lives(tmp_path_factory):
-    """What was free before the runs [bytes], and the runs, which have ended: a future folder for each object."""
-    free = free_memory()
-    with ThreadPoolExecutor(len(OBJECTS)) as pool:
-        runs = {name: pool.submit(live, name, tmp_path_factory.mktemp(name) / "run") for name in OBJECTS}
-    return free, runs
+def folder(life):
+    """The folder of that run."""
+    return life.folder
 
 
-@pytest.fixture(scope="module", params=sorted(OBJECTS))
-def folder(request, lives):
-    """The run that pushed one of the objects."""
-    _, runs = lives
-    return runs[request.param].result()
+def test_run_takes_the_memory_that_was_predicted(life):
+    """The prediction for each object is within a tenth of the most that the driver saw the training take."""
+    assert predict(read_config(life.folder)).total == pytest.approx(life.peak, rel=0.1)
 
 
 def test_run_logs_each_rollout_once_and_finite_numbers(folder):
@@ -131,12 +78,11 @@ def test_run_is_evaluated_by_the_published_protocol(folder):
 
 def test_runs_give_the_memory_back(lives):
     """When all processes have ended, one of each three by a kill, the GPU is as free as before."""
-    free, runs = lives
-    assert all(run.exception() is None for run in runs.values())
+    assert all(future.exception() is None for future in lives.futures.values())
     deadline = time.monotonic() + 10.0
-    while free_memory() < free - 64 * MIB and time.monotonic() < deadline:
+    while held_by_others() > lives.others_before + 64 * MIB and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert free_memory() >= free - 64 * MIB
+    assert held_by_others() <= lives.others_before + 64 * MIB
 
 
 @pytest.mark.render
@@ -145,10 +91,9 @@ def test_runs_are_recorded(lives, tmp_path):
     import imageio_ffmpeg
 
     def record(name):
-        _, runs = lives
         film = tmp_path / (name + ".mp4")
-        words = ["--checkpoint", runs[name].result(), "--mode", "viewer", "--record", film, "--episodes", 1]
-        run("mapush.evaluate", name, "--sim", SIM, *words)
+        shown = ["--checkpoint", lives.futures[name].result().folder, "--mode", "viewer"]
+        run("mapush.evaluate", name, "--sim", SIM, *shown, "--record", film, "--episodes", 1)
         return imageio_ffmpeg.count_frames_and_secs(str(film))
 
     with ThreadPoolExecutor(len(OBJECTS)) as pool:
