@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from pathlib import Path
-from typing import Dict, List, Optional, Set
+from typing import Any, Dict, Iterator, List, Optional, Set
 
 import pytest
 
@@ -14,6 +16,7 @@ MARKERS = {
     "mujoco": "needs MuJoCo, and so Python 3.11",
     "warp": "needs mujoco-warp; runs its kernels on the CPU (they compile for a minute at first use)",
     "gpu": "needs an NVIDIA GPU and the gpu extra; run by make gpu",
+    "harl": "needs upstream HARL: installed, or in the folder that HARL_DIR names",
     "render": "needs an OpenGL library that draws without a display",
     "slow": "takes minutes; run by make",
 }
@@ -22,7 +25,8 @@ PACKAGES = {"mujoco": "mujoco", "warp": "mujoco_warp", "gpu": "mujoco_warp"}  # 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the markers."""
+    """Declare the markers, and let torch use one thread: more of them get in each other's way on tiny networks."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", "{}: {}".format(name, meaning))
 
@@ -38,6 +42,26 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> Optio
     return True if left_out else None
 
 
+class _NoTorch:
+    """A finder that skips the test file that wants torch, or what writes logs with it, wherever on its way it does."""
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        """Find nothing."""
+        if name in ("torch", "tensorboard"):
+            pytest.skip("torch is not installed", allow_module_level=True)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """Without torch, collect the tests that do without it."""
+    finder = _NoTorch()
+    if isinstance(collector, pytest.Module) and importlib.util.find_spec("torch") is None:
+        sys.meta_path.insert(0, finder)
+    yield
+    if finder in sys.meta_path:
+        sys.meta_path.remove(finder)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
     """Deselect what cannot run here, and what runs on request alone unless its marker is asked for."""
     marked = {mark.name for item in items for mark in item.iter_markers()}
@@ -51,6 +75,7 @@ def _reasons(marked: Set[str], asked_for: str) -> Dict[str, str]:
     """Return why tests do not run, under those of the markers `marked` of which none does."""
     reasons = {name: reason for name, reason in SELECTED_BY_NAME.items() if name not in asked_for}
     reasons.update({"render": _why_no_rendering(), "gpu": _why_no_gpu() if "gpu" in marked else None})
+    reasons["harl"] = _why_no_harl() if "harl" in marked else None
     return {name: reason for name, reason in reasons.items() if name in marked and reason is not None}
 
 
@@ -60,6 +85,17 @@ def _why_no_rendering() -> Optional[str]:
     if find_library("OSMesa") or find_library("EGL"):
         return None
     return "no OpenGL library that draws without a display: apt-get install libosmesa6"
+
+
+def _why_no_harl() -> Optional[str]:
+    from mapush.errors import LearnerError
+    from mapush.harl.upstream import locate
+
+    try:
+        locate()
+    except LearnerError as error:
+        return "{}: {}".format(error.what, error.fix)
+    return None
 
 
 def _why_no_gpu() -> Optional[str]:

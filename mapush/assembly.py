@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, TypeVar
 
 from mapush.config import PushRunConfig, RunConfig, TaskConfig, WalkRunConfig
 from mapush.errors import ConfigError, nearest
 from mapush.gpu_errors import why_no_gpu
 from mapush.objects import OBJECTS
-from mapush.sim import choose_backend, make_physics
+from mapush.sim import ISAAC_GYM, choose_backend, make_physics
 
 if TYPE_CHECKING:
+    import torch
+
     from mapush.env.base import VecEnv
+    from mapush.env.mqe import MqeEnv
     from mapush.env.push import PushEnv
     from mapush.happo.happo import Happo
 
@@ -65,7 +69,8 @@ def make_env(config: RunConfig, num_envs: Optional[int] = None, seed: Optional[i
     if isinstance(config, WalkRunConfig):
         return _make_walk_env(config, num_envs, seed)
     if isinstance(config, PushRunConfig):
-        return make_push_env(config, config.task, num_envs, seed)
+        upstream = config.sim.backend == ISAAC_GYM
+        return (make_mqe_env if upstream else make_push_env)(config, config.task, num_envs, seed)
     raise ConfigError("unknown task {!r}".format(config.task_name), fix=nearest(config.task_name, TASKS))
 
 
@@ -84,6 +89,29 @@ def make_push_env(config: RunConfig, task: TaskConfig, num_envs: int, seed: int)
     from mapush.sim.walking import WalkingPolicy
 
     return PushEnv(Simulator(physics, WalkingPolicy.load(device=str(physics.device))), task, seed)
+
+
+def make_mqe_env(
+    config: RunConfig, task: TaskConfig, num_envs: int, seed: int, window: bool = False, camera: bool = False
+) -> MqeEnv:
+    """Make the pushing task as MQE computes it on Isaac Gym; one in a process.
+
+    Args:
+      config: the run's configuration.
+      task: what to push and how it is rewarded.
+      num_envs: parallel envs.
+      seed: of the starts.
+      window: open Isaac Gym's viewer.
+      camera: make a camera that can record.
+    """
+    choose_backend(ISAAC_GYM)
+
+    from mapush import contact_pairs
+    from mapush.env.mqe import MqeEnv
+
+    free = None if why_no_gpu() is None else sys.maxsize  # PhysX on the CPU takes what it needs
+    pairs = contact_pairs.budget(config.sim.contact_pairs, free).pairs
+    return MqeEnv(task, num_envs, seed, pairs, window, camera)
 
 
 def _make_walk_env(config: WalkRunConfig, num_envs: int, seed: int) -> VecEnv:
@@ -117,11 +145,21 @@ def make_agent(config: RunConfig, sizes: Dict[str, int], device: Optional[str] =
       sizes: what `sizes_of` says.
       device: where to compute, if not where the run says.
     """
-    import torch
-
     from mapush.happo.happo import Happo
 
-    name = config.device if device is None else device
+    return Happo(config.happo, device=device_of(device or config.device), seed=config.seed, **sizes)
+
+
+def device_of(name: str) -> torch.device:
+    """Return where to compute.
+
+    Args:
+      name: auto takes a GPU where there is one; or cpu, cuda, cuda:1.
+    Raises:
+      ConfigError: torch cannot compute there.
+    """
+    import torch
+
     if name == "auto":
         name = "cuda" if why_no_gpu() is None else "cpu"
     try:
@@ -130,4 +168,4 @@ def make_agent(config: RunConfig, sizes: Dict[str, int], device: Optional[str] =
     except (RuntimeError, AssertionError) as error:
         fix = "--device auto takes a GPU where there is one"
         raise ConfigError("device {!r} cannot be used".format(name), got=str(error).splitlines()[0], fix=fix) from error
-    return Happo(config.happo, device=place, seed=config.seed, **sizes)
+    return place

@@ -115,7 +115,7 @@ def gib(size: int) -> str:
 
 
 def _does_not_fit(config: RunConfig, predicted: VramPrediction, limit: int) -> CapacityError:
-    largest = _largest_num_envs(config, limit)
+    largest = largest_num_envs(config, limit)
     source = "which are free" if config.vram_limit is None else "by --vram-limit and what is free"
     return CapacityError(
         "{} envs do not fit in the memory of the GPU".format(config.num_envs),
@@ -128,7 +128,7 @@ def _does_not_fit(config: RunConfig, predicted: VramPrediction, limit: int) -> C
     )
 
 
-def _largest_num_envs(config: RunConfig, limit: int) -> int:
+def largest_num_envs(config: RunConfig, limit: int) -> int:
     """Return the largest `num_envs` below that of `config` whose prediction is within `limit` [bytes]; 0 for none."""
     fits, too_many = 0, config.num_envs
     while too_many - fits > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -15,6 +16,8 @@ from mapush.gpu_errors import explain
 FORMAT = 1
 FOLDER = "checkpoints"
 SUFFIX = ".pt"
+
+_ASKS_FOR_CODE = re.compile(r"GLOBAL [\w.]+")  # how torch names what it refuses to call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +55,6 @@ def save(checkpoint: Checkpoint, path: Path) -> Path:
     Raises:
       CheckpointError: the disk is full or the folder cannot be written; older checkpoints are untouched.
     """
-    import torch
-
     payload = {
         "format": FORMAT,
         "config": to_dict(checkpoint.config),
@@ -62,6 +63,17 @@ def save(checkpoint: Checkpoint, path: Path) -> Path:
         "agent": checkpoint.agent,
         "run": checkpoint.run,
     }
+    return write_tensors(payload, path)
+
+
+def write_tensors(payload: Dict[str, Any], path: Path) -> Path:
+    """Write what torch can save, so that at any moment the file is either whole or absent.
+
+    Raises:
+      CheckpointError: the disk is full or the folder cannot be written.
+    """
+    import torch
+
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,20 +112,7 @@ def load(path: Path) -> Checkpoint:
     Raises:
       CheckpointError: no such file, a truncated or foreign one, or another format version.
     """
-    import torch
-
-    if not path.is_file():
-        raise CheckpointError("there is no such checkpoint", where=str(path), expected="a file that training wrote")
-    try:
-        payload = torch.load(str(path), map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            "this file is not a whole checkpoint",
-            where=str(path),
-            got="{} bytes; {}".format(path.stat().st_size, (str(error) or type(error).__name__).splitlines()[0]),
-            expected="a checkpoint that mapush wrote",
-            cause="it was cut short in a copy, or another program wrote it",
-        ) from error
+    payload = read_tensors(path)
     if not isinstance(payload, dict) or not {"format", "config", "step", "sizes", "agent", "run"} <= set(payload):
         holds = ", ".join(sorted(map(str, payload))[:8]) if isinstance(payload, dict) else type(payload).__name__
         raise CheckpointError("this file is of another program", where=str(path), got="it holds {}".format(holds))
@@ -128,6 +127,38 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(config, payload["step"], payload["sizes"], payload["agent"], payload["run"])
 
 
+def read_tensors(path: Path) -> Any:
+    """Return what torch saved in a file, on the CPU; nothing in it is executed.
+
+    Raises:
+      CheckpointError: no such file, a truncated one, one of another program, or one that would execute code.
+    """
+    import torch
+
+    if not path.is_file():
+        raise CheckpointError("there is no such checkpoint", where=str(path), expected="a file that training wrote")
+    try:
+        return torch.load(str(path), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        code = _ASKS_FOR_CODE.search(str(error))
+        if code is not None:
+            raise CheckpointError(
+                "this file asks to execute code; it was not executed",
+                where=str(path),
+                got=code.group(),
+                expected="tensors, numbers and texts alone",
+                cause="it holds whole Python objects instead of weights, or it is an attack",
+                fix="get a file with a state_dict from whoever you trust",
+            ) from error
+        raise CheckpointError(
+            "this file is not a whole checkpoint",
+            where=str(path),
+            got="{} bytes; {}".format(path.stat().st_size, (str(error) or type(error).__name__).splitlines()[0]),
+            expected="a checkpoint that mapush wrote",
+            cause="it was cut short in a copy, or another program wrote it",
+        ) from error
+
+
 def require_fit(checkpoint: Checkpoint, path: Path, task_name: str, sizes: Dict[str, int]) -> None:
     """Refuse a checkpoint of another task or of networks of another size.
 
@@ -135,11 +166,12 @@ def require_fit(checkpoint: Checkpoint, path: Path, task_name: str, sizes: Dict[
       checkpoint: as loaded.
       path: where it came from, for the error.
       task_name: what it is to be used for.
-      sizes: num_agents, obs_dim, share_obs_dim and action_dim of that use.
+      sizes: of that use, those that matter to it: num_agents, obs_dim, share_obs_dim, action_dim.
     Raises:
       CheckpointError: it does not fit.
     """
-    holds = dict(checkpoint.sizes, task=checkpoint.config.task_name)
+    holds: Dict[str, Any] = {name: checkpoint.sizes.get(name) for name in sizes}
+    holds["task"] = checkpoint.config.task_name
     wanted = dict(sizes, task=task_name)
     if holds != wanted:
         raise CheckpointError(

@@ -12,6 +12,8 @@ from typing_extensions import Annotated
 
 from mapush.errors import ConfigError, nearest
 
+LEARNERS = ("native", "harl")
+
 _CHOICES = {
     "activation_func": ("relu", "tanh", "sigmoid", "leaky_relu", "selu"),
     "initialization_method": ("orthogonal_", "xavier_uniform_"),
@@ -200,10 +202,23 @@ class SimConfig:
     """Contacts for which the warp backend has room, in the mean over the envs; 0 takes the measured number."""
     njmax: int = 0
     """Constraint rows of each env for which the warp backend has room; 0 takes the measured number."""
+    contact_pairs: float = 1.0
+    """Contact pairs for which the isaacgym backend has room, in multiples of MQE's number; MAPush's own runs take 5."""
 
     def __post_init__(self) -> None:
         for name in ("threads", "nconmax", "njmax"):
             _require(getattr(self, name) >= 0, "sim.{}".format(name), getattr(self, name), "at least 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class HarlConfig:
+    """What only `--learner harl` does."""
+
+    eval_episodes: int = 0
+    """Episodes by which HARL evaluates at every checkpoint, in envs of its own; 0 leaves that to mapush.evaluate."""
+
+    def __post_init__(self) -> None:
+        _require(self.eval_episodes >= 0, "harl.eval_episodes", self.eval_episodes, "at least 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,6 +237,8 @@ class RunConfig:
     """Env steps (0.02 s each, summed over envs) of the whole run."""
     seed: int = 1
     """Seed of weights, actions, resets and per-env physics."""
+    learner: str = "native"
+    """native, or harl: upstream's own runner, unedited; HARL is installed by hand."""
     device: str = "auto"
     """Where the learner computes: auto, cpu, cuda or cuda:1."""
     checkpoint_every: int = 10_000_000
@@ -233,11 +250,16 @@ class RunConfig:
     sim: SimConfig = SimConfig()
     """The simulator."""
     happo: HappoConfig = HappoConfig()
-    """The learner."""
+    """HAPPO, of either learner."""
+    harl: HarlConfig = HarlConfig()
+    """HARL's own features."""
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_steps", "total_steps", "checkpoint_every", "log_interval"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        if self.learner not in LEARNERS:
+            fix = nearest(self.learner, LEARNERS)
+            raise ConfigError("no such learner", where="learner", got=self.learner, fix=fix)
         if self.vram_limit is not None:
             bytes_of(self.vram_limit)
 

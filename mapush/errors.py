@@ -64,6 +64,10 @@ class SimulatorError(MapushError):
     """A simulator that cannot be loaded, or one that left the physical world."""
 
 
+class LearnerError(MapushError):
+    """A learner that cannot be loaded."""
+
+
 class CapacityError(MapushError):
     """A run that does not fit in the memory of the GPU."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import multiprocessing
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, cast
@@ -13,23 +14,24 @@ import tyro
 from rich.console import Console
 
 from mapush import checkpoint as checkpoints
-from mapush.assembly import TASKS, make_agent, make_env, resolve, share_the_cores, sizes_of
+from mapush.assembly import TASKS, make_mqe_env, resolve, share_the_cores
+from mapush.candidates import checkpoint_paths, is_run, load, load_candidate
 from mapush.checkpoint import Checkpoint
-from mapush.config import RunConfig, SimConfig, to_dict
-from mapush.errors import CheckpointError, ConfigError, MapushError, nearest
+from mapush.config import PushRunConfig, SimConfig, to_dict
+from mapush.errors import ConfigError, MapushError, nearest
 from mapush.gpu_errors import gpu_errors
-from mapush.presets import preset
+from mapush.harl import models
+from mapush.sim import ISAAC_GYM
 
 if TYPE_CHECKING:
     from mapush.acceptance import AcceptanceResult
-    from mapush.env.base import VecEnv
+    from mapush.env.base import Team, VecEnv
     from mapush.env.metrics import EvaluationMetrics
+    from mapush.env.mqe import MqeEnv
     from mapush.env.push import PushEnv
-    from mapush.happo.happo import Happo
     from mapush.sim.mjcpu import MujocoPhysics
     from mapush.sim.walking import WalkingPolicy
 
-POLICIES = Path(__file__).resolve().parent / "policies"
 FOLDER = "evaluation"
 MODES = ("calculator", "viewer")
 
@@ -41,7 +43,7 @@ class EvaluateConfig:
     task_name: tyro.conf.Positional[str] = "cuboid"
     """cuboid, tblock, cylinder or walk."""
     checkpoint: Optional[Path] = None
-    """A checkpoint, or the folder of a run, whose checkpoints are all evaluated. Default: the shipped policy."""
+    """A checkpoint, the folder of a run, whose checkpoints are all evaluated, or HARL's models. Default: ours."""
     untrained: bool = False
     """Evaluate the weights that training starts from."""
     mode: str = "calculator"
@@ -57,9 +59,11 @@ class EvaluateConfig:
     stand_checkpoint: Optional[Path] = None
     """walk only: take the network that stands from this checkpoint or run, not from `checkpoint`."""
     export: Optional[Path] = None
-    """Write the policy, of a run the newest, to this file, without the run that trained it."""
+    """Write the policy, of a run the newest, to this .pt without the run that trained it, or as HARL's to a folder."""
     seed: int = 0
     """Seed of starts and of what differs between envs."""
+    upstream_quirks: Optional[bool] = None
+    """Behave as upstream does where it is wrong, see docs/deviations.md. Default: as the policy was trained."""
     device: str = "auto"
     """Where the policy computes: auto, cpu, cuda or cuda:1."""
     sim: SimConfig = SimConfig()
@@ -118,75 +122,6 @@ class Evaluation:
         return {"checkpoint": path, "step": self.step, "metrics": values}
 
 
-# -- what is evaluated -----------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """A team that is ready to act, and the environment it was trained in.
-
-    Attributes:
-      path: its checkpoint; None for untrained weights.
-      step: env steps that it was trained for.
-      config: of its training run, on the simulator of the evaluation.
-      env: its task.
-      agent: its policies.
-    """
-
-    path: Optional[Path]
-    step: int
-    config: RunConfig
-    env: VecEnv
-    agent: Happo
-
-
-def checkpoint_paths(config: EvaluateConfig) -> List[Path]:
-    """Return the checkpoints that `config` asks for, oldest first.
-
-    Raises:
-      CheckpointError: there is none.
-    """
-    if config.checkpoint is not None:
-        return checkpoints.all_of(config.checkpoint) if config.checkpoint.is_dir() else [config.checkpoint]
-    shipped = POLICIES / (config.task_name + checkpoints.SUFFIX)
-    if shipped.is_file():
-        return [shipped]
-    fix = "train one: python -m mapush.train {}".format(config.task_name)
-    newest = _newest_run(config.task_name)
-    if newest is not None:
-        fix = "python -m mapush.evaluate {} --checkpoint {}".format(config.task_name, newest)
-    raise CheckpointError("no policy is shipped for this task", where=str(shipped), fix=fix)
-
-
-def _newest_run(task_name: str) -> Optional[Path]:
-    paths = Path("runs", task_name).glob("*/{}/step_*{}".format(checkpoints.FOLDER, checkpoints.SUFFIX))
-    newest = max(paths, key=lambda path: path.stat().st_mtime, default=None)
-    return None if newest is None else newest.parent.parent
-
-
-def load_candidate(config: EvaluateConfig, path: Optional[Path], num_envs: int) -> Candidate:
-    """Load the team in `path`, or make an untrained one, and its task.
-
-    Raises:
-      CheckpointError: no such checkpoint, or one of another task or size.
-    """
-    saved = None if path is None else _load(path, config.task_name)
-    run_config = preset(config.task_name, "default") if saved is None else saved.config
-    run_config = dataclasses.replace(run_config, sim=config.sim)
-    env = make_env(run_config, num_envs, config.seed)
-    agent = make_agent(run_config, sizes_of(env), config.device)
-    if saved is not None:
-        checkpoints.require_fit(saved, path, config.task_name, sizes_of(env))
-        agent.load_state_dict(saved.agent)
-    return Candidate(path, 0 if saved is None else saved.step, run_config, env, agent)
-
-
-def _load(path: Path, task_name: str) -> Checkpoint:
-    saved = checkpoints.load(path)
-    checkpoints.require_fit(saved, path, task_name, saved.sizes)
-    return saved
-
-
 # -- modes -----------------------------------------------------------------------------------------------------------
 
 
@@ -199,10 +134,14 @@ def evaluate(config: EvaluateConfig) -> List[Evaluation]:
       CheckpointError: a checkpoint that is missing or does not fit.
     """
     paths = [None] if config.untrained else checkpoint_paths(config)
-    return [_measure(config, path) for path in paths]
+    if config.sim.backend != ISAAC_GYM or len(paths) == 1:
+        return [_measure(config, path) for path in paths]
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # Isaac Gym runs once in a process
+        return pool.starmap(_measure, [(config, path) for path in paths], chunksize=1)
 
 
 def _measure(config: EvaluateConfig, path: Optional[Path]) -> Evaluation:
+    resolve(config)  # in a new process, Isaac Gym has to come before torch
     team = load_candidate(config, path, config.num_envs)
     try:
         return Evaluation(path, team.step, first_episodes(team.env, team.agent))
@@ -210,7 +149,7 @@ def _measure(config: EvaluateConfig, path: Optional[Path]) -> Evaluation:
         team.env.close()
 
 
-def first_episodes(env: VecEnv, agent: Happo) -> EvaluationMetrics:
+def first_episodes(env: VecEnv, agent: Team) -> EvaluationMetrics:
     """Return the measures of the first episode of each env, under deterministic actions."""
     from mapush.env.metrics import FirstEpisodes
 
@@ -250,7 +189,7 @@ def _walking_policy(config: EvaluateConfig) -> Tuple[WalkingPolicy, Dict[str, An
         return WalkingPolicy.load(device=str(device)), {}
     stand = dataclasses.replace(config, checkpoint=config.stand_checkpoint or config.checkpoint, stand_checkpoint=None)
     sources = {"walk": config, "stand": stand}
-    saved = {name: _load(checkpoint_paths(source)[-1], "walk") for name, source in sources.items()}
+    saved = {name: load(checkpoint_paths(source)[-1], "walk") for name, source in sources.items()}
     networks = [
         Network.from_actor(one.agent["actors"][0], one.config.happo.activation_func, device) for one in saved.values()
     ]
@@ -268,6 +207,9 @@ def view(config: EvaluateConfig) -> None:
     from mapush.viewer import open_screen, play
 
     path = None if config.untrained else checkpoint_paths(config)[-1]
+    if config.sim.backend == ISAAC_GYM:
+        _view_upstream(config, path)
+        return
     make_screen = open_screen(config.record)
     team = load_candidate(config, path, num_envs=1)
     env = cast("PushEnv", team.env)
@@ -276,6 +218,20 @@ def view(config: EvaluateConfig) -> None:
         play(env, team.agent, screen, config.episodes)
     finally:
         screen.close()
+        team.env.close()
+
+
+def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
+    from mapush.viewer.isaac import play
+
+    def make(run_config: PushRunConfig, num_envs: int, seed: int) -> VecEnv:
+        film = config.record is not None
+        return make_mqe_env(run_config, run_config.task, num_envs, seed, window=not film, camera=film)
+
+    team = load_candidate(config, path, num_envs=1, make=make)
+    try:
+        play(cast("MqeEnv", team.env), team.agent, config.episodes, config.record)
+    finally:
         team.env.close()
 
 
@@ -322,7 +278,7 @@ def _report_push(config: EvaluateConfig) -> int:
     evaluations = evaluate(config)
     results = [evaluation.as_dict() for evaluation in evaluations]
     values = {"task": config.task_name, "num_envs": config.num_envs, "seed": config.seed, "results": results}
-    if config.checkpoint is not None and config.checkpoint.is_dir():
+    if config.checkpoint is not None and is_run(config.checkpoint):
         folder = config.checkpoint / FOLDER
         Console().print(run_table(evaluations))
         _write_json(folder / "results.json", values)
@@ -334,9 +290,14 @@ def _report_push(config: EvaluateConfig) -> int:
     if config.json is not None:
         _write_json(config.json, values)
     if config.export is not None:
-        policy = _load(checkpoint_paths(config)[-1], config.task_name)
-        print("exported to {}".format(checkpoints.save(dataclasses.replace(policy, run={}), config.export)))
+        print("exported to {}".format(_export(load(checkpoint_paths(config)[-1], config.task_name), config.export)))
     return 0
+
+
+def _export(policy: Checkpoint, path: Path) -> Path:
+    if path.suffix != checkpoints.SUFFIX:
+        return models.write(policy, path)
+    return checkpoints.save(dataclasses.replace(policy, run={}), path)
 
 
 def _write_json(path: Path, values: Dict[str, Any]) -> None:

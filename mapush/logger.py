@@ -64,6 +64,38 @@ class RunLogger:
             text += "  success {:.0%}".format(success)
         self._progress.update(self._bar, completed=min(step, self._config.total_steps), rate=text)
 
+    def report(
+        self,
+        step: int,
+        iteration: int,
+        rate: float,
+        losses: Dict[str, float],
+        health: Dict[str, float],
+        metrics: Dict[str, float],
+    ) -> None:
+        """Write the row of an interval and move the progress bar.
+
+        Args:
+          step: env steps taken so far.
+          iteration: rollouts and updates done so far.
+          rate: env-steps/s.
+          losses: what the learner says of its last update.
+          health: what the simulator says.
+          metrics: what `EpisodeMetrics.summary` says.
+        Raises:
+          MapushError: the disk is full or the folder cannot be written.
+        """
+        rewards = [value for name, value in metrics.items() if name.startswith("reward/")]
+        row = {"reward/total": sum(rewards), "fps": rate}
+        row.update({("train/" + name): value for name, value in losses.items()})
+        row.update({("sim/" + name): value for name, value in health.items()})
+        self.log(step, iteration, dict(row, **metrics))
+        self.advance(step, rate, metrics.get("episode/success", math.nan))
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """Write one number to TensorBoard alone."""
+        self._writer.add_scalar(name, value, step)
+
     def log(self, step: int, iteration: int, metrics: Dict[str, float]) -> None:
         """Write one row.
 

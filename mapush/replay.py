@@ -1,4 +1,11 @@
-"""Replay a dump of a run that met a NaN or left the physical world: `python -m mapush.replay FILE`."""
+"""Replay what a failed run left: `python -m mapush.replay FILE`.
+
+`nonfinite.pt` is the whole run where the iteration that failed began; on the CPU it fails again at the same step.
+`failure.pt` is the envs that failed before their last decisions, whichever simulator they were on; these are taken
+again on the CPU simulator.
+
+Exit codes: 0 all goes well this time; 2 it fails again, or the file is neither.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +13,23 @@ import contextlib
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Optional, Sequence
 
 import tyro
 from typing_extensions import Annotated
 
 from mapush import checkpoint as checkpoints
+from mapush import failure as failures
 from mapush.errors import MapushError
 from mapush.gpu_errors import gpu_errors
 
 
 @dataclasses.dataclass(frozen=True)
 class ReplayConfig:
-    """Take up a run where the iteration that failed began, and do it again step by step."""
+    """Do again, step by step, what a run failed of."""
 
     file: Annotated[Path, tyro.conf.Positional]
-    """The dump that training left in the folder of the run."""
+    """What training left in the folder of the run: nonfinite.pt or failure.pt."""
 
 
 def replay(path: Path) -> int:
@@ -31,8 +40,7 @@ def replay(path: Path) -> int:
     Returns:
       The number of env steps that went well, if the iteration does.
     Raises:
-      NonFiniteError: what the run failed of, with the env step.
-      SimulatorError: the same.
+      MapushError: what the run failed of, with the env step.
       CheckpointError: no such dump, or a damaged one.
     """
     from mapush.train import Run
@@ -44,16 +52,28 @@ def replay(path: Path) -> int:
         return run.step - saved.step
 
 
-def main() -> int:
+def main(argv: Optional[Sequence[str]] = None) -> int:
     """Parse the command line and replay."""
-    config = tyro.cli(ReplayConfig, prog="python -m mapush.replay")
+    file = tyro.cli(ReplayConfig, prog="python -m mapush.replay", args=argv).file
     try:
-        steps = replay(config.file)
+        if failures.is_failure(file):
+            _replay_envs(failures.Failure.load(file))
+        else:
+            print("the iteration went well this time: {} env steps".format(replay(file)))
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
-    print("the iteration went well this time: {} env steps".format(steps))
     return 0
+
+
+def _replay_envs(failure: failures.Failure) -> None:
+    envs = ", ".join(map(str, failure.env_ids))
+    print("env {} at env step {} on {}:".format(envs, failure.step, failure.config.sim.backend))
+    print("\n".join("  {:<9} {}".format(name, text) for name, text in failure.error.items()))
+    changed = failures.changed(failure.versions)
+    print("versions: {}".format("; ".join(changed) or "the same as then"))
+    print("\n".join(failures.replay(failure)))
+    print("all of it goes well on the CPU simulator; the cause lies in the simulator or the learner of then")
 
 
 if __name__ == "__main__":

@@ -24,10 +24,11 @@ import tyro
 
 from mapush import capacity
 from mapush import checkpoint as checkpoints
+from mapush import failure as failures
 from mapush.assembly import make_agent, make_env, resolve, share_the_cores, sizes_of
 from mapush.checkpoint import Checkpoint
 from mapush.config import RunConfig, steps_per_decision
-from mapush.errors import CheckpointError, ConfigError, MapushError, NonFiniteError, SimulatorError
+from mapush.errors import CheckpointError, ConfigError, MapushError
 from mapush.gpu_errors import gpu_errors
 from mapush.presets import preset
 from mapush.run_dir import RunDir, read_config, require_same_run
@@ -53,6 +54,7 @@ class Run:
       step: env steps taken so far, summed over envs.
       iteration: rollouts and updates done so far.
       health: what the simulator reported of the last rollout.
+      recorder: where the envs were before the last decisions.
     """
 
     config: RunConfig
@@ -62,6 +64,7 @@ class Run:
     step: int = 0
     iteration: int = 0
     health: Dict[str, float] = dataclasses.field(default_factory=dict)
+    recorder: failures.Recorder = dataclasses.field(default_factory=failures.Recorder)
 
     @classmethod
     def start(cls, config: RunConfig) -> Run:
@@ -112,7 +115,8 @@ class Run:
         """Take one decision in every env."""
         filled = self.rollout.step
         decision = self.agent.act(self.rollout.obs[filled], self.rollout.share_obs[filled])
-        result = self.env.step(decision.action.to(self.env.device))
+        self.recorder.note(self.env, decision.action)
+        result = self.env.step(decision.action.to(self.env.device, copy=True))  # what it does to them stays there
         self.rollout.insert(
             decision,
             result.reward.mean(dim=1, keepdim=True),  # HAPPO maximises one return: the team's
@@ -138,7 +142,7 @@ class Run:
                     return None
                 self.advance()
             return self.learn()
-        except (NonFiniteError, SimulatorError) as error:
+        except MapushError as error:
             error.where = "{}env step {}".format(error.where + ", " if error.where else "", self.step)
             raise
 
@@ -208,6 +212,9 @@ def train(config: RunConfig, run_dir: Optional[Path] = None, resume: bool = Fals
 def _begin(config: RunConfig, path: Optional[Path]) -> Path:
     path = RunDir.require_free(path or RunDir.default_path(config))
     config, reason = resolve(config)
+    if config.learner == "harl":
+        _train_with_harl(config, path, reason)
+        return path
     with gpu_errors(lambda: _way_back(path)):
         with contextlib.closing(Run.start(config)) as run:  # before the folder, so that a failure leaves none behind
             with contextlib.closing(RunDir.create(config, path)) as folder:
@@ -215,9 +222,20 @@ def _begin(config: RunConfig, path: Optional[Path]) -> Path:
     return path
 
 
+def _train_with_harl(config: RunConfig, path: Path, reason: str) -> None:
+    from mapush.harl.training import train
+
+    with gpu_errors(), StopRequest() as stop:
+        train(config, path, reason, lambda: stop.name is not None)
+
+
 def _continue(config: RunConfig, path: Optional[Path]) -> Path:
     if path is None:
         raise ConfigError("nothing to resume", fix="name the run's folder: --resume RUN")
+    if config.learner == "harl":
+        cause = "HARL saves weights alone, and its loop begins at the first iteration"
+        fix = "train anew under another --run-dir, or with --learner native, whose runs can be continued"
+        raise ConfigError("a run of HARL cannot be continued", where=str(path), cause=cause, fix=fix)
     with contextlib.closing(RunDir.reopen(path)) as folder:
         config, reason = resolve(config)
         require_same_run(config, read_config(path), path)
@@ -257,8 +275,8 @@ def _loop(run: Run, folder: Path, reason: str) -> None:
             before, start = run.step, run.snapshot()
             try:
                 losses = run.iterate(lambda: stop.name is not None)
-            except (NonFiniteError, SimulatorError) as error:
-                _dump(start, folder, error)
+            except MapushError as error:
+                _dump(run, start, folder, error)
                 raise
             if losses is not None:
                 if run.iteration == first:
@@ -282,15 +300,9 @@ class Speed:
 
 
 def _report(run: Run, logger: RunLogger, speed: Speed, losses: Dict[str, float]) -> None:
-    config, fps = run.config, speed.rate(run.step)
-    if run.iteration % config.log_interval == 0:
+    if run.iteration % run.config.log_interval == 0:
         metrics = run.env.metrics.summary()
-        rewards = [value for name, value in metrics.items() if name.startswith("reward/")]
-        row = {"reward/total": sum(rewards), "fps": fps}
-        row.update({("train/" + name): value for name, value in losses.items()})
-        row.update({("sim/" + name): value for name, value in run.health.items()})
-        logger.log(run.step, run.iteration, dict(row, **metrics))
-        logger.advance(run.step, fps, metrics.get("episode/success", math.nan))
+        logger.report(run.step, run.iteration, speed.rate(run.step), losses, run.health, metrics)
 
 
 def _outlook(steps: int, rate: float) -> str:
@@ -303,10 +315,13 @@ def _save(run: Run, folder: Path) -> None:
     checkpoints.save(run.snapshot(), checkpoints.path_of(folder, run.step))
 
 
-def _dump(start: Checkpoint, folder: Path, error: MapushError) -> None:
-    """Save the state from which the iteration that failed began, and say in the error how to replay it."""
+def _dump(run: Run, start: Checkpoint, folder: Path, error: MapushError) -> None:
+    """Save the state from which the iteration that failed began, and the failed envs; say how to replay them."""
+    bundle = failures.keep(run, start, error, folder)
     path = checkpoints.save(start, folder / NON_FINITE)
-    error.fix = "{}replay it: python -m mapush.replay {}".format(error.fix + "; " if error.fix else "", path)
+    ways = [error.fix, "replay it: python -m mapush.replay {}".format(path)]
+    ways += ["the failed envs alone, on any CPU: python -m mapush.replay {}".format(bundle)] if bundle else []
+    error.fix = "; ".join(filter(None, ways))
 
 
 def _farewell(run: Run, folder: Path, stop: StopRequest) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import TYPE_CHECKING, Any, Dict
+from typing import TYPE_CHECKING, Any, Dict, Protocol
 
 from mapush.spec import TensorSpec
 
@@ -12,6 +12,19 @@ if TYPE_CHECKING:
     import torch
 
     from mapush.env.metrics import EpisodeMetrics
+
+
+class Team(Protocol):
+    """What chooses the actions of an evaluation.
+
+    Attributes:
+      device: where it computes.
+    """
+
+    device: torch.device
+
+    def act_deterministic(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return the actions (E, A, action_dim) for observations (E, A, obs_dim), without exploring."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +126,17 @@ class VecEnv(abc.ABC):
     @abc.abstractmethod
     def load_state_dict(self, state: Dict[str, Any]) -> None:
         """Continue from what `state_dict` returned."""
+
+    def moment(self) -> Dict[str, torch.Tensor]:
+        """Return what `place` needs to put every env where it is now, each (E, ...); the next step may overwrite it.
+
+        This is less than `state_dict` holds, but any simulator understands it. {} where an environment has none.
+        """
+        return {}
+
+    def place(self, moment: Dict[str, torch.Tensor]) -> None:
+        """Put every env where it was when `moment` returned this, on whatever simulator."""
+        raise NotImplementedError("{} has no moments".format(type(self).__name__))
 
     @abc.abstractmethod
     def close(self) -> None:

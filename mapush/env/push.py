@@ -36,6 +36,7 @@ OUTCOMES = (
     "collision_degree",
     "return",
 )
+_OF_EPISODES = ("goal_pos_w", "_previous_object_xy", "_length", "_steps_together", "_return")
 
 
 class _Tally(NamedTuple):
@@ -162,6 +163,20 @@ class PushEnv(VecEnv):
             attribute = name if hasattr(self, name) else "_" + name
             setattr(self, attribute, state[name].to(self.device, copy=True))
         self._env_step = state["env_step"]
+        self._state = self.simulator.state()
+
+    def moment(self) -> Dict[str, torch.Tensor]:
+        """Return where everything is, in which episode; see `VecEnv.moment`."""
+        values = {field.name: getattr(self._state, field.name) for field in dataclasses.fields(State)}
+        return dict(values, memory=self.simulator.memory, **{name: getattr(self, name) for name in _OF_EPISODES})
+
+    def place(self, moment: Dict[str, torch.Tensor]) -> None:
+        """Put every env where it was; see `VecEnv.place`."""
+        state = State(**{field.name: moment[field.name] for field in dataclasses.fields(State)})
+        self.simulator.reset(torch.ones(self.num_envs, dtype=torch.bool, device=self.device), state)
+        self.simulator.memory = moment["memory"]
+        for name in _OF_EPISODES:
+            setattr(self, name, moment[name])
         self._state = self.simulator.state()
 
     def check(self) -> Dict[str, float]:

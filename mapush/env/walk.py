@@ -60,6 +60,7 @@ REWARD_WEIGHTS = {
     "torque": -1e-4,
     "foot_slip": -0.1,
 }
+_OF_ROBOT = ("robot_pos_w", "robot_quat_w", "robot_lin_vel_w", "robot_ang_vel_b", "joint_pos", "joint_vel")
 
 
 class WalkEnv(VecEnv):
@@ -174,6 +175,19 @@ class WalkEnv(VecEnv):
         self._buffers = {name: value.to(self.device, copy=True) for name, value in state["buffers"].items()}
         self._generator.set_state(state["generator"].cpu())
         self.metrics.load_state_dict(state["metrics"])
+
+    def moment(self) -> Dict[str, torch.Tensor]:
+        """See `VecEnv.moment`."""
+        state = self.physics.state()
+        values = {name: getattr(state, name) for name in _OF_ROBOT}
+        return dict(values, **{"buffer/" + name: value for name, value in self._buffers.items()})
+
+    def place(self, moment: Dict[str, torch.Tensor]) -> None:
+        """See `VecEnv.place`."""
+        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        self.physics.reset(everyone, State(*(moment[name] for name in _OF_ROBOT)))
+        self._buffers = {name: moment["buffer/" + name].clone() for name in self._buffers}
+        self.physics.push(self._buffers["force_w"], self._buffers["torque_w"])
 
     def check(self) -> Dict[str, float]:
         """See `VecEnv.check`."""

@@ -156,8 +156,7 @@ class Happo:
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
         """Continue from what `state_dict` returned; on another kind of device, with other random numbers."""
-        for actor, weights in zip(self.actors, state["actors"]):
-            actor.load_state_dict(weights)
+        self.load_actors(state["actors"])
         self.critic.load_state_dict(state["critic"])
         self.value_norm.load_state_dict(state["value_norm"])
         for optimizer, moments in zip(self._actor_optimizers, state["actor_optimizers"]):
@@ -167,6 +166,11 @@ class Happo:
             step.forget()
         if state["generator"]["device"] == self.device.type:
             self.generator.set_state(state["generator"]["state"].cpu())
+
+    def load_actors(self, weights: Sequence[Dict[str, torch.Tensor]]) -> None:
+        """Act as actors with these weights, one for each agent, do; all else stays as it is."""
+        for actor, values in zip(self.actors, weights):
+            actor.load_state_dict(values)
 
     def _update_actors(self, rollout: Rollout, advantages: torch.Tensor) -> Dict[str, torch.Tensor]:
         num_agents = len(self.actors)

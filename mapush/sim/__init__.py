@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Optional, Tuple
 
+from mapush import isaac
 from mapush.errors import ConfigError, SimulatorError, nearest
 from mapush.gpu_errors import why_no_gpu
 
@@ -18,7 +19,7 @@ BACKENDS = {  # module, class, settings that it takes
     "mujoco": ("mapush.sim.mjcpu", "MujocoPhysics", ("threads",)),
     "warp": ("mapush.sim.mjwarp", "WarpPhysics", ("nconmax", "njmax")),
 }
-_ABSENT = {"isaacgym": "this version has no adapter for Isaac Gym and MQE yet; both will have to be installed by hand"}
+ISAAC_GYM = "isaacgym"  # no physics of ours: MQE's whole environment, see `mapush.env.mqe`
 _INSTALL = "python -m pip install {} (needs Python 3.11 or later)"
 _ELSE = "--sim mujoco computes on the CPU, --sim auto takes the best that is here"
 
@@ -26,7 +27,7 @@ _ELSE = "--sim mujoco computes on the CPU, --sim auto takes the best that is her
 def choose_backend(name: str) -> Tuple[str, str]:
     """Decide which backend computes.
 
-    Isaac Gym has to be loaded before torch, so torch is loaded for Warp alone, and only if Warp's packages are here.
+    Isaac Gym has to be loaded before torch, so it is loaded here; torch is for Warp alone, if Warp's packages are here.
 
     Args:
       name: of a backend, or auto: Warp if it can work here, else MuJoCo.
@@ -36,16 +37,14 @@ def choose_backend(name: str) -> Tuple[str, str]:
       ConfigError: no backend has this name.
       SimulatorError: this backend cannot work here.
     """
-    if name in _ABSENT:
-        raise _unavailable(name, SimulatorError(_ABSENT[name]))
-    if name not in BACKENDS and name != "auto":
-        names = ("auto",) + tuple(BACKENDS) + tuple(_ABSENT)
+    if name not in ("auto", ISAAC_GYM) + tuple(BACKENDS):
+        names = ("auto", ISAAC_GYM) + tuple(BACKENDS)
         raise ConfigError("no such simulator", where="sim.backend", got=name, fix=nearest(name, names))
     if name == "mujoco":
         return name, "as configured"
-    obstacle = _why_no_warp()
+    obstacle = isaac.why_not_here() if name == ISAAC_GYM else _why_no_warp()
     if obstacle is None:
-        return "warp", _gpu_and_version()
+        return (name, "as configured") if name == ISAAC_GYM else ("warp", _gpu_and_version())
     if name == "auto":
         return "mujoco", obstacle.what
     raise _unavailable(name, obstacle)
@@ -89,10 +88,12 @@ def make_physics(
       randomization: what differs, besides the object's friction.
 
     Raises:
-      ConfigError: no backend has this name.
+      ConfigError: no backend has this name, or it is Isaac Gym, whose robots walk as MQE makes them.
       SimulatorError: the backend is not available here.
     """
     backend, _ = choose_backend(config.backend)
+    if backend == ISAAC_GYM:
+        raise ConfigError("Isaac Gym computes MQE's pushing tasks alone", where="sim.backend", got=backend, fix=_ELSE)
     module, name, settings = BACKENDS[backend]
     try:
         physics = getattr(importlib.import_module(module), name)

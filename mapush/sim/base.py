@@ -148,6 +148,9 @@ class Simulator:
     Args:
       physics: the bodies.
       walking: the frozen policy that turns commands into joint targets.
+
+    Attributes:
+      memory: of the walking policy, (E, A, memory_dim); replaced by every step, never changed in place.
     """
 
     def __init__(self, physics: Physics, walking: WalkingPolicy) -> None:
@@ -162,7 +165,7 @@ class Simulator:
         self.num_agents = physics.num_agents
         self.device = physics.device
         self.name = physics.name
-        self._memory = torch.zeros((self.num_envs, self.num_agents, walking.memory_dim), device=self.device)
+        self.memory = torch.zeros((self.num_envs, self.num_agents, walking.memory_dim), device=self.device)
 
     def state(self) -> State:
         """Return the present state."""
@@ -177,12 +180,12 @@ class Simulator:
         """
         state = self.state() if state is None else state
         of_robots = [getattr(state, name) for name in _OF_ROBOTS]
-        targets, self._memory = self._walk(commands, self._memory, *of_robots)
+        targets, self.memory = self._walk(commands, self.memory, *of_robots)
         return self.physics.step(targets)
 
     def reset(self, where: torch.Tensor, state: State) -> None:
         """Place the envs of the mask `where` (E,) bool in their rows of `state`; no other env changes by one bit."""
-        self._memory = self._memory.masked_fill(where.view(-1, 1, 1), 0.0)
+        self.memory = self.memory.masked_fill(where.view(-1, 1, 1), 0.0)
         self.physics.reset(where, state)
 
     def check(self) -> Dict[str, float]:
@@ -191,12 +194,12 @@ class Simulator:
 
     def state_dict(self) -> Dict[str, Any]:
         """Return everything that `load_state_dict` needs to continue bit for bit (on the CPU)."""
-        return {"physics": self.physics.state_dict(), "memory": self._memory.clone()}
+        return {"physics": self.physics.state_dict(), "memory": self.memory.clone()}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
         """Continue from what `state_dict` returned."""
         self.physics.load_state_dict(state["physics"])
-        self._memory = state["memory"].to(self.device, copy=True)
+        self.memory = state["memory"].to(self.device, copy=True)
 
     def close(self) -> None:
         """Release the physics."""

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import mujoco
     import torch
 
+    from mapush.env.base import Team
     from mapush.env.push import PushEnv
-    from mapush.happo.happo import Happo
     from mapush.sim.mjcpu import MujocoPhysics
     from mapush.viewer.native import Window
     from mapush.viewer.recorder import Recorder
@@ -122,7 +122,7 @@ class Scoreboard:
         return lines + (["collaboration {:.2f}".format(sum(together) / len(together))] if together else [])
 
 
-def play(env: PushEnv, agent: Happo, screen: Screen, episodes: int) -> Scoreboard:
+def play(env: PushEnv, agent: Team, screen: Screen, episodes: int) -> Scoreboard:
     """Show episodes until there were enough, the screen is closed or Ctrl-C is pressed.
 
     Args:

@@ -58,6 +58,7 @@ class KinematicSimulator:
         self.object_velocity_w = torch.zeros(num_envs, 3)
         self.commands: Optional[torch.Tensor] = None
         self.steps = 0
+        self.memory = torch.zeros(num_envs, num_agents, 14)
         self._state = random_state(num_envs, num_agents)
 
     def state(self) -> State:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
+from runs import start_process
 
 from mapush import checkpoint as checkpoints
 from mapush.checkpoint import Checkpoint
@@ -122,28 +122,22 @@ def test_full_disk_leaves_the_old_checkpoint(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-SAVE_FOR_EVER = """
-import dataclasses, sys, torch
-from pathlib import Path
-from mapush import checkpoint as checkpoints
-from mapush.config import PushRunConfig
-step = 0
-while True:
-    step += 1
-    saved = checkpoints.Checkpoint(PushRunConfig(), step, {}, {"w": torch.full((300_000,), float(step))}, {})
-    checkpoints.save(saved, checkpoints.path_of(Path(sys.argv[1]), step))
-"""
+def _save_for_ever(folder):
+    for step in itertools.count(1):
+        saved = checkpoints.Checkpoint(PushRunConfig(), step, {}, {"w": torch.full((300_000,), float(step))}, {})
+        checkpoints.save(saved, checkpoints.path_of(folder, step))
 
 
 def test_newest_checkpoint_loads_after_kill_at_any_moment(tmp_path):
     """A process that saves without pause is killed in the middle of it: what it leaves can be loaded."""
     for delay in (0.05, 0.11, 0.23):
-        process = subprocess.Popen([sys.executable, "-c", SAVE_FOR_EVER, str(tmp_path)])
+        process = start_process(tmp_path / "said.txt", _save_for_ever, tmp_path)
         while not list(tmp_path.glob("checkpoints/step_*.pt")):
-            time.sleep(0.05)
+            assert process.is_alive(), (tmp_path / "said.txt").read_text()
+            time.sleep(0.01)
         time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         for path in checkpoints.all_of(tmp_path):
             loaded = checkpoints.load(path)
             assert torch.equal(loaded.agent["w"], torch.full((300_000,), float(loaded.step)))

@@ -230,7 +230,7 @@ def test_published_curves_end_where_the_published_tables_do():
 )
 def test_command_that_cannot_run_exits_with_two_and_says_why(argv, phrases, run_dir, capsys, monkeypatch):
     """A wrong command line, or a checkpoint that is missing or does not fit, gives a short error and no traceback."""
-    monkeypatch.setattr("mapush.evaluate.POLICIES", run_dir)
+    monkeypatch.setattr("mapush.candidates.POLICIES", run_dir)
     assert main(argv) == 2
     message = capsys.readouterr().err
     assert "Traceback" not in message
@@ -240,7 +240,7 @@ def test_command_that_cannot_run_exits_with_two_and_says_why(argv, phrases, run_
 
 def test_shipped_policy_is_taken_when_no_checkpoint_is_named(run_dir, monkeypatch):
     """Without --checkpoint, the policy shipped for the task is evaluated."""
-    monkeypatch.setattr("mapush.evaluate.POLICIES", run_dir)
+    monkeypatch.setattr("mapush.candidates.POLICIES", run_dir)
     shipped = run_dir / "cuboid.pt"
     checkpoints.path_of(run_dir, 30).rename(shipped)
     assert [(item.path, item.step) for item in evaluate(_config())] == [(shipped, 30)]

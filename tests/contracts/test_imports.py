@@ -14,11 +14,12 @@ import mapush
 pytestmark = pytest.mark.contracts
 
 PACKAGE = Path(mapush.__file__).parent
-LEAVES = {"errors", "gpu_errors", "spec", "config", "objects", "geometry", "capture"}
+LEAVES = {"errors", "gpu_errors", "spec", "config", "objects", "geometry", "capture", "isaac"}
 MAY_IMPORT = {  # room: rooms below it, besides the leaves
     "sim": {"sim"},
     "env": {"env", "sim.base", "sim.go1", "sim.walking", "sim.gait"},
     "happo": {"happo"},
+    "harl": {"harl", "env", "assembly", "capacity", "checkpoint", "logger", "run_dir"},
     "viewer": {"viewer", "env", "sim", "happo"},
 }
 FIRST_TO_LOAD = ("mapush.train", "mapush.evaluate", "mapush.config", "mapush.sim", "mapush.sim.base", "mapush.assembly")

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import os
+import re
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
 from runs import ROLLOUT, assert_same, tiny
 
+from harness.__main__ import main as harness_main
+from harness.findings import ContractError
+from harness.guard import guarded
 from mapush import checkpoint as checkpoints
 from mapush import replay as replaying
 from mapush.env.walk import WalkEnv
-from mapush.errors import CheckpointError, NonFiniteError, SimulatorError
+from mapush.errors import CheckpointError, MapushError, NonFiniteError, SimulatorError
+from mapush.failure import FILE, TRANSITIONS, Failure, Recorder, changed, failed_envs
+from mapush.failure import replay as replay_envs
 from mapush.happo.happo import Happo
+from mapush.presets import preset
 from mapush.replay import replay
 from mapush.run_dir import read_config
 from mapush.train import NON_FINITE, Run, main, train
@@ -193,3 +202,197 @@ def test_replay_of_a_policy_is_an_error(tmp_path):
     run.close()
     with pytest.raises(CheckpointError, match="a policy alone"):
         replay(path)
+
+
+def fail_with(folder, poison, monkeypatch, config=None):
+    """Train until the poison works; return the bundle."""
+    with monkeypatch.context() as patch:
+        poison(patch)
+        with pytest.raises(MapushError) as failed:
+            train(config or tiny(), folder)
+    assert "python -m mapush.replay {}".format(folder / FILE) in failed.value.fix
+    return Failure.load(folder / FILE)
+
+
+def throw_robot(monkeypatch):
+    """Let one robot fly off, faster than anything flies, before the env step after `BAD_STEP`."""
+    advance = Run.advance
+
+    def thrown(run):
+        if run.step == BAD_STEP:
+            run.env.physics._qvel[BAD_ENV, 2] = 5000.0
+        advance(run)
+
+    monkeypatch.setattr(Run, "advance", thrown)
+
+
+def test_bundle_holds_the_failed_env_alone(tmp_path, monkeypatch):
+    """It holds configuration, env, last decisions, error and versions, and is small enough to be sent to somebody."""
+    failure = fail_with(tmp_path / "run", poison_physics, monkeypatch)
+    assert (tmp_path / "run" / FILE).stat().st_size < 200_000
+    assert failure.config == read_config(tmp_path / "run")
+    assert (failure.env_ids, failure.step) == ([BAD_ENV], BAD_STEP)
+    assert failure.error["kind"] == "SimulatorError" and "diverged" in failure.error["what"]
+    assert len(failure.transitions) == TRANSITIONS
+    assert all(value.shape[0] == 1 for moment in failure.transitions for value in moment.values())
+    assert failure.versions["torch"] == torch.__version__ and not changed(failure.versions)
+
+
+def test_bundle_of_a_wild_robot_fails_again(tmp_path, monkeypatch):
+    """The last decision, taken again from where the env was, fails of the same, with nothing else of the run there."""
+    failure = fail_with(tmp_path / "run", throw_robot, monkeypatch)
+    with pytest.raises(SimulatorError, match="the physics diverged") as again:
+        replay_envs(failure)
+    assert "env 0" in again.value.where and "decision 4 of 4" in again.value.where
+
+
+def test_bundle_of_lost_weights_fails_again(tmp_path, monkeypatch):
+    """An action that is NaN is in the bundle, and refused again."""
+
+    def lose(patch):
+        advance = Run.advance
+
+        def lost(run):
+            if run.step == BAD_STEP:
+                next(run.agent.actors[0].parameters()).data[0] = float("nan")
+            advance(run)
+
+        patch.setattr(Run, "advance", lost)
+
+    failure = fail_with(tmp_path / "run", lose, monkeypatch)
+    assert failure.transitions[-1]["action"].isnan().any()
+    with pytest.raises(NonFiniteError, match="actions"):
+        replay_envs(failure)
+
+
+@pytest.mark.parametrize("task_name", ["walk", "cuboid"])
+def test_bundle_without_a_cause_goes_well_and_says_how_well(tmp_path, monkeypatch, task_name):
+    """Decisions are repeated from their own states: without the poison all go well, close to what was recorded."""
+    config = tiny()
+    if task_name == "cuboid":
+        small = dataclasses.asdict(config)
+        names = ("num_envs", "num_steps", "total_steps", "checkpoint_every", "device")
+        config = dataclasses.replace(
+            preset("cuboid", "default"), sim=config.sim, happo=config.happo, **{name: small[name] for name in names}
+        )
+        config = dataclasses.replace(config, total_steps=3500)
+
+    def poison(patch):
+        def raise_then(run):
+            if run.iteration == 2 and run.rollout.step == 6:
+                raise SimulatorError("the physics diverged", where="env 1, 4")
+            advance(run)
+
+        advance = Run.advance
+        patch.setattr(Run, "advance", raise_then)
+
+    failure = fail_with(tmp_path / "run", poison, monkeypatch, config)
+    assert failure.env_ids == [1, 4]
+    said = replay_envs(failure)
+    assert len(said) == TRANSITIONS
+    gaps = [float(re.search(r"within (\S+) m", line).group(1)) for line in said[:-1]]
+    assert len(gaps) == TRANSITIONS - 1 and max(gaps) < 1e-3
+    failure.transitions[1]["robot_pos_w"][0, 0, 0] += 0.5  # the outcome of the first decision
+    assert "within 0.5 m" in replay_envs(failure)[0]
+
+
+def test_moment_places_envs_where_they_were(tmp_path):
+    """What an environment says of a moment is what it says after it was placed there; then it steps alike."""
+    run = Run.start(tiny())
+    for _ in range(3):
+        run.advance()
+    moment = {name: value.clone() for name, value in run.env.moment().items()}
+    run.env.physics.reset(torch.ones(5, dtype=torch.bool), run.env.physics.state())
+    actions = torch.zeros(5, 1, 12)
+    first = run.env.step(actions)
+    run.env.place(moment)
+    for name, value in run.env.moment().items():
+        torch.testing.assert_close(value, moment[name], msg=name, atol=1e-5, rtol=0.0)
+    again = run.env.step(actions)
+    torch.testing.assert_close(
+        again.final_observation.obs[..., :3], first.final_observation.obs[..., :3], atol=0.3, rtol=0.0
+    )
+    run.close()
+
+
+class LateEnv:
+    """An environment on a GPU: where things are is told in tensors that it changes in place."""
+
+    def __init__(self):
+        self.device = SimpleNamespace(type="cuda")
+        self.num_envs = 3
+        self.position = torch.zeros(3, 2)
+
+    def moment(self):
+        """Return where things are."""
+        return {"position": self.position, "joint_vel": self.position * 10.0}
+
+
+def test_env_on_a_gpu_keeps_what_was_before_it_failed():
+    """Where a failure shows late, an env that has left the physical world keeps its last good moments, others go on."""
+    env, recorder = LateEnv(), Recorder()
+    for number in range(9):
+        env.position[:] = float(number)
+        if number >= 5:
+            env.position[1] = float("nan")
+            env.position[2] = 200.0  # moves at 2000
+        action = torch.full((3, 2), float(number))
+        action[2] = float("nan") if number == 4 else number
+        recorder.note(env, action)
+    assert failed_envs(env, recorder, SimulatorError("it failed")) == [1, 2]
+    good = recorder.transitions([0])
+    assert [moment["action"][0, 0].item() for moment in good] == [5.0, 6.0, 7.0, 8.0]
+    for env_id in (1, 2):
+        bad = recorder.transitions([env_id])
+        assert len(bad) == 1 and bad[0]["position"][0, 0] == 4.0
+        assert bad[0]["action"].isnan().all() if env_id == 2 else bad[0]["action"][0, 0] == 4.0
+
+
+def test_replay_command_takes_bundles(tmp_path, monkeypatch, capsys):
+    """`python -m harness replay` and `python -m mapush.replay` take either file of a failed run."""
+    fail_with(tmp_path / "run", throw_robot, monkeypatch)
+    bundle = str(tmp_path / "run" / FILE)
+    for command in (replaying.main, harness_main):
+        words = ["replay", bundle] if command is harness_main else [bundle]
+        assert command(words) == 2
+        said = capsys.readouterr()
+        assert "env 3 at env step {} on mujoco".format(BAD_STEP) in said.out and "the same as then" in said.out
+        assert "SimulatorError: the physics diverged" in said.err
+
+
+def test_broken_contract_leaves_a_bundle_that_breaks_it_again(tmp_path, monkeypatch, capsys):
+    """A run under guard that breaks a contract leaves what `harness replay` breaks it with again, under guard."""
+    step = WalkEnv.step
+
+    def generous(env, actions):
+        result = step(env, actions)
+        return dataclasses.replace(result, reward=result.reward + 1.0)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch, guarded(time_share=math.inf):
+        patch.setattr(WalkEnv, "step", generous)
+        with pytest.raises(ContractError, match="not the sum of its terms"):
+            train(tiny(), folder)
+        for file in (FILE, NON_FINITE):
+            assert harness_main(["replay", str(folder / file)]) == 2
+            assert "not the sum of its terms" in capsys.readouterr().err
+    for file in (FILE, NON_FINITE):
+        assert harness_main(["replay", str(folder / file)]) == 0
+
+
+def test_full_disk_does_not_hide_what_the_run_died_of(tmp_path, monkeypatch):
+    """If the bundle cannot be written, the error is still that of the run."""
+    poison_physics(monkeypatch)
+    monkeypatch.setattr(Failure, "save", lambda failure, path: (_ for _ in ()).throw(OSError("no space left")))
+    with pytest.raises(SimulatorError, match="the physics diverged"):
+        train(tiny(), tmp_path / "run")
+    assert not (tmp_path / "run" / FILE).exists()
+
+
+def test_foreign_file_is_no_bundle(tmp_path):
+    """A file of something else is refused with its name."""
+    path = tmp_path / "failure.pt"
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(CheckpointError, match="cannot be replayed"):
+        Failure.load(path)
+    assert replaying.main([str(path)]) == 2

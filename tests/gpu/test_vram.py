@@ -65,7 +65,7 @@ def test_run_within_a_limit_trains_on_a_card_that_is_taken(tmp_path):
     """Nine tenths of the envs that fit 8 GiB train where no more than that is left."""
     torch.cuda.init()
     limit = 8 * GIB
-    num_envs = capacity._largest_num_envs(config_of(10**7), limit) * 9 // 10
+    num_envs = capacity.largest_num_envs(config_of(10**7), limit) * 9 // 10
     taken = torch.empty(torch.cuda.mem_get_info()[0] - limit, dtype=torch.uint8, device="cuda")
     code, text, used = finish(start(tmp_path / "run", *two_rollouts(num_envs), "--vram-limit", LIMIT))
     del taken

@@ -1,0 +1,290 @@
+"""What HARL costs: `python -m benchmarks.harl [--num-envs 512] [--preset happo.yaml] [--pairs 5] [--sim auto]`.
+
+Three learners take turns, each in a process of its own (what one does to the allocator would speed up another), on one
+task with the same settings: HARL's stock runner, wired by hand into HARL's tables; the same loop through the adapter;
+and the native learner. What counts is the median, over rounds of turns, of how one compares with another in the same
+round. HARL has to be installed, or `HARL_DIR` to name a checkout of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from unittest.mock import patch
+
+from mapush.assembly import device_of, make_env, resolve, share_the_cores
+from mapush.config import HappoConfig, RunConfig, SimConfig, steps_per_decision
+from mapush.errors import MapushError
+from mapush.presets import preset
+
+Turn = Tuple[float, float]  # seconds in all, and those of them in the environment
+
+HARLS = "happo.yaml"
+LEARNERS = ["stock", "adapter", "native"]
+
+
+_read_clock = time.perf_counter
+
+
+def _clock() -> float:
+    """Return the time [s] at which the device has done all that it was told."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return _read_clock()
+
+
+class Silent:
+    """A TensorBoard writer that writes nothing."""
+
+    def add_scalars(self, *_: Any) -> None:
+        """Do nothing."""
+
+    def export_scalars_to_json(self, _: str) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@contextlib.contextmanager
+def stock_runner(
+    arguments: Dict[str, Dict[str, Any]], view: Any, folder: Path, eval_view: Any = None, cuda: bool = False
+) -> Iterator[Any]:
+    """Make upstream's own `OnPolicyHARunner`, in its own constructor, from HARL's tables, which are changed meanwhile.
+
+    Args:
+      arguments: HARL's settings, by section.
+      view: the training environment.
+      folder: where it may write.
+      eval_view: the environment of its evaluation.
+      cuda: whether it computes on the GPU.
+    """
+    import torch
+
+    from mapush.harl.upstream import load
+
+    load()
+    from harl.common.base_logger import BaseLogger
+    from harl.runners import on_policy_base_runner as base
+    from harl.runners.on_policy_ha_runner import OnPolicyHARunner
+
+    class Logger(BaseLogger):
+        def get_task_name(self) -> str:
+            return "cuboid"
+
+    (folder / "models").mkdir(parents=True)
+    device = dict(arguments["device"], cuda=cuda, cuda_deterministic=False, torch_threads=torch.get_num_threads())
+    arguments = dict(arguments, device=device, logger={"log_dir": str(folder)})
+    tables: Dict[str, Any] = {
+        "LOGGER_REGISTRY": {"mapush": Logger},
+        "init_dir": lambda *_, **__: (str(folder), str(folder), str(folder / "models"), Silent()),
+        "save_config": lambda *_: None,
+        "make_train_env": lambda *_: view,
+        "make_eval_env": lambda *_: eval_view,
+        "get_num_agents": lambda *_: view.n_agents,
+    }
+    with patch.multiple(base, **tables), contextlib.redirect_stdout(None):
+        runner = OnPolicyHARunner({"algo": "happo", "env": "mapush", "exp_name": "stock"}, arguments, {})
+    with contextlib.closing(runner):
+        yield runner
+
+
+class HarlTurns:
+    """One iteration of HARL's loop after the other.
+
+    Args:
+      runner: made for runs of one iteration.
+    """
+
+    def __init__(self, runner: Any) -> None:
+        from harl.runners.on_policy_ha_runner import OnPolicyHARunner
+
+        self._runner, self._loop, self._in_env = runner, OnPolicyHARunner.run, 0.0
+        self._step = runner.envs.step
+        runner.envs.step = self._timed_step
+        runner.warmup()
+        runner.warmup = lambda: None  # the next iteration goes on where the last one ended
+
+    def __call__(self) -> Turn:
+        """Take a turn; return its seconds, and those of them in the environment."""
+        self._in_env, start = 0.0, _clock()
+        with contextlib.redirect_stdout(None):
+            self._loop(self._runner)
+        return _clock() - start, self._in_env
+
+    def _timed_step(self, actions: Any) -> Any:
+        start = _clock()
+        result = self._step(actions)
+        self._in_env += _clock() - start
+        return result
+
+
+class NativeTurns:
+    """One iteration of the native learner after the other."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+
+    def __call__(self) -> Turn:
+        """Take a turn; return its seconds; those in the environment, which it does not wait for, are not told."""
+        start = _clock()
+        self._run.iterate()
+        return _clock() - start, 0.0
+
+
+def measure(arguments: Sequence[str], pairs: int) -> List[Dict[str, Turn]]:
+    """Return, for each round, the seconds of each learner's turn and those of them in the environment.
+
+    Args:
+      arguments: of the command line, for the processes of the learners.
+      pairs: how many rounds.
+    """
+    with contextlib.ExitStack() as stack:
+        workers = {name: stack.enter_context(_Worker(name, arguments)) for name in LEARNERS}
+        for _ in range(2):  # until every graph is recorded
+            for worker in workers.values():
+                worker.turn()
+        orders = [LEARNERS[number % 3 :] + LEARNERS[: number % 3] for number in range(pairs)]
+        return [{name: workers[name].turn() for name in order} for order in orders]
+
+
+class _Worker:
+    """A learner in a process of its own, which waits between its turns."""
+
+    def __init__(self, learner: str, arguments: Sequence[str]) -> None:
+        words = [sys.executable, "-m", "benchmarks.harl", "--worker", learner] + list(arguments)
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def turn(self) -> Turn:
+        """Take a turn."""
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith("turn "):
+                seconds, in_env = map(float, line.split()[1:])
+                return seconds, in_env
+        raise SystemExit(self._process.wait())
+
+    def __enter__(self) -> _Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def _work(config: RunConfig, learner: str) -> None:
+    """Take a turn for every line of the input."""
+    from mapush.env.harl_view import HarlView
+    from mapush.harl.arguments import algo_args
+    from mapush.train import Run
+
+    steps = config.num_envs * config.num_steps * steps_per_decision(config)
+    config = dataclasses.replace(config, total_steps=steps, checkpoint_every=10**12)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if learner == "native":
+            take_turn: Callable[[], Turn] = NativeTurns(stack.enter_context(contextlib.closing(Run.start(config))))
+        elif learner == "adapter":
+            take_turn = HarlTurns(_adapter(config, folder / learner, stack))
+        else:
+            view, cuda = HarlView(make_env(config)), device_of(config.device).type == "cuda"
+            runner = stock_runner(algo_args(config, {}), view, folder / learner, cuda=cuda)
+            take_turn = HarlTurns(stack.enter_context(runner))
+        for _ in sys.stdin:
+            print("turn {} {}".format(*take_turn()), flush=True)
+
+
+def _adapter(config: RunConfig, folder: Path, stack: contextlib.ExitStack) -> Any:
+    from mapush.env.harl_view import HarlView
+    from mapush.harl.arguments import algo_args
+    from mapush.harl.logger import HarlLogger, ScalarWriter
+    from mapush.harl.runner import DEFAULTS, HarlRunner
+    from mapush.logger import RunLogger
+
+    folder.mkdir()
+    env, log = make_env(config), RunLogger(folder, config)
+    logger, writer = HarlLogger(log, env), ScalarWriter(log)
+    runner = HarlRunner(
+        algo_args(config, DEFAULTS), HarlView(env), logger, writer, folder / "models", device_of(config.device)
+    )
+    return stack.enter_context(contextlib.closing(runner))
+
+
+def _lines(config: RunConfig, rounds: List[Dict[str, Turn]]) -> Iterator[str]:
+    name = "harl.{}.{}.{}".format(config.task_name, config.preset, config.num_envs)
+    steps = config.num_envs * config.num_steps * steps_per_decision(config)
+    for learner in LEARNERS:
+        yield "{}.{}_steps_per_second {:.0f}".format(name, learner, steps / _median(r[learner][0] for r in rounds))
+    added = [100.0 * (r["adapter"][0] / r["stock"][0] - 1.0) for r in rounds]
+    alone = [100.0 * ((r["adapter"][0] - r["adapter"][1]) / (r["stock"][0] - r["stock"][1]) - 1.0) for r in rounds]
+    faster = [r["adapter"][0] / r["native"][0] for r in rounds]
+    for metric, values in (("adapter_cost_percent", added), ("adapter_cost_percent_of_learning", alone)):
+        yield "{}.{} {:.2f} ({:.2f} to {:.2f})".format(name, metric, _median(values), min(values), max(values))
+    yield "{}.native_times_as_fast {:.2f} ({:.2f} to {:.2f})".format(name, _median(faster), min(faster), max(faster))
+
+
+def _settings(task: str, name: str) -> RunConfig:
+    """Return a preset; `HARLS` is MAPush's task with HARL's own settings, which are the defaults of ours."""
+    if name != HARLS:
+        return preset(task, name)
+    return dataclasses.replace(preset(task, "published"), preset=HARLS, happo=HappoConfig())
+
+
+def _median(values: Any) -> float:
+    return statistics.median(values)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Print lines of `name.metric median (lowest to highest)`."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.harl", description=__doc__.splitlines()[0])
+    parser.add_argument("--task", default="cuboid", help="task (default cuboid)")
+    parser.add_argument("--preset", default=HARLS, help="its settings (default {}: HARL's own)".format(HARLS))
+    parser.add_argument("--num-envs", type=int, default=512, help="envs of each learner (default 512)")
+    parser.add_argument("--num-steps", type=int, help="decisions of a rollout (default: the preset's)")
+    parser.add_argument("--pairs", type=int, default=5, help="rounds of turns (default 5)")
+    parser.add_argument("--sim", default="auto", help="simulator (default auto)")
+    parser.add_argument("--cpu-time", action="store_true", help="count CPU seconds: for machines that others use too")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    argv = sys.argv[1:] if argv is None else argv
+    options = parser.parse_args(argv)
+    if options.cpu_time:
+        global _read_clock
+        _read_clock = time.process_time
+    share_the_cores()
+    try:
+        default = _settings(options.task, options.preset)
+        config = dataclasses.replace(
+            default,
+            num_envs=options.num_envs,
+            num_steps=options.num_steps or default.num_steps,
+            sim=SimConfig(options.sim),
+        )
+        config, reason = resolve(config)
+        if options.worker:
+            _work(config, options.worker)
+            return 0
+        print("machine.processor {} {} cores".format(platform.machine(), os.cpu_count()))
+        print("machine.simulator {} ({})".format(config.sim.backend, reason), flush=True)
+        for line in _lines(config, measure(argv, options.pairs)):
+            print(line, flush=True)
+    except MapushError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

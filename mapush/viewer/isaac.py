@@ -1,0 +1,61 @@
+"""Watching a team in Isaac Gym: its own window, or what its camera filmed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, List, Optional
+
+from mapush.sim.base import STEP_DT
+
+if TYPE_CHECKING:
+    from mapush.env.base import Team, Transition
+    from mapush.env.mqe import MqeEnv
+
+FRAMES_PER_SECOND = 25
+STEPS_PER_FRAME = round(1 / (FRAMES_PER_SECOND * STEP_DT))
+ENDINGS = ("success", "collision", "fall", "timeout")
+
+
+def play(env: MqeEnv, agent: Team, episodes: int, record: Optional[Path]) -> List[str]:
+    """Show episodes one after another, and say how each ended; closing Isaac Gym's window ends the program.
+
+    Args:
+      env: of one env, with a window or a camera.
+      agent: the team; it acts without exploring.
+      episodes: how many.
+      record: the film to write, for which the env needs a camera; None writes none.
+    Returns:
+      What was said.
+    """
+    said: List[str] = []
+    frames: List[Any] = []
+    observation = env.reset()
+    while len(said) < episodes:
+        if record is not None:
+            env.record()
+        done = False
+        while not done:
+            actions = agent.act_deterministic(observation.obs.to(agent.device))
+            transition = env.step(actions.to(env.device))
+            observation, done = transition.observation, bool(transition.done)
+        said.append(_ending(len(said) + 1, episodes, transition))
+        print(said[-1], flush=True)
+        if record is not None:
+            frames += env.film()[::STEPS_PER_FRAME]
+    if record is not None:
+        _write(frames, record)
+    return said
+
+
+def _ending(number: int, episodes: int, transition: Transition) -> str:
+    cause = next(name for name in ENDINGS if bool(transition.outcome[name]))
+    seconds = float(transition.outcome["length"]) * STEP_DT
+    return "episode {} of {}: {} after {:.1f} s".format(number, episodes, cause, seconds)
+
+
+def _write(frames: List[Any], path: Path) -> None:
+    import imageio.v2
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pictures = [frame[..., :3] for frame in frames]
+    imageio.v2.mimwrite(str(path), pictures, fps=FRAMES_PER_SECOND, codec="libx264", macro_block_size=2)

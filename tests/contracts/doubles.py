@@ -1,0 +1,95 @@
+"""Tests on the stand-ins for Isaac Gym and MQE: how to load them, and the same task without them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from fakes import KinematicSimulator
+
+from mapush.config import RewardConfig, TaskConfig
+from mapush.env.mqe import MqeEnv
+from mapush.env.push import PushEnv
+from mapush.env.resets import Spawner
+from mapush.objects import OBJECTS
+
+FOLDER = Path(__file__).resolve().parent.parent / "doubles"
+NUM_ENVS = 5
+PAIRS = 1234567
+TOLERANCE = 1e-4  # upstream's world has its origin 18 m away, where float32 is that much coarser
+OBSERVATIONS = ("obs", "share_obs")
+
+
+def load_doubles(monkeypatch) -> None:
+    """Make the stand-ins importable, fresh, without a GPU, with robots that glide, as if nothing had loaded torch."""
+    forget_doubles()
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setattr(MqeEnv, "_used", False)
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, "torch")
+        importlib.import_module("isaacgym")
+    monkeypatch.setenv("MQE_DOUBLE", "glide")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # of processes that a test starts
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+
+def forget_doubles() -> None:
+    """Let the next import load the stand-ins anew."""
+    for name in [name for name in sys.modules if name.split(".")[0] in ("isaacgym", "mqe")]:
+        del sys.modules[name]
+
+
+def task(name="cuboid", quirks=False, hold=1) -> TaskConfig:
+    """Return the task with weights by which every term of the reward matters."""
+    weights = RewardConfig(0.1, 0.2, -0.3, 0.4, 0.5, 6.0, -7.0, expanded_ocb=True)
+    return TaskConfig(object=name, steps_per_decision=hold, reward=weights, upstream_quirks=quirks)
+
+
+def make_mqe(name="cuboid", quirks=False, hold=1, seed=3) -> MqeEnv:
+    """Make the task on the stand-in."""
+    return MqeEnv(task(name, quirks, hold), NUM_ENVS, seed, PAIRS)
+
+
+def make_push(name="cuboid", quirks=False, hold=1, seed=3, simulator=None) -> PushEnv:
+    """Make the task without it, with upstream's starts."""
+    item = OBJECTS[name]
+    simulator = simulator or KinematicSimulator(NUM_ENVS, item.num_agents)
+    env = PushEnv(simulator, task(name, quirks, hold), seed)
+    env._spawner = Spawner(item, NUM_ENVS, env._generator, min_separation=0.0)
+    return env
+
+
+def run(code_or_args, cwd, **environ) -> subprocess.CompletedProcess:
+    """Run Python in a new process that finds the stand-ins: code, or the words of a command line."""
+    words = ["-c", code_or_args] if isinstance(code_or_args, str) else ["-m"] + code_or_args
+    here = Path(__file__).resolve().parent
+    paths = [str(FOLDER), str(here), str(here.parent.parent), os.environ.get("PYTHONPATH", "")]
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join(paths), OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="", **environ)
+    return subprocess.run([sys.executable] + words, cwd=str(cwd), env=env, stdout=-1, stderr=-1, text=True)
+
+
+def largest_difference(left, right) -> float:
+    """Return the largest absolute difference of two tensors of the same shape, as numbers."""
+    assert left.shape == right.shape
+    return float((left.double() - right.double()).abs().max())
+
+
+def random_actions(step, num_agents):
+    """Return actions of which many lie out of bounds."""
+    return 1.5 * torch.randn(NUM_ENVS, num_agents, 3, generator=torch.Generator().manual_seed(step))
+
+
+def differences(mine, theirs):
+    """Return the largest difference in each part of two transitions."""
+    pairs = {"reward": (mine.reward, theirs.reward)}
+    for name in OBSERVATIONS:
+        pairs[name] = getattr(mine.observation, name), getattr(theirs.observation, name)
+        pairs["final " + name] = getattr(mine.final_observation, name), getattr(theirs.final_observation, name)
+    pairs.update({name: (getattr(mine, name), getattr(theirs, name)) for name in ("terminated", "truncated")})
+    assert set(mine.outcome) == set(theirs.outcome)
+    pairs.update({"outcome " + name: (mine.outcome[name], value) for name, value in theirs.outcome.items()})
+    return {name: largest_difference(*pair) for name, pair in pairs.items()}

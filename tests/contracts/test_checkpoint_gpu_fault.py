@@ -1,0 +1,30 @@
+"""A save that fails by the GPU's fault is not taken for one of the disk."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mapush import checkpoint as checkpoints
+from mapush.config import PushRunConfig
+from mapush.errors import CheckpointError
+
+pytestmark = pytest.mark.contracts
+
+
+@pytest.mark.parametrize(
+    "said, kind",
+    [("CUDA error: an illegal memory access was encountered", RuntimeError), ("unexpected pos 64", CheckpointError)],
+)
+def test_save_that_fails_says_whose_fault_it_is(tmp_path, monkeypatch, said, kind):
+    """The GPU's error comes through as it is; any other says what to do about the disk; neither leaves a part."""
+
+    def fail(payload, file):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(torch, "save", fail)
+    saved = checkpoints.Checkpoint(PushRunConfig(), 700, {}, {}, {})
+    with pytest.raises((RuntimeError, CheckpointError), match=said) as caught:
+        checkpoints.save(saved, checkpoints.path_of(tmp_path, 700))
+    assert type(caught.value) is kind
+    assert list((tmp_path / "checkpoints").iterdir()) == []

@@ -1,0 +1,1 @@
+"""Shares tensors with PyTorch, which the stand-in has no need of."""

@@ -1,0 +1,13 @@
+"""The configuration in force: upstream's scripts leave here that of the object trained last, which was the T block."""
+
+import importlib.util
+import os
+
+from mqe import LEGGED_GYM_ROOT_DIR
+
+_PATH = os.path.join(LEGGED_GYM_ROOT_DIR, "task", "Tblock", "config.py")
+_SPEC = importlib.util.spec_from_file_location("mqe_last_trained", _PATH)
+_MODULE = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_MODULE)
+
+Go1PushMidCfg = _MODULE.Go1PushMidCfg

@@ -1,0 +1,107 @@
+"""Observation and reward; the latter from positions after the reset and flags from before it."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+from typing import Any, Dict, Optional, Tuple
+
+import torch
+
+from mapush.config import RewardConfig
+from mapush.env import observations, rewards
+from mapush.geometry import constant, yaw_of
+from mapush.sim.base import State
+from mqe import physics
+
+NAMES = {  # upstream's: ours
+    "distance_to_target_reward": "target",
+    "exception_punishment": "exception",
+    "approach_to_box_reward": "approach",
+    "collision_punishment": "collision",
+    "reach_target_reward": "reach_target",
+    "push_reward": "push",
+    "ocb_reward": "ocb",
+}
+SCALES = ("target", "approach", "push", "ocb", "reach_target")
+
+
+class Go1PushMidWrapper:
+    """What upstream's training sees. Attributes that it lacks are those of the environment below."""
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+        self.observation_space = SimpleNamespace(shape=(2 + 3 * env.num_agents,))
+        self.action_space = SimpleNamespace(shape=(3,))
+        self.action_scale = torch.tensor([[[0.5, 0.5, 0.5]]], device=env.device).repeat(env.num_envs, env.num_agents, 1)
+        scales = env.cfg.rewards.scales
+        weights = {name: getattr(scales, name + "_reward_scale") for name in SCALES}
+        weights.update({name: getattr(scales, name + "_punishment_scale") for name in ("collision", "exception")})
+        self._weights = RewardConfig(**weights, expanded_ocb=env.cfg.rewards.expanded_ocb_reward)
+        self._vertices = constant(tuple(map(tuple, env.cfg.asset.vertex_list)), torch.device(env.device))
+        self.reward_buffer: Dict[str, Any] = dict.fromkeys(NAMES, 0)
+        self.reward_buffer["step_count"] = 0
+        self.last_box_state: Optional[torch.Tensor] = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "env":
+            raise AttributeError(name)
+        return getattr(self.env, name)
+
+    def close(self) -> None:
+        """Fail: as upstream's, the environment below has no such method."""
+        self.env.close()
+
+    def reset(self) -> torch.Tensor:
+        """Return the first observation (E, A, 2 + 3 A)."""
+        self.env.reset()
+        self.last_box_state = None
+        return self._observe(self._state())
+
+    def step(self, action: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor, Dict[str, Any]]:
+        """Act: actions (E, A, 3) in [-1, 1]."""
+        action = torch.clip(action, -1.0, 1.0)
+        _, _, termination, info = self.env.step((action * self.action_scale).reshape(-1, self.action_space.shape[0]))
+        state = self._state()
+        obs = self._observe(state)
+        self.value_exception_buf = ~obs.isfinite().flatten(1).all(1)
+        obs[~obs.isfinite()] = 0
+        return obs, self._reward(state), termination, info
+
+    def _state(self) -> State:
+        robots, thing, _ = self.env._bodies()
+        return physics.state_of(robots.cpu(), thing.cpu())
+
+    def _goal(self) -> torch.Tensor:
+        return self.env._bodies()[2][:, :3].cpu() - torch.tensor((physics.CENTRE, 0.0, physics.FLOOR))
+
+    def _observe(self, state: State) -> torch.Tensor:
+        yaw = self.obs_buf.base_yaw.view(self.num_envs, -1).cpu()
+        return observations.actor_obs(state, yaw, self._goal()).to(self.device)
+
+    def _reward(self, state: State) -> torch.Tensor:
+        state = State(**{name: value.nan_to_num(0, 0, 0) for name, value in _fields(state).items()})
+        box = self.root_states_npc.view(self.num_envs, -1, 13)[:, 0].clone()
+        last = box if self.last_box_state is None else self.last_box_state
+        moved = (box - last)[:, :2].cpu()
+        inputs = rewards.RewardInputs(
+            robot_pos_w=state.robot_pos_w,
+            object_pos_w=state.object_pos_w,
+            object_yaw=yaw_of(state.object_quat_w),
+            object_lin_vel_w=state.object_lin_vel_w,
+            previous_object_xy=state.object_pos_w[:, :2] - moved,
+            goal_pos_w=self._goal(),
+            success=self.finished_buf.cpu(),
+            exception=self.exception_buf.cpu().float() + self.value_exception_buf.cpu().float(),
+        )
+        terms = rewards.compute(inputs, self._vertices.cpu(), self._weights)
+        self.last_box_state = box
+        self.reward_buffer["step_count"] += 1
+        for name, ours in NAMES.items():
+            share = {"approach": 1.0, "ocb": 1.0, "collision": 0.5}.get(ours, 1.0 / self.num_agents)
+            self.reward_buffer[name] += float(terms[ours].sum()) * share
+        return torch.stack(list(terms.values())).sum(0).to(self.device)
+
+
+def _fields(state: State) -> Dict[str, torch.Tensor]:
+    return {field.name: getattr(state, field.name) for field in dataclasses.fields(State)}

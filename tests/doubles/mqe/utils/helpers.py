@@ -1,0 +1,60 @@
+"""How upstream makes an environment: what it reads of the arguments, and what it does with the configuration."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from typing import Any, Dict, Tuple
+
+import numpy as np
+import torch
+from isaacgym import gymapi
+
+
+def class_to_dict(item: Any) -> Any:
+    """Return nested classes as nested dicts."""
+    if not hasattr(item, "__dict__"):
+        return item
+    return {name: class_to_dict(getattr(item, name)) for name in dir(item) if not name.startswith("_")}
+
+
+def set_seed(seed: int) -> None:
+    """Seed every global generator."""
+    seed = int(np.random.randint(0, 10000)) if seed == -1 else seed
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def parse_sim_params(args: argparse.Namespace, settings: Dict[str, Any]) -> gymapi.SimParams:
+    """Return Isaac Gym's parameters."""
+    params = gymapi.SimParams()
+    if args.physics_engine == gymapi.SIM_FLEX:
+        assert args.device
+    elif args.physics_engine == gymapi.SIM_PHYSX:
+        params.physx.use_gpu = args.use_gpu
+        params.physx.num_subscenes = args.subscenes
+    params.use_gpu_pipeline = args.use_gpu_pipeline
+    params.dt = settings["dt"]
+    for name, value in settings["physx"].items():
+        setattr(params.physx, name, value)
+    if args.physics_engine == gymapi.SIM_PHYSX and args.num_threads > 0:
+        params.physx.num_threads = args.num_threads
+    return params
+
+
+def make_env(task_class: Any, env_cfg: Any, args: argparse.Namespace) -> Tuple[Any, Any]:
+    """Make the environment; arguments of another type are refused, which upstream only says in its annotations."""
+    if not isinstance(args, argparse.Namespace):
+        raise TypeError("args is a {}, not an argparse.Namespace".format(type(args).__name__))
+    if args.num_envs is not None:
+        env_cfg.env.num_envs = args.num_envs
+    set_seed(args.seed)
+    env = task_class(
+        cfg=env_cfg,
+        sim_params=parse_sim_params(args, class_to_dict(env_cfg.sim)),
+        physics_engine=args.physics_engine,
+        sim_device=args.sim_device,
+        headless=args.headless,
+    )
+    return env, env_cfg

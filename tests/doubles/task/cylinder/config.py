@@ -1,0 +1,23 @@
+"""The task with this object, as upstream's scripts copy it over `mqe/envs/configs/go1_push_mid_config.py`."""
+
+from mqe.envs.config import Go1Cfg
+
+
+class Go1PushMidCfg(Go1Cfg):
+    """The task with this object."""
+
+    class env(Go1Cfg.env):
+        """The team."""
+
+        num_agents = 3
+
+    class asset(Go1Cfg.asset):
+        """The object."""
+
+        file_npc = "{LEGGED_GYM_ROOT_DIR}/resources/objects/cylinder/BigCylinder.urdf"
+        vertex_list = [[-0.75, -1.3], [0.75, -1.3], [1.5, 0], [0.75, 1.3], [-0.75, 1.3], [-1.5, 0]]
+
+    class termination(Go1Cfg.termination):
+        """When two robots have collided."""
+
+        collision_kwargs = {"threshold": 0.25}
