@@ -2,8 +2,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/quick
+MINUTES ?= 60
 
-.PHONY: install quick test gpu check format test-38 bench clean
+.PHONY: install quick test gpu soak check format test-38 check-38 bench mutants clean
 
 install: $(VENV)/installed
 
@@ -23,6 +24,9 @@ test: install check  ## lint and all fast tests
 gpu: install  ## the tests that need an NVIDIA GPU, in minutes
 	$(BIN)/python -m pytest -m gpu
 
+soak: install  ## the same, and training for MINUTES (60) under its meters
+	$(BIN)/python -m pytest -m "gpu or soak" --soak=$(MINUTES) --sim warp --report=runs/soak
+
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,8 +45,21 @@ test-38:  ## everything that does not need MuJoCo, on Isaac Gym's Python
 	.venv38/bin/pip install --quiet --disable-pip-version-check -e . pytest hypothesis
 	touch $@
 
+check-38: .venv38-small/installed  ## of those, the tests that do without torch: a small download, and a minute
+	.venv38-small/bin/python -m pytest
+
+.venv38-small/installed: pyproject.toml
+	python3.8 -m venv .venv38-small
+	.venv38-small/bin/pip install --quiet --disable-pip-version-check \
+		numpy tyro typing_extensions rich psutil pyyaml pytest hypothesis
+	touch $@
+
 bench: install  ## speed and memory, as lines of "name.metric value"
 	$(BIN)/python -m benchmarks.run
 
+mutants: install  ## which small changes of the code no test notices, in hours on two cores
+	$(BIN)/pip install --quiet --disable-pip-version-check mutmut==3.8.1 coverage==7.17.3
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.mutants --jobs $$(nproc)
+
 clean:
-	rm -rf .venv .venv38 build dist *.egg-info
+	rm -rf .venv .venv38 .venv38-small build dist *.egg-info

@@ -31,7 +31,7 @@ def light(draw: random.Random) -> Callable[..., Any]:
 
 def cuboid(draw: random.Random) -> Callable[..., Any]:
     """Return a factory of the pushing task with a size and a decision rate of its own."""
-    envs, steps_per_decision = draw.randint(2, 7), draw.choice((1, 5, 10))
+    envs, steps_per_decision = draw.randint(2, 7), draw.choice((1, 5, 10, 25))
 
     def make(num_envs: int = envs, seed: int = 0) -> Any:
         return make_push(num_envs, seed, "cuboid", steps_per_decision)

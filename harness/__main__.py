@@ -10,8 +10,11 @@ from mapush.errors import nearest
 
 COMMANDS = {
     "check": "harness.check:main",
+    "doctor": "harness.doctor:main",
     "faults": "harness.matrix:main",
+    "memory": "harness.memory.training:main",
     "replay": "harness.replay:main",
+    "run": "harness.isolate:main",
     "stack": "harness.stack:main",
     "train": "harness.guard:main",
 }

@@ -10,10 +10,12 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from harness.findings import ContractError
-from harness.interface import Seen, Sizes
+from harness.interface import Seen
+from harness.sizes import Sizes
 
 FAR_OUT = 10.0  # times the bounds; HARL never clips what its normal distribution draws
 PHASE = 25  # steps for which the mixture lets an env keep its kind of actions
+REST = 8 * PHASE  # steps for which the mixture lets one env after the other rest, so that it comes to its time limit
 
 
 class Driver:
@@ -21,7 +23,7 @@ class Driver:
 
     Kinds: uniform within the bounds; far out of them; extremes held for a phase; extremes that alternate; no action;
     and two that follow the reward: an env keeps its actions while its reward rises (or falls) and draws new extremes
-    otherwise, which leads to contact, to success and to failure.
+    otherwise, which leads to contact, to success and to failure. One env at a time rests for long.
 
     Args:
       sizes: of the environment.
@@ -46,9 +48,21 @@ class Driver:
         self._last_reward = reward
         drawn = {kind: KINDS[kind](self) for kind in self._kinds}
         phase = self._step // PHASE
-        chosen = [drawn[self._kinds[(env + phase) % len(self._kinds)]][env] for env in range(self.sizes.num_envs)]
+        kinds = [self._kinds[(env + phase) % len(self._kinds)] for env in range(self.sizes.num_envs)]
+        if "rest" in self._kinds:
+            kinds[self._step // REST % len(kinds)] = "rest"
+        chosen = [drawn[kind][env] for env, kind in enumerate(kinds)]
         self._step += 1
-        return legal(np.stack(chosen), seen, self.sizes, self._rng)
+        return self.legal(np.stack(chosen), seen)
+
+    def legal(self, actions: np.ndarray, seen: Seen) -> np.ndarray:
+        """Replace the actions (N, A, K) that are not available after the step `seen` by ones that are."""
+        if seen.available is None:
+            return actions
+        scores = seen.available * (1.0 + self._rng.random(seen.available.shape))
+        wanted = actions.astype(int)
+        allowed = np.take_along_axis(seen.available, wanted, axis=-1) > 0
+        return np.where(allowed, wanted, scores.argmax(axis=-1)[..., None]).astype(float)
 
     def _uniform(self, factor: float = 1.0) -> np.ndarray:
         low, high = finite_range(self.sizes)
@@ -105,23 +119,6 @@ def neutral(sizes: Sizes) -> np.ndarray:
     """Return the action that does the least, (K,): zero, or the nearest to it; index 0 where actions are indices."""
     low, high = finite_range(sizes)
     return np.clip(np.zeros_like(low), low, high)
-
-
-def legal(actions: np.ndarray, seen: Seen, sizes: Sizes, rng: np.random.Generator) -> np.ndarray:
-    """Replace the actions that are not available by ones that are.
-
-    Args:
-      actions: (N, A, K).
-      seen: the step before.
-      sizes: of the environment.
-      rng: what the replacements are drawn from.
-    """
-    if seen.available is None:
-        return actions
-    scores = seen.available * (1.0 + rng.random(seen.available.shape))
-    wanted = actions.astype(int)
-    allowed = np.take_along_axis(seen.available, wanted, axis=-1) > 0
-    return np.where(allowed, wanted, scores.argmax(axis=-1)[..., None]).astype(float)
 
 
 Block = Tuple[int, float, int]  # which env and agent (their number, modulo N * A + 1: all), level of the bounds, steps

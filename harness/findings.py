@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
+from harness.sequence import in_words
 from mapush.errors import MapushError
 
 
@@ -16,6 +17,9 @@ class ContractError(MapushError):
       contract: the name of the broken contract, if it is another one than the one that is running.
       step: the step since the reset at which it showed, counted from 1; 0 is the reset.
       details: `where`, `got`, `expected`, `cause`, `fix`, as in `MapushError`.
+
+    Attributes:
+      actions: those of all steps since the reset, (N, A, K) each, if a player saw it happen.
     """
 
     def __init__(
@@ -24,6 +28,7 @@ class ContractError(MapushError):
         super().__init__(what, **details)
         self.contract = contract
         self.step = step
+        self.actions: Optional[Sequence[Any]] = None
 
 
 class NotJudgedError(Exception):
@@ -32,7 +37,13 @@ class NotJudgedError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One broken contract: the fields of a `ContractError`, and the command that shows it again."""
+    """One broken contract: the fields of a `ContractError`, and how to see it again.
+
+    Attributes:
+      actions: the shortest sequence found that breaks it after a reset, as pairs (how often, action (N, A, K)).
+      reproduce: the command that runs the contract again.
+      replay: the command that replays its bundle.
+    """
 
     contract: str
     what: str
@@ -43,6 +54,8 @@ class Finding:
     fix: Optional[str] = None
     step: Optional[int] = None
     reproduce: Optional[str] = None
+    actions: Optional[List[Any]] = None
+    replay: Optional[str] = None
 
     @classmethod
     def of(cls, error: ContractError, contract: str, reproduce: Optional[str] = None) -> Finding:
@@ -54,15 +67,16 @@ class Finding:
           reproduce: the command that shows it again, with `{}` where the contract's name belongs.
         """
         name = error.contract or contract
-        details = {field: getattr(error, field) for field in ("where", "got", "expected", "cause", "fix", "step")}
+        fields = ("where", "got", "expected", "cause", "fix", "step", "actions")
+        details = {field: getattr(error, field) for field in fields}
         return cls(name, error.what, reproduce=reproduce and reproduce.replace("{}", name), **details)
 
     def __str__(self) -> str:
         rows = ["{}: {}".format(self.contract, self.what)]
-        details = dataclasses.asdict(self)
-        for name in ("where", "got", "expected", "cause", "fix", "reproduce"):
-            if details[name]:
-                rows.append("  {:<9} {}".format(name, details[name]))
+        details = {name: getattr(self, name) for name in ("where", "got", "expected", "cause", "fix")}
+        details["shortest"] = self.actions and in_words(self.actions)
+        details.update(reproduce=self.reproduce, replay=self.replay)
+        rows += ["  {:<9} {}".format(name, value) for name, value in details.items() if value]
         return "\n".join(rows)
 
 
@@ -76,6 +90,7 @@ class Report:
       not_judged: why, for each contract that could be neither broken nor kept.
       notes: what the reader should know, such as how many steps were seen.
       seconds: how long it took.
+      times: how long each contract took, by name [s]; the first that needs a run that others look at, too, plays it.
     """
 
     findings: List[Finding]
@@ -83,6 +98,7 @@ class Report:
     not_judged: Dict[str, str] = dataclasses.field(default_factory=dict)
     notes: List[str] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
+    times: Dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -90,12 +106,23 @@ class Report:
         return not self.findings
 
     def __str__(self) -> str:
-        head = "{} broken, {} hold, {} not judged, in {:.1f} s".format(
-            len(self.findings), len(self.passed), len(self.not_judged), self.seconds
-        )
-        rows = [head] + [str(finding) for finding in self.findings]
-        rows += ["not judged: {}: {}".format(name, reason) for name, reason in self.not_judged.items()]
-        return "\n".join(rows + ["note: " + note for note in self.notes])
+        rows = [str(finding) for finding in self.findings] + self.unjudged + ["note: " + note for note in self.notes]
+        return "\n".join(rows + ["{}; {:.1f} s".format(self.summary, self.seconds)])
+
+    @property
+    def unjudged(self) -> List[str]:
+        """One line for each reason for which contracts could not be judged."""
+        alike: Dict[str, List[str]] = {}
+        for name, reason in self.not_judged.items():
+            alike.setdefault(reason, []).append(name)
+        return ["not judged: {}: {}".format(", ".join(names), reason) for reason, names in alike.items()]
+
+    @property
+    def summary(self) -> str:
+        """How many contracts were judged, and how."""
+        broken, kept = len(self.findings), len(self.passed)
+        judged, total = broken + kept, broken + kept + len(self.not_judged)
+        return "{} of {} contracts judged: {} broken, {} hold".format(judged, total, broken, kept)
 
     def as_dict(self) -> Dict[str, Any]:
         """Return the report in JSON's types."""

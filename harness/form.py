@@ -11,7 +11,7 @@ from harness import infos as infos_of
 from harness.findings import ContractError
 
 if TYPE_CHECKING:
-    from harness.interface import Sizes
+    from harness.sizes import Sizes
 
 SPACES = ("observation_space", "share_observation_space", "action_space")
 SHAPES = {
@@ -181,19 +181,21 @@ def check_finite(moment: Moment) -> None:
 
 
 def check_bounds(moment: Moment) -> None:
-    """Raise if an observation is outside its space."""
-    low, high, obs = moment.sizes.obs_low, moment.sizes.obs_high, moment.parts["obs"]
-    if low is None:
-        return
-    outside = (obs < low - 1e-5 * (1 + abs(low))) | (obs > high + 1e-5 * (1 + abs(high)))
-    if outside.any():
-        env, agent, entry = np.argwhere(outside)[0]
-        raise moment.error(
-            "obs leaves its observation_space",
-            moment.at(env, agent, entry),
-            got="{:g}".format(obs[env, agent, entry]),
-            expected="within [{:g}, {:g}]".format(low[entry], high[entry]),
-        )
+    """Raise if an observation or a global state is outside its space."""
+    for name, space in (("obs", "observation_space"), ("share_obs", "share_observation_space")):
+        bounds, value = getattr(moment.sizes, name + "_bounds"), moment.parts[name]
+        if bounds is None or bounds[0].shape != value.shape[1:]:
+            continue
+        low, high = bounds
+        outside = (value < low - 1e-5 * (1 + abs(low))) | (value > high + 1e-5 * (1 + abs(high)))
+        if outside.any():
+            env, agent, entry = np.argwhere(outside)[0]
+            raise moment.error(
+                "{} leaves its {}".format(name, space),
+                moment.at(env, agent, entry),
+                got="{:g}".format(value[env, agent, entry]),
+                expected="within [{:g}, {:g}]".format(low[agent, entry], high[agent, entry]),
+            )
 
 
 def check_share_obs_same(moment: Moment) -> None:

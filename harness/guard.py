@@ -36,6 +36,7 @@ class GuardedEnv:
       time_share: of the time, that watching may take.
 
     Attributes:
+      started: when the time began of which watching takes its share [s].
       decisions: taken so far.
       watched: how many of them were watched.
       seconds: what watching took [s].
@@ -43,9 +44,10 @@ class GuardedEnv:
 
     def __init__(self, env: VecEnv, time_share: float = TIME_SHARE) -> None:
         self._env = env
-        self._time_share, self._start = time_share, time.perf_counter()
+        self._time_share = time_share
         self._returned: Dict[str, torch.Tensor] = {}  # by the decision watched last
         self._copies: Dict[str, torch.Tensor] = {}
+        self.started = time.perf_counter()
         self.decisions = self.watched = 0
         self.seconds = 0.0
 
@@ -61,7 +63,7 @@ class GuardedEnv:
           NonFiniteError: what it returned is NaN or infinite.
         """
         start = time.perf_counter()
-        watched = self.seconds <= self._time_share * (start - self._start)
+        watched = self.seconds <= self._time_share * (start - self.started)
         sent = actions.clone() if watched else actions
         terms: List[Dict[str, torch.Tensor]] = []
         before = time.perf_counter()
@@ -154,13 +156,17 @@ class GuardedEnv:
 
 
 @contextlib.contextmanager
-def guarded() -> Iterator[List[GuardedEnv]]:
-    """Let every run that `mapush.train` starts in this context be guarded; the list fills with its guards."""
+def guarded(time_share: float = TIME_SHARE) -> Iterator[List[GuardedEnv]]:
+    """Let every run that `mapush.train` starts in this context be guarded; the list fills with its guards.
+
+    Args:
+      time_share: of the time, that watching may take.
+    """
     guards: List[GuardedEnv] = []
     make_env = train.make_env
 
     def make_guarded_env(config: RunConfig) -> GuardedEnv:
-        guards.append(GuardedEnv(make_env(config)))
+        guards.append(GuardedEnv(make_env(config), time_share))
         return guards[-1]
 
     with mock.patch.object(train, "make_env", make_guarded_env):

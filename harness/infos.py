@@ -8,7 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from harness.form import Moment
-    from harness.interface import Sizes
+    from harness.sizes import Sizes
 
 TRUNCATION = "bad_transition"  # the only key that HARL's on-policy runner reads
 

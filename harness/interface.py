@@ -16,66 +16,14 @@ import numpy as np
 from harness import form
 from harness.findings import ContractError
 from harness.infos import truncation_flags
+from harness.sizes import Sizes
 from mapush.errors import nearest
 
 RESET_PARTS = ("obs", "share_obs", "available_actions")
 STEP_PARTS = ("obs", "share_obs", "rewards", "dones", "infos", "available_actions")
 COMPARED = ("obs", "share_obs", "rewards", "dones", "truncated", "available")
 KEPT_STEPS = 4  # whose arrays are watched for later changes
-
-
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """What an environment's spaces say.
-
-    Attributes:
-      num_envs: N.
-      num_agents: A.
-      obs_dim: D.
-      share_obs_dim: S.
-      action_dim: K; 1 for Discrete.
-      low: of an action, (K,); may be infinite.
-      high: of an action, (K,); for discrete spaces the largest index.
-      discrete: whether actions are indices.
-      maskable: whether `available_actions` says which of them are legal: Discrete, not MultiDiscrete.
-      obs_low: of an observation, (D,), or None where the space says nothing.
-      obs_high: of an observation, (D,), or None.
-    """
-
-    num_envs: int
-    num_agents: int
-    obs_dim: int
-    share_obs_dim: int
-    action_dim: int
-    low: np.ndarray
-    high: np.ndarray
-    discrete: bool = False
-    maskable: bool = False
-    obs_low: Optional[np.ndarray] = None
-    obs_high: Optional[np.ndarray] = None
-
-    @property
-    def action_shape(self) -> Tuple[int, int, int]:
-        """(N, A, K)."""
-        return self.num_envs, self.num_agents, self.action_dim
-
-    @property
-    def num_choices(self) -> int:
-        """How many actions a Discrete space has."""
-        return int(self.high[0]) + 1
-
-    def __str__(self) -> str:
-        values = (self.num_envs, self.num_agents, self.obs_dim, self.share_obs_dim, self.action_dim)
-        return "num_envs {}, num_agents {}, obs_dim {}, share_obs_dim {}, action_dim {}".format(*values)
-
-    def alike(self) -> List[str]:
-        """Return the pairs of sizes that are equal, or one, so that a swapped axis or a broadcast could hide there."""
-        values = dict(N=self.num_envs, A=self.num_agents, D=self.obs_dim, S=self.share_obs_dim, K=self.action_dim)
-        names = sorted(values)
-        pairs = [(a, b) for a in names for b in names if a < b and values[a] == values[b]]
-        return ["{} = {} = {}".format(a, b, values[a]) for a, b in pairs] + [
-            "{} = 1".format(name) for name in names if values[name] == 1 and not (name == "K" and self.discrete)
-        ]
+KEPT_ACTIONS = 1200  # since the reset; what shows later is found, but not shortened
 
 
 @dataclasses.dataclass
@@ -134,6 +82,7 @@ class Player:
         self.step_count = 0
         self.seen: List[Seen] = []
         self._kept: Deque[form.Kept] = collections.deque(maxlen=KEPT_STEPS)
+        self._taken: Deque[np.ndarray] = collections.deque(maxlen=KEPT_ACTIONS)
 
     def reset(self) -> Seen:
         """Start anew.
@@ -142,6 +91,7 @@ class Player:
           ContractError: `reset` raised, or what it returned cannot be used.
         """
         self.step_count = 0
+        self._taken.clear()
         parts = self._call("reset-form", "reset", RESET_PARTS)
         self._check_arrays("reset-form", parts)
         self._check(parts, ("finite", "bounds", "share-obs-same", "available-actions"))
@@ -155,9 +105,17 @@ class Player:
         Raises:
           ContractError: `step` raised, or what it returned cannot be used.
         """
+        try:
+            return self._step(actions)
+        except ContractError as error:
+            self._with_actions(error)
+            raise
+
+    def _step(self, actions: np.ndarray) -> Seen:
         self.step_count += 1
         handed_over = as_harl_does(actions, self.sizes.discrete)
         before = handed_over.copy()
+        self._taken.append(before)
         parts = self._call("step-form", "step", STEP_PARTS, handed_over)
         self._check_arrays("step-form", parts)
         parts["actions"], parts["actions_before"] = handed_over, before
@@ -181,7 +139,7 @@ class Player:
             raise ContractError("the environment has no method {}".format(method), contract=contract)
         try:
             returned = getattr(self.env, method)(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ContractError(
                 "{} raised {}: {}".format(method, type(error).__name__, first_line(error)),
                 contract=contract,
@@ -213,7 +171,11 @@ class Player:
         try:
             check(*arguments)
         except ContractError as error:
-            self.violations.setdefault(error.contract or contract, error)
+            self.violations.setdefault(error.contract or contract, self._with_actions(error))
+
+    def _with_actions(self, error: ContractError) -> ContractError:
+        error.actions = list(self._taken) if len(self._taken) == self.step_count else None
+        return error
 
     def _available(self, parts: Dict[str, Any]) -> Optional[np.ndarray]:
         legal = parts["available_actions"]
@@ -245,102 +207,6 @@ def scribble(parts: Dict[str, Any]) -> None:
     for value in parts.values():
         if isinstance(value, np.ndarray) and value.dtype.kind in "fb" and value.flags.writeable:
             value[...] = 1 if value.dtype.kind == "b" else -7.7e7
-
-
-def read_sizes(env: Any, num_envs: Optional[int] = None) -> Sizes:
-    """Return the sizes that an environment's spaces state.
-
-    Args:
-      env: the environment.
-      num_envs: how many envs were asked for, or None: then what the environment says, or its first observation has.
-    Raises:
-      ContractError: of the contract "spaces": HARL cannot read them.
-    """
-    count = getattr(env, "n_agents", getattr(env, "num_agents", None))
-    spaces = {name: _per_agent(env, name, count) for name in form.SPACES}
-    num_agents = len(spaces["action_space"])
-    if count is not None and int(count) != num_agents:
-        raise ContractError(
-            "the environment says {} agents, but has {} action spaces".format(count, num_agents), contract="spaces"
-        )
-    action = spaces["action_space"][0]
-    low, high, discrete = _action_range(action)
-    obs = spaces["observation_space"][0]
-    bounded = type(obs).__name__ == "Box" and getattr(obs, "low", None) is not None
-    return Sizes(
-        num_envs=num_envs or _num_envs(env),
-        num_agents=num_agents,
-        obs_dim=_width("observation_space", obs),
-        share_obs_dim=_width("share_observation_space", spaces["share_observation_space"][0]),
-        action_dim=len(low),
-        low=low,
-        high=high,
-        discrete=discrete,
-        maskable=type(action).__name__ == "Discrete",
-        obs_low=np.asarray(obs.low, np.float64) if bounded else None,
-        obs_high=np.asarray(obs.high, np.float64) if bounded else None,
-    )
-
-
-def _per_agent(env: Any, name: str, count: Optional[int]) -> List[Any]:
-    space = getattr(env, name, None)
-    expected = "a list or tuple with one space for each agent"
-    if space is None:
-        raise ContractError("the environment has no {}".format(name), contract="spaces", expected=expected)
-    is_plain = isinstance(space, list) and space and all(isinstance(size, (int, np.integer)) for size in space)
-    if is_plain or not hasattr(space, "__getitem__") or not hasattr(space, "__len__"):
-        raise ContractError(
-            "{} is one space, not one for each agent".format(name),
-            contract="spaces",
-            got=repr(space),
-            expected=expected,
-            fix="return [space] * n_agents",
-        )
-    return [space[agent] for agent in range(len(space))]
-
-
-def _width(name: str, space: Any) -> int:
-    """Return the length of the vectors of an observation space."""
-    kind = type(space).__name__
-    shape = space if kind == "list" else getattr(space, "shape", None)
-    if kind not in ("Box", "list") or shape is None or len(shape) != 1:
-        raise ContractError(
-            "{} is not a vector that HARL can read".format(name),
-            contract="spaces",
-            got="{} of shape {}".format(kind, shape),
-            expected="a class named Box (HARL goes by the name) with shape (dim,), or a list such as [8]",
-        )
-    return int(shape[0])
-
-
-def _action_range(space: Any) -> Tuple[np.ndarray, np.ndarray, bool]:
-    kind = type(space).__name__
-    if kind == "Box" and len(space.shape) == 1:
-        ones = np.ones(space.shape)
-        low, high = getattr(space, "low", -np.inf), getattr(space, "high", np.inf)
-        return np.asarray(low, np.float64) * ones, np.asarray(high, np.float64) * ones, False
-    if kind == "Discrete":
-        return np.zeros(1), np.array([float(space.n) - 1.0]), True
-    if kind == "MultiDiscrete":
-        sizes = np.asarray(getattr(space, "nvec", None) if hasattr(space, "nvec") else space.high, np.float64)
-        return np.zeros(len(sizes)), sizes - 1.0, True
-    raise ContractError(
-        "action_space is not one that HARL can read",
-        contract="spaces",
-        got="{} of shape {}".format(kind, getattr(space, "shape", None)),
-        expected="a class named Box with shape (action_dim,), Discrete or MultiDiscrete (HARL goes by the name)",
-        cause="HARL uses shape[0] alone" if kind == "Box" else None,
-    )
-
-
-def _num_envs(env: Any) -> int:
-    for name in ("num_envs", "n_rollout_threads", "n_envs"):
-        value = getattr(env, name, None)
-        if isinstance(value, (int, np.integer)):
-            return int(value)
-    returned = env.reset()
-    obs = returned[0] if isinstance(returned, (tuple, list)) and returned else returned
-    return int(np.shape(obs)[0]) if np.ndim(obs) else 1
 
 
 def load_factory(name: str) -> Callable[..., Any]:

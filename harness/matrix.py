@@ -33,15 +33,23 @@ from harness.contracts.task import Task
 from harness.faults import FAULTS, Fault, find
 from harness.interface import Seen
 
+MOVED = 0.01  # by an object in a decision [m]; with less, other terms of the reward say more
 BUDGET_S = 60.0  # for the contracts of one bug
 
 
 class PointmassTask(Task):
-    """What the light toy is about: the reward rises with the progress of the disc towards the goal."""
+    """What the light toy is about: the reward rises with the progress of the disc towards the goal.
+
+    A robot sees where the disc is in its own frame: driving ahead brings it nearer, and so does driving to the left.
+    """
 
     def reward(self, previous: Seen, current: Seen) -> np.ndarray:
         """Return by how much the distance between disc and goal shrank, (N,) [m]."""
         return _distance(previous) - _distance(current)
+
+    def effect(self, agent: int, axis: int) -> Optional[Tuple[int, float]]:
+        """Return the entry of the disc's place that a velocity lowers, and the sign; nothing of a turn."""
+        return (axis, -1.0) if axis < 2 else None
 
 
 def _distance(seen: Seen) -> np.ndarray:
@@ -49,9 +57,18 @@ def _distance(seen: Seen) -> np.ndarray:
     return np.linalg.norm(goal - disc, axis=1)
 
 
+class PushTask(Task):
+    """What the pushing task is about: while the object moves, the reward rises with its progress towards the target."""
+
+    def reward(self, previous: Seen, current: Seen) -> np.ndarray:
+        """Return by how much the distance between object and target shrank, (N,) [m]; NaN where it hardly did."""
+        before, after = (np.linalg.norm(seen.share_obs[:, 0, :2], axis=1) for seen in (previous, current))
+        return np.where(abs(before - after) > MOVED, before - after, np.nan)
+
+
 WORLDS: Dict[str, Tuple[Callable[..., Any], Optional[Task]]] = {
     "pointmass": (toys.make_pointmass, PointmassTask()),
-    "push": (toys.make_push, None),
+    "push": (toys.make_push, PushTask()),
 }
 """Where bugs of an environment are planted: its factory, and what is said about its task."""
 

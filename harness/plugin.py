@@ -9,7 +9,6 @@ It is loaded wherever the package is installed (`-p no:harness.plugin` switches 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Type
 
 import pytest
 
-from harness import replay
+from harness import bundle
 from harness.findings import Finding, Report
 from harness.report import Row, write_report
 
@@ -89,9 +88,20 @@ def tell(config: pytest.Config, why: Dict[str, str]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say why tests were deselected."""
+    """Say why tests were deselected, and which contracts could not be judged."""
     for name, reason in config.stash.get(_REASONS, {}).items():
         terminalreporter.write_line("deselected {}: {}".format(name, reason))
+    if _REPORT in config.stash:
+        report = config.stash[_REPORT]
+        for line in report.unjudged + [report.summary]:
+            terminalreporter.write_line(line)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail if contracts were to be judged and none could be."""
+    report = session.config.stash.get(_REPORT, None)
+    if report is not None and not report.findings and not report.passed:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 # -- the contracts of an environment ---------------------------------------------------------------------------------
@@ -123,6 +133,7 @@ class ContractItem(EnvItem):
           BrokenContracts: it does not hold.
         """
         report, selected = _checked(self.session), _selected(self.session)
+        self.user_properties.append(("seconds", report.times.get(self.name, 0.0)))
         own = [
             finding
             for finding in report.findings
@@ -175,7 +186,9 @@ def _checked(session: pytest.Session) -> Report:
 
 
 def _check(config: pytest.Config, contracts: Optional[Sequence[str]], seed: int) -> Report:
-    return replay.check(config.getoption("env"), _kwargs(config), contracts, seed)
+    from harness.check import check
+
+    return check(config.getoption("env"), _kwargs(config), contracts, seed)
 
 
 def _kwargs(config: pytest.Config) -> Dict[str, Any]:
@@ -189,17 +202,13 @@ def _raise(item: EnvItem, findings: Sequence[Finding], seed: int) -> None:
     Raises:
       BrokenContracts: something was found.
     """
-    texts = []
-    for finding in findings:
-        config = item.config
-        factory, kwargs = config.getoption("env"), _kwargs(config)
-        folder = config.getoption("report") or replay.FOLDER
-        command = replay.command(replay.write_bundle(finding, factory, kwargs, seed, folder))
-        finding = dataclasses.replace(finding, reproduce=replay.check_command(factory, kwargs, finding.contract, seed))
-        item.user_properties += [("reproduce", finding.reproduce), ("replay", command)]
-        texts.append("{}\n  replay    {}".format(finding, command))
-    if texts:
-        raise BrokenContracts("\n".join(texts))
+    config = item.config
+    folder = config.getoption("report") or bundle.FOLDER
+    kept = [bundle.keep(one, config.getoption("env"), _kwargs(config), seed, folder) for one in findings]
+    for finding in kept:
+        item.user_properties += [("reproduce", finding.reproduce), ("replay", finding.replay)]
+    if kept:
+        raise BrokenContracts("\n".join(map(str, kept)))
 
 
 # -- the report ------------------------------------------------------------------------------------------------------
@@ -245,6 +254,7 @@ def _row(report: pytest.TestReport) -> Row:
     diagnosis = (crash.message if crash is not None else details).strip().split("\n")[0]
     if report.skipped and isinstance(report.longrepr, tuple):
         diagnosis = str(report.longrepr[2])
-    commands = dict(report.user_properties)
-    reproduce, replay_command = str(commands.get("reproduce", "")), str(commands.get("replay", ""))
-    return Row(report.nodeid, report.outcome, report.duration, diagnosis, details, reproduce, replay_command)
+    known: Dict[str, Any] = dict(report.user_properties)
+    seconds = known.get("seconds", report.duration)
+    commands = known.get("reproduce", ""), known.get("replay", "")
+    return Row(report.nodeid, report.outcome, seconds, diagnosis, details, *commands)

@@ -7,11 +7,13 @@ import html
 import importlib.metadata
 import json
 import platform
+import statistics
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 PACKAGES = ("mapush", "numpy", "torch", "mujoco", "mujoco-warp", "pytest", "hypothesis")
 LONGEST_BAR = 160.0  # of the durations [px]
+PLOT_LEFT, PLOT_WIDTH, ROW_HEIGHT = 150.0, 700.0, 20  # of the plot of planted bugs [px]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +74,12 @@ def write_report(folder: Path, rows: Sequence[Row], title: str, matrix: Optional
 
 def _page(content: Mapping[str, Any], rows: Sequence[Row], matrix: Optional[Sequence[Mapping]]) -> str:
     title = _text(content["title"])
-    counts = ", ".join("{} {}".format(count, name) for name, count in content["counts"].items())
-    parts = ["<h1>{}</h1><p>{}</p>".format(title, counts), _checks(rows)]
+    counts = content["counts"]
+    chips = " ".join(_marked(name, "{} {}".format(counts[name], name)) for name in ("failed", "passed", "skipped"))
+    parts = ["<h1>{}</h1><p>{}</p>".format(title, chips), _checks(rows)]
     parts += [_details(row) for row in rows if row.details]
     if matrix:
-        parts.append("<h2>Planted bugs</h2>" + _bugs(matrix))
+        parts.append(_bugs(matrix))
     installed = [(_text(name), _text(version)) for name, version in content["versions"].items()]
     parts.append("<h2>Versions</h2>" + _table(["what", "version"], installed))
     return _PAGE.format(title=title, body="\n".join(parts))
@@ -94,23 +97,60 @@ def _checks(rows: Sequence[Row]) -> str:
 
 
 def _bugs(matrix: Sequence[Mapping[str, Any]]) -> str:
-    """Lay out one row for each planted bug, those that were missed first."""
-    missed = [not set(bug["expected"]) & set(bug["caught_by"]) for bug in matrix]
-    ordered = sorted(zip(missed, matrix), key=lambda pair: not pair[0])
-    bars = _bars([bug["seconds"] for _, bug in ordered])
+    """Lay out the planted bugs: a plot of all, then one row for each, those that were missed first."""
+    ordered = sorted(matrix, key=_caught)
+    bars = _bars([bug["seconds"] for bug in ordered])
     cells = [
         (
             _text(bug["fault"]),
-            _marked("failed", "missed") if was_missed else _text(", ".join(bug["caught_by"])),
+            _text(", ".join(bug["caught_by"])) if _caught(bug) else _marked("failed", "missed"),
             _text(", ".join(bug["expected"])),
             _text("" if bug["step"] is None else bug["step"]),
             "{:.2f}".format(bug["seconds"]),
             bar,
             _text(bug["diagnosis"]),
         )
-        for (was_missed, bug), bar in zip(ordered, bars)
+        for bug, bar in zip(ordered, bars)
     ]
-    return _table(["bug", "caught by", "expected of", "at step", "time [s]", "", "diagnosis"], cells)
+    text = (
+        "<h2>Planted bugs</h2><p>{} of {} in {} classes are caught by a contract that they name; median {:.1f} s.</p>"
+    )
+    said = text.format(
+        sum(map(_caught, matrix)),
+        len(matrix),
+        len({bug["kind"] for bug in matrix}),
+        statistics.median(bug["seconds"] for bug in matrix),
+    )
+    headings = ["bug", "caught by", "expected of", "at step", "time [s]", "", "diagnosis"]
+    return said + _plot(matrix) + _table(headings, cells)
+
+
+def _caught(bug: Mapping[str, Any]) -> bool:
+    return bool(set(bug["expected"]) & set(bug["caught_by"]))
+
+
+def _plot(matrix: Sequence[Mapping[str, Any]]) -> str:
+    """Draw a dot for each planted bug: its class over the time that its contracts took."""
+    kinds = sorted({bug["kind"] for bug in matrix})
+    longest = max(bug["seconds"] for bug in matrix) or 1.0
+    height = ROW_HEIGHT * (len(kinds) + 1)
+    shapes = [
+        '<text x="{:.0f}" y="{}" text-anchor="end">{}</text>'.format(
+            PLOT_LEFT - 12.0, ROW_HEIGHT * (row + 1) - 5, _text(kind)
+        )
+        for row, kind in enumerate(kinds)
+    ]
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x = PLOT_LEFT + PLOT_WIDTH * share
+        shapes.append('<line x1="{0:.0f}" x2="{0:.0f}" y2="{1}"/>'.format(x, height - ROW_HEIGHT))
+        label = '<text x="{:.0f}" y="{}" text-anchor="middle">{:.1f} s</text>'
+        shapes.append(label.format(x, height - 5, longest * share))
+    for bug in matrix:
+        x, y = PLOT_LEFT + PLOT_WIDTH * bug["seconds"] / longest, ROW_HEIGHT * (kinds.index(bug["kind"]) + 0.5)
+        dot = '<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="4.5"><title>{}, {:.1f} s</title></circle>'
+        shapes.append(dot.format("" if _caught(bug) else "failed", x, y, _text(bug["fault"]), bug["seconds"]))
+    frame = '<svg width="{:.0f}" height="{}">{}</svg><p>A dot is a bug; a red one was missed.</p>'
+    return frame.format(PLOT_LEFT + PLOT_WIDTH + 40.0, height, "".join(shapes))
 
 
 def _bars(durations: Sequence[float]) -> Sequence[str]:
@@ -127,7 +167,7 @@ def _marked(kind: str, text: str) -> str:
 def _details(row: Row) -> str:
     text = "<h3>{}</h3><pre>{}</pre>".format(_text(row.name), _text(row.details))
     for label, command in (("reproduce", row.reproduce), ("replay", row.replay)):
-        text += "<p>{}: <code>{}</code></p>".format(label, _text(command)) if command else ""
+        text += "<p>{}: <code>{}</code></p>".format(label, _text(command)) if command not in row.details else ""
     return text
 
 
@@ -146,9 +186,15 @@ _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem }}
-table {{ border-collapse: collapse }} rect {{ fill: #8ab }} .failed {{ color: #b00; font-weight: bold }}
-td, th {{ padding: .15rem .8rem; text-align: left; border-bottom: 1px solid #ddd }}
-pre {{ background: #f4f4f4; padding: .8rem; overflow-x: auto }}
+h2 {{ margin-top: 2.5rem }} h3 {{ margin-bottom: .4rem }}
+table {{ border-collapse: collapse }} rect, circle {{ fill: #7a9cc0 }}
+line {{ stroke: #e4e4e4 }} text {{ font-size: 12px }}
+circle {{ fill-opacity: .65 }} circle.failed {{ fill: #b00020; fill-opacity: 1 }}
+span {{ padding: .1rem .5rem; border-radius: .6rem; background: #eee; white-space: nowrap }}
+span.failed {{ background: #b00020; color: #fff; font-weight: bold }} span.passed {{ background: #dcefdc }}
+td, th {{ padding: .15rem .8rem; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd }}
+td:first-child {{ white-space: nowrap }}
+pre {{ background: #f6f6f6; padding: .8rem; overflow-x: auto; white-space: pre-wrap; border-left: 4px solid #b00020 }}
 </style>
 {body}
 </html>

@@ -30,6 +30,7 @@ _MEANINGS = {  # part of a path, most special first, and what a person calls it
     "metrics": "the episode statistics",
     "walking": "the memory of the walking policy",
     "_memory": "the memory of the walking policy",
+    "simulator.memory": "the memory of the walking policy",
     "physics": "the state of the physics",
     "env.": "the state of the environment",
     "rollout": "the rollout in progress",
@@ -39,20 +40,22 @@ _MEANINGS = {  # part of a path, most special first, and what a person calls it
     "step": "the count of env steps",
 }
 
+_BESIDE = ("recorder.",)  # what a run keeps to explain a failure, and goes on without
+
 
 def checkpoint_complete(make_run: Callable[[], Any]) -> None:
     """Everything that changes while a run trains is in its checkpoint: weights, moments, generators, env, rollout."""
     with contextlib.closing(make_run()) as run:
         run.iterate()
-        before = memory_of(run)
+        before = _memory(run)
         run.iterate()
         _advance(run, 3)
         _make_rows_distinct(run.rollout)
-        after, rows = memory_of(run), _filled_rows(run.rollout)
+        after, rows = _memory(run), _filled_rows(run.rollout)
         saved = _through_file(run.snapshot())
     with contextlib.closing(make_run()) as fresh:
         _restore(fresh, saved, Path("checkpoint"))
-        restored, restored_rows = memory_of(fresh), _filled_rows(fresh.rollout)
+        restored, restored_rows = _memory(fresh), _filled_rows(fresh.rollout)
     changed = [path for path in after if before.get(path) != after[path]]
     arrays = {"rollout." + name for name in rows}  # of which rows that are not filled yet hold what does not matter
     lost = [path for path in changed if path not in arrays and restored.get(path) != after[path]]
@@ -79,9 +82,9 @@ def checkpoint_restores(make_run: Callable[[], Any]) -> None:
             run.iterate()
             _advance(run, 3)
             snapshot = run.snapshot()
-            kept, at_save = _contents(snapshot), memory_of(run)
+            kept, at_save = _contents(snapshot), _memory(run)
             checkpoints.save(snapshot, path)
-            losses, expected = run.iterate(), memory_of(run)
+            losses, expected = run.iterate(), _memory(run)
         _require_same(
             kept, _contents(snapshot), "a checkpoint that was taken changes while training goes on", "snapshot"
         )
@@ -90,14 +93,19 @@ def checkpoint_restores(make_run: Callable[[], Any]) -> None:
         with contextlib.closing(make_run()) as other:
             other.iterate()  # so that nothing is right only because it is new
             _restore(other, saved, path)
-            forgotten = _forgotten(at_save, memory_of(other))
+            forgotten = _forgotten(at_save, _memory(other))
             resumed = other.iterate()
-            got = memory_of(other)
+            got = _memory(other)
     what = "a resumed run is another run"
     if forgotten:
         what = "a resumed run has forgotten {}, and goes another way".format(_meaning(forgotten[0]))
     _require_same(expected, got, what, "one iteration after it was resumed")
     _require_same(memory_of(losses), memory_of(resumed), "a resumed run has other losses", "the iteration resumed")
+
+
+def _memory(run: Any) -> Dict[str, Any]:
+    """Return what decides how a run goes on."""
+    return {path: value for path, value in memory_of(run).items() if not path.startswith(_BESIDE)}
 
 
 def _forgotten(saved: Dict[str, Any], restored: Dict[str, Any]) -> List[str]:

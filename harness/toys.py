@@ -23,6 +23,7 @@ SUCCESS_DISTANCE = 0.2  # between disc and goal [m]
 MAX_AGENTS = 8  # with more, robots would start in each other
 APPROACH_WEIGHT = 0.01  # of the mean distance between robots and disc in the reward
 KEPT_EPISODES = 100
+STEPS_PER_DECISION = 25  # of the pushing task: an episode is 41 decisions, so that checks see many
 MOVES = np.array(  # of the discrete variant: rest, forward, backward, turn left, turn right
     [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]
 )
@@ -231,7 +232,9 @@ def make_pointmass(
     return kind(num_envs, num_agents, seed, horizon)
 
 
-def make_push(num_envs: int = 5, seed: int = 0, object: str = "cuboid", steps_per_decision: int = 1) -> HarlView:
+def make_push(
+    num_envs: int = 5, seed: int = 0, object: str = "cuboid", steps_per_decision: int = STEPS_PER_DECISION
+) -> HarlView:
     """Make the pushing task on MuJoCo, on one thread; its sizes are N=5, A=2, D=8, S=20, K=3.
 
     Raises:

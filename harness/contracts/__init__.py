@@ -6,6 +6,8 @@ import contextlib
 import random
 import sys
 import time
+import traceback
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
@@ -16,6 +18,7 @@ from harness.contracts import shape, impulse, episodes, twins, upkeep  # noqa: F
 
 # isort: on
 from harness.contracts.registry import CONTRACTS, Contract, contract, names
+from harness.contracts.shrink import shorten
 from harness.contracts.subject import Subject
 from harness.contracts.task import Task
 from harness.findings import ContractError, Finding, NotJudgedError, Report
@@ -36,6 +39,9 @@ __all__ = [
     "names",
 ]
 
+MOST_SHARES = 2.5  # what a single contract may take of the budget, of its share when all run
+OWN_FOLDER = Path(__file__).resolve().parents[1]
+
 
 def check_env(
     make_env: Callable[..., Any],
@@ -45,6 +51,7 @@ def check_env(
     contracts: Optional[Sequence[str]] = None,
     seed: int = 0,
     budget_s: float = 60.0,
+    on_contract: Callable[[str], Any] = lambda name: None,
 ) -> Report:
     """Hold the environments that a factory builds to the contracts of HARL's interface.
 
@@ -55,6 +62,7 @@ def check_env(
       contracts: names of those to run; all by default.
       seed: of environments and actions; the same seed does the same.
       budget_s: about how long it may take at most [s]; slow environments are driven for fewer steps.
+      on_contract: called with the name of each contract before it runs.
     Returns:
       What was found; nothing is raised for a broken environment.
     Raises:
@@ -62,13 +70,18 @@ def check_env(
     """
     wanted = chosen(contracts)
     started = time.perf_counter()
-    subject = Subject(make_env, dict(kwargs or {}), task, seed, budget_s)
+    shares = min(MOST_SHARES, len(names("env")) / max(len(wanted), 1))
+    subject = Subject(make_env, dict(kwargs or {}), task, seed, budget_s, shares)
     command = _command(make_env, kwargs, seed)
     found: Dict[str, Finding] = {}
     not_judged: Dict[str, str] = {}
-    with _global_generators_kept():
+    times: Dict[str, float] = {}
+    with _global_generators_kept(), np.errstate(all="ignore"):
         for name in wanted:
+            on_contract(name)
+            began = time.perf_counter()
             try:
+                subject.require_time()
                 CONTRACTS[name].check(subject)
             except NotJudgedError as reason:
                 not_judged[name] = str(reason)
@@ -78,15 +91,15 @@ def check_env(
                 if finding.contract != name:
                     not_judged[name] = "{}: {}".format(finding.contract, finding.what)
             except Exception as error:
-                what = "the check itself failed: {}: {}".format(type(error).__name__, first_line(error))
-                not_judged[name] = "{} ({})".format(what, innermost_line(error))
-    for name in wanted:
-        if name in subject.violations:
-            found.setdefault(name, Finding.of(subject.violations[name], name, command))
+                found.setdefault(name, Finding.of(_unexpected(error), name, command))
+            times[name] = time.perf_counter() - began
+        for name in wanted:
+            if name in subject.violations:
+                found.setdefault(name, Finding.of(subject.violations[name], name, command))
+        findings = shorten(subject, [found[name] for name in names("env") if name in found])
     passed = [name for name in wanted if name not in found and name not in not_judged]
     not_judged = {name: reason for name, reason in not_judged.items() if name not in found}
-    findings = [found[name] for name in names("env") if name in found]
-    return Report(findings, passed, not_judged, subject.notes, time.perf_counter() - started)
+    return Report(findings, passed, not_judged, subject.notes, time.perf_counter() - started, times)
 
 
 def chosen(contracts: Optional[Sequence[str]]) -> List[str]:
@@ -100,6 +113,20 @@ def chosen(contracts: Optional[Sequence[str]]) -> List[str]:
         if name not in valid:
             raise ConfigError("there is no contract {!r}".format(name), fix=nearest(name, valid))
     return [name for name in valid if contracts is None or name in contracts]
+
+
+def _unexpected(error: Exception) -> ContractError:
+    """Return what a contract did not reckon with as a broken one: nothing that went wrong counts as kept."""
+    frames = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    ours = OWN_FOLDER in [frame for frame in frames if "numpy" not in frame.parts][-1].parents
+    return ContractError(
+        "the {} raised {}: {}".format(
+            "check itself" if ours else "environment", type(error).__name__, first_line(error)
+        ),
+        where=innermost_line(error),
+        expected="no exception",
+        cause="a defect of the harness, or something that it was not made for: please report it" if ours else None,
+    )
 
 
 def _command(make_env: Callable[..., Any], kwargs: Optional[Dict[str, Any]], seed: int) -> str:

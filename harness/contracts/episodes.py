@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
 from harness.contracts.registry import contract
 from harness.contracts.subject import Subject, close_quietly, drive
+from harness.contracts.timeline import (
+    FAR,
+    LATEST,
+    Episode,
+    Jumps,
+    at_end,
+    episodes,
+    flagged_lengths,
+    reached_horizon,
+    resets,
+    time_limit,
+    usual_change,
+)
 from harness.drivers import Driver
 from harness.findings import ContractError, NotJudgedError
 from harness.interface import Seen
@@ -24,61 +36,172 @@ HORIZON_NAMES = (
 )
 FINAL_NAMES = ("final_obs", "final_observation", "terminal_observation", "terminal_obs")
 ENDLESS = 3000  # steps after which an episode that has not ended is taken never to end
+SCATTERED = 2  # lengths of flagged episodes that no time limit explains
+STAYS_DONE = 4  # steps in a row, beyond any that were seen before
+ELSEWHERE = 0.3  # of the way to a new start, by which an observation does not follow from the one before
+BY_CHANCE = 1e-6  # how likely what is seen must be for it to count as an accident
 
 
-@dataclasses.dataclass(frozen=True)
-class Episode:
-    """One that ended.
+@contract("auto-reset")
+def auto_reset(subject: Subject) -> None:
+    """An env whose episode ended starts the next one within that step, by itself and as a whole."""
+    history = subject.long_run().seen
+    ended = episodes(history)
+    if not ended:
+        raise NotJudgedError("no episode ended")
+    _require_running(history)
+    jumps = _jumps(subject)
+    if jumps is not None:
+        _require_timely_ends(jumps, ended)
+    _require_whole_reset(subject, history, ended)
 
-    Attributes:
-      env: of which env.
-      end: index of the step that ended it, in the run.
-      length: [steps].
-      truncated: whether `bad_transition` was set.
-      first: whether it is the first one of its env, which may have been started in the middle.
+
+def _require_running(history: List[Seen]) -> None:
+    """Raise if an env reports an end in every step from one on."""
+    dones = np.stack([seen.ended for seen in history[1:]])
+    for env in range(dones.shape[1]):
+        runs = np.diff(np.flatnonzero(np.concatenate(([True], ~dones[:, env], [True])))) - 1
+        if runs[-1] < STAYS_DONE + 3 * runs[:-1].max(initial=0):
+            continue
+        first = len(dones) - int(runs[-1]) + 1
+        anew = _starts_anew(np.stack([seen.obs[env] for seen in history[first:]]))
+        raise ContractError(
+            "every step ends an episode of env {}".format(env)
+            if anew
+            else "env {} stays done: it is not reset".format(env),
+            step=first + 1,
+            where="steps {} to {}".format(first, len(dones)),
+            expected="a new episode within the step that ended the old one, of more than one step",
+            cause="the clock of the time limit is not reset with the episode"
+            if anew
+            else "no auto-reset: HARL calls reset once and never again",
+        )
+
+
+def _starts_anew(obs: np.ndarray) -> bool:
+    """Return whether what one env showed (T, A, D) was drawn anew at each step, and did not follow from the last."""
+    spread = obs.std(axis=0)
+    step = np.median(abs(np.diff(obs, axis=0)), axis=0)
+    return bool((spread > 0).any() and np.median((step / np.maximum(spread, 1e-12))[spread > 0]) > 0.7)
+
+
+def _jumps(subject: Subject) -> Optional[Jumps]:
+    """Return how far what is seen jumps where episodes end; None if too few have ended."""
+    if "jumps" not in subject.kept:
+        history = subject.long_run().seen
+        ended = _inner(history)
+        subject.kept["jumps"] = Jumps.of(subject, history, ended) if len(ended) >= 3 else None
+    return subject.kept["jumps"]
+
+
+def _inner(history: List[Seen]) -> List[Episode]:
+    """Return the latest episodes that ended with steps before and behind."""
+    return [one for one in episodes(history) if 2 <= one.end < len(history) - 1][-LATEST:]
+
+
+def _require_timely_ends(jumps: Jumps, ended: List[Episode]) -> None:
+    """Raise if what comes with a done follows from the step before, though starts are elsewhere."""
+    if not jumps.is_near(jumps.at):
+        return
+    where = "env {}, step {}".format(ended[0].env, ended[0].end)
+    got = (
+        "a change of {:.1f} times a usual large one at the done, {:.1f} one step earlier, {:.1f} one step later".format(
+            *(float(np.median(each)) for each in (jumps.at, jumps.before, jumps.after))
+        )
+    )
+    expected = "the first observation of the next episode, about {:.1f} times away".format(jumps.to_start)
+    if jumps.is_far(jumps.before):
+        raise ContractError(
+            "dones come one step late",
+            contract="dones",
+            where=where,
+            got=got,
+            expected=expected,
+            cause="they are those of the step before: the last reward and the start are taken for one episode",
+        )
+    raise ContractError(
+        "the observation that comes with a done is the last of the old episode",
+        contract="terminal-observation",
+        where=where,
+        got=got,
+        expected=expected,
+        cause="the env resets in the next step (gymnasium's default), whose action is ignored and yet trained on"
+        if jumps.is_far(jumps.after)
+        else "the env is not reset",
+        fix="reset within the step that ends the episode",
+    )
+
+
+def _require_whole_reset(subject: Subject, history: List[Seen], ended: List[Episode]) -> None:
+    """Raise if part of what is seen goes on from one episode to the next, though `reset` starts it anew."""
+    starts = resets(subject, 6)
+    for name in ("obs", "share_obs"):
+        _require_constants(name, starts, history, ended)
+        _require_fresh_draws(name, starts, history, ended[-LATEST:])
+
+
+def _require_constants(name: str, starts: List[Seen], history: List[Seen], ended: List[Episode]) -> None:
+    """What is the same at every `reset` must be so after a reset within a step, too."""
+    first = np.concatenate([getattr(seen, name) for seen in starts])
+    later, _ = at_end(history, name, ended)
+    spread = first.max(axis=0) - first.min(axis=0)
+    scale = np.maximum(abs(np.stack([getattr(seen, name) for seen in history])).max(axis=(0, 1)), 1e-3)
+    off = (spread == 0.0) & (abs(later - first[0]) > 1e-3 * scale)
+    if len(first) < 20 or not off.any():
+        return
+    one, agent, entry = np.argwhere(off)[0]
+    raise ContractError(
+        "a reset within a step leaves {} entry {} as it was".format(name, entry),
+        where="env {}, agent {}, step {}".format(ended[one].env, agent, ended[one].end),
+        got="{:g}".format(later[one, agent, entry]),
+        expected="{:g}, as after every call of reset".format(first[0, agent, entry]),
+        cause="part of the state, a clock or a memory of the last action is not reset",
+    )
+
+
+def _require_fresh_draws(name: str, starts: List[Seen], history: List[Seen], ended: List[Episode]) -> None:
+    """What `reset` draws anew must not follow from the old episode after a reset within a step.
+
+    `chance` is how often a start is by accident as near to an old end of its env as one step's change; that all ends
+    of the run were so is unlikely, unless nothing was drawn.
     """
-
-    env: int
-    end: int
-    length: int
-    truncated: bool
-    first: bool
-
-
-def episodes(history: List[Seen]) -> List[Episode]:
-    """Return the episodes that ended in a run, in order."""
-    started: Dict[int, int] = {}
-    found = []
-    for step, seen in enumerate(history[1:], start=1):
-        for env in map(int, np.flatnonzero(seen.ended)):
-            length = step - started.get(env, 0)
-            found.append(Episode(env, step, length, bool(seen.truncated[env].all()), env not in started))
-            started[env] = step
-    return found
-
-
-def time_limit(ended: List[Episode]) -> Optional[int]:
-    """Return the length at which episodes pile up because a time limit ends them, or None."""
-    flagged = [one.length for one in ended if one.truncated and not one.first]
-    if flagged:
-        return collections.Counter(flagged).most_common(1)[0][0]
-    longest = max((one.length for one in ended), default=0)
-    at_longest = {one.env for one in ended if one.length == longest}
-    count = sum(one.length == longest for one in ended)
-    piled_up = count >= 4 and len(at_longest) >= 2 and longest >= 3
-    return longest if piled_up and count > 3 * sum(one.length == longest - 1 for one in ended) else None
+    usual = usual_change(history, name)
+    new, old = at_end(history, name, ended)
+    anew = np.stack([getattr(seen, name) for seen in starts])
+    near = abs(anew[:, [one.env for one in ended]] - old) <= usual
+    chance = (near.sum(axis=(0, 1)) + 1.0) / (near.shape[0] * near.shape[1] + 2.0)
+    goes_on = (abs(new - old) <= usual).all(axis=0)
+    moments = len({one.end for one in ended})
+    found = np.argwhere(goes_on & np.isfinite(usual) & (chance**moments < BY_CHANCE))
+    if len(found):
+        agent, entry = found[0]
+        raise ContractError(
+            "a reset within a step does not reset {} entry {}".format(name, entry),
+            where="agent {}, first in env {} at step {}".format(agent, ended[0].env, ended[0].end),
+            got="it goes on from the old episode at all {} ends".format(len(ended)),
+            expected="a new value, as after a call of reset",
+            cause="the reset within a step does less than reset",
+        )
 
 
 @contract("bad-transition")
 def bad_transition(subject: Subject) -> None:
     """`bad_transition` is True where a time limit ended the episode, and nowhere else."""
     history = subject.long_run().seen
-    if "bad-transition" in subject.violations:
-        raise subject.violations["bad-transition"]
     if "infos-fresh" in subject.violations:
+        subject.violations.pop("bad-transition", None)
         raise NotJudgedError("infos are shared or reused, so the flags of different steps mix")
     ended = episodes(history)
-    limit = time_limit(ended)
+    jumps = _jumps(subject)
+    if jumps is not None and jumps.is_near(jumps.at) and jumps.is_far(jumps.before):
+        subject.violations.pop("bad-transition", None)
+        raise NotJudgedError("dones come at another step than the ends of episodes")
+    if "bad-transition" in subject.violations:
+        raise subject.violations["bad-transition"]
+    stated = _stated_horizon(subject.long_run().env)
+    limit = time_limit(ended) or reached_horizon(ended, stated and stated[1])
+    if limit is None and len(set(flagged_lengths(ended))) >= SCATTERED:
+        raise _early(next(one for one in ended if one.truncated), flagged_lengths(ended), "no length that they share")
     if limit is None:
         raise NotJudgedError("no time limit was reached in {} steps".format(len(history) - 1))
     at_limit = [one for one in ended if one.length == limit and not one.first]
@@ -102,12 +225,17 @@ def bad_transition(subject: Subject) -> None:
             got="{} of {} episodes of {} steps are not flagged".format(len(missed), len(at_limit), limit),
         )
     if early:
-        raise ContractError(
-            "bad_transition is set although no time limit was reached",
-            where="env {}, step {}".format(early[0].env, early[0].end),
-            got="flagged after {} steps; the time limit is {}".format(sorted({one.length for one in early})[:5], limit),
-            cause="a success or a failure is flagged as a time limit",
-        )
+        raise _early(early[0], [one.length for one in early], "{} steps, the time limit".format(limit))
+
+
+def _early(first: Episode, lengths: List[int], limit: str) -> ContractError:
+    return ContractError(
+        "bad_transition is set although no time limit was reached",
+        where="env {}, step {}".format(first.env, first.end),
+        got="flagged after {} steps".format(", ".join(map(str, sorted(set(lengths))[:5]))),
+        expected="flagged after {}".format(limit),
+        cause="a success or a failure is flagged as a time limit",
+    )
 
 
 def _other_flag(seen: Seen, env: int) -> Optional[str]:
@@ -115,9 +243,7 @@ def _other_flag(seen: Seen, env: int) -> Optional[str]:
         keys = [str(key) for key in seen.infos[env][0].keys()]
     except (KeyError, IndexError, TypeError, AttributeError):
         return None
-    return next(
-        (key for key in keys if "trunc" in key.lower() or "timeout" in key.lower() or "time" in key.lower()), None
-    )
+    return next((key for key in keys if "trunc" in key.lower() or "time" in key.lower()), None)
 
 
 @contract("horizon")
@@ -155,7 +281,7 @@ def _require_an_end(subject: Subject) -> None:
     player = subject.player()
     try:
         driver = Driver(subject.sizes, subject.seed + 1)
-        steps = subject.steps(ENDLESS, 1, 0.3)
+        steps = subject.steps(ENDLESS, 1, 0.4)
         stated = _stated_horizon(player.env)
         while player.step_count < steps:
             if player.step(driver(player.seen[-1])).dones.any():
@@ -203,131 +329,47 @@ def _require_reset_of_the_clock(subject: Subject, limit: int) -> None:
         )
 
 
-@contract("auto-reset")
-def auto_reset(subject: Subject) -> None:
-    """An env whose episode ended starts the next one by itself, like any other."""
-    history = subject.long_run().seen
-    ended = episodes(history)
-    if not ended:
-        raise NotJudgedError("no episode ended")
-    dones = np.stack([seen.ended for seen in history[1:]])
-    for env in range(dones.shape[1]):
-        ends = np.flatnonzero(dones[:, env])
-        if len(ends) and dones[ends[0] :, env].all() and len(dones) - ends[0] >= 4:
-            raise ContractError(
-                "env {} stays done: it is not reset".format(env),
-                step=int(ends[0]) + 2,
-                where="steps {} to {}".format(ends[0] + 1, len(dones)),
-                expected="a new episode within the step that ended the old one",
-                cause="no auto-reset: HARL calls reset once and never again",
-            )
-    _require_whole_reset(subject, history, ended)
-
-
-def _require_whole_reset(subject: Subject, history: List[Seen], ended: List[Episode]) -> None:
-    """What is the same at every `reset` must be so after a reset within a step, too."""
-    starts = _resets(subject, 6)
-    for name in ("obs", "share_obs"):
-        first = np.concatenate([getattr(seen, name) for seen in starts])
-        later = np.stack([getattr(history[one.end], name)[one.env] for one in ended])
-        spread = first.max(axis=0) - first.min(axis=0)
-        scale = np.maximum(abs(np.stack([getattr(seen, name) for seen in history])).max(axis=(0, 1)), 1e-3)
-        off = (spread == 0.0) & (abs(later - first[0]) > 1e-3 * scale)
-        if len(first) < 20 or not off.any():
-            continue
-        one, agent, entry = np.argwhere(off)[0]
-        raise ContractError(
-            "a reset within a step leaves {} entry {} as it was".format(name, entry),
-            where="env {}, agent {}, step {}".format(ended[one].env, agent, ended[one].end),
-            got="{:g}".format(later[one, agent, entry]),
-            expected="{:g}, as after every call of reset".format(first[0, agent, entry]),
-            cause="part of the state, a clock or a memory of the last action is not reset",
-        )
-
-
-def _resets(subject: Subject, count: int) -> List[Seen]:
-    """Return what resets in mid-episode give."""
-    player = subject.player()
-    driver = Driver(subject.sizes, subject.seed)
-    found = [player.seen[0]]
-    for _ in range(count - 1):
-        drive(player, driver, 3)
-        found.append(player.reset())
-    close_quietly(player.env)
-    return found
-
-
 @contract("terminal-observation")
 def terminal_observation(subject: Subject) -> None:
     """The observation that comes with a done is the first of the next episode; infos may hold the old one's last."""
     history = subject.long_run().seen
-    ended = [one for one in episodes(history) if 2 <= one.end < len(history) - 1]
-    if len(ended) < 3:
+    jumps, ended = _jumps(subject), _inner(history)
+    if jumps is None:
         raise NotJudgedError("fewer than 3 episodes ended")
-    _require_first_observation(subject, history, ended)
-    _require_kept_end(history, ended)
+    _require_timely_ends(jumps, ended)
+    _require_kept_end(history, ended, jumps)
 
 
-def _require_first_observation(subject: Subject, history: List[Seen], ended: List[Episode]) -> None:
-    """Raise if what comes with a done follows smoothly from the step before, though starts are elsewhere."""
-    usual = _usual_change(history)
-    starts = np.stack([seen.obs for seen in _resets(subject, 4)])
-    at_done = _jumps(history, ended, 0, usual)
-    after = _jumps(history, ended, 1, usual)
-    last = np.stack([history[one.end - 1].obs[one.env] for one in ended])
-    to_start = np.median(
-        [(abs(start - end) / usual).max() for start in starts.reshape((-1,) + starts.shape[2:]) for end in last[:20]]
-    )
-    if to_start > 3.0 and np.median(at_done) < 1.5 < 0.5 * to_start and np.quantile(at_done, 0.9) < 0.5 * to_start:
-        next_step = np.median(after) > 0.5 * to_start
-        raise ContractError(
-            "the observation that comes with a done is the last of the old episode",
-            where="env {}, step {}".format(ended[0].env, ended[0].end),
-            got="a change {:.1f} times a usual large one at the done, {:.1f} times one step later".format(
-                float(np.median(at_done)), float(np.median(after))
-            ),
-            expected="the first observation of the next episode, about {:.1f} times away".format(to_start),
-            cause="the env resets in the next step (gymnasium's default), whose action is ignored and yet trained on"
-            if next_step
-            else "the env is not reset",
-            fix="reset within the step that ends the episode",
-        )
-
-
-def _require_kept_end(history: List[Seen], ended: List[Episode]) -> None:
+def _require_kept_end(history: List[Seen], ended: List[Episode], jumps: Jumps) -> None:
+    usual, changes = usual_change(history, "obs"), []
     for one in ended:
-        seen = history[one.end]
+        seen, before = history[one.end], history[one.end - 1].obs[one.env]
         for agent in range(seen.obs.shape[1]):
-            kept = _final_obs(seen, one.env, agent)
-            if kept is not None and kept.shape == seen.obs.shape[2:] and np.array_equal(kept, seen.obs[one.env, agent]):
-                name = next(name for name in FINAL_NAMES if name in seen.infos[one.env][agent])
+            name, kept = _final_obs(seen, one.env, agent)
+            if kept is None or kept.shape != seen.obs.shape[2:]:
+                continue
+            if np.array_equal(kept, seen.obs[one.env, agent]):
                 raise ContractError(
                     "the terminal observation is lost: {} is the first of the next episode".format(name),
                     where="env {}, agent {}, step {}".format(one.env, agent, one.end),
                     cause="it is read after the reset, or it is a view of what the reset overwrites",
                 )
+            changes.append((abs(kept - before[agent]) / usual[agent]).max())
+            where = "{}, in env {} at step {}".format(name, one.env, one.end)
+    if changes and np.median(changes) > max(FAR, ELSEWHERE * jumps.to_start):
+        raise ContractError(
+            "the terminal observation is not the last of the old episode",
+            where=where,
+            got="{:.1f} times a usual large change from the step before".format(float(np.median(changes))),
+            expected="what would have been seen, had the env not been reset",
+            cause="it is another env's or another agent's, or of another moment",
+        )
 
 
-def _final_obs(seen: Seen, env: int, agent: int) -> Optional[np.ndarray]:
+def _final_obs(seen: Seen, env: int, agent: int) -> Tuple[Optional[str], Optional[np.ndarray]]:
     try:
         info = seen.infos[env][agent]
         name = next((name for name in FINAL_NAMES if name in info), None)
-        return None if name is None else np.asarray(info[name])
-    except (KeyError, IndexError, TypeError):
-        return None
-
-
-def _usual_change(history: List[Seen]) -> np.ndarray:
-    """Return how much each entry changes in a step within an episode, at the 99th percentile, (A, D)."""
-    obs = np.stack([seen.obs for seen in history])
-    calm = ~np.stack([seen.ended for seen in history[1:]])
-    calm[1:] &= calm[:-1]
-    change = abs(np.diff(obs, axis=0))[calm]
-    return np.maximum(np.quantile(change, 0.99, axis=0), 1e-6) if len(change) else np.full(obs.shape[2:], np.inf)
-
-
-def _jumps(history: List[Seen], ended: List[Episode], offset: int, usual: np.ndarray) -> np.ndarray:
-    """Return the largest change of an entry against the usual one, `offset` steps after each end."""
-    steps = [(one.end + offset, one.env) for one in ended]
-    changes = [abs(history[step].obs[env] - history[step - 1].obs[env]) for step, env in steps]
-    return np.array([(change / usual).max() for change in changes])
+        return name, None if name is None else np.asarray(info[name], np.float64)
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None, None

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Iterator, List, Optional, Tuple
+import itertools
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from harness.contracts.registry import contract
-from harness.contracts.subject import Subject, close_quietly, first_difference
+from harness.contracts.subject import Bystanders, Subject, close_quietly, first_difference
 from harness.drivers import finite_range, neutral
 from harness.findings import ContractError, NotJudgedError
-from harness.interface import Seen
+from harness.interface import COMPARED, Seen
 
 STARTS = (1, 55, 1040)  # steps before the impulse: what goes wrong later shows in the later ones
 WINDOW = 4  # steps that an impulse lasts
 PERCEPTIBLE = 1e-3  # of the largest change; what physics couples by its solver alone is less
 CLEAR = 1.25  # times as many entries changed as with the next agent
-ENOUGH = 3  # impulses on an axis to speak of its usual effect
+ENOUGH = 4  # impulses on an axis to speak of its usual effect
 SATURATED = 1.6  # times the effect at the bound; a squashed action has less, one that is not clipped much more
 
 
@@ -32,6 +33,7 @@ class Impulse:
       sign: 1 or -1.
       change: (A, D), of what each agent of the env sees, at the end of the window; None if an episode ended in it.
       first: the first step of the window, from 1, in which anything in the env changed by as little as a bit; or 0.
+      seen: the same for each field of what is seen, "obs" and "share_obs".
     """
 
     env: int
@@ -40,14 +42,17 @@ class Impulse:
     sign: int
     change: Optional[np.ndarray]
     first: int
+    seen: Dict[str, int]
 
 
+SEEN = ("obs", "share_obs")
 Probe = Tuple[int, int, int, int]  # env, agent, axis, sign
 
 
 @contract("impulse")
 def impulse(subject: Subject) -> None:
     """An action of one agent, on one axis, in one env moves this agent in this env, and no other env."""
+    subject.require_same_again()
     longest = len(subject.long_run().seen) - 1
     for start in STARTS:
         if start > longest:
@@ -70,13 +75,13 @@ def _batches(subject: Subject, start: int) -> List[List[Probe]]:
     pairs = [(agent, axis) for axis in axes for agent in range(sizes.num_agents)]
     alone = [[(env, agent, axis, 1 - 2 * (env % 2))] for env in range(sizes.num_envs) for agent, axis in pairs]
     together: List[List[Probe]] = []
-    for first in range(0, len(pairs), sizes.num_envs - 1):
-        part = pairs[first : first + sizes.num_envs - 1]
+    for first in range(0, len(pairs) * (2 * ENOUGH if _states_effects(subject) else 1), sizes.num_envs - 1):
         turn = len(together)
+        part = [pairs[i % len(pairs)] for i in range(first, first + sizes.num_envs - 1)]
         together.append([((i + turn) % sizes.num_envs, *pair, 1 - 2 * (i % 2)) for i, pair in enumerate(part)])
-    for batches, share in ((alone, 0.02), (together, 0.2)):
+    for batches, share in ((alone, 0.05), (together, 0.2)):
         cost = (len(batches) + 1) * (subject.build_s + (start + WINDOW) * subject.step_s)
-        if cost < share * subject.budget_s:
+        if cost < subject.time_for(share):
             return batches
     return []
 
@@ -86,21 +91,24 @@ def _impulses(subject: Subject, start: int, batches: List[List[Probe]]) -> Itera
     at_rest = _play(subject, start, []) if batches else []
     for batch in batches:
         seen = _play(subject, start, batch)
-        others = ~np.isin(np.arange(subject.sizes.num_envs), [probe[0] for probe in batch])
+        others = Bystanders(~np.isin(np.arange(subject.sizes.num_envs), [probe[0] for probe in batch]))
         for a, b in zip(at_rest, seen):
-            found = first_difference(a, b, others)
+            found = others.difference(a, b)
             if found is not None:
-                raise _wrong_env(start, batch[0], found[1][0], found[0], bool(_first_moved(batch[0][0], at_rest, seen)))
+                own = np.arange(subject.sizes.num_envs) == batch[0][0]
+                raise _wrong_env(start, batch[0], found[1][0], found[0], bool(_first_moved(at_rest, seen, own)))
         for env, agent, axis, sign in batch:
             if not subject.sizes.maskable or seen[0].actions[env, agent, 0] == axis:
                 ended = any(one.ended[env] for one in at_rest + seen)
                 change = None if ended else (seen[-1].obs[env] - at_rest[-1].obs[env]).astype(float)
-                yield Impulse(env, agent, axis, sign, change, _first_moved(env, at_rest, seen))
+                own = np.arange(subject.sizes.num_envs) == env
+                by_field = {name: _first_moved(at_rest, seen, own, (name,)) for name in SEEN}
+                yield Impulse(env, agent, axis, sign, change, _first_moved(at_rest, seen, own), by_field)
 
 
-def _first_moved(env: int, at_rest: List[Seen], seen: List[Seen]) -> int:
-    own = np.arange(len(seen[0].obs)) == env
-    moved = [first_difference(a, b, own) is not None for a, b in zip(at_rest, seen)]
+def _first_moved(at_rest: List[Seen], seen: List[Seen], own: np.ndarray, fields: Sequence[str] = COMPARED) -> int:
+    """Return the first step, from 1, in which a field of the env differs; or 0."""
+    moved = [first_difference(a, b, own, fields) is not None for a, b in zip(at_rest, seen)]
     return moved.index(True) + 1 if any(moved) else 0
 
 
@@ -131,9 +139,11 @@ def _level(subject: Subject, axis: int, sign: int) -> float:
 
 def _wrong_env(start: int, probe: Probe, other: int, field: str, moved: bool) -> ContractError:
     env, agent, axis, _ = probe
-    what = "actions of env {} also move env {}" if moved else "actions of env {} go to env {}"
+    what = "actions of env {0} also move env {1}" if moved else "actions of env {0} go to env {1}"
+    if moved and field not in SEEN:
+        what = "the {2} of env {1} follow the actions of env {0}"
     return ContractError(
-        what.format(env, other),
+        what.format(env, other, field),
         step=start + 1,
         where="after {} steps: action on env {}, agent {}, axis {}; {} of env {} changed".format(
             start, env, agent, axis, field, other
@@ -176,8 +186,22 @@ def _require_effect(subject: Subject, start: int, impulses: List[Impulse]) -> No
 
 def _require_no_delay(subject: Subject, start: int, impulses: List[Impulse]) -> None:
     """Raise if no action of anyone changes a bit before the second step."""
+    delay = getattr(subject.task, "delay", 0)
     late = min((one.first for one in impulses if one.first), default=1) - 1
-    if late > getattr(subject.task, "delay", 0):
+    lasting = [one.seen for one in impulses if one.change is not None]  # a start follows from no action
+    by_field = {name: min((seen[name] for seen in lasting if seen[name]), default=1) - 1 for name in SEEN}
+    stale = max(SEEN, key=lambda name: by_field[name])
+    if late <= delay < by_field[stale]:
+        raise ContractError(
+            "{} comes {} step{} late".format(stale, by_field[stale], "s" * (by_field[stale] > 1)),
+            step=start + 1,
+            where="after {} steps".format(start),
+            got="not a bit of it changes in the step that an action is given to, while other things do",
+            expected="what is seen after the step",
+            cause="it is read before the step is taken",
+            fix="if the delay is meant, pass Task(delay={})".format(by_field[stale]),
+        )
+    if late > delay:
         raise ContractError(
             "actions take effect {} step{} late".format(late, "s" * (late > 1)),
             step=start + 1,
@@ -233,43 +257,56 @@ def _require_own_agent(subject: Subject, start: int, impulses: List[Impulse]) ->
     )
 
 
+def _states_effects(subject: Subject) -> bool:
+    """Return whether the task says of any axis what it does."""
+    if subject.task is None or subject.sizes.discrete:
+        return False
+    pairs = itertools.product(range(subject.sizes.num_agents), range(subject.sizes.action_dim))
+    return any(subject.task.effect(agent, axis) is not None for agent, axis in pairs)
+
+
 def _require_stated_effect(subject: Subject, start: int, impulses: List[Impulse]) -> None:
     """Raise if an axis does not do what the task says it does."""
-    effect = getattr(subject.task, "effect", None)
-    if effect is None or subject.sizes.discrete:
+    if not _states_effects(subject):
         return
     for agent in range(subject.sizes.num_agents):
         for axis in range(subject.sizes.action_dim):
-            stated = effect(agent, axis)
+            stated = subject.task.effect(agent, axis)
             if stated is not None:
                 own = [one for one in impulses if one.agent == agent and one.change is not None]
                 _require_axis(start, own, axis, *stated)
 
 
 def _require_axis(start: int, impulses: List[Impulse], axis: int, entry: int, sign: float) -> None:
-    """Raise if another axis moves the entry more, or this one moves it the other way."""
+    """Raise if this axis moves the entry the other way, or another axis moves it more, and always alike."""
     agent = impulses[0].agent if impulses else 0
-    effect = {}
+    effects = {}
     for other in sorted({one.axis for one in impulses}):
-        changes = [one.change[agent, entry] * (one.sign if sign else 1.0) for one in impulses if one.axis == other]
+        changes = [one.change[agent, entry] * (one.sign * sign or 1.0) for one in impulses if one.axis == other]
         if len(changes) < ENOUGH:
             return
-        effect[other] = float(np.mean(changes) if sign else np.mean(np.abs(changes)))
-    if axis not in effect:
+        effects[other] = np.array(changes if sign else np.abs(changes))
+    if axis not in effects or (sign and _agreement(effects[axis]) >= 0.5):
         return
-    strongest = max(effect, key=lambda other: abs(effect[other]))
+    clear = {other: abs(effect.mean() * _agreement(effect)) for other, effect in effects.items()}
+    strongest = max(clear, key=lambda other: clear[other])
     details = {"where": "after {} steps, agent {}, entry {} of its observation".format(start, agent, entry)}
-    if abs(effect[strongest]) > CLEAR * abs(effect[axis]):
+    if clear[strongest] > CLEAR * clear[axis]:
         raise ContractError(
             "axes {} and {} of the actions are swapped".format(*sorted((axis, strongest))),
             step=start + 1,
             got="axis {} moves it by {:.3g}, axis {} by {:.3g}".format(
-                strongest, effect[strongest], axis, effect[axis]
+                strongest, effects[strongest].mean(), axis, effects[axis].mean()
             ),
             **details,
         )
-    if effect[axis] * sign < 0:
+    if _agreement(effects[axis]) <= -0.5:
         raise ContractError("axis {} of the actions has the wrong sign".format(axis), step=start + 1, **details)
+
+
+def _agreement(changes: np.ndarray) -> float:
+    """Return 1 if all changes are positive, -1 if all are negative, 0 if as many are."""
+    return float(np.sign(changes).sum() / max(np.count_nonzero(changes), 1))
 
 
 @contract("actions-any-range")

@@ -9,9 +9,12 @@ from harness.contracts.registry import contract
 from harness.contracts.subject import Subject, close_quietly, drive
 from harness.drivers import Driver, actions_of, shortest_failure
 from harness.findings import ContractError, NotJudgedError
-from harness.interface import Player, read_sizes
+from harness.interface import Player
+from harness.sizes import read_sizes
 
 OTHER_SIZES = ({"num_envs": 7, "num_agents": 3}, {"num_envs": 9, "num_agents": 4}, {"num_envs": 3})
+SEARCHES = 25  # sequences of actions, at most
+SEARCH_SHARE = 0.05  # of the budget
 FEW = 2  # exact zeros that a number may show for each of them to be an exception
 WHOLE_ENV = 0.5  # of the steps of one env that may show nothing but zeros before this counts as normal
 USUAL_RANGE = (0.05, 20.0)  # of the largest action; HARL's noise has a standard deviation of 0.37 to 0.5
@@ -32,7 +35,7 @@ def factory(subject: Subject) -> None:
 def _short_run(subject: Subject, varied: dict) -> None:
     """Drive an environment of other sizes; a team of another size may be refused."""
     try:
-        env = subject.call_factory(varied)
+        env = subject.build(**varied)
     except ContractError:
         if "num_agents" not in varied:
             raise
@@ -118,8 +121,9 @@ def finite(subject: Subject) -> None:
 def _isolated_zeros(values: np.ndarray, ended: np.ndarray) -> np.ndarray:
     """Return where a zero cannot be a measurement, (count, 4): step, env, agent, entry.
 
-    That is where a number that is hardly ever 0, nor the same twice, is exactly 0 between two values of one sign, or
-    where all that an agent sees is 0, though it hardly ever is.
+    That is where a number that is hardly ever 0, nor the same twice, is exactly 0 beside a value of its episode that is
+    clearly another one, or between values of either sign (nothing that is clipped at 0 gets there), or where all that
+    an agent sees is 0, though it hardly ever is.
 
     Args:
       values: (T + 1, N, A, D).
@@ -127,22 +131,27 @@ def _isolated_zeros(values: np.ndarray, ended: np.ndarray) -> np.ndarray:
     """
     if len(values) < 20:
         return np.zeros((0, 4), int)
-    calm = ~(ended[:-1] | ended[1:])[:, :, None, None]
+    begins, goes_on = ended[:-1, :, None, None], ~ended[1:, :, None, None]
     before, here, after = values[:-2], values[1:-1], values[2:]
     zero = here == 0.0
     flat = values.reshape((-1,) + values.shape[2:])
     distinct = (np.diff(np.sort(flat, axis=0), axis=0) != 0.0).mean(axis=0) > 0.5
     rare = zero.sum(axis=(0, 1)) <= FEW + 1e-3 * len(flat)
-    away = (before * after > 0) & (np.minimum(abs(before), abs(after)) > 0.25 * flat.std(axis=0))
+    clear = np.maximum(0.25 * flat.std(axis=0), 2.0 * np.median(abs(np.diff(values, axis=0)), axis=(0, 1)))
+    far_from_both = np.minimum(abs(before), abs(after)) > 0.25 * flat.std(axis=0)
+    within = ~begins & goes_on & ((before * after < 0) | ((before * after > 0) & far_from_both))
+    zero_starts = (zero & begins).sum(axis=(0, 1)) + (values[0] == 0.0).sum(axis=0)
+    at_start = begins & goes_on & (abs(after) > clear) & (ended.sum() > 4 * zero_starts)
+    at_last = ~begins & ~goes_on & (abs(before) > clear)
     whole = zero.all(axis=-1, keepdims=True) & (values.shape[-1] > 2)
     seldom = whole.mean(axis=(0, 1)) < WHOLE_ENV / values.shape[1]
-    found = (zero & calm & distinct & rare & away) | (zero & whole & seldom)
+    found = (zero & distinct & rare & (within | at_start | at_last)) | (zero & whole & seldom)
     return np.argwhere(found) + np.array([1, 0, 0, 0])
 
 
 def _search(subject: Subject) -> None:
     """Look for a short sequence of actions that breaks the form of what is returned."""
-    runs = int(np.clip(0.05 * subject.budget_s / (subject.build_s + 20 * subject.step_s + 1e-6), 0, 25))
+    runs = int(np.clip(subject.time_for(SEARCH_SHARE) / (subject.build_s + 20 * subject.step_s + 1e-6), 0, SEARCHES))
     if runs < 5:
         return
 
@@ -164,10 +173,7 @@ def _search(subject: Subject) -> None:
         subject.notes.append("hypothesis is not installed: no search for short sequences")
         return
     if found is not None:
-        error, sequence = found
-        levels = ", ".join("{} x {:g} of the bound".format(steps, level) for _, level, steps in sequence)
-        error.fix = error.fix or "the shortest sequence of actions that shows it: {}".format(levels)
-        raise error
+        raise found[0]
 
 
 def _seen_in_long_run(name: str, promise: str) -> None:

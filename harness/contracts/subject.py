@@ -6,19 +6,25 @@ import inspect
 import random
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from harness import foreign
 from harness.drivers import Driver
-from harness.findings import ContractError
-from harness.interface import COMPARED, Player, Seen, Sizes, first_line, innermost_line, read_sizes
+from harness.findings import ContractError, NotJudgedError
+from harness.interface import COMPARED, Player, Seen, first_line, innermost_line
+from harness.sizes import Sizes, read_sizes
 
 LONG_RUN = 1100  # steps: a fault that starts at step 1,000 shows
 LONG_RUN_SHARE = 0.2  # of the budget
+OVERDRAFT = 0.25  # of the budget, by which the last contracts to be judged may go beyond it
 NUM_ENVS = (5, 7, 11, 13, 17)  # the first that equals no other size is used
-VARIED = ("num_envs", "num_agents", "seed")
+VARIED = {  # what is varied, and under which names factories take it
+    "num_envs": ("num_envs", "n_envs", "n_rollout_threads", "n_threads"),
+    "num_agents": ("num_agents", "n_agents"),
+    "seed": ("seed",),
+}
 
 
 class Subject:
@@ -30,24 +36,37 @@ class Subject:
       task: what the user says about the task, or None.
       seed: of environments and actions.
       budget_s: how long the contracts may take together [s].
+      shares: factor of what each may take of it, more than 1 where few of them run.
 
     Attributes:
       violations: the first broken form of each contract, from whatever run it showed in.
       notes: what the reader of the report should know.
+      kept: what one contract has found out and others ask for, by name.
+      varied: of `VARIED`, those that the factory takes, and their names there.
       sizes: of the environments that `play` drives.
     """
 
     def __init__(
-        self, make_env: Callable[..., Any], kwargs: Dict[str, Any], task: Optional[Any], seed: int, budget_s: float
+        self,
+        make_env: Callable[..., Any],
+        kwargs: Dict[str, Any],
+        task: Optional[Any],
+        seed: int,
+        budget_s: float,
+        shares: float = 1.0,
     ) -> None:
         self.task, self.seed, self.budget_s = task, seed, budget_s
+        self._shares = shares
+        self._started = time.perf_counter()
         self.violations: Dict[str, ContractError] = {}
         self.notes: List[str] = []
+        self.kept: Dict[str, Any] = {}
         self._make_env, self._kwargs = make_env, kwargs
         self.varied = _accepted(make_env, kwargs)
         self._num_envs: Optional[int] = None
         self._sizes: Optional[Sizes] = None
         self._long_run: Optional[Player] = None
+        self._replayed: Optional[List[Seen]] = None
         self._failure: Optional[ContractError] = None
         self.build_s = self.step_s = 0.0
 
@@ -62,34 +81,36 @@ class Subject:
             self._sizes = self._choose_sizes()
         return self._sizes
 
-    def build(self, seed: Optional[int] = None) -> Any:
+    def build(self, seed: Optional[int] = None, **sizes: int) -> Any:
         """Call the factory.
 
         Args:
           seed: of the environment, by default the subject's; a factory without one finds the global generators seeded.
+          sizes: `num_envs` and `num_agents`, if others than usual are wanted and the factory takes them.
         Raises:
           ContractError: of the contract "factory": it raised, or returned something else.
         """
         seed = self.seed if seed is None else seed
-        wanted = {"num_envs": self._num_envs, "seed": seed}
+        wanted = dict({"num_envs": self._num_envs, "seed": seed}, **sizes)
         varied = {name: value for name, value in wanted.items() if name in self.varied and value is not None}
         if "seed" not in varied:
             seed_global_generators(seed)
-        return self.call_factory(varied)
+        return self._call_factory(varied)
 
-    def call_factory(self, varied: Dict[str, Any]) -> Any:
-        """Call the factory with these arguments beside the fixed ones."""
-        arguments = dict(self._kwargs, **varied)
+    def _call_factory(self, varied: Dict[str, Any]) -> Any:
+        """Call the factory with these arguments, by their names in `VARIED`, beside the fixed ones."""
+        arguments = dict(self._kwargs, **{self.varied[name]: value for name, value in varied.items()})
         started = time.perf_counter()
         try:
             env = self._make_env(**arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ContractError(
                 "the factory raises {}: {}".format(type(error).__name__, first_line(error)),
                 contract="factory",
                 where=innermost_line(error),
                 got="called with {}".format(arguments or "no arguments"),
                 expected="an environment, as often as it is asked for",
+                cause="it can be built once only: one was built before in this process" if self.build_s else None,
                 fix="run it by hand; arguments that must stay as they are go to --kwargs" if arguments else None,
             ) from error
         self.build_s = time.perf_counter() - started
@@ -115,7 +136,7 @@ class Subject:
             try:
                 self._long_run = self.player()
                 driver = Driver(self.sizes, self.seed)
-                self.step_s = drive(self._long_run, driver, LONG_RUN, LONG_RUN_SHARE * self.budget_s)
+                self.step_s = drive(self._long_run, driver, LONG_RUN, self.time_for(LONG_RUN_SHARE))
             except ContractError as error:
                 self._failure = error
                 raise
@@ -124,11 +145,52 @@ class Subject:
             self.notes.append("long run: {} steps of {} envs, {} episodes".format(steps, self.sizes.num_envs, ends))
         return self._long_run
 
+    def replay(self, steps: int, scribble: bool = False) -> List[Seen]:
+        """Play the first steps of the long run again, in a new environment."""
+        player = self.player(scribble=scribble, watch=False)
+        player.replay(self.long_run().seen[1 : steps + 1])
+        close_quietly(player.env)
+        return player.seen
+
+    @property
+    def replayed(self) -> List[Seen]:
+        """The first steps of the long run played again, as many as time allows."""
+        if self._replayed is None:
+            self._replayed = self.replay(self.steps(len(self.long_run().seen) - 1, 1))
+        return self._replayed
+
+    def require_same_again(self) -> None:
+        """Give up the contract that runs if runs cannot be compared.
+
+        Raises:
+          NotJudgedError: the same seed and the same actions give another run.
+        """
+        if where_they_part(self.long_run().seen, self.replayed) is not None:
+            raise NotJudgedError("the same seed gives another run, so runs cannot be compared")
+
     def steps(self, wanted: int, runs: int, share: float = 0.1) -> int:
         """Return how many steps `runs` runs may take within a share of the budget, at most `wanted`, at least 8."""
         self.long_run()
-        left = share * self.budget_s - runs * self.build_s
+        left = self.time_for(share) - runs * self.build_s
         return int(max(min(wanted, left / (runs * max(self.step_s, 1e-6))), 8))
+
+    def time_for(self, share: float) -> float:
+        """Return a share of the budget [s], but no more than half of what is left of it."""
+        return min(share * self._shares * self.budget_s, 0.5 * self.time_left)
+
+    @property
+    def time_left(self) -> float:
+        """What is left of the budget [s]; negative if it is overdrawn."""
+        return self.budget_s - (time.perf_counter() - self._started)
+
+    def require_time(self) -> None:
+        """Give up the contract that runs if the budget is overdrawn.
+
+        Raises:
+          NotJudgedError: it is, by more than `OVERDRAFT`.
+        """
+        if self.time_left < -OVERDRAFT * self.budget_s:
+            raise NotJudgedError("there was no time left")
 
     def _choose_sizes(self) -> Sizes:
         sizes = self._read()
@@ -170,15 +232,18 @@ def drive(player: Player, driver: Callable[[Seen], np.ndarray], steps: int, limi
     return (time.perf_counter() - started) / max(taken, 1)
 
 
-def first_difference(one: Seen, other: Seen, envs: np.ndarray) -> Optional[Tuple[str, Tuple[int, ...]]]:
+def first_difference(
+    one: Seen, other: Seen, envs: np.ndarray, fields: Sequence[str] = COMPARED
+) -> Optional[Tuple[str, Tuple[int, ...]]]:
     """Return the field and the place at which two steps differ by as little as a bit, or None.
 
     Args:
       one: a step.
       other: the same step of another run.
       envs: which envs to compare, (N,) bool.
+      fields: of `Seen`, which to compare.
     """
-    for name in COMPARED:
+    for name in fields:
         a, b = getattr(one, name), getattr(other, name)
         if a is None or b is None:
             continue
@@ -186,6 +251,42 @@ def first_difference(one: Seen, other: Seen, envs: np.ndarray) -> Optional[Tuple
         differs[~envs] = False
         if differs.any():
             return name, tuple(int(index) for index in np.argwhere(differs)[0])
+    return None
+
+
+class Bystanders:
+    """The envs of a run that are left alone, while other actions than in another run are taken in the rest.
+
+    Starts may be drawn from a generator that all envs share. So once one of the rest has ended at another time, an env
+    that starts anew elsewhere than in the other run is no longer compared.
+
+    Args:
+      alone: which envs are left alone, (N,) bool.
+
+    Attributes:
+      compared: those that still are, (N,) bool.
+      diverged: whether one of the rest has ended at another time than in the other run.
+    """
+
+    def __init__(self, alone: np.ndarray) -> None:
+        self._rest = ~alone
+        self.compared = alone.copy()
+        self.diverged = False
+
+    def difference(self, one: Seen, other: Seen) -> Optional[Tuple[str, Tuple[int, ...]]]:
+        """Return field and place at which the next step of both runs differs in an env left alone, or None."""
+        self.diverged |= bool((one.ended != other.ended)[self._rest].any())
+        if self.diverged:
+            self.compared &= ~(one.ended & other.ended & (one.obs != other.obs).any(axis=(1, 2)))
+        return first_difference(one, other, self.compared)
+
+
+def where_they_part(one: List[Seen], other: List[Seen]) -> Optional[Tuple[int, str, Tuple[int, ...]]]:
+    """Return step, field and place at which two runs differ first, or None."""
+    for step, (a, b) in enumerate(zip(one, other)):
+        found = first_difference(a, b, np.ones(len(a.obs), bool))
+        if found is not None:
+            return (step,) + found
     return None
 
 
@@ -205,12 +306,14 @@ def close_quietly(env: Any) -> None:
         pass
 
 
-def _accepted(make_env: Callable[..., Any], kwargs: Dict[str, Any]) -> Tuple[str, ...]:
+def _accepted(make_env: Callable[..., Any], kwargs: Dict[str, Any]) -> Dict[str, str]:
+    """Return which of `VARIED` a factory takes beside its fixed arguments, and under which name."""
     try:
         parameters = inspect.signature(make_env).parameters
     except (TypeError, ValueError):
-        return ()
+        return {}
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return tuple(
-        name for name in VARIED if name in parameters and parameters[name].kind in kinds and name not in kwargs
-    )
+    free = [name for name, one in parameters.items() if one.kind in kinds and name not in kwargs]
+    found = {what: [name for name in names if name in free] for what, names in VARIED.items()}
+    fixed = [what for what, names in VARIED.items() if any(name in kwargs for name in names)]
+    return {what: names[0] for what, names in found.items() if names and what not in fixed}

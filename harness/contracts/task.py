@@ -13,6 +13,8 @@ from harness.interface import Seen
 
 CLEAR = 0.3  # a correlation that is no accident
 TAIL = 90  # steps at the end of the run that are looked at by themselves: a fault may start late
+LOST = 5  # ends in a row without a reward that are no accident where every other step has one
+FEWEST = 30  # rewards of which the task must say something
 LAGS = (0, 1, 2, -1)  # [steps]
 
 
@@ -33,8 +35,8 @@ class Task:
     def reward(self, previous: Seen, current: Seen) -> Optional[np.ndarray]:
         """Return what the reward of the step from `previous` to `current` should rise and fall with, (N,) or (N, A).
 
-        A potential's difference, such as the progress of the object towards the goal, is enough. None: nothing is
-        known. Steps at which an episode ended are left out.
+        A potential's difference, such as the progress of the object towards the goal, is enough. NaN: nothing is
+        known of this env at this step; None: nothing at all. Steps at which an episode ended are left out.
         """
         return None
 
@@ -55,6 +57,8 @@ def reward_task(subject: Subject) -> None:
     expected, actual = _pairs(subject, history)
     if expected is None:
         raise NotJudgedError("the task says nothing about the reward")
+    if np.isfinite(expected).sum() < FEWEST:
+        raise NotJudgedError("the task says something about the reward of too few steps")
     _require_agreement(expected, actual)
     tail = (expected[-TAIL:], actual[-TAIL:])
     if len(actual) > 4 * TAIL and max(map(abs, _agreements(*tail).values())) > CLEAR:
@@ -87,10 +91,12 @@ def _require_last_reward(history: List[Seen]) -> None:
     rewards = np.stack([seen.rewards for seen in history[1:]])
     ended = np.stack([seen.ended for seen in history[1:]])
     last, others = rewards[ended], rewards[~ended]
-    if ended.sum() >= 5 and (last == 0.0).all() and (others != 0.0).mean() > 0.9:
+    rewarded = np.flatnonzero((last != 0.0).any(axis=1))
+    lost = len(last) - (rewarded[-1] + 1 if len(rewarded) else 0)
+    if lost >= LOST and (others != 0.0).mean() > 0.9:
         raise ContractError(
             "the reward of the step that ends an episode is lost",
-            got="exactly 0 at all {} ends".format(int(ended.sum())),
+            got="exactly 0 at the last {} ends".format(lost),
             cause="it is computed from the state after the reset, or it is cleared with the episode",
         )
 

@@ -6,12 +6,16 @@ from typing import List, Optional, Tuple
 
 import numpy as np
 
+from harness.contracts.reach import settings
 from harness.contracts.registry import contract
-from harness.contracts.subject import LONG_RUN, Subject, close_quietly, first_difference
+from harness.contracts.subject import LONG_RUN, Bystanders, Subject, close_quietly, first_difference, where_they_part
 from harness.drivers import KINDS, Driver
 from harness.findings import ContractError, NotJudgedError
 from harness.interface import Seen
 
+BUILDS = 3  # to see whether a setting changes with each
+BUILD_SHARE = 0.1  # of the budget that they may take
+ILL, WELL_STEPS, ILL_STEPS = 2, 10, 8  # the env that is given NaN as actions, after how many steps and for how many
 ALL_BUT = ((-1, 1.0), (0, 0.3))  # the env left alone, and for what share of the run
 ALONE = ((1, "hold", 0.0, 0.1), (3, "far_out", 0.4, 0.5), (0, "descend", 0.92, 1.0))  # env, its actions, from, to
 
@@ -19,15 +23,14 @@ ALONE = ((1, "hold", 0.0, 0.1), (3, "far_out", 0.4, 0.5), (0, "descend", 0.92, 1
 @contract("same-seed")
 def same_seed(subject: Subject) -> None:
     """The same seed and the same actions give the same trajectory, resets included."""
-    original = subject.long_run()
-    steps = subject.steps(len(original.seen) - 1, 1)
-    again = _replay(subject, original.seen, steps)
-    found = _first_difference(original.seen, again)
+    original, again = subject.long_run().seen, subject.replayed
+    found = where_they_part(original, again)
     if found is not None:
+        _require_same_settings(subject)
         step, field, place = found
-        details = _details(original.seen[step], again[step], field, place)
+        details = _details(original[step], again[step], field, place)
         start = "the starts differ" if step == 0 else "the runs part at step {}".format(step)
-        ended = step > 0 and bool(original.seen[step].ended[place[0]])
+        ended = step > 0 and bool(original[step].ended[place[0]])
         raise ContractError(
             "the same seed gives another run: " + start,
             step=step,
@@ -76,6 +79,30 @@ def independence(subject: Subject) -> None:
     for found, ended_differently, undisturbed in _disturbed_runs(subject):
         if found is not None and not ended_differently:
             raise _cross_talk("actions of one env change another", found, undisturbed)
+    _require_no_contagion(subject)
+
+
+def _require_no_contagion(subject: Subject) -> None:
+    """Raise if what one env makes of actions that are NaN reaches another one; to refuse them is in order."""
+    original = subject.long_run().seen
+    if subject.sizes.discrete:
+        return
+    ill = np.arange(subject.sizes.num_envs) == ILL % subject.sizes.num_envs
+    others = Bystanders(~ill)
+    player = subject.player(watch=False)
+    try:
+        for step in range(1, min(subject.steps(WELL_STEPS + ILL_STEPS, 1), len(original) - 1)):
+            poison = np.nan if step > WELL_STEPS else 0.0
+            seen = player.step(original[step].actions + np.where(ill, poison, 0.0)[:, None, None])
+            found = others.difference(original[step], seen)
+            if found is not None:
+                what = "an env that is given NaN harms another"
+                raise _cross_talk(what, (step,) + found + (original[step], seen), _envs(ill))
+    except ContractError as error:
+        if error.contract != "step-form":
+            raise
+    finally:
+        close_quietly(player.env)
 
 
 @contract("partial-reset")
@@ -98,12 +125,11 @@ def _disturbed_runs(subject: Subject) -> List[Tuple[Optional[Found], bool, str]]
 
     Returns:
       For each run: the first difference in an env left alone, whether an env ended at another time than in the long
-      run by then, and which envs were disturbed. After that, an env that starts anew elsewhere than in the long run
-      is no longer compared: starts may be drawn from a generator that all envs share.
+      run by then, and which envs were disturbed.
     """
-    cached = getattr(subject, "_disturbed", None)
-    if cached is not None:
-        return cached
+    if "disturbed" in subject.kept:
+        return subject.kept["disturbed"]
+    subject.require_same_again()
     original = subject.long_run().seen
     count = subject.sizes.num_envs
     plans = [(np.arange(count) != env % count, tuple(KINDS), 0.0, end) for env, end in ALL_BUT]
@@ -115,7 +141,7 @@ def _disturbed_runs(subject: Subject) -> List[Tuple[Optional[Found], bool, str]]
         part = original[: int(end * steps) + 1]
         found, diverged = _compare(subject, part, disturbed, driver, int(start * steps))
         runs.append((found, diverged, _envs(disturbed)))
-    subject._disturbed = runs  # type: ignore[attr-defined]
+    subject.kept["disturbed"] = runs
     return runs
 
 
@@ -124,24 +150,20 @@ def _compare(
 ) -> Tuple[Optional[Found], bool]:
     """Return the first difference, and whether an env ended at another time; `start` is the first disturbed step."""
     player = subject.player()
-    compared = ~disturbed
-    diverged = False
+    others = Bystanders(~disturbed)
     try:
         for step in range(1, len(original)):
             acting = disturbed & (step > start)
             actions = np.where(acting[:, None, None], driver(player.seen[-1]), original[step].actions)
-            seen = player.step(actions)
-            diverged |= bool((seen.ended != original[step].ended)[disturbed].any())
-            if diverged:
-                compared &= ~(seen.ended & original[step].ended & (seen.obs != original[step].obs).any(axis=(1, 2)))
-            found = first_difference(original[step], seen, compared)
+            seen = player.step(driver.legal(actions, player.seen[-1]))
+            found = others.difference(original[step], seen)
             if found is not None:
-                return (step,) + found + (original[step], seen), diverged
-            if not compared.any():
+                return (step,) + found + (original[step], seen), others.diverged
+            if not others.compared.any():
                 break
     finally:
         close_quietly(player.env)
-    return None, diverged
+    return None, others.diverged
 
 
 def _cross_talk(what: str, found: Found, disturbed: str) -> ContractError:
@@ -162,6 +184,8 @@ def _cross_talk(what: str, found: Found, disturbed: str) -> ContractError:
 @contract("two-environments")
 def two_environments(subject: Subject) -> None:
     """Two environments in one process do not disturb each other."""
+    _require_same_settings(subject)
+    subject.require_same_again()
     original = subject.long_run().seen
     steps = subject.steps(len(original) - 1, 2)
     one = subject.player(watch=False)
@@ -184,17 +208,40 @@ def two_environments(subject: Subject) -> None:
     close_quietly(one.env)
 
 
+def _require_same_settings(subject: Subject) -> None:
+    """Raise if a setting is multiplied whenever an environment is made."""
+    if BUILDS * subject.build_s > BUILD_SHARE * subject.budget_s:
+        return
+    made = []
+    for _ in range(BUILDS):
+        env = subject.build()
+        made.append(settings(env))
+        close_quietly(env)
+    for path in sorted(set.intersection(*map(set, made)), key=len):
+        values = [one[path] for one in made]
+        ratios = np.divide(values[1:], values[:-1])
+        if np.ptp(ratios) <= 1e-9 * abs(ratios[0]) and abs(ratios[0] - 1.0) > 1e-3:
+            raise ContractError(
+                "{} is multiplied by {:g} with every environment that is made".format(path, ratios[0]),
+                contract="two-environments",
+                got=", ".join("{:g}".format(value) for value in values),
+                expected="the same in each, as they are made alike",
+                cause="a settings object that all share is changed in place",
+                fix="copy.deepcopy the settings before changing them",
+            )
+
+
 @contract("aliasing")
 def aliasing(subject: Subject) -> None:
     """Whatever is returned belongs to the caller: it never changes later, and writing in it changes nothing."""
     original = subject.long_run().seen
-    again = _replay(subject, original, subject.steps(len(original) - 1, 1), scribble=True)
-    found = _first_difference(original, again)
+    again = subject.replay(subject.steps(len(original) - 1, 1), scribble=True)
+    found = where_they_part(original, again)
     if found is None:
         return
     step, field, place = found
-    if _first_difference(original, _replay(subject, original, step)) is not None:
-        raise NotJudgedError("the same seed gives another run")
+    if where_they_part(original, subject.replay(step)) is not None:
+        raise NotJudgedError("the same seed gives another run, so runs cannot be compared")
     raise ContractError(
         "a returned array is the environment's own state: writing in it changed the run",
         step=step,
@@ -202,22 +249,6 @@ def aliasing(subject: Subject) -> None:
         fix="return copies",
         **_details(original[step], again[step], field, place),
     )
-
-
-def _replay(subject: Subject, original: List[Seen], steps: int, scribble: bool = False) -> List[Seen]:
-    """Play the first steps of a run again."""
-    player = subject.player(scribble=scribble, watch=False)
-    player.replay(original[1 : steps + 1])
-    close_quietly(player.env)
-    return player.seen
-
-
-def _first_difference(one: List[Seen], other: List[Seen]) -> Optional[Tuple[int, str, Tuple[int, ...]]]:
-    for step, (a, b) in enumerate(zip(one, other)):
-        found = first_difference(a, b, np.ones(len(a.obs), bool))
-        if found is not None:
-            return (step,) + found
-    return None
 
 
 def _details(one: Seen, other: Seen, field: str, place: Tuple[int, ...]) -> dict:

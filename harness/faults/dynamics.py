@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from typing import Any, Callable, Dict, Iterator, List, MutableMapping, MutableSet
+from typing import Any, Callable, Dict, Iterator, List, MutableMapping, MutableSet, Tuple
 
 import numpy as np
 
@@ -151,7 +151,12 @@ def obs_is_internal_state(moment: Moment, result: Result) -> Result:
 # -- two environments --------------------------------------------------------------------------------------------------
 
 
-@planted("two environments", ("two-environments", "same-seed"), "mission bug 1: a config object is multiplied in place")
+@planted(
+    "two environments",
+    ("two-environments", "same-seed"),
+    "mission bug 1: a config object is multiplied in place",
+    of_making=True,
+)
 def config_multiplied_in_place(start: int = 1) -> Iterator[None]:
     """Every env that is made multiplies a shared factor, so the second one has the square of the first one's."""
     shared = {"factor": 1.0}
@@ -168,22 +173,37 @@ def config_multiplied_in_place(start: int = 1) -> Iterator[None]:
         yield
 
 
-@planted("two environments", ("two-environments", "aliasing"))
-def buffer_of_the_class(start: int = 1) -> Iterator[None]:
-    """All envs of a process write their observations into one array."""
-    buffers: Dict[Any, np.ndarray] = {}
+@planted(
+    "two environments",
+    "two-environments",
+    "mission bug 1: max_gpu_contact_pairs is multiplied by 5 in the config that all share",
+    of_making=True,
+)
+def contact_pairs_of_a_shared_config(start: int = 1) -> Iterator[None]:
+    """Every env that is made asks for five times the contact pairs of the last, of which nothing else can be seen."""
+    config = {"physx": {"max_gpu_contact_pairs": 2.0**20}}
 
-    def step(original: Any, env: Any, actions: np.ndarray) -> Any:
-        obs, *rest = original(env, actions)
-        buffer = buffers.setdefault(obs.shape, np.empty_like(obs))
-        buffer[...] = obs
-        return (buffer, *rest)
+    def init(original: Any, env: Any, *args: Any, **kwargs: Any) -> None:
+        original(env, *args, **kwargs)
+        config["physx"]["max_gpu_contact_pairs"] *= 5
+        env._sim_config = config
 
-    with in_env_classes("step", step):
+    with in_env_classes("__init__", init):
         yield
 
 
-@planted("two environments", ("two-environments", "close"), "Isaac Gym: one simulation per process")
+_BUFFERS: Dict[Tuple[int, ...], np.ndarray] = {}
+
+
+@changes_result("two environments", ("two-environments", "aliasing"))
+def buffer_of_the_class(_: Moment, result: Result) -> Result:
+    """All envs of a process write their observations into one array."""
+    buffer = _BUFFERS.setdefault(result.obs.shape, np.empty_like(result.obs))
+    buffer[...] = result.obs
+    return result._replace(obs=buffer)
+
+
+@planted("two environments", ("two-environments", "close"), "Isaac Gym: one simulation per process", of_making=True)
 def close_closes_all(start: int = 1) -> Iterator[None]:
     """Closing one env ends the simulation of all that were made before."""
     made: MutableSet[Any] = weakref.WeakSet()
@@ -223,7 +243,7 @@ def noise_from_global_generator(_: Moment, result: Result) -> Result:
     return result._replace(obs=_noisy(result.obs, np.random.standard_normal(result.obs.shape)))
 
 
-@planted("randomness", "other-seed")
+@planted("randomness", "other-seed", of_making=True)
 def seed_ignored(start: int = 1) -> Iterator[None]:
     """Every seed gives the same episodes."""
     from harness.toys import PointMass

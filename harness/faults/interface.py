@@ -316,7 +316,7 @@ def _reused(moment: Moment, name: str, values: np.ndarray) -> np.ndarray:
 # -- construction ------------------------------------------------------------------------------------------------------
 
 
-@planted("construction", "factory", "mission bug 3")
+@planted("construction", "factory", "mission bug 3", of_making=True)
 def missing_custom_cfg(start: int = 1) -> Iterator[None]:
     """The env reads `args.custom_cfg` of a SimpleNamespace that has no such attribute."""
 
@@ -327,7 +327,7 @@ def missing_custom_cfg(start: int = 1) -> Iterator[None]:
         yield
 
 
-@planted("construction", "factory", "public reports: device cuda:1 is written into the code")
+@planted("construction", "factory", "public reports: device cuda:1 is written into the code", of_making=True)
 def hard_coded_device(start: int = 1) -> Iterator[None]:
     """A buffer is made on a GPU that this machine does not have."""
 
@@ -341,7 +341,7 @@ def hard_coded_device(start: int = 1) -> Iterator[None]:
         yield
 
 
-@planted("construction", "spaces")
+@planted("construction", "spaces", of_making=True)
 def one_space_for_all_agents(start: int = 1) -> Iterator[None]:
     """The observation space is not a list with one per agent."""
 
@@ -353,7 +353,7 @@ def one_space_for_all_agents(start: int = 1) -> Iterator[None]:
         yield
 
 
-@planted("construction", ("spaces", "reset-form"))
+@planted("construction", ("spaces", "reset-form"), of_making=True)
 def space_of_another_size(start: int = 1) -> Iterator[None]:
     """The declared observation is one number shorter than the real one."""
 
@@ -366,7 +366,7 @@ def space_of_another_size(start: int = 1) -> Iterator[None]:
         yield
 
 
-@planted("construction", "close")
+@planted("construction", "close", of_making=True)
 def second_close_raises(start: int = 1) -> Iterator[None]:
     """The env cannot be closed twice."""
 

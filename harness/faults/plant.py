@@ -46,6 +46,7 @@ class Fault:
         `start`-th step of each env, counted from 1, all others at once.
       about: what the broken code does, in one sentence.
       needs: "cpu", or what it takes to see the bug: "memory" (the meters), "gpu", "isaacgym".
+      of_making: whether it is in how an env is made or closed, so that it has no first step and `start` no meaning.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Fault:
     inject: Callable[..., ContextManager[None]]
     about: str
     needs: str = "cpu"
+    of_making: bool = False
 
     @property
     def of_stack(self) -> bool:
@@ -105,14 +107,14 @@ def find(name: str) -> Fault:
     return FAULTS[name]
 
 
-def planted(kind: str, contracts: Contracts, origin: str = "ours", needs: str = "cpu") -> Callable[[Any], Any]:
+def planted(kind: str, contracts: Contracts, origin: str = "ours", of_making: bool = False) -> Callable[[Any], Any]:
     """Register `function(start)`, a generator that plants the bug, yields, and takes it out again.
 
     The function's name is the bug's, its docstring says what is broken.
     """
 
     def register(function: Callable[[int], Iterator[None]]) -> Callable[[int], Iterator[None]]:
-        _register(function, contextlib.contextmanager(function), kind, contracts, origin, needs)
+        _register(function, contextlib.contextmanager(function), kind, contracts, origin, of_making)
         return function
 
     return register
@@ -123,7 +125,7 @@ def changes_result(kind: str, contracts: Contracts, origin: str = "ours", resets
 
     def register(function: Callable[[Moment, Result], Any]) -> Callable[[Moment, Result], Any]:
         inject = functools.partial(_in_interface, after=function, resets=resets)
-        _register(function, inject, kind, contracts, origin, "cpu")
+        _register(function, inject, kind, contracts, origin)
         return function
 
     return register
@@ -133,7 +135,7 @@ def changes_actions(kind: str, contracts: Contracts, origin: str = "ours") -> Ca
     """Register `function(moment, actions)`, which returns the actions that the env then acts on."""
 
     def register(function: Callable[[Moment, np.ndarray], Any]) -> Callable[[Moment, np.ndarray], Any]:
-        _register(function, functools.partial(_in_interface, before=function), kind, contracts, origin, "cpu")
+        _register(function, functools.partial(_in_interface, before=function), kind, contracts, origin)
         return function
 
     return register
@@ -211,11 +213,16 @@ def _changed(result: Any) -> Any:
 
 
 def _register(
-    function: Callable[..., Any], inject: Callable[..., Any], kind: str, contracts: Contracts, origin: str, needs: str
+    function: Callable[..., Any],
+    inject: Callable[..., Any],
+    kind: str,
+    contracts: Contracts,
+    origin: str,
+    of_making: bool = False,
 ) -> None:
     name = function.__name__.strip("_").replace("_", "-")
     about = inspect.getdoc(function).splitlines()[0]
-    FAULTS[name] = Fault(name, origin, kind, _names(contracts), inject, about, needs)
+    FAULTS[name] = Fault(name, origin, kind, _names(contracts), inject, about, of_making=of_making)
 
 
 def _names(contracts: Contracts) -> Tuple[str, ...]:

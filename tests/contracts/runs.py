@@ -24,7 +24,10 @@ from mapush.train import Run, main, train
 ROLLOUT = 5 * 7  # env steps
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["mapush.train", "mujoco.batch", "torch.utils.tensorboard"])
+_PROCESSES.set_forkserver_preload(  # what a run imports on its way, so that no process of a test imports it again
+    ["mapush.train", "mapush.env.walk", "mujoco.batch", "mapush.happo.happo", "torch._dynamo"]
+    + ["torch.utils.tensorboard", "rich.progress", "tyro"]
+)
 
 
 def tiny(iterations: int = 10, decay: bool = True) -> WalkRunConfig:
@@ -38,7 +41,9 @@ def tiny(iterations: int = 10, decay: bool = True) -> WalkRunConfig:
         checkpoint_every=2 * ROLLOUT,
         device="cpu",
         sim=SimConfig(backend="mujoco", threads=1),
-        happo=dataclasses.replace(config.happo, hidden_sizes=(16, 12), use_linear_lr_decay=decay),
+        happo=dataclasses.replace(
+            config.happo, hidden_sizes=(16, 12), ppo_epoch=2, critic_epoch=3, use_linear_lr_decay=decay
+        ),
     )
 
 

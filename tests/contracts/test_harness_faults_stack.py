@@ -21,6 +21,27 @@ ONE_PER_KIND = {fault.kind: fault for fault in OF_STACK}
 IN_PUSH = ["reset-touches-neighbour", "one-end-resets-all", "no-auto-reset", "clock-not-reset", "seed-ignored"]
 
 
+ON_PUSH = [  # one of each class that an environment can have
+    "rewards-without-last-axis",
+    "rare-infinity",
+    "agents-swapped",
+    "actions-clipped-in-place",
+    "infos-shared",
+    "timeout-as-termination",
+    "available-actions-none",
+    "obs-buffer-reused",
+    "missing-custom-cfg",
+    "dones-one-step-late",
+    "terminal-observation-lost",
+    "no-auto-reset",
+    "reset-touches-neighbour",
+    "config-multiplied-in-place",
+    "seed-ignored",
+    "reward-of-wrong-sign",
+    "statistics-of-every-step",
+]
+
+
 @pytest.fixture
 def short_episodes(monkeypatch):
     """Let episodes of the pushing task end after 5 env steps."""
@@ -29,7 +50,7 @@ def short_episodes(monkeypatch):
 
 def life_of_push():
     """Return, as bytes, what the pushing task shows in two episodes and a half."""
-    env = make_push(num_envs=5, seed=1)
+    env = make_push(num_envs=5, seed=1, steps_per_decision=1)
     random = np.random.default_rng(0)
     seen = [env.reset()]
     env.env._length += torch.arange(5)  # the envs end one after the other
@@ -46,6 +67,14 @@ def test_fault_planted_changes_the_pushing_task_too(name, short_episodes):
     with find(name).inject(1):
         assert life_of_push() != clean
     assert life_of_push() == clean
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ON_PUSH)
+def test_fault_in_the_pushing_task_is_caught(name):
+    """What catches a bug in the light toy catches it in physics, where a step takes a hundred times as long."""
+    (row,) = run_matrix([find(name)], world="push")
+    assert row.caught, row.diagnosis
 
 
 def test_every_contract_of_the_stack_has_a_fault():

@@ -112,7 +112,7 @@ def test_guard_of_a_sound_environment_changes_no_bit(task):
 
 def test_guard_out_of_time_stops_watching():
     """When watching has used up its share of the time, decisions are no longer watched."""
-    env = GuardedEnv(make_env(), time_share=0.0)
+    env = GuardedEnv(make_env(), time_share=1e-9)
     play(env)
     assert env.watched == 1
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-from harness import contracts, plugin, replay, selection
+from harness import bundle, contracts, plugin, replay, selection
 from harness.findings import Finding, Report
 
 pytest_plugins = "pytester"
@@ -63,6 +62,25 @@ def test_env_given_runs_its_contracts_and_nothing_else(run, checked):
     result.stdout.fnmatch_lines(["*the actions are not discrete*"])
 
 
+def test_env_given_tells_what_was_judged(run, checked):
+    """The summary says how many contracts were judged, and why the others were not."""
+    result = run("--env", ENV)
+    result.stdout.fnmatch_lines(
+        [
+            "not judged: available-actions: the actions are not discrete",
+            "2 of 3 contracts judged: 1 broken, 1 hold",
+        ]
+    )
+
+
+def test_env_given_of_which_nothing_is_judged_fails(run, monkeypatch, checked):
+    """A session that could judge no contract is no success."""
+    monkeypatch.setattr(plugin, "_check", lambda config, names, seed: Report([], [], {"finite": "there was no time"}))
+    result = run("--env", ENV, "-k", "finite")
+    result.assert_outcomes(skipped=1, deselected=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
 def test_env_given_checks_once_what_was_selected(run, checked):
     """All the contracts that run share one check, with the seed of the command line."""
     run("--env", ENV, "--seed", "11", "-k", "finite or available")
@@ -84,16 +102,15 @@ def test_broken_contract_prints_finding_command_and_bundle(run, checked):
     result.stdout.no_fnmatch_line("*plugin.py*")
 
 
-def test_broken_environment_is_found_and_replayed(run, pytester, monkeypatch, capsys):
+def test_broken_environment_is_found_and_replayed(run, pytester, capsys):
     """From the environment of a user's own to the finding and to the replay of its bundle, nothing is faked."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(plugin.__file__).parents[1]))
     pytester.makepyfile(clipping=CLIPPING)
     result = run("--env", "clipping:make_env", "-k", "actions-untouched or spaces")
     result.assert_outcomes(failed=1, passed=1, deselected=len(contracts.names("env")) - 2)
     result.stdout.fnmatch_lines(["actions-untouched: step writes into the actions it is given"])
-    (bundle,) = (pytester.path / replay.FOLDER).iterdir()
+    (written,) = (pytester.path / bundle.FOLDER).iterdir()
     capsys.readouterr()
-    assert replay.main([str(bundle)]) == 1
+    assert replay.main([str(written)]) == 1
     assert "actions-untouched is still broken" in capsys.readouterr().out
 
 
@@ -101,8 +118,8 @@ def test_broken_contract_leaves_a_bundle_where_it_says(run, checked, pytester):
     """The replay bundle that the message names exists and holds the finding."""
     result = run("--env", ENV)
     line = next(line for line in result.outlines if "harness replay" in line)
-    bundle = json.loads((pytester.path / line.split()[-1]).read_text())
-    assert bundle["factory"] == ENV and bundle["finding"]["contract"] == "actions-untouched"
+    content = json.loads((pytester.path / line.split()[-1]).read_text())
+    assert content["factory"] == ENV and content["finding"]["contract"] == "actions-untouched"
 
 
 def test_finding_of_a_contract_that_was_not_selected_still_fails(run, checked):
@@ -193,7 +210,7 @@ def test_without_its_fixture(broken): pass
 def test_report_of_contracts_holds_the_commands_and_the_matrix(run, checked, pytester):
     """The report of an environment tells how to see each failure again, and shows a given matrix of faults."""
     bug = {"expected": ["bounds"], "caught_by": ["bounds"], "step": 2, "seconds": 0.5, "diagnosis": "it is late"}
-    (pytester.path / "matrix.json").write_text(json.dumps([dict(bug, fault="late-reward")]))
+    (pytester.path / "matrix.json").write_text(json.dumps([dict(bug, fault="late-reward", kind="rewards")]))
     run("--env", ENV, "--report", "out", "--matrix", "matrix.json")
     content = json.loads((pytester.path / "out/report.json").read_text())
     failed = next(row for row in content["checks"] if row["outcome"] == "failed")

@@ -6,18 +6,20 @@ import dataclasses
 import json
 import shlex
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
-from harness import check as command_line
 from harness import replay
+from harness.bundle import Bundle, check_command, keep
 from harness.findings import Finding, Report
-from harness.replay import Bundle, check_command, main, write_bundle
+from harness.replay import main
 from harness.report import Row, write_report
 
 pytestmark = pytest.mark.contracts
 
 FINDING = Finding("aliasing", "reward buffer is reused", got="5 values changed", step=4)
+ACTIONS = [[3, [[[0.0, 0.5]]]]]  # for three steps
 ROWS = [
     Row("finite", "passed", 0.25),
     Row("aliasing", "failed", 1.5, "reward <buffer> is reused", "all & everything", "check again", "replay it"),
@@ -72,16 +74,22 @@ class Page(HTMLParser):
 @pytest.fixture
 def bundle(tmp_path):
     """Return the path of the bundle of a broken contract."""
-    return write_bundle(FINDING, "some.module:make_env", {"num_envs": 5}, 11, tmp_path)
+    return path_of(keep(FINDING, "some.module:make_env", {"num_envs": 5}, 11, tmp_path))
+
+
+def path_of(finding):
+    return Path(shlex.split(finding.replay)[-1])
 
 
 @pytest.fixture
 def checked(monkeypatch):
-    """Let every check come to `checked.report`, and keep its arguments."""
+    """Let every check come to `checked.report`, one by actions to `checked.by_actions`, and keep their arguments."""
 
-    def check(*arguments):
-        check.arguments = arguments
-        return check.report
+    def check(*arguments, actions=None):
+        check.calls.append(arguments)
+        return check.by_actions if actions == ACTIONS else check.report
+
+    check.calls = []
 
     monkeypatch.setattr(replay, "check", check)
     return check
@@ -143,7 +151,7 @@ def test_replay_broken_again_says_so(bundle, checked, capsys):
     """A contract that is still broken is exit code 1, with the finding."""
     checked.report = Report([FINDING], [])
     assert main([str(bundle)]) == 1
-    assert checked.arguments == ("some.module:make_env", {"num_envs": 5}, ["aliasing"], 11)
+    assert checked.calls == [("some.module:make_env", {"num_envs": 5}, ["aliasing"], 11)]
     assert "reward buffer is reused" in capsys.readouterr().out
 
 
@@ -167,21 +175,19 @@ def test_replay_not_judged_is_no_success(bundle, checked, capsys):
 
 def test_replay_of_an_unknown_contract_names_the_nearest(tmp_path, capsys):
     """A bundle of another version may name a contract that is no more."""
-    path = write_bundle(dataclasses.replace(FINDING, contract="aliasin"), "some.module:make_env", {}, 11, tmp_path)
-    assert main([str(path)]) == 2
+    finding = keep(dataclasses.replace(FINDING, contract="aliasin"), "some.module:make_env", {}, 11, tmp_path)
+    assert main([str(path_of(finding))]) == 2
     assert "did you mean 'aliasing'" in capsys.readouterr().err
 
 
-def test_check_hands_all_to_the_command_line(monkeypatch):
-    """Factory, arguments, contracts and seed reach the check in the child process."""
-
-    def in_child(words, options):
-        assert (options.factory, json.loads(options.kwargs)) == ("some.module:make_env", {"num_envs": 5})
-        assert (options.contracts, options.seed) == ("aliasing,finite", 11)
-        return Report([], ["aliasing", "finite"])
-
-    monkeypatch.setattr(command_line, "_in_child", in_child)
-    assert replay.check("some.module:make_env", {"num_envs": 5}, ["aliasing", "finite"], 11).ok
+@pytest.mark.parametrize("still, status, checks", [(True, 1, 1), (False, 0, 2)])
+def test_replay_tries_the_actions_before_the_whole_contract(tmp_path, checked, capsys, still, status, checks):
+    """The sequence of the bundle is enough where it breaks the contract again; else the whole contract is judged."""
+    finding = keep(dataclasses.replace(FINDING, actions=ACTIONS), "some.module:make_env", {}, 11, tmp_path)
+    checked.by_actions, checked.report = Report([FINDING] * still, ["aliasing"]), Report([], ["aliasing"])
+    assert main([str(path_of(finding))]) == status
+    assert len(checked.calls) == checks
+    assert ("its 3 steps no longer show it" in capsys.readouterr().out) == (not still)
 
 
 OTHER_FINDING = '{"factory": "a:b", "kwargs": {}, "seed": 1, "finding": {"unknown": 1}}'

@@ -41,7 +41,8 @@ def test_walking_policy_keeps_the_limits_in_a_small_acceptance_run():
 def test_pushing_policy_succeeds_and_carries_no_run():
     """The shipped policy is below 1 MB, and pushes the box to the goal in nearly every one of 60 episodes."""
     from mapush import checkpoint as checkpoints
-    from mapush.evaluate import POLICIES, EvaluateConfig, evaluate
+    from mapush.candidates import POLICIES
+    from mapush.evaluate import EvaluateConfig, evaluate
 
     path = POLICIES / "cuboid.pt"
     assert path.stat().st_size < 1_000_000 and checkpoints.load(path).run == {}

@@ -16,6 +16,7 @@ PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
 VERSIONED = re.compile(r"uses: \S+  # v\d+\.\d+\.\d+$")
 TRUSTED = {"push", "schedule", "workflow_dispatch"}  # none of them runs what a fork or a pull request says
 MAIN = {"branches": ["main"]}
+HIDDEN_FAILURE = re.compile(r"\|\|\s*(true|:|exit 0)|set \+e")
 OUTSIDERS_WORDS = re.compile(r"\$\{\{[^}]*(github\.event\.|github\.head_ref|inputs\.)")
 
 
@@ -65,6 +66,11 @@ def _of_steps(job):
         broken.add("the token stays in the working copy")
     if any(OUTSIDERS_WORDS.search(step.get("run", "")) for step in job["steps"]):
         broken.add("a command is made of words from outside")
+    hidden = [HIDDEN_FAILURE.search(step.get("run", "")) or "continue-on-error" in step for step in job["steps"]]
+    if any(hidden) or "continue-on-error" in job:
+        broken.add("a failure is hidden")
+    if "secrets." in str(job):
+        broken.add("a secret is handed to a job")
     return broken
 
 
@@ -108,6 +114,32 @@ def test_pinned_action_names_its_release(name):
     """Beside the commit stands the release, so that a person can judge it."""
     lines = [line for line in (FOLDER / name).read_text().splitlines() if "uses:" in line]
     assert lines and all(VERSIONED.search(line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    "name, commands",
+    [
+        ("ci.yml", ["make check", "-m pytest --report", "harness faults --json", "-m slow", "--matrix=matrix.json"]),
+        ("gpu.yml", ["nvidia-smi", "-m gpu", "-m soak --soak=60"]),
+    ],
+)
+def test_workflow_runs_what_the_docs_say(name, commands):
+    """Lint, all tests, the zoo, bugs that begin late and the page of the matrix; on a GPU its tests and a soak."""
+    run = "\n".join(step.get("run", "") for job in jobs(load(name)) for step in job["steps"])
+    assert [command for command in commands if command not in run] == []
+
+
+def test_soak_runs_every_night():
+    """What shows only after an hour is looked for once a day, and not on every push."""
+    workflow = load("gpu.yml")
+    assert workflow["on"]["schedule"] and "github.event_name != 'push'" in step_with(workflow, "run", "soak")["if"]
+
+
+def test_every_python_is_tested():
+    """Isaac Gym's Python, the oldest that MuJoCo takes and a newer one."""
+    test = load("ci.yml")["jobs"]
+    assert test["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12"]
+    assert step_with({"jobs": {"38": test["python-38"]}}, "uses", "setup-python")["with"]["python-version"] == "3.8"
 
 
 def step_with(workflow, key, text):
@@ -166,6 +198,22 @@ def no_upload(workflow):
     del job_of(workflow)["steps"][-1]
 
 
+def swallowed_failure(workflow):
+    step_with(workflow, "run", "pytest")["run"] += " || true"
+
+
+def forgiven_step(workflow):
+    step_with(workflow, "run", "pytest")["continue-on-error"] = True
+
+
+def forgiven_job(workflow):
+    job_of(workflow)["continue-on-error"] = True
+
+
+def secret(workflow):
+    step_with(workflow, "run", "pytest")["env"] = {"TOKEN": "${{ secrets.TOKEN }}"}
+
+
 def no_permissions(workflow):
     del workflow["permissions"]
 
@@ -198,6 +246,10 @@ EVERYWHERE = {
     spent_reserve: "no reserve for uploads",
     upload_of_success_alone: "reports of a failure are not uploaded",
     no_upload: "reports of a failure are not uploaded",
+    swallowed_failure: "a failure is hidden",
+    forgiven_step: "a failure is hidden",
+    forgiven_job: "a failure is hidden",
+    secret: "a secret is handed to a job",
     no_permissions: "permissions are not contents: read alone",
     write_permission: "permissions are not contents: read alone",
     wider_job: "permissions are not contents: read alone",

@@ -1,0 +1,110 @@
+"""Leaks on a GPU, for `python -m benchmarks.leaks --gpu`: of PyTorch, of Warp, and of what only the driver sees."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from typing import Any, List
+
+import torch
+
+from benchmarks.leaks import WARM_UP, Leak
+from harness.memory.soak import Subject
+
+
+class Work:
+    """A bystander that computes on the GPU, so that a leak is not all there is."""
+
+    def __init__(self) -> None:
+        self.last = torch.zeros(256, 256, device="cuda")
+
+    def turn(self) -> None:
+        """Compute something."""
+        self.last = torch.tanh(self.last @ self.last + 1.0)
+
+
+def tensors() -> Subject:
+    """Keep a tensor of 512 bytes at each step."""
+    work = Work()
+    kept: List[torch.Tensor] = []
+
+    def advance() -> None:
+        work.turn()
+        kept.append(torch.zeros(128, device="cuda"))
+
+    return Subject(advance, owners={"work": work})
+
+
+def rollouts() -> Subject:
+    """Keep every rollout of 64 KiB."""
+    work = Work()
+
+    class Rollout:
+        """Keeps what it should reuse."""
+
+        def __init__(self) -> None:
+            self.old: List[torch.Tensor] = []
+
+    rollout = Rollout()
+
+    def advance() -> None:
+        work.turn()
+        rollout.old.append(work.last[:64].clone())
+
+    return Subject(advance, owners={"rollout": rollout, "work": work})
+
+
+_ADDRESSES = (ctypes.c_uint64 * 10_000)()  # not a list, which would grow as well
+
+
+def _driver() -> Any:
+    return ctypes.CDLL("libcuda.so.1")
+
+
+def driver_level() -> Subject:
+    """Take 2 KiB from the driver at each step and never give them back: no allocator of the process knows."""
+    work, cuda = Work(), _driver()
+    free = iter(range(list(_ADDRESSES).index(0), len(_ADDRESSES)))
+
+    def advance() -> None:
+        work.turn()
+        place = ctypes.byref(_ADDRESSES, next(free) * ctypes.sizeof(ctypes.c_uint64))
+        status = cuda.cuMemAlloc_v2(place, ctypes.c_size_t(2048))
+        assert status == 0, "cuMemAlloc failed with {}".format(status)
+
+    return Subject(advance, owners={"work": work})
+
+
+def _free_all() -> None:
+    torch.cuda.synchronize()
+    for index, address in enumerate(_ADDRESSES):
+        if address:
+            _driver().cuMemFree_v2(ctypes.c_uint64(address))
+            _ADDRESSES[index] = 0
+
+
+def arrays() -> Subject:
+    """Keep an array of Warp of 4 KiB at each step."""
+    import warp
+
+    work = Work()
+    kept: List[Any] = []
+
+    def advance() -> None:
+        work.turn()
+        kept.append(warp.zeros(1024, dtype=float, device="cuda:0"))
+
+    return Subject(advance, owners={"work": work})
+
+
+def _empty() -> None:
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+LEAKS = {
+    "tensors": Leak(tensors, 2000, "tensors.<locals>.advance", _empty),
+    "rollouts": Leak(rollouts, 300, "rollout.old", _empty),
+    "driver-level-leak": Leak(driver_level, 5000 - WARM_UP, "outside the allocators", _free_all),
+    "arrays": Leak(arrays, 1000, "arrays.<locals>.advance", _empty),
+}

@@ -1,0 +1,68 @@
+"""Prediction of VRAM against what the driver sees: `python -m benchmarks.vram [--only NAME ...]`, on a GPU.
+
+Trains each of twelve configurations of object, envs and rollout for some iterations, in a process of its own, and
+prints lines of `name.metric value`. The exit code is 1 if a peak differs from its prediction by more than a tenth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Dict, Optional, Sequence, Tuple
+
+from mapush.capacity import MIB, predict
+from mapush.config import SimConfig
+from mapush.objects import OBJECTS
+from mapush.presets import preset
+
+SIZES: Sequence[Tuple[int, int]] = ((500, 200), (2048, 16), (4096, 32), (8192, 8))
+"""Envs, and decisions of a rollout."""
+ALLOWED = 0.1  # of the prediction
+ITERATIONS = 3
+
+CONFIGS: Dict[str, Tuple[str, int, int]] = {
+    "{}.{}x{}".format(name, num_envs, num_steps): (name, num_envs, num_steps)
+    for name in OBJECTS
+    for num_envs, num_steps in SIZES
+}
+
+
+def peak_and_prediction(task: str, num_envs: int, num_steps: int) -> Tuple[float, int]:
+    """Return the peak of the driver's meter in a training, and what was predicted [bytes]."""
+    words = [task, "--sim", "warp", "--num-envs", num_envs, "--num-steps", num_steps]
+    words += ["--minutes", 0, "--iterations", ITERATIONS]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "harness", "memory", *map(str, words), "--report", folder]
+        ended = subprocess.run(command, capture_output=True, text=True)
+        written = Path(folder) / "soak.json"
+        if not written.is_file():
+            raise RuntimeError(ended.stdout + ended.stderr)
+        peak = json.loads(written.read_text())["peaks"]["driver"]
+    sim = SimConfig(backend="warp")
+    config = dataclasses.replace(preset(task, "default"), num_envs=num_envs, num_steps=num_steps, sim=sim)
+    return peak, predict(config).total
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Do what the command line asks for, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.vram", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=sorted(CONFIGS), help="these configurations alone")
+    options = parser.parse_args(argv)
+    errors = []
+    for name in options.only or CONFIGS:
+        peak, predicted = peak_and_prediction(*CONFIGS[name])
+        errors.append(peak / predicted - 1.0)
+        print("vram.{}.peak_mib {:.0f}".format(name, peak / MIB))
+        print("vram.{}.predicted_mib {:.0f}".format(name, predicted / MIB))
+        print("vram.{}.error_percent {:+.1f}".format(name, 100.0 * errors[-1]), flush=True)
+    print("vram.all.within_a_tenth {} of {}".format(sum(abs(error) <= ALLOWED for error in errors), len(errors)))
+    return int(max(map(abs, errors)) > ALLOWED)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,71 @@
+"""What it takes to see a finding again, as a file and as commands."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+from typing import Any, Dict
+
+from harness.findings import Finding
+from harness.report import versions
+from mapush.errors import ConfigError
+
+FOLDER = Path("runs") / "harness"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """All that it takes to break a contract again.
+
+    Attributes:
+      factory: "package.module:factory" of the environment.
+      kwargs: what the factory was called with.
+      seed: of environments and actions.
+      finding: the fields of the `Finding`.
+      versions: what was installed.
+    """
+
+    factory: str
+    kwargs: Dict[str, Any]
+    seed: int
+    finding: Dict[str, Any]
+    versions: Dict[str, str] = dataclasses.field(default_factory=versions)
+
+    @classmethod
+    def read(cls, path: Path) -> Bundle:
+        """Return the bundle in a file.
+
+        Raises:
+          ConfigError: there is none.
+        """
+        try:
+            bundle = cls(**json.loads(path.read_text(encoding="utf-8")))
+            Finding(**bundle.finding)
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError("this is no replay bundle", where=str(path), got=str(error)) from error
+        return bundle
+
+    def write(self, folder: Path) -> Path:
+        """Write the bundle into `folder` and return its path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        name = "{}-{}-{}.json".format(self.factory.replace(":", "."), self.finding["contract"], self.seed)
+        path = folder / name
+        path.write_text(json.dumps(dataclasses.asdict(self), default=str) + "\n", encoding="utf-8")
+        return path
+
+
+def keep(finding: Finding, factory: str, kwargs: Dict[str, Any], seed: int, folder: Path = FOLDER) -> Finding:
+    """Write the bundle of a finding into a folder, and return the finding with the commands that show it again."""
+    reproduce = check_command(factory, kwargs, finding.contract, seed)
+    path = Bundle(factory, kwargs, seed, dataclasses.asdict(finding)).write(folder)
+    replay = "python -m harness replay {}".format(shlex.quote(str(path)))
+    return dataclasses.replace(finding, reproduce=reproduce, replay=replay)
+
+
+def check_command(factory: str, kwargs: Dict[str, Any], contract: str, seed: int) -> str:
+    """Return the command that runs one contract again."""
+    given = " --kwargs {}".format(shlex.quote(json.dumps(kwargs))) if kwargs else ""
+    text = "python -m harness check {}{} --contracts {} --seed {}"
+    return text.format(shlex.quote(factory), given, contract, seed)

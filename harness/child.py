@@ -1,0 +1,53 @@
+"""What runs in the child process of `harness.check`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from harness.bundle import check_command
+from harness.contracts import check_env
+from harness.contracts.shrink import broken_by
+from harness.contracts.subject import Subject
+from harness.findings import ContractError, Finding, Report
+from harness.interface import load_factory
+from harness.sequence import unpack
+
+
+def check(
+    factory: str,
+    kwargs: Dict[str, Any],
+    contracts: List[str],
+    seed: int,
+    budget_s: float,
+    actions: Optional[Sequence[Any]],
+    running: Path,
+) -> Report:
+    """Check what a factory builds.
+
+    Args:
+      factory: "package.module:factory", found from the present folder, too.
+      kwargs: as in `harness.check.check`.
+      contracts: names of those to run.
+      seed: of environments and actions.
+      budget_s: for all contracts [s].
+      actions: as in `harness.check.check`.
+      running: the file that says which contract runs, for whoever finds this process dead.
+    """
+    sys.path.insert(0, os.getcwd())
+    command = check_command(factory, kwargs, "{}", seed)
+    try:
+        make_env = load_factory(factory)
+    except ContractError as error:
+        return Report([Finding.of(error, "factory", command)], [])
+    if actions:
+        errors = broken_by(Subject(make_env, kwargs, None, seed, budget_s), unpack(actions))
+        found = {name: Finding.of(errors[name], name, command) for name in contracts if name in errors}
+        findings = [dataclasses.replace(finding, actions=list(actions)) for finding in found.values()]
+        return Report(findings, [name for name in contracts if name not in found])
+    return check_env(
+        make_env, kwargs=kwargs, contracts=contracts, seed=seed, budget_s=budget_s, on_contract=running.write_text
+    )

@@ -1,0 +1,252 @@
+"""Who keeps memory alive: sizes of known parts by path, and a census of all objects of Python."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import gc
+import sys
+import types
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
+
+from harness.memory.meters import PART, Blind, Meter
+
+MOST_OBJECTS = 300_000
+"""In a part; beyond, it is not measured."""
+SAMPLE = 500  # entries of a container that are measured
+LARGE = 16  # entries of a container that the census follows
+EVEN = 0.5  # of its mean: what each part of the run has at least of growth that is no accident
+MOST_NAMED = 5  # containers, and types
+MOST_HOLDERS = 2000  # objects that are looked at on the way to who holds one
+
+_NOT_OURS = (type, types.ModuleType, types.FrameType, types.CodeType)
+_CONTAINERS = (list, tuple, set, frozenset, collections.deque, types.CellType, types.MethodType)
+_GROWING = (dict, list, set, collections.deque)
+
+
+class Owned(Meter):
+    """All that can be reached from one part of a run: its objects, arrays and tensors.
+
+    Args:
+      name: of the part.
+      root: the part.
+      shared: what does not count, though it can be reached: other parts.
+    """
+
+    rank, quantum = PART, 64.0
+
+    def __init__(self, name: str, root: Any, shared: Tuple[Any, ...] = ()) -> None:
+        self.name = self.owner = name
+        self._root, self._shared = root, shared
+
+    def _read(self) -> float:
+        return sum(self.parts().values())
+
+    def parts(self) -> Dict[str, float]:
+        """Return the bytes under each attribute, by path such as `env.metrics._episodes`.
+
+        Raises:
+          Blind: there are too many objects.
+        """
+        return sizes(self._root, self.name, {id(each) for each in self._shared})
+
+
+def sizes(root: Any, name: str, shared: Set[int]) -> Dict[str, float]:
+    """Return the bytes of what can be reached from `root`, under the path of the attribute that leads to it.
+
+    What a container holds counts under the container's path; of many entries, about `SAMPLE` stand for all, and a
+    bounded deque counts as if it were full. Memory that is seen twice counts once.
+
+    Args:
+      root: any object.
+      name: of the root, with which every path begins.
+      shared: ids of objects that do not count, nor what can be reached through them alone.
+    Raises:
+      Blind: there are more than `MOST_OBJECTS`.
+    """
+    found: Dict[str, float] = collections.defaultdict(float)
+    seen = set(shared) - {id(root)}
+    waiting: List[Tuple[str, float, Any]] = [(name, 1.0, root)]
+    while waiting:
+        path, weight, value = waiting.pop()
+        key = _memory_key(value)
+        if key in seen or isinstance(value, _NOT_OURS):
+            continue
+        if len(seen) >= MOST_OBJECTS:
+            raise Blind("more than {:,} objects".format(MOST_OBJECTS))
+        seen.add(key)
+        found[path] += weight * _bytes_of(value)
+        own = _own_dict(value) or {}
+        waiting.extend(("{}.{}".format(path, attribute), weight, child) for attribute, child in list(own.items()))
+        children = _children(value, own)
+        stride = 1 if len(children) <= SAMPLE else len(children) // SAMPLE | 1  # odd, for keys and values take turns
+        weight *= stride * _fullness(value)
+        waiting.extend((path, weight, child) for child in children[::stride])
+    return dict(found)
+
+
+def _fullness(value: Any) -> float:
+    """Return how many times as much a bounded container will hold when it is full."""
+    bound = value.maxlen if isinstance(value, collections.deque) and value else None
+    return 1.0 if bound is None else bound / len(value)
+
+
+def _memory_key(value: Any) -> Any:
+    """Return what is equal for two objects of the same memory: of tensors, the storage."""
+    return ("storage", value.untyped_storage().data_ptr()) if _is_tensor(value) else id(value)
+
+
+def _bytes_of(value: Any) -> int:
+    own = _own_dict(value)
+    size = sys.getsizeof(value, 0) + (0 if own is None else sys.getsizeof(own))  # of an array with the data it owns
+    return size + value.untyped_storage().nbytes() if _is_tensor(value) else size
+
+
+def _is_tensor(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and issubclass(type(value), torch.Tensor) and value.layout is torch.strided
+
+
+def _children(value: Any, attributes: Dict[str, Any]) -> List[Any]:
+    """Return what an object refers to, besides its attributes; of a function, what is its own."""
+    if isinstance(value, types.FunctionType):
+        return list(value.__closure__ or ()) + list(value.__defaults__ or ())
+    named = {id(child) for child in attributes.values()} | {id(attributes)}
+    return [child for child in gc.get_referents(value) if id(child) not in named]
+
+
+def _own_dict(value: Any) -> Optional[Dict[str, Any]]:
+    """Return the dict of an instance's attributes, if it has one."""
+    own = getattr(value, "__dict__", None) if getattr(type(value), "__dictoffset__", 0) else None
+    return own if isinstance(own, dict) else None
+
+
+# -- census ----------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Growth:
+    """What became more between each census and the next.
+
+    Attributes:
+      what: type, or kind of container.
+      count: by how many objects, or entries.
+      holder: who keeps them, "" if nobody is found.
+    """
+
+    what: str
+    count: int
+    holder: str
+
+    def __str__(self) -> str:
+        return "{}{}: {:+,}".format(self.what, " held by " + self.holder if self.holder else "", self.count)
+
+
+class Population:
+    """Counts of all objects of Python by type, and of the entries of each large container, from census to census.
+
+    Of each census but the first, only that is kept which grew since the one before.
+    """
+
+    def __init__(self) -> None:
+        self.counts: List[Dict[Any, int]] = [_census()]
+
+    def look(self) -> None:
+        """Take another census."""
+        last = self.counts[-1]
+        candidates = _census()
+        if len(self.counts) > 1:
+            candidates = {key: count for key, count in candidates.items() if key in last}
+        self.counts.append({key: count for key, count in candidates.items() if count > last.get(key, 0)})
+
+    def growth(self, least: int) -> Dict[Any, int]:
+        """Return by how much that grew which grew by at least `least`, and evenly: by type, or by id of a container."""
+        found = {}
+        for key in self.counts[-1]:
+            counts = [each.get(key, 0) for each in self.counts]
+            rises = [after - before for before, after in zip(counts, counts[1:])]
+            if sum(rises) >= least and min(rises) >= EVEN * sum(rises) / len(rises):
+                found[key] = sum(rises)
+        return found
+
+    def owners(self, least: int) -> List[Growth]:
+        """Return what grew and who holds it, containers first, the most first; at most `MOST_NAMED` of each."""
+        grown = self.growth(least)
+        containers = {id(value): value for value in _containers(gc.get_objects()) if id(value) in grown}
+        found = [
+            Growth("entries of a {}".format(type(containers[key]).__name__), grown[key], holder_of(containers[key]))
+            for key in sorted(containers, key=lambda key: -grown[key])[:MOST_NAMED]
+        ]
+        names = sorted((key for key in grown if isinstance(key, str)), key=lambda key: -grown[key])
+        return found + [
+            Growth("objects {}".format(name), grown[name], holder_of(_newest(name))) for name in names[:MOST_NAMED]
+        ]
+
+
+def _census() -> Dict[Any, int]:
+    """Return how many objects live by name of their type, and the entries of large containers by id."""
+    gc.collect()
+    tracked = gc.get_objects()
+    found: Dict[Any, int] = collections.Counter()
+    for kind, count in collections.Counter(map(type, tracked)).items():
+        found[_name_of(kind)] += count
+    found.update({id(value): len(value) for value in _containers(tracked)})
+    return dict(found)
+
+
+def _containers(tracked: List[Any]) -> Iterator[Any]:
+    """Yield the large containers that have no bound.
+
+    A dict of plain values is hidden from the collector, but not from who refers to it.
+    """
+    hidden = [value for value in gc.get_referents(*tracked) if type(value) is dict and not gc.is_tracked(value)]
+    for value in [value for value in tracked if type(value) in _GROWING] + hidden:
+        if len(value) >= LARGE and getattr(value, "maxlen", None) is None:
+            yield value
+
+
+def _name_of(kind: type) -> str:
+    return "{}.{}".format(kind.__module__, kind.__qualname__)
+
+
+def _newest(name: str) -> Any:
+    """Return the object of a type that was made last; an empty tuple, which nobody owns, if none is left."""
+    return next((value for value in reversed(gc.get_objects()) if _name_of(type(value)) == name), ())
+
+
+def holder_of(value: Any) -> str:
+    """Return who holds an object, through whatever containers: `Class.attribute` or `module.name`; "" if nobody."""
+    layer, leads_to = [value], {id(value): None}  # all that leads to the object, and what it leads to it through
+    while layer and len(leads_to) < MOST_HOLDERS:
+        above: List[Any] = []
+        current = {id(each) for each in layer}
+        for holder in gc.get_referrers(*layer):
+            if id(holder) in leads_to or holder is layer or holder is leads_to or isinstance(holder, types.FrameType):
+                continue
+            held = next((each for each in gc.get_referents(holder) if id(each) in current), None)
+            name = _name_within(holder, held, leads_to.get(id(held)))
+            if name:
+                return name
+            leads_to[id(holder)] = held
+            above.append(holder)
+        layer = above
+    return ""
+
+
+def _name_within(holder: Any, held: Any, below: Any) -> Optional[str]:
+    """Return how a holder calls what it holds, if it is no mere container and none of ours."""
+    if isinstance(holder, dict):
+        module = sys.modules.get(str(holder.get("__name__")))
+        return "{}.{}".format(holder["__name__"], _key_of(holder, held)) if _own_dict(module) is holder else None
+    named = holder if isinstance(holder, (type, types.FunctionType)) else type(holder)
+    if isinstance(holder, _CONTAINERS) or (named.__module__ or "").startswith(__package__):
+        return None
+    if isinstance(holder, types.FunctionType):
+        return "{}.{}".format(named.__module__, named.__qualname__)
+    own = vars(holder) if isinstance(holder, type) else _own_dict(holder) or {}
+    name = _key_of(own, held) or _key_of(own, below)
+    return "{}.{}".format(named.__qualname__, name) if name else None
+
+
+def _key_of(names: Mapping[str, Any], value: Any) -> str:
+    return next((str(name) for name, held in list(names.items()) if held is value), "")

@@ -1,0 +1,80 @@
+"""Environments make every tensor on their simulator's device, not where torch makes it by default."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from fakes import NUM_AGENTS, NUM_ENVS, KinematicSimulator, put_object_at_goal, random_actions
+from still import StillPhysics, walk_config
+
+from mapush.config import TaskConfig
+from mapush.env.metrics import EpisodeMetrics
+from mapush.env.push import PushEnv
+from mapush.env.walk import EPISODE_STEPS, WalkEnv
+from mapush.geometry import constant
+
+pytestmark = pytest.mark.contracts
+
+ELSEWHERE = torch.device("meta")  # where no number can be read; within this context, it is torch's default device
+CPU = torch.device("cpu")
+
+
+def tensors_of(value):
+    """Yield the tensors in nested dicts and dataclasses."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif dataclasses.is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_of(item)
+
+
+def assert_on_cpu(make, actions, end_an_episode):
+    """Build an env and run it where torch's default device is another one; all that it gives is on the CPU."""
+    constant.cache_clear()
+    with ELSEWHERE:
+        env = make()
+        given = [env.reset(), env.step(actions)]
+        end_an_episode(env)
+        given += [env.step(actions), env.state_dict()]
+        env.load_state_dict(given[-1])
+        given.append(env.step(actions))
+        env.check()
+        env.metrics.summary()
+    assert bool(given[2].done.any())
+    devices = {tensor.device for value in given for tensor in tensors_of(value)}
+    assert devices == {CPU}
+
+
+@pytest.mark.parametrize("upstream_quirks, steps_per_decision", [(False, 1), (True, 1), (False, 3)])
+def test_push_env_makes_every_tensor_on_its_simulators_device(upstream_quirks, steps_per_decision):
+    """The pushing task relies on no default device."""
+    simulator, actions = KinematicSimulator(NUM_ENVS, NUM_AGENTS), random_actions()
+    task = TaskConfig(upstream_quirks=upstream_quirks, steps_per_decision=steps_per_decision)
+    assert_on_cpu(lambda: PushEnv(simulator, task, seed=0), actions, lambda env: put_object_at_goal(env, 3))
+
+
+def test_walk_env_makes_every_tensor_on_its_physics_device():
+    """The walking task relies on no default device."""
+    physics, actions = StillPhysics(NUM_ENVS), torch.zeros(NUM_ENVS, 1, 12)
+
+    def end_an_episode(env):
+        env._buffers["length"][3] = EPISODE_STEPS
+
+    assert_on_cpu(lambda: WalkEnv(physics, walk_config(), seed=0), actions, end_an_episode)
+
+
+def test_metrics_make_every_tensor_on_their_device():
+    """Statistics rely on no default device, before the first episode either."""
+    done, outcome = torch.tensor([True, False, True, True, False]), {"length": torch.arange(5.0)}
+    with ELSEWHERE:
+        metrics = EpisodeMetrics(("length",), NUM_ENVS, CPU, capacity=7)
+        assert metrics.summary()["episodes"] == 0.0
+        metrics.add_episodes(done, outcome)
+        saved = metrics.state_dict()
+        metrics.load_state_dict(saved)
+    assert {tensor.device for tensor in tensors_of(saved)} == {CPU}
+    assert metrics.summary()["episode/length"] == pytest.approx(5.0 / 3.0)

@@ -1,0 +1,47 @@
+"""The learner makes every tensor on its own device, not where torch makes it by default."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mapush.config import HappoConfig
+from mapush.happo.happo import Happo
+from mapush.happo.rollout import Rollout
+
+pytestmark = pytest.mark.contracts
+
+NUM_STEPS, NUM_ENVS, NUM_AGENTS, OBS_DIM, SHARE_OBS_DIM, ACTION_DIM = 7, 5, 2, 8, 11, 3
+ELSEWHERE = torch.device("meta")  # where no number can be read; within this context, it is torch's default device
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("minibatches, active_masks", [(1, True), (3, False)])
+def test_update_makes_every_tensor_on_the_learners_device(minibatches, active_masks):
+    """Acting, storing and learning rely on no default device, nor do the optimisers."""
+    cfg = HappoConfig(
+        hidden_sizes=(16, 12),
+        actor_num_mini_batch=minibatches,
+        critic_num_mini_batch=minibatches,
+        use_policy_active_masks=active_masks,
+        use_linear_lr_decay=True,
+    )
+    sizes = {"obs_dim": OBS_DIM, "share_obs_dim": SHARE_OBS_DIM, "action_dim": ACTION_DIM, "num_agents": NUM_AGENTS}
+    learner = Happo(cfg, device=CPU, seed=4, **sizes)
+    obs, share_obs = torch.randn(NUM_ENVS, NUM_AGENTS, OBS_DIM), torch.randn(NUM_ENVS, SHARE_OBS_DIM)
+    reward, ended = torch.randn(NUM_ENVS, 1), torch.rand(NUM_ENVS) < 0.4
+    with ELSEWHERE:
+        rollout = Rollout(NUM_STEPS, NUM_ENVS, NUM_AGENTS, OBS_DIM, SHARE_OBS_DIM, ACTION_DIM, CPU)
+        rollout.start(obs, share_obs)
+        for _ in range(2):
+            for _ in range(NUM_STEPS):
+                decision = learner.act(obs, share_obs)
+                rollout.insert(decision, reward, ended, ~ended, obs, share_obs)
+            learner.set_progress(0.5)
+            metrics = learner.update(rollout)
+            rollout.load_state_dict(rollout.state_dict())
+            rollout.finish()
+            learner.load_state_dict(learner.state_dict())
+    assert all(value == value for value in metrics.values())
+    arrays = [value for value in vars(rollout).values() if isinstance(value, torch.Tensor)]
+    assert {array.device for array in arrays} == {CPU} and len(arrays) == 9

@@ -1,0 +1,71 @@
+"""The environments and the learner of this repository keep every contract of the harness."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import make_env
+
+from harness.contracts import check_env, impulse, names, shape, subject, twins, upkeep
+from harness.matrix import PointmassTask
+from harness.stack import check_stack
+from harness.toys import make_pointmass, make_push
+from mapush.env import push, terminations
+from mapush.env.harl_view import HarlView
+
+pytestmark = pytest.mark.contracts
+
+WITHOUT_AN_END = "spaces reset-form finite infos-fresh same-seed".split()
+SHORT_EPISODES = 22  # env steps, so that many end in a short run
+BUDGET_S = 60.0  # far more than it takes: it is the work that is limited here, for the machine may be busy
+
+
+@pytest.fixture
+def limit(monkeypatch):
+    """Let every contract look at runs of so many steps."""
+
+    def limit(steps):
+        monkeypatch.setattr(subject, "LONG_RUN", steps)
+        monkeypatch.setattr(twins, "LONG_RUN", steps)
+        monkeypatch.setattr(impulse, "STARTS", (1,))
+        monkeypatch.setattr(upkeep, "PART", max(steps // 4, 20))
+        monkeypatch.setattr(shape, "SEARCHES", 5)
+
+    return limit
+
+
+def test_light_toy_keeps_every_contract(limit):
+    """All contracts are judged, the one of the reward included, and all hold."""
+    limit(200)
+    report = check_env(make_pointmass, task=PointmassTask(), seed=3, budget_s=BUDGET_S)
+    assert report.ok, str(report)
+    assert report.passed == names("env"), str(report)
+
+
+def test_push_env_keeps_every_contract(limit, monkeypatch):
+    """The task itself, on robots that move as commanded: episodes end, are reset and flagged as HARL needs it."""
+    limit(40)
+    for module in (push, terminations):
+        monkeypatch.setattr(module, "MAX_EPISODE_LENGTH", SHORT_EPISODES)
+
+    def make(num_envs=5, seed=0):
+        return HarlView(make_env(seed, num_envs, steps_per_decision=2))
+
+    report = check_env(make, seed=3, budget_s=BUDGET_S)
+    assert report.ok, str(report)
+    assert set(names("env")) - set(report.passed) <= {"reward-task", "partial-reset"}, str(report)
+
+
+@pytest.mark.mujoco
+def test_push_env_on_mujoco_keeps_the_contracts_that_a_short_run_can_judge(limit):
+    """With physics, too, nothing is broken; no episode ends so soon."""
+    limit(20)
+    report = check_env(make_push, contracts=WITHOUT_AN_END, seed=3, budget_s=BUDGET_S)
+    assert report.ok, str(report)
+    assert report.passed == WITHOUT_AN_END, str(report)
+
+
+@pytest.mark.mujoco
+def test_stack_keeps_every_contract():
+    """Learner, logger, configuration and checkpoint keep theirs."""
+    report = check_stack()
+    assert report.ok and not report.not_judged, str(report)

@@ -1,0 +1,86 @@
+"""The light toy with what a test changes about it."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List
+from unittest import mock
+
+import numpy as np
+
+from harness.contracts import check_env, shape, subject, upkeep
+from harness.findings import Report
+from harness.toys import make_pointmass
+
+OBS, SHARE_OBS, REWARDS, DONES, INFOS, AVAILABLE = range(6)
+
+
+def report_of(make_env: Callable[..., Any], **options: Any) -> Report:
+    """Check a factory with few steps."""
+    with mock.patch.object(subject, "LONG_RUN", 90), mock.patch.object(shape, "SEARCHES", 0):
+        with mock.patch.object(upkeep, "PART", 40), mock.patch.object(upkeep, "LARGE", 150):
+            return check_env(make_env, **options)
+
+
+class Wrapped:
+    """An environment with other results of `step`, other actions, or another `reset`."""
+
+    def __init__(self, env: Any, result: Any = None, actions: Any = None, reset: Any = None) -> None:
+        self._env, self._result, self._actions, self._reset = env, result, actions, reset
+        self.count = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "_env":
+            raise AttributeError(name)
+        return getattr(self._env, name)
+
+    def reset(self) -> Any:  # noqa: D102
+        returned = self._env.reset()
+        return self._reset(self, returned) if self._reset else returned
+
+    def step(self, actions: np.ndarray) -> Any:  # noqa: D102
+        self.count += 1
+        taken = self._actions(self, actions) if self._actions else actions
+        returned = list(self._env.step(taken))
+        return tuple(self._result(self, returned) or returned) if self._result else tuple(returned)
+
+
+def factory(**wrap: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a factory of wrapped environments; `result` may change the list in place or return another."""
+
+    def make_env(num_envs: int = 6, num_agents: int = 2, seed: int = 0) -> Any:
+        return Wrapped(make_pointmass(num_envs, num_agents, seed), **wrap)
+
+    return make_env
+
+
+def check(make_env: Callable[..., Any], contract: str, **options: Any) -> str:
+    """Return the first line of what breaks the contract, or nothing."""
+    report = report_of(make_env, contracts=[contract], **options)
+    assert not any("check itself raised" in one.what for one in report.findings), report
+    return next((one.what for one in report.findings if one.contract == contract), "")
+
+
+def convert(part: int, change: Callable[[Any], Any]) -> Callable[..., Any]:
+    def result(env: Wrapped, returned: List[Any]) -> None:
+        returned[part] = change(returned[part])
+
+    return factory(result=result)
+
+
+def with_entry(part: int, value: Any, *place: int) -> Callable[..., Any]:
+    def result(env: Wrapped, returned: List[Any]) -> None:
+        if env.count >= 7:
+            returned[part][place] = value
+
+    return factory(result=result)
+
+
+def flagged(flag: Callable[[Wrapped, int, bool, Dict[str, Any]], None]) -> Callable[..., Any]:
+    """Return a factory whose infos are changed: `flag(env, env_id, done, info)`."""
+
+    def result(env: Wrapped, returned: List[Any]) -> None:
+        for env_id, infos in enumerate(returned[INFOS]):
+            for info in infos:
+                flag(env, env_id, bool(returned[DONES][env_id].all()), info)
+
+    return factory(result=result)

@@ -1,0 +1,180 @@
+"""Contracts of the meters: each shows what was taken, and says why where it cannot."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+import threading
+import types
+
+import psutil
+import pytest
+import torch
+
+from harness.memory import heap, meters
+from harness.memory.meters import (
+    MIB,
+    Descriptors,
+    Heap,
+    PythonBlocks,
+    Resident,
+    Shared,
+    Threads,
+    TorchAllocated,
+    TorchFragments,
+    TorchReserved,
+    Unique,
+    WarpPool,
+    process_meters,
+)
+
+pytestmark = pytest.mark.memory
+
+LIBC = ctypes.CDLL(None)
+LIBC.malloc.restype, LIBC.malloc.argtypes, LIBC.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+
+
+def grown(meter, take):
+    """Return by how much a meter grew while `take` ran; what that returns is kept so long."""
+    before = meter.read()
+    kept = take()
+    after = meter.read()
+    del kept
+    return after - before
+
+
+@pytest.mark.parametrize("meter", [Resident(), Unique()], ids=lambda meter: meter.name)
+def test_memory_that_was_mapped_and_written_shows(meter):
+    """32 MiB of private memory are 32 MiB more in RAM."""
+
+    def take():
+        area = mmap.mmap(-1, 32 * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        area.write(b"x" * (32 * MIB))
+        return area
+
+    meter.read()
+    assert grown(meter, take) == pytest.approx(32 * MIB, abs=2 * MIB)
+
+
+def test_shared_memory_shows():
+    """Memory that another process may map counts as shared."""
+
+    def take():
+        area = mmap.mmap(-1, 32 * MIB)
+        area.write(b"x" * (32 * MIB))
+        return area
+
+    assert grown(Shared(), take) == pytest.approx(32 * MIB, abs=2 * MIB)
+
+
+@pytest.mark.skipif(Heap().read() is None, reason="the C library has no mallinfo2")
+@pytest.mark.parametrize("size", [1000, 64 * 1024, 4 * MIB])
+def test_memory_from_malloc_shows(size):
+    """Small pieces, large ones and those that malloc maps by themselves all count."""
+    addresses = [LIBC.malloc(size) for _ in range(2)]  # until malloc has settled
+    count = 50
+    taken = grown(Heap(), lambda: addresses.extend(LIBC.malloc(size) for _ in range(count)))
+    for address in addresses:
+        LIBC.free(address)
+    assert taken == pytest.approx(count * size, rel=0.1)
+
+
+@pytest.mark.skipif(Heap().read() is None, reason="the C library has no mallinfo2")
+def test_tensor_on_the_cpu_shows_on_the_heap():
+    """PyTorch's memory on the CPU comes from malloc."""
+    assert grown(Heap(), lambda: torch.empty(MIB, dtype=torch.uint8)) == pytest.approx(MIB, rel=0.1)
+
+
+def test_c_library_that_does_not_tell_makes_the_heap_blind(monkeypatch):
+    """An older C library is named as the reason."""
+    monkeypatch.setattr(heap, "_mallinfo2", None)
+    meter = Heap()
+    assert meter.read() is None and "mallinfo2" in meter.blind
+
+
+def test_small_objects_of_python_show():
+    """Ten thousand numbers are ten thousand blocks."""
+    assert grown(PythonBlocks(), lambda: [float(value) for value in range(10_000)]) == pytest.approx(10_000, abs=100)
+
+
+def test_descriptors_are_counted_and_named():
+    """Each open file counts, under where it leads."""
+    meter = Descriptors()
+    opened = []
+    assert grown(meter, lambda: opened.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(3))) == 3
+    assert not meters.DESCRIPTORS.is_dir() or meter.parts()[os.devnull] >= 3
+    for descriptor in opened:
+        os.close(descriptor)
+
+
+def test_threads_are_counted_and_named():
+    """Threads count until they end; digits in their names are one."""
+    meter, wait = Threads(), threading.Event()
+    workers = [threading.Thread(target=wait.wait, name="worker-{}".format(index)) for index in range(3)]
+    assert grown(meter, lambda: [worker.start() for worker in workers]) == 3
+    assert meter.parts()["worker-N"] == 3
+    wait.set()
+    for worker in workers:
+        worker.join()
+
+
+@pytest.mark.parametrize(
+    "kind, stats", [(TorchAllocated, "allocated"), (TorchReserved, "reserved"), (TorchFragments, "fragments")]
+)
+def test_meters_of_torch_show_its_statistics(monkeypatch, kind, stats):
+    """Allocated, reserved and fragments come from PyTorch's allocator, of the device that was named."""
+    asked = []
+
+    def answer(value):
+        return lambda device: asked.append(device) or value
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", answer(11))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", answer(22))
+    monkeypatch.setattr(torch.cuda, "memory_stats", answer({"inactive_split_bytes.all.current": 33}))
+    assert kind(3).read() == {"allocated": 11, "reserved": 22, "fragments": 33}[stats]
+    assert asked == [3]
+
+
+@pytest.mark.parametrize("kind", [TorchAllocated, TorchReserved, TorchFragments])
+def test_meters_of_torch_are_blind_without_a_gpu(kind):
+    """A process that uses no GPU has no such memory, which is not 0."""
+    meter = kind()
+    assert meter.read() is None and "GPU" in meter.blind
+
+
+def test_meter_of_warp_shows_its_pool_or_says_why(monkeypatch):
+    """What Warp refuses to tell is the reason; it is never loaded for this."""
+    monkeypatch.setitem(sys.modules, "warp", None)
+    meter = WarpPool(2)
+    assert meter.read() is None and "not loaded" in meter.blind
+
+    def refuse(device):
+        raise RuntimeError("Device {} does not support memory pools".format(device))
+
+    monkeypatch.setitem(sys.modules, "warp", types.SimpleNamespace(get_mempool_used_mem_current=refuse))
+    assert meter.read() is None and "cuda:2" in meter.blind
+    pool = types.SimpleNamespace(get_mempool_used_mem_current=lambda device: {"cuda:2": 44}[device])
+    monkeypatch.setitem(sys.modules, "warp", pool)
+    assert meter.read() == 44 and meter.blind is None
+
+
+@pytest.mark.parametrize("error", [psutil.AccessDenied(1), PermissionError("no")])
+def test_process_that_may_not_be_read_makes_a_meter_blind(monkeypatch, error):
+    """What the system forbids is said, not raised."""
+
+    def refuse(self):
+        raise error
+
+    monkeypatch.setattr(psutil.Process, "memory_info", refuse)
+    meter = Resident()
+    assert meter.read() is None and type(error).__name__ in meter.blind
+
+
+def test_names_of_meters_differ_and_each_says_whom_to_blame():
+    """A curve has one name, and a leak an owner."""
+    names = [meter.name for meter in process_meters()]
+    assert len(set(names)) == len(names)
+    assert all(meter.owner and meter.quantum > 0 for meter in process_meters())

@@ -1,0 +1,208 @@
+"""Contracts of blame: sizes of parts by path, what has become more, and who holds it."""
+
+from __future__ import annotations
+
+import collections
+import gc
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from harness.memory import owners
+from harness.memory.meters import Blind
+from harness.memory.owners import Owned, Population, holder_of, sizes
+
+pytestmark = pytest.mark.memory
+
+HELD_BY_MODULE = []
+
+
+class Part:
+    """Something that keeps things."""
+
+    def __init__(self) -> None:
+        self.history = []
+        self.inner = None
+        self.table = {}
+
+
+class Slotted:
+    """Something that keeps a thing without a dict."""
+
+    __slots__ = ("kept",)
+
+    def __init__(self, kept) -> None:
+        self.kept = kept
+
+
+def size_of(value):
+    """Return the bytes below `value`."""
+    return sum(sizes(value, "value", set()).values())
+
+
+def test_arrays_and_tensors_count_with_their_data():
+    """Whatever holds it, a MiB is a MiB."""
+    million = 2**20
+    for value in (np.zeros(million, np.uint8), torch.zeros(million, dtype=torch.uint8), bytearray(million)):
+        for holder in (value, [value], {"key": value}, (value,), collections.deque([value]), Slotted(value)):
+            assert size_of(holder) == pytest.approx(million, abs=4096)
+
+
+def test_closures_and_bound_methods_count():
+    """What a function has captured lives as long as it."""
+    big = np.zeros(2**20, np.uint8)
+    assert size_of(lambda: big) > 2**20
+    assert size_of(collections.deque([big]).append) > 2**20
+
+
+def test_memory_that_is_seen_twice_counts_once():
+    """Views share the storage of their tensor, and two names one object."""
+    part = Part()
+    part.history = [torch.zeros(2**18)]
+    part.inner = part.history[0].view(2, -1)
+    part.table = {"again": part.history}
+    assert size_of(part) == pytest.approx(2**20, abs=4096)
+
+
+def test_bytes_are_listed_under_the_attribute_that_holds_them():
+    """Paths name attributes; what containers hold counts under their path."""
+    part = Part()
+    part.inner = Part()
+    part.inner.history = [np.zeros(1000), {"deep": [np.zeros(3000)]}]
+    found = sizes(part, "env", set())
+    assert found["env.inner.history"] == pytest.approx(32_000, abs=1000)
+    assert max(found, key=found.get) == "env.inner.history"
+
+
+def test_other_parts_do_not_count():
+    """A part that is measured by itself is left out of the one that reaches it."""
+    part = Part()
+    part.inner = np.zeros(2**20)
+    assert sum(Owned("part", part, (part.inner,)).parts().values()) < 10_000
+
+
+def test_modules_and_classes_do_not_count():
+    """A reference to a module is not the module's weight."""
+    part = Part()
+    part.inner, part.history = torch, [torch.nn.Linear, np.zeros]
+    assert size_of(part) < 10_000
+
+
+def test_many_entries_are_measured_by_a_sample():
+    """A hundred thousand rows weigh what they weigh, within a tenth, without looking at each."""
+    rows = [(float(index), float(-index)) for index in range(100_000)]
+    each = sys.getsizeof(rows[0]) + 2 * sys.getsizeof(1.5)
+    assert size_of(rows) == pytest.approx(100_000 * each + sys.getsizeof(rows), rel=0.1)
+    table = {index: float(index) for index in range(100_000)}
+    truth = sys.getsizeof(table) + 100_000 * (sys.getsizeof(10**5) + sys.getsizeof(1.5))
+    assert size_of(table) == pytest.approx(truth, rel=0.1)
+
+
+def test_bounded_deque_counts_as_if_it_were_full():
+    """A ring that fills does not grow."""
+    ring = collections.deque(maxlen=100)
+    found = []
+    for index in range(100):
+        ring.append(np.full(500, index))
+        found.append(size_of(ring))
+    assert max(found) - min(found) < 2000 and found[0] == pytest.approx(400_000, rel=0.1)
+
+
+def test_part_with_too_many_objects_is_blind(monkeypatch):
+    """A part that cannot be measured is said to be so."""
+    monkeypatch.setattr(owners, "MOST_OBJECTS", 100)
+    meter = Owned("part", [[index] for index in range(200)])
+    assert meter.read() is None and "100 objects" in meter.blind
+    with pytest.raises(Blind):
+        meter.parts()
+
+
+def test_holder_is_found_through_containers():
+    """Attribute of a class, name in a module or closure of a function: whoever is first on the way up."""
+    thing, part = Slotted(None), Part()
+    part.table = {"a": [collections.deque([(thing,)])]}
+    assert holder_of(thing) == "Part.table"
+    del part
+    HELD_BY_MODULE.append({"key": thing})
+    assert holder_of(thing) == "{}.HELD_BY_MODULE".format(__name__)
+    HELD_BY_MODULE.clear()
+    captured = [thing]
+
+    def function():
+        return captured
+
+    assert holder_of(captured[0]).endswith("function")
+
+
+def test_object_that_nobody_holds_has_no_holder():
+    """A local variable is nobody."""
+    assert holder_of(Slotted(None)) == ""
+
+
+def test_population_shows_what_has_become_more():
+    """Growing containers come first, with their holder; then types."""
+    part = Part()
+    part.history = list(range(100))
+    population = Population()
+    for count in (1, 2, 3):
+        part.history += list(range(100))
+        part.table = {index: Slotted(index) for index in range(70 * count)}
+        population.look()
+    assert [(each.what, each.count, each.holder) for each in population.owners(least=150)] == [
+        ("entries of a list", 300, "Part.history"),
+        ("objects {}.Slotted".format(__name__), 210, "Part.table"),
+    ]
+
+
+def test_population_finds_a_dict_that_the_collector_does_not_know():
+    """A dict of arrays is no object of the collector's, but its owner's."""
+    part = Part()
+    part.table = {index: np.ones(1) for index in range(100)}
+    population = Population()
+    for _ in range(3):
+        part.table.update({len(part.table) + index: np.ones(1) for index in range(50)})
+        population.look()
+    assert [str(each) for each in population.owners(least=100)] == ["entries of a dict held by Part.table: +150"]
+
+
+@pytest.mark.parametrize("rises", [(300, 0, 0), (0, 0, 300), (150, 150, 0), (200, 90, 10)])
+def test_growth_in_a_part_of_the_run_is_none_of_the_population(rises):
+    """What does not grow in every third is no leak."""
+    part = Part()
+    part.history = list(range(100))
+    population = Population()
+    for rise in rises:
+        part.history += list(range(rise))
+        population.look()
+    assert population.growth(least=100) == {}
+
+
+def test_bounded_deque_may_fill():
+    """A ring that fills in every third is not yet full, but has a bound."""
+    part = Part()
+    part.history = collections.deque(range(100), maxlen=1000)
+    population = Population()
+    for _ in range(3):
+        part.history.extend(range(100))
+        population.look()
+    assert population.growth(least=100) == {}
+
+
+def test_population_shows_nothing_where_nothing_grew():
+    """Garbage does not count, nor what stayed the same."""
+    part = Part()
+    part.history = list(range(1000))
+    population = Population()
+    gc.disable()
+    try:
+        for _ in range(3):
+            for _ in range(500):
+                cycle = Part()
+                cycle.inner = cycle
+            del cycle
+            population.look()
+    finally:
+        gc.enable()
+    assert population.owners(least=50) == []

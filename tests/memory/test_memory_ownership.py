@@ -1,0 +1,279 @@
+"""What must be gone after a close, after `del` and after an exception, and what training may keep."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import weakref
+
+import psutil
+import pytest
+import torch
+
+from harness.memory.meters import MIB, Descriptors, Heap, Resident, Threads
+from harness.memory.owners import Owned, holder_of
+from harness.memory.soak import Subject, soak
+from harness.memory.training import crowded, make_training, soak_training
+from harness.memory.verdict import CLEAN, ENDS, LEAK
+from mapush import train
+from mapush.assembly import make_env
+from mapush.config import SimConfig, TaskConfig
+from mapush.env.metrics import EpisodeMetrics
+from mapush.errors import CapacityError, NonFiniteError
+from mapush.happo.happo import Happo
+from mapush.logger import RunLogger
+from mapush.presets import preset
+
+pytestmark = [pytest.mark.memory, pytest.mark.mujoco, pytest.mark.usefixtures("only_new_objects")]
+
+NUM_ENVS, NUM_STEPS = 3, 2
+
+
+def tiny(task="cuboid", **changes):
+    """Return a run whose iterations take milliseconds."""
+    config = preset(task, "default")
+    happo = dataclasses.replace(
+        config.happo,
+        hidden_sizes=(16, 12),
+        ppo_epoch=1,
+        critic_epoch=1,
+        actor_num_mini_batch=1,
+        critic_num_mini_batch=1,
+    )
+    sim = SimConfig(backend="mujoco", threads=1)
+    if task != "walk":
+        changes.setdefault("task", TaskConfig(object=task))
+    return dataclasses.replace(
+        config, num_envs=NUM_ENVS, num_steps=NUM_STEPS, total_steps=10**9, device="cpu", sim=sim, happo=happo, **changes
+    )
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny tensors gain nothing from threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def parts_of(run):
+    """Return weak references to what a run is made of."""
+    env = getattr(run.env, "_env", run.env)
+    physics = env.simulator.physics if hasattr(env, "simulator") else env.physics
+    return [weakref.ref(part) for part in (run, env, env.metrics, physics, run.agent, run.rollout, run.rollout.obs)]
+
+
+def alive(references):
+    """Return what still lives, with its holder."""
+    gc.collect()
+    return [(type(each()).__name__, holder_of(each())) for each in references if each() is not None]
+
+
+@pytest.mark.parametrize("task", ["cuboid", "walk"])
+def test_run_is_gone_after_close_and_del(task):
+    """Env, simulator, learner, rollout and statistics die with the last name of the run."""
+    run = train.Run.start(tiny(task))
+    run.iterate()
+    references = parts_of(run)
+    run.close()
+    del run
+    assert alive(references) == []
+
+
+def test_run_is_gone_after_del_without_close():
+    """Who forgets to close loses nothing but time."""
+    run = train.Run.start(tiny())
+    run.iterate()
+    references = parts_of(run)
+    del run
+    assert alive(references) == []
+
+
+def test_closed_env_holds_no_physics_though_it_is_kept():
+    """An env that is closed and kept by somebody is a shell: its physics is gone."""
+    env = make_env(tiny())
+    env.reset()
+    batch = [weakref.ref(each) for each in vars(env.simulator.physics).values() if type(each).__module__ == "numpy"]
+    size = Owned("env", env).read()
+    env.close()
+    assert batch == [] or alive(batch) == []
+    assert Owned("env", env).read() <= size
+
+
+def test_run_that_failed_leaves_its_parts_to_the_traceback_alone(monkeypatch):
+    """While somebody keeps the error, its traceback keeps the run; when the error goes, all goes."""
+
+    def explode(self, rollout):
+        raise NonFiniteError("planted")
+
+    monkeypatch.setattr(Happo, "update", explode)
+    references = []
+    before = Descriptors().read(), Threads().read()
+
+    def fail():
+        run = train.Run.start(tiny())
+        references.extend(parts_of(run))
+        try:
+            run.iterate()
+        finally:
+            run.close()
+
+    try:
+        fail()
+    except NonFiniteError as caught:
+        error = caught
+    assert error.__traceback__ is not None
+    assert (Descriptors().read(), Threads().read()) == before
+    del error
+    assert alive(references) == []
+
+
+def test_run_that_cannot_start_leaves_nothing(monkeypatch):
+    """An error between the env and the first observation closes the env and keeps no part."""
+    references = []
+    make = train.make_env
+
+    def make_and_note(config):
+        env = make(config)
+        references.extend(weakref.ref(part) for part in (env, env.simulator, env.metrics))
+        return env
+
+    def refuse(config, sizes):
+        raise CapacityError("planted")
+
+    monkeypatch.setattr(train, "make_env", make_and_note)
+    monkeypatch.setattr(train, "make_agent", refuse)
+    with pytest.raises(CapacityError):
+        train.Run.start(tiny())
+    assert len(references) == 3 and alive(references) == []
+
+
+def test_ten_envs_made_and_closed_one_after_another_leave_nothing():
+    """The tenth env takes what the second took."""
+    meters = [Heap(), Resident(), Descriptors(), Threads()]
+
+    def life():
+        env = make_env(tiny())
+        env.reset()
+        env.step(torch.zeros(NUM_ENVS, env.num_agents, 3))
+        env.close()
+
+    used = []
+    for _ in range(10):
+        life()
+        gc.collect()
+        used.append([meter.read() or 0.0 for meter in meters])
+    heap, rss, descriptors, threads = (last - second for last, second in zip(used[-1], used[1]))
+    assert heap < MIB / 2 and rss < 4 * MIB
+    assert (descriptors, threads) == (0, 0)
+
+
+def test_statistics_do_not_grow_with_episodes():
+    """Twenty thousand episodes take what one thousand take."""
+    metrics = EpisodeMetrics(("success", "return"), 50, torch.device("cpu"))
+    everyone = torch.ones(50, dtype=torch.bool)
+    sizes = []
+    for round_ in range(400):
+        metrics.add_step({"push": torch.ones(50, 2)})
+        metrics.add_episodes(everyone, {"success": everyone, "return": torch.full((50,), float(round_))})
+        if round_ % 20 == 19:
+            metrics.summary()
+            sizes.append(Owned("metrics", metrics).read())
+    assert max(sizes) - min(sizes) < 256
+
+
+def test_logger_does_not_grow_with_rows(tmp_path):
+    """The log of two thousand rows takes no more of the process than that of a hundred: all of it is on the disk."""
+    loggers = []
+
+    def make():
+        logger = RunLogger(tmp_path / str(len(loggers)), tiny())
+        loggers.append(weakref.ref(logger))
+        rounds = [0]
+
+        def advance():
+            for _ in range(25):
+                rounds[0] += 1
+                row = {"reward/total": 0.5, "episodes": 0.0, "fps": 100.0}
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(logger, "say", lambda text: None)
+                    logger.log(rounds[0], rounds[0], row)
+
+        return Subject(advance, steps=25, close=logger.close, owners={"logger": logger})
+
+    for index in range(2):
+        (tmp_path / str(index)).mkdir()
+    report = soak(make, warm_up=4, cycles=80)
+    assert report.kind in (CLEAN, ENDS), report
+    assert report.ok and report.finding("logger").kind in (CLEAN, ENDS), report
+    assert alive(loggers) == []
+
+
+def test_training_of_hundreds_of_iterations_is_clean(tmp_path):
+    """A whole training, with log, snapshots and heaps of robots, grows in no part and gives all back."""
+    count = iter(range(2))
+
+    def make():
+        folder = tmp_path / str(next(count))
+        folder.mkdir()
+        return make_training(tiny(), folder)
+
+    report = soak(make, warm_up=20, cycles=240)
+    assert report.kind in (CLEAN, ENDS), report
+    assert report.ok, report
+    for part in ("env", "metrics", "rollout", "learner"):
+        assert report.finding(part).kind == CLEAN, report
+
+
+def test_leak_in_a_training_is_found_and_named(tmp_path, monkeypatch):
+    """Statistics that keep every step's terms are found within a hundred iterations, by the path that holds them."""
+    count = iter(range(2))
+    add_step = EpisodeMetrics.add_step
+
+    def keep(self, terms):
+        self.__dict__.setdefault("history", []).extend(value.clone() for value in terms.values())
+        add_step(self, terms)
+
+    monkeypatch.setattr(EpisodeMetrics, "add_step", keep)
+
+    def make():
+        folder = tmp_path / str(next(count))
+        folder.mkdir()
+        return make_training(tiny(), folder)
+
+    report = soak(make, warm_up=10, cycles=100)
+    assert report.kind == LEAK
+    assert "metrics.history" in report.owners[0], report
+
+
+def test_training_soak_says_what_it_ran_on():
+    """The report names envs, task and simulator; buffers are those of a GPU, so here there are none."""
+    report = soak_training(tiny(), iterations=34)
+    assert "{} envs of cuboid on mujoco".format(NUM_ENVS) in report.notes[0]
+    assert report.buffers == {} and report.kind in (CLEAN, ENDS), report
+
+
+def test_crowd_walks_at_the_object(monkeypatch):
+    """In every second env the robots close in on the object; in the others they do what they are told."""
+    with crowded():
+        env = train.make_env(tiny())
+    state = env.reset() and env.simulator.state()
+
+    def distances():
+        state = env.simulator.state()
+        return (state.robot_pos_w - state.object_pos_w.unsqueeze(1))[..., :2].norm(dim=-1)
+
+    before = distances()
+    actions = torch.zeros(NUM_ENVS, env.num_agents, 3)
+    for _ in range(40):
+        env.step(actions)
+    closer = before - distances()
+    assert (closer[::2] > 0.1).all() and (closer[1::2].abs() < 0.1).all()
+    assert not actions.any() and state is not None
+    env.close()
+
+
+def test_process_is_that_of_the_meters():
+    """The meters read this process and no other."""
+    assert Resident().read() == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)

@@ -1,0 +1,228 @@
+"""Contracts of a soak: planted leaks are found and named, clean subjects are clean, all that was taken comes back."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.gpu_leaks import LEAKS as GPU_LEAKS
+from benchmarks.leaks import LEAKS, Loop, find
+from harness.faults import FAULTS
+from harness.memory import soak as soaks
+from harness.memory.aftermath import what_was_kept
+from harness.memory.curves import write_soak
+from harness.memory.driver import WHOLE_GPU, Driver
+from harness.memory.meters import Heap
+from harness.memory.owners import Population
+from harness.memory.report import SoakReport
+from harness.memory.soak import Subject, soak
+from harness.memory.verdict import CLEAN, ENDS, LEAK, NOT_ENOUGH, Finding
+
+pytestmark = [pytest.mark.memory, pytest.mark.usefixtures("only_new_objects")]
+
+
+def loop() -> Subject:
+    """A subject that keeps nothing."""
+    turning = Loop()
+    return Subject(turning.turn, owners={"loop": turning})
+
+
+@pytest.mark.parametrize("name", sorted(LEAKS))
+def test_planted_leak_is_found_and_named(name):
+    """Each leak is caught within its steps, and the first owner that is named is the right one."""
+    leak = LEAKS[name]
+    report = find(leak)
+    assert report.kind == LEAK, report
+    assert leak.owner in report.owners[0], report
+    assert not report.ok
+
+
+def test_every_bug_that_needs_a_meter_is_planted():
+    """What the zoo of bugs leaves to the meters is among the planted leaks, here or on a GPU."""
+    listed = {name for name, fault in FAULTS.items() if fault.needs == "memory"}
+    assert listed and listed <= set(LEAKS) | set(GPU_LEAKS)
+
+
+@pytest.mark.parametrize("cycles", [60, 400])
+def test_subject_that_keeps_nothing_is_clean(cycles):
+    """No meter rises where nothing is kept, in a short run and in a longer one."""
+    report = soak(loop, warm_up=10, cycles=cycles)
+    assert report.kind in (CLEAN, ENDS) and report.ok, report
+    assert not report.owners
+    assert report.finding("descriptors").kind == report.finding("threads").kind == CLEAN
+
+
+def test_bounded_history_is_growth_that_ends():
+    """A ring that fills is no leak."""
+    kept = []
+
+    def advance():
+        if len(kept) < 60:
+            kept.append(np.ones(16 * 1024))
+
+    assert soak(lambda: Subject(advance, owners={"ring": kept}), warm_up=5, cycles=300).kind == ENDS
+
+
+def test_what_is_not_given_back_is_told():
+    """A descriptor that outlives the close is named; so is a part that lives on, with its holder."""
+    held, opened = [], []
+
+    def make():
+        part = Loop()
+        held.append([part])
+        opened.append(os.open(os.devnull, os.O_RDONLY))
+        return Subject(part.turn, owners={"loop": part})
+
+    report = soak(make, warm_up=2, cycles=20, patience=0.1)
+    for descriptor in opened:
+        os.close(descriptor)
+    assert any(text.startswith("descriptors: ") for text in report.kept), report
+    assert any(text.startswith("loop lives on, held by") and "held" not in text[:4] for text in report.kept), report
+    assert not report.ok
+
+
+@pytest.mark.parametrize("mib, tolerated", [(40, True), (90, False)])
+def test_memory_above_the_tolerance_must_come_back(mib, tolerated):
+    """Of what malloc gave out, more than 64 MiB after the close is too much; less is not."""
+    kept = []
+
+    def make():
+        kept.append(np.ones((mib << 20) * len(kept) + 1, np.uint8))  # nothing in the rehearsal
+        return Subject(lambda: None)
+
+    report = soak(make, warm_up=1, cycles=20, patience=0.1)
+    kept.clear()
+    assert (not any("heap" in text for text in report.kept)) == tolerated, report
+
+
+def test_memory_that_comes_back_late_is_waited_for():
+    """What a thread of a library gives back after a moment is not kept."""
+
+    class Late(Heap):
+        """A heap that shrinks at its fourth reading."""
+
+        readings = 0
+
+        def _read(self):
+            self.readings += 1
+            return 1e9 if self.readings < 4 else 0.0
+
+    meter = Late()
+    assert what_was_kept([meter], {"heap": 0.0}, {}, patience=5.0) == []
+    assert meter.readings == 4
+
+
+@pytest.mark.parametrize("fatal", [2, 3, 20], ids=["rehearsal", "warm-up", "cycles"])
+def test_subject_that_fails_is_closed(fatal):
+    """Whenever it fails, what was made is closed and the error goes on."""
+    made, closed, turns = [], [], []
+
+    def advance():
+        turns.append(None)
+        if len(turns) == fatal:
+            raise RuntimeError("planted")
+
+    def make():
+        made.append(None)
+        return Subject(advance, close=lambda: closed.append(None))
+
+    with pytest.raises(RuntimeError, match="planted"):
+        soak(make, warm_up=3, cycles=50)
+    assert len(made) == len(closed) == (1 if fatal <= 2 else 2)
+
+
+@pytest.mark.parametrize("cycles", [3, 10, 33, 100])
+def test_objects_are_counted_in_every_third(cycles, monkeypatch):
+    """Few cycles or many, there are three looks after the first one, the last of them at the end."""
+    looks = []
+    look = Population.look
+    monkeypatch.setattr(Population, "look", lambda self: looks.append(len(turns)) or look(self))
+    turns = []
+    soak(lambda: Subject(lambda: turns.append(None)), warm_up=1, cycles=cycles)
+    assert len(looks) == 3 and looks[-1] == len(turns)
+    assert looks[0] - 3 == pytest.approx(cycles / 3, abs=1.5)
+
+
+def test_trace_names_the_line_that_allocates():
+    """On request, the site of what grew is found."""
+    kept = []
+
+    def advance():
+        kept.append(bytearray(2000))  # the line
+
+    report = soak(lambda: Subject(advance), warm_up=2, cycles=200, trace=True)
+    assert report.kind == LEAK
+    assert os.path.basename(__file__) in report.sites[0], report
+
+
+def test_readings_are_spread_over_the_run():
+    """Every meter is read at 32 stations at least, from the first cycles to the last one."""
+    report = soak(loop, warm_up=3, cycles=100)
+    for curve in report.curves.values():
+        steps = [point[0] for point in curve if point[0] > 3]
+        assert len(steps) >= 32 and steps[0] <= 10 and steps[-1] == 103
+
+
+def test_soak_by_time_lasts_as_long_as_it_is_told():
+    """With seconds, cycles go on until both have passed."""
+    turns = []
+    report = soak(lambda: Subject(lambda: turns.append(time.sleep(0.001))), warm_up=1, cycles=2, seconds=0.5)
+    assert report.steps > 2 and report.seconds >= 0.5
+
+
+def test_cost_of_sampling_is_told():
+    """The share is what it is, also where a short run must be sampled more."""
+    report = soak(loop, warm_up=1, cycles=50)
+    assert 0.0 < report.share < 1.0
+    assert "sampling" in str(report)
+
+
+def on_gpu(kinds, scope=WHOLE_GPU, others=False):
+    """Return a report after its notes, of findings by meter, and of what the driver's meter covers."""
+    report = SoakReport(kind=LEAK if LEAK in kinds.values() else CLEAN, owners=["memory outside"])
+    report.findings = [Finding(name, "bytes", kind) for name, kind in kinds.items()]
+    report.peaks = {"driver": 1000.0}
+    driver = Driver()
+    driver.scope, driver.others, driver.of_others, driver.blind = scope, others, 100, None
+    soaks._note_scope(report, driver)
+    return report
+
+
+def test_growth_of_a_gpu_that_others_use_is_not_our_leak():
+    """Where only the whole GPU can be read and others use it, nobody knows whose growth it is."""
+    assert on_gpu({"driver": LEAK, "torch": CLEAN}, others=True).kind == NOT_ENOUGH
+    assert on_gpu({"driver": LEAK, "torch": LEAK}, others=True).kind == LEAK
+    assert on_gpu({"driver": LEAK, "torch": CLEAN}, others=False).kind == LEAK
+
+
+def test_peak_of_the_whole_gpu_is_less_what_others_had():
+    """What was in use before this process came is not its own."""
+    assert on_gpu({"driver": CLEAN}).peaks["driver"] == 900.0
+    assert on_gpu({"driver": CLEAN}, scope="this process").peaks["driver"] == 1000.0
+
+
+def test_report_is_written_for_machines_and_for_people(tmp_path):
+    """JSON with every number, a picture of the curves, a page that needs nothing else."""
+    report = soak(loop, warm_up=2, cycles=40)
+    page = write_soak(report, tmp_path / "report")
+    content = json.loads((tmp_path / "report" / "soak.json").read_text())
+    assert content["kind"] == report.kind and content["ok"] is report.ok
+    assert {finding["meter"] for finding in content["findings"]} == {finding.meter for finding in report.findings}
+    assert content["curves"]["heap"] == [list(point) for point in report.curves["heap"]]
+    assert (tmp_path / "report" / "soak.png").read_bytes().startswith(b"\x89PNG")
+    text = page.read_text()
+    assert "data:image/png;base64," in text and 'src="http' not in text and "heap" in text
+
+
+def test_soak_leaves_no_tensor_behind():
+    """The subject and all that was measured of it is gone afterwards."""
+    soak(loop, warm_up=1, cycles=20)
+    gc.collect()
+    assert not [each for each in gc.get_objects() if type(each) is Loop]
+    assert torch.zeros(1).item() == 0.0
