@@ -41,7 +41,7 @@ import tyro  # noqa: F401
 from benchmarks.mutations import ROOMS, UNCHANGED, Mutant, mutated, sample
 
 TESTS = ("env", "mqe", "happo", "logger", "checkpoint", "harness")
-OPTIONS = ("-q", "-m", "contracts and not warp", "-p", "no:cacheprovider", "--assert=plain")
+OPTIONS = ("-q", "-m", "not warp", "-p", "no:cacheprovider", "--assert=plain")
 TEST_TIME = 20.0  # of the tests that a mutant meets, the fastest first [s]
 PATIENCE = (20.0, 5.0)  # a test hangs if it takes longer than this [s] and this many times as long as without a mutant
 IDLE = 10.0  # as many times as long may pass on the clock, while other processes compute
@@ -140,7 +140,7 @@ def _watch(answer: Path) -> None:
     """Run all tests on the code as it is, and write what they reach."""
     measure = coverage.Coverage(data_file=None, config_file=False, include=list(ROOMS.values()))
     watch = _Watch(measure)
-    files = [str(path) for part in TESTS for path in sorted(Path("tests/contracts").glob("test_{}*.py".format(part)))]
+    files = [str(path) for part in TESTS for path in sorted(Path("tests").glob("*/test_{}*.py".format(part)))]
     measure.start()
     pytest.main(files + list(OPTIONS), plugins=[watch])
     measure.stop()

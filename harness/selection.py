@@ -13,6 +13,10 @@ import pytest
 from harness.plugin import deselect, tell
 
 MARKERS = {
+    "sim": "tests of the simulators and of walking",
+    "evaluation": "tests of evaluation, viewer and shipped policies",
+    "adapters": "tests of what connects to HARL, MQE and OpenRL",
+    "harness": "tests of the harness itself",
     "mujoco": "needs MuJoCo, and so Python 3.11",
     "warp": "needs mujoco-warp; runs its kernels on the CPU (they compile for a minute at first use)",
     "gpu": "needs an NVIDIA GPU and the gpu extra; run by make gpu",

@@ -109,9 +109,10 @@ def test_single_jump_is_no_leak(at, kind):
     assert verdict([1000.0 * (index >= at) for index in range(101)]).kind == kind
 
 
-def test_jumps_on_top_of_a_trickle_are_no_leak():
-    """What grows a little everywhere, but mostly in three jumps, is not a leak of the sum."""
-    curve = [0.05 * index + 200.0 * sum(index >= at for at in (20, 50, 90)) for index in range(101)]
+@pytest.mark.parametrize("jumps", [(90,), (10, 90), (30, 90), (20, 50, 90)])
+def test_jumps_on_top_of_a_trickle_are_no_leak(jumps):
+    """What grows a little everywhere, but mostly in a few jumps, is not a leak of the sum."""
+    curve = [0.05 * index + 300.0 * sum(index >= at for at in jumps) for index in range(101)]
     assert verdict(curve, quantum=64.0).kind == NOT_ENOUGH
 
 

@@ -1,0 +1,135 @@
+"""Contracts of `--learner harl` from outside: forks of HARL, and the command line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+
+import pytest
+from doubles import run
+from harl_runs import Harl
+from runs import assert_same, in_process, last_checkpoint
+
+from mapush import checkpoint as checkpoints
+from mapush.candidates import load_candidate
+from mapush.evaluate import EvaluateConfig
+from mapush.harl import models, upstream
+from mapush.harl.logger import HarlLogger
+from mapush.train import main
+
+pytestmark = [pytest.mark.adapters, pytest.mark.harl]
+
+# -- forks -----------------------------------------------------------------------------------------------------------
+
+BASE, HAPPO = "runners/on_policy_base_runner.py", "algorithms/actors/happo.py"
+GUARD = "if available_actions[0] is not None"
+
+
+def fork(folder, changes):
+    """Return a checkout of HARL in which texts of some files are replaced by others."""
+    shutil.copytree(str(upstream.locate()), str(folder / "harl"), ignore=shutil.ignore_patterns("__pycache__"))
+    for name, (old, new) in changes:
+        text = (folder / "harl" / name).read_text()
+        assert old in text
+        (folder / "harl" / name).write_text(text.replace(old, new))
+    return folder
+
+
+@pytest.fixture
+def logs():
+    """Return a list of what is closed at the end of the test."""
+    opened = []
+    yield opened
+    for log in opened:
+        log.close()
+
+
+def train_with(checkout, folder):
+    """Train with the HARL of a checkout, in a process that has not imported another one."""
+    os.environ["HARL_DIR"] = str(checkout)
+    logs = []
+    harl = Harl(folder, logs)
+    harl.runner.run()
+    logs[0].close()
+    return 0
+
+
+def test_patched_fork_trains_to_the_same_parameters(tmp_path, logs):
+    """A fork that guards against None and needs a setting of its own, from its own file, ends in the same bits."""
+    changes = [
+        (BASE, (GUARD, "if available_actions is not None and available_actions[0] is not None")),
+        (HAPPO, ('self.clip_param = args["clip_param"]', 'self.clip_param = args["clip_param"] + args["bonus"]')),
+        ("configs/algos_cfgs/happo.yaml", ("algo:\n", "algo:\n  bonus: 0.0\n")),
+    ]
+    code, said = in_process(tmp_path / "said.txt", train_with, fork(tmp_path / "fork", changes), tmp_path / "forked")
+    assert code == 0, said
+    harl = Harl(tmp_path / "ours", logs)
+    harl.runner.run()
+    assert_same(
+        models.read(tmp_path / "forked" / "models", harl.config).agent,
+        models.read(tmp_path / "ours" / "models", harl.config).agent,
+    )
+
+
+@pytest.mark.parametrize("asked", ["self.curriculum", "self.logger.curriculum", "self.envs.curriculum"])
+def test_fork_whose_loop_asks_for_more_is_refused(tmp_path, asked):
+    """A loop that uses what upstream's does not, of runner, logger or envs, ends in one message that names it."""
+    changes = [(BASE, ("            self.prep_rollout()", "            {}.advance()".format(asked)))]
+    code, said = in_process(tmp_path / "said.txt", train_with, fork(tmp_path / "fork", changes), tmp_path / "run")
+    assert code == 1 and "LearnerError: this HARL's loop asks for something" in said and "'curriculum'" in said
+
+
+# -- from the command line -------------------------------------------------------------------------------------------
+
+COMMAND = "cuboid --learner harl --num-envs 5 --num-steps 7 --task.steps-per-decision 2 --happo.hidden-sizes 16 12"
+COMMAND += " --sim mujoco --sim.threads 1 --device cpu --total-steps 200 --checkpoint-every 140"
+
+
+def command(folder, stop_at=None):
+    """Do what `python -m mapush.train --learner harl` does; get a SIGTERM at an env step."""
+    per_step = HarlLogger.per_step
+
+    def per_step_under_fire(logger, data):
+        if logger.step == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        per_step(logger, data)
+
+    HarlLogger.per_step = per_step_under_fire
+    return main(COMMAND.split() + ["--run-dir", str(folder)])
+
+
+@pytest.mark.mujoco
+def test_command_trains_on_the_cpu_and_what_it_saves_can_be_evaluated(tmp_path):
+    """`--learner harl` runs the physics to the end, checkpoints on its way, and any of them acts as HARL does."""
+    code, said = in_process(tmp_path / "said.txt", command, tmp_path / "run")
+    assert code == 0, said
+    assert "updates 3/3 episodes, total num timesteps 210/200" in said and "done; evaluate with" in said
+    names = [path.name for path in checkpoints.all_of(tmp_path / "run")]
+    assert names == ["step_000000000140.pt", "step_000000000210.pt"]
+    saved = last_checkpoint(tmp_path / "run")
+    assert (saved.config.learner, saved.step) == ("harl", 210)
+    team = load_candidate(EvaluateConfig(checkpoint=tmp_path / "run"), tmp_path / "run" / "models", num_envs=2)
+    team.env.close()
+    for actor, weights in zip(team.agent.actors, saved.agent["actors"]):
+        assert_same(dict(actor.state_dict()), weights)
+
+
+@pytest.mark.mujoco
+def test_command_that_is_stopped_saves_and_says_so(tmp_path):
+    """SIGTERM in the second rollout: exit code 143, a checkpoint of the first update, and a last line."""
+    code, said = in_process(tmp_path / "said.txt", command, tmp_path / "run", 100)
+    assert code == 128 + signal.SIGTERM, said
+    assert "stopped and saved" in said
+    assert last_checkpoint(tmp_path / "run").step == 110
+
+
+@pytest.mark.mujoco
+def test_command_trains_on_isaac_gym(tmp_path):
+    """The whole stack that was asked for, in a new process: HARL on MQE on Isaac Gym, these two by their stand-ins."""
+    words = "cuboid --learner harl --sim isaacgym --device cpu --num-envs 5 --num-steps 3 --total-steps 300"
+    words += " --task.steps-per-decision 10 --happo.ppo-epoch 2 --happo.critic-epoch 2 --run-dir run"
+    result = run(["mapush.train"] + words.split(), tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "simulator Isaac Gym on cpu" in result.stdout.replace("\n", " ") and "HARL on cpu" in result.stdout
+    assert last_checkpoint(tmp_path / "run").step == 300

@@ -1,0 +1,147 @@
+"""Contracts of what HARL is handed: settings, logger and writer; HARL itself is not needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from fakes import NUM_AGENTS, NUM_ENVS, make_env, put_object_at_goal, random_actions
+from harl_runs import run_config
+from runs import rows
+
+from mapush.config import HappoConfig, HarlConfig, TaskConfig
+from mapush.harl.arguments import algo_args, iterations_of
+from mapush.harl.logger import HarlLogger, ScalarWriter, Stopped
+from mapush.harl_config import apply
+from mapush.logger import RunLogger
+
+pytestmark = pytest.mark.adapters
+
+LOSSES = [
+    {"policy_loss": 1.0, "dist_entropy": 2.0, "ratio": torch.tensor(0.5, requires_grad=True)},
+    {"policy_loss": 3.0, "dist_entropy": 6.0, "ratio": torch.tensor(1.5)},
+]
+
+
+class Told:
+    """A stand-in for `RunLogger` that remembers."""
+
+    def __init__(self) -> None:
+        self.said, self.scalars = [], []
+
+    def say(self, text):
+        """Remember a line."""
+        self.said.append(text)
+
+    def scalar(self, *arguments):
+        """Remember a number."""
+        self.scalars.append(arguments)
+
+
+def steps(num_envs=NUM_ENVS, rewards=None, dones=None):
+    """Return what HARL hands to `per_step`, or to `eval_per_step`, after a step."""
+    return (None, None, rewards, dones, [[{}] * NUM_AGENTS] * num_envs, [None] * num_envs)
+
+
+# -- settings --------------------------------------------------------------------------------------------------------
+
+
+def test_settings_read_back_are_the_same_settings(tmp_path):
+    """HARL's settings, read as those of a run of HARL's, give the configuration that they came from."""
+    happo = HappoConfig((16, 12), "tanh", gamma=0.97, share_param=True, entropy_coef=0.02, use_valuenorm=False, lr=1e-3)
+    config = run_config(happo=happo, seed=7, log_interval=4)
+    path = tmp_path / "config.json"
+    written = {"main_args": {"algo": "happo"}, "algo_args": algo_args(config, {}), "env_args": {}}
+    path.write_text(json.dumps(written))
+    default = dataclasses.replace(config, happo=HappoConfig(), seed=1, log_interval=1, num_envs=3, total_steps=10**6)
+    assert apply(default, path) == config
+
+
+def test_settings_count_decisions_and_save_where_the_configuration_says():
+    """HARL makes as many rollouts as reach the env steps of the run, and saves every so many of them."""
+    config = run_config(task=TaskConfig(steps_per_decision=4), total_steps=1000, checkpoint_every=300)
+    train = algo_args(config, {})["train"]
+    assert iterations_of(config) == 8  # of 140 env steps
+    assert train["num_env_steps"] // train["episode_length"] // train["n_rollout_threads"] == 8
+    assert train["eval_interval"] == 2 and train["use_eval"] is False
+    often = dataclasses.replace(config, checkpoint_every=1, harl=HarlConfig(eval_episodes=3))
+    train = algo_args(often, {})["train"]
+    assert (train["eval_interval"], train["use_eval"], train["n_eval_rollout_threads"]) == (1, True, 3)
+
+
+def test_settings_keep_what_only_a_fork_has():
+    """A key of a fork's own keeps the fork's value in every section; ours go before its defaults."""
+    sections = algo_args(run_config(), {"curriculum": 3, "gamma": 0.1})
+    assert all(section["curriculum"] == 3 and section["gamma"] == 0.99 for section in sections.values())
+
+
+# -- logger ----------------------------------------------------------------------------------------------------------
+
+
+def test_logger_cannot_be_made_without_the_environment():
+    """Success and collisions come from the environment, so the logger takes it first of all, and shows them."""
+    with pytest.raises(TypeError, match="env"):
+        HarlLogger(Told())
+
+
+def test_logger_tells_statistics_of_the_environment_and_means_over_agents(tmp_path, capsys):
+    """A row holds the environment's episodes and the losses under our names, as means over all agents."""
+    env, log = make_env(seed=3), RunLogger(tmp_path, run_config())
+    env.reset()
+    put_object_at_goal(env, 1)
+    logger = HarlLogger(log, env)
+    logger.init(episodes=3)
+    logger.episode_init(1)
+    env.step(random_actions())
+    logger.per_step(steps())
+    logger.episode_log(LOSSES, {"value_loss": torch.tensor(4.0)}, "actor buffers", "critic buffer")
+    logger.close()
+    (row,) = rows(tmp_path)
+    assert (row["step"], row["iteration"], float(row["episodes"])) == (str(NUM_ENVS), "1", 1.0)
+    told = {name: float(row["train/" + name]) for name in ("policy_loss", "entropy", "ratio", "value_loss")}
+    assert told == {"policy_loss": 2.0, "entropy": 4.0, "ratio": 1.0, "value_loss": 4.0}
+    assert "[MAPush Stats] Success: 100.0% | Collision: 0.0% | Episodes: 1" in capsys.readouterr().out
+
+
+def test_logger_evaluation_is_the_mean_return_of_the_teams_that_ended():
+    """Each team's return is the sum of its mean rewards; every evaluation starts anew."""
+    told, rewards = Told(), np.arange(2 * NUM_AGENTS, dtype=np.float32).reshape(2, NUM_AGENTS, 1)
+    logger = HarlLogger(told, make_env())
+    for scale in (1.0, 2.0):
+        logger.eval_init()
+        for _ in range(3):
+            logger.eval_per_step(steps(2, scale * rewards))
+        logger.eval_thread_done(1)
+        logger.eval_per_step(steps(2, scale * rewards))
+        logger.eval_thread_done(1)
+        logger.eval_thread_done(0)
+        logger.eval_log(3)
+    mean = (3 * 2.5 + 2.5 + 4 * 0.5) / 3
+    assert told.scalars == [("eval/return", pytest.approx(mean), 0), ("eval/return", pytest.approx(2 * mean), 0)]
+    assert told.said[0] == "Evaluation average episode reward is 4.0000."
+
+
+def test_logger_passes_on_the_wish_to_stop_within_a_step():
+    """The step in which the wish comes is counted, and the loop is left."""
+    wishes = iter([False, True])
+    logger = HarlLogger(Told(), make_env(), lambda: next(wishes))
+    logger.per_step(steps())
+    with pytest.raises(Stopped):
+        logger.per_step(steps())
+    assert logger.step == 2 * NUM_ENVS
+
+
+def test_writer_passes_numbers_on_and_keeps_none():
+    """HARL's tags, which repeat themselves, become one name each; nothing is left for a summary at the end."""
+    told = Told()
+    writer = ScalarWriter(told)
+    before = dict(vars(writer))
+    writer.add_scalars("agent0/ratio", {"agent0/ratio": torch.tensor(1.5)}, 35)
+    writer.add_scalars("train_episode_rewards", {"aver_rewards": 2.0}, 35)
+    writer.export_scalars_to_json("nowhere/summary.json")
+    writer.close()
+    assert told.scalars == [("harl/agent0/ratio", 1.5, 35), ("harl/train_episode_rewards/aver_rewards", 2.0, 35)]
+    assert vars(writer) == before

@@ -1,0 +1,165 @@
+"""Contracts of HARL's saved models read and written here; HARL itself is not needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections import OrderedDict
+
+import pytest
+import torch
+from runs import assert_same
+
+from mapush import checkpoint as checkpoints
+from mapush.assembly import make_agent
+from mapush.candidates import checkpoint_paths, load
+from mapush.checkpoint import Checkpoint
+from mapush.config import HappoConfig, PushRunConfig, TaskConfig
+from mapush.errors import CheckpointError, ConfigError
+from mapush.evaluate import EvaluateConfig
+from mapush.harl import models
+from mapush.run_dir import RunDir
+
+pytestmark = pytest.mark.adapters
+
+SIZES = {"num_agents": 3, "obs_dim": 8, "share_obs_dim": 11, "action_dim": 2}
+CONFIG = PushRunConfig(device="cpu", happo=HappoConfig(hidden_sizes=(16, 12, 9), activation_func="tanh"))
+
+
+def policy(**happo):
+    """Return an untrained policy as a checkpoint of ours."""
+    config = dataclasses.replace(CONFIG, happo=dataclasses.replace(CONFIG.happo, **happo))
+    return Checkpoint(config, 70, SIZES, make_agent(config, SIZES).state_dict(), {})
+
+
+def write(folder, checkpoint=None):
+    """Return a folder with the models of a policy."""
+    return models.write(checkpoint or policy(), folder / "models")
+
+
+class RunsCode:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("change", [{}, {"use_feature_normalization": False}, {"hidden_sizes": (5,)}])
+def test_models_survive_the_way_there_and_back(tmp_path, change):
+    """Weights, value statistics and sizes are those that were written, and the network's settings are told by them."""
+    saved = policy(**change)
+    found = models.read(write(tmp_path, saved), CONFIG, step=70)
+    for name in ("actors", "critic", "value_norm"):
+        plain = [dict(one) for one in saved.agent[name]] if name == "actors" else dict(saved.agent[name])
+        assert_same(found.agent[name], plain, name)
+    assert (found.sizes, found.step, found.run) == (SIZES, 70, {})
+    assert found.config == saved.config
+
+
+def test_models_bear_harls_names_and_hold_a_state_dict_each(tmp_path):
+    """The files are the ones that HARL's `restore` opens: one for each actor, the critic and the statistics."""
+    names = sorted(path.name for path in write(tmp_path).iterdir())
+    assert names == ["actor_agent0.pt", "actor_agent1.pt", "actor_agent2.pt", "critic_agent.pt", "value_normalizer.pt"]
+    weights = torch.load(str(tmp_path / "models" / "critic_agent.pt"), weights_only=True)
+    assert weights["v_out.weight"].shape == (1, 9) and "base.mlp.fc.6.weight" in weights
+
+
+def test_models_without_critic_are_a_policy(tmp_path):
+    """HARL's render mode needs actors alone, and so does an evaluation here; the state of the critic is left open."""
+    folder = write(tmp_path)
+    for name in (models.CRITIC, models.VALUE_NORM):
+        (folder / name).unlink()
+    found = models.read(folder, CONFIG)
+    assert "share_obs_dim" not in found.sizes and set(found.agent) == {"actors"}
+    assert sorted(path.name for path in models.write(found, tmp_path / "again").iterdir()) == [
+        "actor_agent{}.pt".format(agent) for agent in range(3)
+    ]
+
+
+def test_models_of_more_than_ten_agents_keep_their_order(tmp_path):
+    """Agent 10 comes after agent 9."""
+    sizes = dict(SIZES, num_agents=11)
+    agents = make_agent(CONFIG, sizes).state_dict()
+    folder = models.write(Checkpoint(CONFIG, 0, sizes, agents, {}), tmp_path / "models")
+    found = models.read(folder, CONFIG).agent["actors"]
+    assert_same(found, [dict(one) for one in agents["actors"]], "actors")
+
+
+def test_models_take_the_activation_from_harls_configuration(tmp_path):
+    """What weights do not tell is read from `config.json` beside the folder; one that is not known is refused."""
+    folder, beside = write(tmp_path), tmp_path / "config.json"
+    beside.write_text(json.dumps({"algo_args": {"model": {"activation_func": "selu", "gain": 0.5}}}))
+    assert models.read(folder, CONFIG).config.happo.activation_func == "selu"
+    beside.write_text(json.dumps({"algo_args": {"model": {"activation_func": "hardswish"}}}))
+    with pytest.raises(ConfigError, match="activation_func is out of range"):
+        models.read(folder, CONFIG)
+    beside.write_text("{")
+    with pytest.raises(CheckpointError, match="does not parse"):
+        models.read(folder, CONFIG)
+
+
+def test_models_in_a_run_of_ours_belong_to_its_task(tmp_path):
+    """`models/` of a run that HARL trained here is evaluated as the run was trained, and as no other task."""
+    run = dataclasses.replace(CONFIG, task_name="tblock", task=TaskConfig(object="tblock", steps_per_decision=4))
+    RunDir.create(run, tmp_path / "run").close()
+    folder = write(tmp_path / "run", policy())
+    assert load(folder, "tblock").config.task == run.task
+    assert load(write(tmp_path), "cuboid").config.task.steps_per_decision == 1
+    with pytest.raises(CheckpointError, match="does not fit"):
+        load(folder, "cuboid")
+
+
+def test_models_are_found_in_a_folder_and_in_a_run_of_harls(tmp_path):
+    """`--checkpoint` takes HARL's run or its models; in a run of ours, our checkpoints come first."""
+    folder = write(tmp_path)
+    assert models.folder_in(folder) == models.folder_in(tmp_path) == folder
+    assert models.folder_in(tmp_path.parent) is None
+    asked = EvaluateConfig(checkpoint=tmp_path)
+    assert checkpoint_paths(asked) == [tmp_path]
+    ours = checkpoints.save(policy(), checkpoints.path_of(tmp_path, 70))
+    assert checkpoint_paths(asked) == [ours]
+
+
+@pytest.mark.parametrize("name", ["actor_agent1.pt", "critic_agent.pt", "value_normalizer.pt"])
+def test_model_that_asks_to_run_code_is_refused(tmp_path, name):
+    """A file that would execute code when it is unpickled is not, and the one message says so."""
+    folder = write(tmp_path)
+    torch.save({"base.mlp.fc.0.weight": RunsCode(tmp_path / "executed")}, str(folder / name))
+    with pytest.raises(CheckpointError, match="asks to execute code") as caught:
+        models.read(folder, CONFIG)
+    assert name in caught.value.where and "mkdir" in caught.value.got
+    assert not (tmp_path / "executed").exists()
+
+
+def test_own_checkpoint_that_asks_to_run_code_is_refused(tmp_path):
+    """The same holds for a file of our own format."""
+    path = tmp_path / "step_000000000070.pt"
+    torch.save({"agent": RunsCode(tmp_path / "executed")}, str(path))
+    with pytest.raises(CheckpointError, match="asks to execute code"):
+        checkpoints.load(path)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("change", ["recurrent", "discrete", "no dict", "cut short"])
+def test_model_of_another_kind_is_refused(tmp_path, change):
+    """Recurrent and discrete policies, other objects and damaged files get one message with the file's name."""
+    path = write(tmp_path) / "actor_agent1.pt"
+    weights = OrderedDict(torch.load(str(path), weights_only=True))
+    if change == "recurrent":
+        weights["rnn.rnn.weight_ih_l0"] = torch.zeros(3, 3)
+    elif change == "discrete":
+        weights["act.action_out.linear.weight"] = weights.pop("act.action_out.fc_mean.weight")
+    torch.save([1.5] if change == "no dict" else weights, str(path))
+    if change == "cut short":
+        path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(CheckpointError) as caught:
+        models.read(path.parent, CONFIG)
+    assert caught.value.where == str(path)
+    said = (
+        "not a whole checkpoint" if change == "cut short" else "not the weights of one of HARL's feed-forward networks"
+    )
+    assert said in caught.value.what

@@ -1,0 +1,182 @@
+"""Contracts of finding HARL: what is missing or different is said in one message, before anything is started."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import pytest
+
+from mapush import train as training
+from mapush.config import HarlConfig, PushRunConfig, SimConfig
+from mapush.errors import ConfigError, LearnerError
+from mapush.harl import training as harl_training
+from mapush.harl import upstream
+from mapush.run_dir import RunDir
+
+pytestmark = pytest.mark.adapters
+
+TINY = "cuboid --learner harl --num-envs 5 --num-steps 7 --total-steps 350 --device cpu --sim mujoco".split()
+
+DOUBLE = {  # what the adapter calls, and nothing more
+    "algorithms/actors/happo.py": "class HAPPO:\n    def __init__(self, args, obs_space, act_space, device=None): ...",
+    "algorithms/critics/v_critic.py": "class VCritic:\n    def __init__(self, args, cent_obs_space, device=None): ...",
+    "common/buffers/on_policy_actor_buffer.py": (
+        "class OnPolicyActorBuffer:\n    def __init__(self, args, obs_space, act_space): ..."
+    ),
+    "common/buffers/on_policy_critic_buffer_ep.py": (
+        "class OnPolicyCriticBufferEP:\n    def __init__(self, args, share_obs_space): ..."
+    ),
+    "common/valuenorm.py": "class ValueNorm:\n    def __init__(self, input_shape, norm_axes=1, device=None): ...",
+    "runners/on_policy_ha_runner.py": """
+class OnPolicyHARunner:
+    def __init__(self, args, algo_args, env_args): ...
+    def run(self): ...
+    def warmup(self): ...
+    def collect(self, step): ...
+    def insert(self, data): ...
+    def compute(self): ...
+    def train(self): ...
+    def save(self): ...
+""",
+}
+HAPPO, RUNNER = "algorithms/actors/happo.py", "runners/on_policy_ha_runner.py"
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Pretend that all of HARL's packages are installed, but not HARL; return their names, to take some away."""
+    names, find_spec = {"absl", "setproctitle", "uu"}, importlib.util.find_spec
+
+    def find(name):
+        if name in ("absl", "setproctitle", "uu"):
+            return name if name in names else None
+        return find_spec(name)
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "harl"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if "HARL" not in path])
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+    monkeypatch.delenv("HARL_DIR", raising=False)
+    yield names
+    for name in [name for name in sys.modules if name.split(".")[0] == "harl"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def checkout(tmp_path, installed, monkeypatch):
+    """Return a function that puts a double of HARL, with changes to its files, where `HARL_DIR` points."""
+
+    def make(changes=()):
+        for name, text in dict(DOUBLE, **dict(changes)).items():
+            path = tmp_path / "checkout" / "harl" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        for folder in (tmp_path / "checkout" / "harl").rglob("*"):
+            if folder.is_dir():
+                (folder / "__init__.py").touch()
+        (tmp_path / "checkout" / "harl" / "__init__.py").touch()
+        monkeypatch.setenv("HARL_DIR", str(tmp_path / "checkout"))
+
+    return make
+
+
+def test_upstream_is_loaded_from_the_folder_that_is_named(tmp_path, checkout):
+    """`HARL_DIR` needs no installation; HARL's own settings come along, so that a fork's keys keep its values."""
+    settings = "algo: {clip_param: 0.2, curriculum: 3}\nmodel: {gain: 0.01}"
+    checkout({"configs/algos_cfgs/happo.yaml": settings})
+    assert upstream.locate() == tmp_path / "checkout" / "harl"
+    found = upstream.load()
+    assert found.HAPPO.__module__ == "harl.algorithms.actors.happo"
+    assert found.defaults == {"clip_param": 0.2, "curriculum": 3, "gain": 0.01}
+
+
+def test_locating_loads_neither_harl_nor_torch(checkout):
+    """The simulator comes first, and Isaac Gym has to be imported before torch."""
+    checkout({"__init__.py": "raise RuntimeError('imported')"})
+    upstream.locate()
+    assert "harl" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "absent, got, fix",
+    [
+        ({"absl", "setproctitle"}, "absl and setproctitle", "python -m pip install absl-py setproctitle"),
+        ({"setproctitle"}, "no module named setproctitle", "python -m pip install setproctitle"),
+        ({"uu"}, "has no module uu", "use Python 3.12 or older"),
+    ],
+)
+def test_missing_packages_are_named_with_the_command(checkout, installed, absent, got, fix):
+    """Packages that HARL imports and nobody installed are told at once, all of them, as pip calls them."""
+    checkout()
+    installed -= absent
+    with pytest.raises(LearnerError) as caught:
+        upstream.locate()
+    assert got in caught.value.got and fix in caught.value.fix
+
+
+def test_folder_without_harl_is_refused(tmp_path, installed, monkeypatch):
+    """`HARL_DIR` that is not a checkout is told with its value."""
+    monkeypatch.setenv("HARL_DIR", str(tmp_path))
+    with pytest.raises(LearnerError, match="HARL_DIR is not a checkout") as caught:
+        upstream.locate()
+    assert caught.value.got == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes, what, got",
+    [
+        ({HAPPO: "import a_package_of_the_fork"}, "packages that are not installed", "a_package_of_the_fork"),
+        ({HAPPO: "import harl.of.a.fork"}, "not HARL, or a fork without harl.of", None),
+        ({HAPPO: "class MAPPO: ..."}, "this HARL has no HAPPO", None),
+        ({HAPPO: DOUBLE[HAPPO].replace("args,", "args, teams,")}, "calls HAPPO with other arguments", "teams"),
+        ({HAPPO: DOUBLE[HAPPO].replace(", device=None", "")}, "calls HAPPO with other arguments", "act_space)"),
+        ({RUNNER: DOUBLE[RUNNER].replace("collect", "gather")}, "no OnPolicyHARunner.collect", None),
+        ({RUNNER: DOUBLE[RUNNER].replace("(self, data)", "(self, data, infos)")}, "OnPolicyHARunner.insert", "infos"),
+        ({RUNNER: "class OnPolicyHARunner: ..."}, "calls OnPolicyHARunner with other arguments", None),
+    ],
+)
+def test_fork_that_differs_is_refused_by_the_part_that_does(checkout, changes, what, got):
+    """One message names the part, what the fork takes and what was expected."""
+    checkout(changes)
+    with pytest.raises(LearnerError) as caught:
+        upstream.load()
+    assert what in caught.value.what and (got is None or got in caught.value.got)
+    assert caught.value.fix and caught.value.where.endswith("harl")
+
+
+# -- the command line ------------------------------------------------------------------------------------------------
+
+
+def test_run_without_harl_ends_before_it_begins(tmp_path, installed, monkeypatch, capsys):
+    """Exit code 2 and one message with the way to install; no simulator, no folder."""
+    monkeypatch.setattr(harl_training, "make_env", lambda _: pytest.fail("the simulator was started"))
+    assert training.main(TINY + ["--run-dir", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("LearnerError: HARL is not installed") and "git clone" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_learner_that_does_not_exist_is_refused_with_the_nearest(capsys):
+    """A misspelt learner gets the right one."""
+    assert training.main(["--learner", "harel"]) == 2
+    assert "did you mean 'harl'" in capsys.readouterr().err
+
+
+def test_run_of_harl_cannot_be_continued(tmp_path, capsys):
+    """HARL saves no optimiser; `--resume` says so, and leaves the run as it is."""
+    config = PushRunConfig(learner="harl", num_envs=5, num_steps=7, total_steps=350, sim=SimConfig("mujoco"))
+    RunDir.create(config, tmp_path / "run").close()
+    before = sorted(tmp_path.rglob("*"))
+    assert training.main(["--resume", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert "a run of HARL cannot be continued" in said and "--learner native" in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_second_isaac_gym_in_one_process_is_refused(tmp_path):
+    """Isaac Gym cannot run twice in a process, so HARL's evaluation beside training is refused in words."""
+    config = PushRunConfig(learner="harl", harl=HarlConfig(eval_episodes=4), sim=SimConfig("isaacgym"))
+    with pytest.raises(ConfigError, match="Isaac Gym runs once in a process") as caught:
+        harl_training.train(config, tmp_path / "run", "", lambda: False)
+    assert "mapush.evaluate" in caught.value.fix

@@ -1,0 +1,107 @@
+"""The stand-in for MQE is as strict as MQE, so that what works on it has a chance to work on the original."""
+
+from __future__ import annotations
+
+import argparse
+import types
+
+import pytest
+import torch
+from doubles import NUM_ENVS, forget_doubles, load_doubles
+
+pytestmark = pytest.mark.adapters
+
+
+@pytest.fixture(autouse=True)
+def upstream(monkeypatch):
+    """Load the stand-ins from upstream's own folder, and forget them."""
+    from doubles import FOLDER
+
+    load_doubles(monkeypatch)
+    monkeypatch.chdir(str(FOLDER))
+    yield
+    forget_doubles()
+
+
+def arguments(**changes):
+    from isaacgym import gymapi
+
+    values = {"num_envs": NUM_ENVS, "seed": 3, "physics_engine": gymapi.SIM_PHYSX, "use_gpu": False, "subscenes": 0}
+    values.update(use_gpu_pipeline=False, num_threads=0, sim_device="cpu", headless=True, record_video=False)
+    return argparse.Namespace(**dict(values, **changes))
+
+
+def make(args=None):
+    from mqe.envs.utils import custom_cfg, make_mqe_env
+
+    args = arguments() if args is None else args
+    return make_mqe_env("go1push_mid", args, custom_cfg(args))[0]
+
+
+def test_double_has_upstreams_shapes():
+    """Observation, reward, flags and root states have upstream's shapes and types."""
+    env = make()
+    assert env.reset().shape == (NUM_ENVS, 2, 8)
+    obs, reward, done, _ = env.step(torch.zeros(NUM_ENVS, 2, 3))
+    assert (obs.shape, reward.shape, done.shape, done.dtype) == ((5, 2, 8), (5, 2), (5,), torch.bool)
+    assert (env.root_states.shape, env.root_states_npc.shape, env.base_quat.shape) == ((10, 13), (10, 13), (10, 4))
+    assert env.max_episode_length == 1000 and env.num_npcs == 2
+
+
+def test_double_refuses_transposed_actions_as_upstream_does():
+    """Actions with agents before envs do not broadcast with the scale."""
+    env = make()
+    env.reset()
+    with pytest.raises(RuntimeError, match="must match the size"):
+        env.step(torch.zeros(2, NUM_ENVS, 3))
+
+
+@pytest.mark.parametrize("name", sorted(vars(argparse.Namespace(seed=0, use_gpu=0, subscenes=0, record_video=0))))
+def test_double_without_an_argument_raises_attribute_error(name):
+    """Every argument that upstream reads has to be there."""
+    args = arguments()
+    delattr(args, name)
+    with pytest.raises(AttributeError, match=name):
+        make(args)
+
+
+def test_double_refuses_arguments_that_are_no_namespace():
+    """A SimpleNamespace is not what argparse makes."""
+    with pytest.raises(TypeError, match="SimpleNamespace"):
+        make(types.SimpleNamespace(**vars(arguments())))
+
+
+def test_double_multiplies_the_contact_pairs_in_place():
+    """The parameters that the task is given come back with five times as many, as upstream's do."""
+    env = make()
+    assert env.sim_params.physx.max_gpu_contact_pairs == 5 * 2**23 == env.sim.max_gpu_contact_pairs
+
+
+def test_double_refuses_a_second_simulation():
+    """One process, one simulation."""
+    make()
+    with pytest.raises(RuntimeError, match="second simulation"):
+        make()
+
+
+def test_double_depends_on_the_working_directory(monkeypatch, tmp_path):
+    """Upstream's own configuration finds its networks from its own folder alone."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="walk_these_ways"):
+        make()
+
+
+def test_double_cannot_be_closed():
+    """Upstream's wrapper passes `close` on to an environment that has none."""
+    with pytest.raises(AttributeError, match="close"):
+        make().close()
+
+
+def test_double_keeps_the_last_heading_after_a_reset():
+    """The first observation of an episode has the new places and the old heading."""
+    env = make()
+    env.reset()
+    env.step(torch.zeros(NUM_ENVS, 2, 3))
+    heading = env.base_quat.clone()
+    env.reset()
+    assert torch.equal(env.base_quat, heading) and not torch.allclose(env.root_states[:, 3:7], heading)

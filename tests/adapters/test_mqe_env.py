@@ -1,0 +1,301 @@
+"""Contracts of MqeEnv: on the stand-in for MQE it is the task that PushEnv is, and upstream stays as it was."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from doubles import (
+    NUM_ENVS,
+    OBSERVATIONS,
+    PAIRS,
+    TOLERANCE,
+    differences,
+    forget_doubles,
+    largest_difference,
+    load_doubles,
+    make_mqe,
+    make_push,
+    random_actions,
+)
+
+from mapush.env.harl_view import HarlView
+from mapush.env.metrics import FirstEpisodes
+from mapush.errors import ConfigError, MapushError, NonFiniteError, SimulatorError, SpecError
+from mapush.objects import OBJECTS
+
+pytestmark = pytest.mark.adapters
+
+
+@pytest.fixture(autouse=True)
+def upstream(monkeypatch):
+    """Load the stand-ins, and forget them."""
+    load_doubles(monkeypatch)
+    yield
+    forget_doubles()
+
+
+def simulators_of(*envs):
+    return [getattr(env, "_upstream", env).simulator for env in envs]
+
+
+def end_some(step, mqe, push):
+    """Let one env succeed, one collide and one run out of time, each in a step of its own."""
+    goal = push.goal_pos_w.clone()
+    for simulator in simulators_of(mqe, push):
+        state = simulator.state()
+        if step == 4:
+            state.object_pos_w[2, :2] = goal[2, :2] + 0.4
+        if step == 9:
+            state.robot_pos_w[1] = state.object_pos_w[1]  # so they are also near it
+            state.robot_pos_w[1, :, 0] += 0.1 * torch.arange(mqe.num_agents)
+        simulator.place(object_pos_w=state.object_pos_w, robot_pos_w=state.robot_pos_w)
+    if step == 13:
+        mqe._upstream.episode_length_buf[4] = push._length[4] = 999
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTS))
+@pytest.mark.parametrize("quirks, hold", [(False, 1), (False, 4), (True, 1)])
+def test_mqe_env_equals_push_env(name, quirks, hold):
+    """For the same seed and actions, through endings of every cause, it returns what PushEnv returns."""
+    mqe, push = make_mqe(name, quirks, hold), make_push(name, quirks, hold)
+    for simulator in simulators_of(mqe, push):
+        simulator.object_velocity_w = torch.tensor([0.3, -0.2, 0.0]).repeat(NUM_ENVS, 1)
+    first, expected = mqe.reset(), push.reset()
+    for part in OBSERVATIONS:
+        assert largest_difference(getattr(first, part), getattr(expected, part)) < TOLERANCE
+    endings = set()
+    for step in range(23):
+        end_some(step, mqe, push)
+        actions = random_actions(step, mqe.num_agents)
+        mine, theirs = mqe.step(actions.clone()), push.step(actions.clone())
+        wrong = {part: value for part, value in differences(mine, theirs).items() if not value < TOLERANCE}
+        assert not wrong, (step, wrong)
+        for cause in ("success", "collision", "timeout"):
+            endings |= {cause} if bool((theirs.outcome[cause] & theirs.done).any()) else set()
+    assert endings == {"success", "collision", "timeout"}
+    if hold == 1:  # else upstream's sums go on while an ended episode waits for the end of the decision
+        summary, expected_summary = mqe.metrics.summary(), push.metrics.summary()
+        for key, value in expected_summary.items():
+            assert summary[key] == pytest.approx(value, abs=TOLERANCE, nan_ok=True), key
+
+
+def test_mqe_env_first_episodes_equal_upstreams_measures():
+    """The measures of the first episodes are those that upstream's own buffers hold at the end."""
+    env, first = make_mqe(quirks=True), FirstEpisodes(NUM_ENVS)
+    env.reset()
+    simulator = env._upstream.simulator
+    goal = env._roots()[:, -1, :2] - torch.tensor((12.0, 0.0))
+    simulator.object_velocity_w[:3, :2] = 0.5 * goal[:3]  # these arrive, in 0.7 s or more
+    while not first.complete:
+        transition = env.step(torch.zeros(NUM_ENVS, 2, 3))
+        first.add(transition.done, transition.outcome)
+        if env._env_step == 200:
+            env._upstream.episode_length_buf += 800
+    upstream, metrics = env._upstream, first.metrics()
+    finished = upstream.init_finished_buf
+    assert metrics.success_rate == pytest.approx(finished.float().mean().item()) and 0 < metrics.success_rate < 1
+    seconds = (upstream.init_episode_length_buf * upstream.dt).float().mean()
+    assert metrics.finished_time == pytest.approx(seconds.item(), rel=1e-5)
+    together = (upstream.collaboration_degree_buf / upstream.init_episode_length_buf)[finished].mean()
+    assert metrics.collaboration_degree == pytest.approx(together.item(), nan_ok=True)
+
+
+# -- upstream stays as it was ------------------------------------------------------------------------------------------
+
+
+def test_mqe_env_gives_the_simulation_exactly_its_contact_pairs():
+    """Upstream multiplies the number by five in place; the simulation gets ours, and upstream's classes keep theirs."""
+    from mqe.envs.config import Go1Cfg
+
+    env = make_mqe()
+    assert env._upstream.sim.max_gpu_contact_pairs == PAIRS
+    assert Go1Cfg.sim.physx.max_gpu_contact_pairs == 2**23
+
+
+def test_mqe_env_changes_nothing_of_upstreams():
+    """Upstream's entry, classes and defaults are what they were; ours is an entry beside them."""
+    from mqe.envs.config import Go1Cfg
+    from mqe.envs.utils import ENV_DICT
+
+    entry, env_class = dict(ENV_DICT["go1push_mid"]), dict(vars(ENV_DICT["go1push_mid"]["class"]))
+    make_mqe()
+    assert ENV_DICT["go1push_mid"] == entry and dict(vars(entry["class"])) == env_class
+    assert (Go1Cfg.env.num_envs, Go1Cfg.env.record_video) == (256, True)
+    assert Go1Cfg.control.actuator_network_path == "./resources/actuator_nets"
+    assert Go1Cfg.rewards.scales.reach_target_reward_scale == 10 and not Go1Cfg.rewards.expanded_ocb_reward
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTS))
+def test_mqe_env_takes_the_object_that_was_asked_for(name, tmp_path, monkeypatch):
+    """Neither the object that upstream trained last nor the working directory decides what is pushed."""
+    monkeypatch.chdir(tmp_path)
+    env = make_mqe(name)
+    assert env.num_agents == OBJECTS[name].num_agents
+    outline = torch.tensor(env._upstream.cfg.asset.vertex_list)
+    torch.testing.assert_close(outline, torch.tensor(OBJECTS[name].vertices))
+
+
+def test_mqe_env_has_upstream_make_no_camera_and_no_window():
+    """Recording is off, as a machine without Vulkan needs it, unless a film was asked for."""
+    env = make_mqe()
+    assert env._upstream.headless and not env._upstream.cfg.env.record_video
+
+
+def test_arguments_have_all_that_upstream_reads():
+    """A real Namespace, with every attribute that upstream reads on any of its paths."""
+    import argparse
+
+    from mapush.env.mqe_upstream import arguments
+
+    read = (
+        "num_envs record_video seed physics_engine use_gpu subscenes use_gpu_pipeline num_threads sim_device headless"
+    )
+    read += " device max_iterations resume experiment_name run_name load_run checkpoint"
+    made = arguments(NUM_ENVS, 7, window=False, camera=False)
+    assert isinstance(made, argparse.Namespace) and set(read.split()) <= set(vars(made))
+    assert (made.num_envs, made.seed, made.record_video, made.headless) == (NUM_ENVS, 7, False, True)
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+def test_second_mqe_env_in_a_process_is_refused():
+    """Isaac Gym would crash; instead there is one message that names the way out, also after the first was closed."""
+    make_mqe().close()
+    with pytest.raises(SimulatorError, match="(?s)one simulation in a process.*child process"):
+        make_mqe()
+
+
+def test_mqe_env_with_quirks_and_held_actions_is_refused():
+    """What upstream lacks has no upstream version; the process can still make an environment afterwards."""
+    with pytest.raises(ConfigError, match="no held actions"):
+        make_mqe(quirks=True, hold=3)
+    make_mqe()
+
+
+def test_mqe_env_step_before_reset_is_refused():
+    """A first step without `reset` says so."""
+    with pytest.raises(MapushError, match="step before reset"):
+        make_mqe().step(torch.zeros(NUM_ENVS, 2, 3))
+
+
+def test_mqe_env_with_transposed_actions_says_which_axes_are_swapped():
+    """Actions with agents before envs never reach upstream."""
+    env = make_mqe()
+    env.reset()
+    with pytest.raises(SpecError, match="swapped"):
+        env.step(torch.zeros(2, NUM_ENVS, 3))
+
+
+def test_mqe_env_leaves_the_actions_alone():
+    """The caller's tensor is not written to."""
+    env, actions = make_mqe(), random_actions(0, 2)
+    env.reset()
+    before = actions.clone()
+    env.step(actions)
+    assert torch.equal(actions, before)
+
+
+@pytest.mark.parametrize("quirks", [False, True])
+def test_mqe_env_that_is_not_finite(quirks, monkeypatch):
+    """A NaN in upstream's state is an error; with upstream's quirks it is shown as 0, as upstream shows it."""
+    env = make_mqe(quirks=quirks)
+    env.reset()
+    simulator = env._upstream.simulator
+    position = simulator.state().robot_pos_w
+    position[3, 1, 0] = math.nan
+    simulator.place(robot_pos_w=position)
+    if not quirks:
+        with pytest.raises(NonFiniteError, match="contact-pairs"):
+            env.step(torch.zeros(NUM_ENVS, 2, 3))
+        return
+    observation = env.step(torch.zeros(NUM_ENVS, 2, 3)).observation
+    assert observation.obs.isfinite().all() and observation.share_obs.isfinite().all()
+
+
+def test_mqe_env_of_another_version_says_what_it_lacks(monkeypatch):
+    """An MQE without a buffer that is read is refused by the buffer's name."""
+    from mqe.envs.go1_object import Go1Object
+
+    init = Go1Object._init_buffers
+
+    def without(env):
+        init(env)
+        del env.time_out_buf
+
+    monkeypatch.setattr(Go1Object, "_init_buffers", without)
+    with pytest.raises(SimulatorError, match="(?s)another version.*lacks time_out_buf"):
+        make_mqe()
+
+
+def test_mqe_env_that_upstream_cannot_make_is_one_message(monkeypatch):
+    """What upstream raises while it is made, such as for want of a GPU, becomes one message that quotes it."""
+    monkeypatch.setattr("mqe.physics.make_simulator", lambda *_: torch.zeros(1, device="nowhere"))
+    with pytest.raises(SimulatorError, match="(?s)could not make its environment.*RuntimeError.*doctor"):
+        make_mqe()
+
+
+def test_mqe_env_without_the_objects_configuration_says_where_it_should_be(monkeypatch, tmp_path):
+    """A package mqe without the rest of MAPush's checkout has no task folder."""
+    import mqe.envs.utils
+
+    monkeypatch.setattr(mqe, "LEGGED_GYM_ROOT_DIR", str(tmp_path))
+    with pytest.raises(ConfigError, match="(?s)configuration of this object is missing.*task/cuboid/config.py"):
+        make_mqe()
+
+
+def test_mqe_env_continues_its_statistics():
+    """A resumed run keeps its statistics; its episodes begin anew."""
+    env = make_mqe()
+    env.reset()
+    env._upstream.episode_length_buf[:] = 999
+    for step in range(3):
+        env.step(random_actions(step, 2))
+    saved = env.state_dict()
+    before = env.metrics.summary()
+    env.metrics.add_episodes(
+        torch.ones(NUM_ENVS, dtype=torch.bool), {key: torch.ones(NUM_ENVS) for key in env.metrics.names}
+    )
+    env.load_state_dict(saved)
+    assert env.metrics.summary() == pytest.approx(before, nan_ok=True) and before["episodes"] == NUM_ENVS
+
+
+def test_mqe_env_closes_once():
+    """The simulation is given up once, however often it is asked for."""
+    env = make_mqe()
+    env.close()
+    env.close()
+    assert env._upstream.gym.destroyed
+
+
+def test_mqe_env_lets_upstream_see_the_new_episode():
+    """After a reset that was put off, what upstream's walking policy reads is of the new episode, as after its own."""
+    env = make_mqe()
+    env.reset()
+    env._upstream.episode_length_buf[3] = 1000
+    assert env.step(torch.zeros(NUM_ENVS, 2, 3)).truncated.tolist() == [False, False, False, True, False]
+    upstream = env._upstream
+    seen = upstream.obs_buf.base_pos.view(NUM_ENVS, 2, 3)[3]
+    torch.testing.assert_close(seen, upstream.root_states.view(NUM_ENVS, 2, 13)[3, :, :3] - upstream.env_origins[3])
+    assert upstream.episode_length_buf.tolist() == [1, 1, 1, 0, 1]
+
+
+def test_mqe_env_behind_harls_interface_tells_a_time_limit_from_a_failure():
+    """HARL is told `bad_transition` where the time limit ended an episode, and nowhere else."""
+    env = make_mqe()
+    view = HarlView(env)
+    view.reset()
+    upstream, goal = env._upstream, env._roots()[2, -1] - torch.tensor((12.0, 0.0, 0.0) + (0.0,) * 10)
+    position = upstream.simulator.state().object_pos_w
+    position[2, :2] = goal[:2]
+    upstream.simulator.place(object_pos_w=position)
+    upstream.episode_length_buf[4] = 1000
+    actions = np.zeros((2, NUM_ENVS, 3), np.float32).transpose(1, 0, 2)  # as HARL hands them over
+    _, share_obs, rewards, dones, infos, available = view.step(actions)
+    assert dones.all(axis=1).tolist() == [False, False, True, False, True]
+    assert [bool(info[0].get("bad_transition")) for info in infos] == [False, False, False, False, True]
+    assert infos[2][0]["outcome"]["success"] and available == [None] * NUM_ENVS
+    assert share_obs.shape == (NUM_ENVS, 2, 20) and rewards.shape == (NUM_ENVS, 2, 1)

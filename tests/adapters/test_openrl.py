@@ -1,0 +1,212 @@
+"""Policies of MAPush's, read without OpenRL and without running anything that is in their file."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import types
+import zipfile
+
+import pytest
+import torch
+from torch import nn
+
+from mapush import openrl
+from mapush.config import SimConfig
+from mapush.errors import CheckpointError
+from mapush.evaluate import EvaluateConfig, load_candidate
+from mapush.objects import OBJECTS
+
+pytestmark = pytest.mark.adapters
+
+FEATURES, HIDDEN, ACTIONS = 8, 7, 3
+
+
+def module_of(kind, path):
+    """Return a class of OpenRL's, as its own package would define it."""
+    return type(kind, (nn.Module,), {"__module__": path})
+
+
+class Opening:
+    """An object whose reading would open a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+PLACES = {
+    "PPOModule": "ppo_module",
+    "PolicyNetwork": "networks.policy_network",
+    "MLPBase": "networks.utils.mlp",
+    "MLPLayer": "networks.utils.mlp",
+    "ACTLayer": "networks.utils.act",
+    "DiagGaussian": "networks.utils.distributions",
+}
+
+
+@pytest.fixture
+def classes(monkeypatch):
+    """Return OpenRL's classes, which can be imported as long as the test lasts."""
+    made = {}
+    for kind, place in PLACES.items():
+        parts = ("openrl.modules." + place).split(".")
+        for end in range(1, len(parts) + 1):
+            path = ".".join(parts[:end])
+            if path not in sys.modules:
+                monkeypatch.setitem(sys.modules, path, types.ModuleType(path))
+        made[kind] = module_of(kind, path)
+        setattr(sys.modules[path], kind, made[kind])
+    return made
+
+
+def policy(classes, hidden_layers=0, feature_norm=False, last=nn.ReLU):
+    """Return the actor of OpenRL's and the same layers in a row."""
+    torch.manual_seed(4)
+
+    def block(size_in):
+        return nn.Sequential(nn.Linear(size_in, HIDDEN), nn.ReLU(), nn.LayerNorm(HIDDEN))
+
+    actor, base, mlp = classes["PolicyNetwork"](), classes["MLPBase"](), classes["MLPLayer"]()
+    act, head = classes["ACTLayer"](), classes["DiagGaussian"]()
+    row = [nn.LayerNorm(FEATURES)] if feature_norm else []
+    if feature_norm:
+        base.feature_norm = row[0]
+    mlp.fc1 = block(FEATURES)
+    row.append(mlp.fc1)
+    if hidden_layers:
+        mlp.fc_h = block(HIDDEN)  # OpenRL keeps the block that it cloned
+        mlp.fc2 = nn.ModuleList([block(HIDDEN) for _ in range(hidden_layers)])
+        row += list(mlp.fc2)
+    mlp.fc3 = nn.Sequential(nn.Linear(HIDDEN, HIDDEN), nn.LayerNorm(HIDDEN))
+    head.fc_mean = nn.Linear(HIDDEN, ACTIONS)
+    for parameter in list(mlp.parameters()) + list(head.parameters()):
+        nn.init.normal_(parameter)
+    base.mlp, act.action_out = mlp, head
+    actor.base, actor.act = base, act
+    return actor, nn.Sequential(*row, mlp.fc3, head.fc_mean)
+
+
+def save(classes, path, actor, **attributes):
+    """Write the file as OpenRL does: the whole module."""
+    module = classes["PPOModule"]()
+    module.__dict__["models"] = {"policy": actor, "critic": nn.Linear(2, 1)}
+    for name, value in attributes.items():
+        module.__dict__[name] = value
+    torch.save(module, str(path))
+
+
+@pytest.mark.parametrize("hidden_layers, feature_norm", [(0, False), (2, False), (1, True)])
+def test_load_computes_what_openrl_computes(classes, tmp_path, monkeypatch, hidden_layers, feature_norm):
+    """Without OpenRL, the policy's mean actions are those of its layers in OpenRL's order."""
+    actor, row = policy(classes, hidden_layers, feature_norm)
+    save(classes, tmp_path / "module.pt", actor)
+    for name in [name for name in sys.modules if name.startswith("openrl")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    team = openrl.load(tmp_path / "module.pt")
+    obs = torch.randn(5, 2, FEATURES)
+    torch.testing.assert_close(team.act_deterministic(obs), row(obs).detach(), rtol=0, atol=0)
+    half = openrl.load(tmp_path / "module.pt", scale=0.5)
+    torch.testing.assert_close(half.act_deterministic(obs), 0.5 * row(obs).detach())
+    assert (team.obs_dim, team.action_dim) == (FEATURES, ACTIONS)
+    openrl.require_fit(team, tmp_path, OBJECTS["cuboid"])
+    with pytest.raises(CheckpointError, match="(?s)does not fit.*11 features"):
+        openrl.require_fit(team, tmp_path, OBJECTS["cylinder"])
+
+
+def test_recognises_only_openrls_files(classes, tmp_path):
+    """A checkpoint of ours, and a file that is none, is not taken for OpenRL's."""
+    actor, _ = policy(classes)
+    save(classes, tmp_path / "module.pt", actor)
+    torch.save({"format": 1}, str(tmp_path / "ours.pt"))
+    (tmp_path / "text.pt").write_text("openrl.modules.")
+    assert openrl.recognises(tmp_path / "module.pt")
+    assert not any(openrl.recognises(tmp_path / name) for name in ("ours.pt", "text.pt", "absent.pt"))
+
+
+def test_load_of_a_file_that_would_run_code_is_refused(classes, tmp_path):
+    """A file that names anything but layers and tensors is refused before that is called."""
+    actor, _ = policy(classes)
+    save(classes, tmp_path / "module.pt", actor, cfg=Opening(tmp_path / "harm"))
+    with pytest.raises(CheckpointError, match=r"(?s)run code.*(io|builtins|__builtin__)\.open"):
+        openrl.load(tmp_path / "module.pt")
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("name", ["os.system", "builtins.eval", "torch.load", "numpyx.save", "torch.hub.load"])
+def test_load_refuses_every_name_that_is_not_known(tmp_path, name):
+    """What is not on the list of harmless names is refused, however alike."""
+    module, attribute = (part.encode() for part in name.rsplit(".", 1))
+    pickled = b"\x80\x02copenrl.modules.x\nX\n0c%s\n%s\n." % (module, attribute)
+    with zipfile.ZipFile(str(tmp_path / "module.pt"), "w") as archive:
+        archive.writestr("module/data.pkl", pickled)
+    assert openrl.recognises(tmp_path / "module.pt")
+    with pytest.raises(CheckpointError, match="(?s)run code.*{}".format(name)):
+        openrl.load(tmp_path / "module.pt")
+
+
+def test_load_of_harmless_names_imports_nothing(tmp_path):
+    """Names on the list become stand-ins; even a module that exists is not imported."""
+    before = set(sys.modules)
+    pickled = b"\x80\x02cisaacgym.gymapi\nSimType\ncgym.spaces.box\nBox\ncopenrl.modules.ppo_module\nPPOModule\n."
+    reader = openrl._Reader(io.BytesIO(pickled), None, "", tmp_path)
+    assert reader.load().__name__ == "PPOModule" and set(sys.modules) == before
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.9])
+def test_load_of_a_file_cut_short_is_one_message(classes, tmp_path, kept):
+    """A file that lost its end is refused by its path."""
+    actor, _ = policy(classes)
+    path = tmp_path / "module.pt"
+    save(classes, path, actor)
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises(CheckpointError, match="can be read"):
+        openrl.load(path)
+
+
+def test_load_of_another_network_is_one_message(classes, tmp_path):
+    """A layer of an unknown kind is refused by its name, and so is a module without a policy."""
+    actor, _ = policy(classes)
+    actor.base.mlp.fc3 = nn.Sequential(nn.GRUCell(HIDDEN, HIDDEN))
+    save(classes, tmp_path / "gru.pt", actor)
+    with pytest.raises(CheckpointError, match="GRUCell"):
+        openrl.load(tmp_path / "gru.pt")
+    save(classes, tmp_path / "none.pt", nn.Linear(2, 3))
+    with pytest.raises(CheckpointError, match="base"):
+        openrl.load(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize(
+    "path, steps", [("a/rl_model_90000000_steps/module.pt", 90_000_000), ("somewhere/module.pt", 0)]
+)
+def test_steps_of_reads_the_folder(path, steps):
+    """The folder that OpenRL saves in says for how long the policy was trained."""
+    assert openrl.steps_of(path) == steps
+
+
+def test_pickle_of_the_doubles_is_what_torch_writes(classes, tmp_path):
+    """The files of these tests are whole pickled modules, which `weights_only` refuses."""
+    actor, _ = policy(classes)
+    save(classes, tmp_path / "module.pt", actor)
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(str(tmp_path / "module.pt"), weights_only=True)
+
+
+@pytest.mark.parametrize("asked_for, quirks, scale", [(None, True, 1.0), (True, True, 1.0), (False, False, 0.5)])
+def test_candidate_of_openrl_means_the_same_commands(classes, tmp_path, asked_for, quirks, scale):
+    """It acts in the task with upstream's quirks unless told otherwise, and then its actions are scaled once less."""
+    actor, row = policy(classes)
+    path = tmp_path / "rl_model_100_steps" / "module.pt"
+    path.parent.mkdir()
+    save(classes, path, actor)
+    made = []
+    config = EvaluateConfig(checkpoint=path, upstream_quirks=asked_for, sim=SimConfig(backend="mujoco"))
+    team = load_candidate(config, path, 5, make=lambda *args: made.append(args))
+    assert [args[1:] for args in made] == [(5, 0)] and (team.path, team.step) == (path, 100)
+    task = made[0][0].task
+    assert (task.upstream_quirks, task.steps_per_decision, task.object) == (quirks, 1, "cuboid")
+    obs = torch.randn(5, 2, FEATURES)
+    torch.testing.assert_close(team.agent.act_deterministic(obs), scale * row(obs).detach())

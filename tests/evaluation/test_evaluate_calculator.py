@@ -1,0 +1,252 @@
+"""The published protocol: the first episode of each env, and what is reported of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import statistics
+import subprocess
+import sys
+
+import pytest
+import torch
+from walkers import untrained_walker
+
+from mapush import checkpoint as checkpoints
+from mapush.assembly import make_agent
+from mapush.checkpoint import Checkpoint
+from mapush.config import PushRunConfig, SimConfig, TaskConfig
+from mapush.env.base import Observation, Transition
+from mapush.evaluate import EvaluateConfig, Evaluation, evaluate, first_episodes, load_candidate, main
+from mapush.report import PUBLISHED_SUCCESS
+from mapush.sim.walking import WalkingPolicy
+
+pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
+
+NUM_ENVS = 5
+SIZES = {"num_agents": 2, "obs_dim": 8, "share_obs_dim": 20, "action_dim": 3}
+CAUSES = ("success", "collision", "fall", "timeout")
+
+
+class ScriptedEnv:
+    """Envs whose episodes end at random; keeps what it returned."""
+
+    num_envs, device = NUM_ENVS, torch.device("cpu")
+
+    def __init__(self, seed: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self.log = []
+
+    def reset(self) -> Observation:
+        """See nothing."""
+        return Observation(torch.zeros(NUM_ENVS, 2, 8), torch.zeros(NUM_ENVS, 20))
+
+    def check(self):
+        """Report nothing."""
+        return {}
+
+    def step(self, actions: torch.Tensor) -> Transition:
+        """End some episodes."""
+        assert torch.equal(actions, torch.full((NUM_ENVS, 2, 3), 0.25))
+        draw = torch.rand(NUM_ENVS, generator=self._generator)
+        cause = torch.randint(len(CAUSES), (NUM_ENVS,), generator=self._generator)
+        outcome = {name: cause == index for index, name in enumerate(CAUSES)}
+        time_s = 20.0 * torch.rand(NUM_ENVS, generator=self._generator)
+        outcome["finished_time"] = torch.where(outcome["success"], time_s, torch.full_like(time_s, 20.0))
+        outcome["collaboration"] = torch.rand(NUM_ENVS, generator=self._generator)
+        done = draw < 0.3
+        self.log.append((done.tolist(), {name: value.tolist() for name, value in outcome.items()}))
+        observation = self.reset()
+        return Transition(observation, torch.zeros(NUM_ENVS, 2), done, ~done & done, observation, outcome)
+
+
+class ScriptedAgent:
+    """A team that always does the same."""
+
+    device = torch.device("cpu")
+
+    def act_deterministic(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return the same actions for all observations."""
+        return torch.full((NUM_ENVS, 2, 3), 0.25)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_first_episodes_against_a_recount_of_the_transitions_agree(seed):
+    """Only the first ending of each env counts, and stepping stops once every env has had it."""
+    env = ScriptedEnv(seed)
+    metrics = first_episodes(env, ScriptedAgent())
+    firsts = {}
+    for index, (done, outcome) in enumerate(env.log):
+        for env_id in range(NUM_ENVS):
+            if done[env_id] and env_id not in firsts:
+                firsts[env_id] = {name: value[env_id] for name, value in outcome.items()}
+                last = index
+    assert last == len(env.log) - 1 and len(firsts) == NUM_ENVS
+    won = [first for first in firsts.values() if first["success"]]
+    assert metrics.success_rate == pytest.approx(len(won) / NUM_ENVS)
+    times = [first["finished_time"] for first in firsts.values()]
+    assert metrics.finished_time == pytest.approx(statistics.fmean(times))
+    half = 1.959964 * statistics.stdev(times) / math.sqrt(NUM_ENVS)
+    assert metrics.finished_time_interval == pytest.approx((metrics.finished_time - half, metrics.finished_time + half))
+    assert metrics.endings == {cause: sum(first[cause] for first in firsts.values()) for cause in CAUSES}
+    if won:
+        assert metrics.collaboration_degree == pytest.approx(statistics.fmean(first["collaboration"] for first in won))
+        own_time = statistics.fmean(first["finished_time"] for first in won)
+        assert Evaluation(None, 0, metrics).success_time == pytest.approx(own_time, rel=1e-5)
+
+
+def test_success_interval_holds_the_rates_that_a_score_test_accepts():
+    """Each end of the interval is a rate from which the observed one is 1.96 standard errors away."""
+    from mapush.env.metrics import wilson_interval
+
+    for successes, trials in ((179, 300), (1, 7), (6, 7)):
+        for rate in wilson_interval(successes, trials):
+            distance = abs(successes / trials - rate) / math.sqrt(rate * (1 - rate) / trials)
+            assert distance == pytest.approx(1.959964, rel=1e-5)
+
+
+@pytest.fixture()
+def run_dir(tmp_path, monkeypatch):
+    """A run with three checkpoints of arbitrary weights, in episodes of at most 1.2 s."""
+    monkeypatch.chdir(tmp_path)
+    for module in ("push", "terminations"):
+        monkeypatch.setattr("mapush.env.{}.MAX_EPISODE_LENGTH".format(module), 60)
+    monkeypatch.setattr(WalkingPolicy, "load", classmethod(lambda cls, **_: untrained_walker()))
+    folder = tmp_path / "runs" / "cuboid" / "mine"
+    for step, seed in ((30, 3), (10, 1), (20, 2)):
+        config = PushRunConfig(seed=seed, task=TaskConfig(object="cuboid", steps_per_decision=7))
+        agent = make_agent(config, SIZES, "cpu")
+        with torch.no_grad():
+            for weights in agent.actors[0].parameters():
+                weights.add_(0.1)
+        saved = Checkpoint(config, step, SIZES, agent.state_dict(), {"iteration": 1})
+        checkpoints.save(saved, checkpoints.path_of(folder, step))
+    return folder
+
+
+def _config(**values) -> EvaluateConfig:
+    return EvaluateConfig(num_envs=NUM_ENVS, device="cpu", sim=SimConfig(backend="mujoco", threads=1), **values)
+
+
+def _argv(*words) -> list:
+    return [*map(str, words), "--num-envs", str(NUM_ENVS), "--sim", "mujoco", "--sim.threads", "1", "--device", "cpu"]
+
+
+def test_evaluation_of_one_checkpoint_twice_is_the_same_to_the_bit(run_dir):
+    """Checkpoint, num_envs and seed determine every number."""
+    path = checkpoints.path_of(run_dir, 20)
+    first, second = (evaluate(_config(checkpoint=path, seed=7)) for _ in range(2))
+    assert repr(first) == repr(second)
+    assert first[0].step == 20 and first[0].metrics.episodes == NUM_ENVS
+    assert sum(first[0].metrics.endings.values()) == NUM_ENVS
+
+
+def test_candidate_is_the_checkpoint_in_its_own_task_under_the_seed_of_the_evaluation(run_dir):
+    """Weights and task come from the checkpoint, number of envs and seed from the command line."""
+    path = checkpoints.path_of(run_dir, 20)
+    starts = []
+    for seed in (7, 7, 8):
+        team = load_candidate(_config(seed=seed), path, NUM_ENVS)
+        starts.append(team.env.reset().obs)
+        team.env.close()
+    assert torch.equal(starts[0], starts[1]) and not torch.equal(starts[0], starts[2])
+    assert (team.step, team.env.num_envs, team.env.steps_per_decision) == (20, NUM_ENVS, 7)
+    for actor, saved in zip(team.agent.state_dict()["actors"], checkpoints.load(path).agent["actors"]):
+        assert all(torch.equal(actor[name], saved[name]) for name in saved)
+
+
+def test_run_folder_gives_table_results_and_curve_of_all_checkpoints(run_dir, capsys):
+    """A run's checkpoints are evaluated oldest first; numbers and picture land in its folder."""
+    other = run_dir.parent / "copy.json"
+    assert main(_argv("cuboid", "--checkpoint", run_dir, "--json", other)) == 0
+    values = json.loads((run_dir / "evaluation" / "results.json").read_text())
+    assert values == json.loads(other.read_text())
+    assert [result["step"] for result in values["results"]] == [10, 20, 30]
+    assert (values["task"], values["num_envs"], values["seed"]) == ("cuboid", NUM_ENVS, 0)
+    assert (run_dir / "evaluation" / "success.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert printed.index("1e-05") < printed.index("2e-05") < printed.index("3e-05")
+    single = evaluate(_config(checkpoint=checkpoints.path_of(run_dir, 20)))[0]
+    result = values["results"][1]["metrics"]
+    assert result["endings"] == single.metrics.endings
+    assert result["finished_time"] == single.metrics.finished_time
+    undefined = [single.metrics.collaboration_degree, single.success_time]
+    assert [result["collaboration_degree"], result["success_time"]] == [
+        None if math.isnan(value) else value for value in undefined
+    ]
+
+
+def test_run_folder_gives_a_table_for_other_programs(run_dir):
+    """The CSV holds the run's rates as evaluated, and the published ones after them."""
+    assert main(_argv("cuboid", "--checkpoint", run_dir)) == 0
+    results = json.loads((run_dir / "evaluation" / "results.json").read_text())["results"]
+    with (run_dir / "evaluation" / "success.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    own = [row for row in rows if row["run"] == "this run"]
+    assert [int(row["env_steps"]) for row in own] == [10, 20, 30]
+    assert [float(row["success_rate"]) for row in own] == [result["metrics"]["success_rate"] for result in results]
+    assert [float(row["success_rate"]) for row in rows[3:]] == list(PUBLISHED_SUCCESS["cuboid"])
+
+
+def test_exported_policy_scores_the_same_and_has_no_run_to_resume(run_dir, tmp_path):
+    """What --export writes is the newest policy of a run, without what only its training needs."""
+    path = tmp_path / "policy.pt"
+    assert main(_argv("cuboid", "--checkpoint", run_dir, "--export", path)) == 0
+    newest = checkpoints.path_of(run_dir, 30)
+    assert checkpoints.load(path).run == {} != checkpoints.load(newest).run
+    alone, whole = (evaluate(_config(checkpoint=each))[0] for each in (path, newest))
+    assert (alone.step, alone.metrics.endings) == (whole.step, whole.metrics.endings)
+    assert alone.metrics.finished_time == whole.metrics.finished_time
+
+
+def test_published_curves_end_where_the_published_tables_do():
+    """Ten rates for each object, the last one that of the published policy."""
+    assert {name: (len(rates), rates[-1]) for name, rates in PUBLISHED_SUCCESS.items()} == {
+        "cuboid": (10, 0.5967),
+        "tblock": (10, 0.7433),
+        "cylinder": (10, 0.6167),
+    }
+
+
+@pytest.mark.parametrize(
+    "argv, phrases",
+    [
+        (["cubod"], ["unknown task 'cubod'", "did you mean 'cuboid'?"]),
+        (["--mode", "calculate"], ["unknown mode", "did you mean 'calculator'?"]),
+        (["--checkpoint", "nowhere.pt"], ["there is no such checkpoint", "nowhere.pt"]),
+        (["tblock", "--checkpoint", "runs/cuboid/mine"], ["does not fit", "task cuboid", "task tblock"]),
+        (["walk", "--checkpoint", "runs/cuboid/mine"], ["does not fit", "task cuboid", "task walk"]),
+        (["--checkpoint", "runs"], ["there is no checkpoint in this run"]),
+        (["tblock"], ["no policy is shipped", "python -m mapush.train tblock"]),
+        (["cuboid"], ["no policy is shipped", "--checkpoint runs/cuboid/mine"]),
+        (["--untrained", "--checkpoint", "runs/cuboid/mine"], ["--untrained takes no --checkpoint"]),
+        (["--untrained", "--record", "film.mp4"], ["add --mode viewer"]),
+        (["--untrained", "--mode", "viewer", "--record", "film.gif"], ["MP4"]),
+        (["walk", "--mode", "viewer"], ["the viewer shows pushing tasks only"]),
+        (["walk", "--export", "walk.npz"], ["--export", "--checkpoint"]),
+        (["--num-envs", "0"], ["at least one env"]),
+    ],
+)
+def test_command_that_cannot_run_exits_with_two_and_says_why(argv, phrases, run_dir, capsys, monkeypatch):
+    """A wrong command line, or a checkpoint that is missing or does not fit, gives a short error and no traceback."""
+    monkeypatch.setattr("mapush.candidates.POLICIES", run_dir)
+    assert main(argv) == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    for phrase in phrases:
+        assert phrase in message
+
+
+def test_shipped_policy_is_taken_when_no_checkpoint_is_named(run_dir, monkeypatch):
+    """Without --checkpoint, the policy shipped for the task is evaluated."""
+    monkeypatch.setattr("mapush.candidates.POLICIES", run_dir)
+    shipped = run_dir / "cuboid.pt"
+    checkpoints.path_of(run_dir, 30).rename(shipped)
+    assert [(item.path, item.step) for item in evaluate(_config())] == [(shipped, 30)]
+
+
+def test_import_of_the_command_line_loads_neither_torch_nor_mujoco():
+    """Help comes at once."""
+    script = "import sys, mapush.evaluate; sys.exit(bool({'torch', 'mujoco', 'matplotlib'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -1,0 +1,235 @@
+"""The command that checks a factory: whatever the environment does, it ends in a finding."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shlex
+import time
+from pathlib import Path
+from typing import Any, Callable, List
+
+import numpy as np
+import pytest
+
+from harness.__main__ import main
+from harness.contracts import check_env
+from harness.sequence import unpack
+from harness.toys import PointMass, make_pointmass
+
+pytestmark = pytest.mark.harness
+
+BUILT: List[Any] = []
+
+
+def make_crashing(num_envs: int = 5) -> None:
+    """Read address 0, as native code with a bug does."""
+    ctypes.string_at(0)
+
+
+def make_hanging() -> None:
+    """Never come back."""
+    time.sleep(3600.0)
+
+
+def make_exiting() -> None:
+    """End the process."""
+    os._exit(3)
+
+
+def make_raising(num_envs: int = 5) -> None:
+    """Fail."""
+    raise RuntimeError("no licence\nmore lines")
+
+
+def make_once(num_envs: int = 5) -> Any:
+    """Fail at the second time, as a simulator does that allows one instance."""
+    if BUILT:
+        raise RuntimeError("there is a simulator already")
+    BUILT.append(1)
+    return make_pointmass(num_envs)
+
+
+class Crashing(PointMass):
+    """Kills the process at step 30."""
+
+    steps = 0
+
+    def step(self, actions: np.ndarray) -> Any:  # noqa: D102
+        self.steps += 1
+        if self.steps == 30:
+            make_crashing()
+        return super().step(actions)
+
+
+def make_crashing_late(num_envs: int = 5, seed: int = 0) -> Any:
+    """Read address 0 in the middle of an episode."""
+    return _of_class(Crashing, num_envs, seed)
+
+
+class Overflowing(PointMass):
+    """Has an infinite velocity after one large action of one robot."""
+
+    def step(self, actions: np.ndarray) -> Any:  # noqa: D102
+        returned = super().step(actions)
+        if actions[2, 1, 0] > 5.0:
+            returned[0][2, 1, 3] = np.inf
+        return returned
+
+
+def make_overflowing(num_envs: int = 5, seed: int = 0) -> Any:
+    """Return an environment that large actions break."""
+    return _of_class(Overflowing, num_envs, seed)
+
+
+def _of_class(kind: type, num_envs: int, seed: int) -> Any:
+    env = make_pointmass(num_envs, seed=seed)
+    env.__class__ = kind
+    return env
+
+
+class Gymnasium:
+    """Looks like a gymnasium environment."""
+
+    observation_space = action_space = None
+
+    def reset(self, seed: Any = None) -> Any:  # noqa: D102
+        return np.zeros(3), {}
+
+    def step(self, action: Any) -> Any:  # noqa: D102
+        return np.zeros(3), 0.0, False, False, {}
+
+
+class GymnasiumVector(Gymnasium):
+    """Looks like a gymnasium vector environment."""
+
+    single_observation_space = None
+
+
+class PettingZoo(Gymnasium):
+    """Looks like a PettingZoo parallel environment."""
+
+    possible_agents = ("a", "b")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "make_env, expected",
+    [
+        (make_raising, "the factory raises RuntimeError: no licence"),
+        (make_once, "the factory raises RuntimeError: there is a simulator already"),
+        (Gymnasium, "the factory returns a gymnasium environment with one agent, not HARL's interface"),
+        (GymnasiumVector, "the factory returns a gymnasium vector environment, not HARL's interface"),
+        (PettingZoo, "the factory returns a PettingZoo parallel environment, not HARL's interface"),
+        (lambda: None, "the factory returns a NoneType, not HARL's interface"),
+        (lambda: make_pointmass, "the factory returns a function, not HARL's interface"),
+        (lambda: make_pointmass(num_envs=1), "the environment has one env only"),
+    ],
+)
+def test_factory_bad_input_is_one_finding(make_env: Callable[..., Any], expected: str) -> None:
+    """What cannot be checked is one finding that says why, however many contracts ask for it."""
+    report = check_env(make_env)
+    assert [(one.contract, one.what) for one in report.findings] == [("factory", expected)]
+
+
+def test_factory_that_cannot_be_called_twice_is_told_from_one_that_never_works() -> None:
+    """The cause says that it worked before, in the same process."""
+    BUILT.clear()
+    assert "built once only" in check_env(make_once, contracts=["factory"]).findings[0].cause
+    assert check_env(make_raising, contracts=["factory"]).findings[0].cause is None
+
+
+def test_factory_tensors_are_refused_with_the_conversion() -> None:
+    """Tensors instead of arrays are named, and how to convert them."""
+    torch = pytest.importorskip("torch")
+
+    def make_env(num_envs: int = 5) -> Any:
+        env = make_pointmass(num_envs)
+        reset = env.reset
+        env.reset = lambda: (torch.as_tensor(reset()[0]),) + reset()[1:]  # type: ignore[method-assign]
+        return env
+
+    finding = check_env(make_env, contracts=["reset-form"]).findings[0]
+    assert finding.what == "obs is a torch tensor, not a numpy array"
+    assert finding.fix == "obs.detach().cpu().numpy().copy()"
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("make_crashing", "the environment kills the process (SIGSEGV)"),
+        ("make_hanging", "the environment hangs"),
+        ("make_exiting", "the environment kills the process (exit status 3)"),
+        ("make_nothing", "test_harness_check has no make_nothing"),
+    ],
+)
+def test_check_dying_environment_is_a_finding(
+    name: str, expected: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, elsewhere: Path
+) -> None:
+    """The parent lives, and says what the child died of."""
+    status = main(["check", "test_harness_check:" + name, "--contracts", "factory", "--timeout", "2.5"])
+    printed = capsys.readouterr().out
+    assert status == 1
+    assert "factory: " + expected in printed
+    assert "Traceback" not in printed
+
+
+def test_check_death_in_a_contract_names_it_and_leaves_the_others_unjudged(
+    elsewhere: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A crash at step 30 is a finding of the contract that ran, and nothing is said of the others."""
+    words = ["check", "test_harness_check:make_crashing_late", "--contracts", "spaces,step-form,close"]
+    assert main(words) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("step-form: the environment kills the process (SIGSEGV)")
+    assert "test_harness_check.py" in printed and "--contracts step-form" in printed
+    assert "not judged: spaces, close: the process died in step-form\n1 of 3 contracts judged" in printed
+
+
+def test_check_finding_leaves_a_bundle_that_replays_its_shortest_actions(
+    elsewhere: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Of a long run, the bundle keeps the one action that matters, and it breaks the contract again."""
+    assert main(["check", "test_harness_check:make_overflowing", "--contracts", "finite", "--seed", "3"]) == 1
+    replay = shlex.split(capsys.readouterr().out.split("  replay ")[1].splitlines()[0])
+    assert replay[:4] == ["python", "-m", "harness", "replay"]
+    actions = unpack(json.loads(Path(replay[4]).read_text())["finding"]["actions"])
+    assert len(actions) == 1 and np.argwhere(actions[0]).tolist() == [[2, 1, 0]] and actions[0][2, 1, 0] > 5.0
+    assert main(replay[3:]) == 1
+    printed = capsys.readouterr().out
+    assert "finite is still broken" in printed and "1 step after a reset" in printed
+
+
+def test_check_of_which_nothing_is_judged_is_no_success(capsys: pytest.CaptureFixture) -> None:
+    """Where no contract applies, the exit code is neither that of success nor that of a finding."""
+    assert main(["check", "harness.toys:make_pointmass", "--contracts", "reward-task"]) == 2
+    assert capsys.readouterr().out.splitlines()[-1].startswith("0 of 1 contracts judged")
+
+
+def test_check_clean_environment_writes_a_report(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """A kept contract ends in status 0 and a report for programs."""
+    words = ["check", "harness.toys:make_pointmass", "--contracts", "reset-form,close", "--kwargs", '{"horizon": 9}']
+    assert main([*words, "--report", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-2].startswith("2 of 2 contracts judged: 0 broken, 2 hold")
+    assert json.loads(next(tmp_path.glob("*.json")).read_text())
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (["check", "harness.toys:make_pointmass", "--contracts", "impuls"], "did you mean 'impulse'?"),
+        (["check", "harness.toys:make_pointmass", "--kwargs", "{num_envs: 5}"], "--kwargs is not JSON"),
+        (["chek"], "did you mean 'check'?"),
+    ],
+)
+def test_command_line_mistake_is_explained(words: List[str], expected: str, capsys: pytest.CaptureFixture) -> None:
+    """A mistyped command line is refused with the right word."""
+    assert main(words) == 2
+    assert expected in capsys.readouterr().err

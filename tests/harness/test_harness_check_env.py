@@ -1,0 +1,237 @@
+"""`check_env` as a whole: what it takes, what it makes of contracts that need a statement or two environments."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable, Dict, List, Optional
+
+import numpy as np
+import pytest
+from wrapped import DONES, OBS, REWARDS, Wrapped, check, convert, factory, report_of, with_entry
+
+from harness.contracts import CONTRACTS, Task, check_env, names, subject
+from harness.findings import Report
+from harness.toys import PointMass, make_pointmass
+from mapush.errors import ConfigError
+
+pytestmark = pytest.mark.harness
+
+
+SETTINGS = {"sim": {"max_gpu_contact_pairs": 2**20}}
+
+
+def make_multiplying(num_envs: int = 6, seed: int = 0) -> PointMass:
+    env = make_pointmass(num_envs, seed=seed)
+    SETTINGS["sim"]["max_gpu_contact_pairs"] *= 5
+    env.settings = SETTINGS
+    return env
+
+
+def test_two_environments_setting_multiplied_in_place_is_found() -> None:
+    """A setting that grows with every environment is named, though nothing else can be seen of it."""
+    found = check(make_multiplying, "two-environments")
+    assert found.startswith("env.settings['sim']['max_gpu_contact_pairs'] is multiplied by 5 with every environment")
+
+
+def make_by_other_names(n_rollout_threads: int = 6, n_agents: int = 2, seed: int = 0) -> PointMass:
+    return make_pointmass(n_rollout_threads, n_agents, seed)
+
+
+def test_subject_factory_with_other_names_is_varied() -> None:
+    """Sizes are varied under the names that HARL's own factories have, too."""
+    one = subject.Subject(make_by_other_names, {}, None, 0, 60.0)
+    assert one.sizes.num_envs == 5
+    assert check(make_by_other_names, "factory") == ""
+
+
+def fail(_: Any) -> None:
+    {}["no such key"]
+
+
+class Unreadable(PointMass):
+    """Its spaces cannot be asked for."""
+
+    @property
+    def n_agents(self) -> int:
+        """Raise."""
+        return int("two")
+
+    @n_agents.setter
+    def n_agents(self, value: int) -> None:
+        self._agents = value
+
+
+def test_check_env_contract_that_fails_counts_as_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a contract did not reckon with is a finding with a place, not silence."""
+    monkeypatch.setitem(CONTRACTS, "finite", dataclasses.replace(CONTRACTS["finite"], check=fail))
+    report = report_of(make_pointmass, contracts=["finite", "bounds"])
+    assert report.passed == ["bounds"] and not report.ok
+    assert report.findings[0].what == "the environment raised KeyError: 'no such key'"
+    assert "test_harness_check_env.py:" in report.findings[0].where
+
+
+def test_check_env_environment_that_raises_when_asked_is_a_finding() -> None:
+    """An attribute that raises is the environment's fault, and no traceback of ours."""
+    report = report_of(lambda: Unreadable(5, 2, 0, 20), contracts=["spaces"])
+    assert "raise" in report.findings[0].what and "invalid literal" in report.findings[0].what
+
+
+def quits(env: Wrapped, actions: np.ndarray) -> np.ndarray:
+    raise SystemExit(3)
+
+
+def test_step_that_exits_is_found() -> None:
+    """An environment that calls exit does not end the check."""
+    assert check(factory(actions=quits), "step-form") == "step raised SystemExit: 3"
+
+
+def test_check_env_overdrawn_budget_judges_no_more() -> None:
+    """What there was no time for is said to be not judged."""
+    report = report_of(make_pointmass, contracts=["finite", "close"], budget_s=1e-6)
+    assert report.not_judged["close"] == "there was no time left"
+
+
+class Restless(PointMass):
+    """Draws its starts from the generator of the process."""
+
+    def _start(self, env_id: int) -> None:
+        self._generators[env_id] = np.random.default_rng(np.random.randint(1000))
+        super()._start(env_id)
+
+
+def make_restless(num_envs: int = 6) -> PointMass:
+    return Restless(num_envs, 2, 0, 20)
+
+
+def make_deaf(num_envs: int = 6, seed: int = 0) -> PointMass:
+    return make_pointmass(num_envs)
+
+
+def make_alike(num_envs: int = 6, seed: int = 0) -> PointMass:
+    env = make_pointmass(num_envs, seed=seed)
+    env._generators = [np.random.default_rng(seed) for _ in range(num_envs)]
+    return env
+
+
+@pytest.mark.parametrize(
+    "contract, make_env, expected",
+    [
+        ("two-environments", make_restless, "an environment behaves otherwise while another one runs in the process"),
+        ("other-seed", make_deaf, "the seed changes nothing"),
+        ("other-seed", make_alike, "all envs start alike"),
+    ],
+)
+def test_seed_misused_names_it(contract: str, make_env: Callable[..., Any], expected: str) -> None:
+    """Randomness comes from the seed, and from nowhere else."""
+    assert check(make_env, contract) == expected
+
+
+def test_close_raising_twice_is_found() -> None:
+    """`close` may be called again."""
+
+    class Once(PointMass):
+        def close(self) -> None:
+            del self._disc
+
+    report = report_of(lambda: Once(5, 2, 0, 20), contracts=["close"])
+    assert report.findings[0].what.startswith("the second call of close raises AttributeError")
+
+
+def test_aliasing_view_of_the_state_is_found() -> None:
+    """Writing in what was returned must not reach the environment."""
+
+    def feed_back(env: Wrapped, returned: List[Any]) -> None:
+        if abs(env.__dict__.get("shown", np.zeros(1))).max() > 1e6:
+            returned[REWARDS] += 1.0
+        env.shown = returned[OBS]
+
+    found = check(factory(result=feed_back), "aliasing")
+    assert found.startswith("a returned array is the environment's own state")
+
+
+class Progress(Task):
+    """The toy's reward: the disc comes nearer to the goal."""
+
+    def reward(self, previous: Any, current: Any) -> Optional[np.ndarray]:  # noqa: D102
+        def distance(seen: Any) -> np.ndarray:
+            return np.hypot(*(seen.share_obs[:, 0, :2] - seen.share_obs[:, 0, 2:4]).T)
+
+        return distance(previous) - distance(current)
+
+
+def no_last_reward(env: Wrapped, returned: List[Any]) -> None:
+    returned[REWARDS][returned[DONES].all(axis=1)] = 0.0
+
+
+def late_reward(env: Wrapped, returned: List[Any]) -> None:
+    last = env.__dict__.get("last", np.zeros_like(returned[REWARDS]))
+    env.last, returned[REWARDS] = returned[REWARDS], last
+
+
+@pytest.mark.parametrize(
+    "make_env, expected",
+    [
+        (make_pointmass, ""),
+        (convert(REWARDS, lambda x: -x), "the reward has the wrong sign"),
+        (factory(result=late_reward), "the reward comes 1 step late"),
+        (factory(result=no_last_reward), "the reward of the step that ends an episode is lost"),
+        (convert(REWARDS, lambda x: np.zeros_like(x)), "the reward has nothing to do with what the task states"),
+    ],
+)
+def test_reward_task_stated_progress_finds_sign_and_delay(make_env: Callable[..., Any], expected: str) -> None:
+    """A flipped or late reward is caught against a statement of the task."""
+    assert check(make_env, "reward-task", task=Progress()) == expected
+
+
+class Turning(Task):
+    """Of the toy, a velocity moves the disc's offset on the same axis the other way."""
+
+    def effect(self, agent: int, axis: int) -> Any:  # noqa: D102
+        return (axis, -1.0) if axis < 2 else None
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        (lambda actions: actions, ""),
+        (lambda actions: actions[..., [1, 0, 2]], "axes 0 and 1 of the actions are swapped"),
+        (lambda actions: actions * np.float32([-1.0, 1.0, 1.0]), "axis 0 of the actions has the wrong sign"),
+    ],
+)
+def test_impulse_stated_effect_finds_axes_and_signs(change: Callable[..., Any], expected: str) -> None:
+    """Which axis does what is known from the task alone."""
+    make_env = factory(actions=lambda env, actions: change(actions))
+    assert check(make_env, "impulse", task=Turning()) == expected
+
+
+@pytest.mark.parametrize(
+    "sizes", [{}, {"num_envs": 2, "num_agents": 2}, {"num_agents": 3}, {"discrete": True}, {"horizon": 7}]
+)
+def test_check_env_clean_environment_breaks_nothing(sizes: Dict[str, Any]) -> None:
+    """A correct environment of any size trips no contract."""
+    report = report_of(make_pointmass, kwargs=sizes, seed=3)
+    assert report.ok, report
+    assert set(report.passed) | set(report.not_judged) == set(names("env"))
+
+
+def test_check_env_leaves_global_generators_alone() -> None:
+    """The caller's random numbers do not depend on a check."""
+    np.random.seed(5)
+    report_of(make_pointmass, contracts=["same-seed"])
+    drawn = np.random.random()
+    np.random.seed(5)
+    assert drawn == np.random.random()
+
+
+def test_check_env_unknown_contract_is_refused() -> None:
+    """A mistyped name is not a passed check."""
+    with pytest.raises(ConfigError, match="there is no contract 'impuls'"):
+        check_env(make_pointmass, contracts=["impuls"])
+
+
+def test_report_is_json_and_reproducible() -> None:
+    """A finding carries the command that shows it again."""
+    report: Report = report_of(with_entry(OBS, np.nan, 2, 1, 3), contracts=["finite"], seed=4)
+    finding = report.as_dict()["findings"][0]
+    assert finding["step"] == 7 and finding["where"] == "step 7, env 2, agent 1, entry 3"
+    assert finding["reproduce"].endswith("--contracts finite --seed 4")

@@ -1,0 +1,351 @@
+"""Contracts of the doctor: what is planted wrong on a machine is found and comes with its fix; nothing else is."""
+
+from __future__ import annotations
+
+import ctypes.util
+import importlib.metadata
+import json
+import resource
+import shutil
+import sys
+from importlib.util import find_spec
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from harness import doctor
+from harness.doctor import machine, stack, upstream
+from harness.doctor.line import OK, WARNING, WRONG, Broken, Line, probe
+
+pytestmark = pytest.mark.harness
+
+NEEDS_MUJOCO = pytest.mark.skipif(find_spec("mujoco") is None, reason="needs MuJoCo, and so Python 3.11")
+GIB = 2**30
+NO_GPU = {"version": "2.3.1", "cuda": None, "gpu": None, "obstacle": "built for the CPU", "fix": "install another"}
+GPU = {
+    "version": "2.3.1",
+    "cuda": "12.1",
+    "gpu": "NVIDIA RTX 4070",
+    "capability": "8.9",
+    "count": 2,
+    "free": 11 * GIB,
+    "total": 12 * GIB,
+    "fits": {"cuboid": 5120, "tblock": 3072},
+}
+
+
+def of(**changes):
+    """Return what asks for the facts of a GPU."""
+    return lambda: dict(GPU, **changes)
+
+
+def no_torch():
+    """Raise what a torch that cannot be loaded raises."""
+    raise Broken(Line("torch", WRONG, "segmentation fault: SIGSEGV", "install it again"))
+
+
+@NEEDS_MUJOCO
+def test_this_machine_can_train(capsys):
+    """On the machine that runs these tests nothing that training needs is wrong, and every thing has one line."""
+    code = doctor.main(["--json"])
+    report = json.loads(capsys.readouterr().out)
+    wrong = [line for line in report["lines"] if line["status"] == WRONG]
+    names = [line["name"] for line in report["lines"]]
+    assert code == 0 and not wrong, wrong
+    assert len(set(names)) == len(names) > 20
+    assert not any("could not be checked" in line["found"] for line in report["lines"]), report["lines"]
+    assert sum(report["count"].values()) == len(names)
+
+
+def test_upstream_stack_is_wrong_only_if_it_is_asked_for(monkeypatch, capsys):
+    """Without `--upstream` the upstream stack warns at most; with it, what is missing fails."""
+    monkeypatch.setattr(stack, "checks", lambda upstream: [])
+    monkeypatch.setattr(upstream, "checks", lambda: [lambda: Line("HARL", WRONG, "not installed", "clone it")])
+    assert doctor.main([]) == 0
+    assert "! HARL" in capsys.readouterr().out
+    assert doctor.main(["--upstream"]) == 1
+    printed = capsys.readouterr().out
+    assert "x HARL" in printed and "fix: clone it" in printed
+
+
+def test_check_that_fails_is_told_and_the_others_go_on(monkeypatch):
+    """A check that raises becomes a warning with its name."""
+
+    def odd_disk():
+        raise OSError("no such device")
+
+    monkeypatch.setattr(stack, "checks", lambda upstream: [odd_disk, lambda: Line("torch", OK, "2.3.1")])
+    lines = doctor.examine()
+    assert (lines[0].name, lines[0].status) == ("odd disk", WARNING) and "no such device" in lines[0].found
+    assert lines[1].status == OK
+
+
+def crash():
+    """Die as a broken library lets a process die."""
+    ctypes.string_at(0)
+
+
+def test_probe_survives_a_crash():
+    """A library that kills the process that loads it becomes a line."""
+    with pytest.raises(Broken) as caught:
+        probe("library", crash)
+    assert caught.value.line.status == WRONG
+    assert caught.value.line.found.startswith("segmentation fault") and caught.value.line.fix
+
+
+@pytest.mark.parametrize(
+    "version, old, status",
+    [((3, 11, 7), False, OK), ((3, 8, 18), False, WRONG), ((3, 8, 18), True, OK), ((3, 7, 1), True, WRONG)],
+)
+def test_python_suits_one_of_the_stacks(monkeypatch, version, old, status):
+    """MuJoCo needs 3.11; with Isaac Gym 3.8 does."""
+    monkeypatch.setattr(sys, "version_info", version)
+    assert stack.python(old).status == status
+
+
+@pytest.mark.parametrize(
+    "declared, status, named",
+    [
+        (["numpy", "rich>=1"], OK, ""),
+        (["numpy", "no-such-package>=2"], WRONG, "no-such-package"),
+        (["numpy==0.0.1"], WRONG, "numpy==0.0.1 (it is"),
+        (['no-such-package==1; extra == "gpu"'], OK, ""),
+    ],
+)
+def test_dependencies_are_compared_with_what_is_declared(monkeypatch, declared, status, named):
+    """What is declared has to be there, in the version to which it is pinned; extras do not."""
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: declared)
+    line = stack.dependencies()
+    assert line.status == status and named in line.found
+
+
+@pytest.mark.parametrize(
+    "facts, driver, hidden, status, named",
+    [
+        (of(), True, None, OK, "RTX 4070 (compute capability 8.9), the first of 2"),
+        (lambda: NO_GPU, False, None, OK, "the CPU computes"),
+        (lambda: NO_GPU, True, None, WARNING, "built for the CPU"),
+        (lambda: dict(NO_GPU, cuda="12.1", obstacle="too old"), True, None, WRONG, "too old"),
+        (lambda: NO_GPU, True, "", WARNING, "CUDA_VISIBLE_DEVICES"),
+        (no_torch, True, None, WARNING, "not known"),
+    ],
+)
+def test_gpu_is_judged_by_driver_and_torch(monkeypatch, tmp_path, facts, driver, hidden, status, named):
+    """A GPU that a driver knows and torch cannot use is wrong, unless torch was built without; none at all is fine."""
+    monkeypatch.setattr(stack, "DRIVER", tmp_path if driver else tmp_path / "none")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if hidden is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    line = stack.gpu_line(facts)
+    assert line.status == status and named in line.found
+
+
+@pytest.mark.parametrize(
+    "changes, status, named",
+    [
+        ({}, OK, "11.0 GiB of 12.0 GiB free; with --preset gpu fit cuboid 5,120 envs, tblock 3,072 envs"),
+        ({"free": 6 * GIB}, WARNING, "6.0 GiB"),
+        ({"fits": {}}, OK, "11.0 GiB of 12.0 GiB free"),
+        ({"free": GIB, "fits": {"cuboid": 9, "tblock": 0}}, WRONG, "tblock 0"),
+        ({"gpu": None}, OK, "none is needed"),
+    ],
+)
+def test_vram_says_what_fits(changes, status, named):
+    """Of the GPU's memory is told what is free and how many envs of each task fit."""
+    line = stack.vram(of(**changes))
+    assert line.status == status and named in line.found
+
+
+@NEEDS_MUJOCO
+def test_what_fits_is_what_training_would_accept():
+    """The number of envs is the largest whose prediction is within what is free."""
+    import dataclasses
+
+    from mapush.capacity import predict
+    from mapush.presets import preset
+
+    fits = stack._fits(9 * GIB)["tblock"]
+    config = preset("tblock", "gpu")
+    sizes = [predict(dataclasses.replace(config, num_envs=count)).total for count in (fits, fits + 1)]
+    assert sizes[0] <= 9 * GIB < sizes[1]
+
+
+@pytest.mark.parametrize(
+    "installed, gpu, status",
+    [
+        ({}, NO_GPU, OK),
+        ({}, GPU, WRONG),
+        ({"mujoco-warp": "4.0.0", "warp-lang": "1.18.0"}, NO_GPU, WARNING),
+        ({"mujoco-warp": "4.0.0", "warp-lang": "1.19.0"}, NO_GPU, OK),
+    ],
+)
+def test_warp_is_needed_with_a_gpu(monkeypatch, installed, gpu, status):
+    """Without a GPU, Warp may be missing; in another version than the tested one it is not right."""
+    monkeypatch.setattr(stack, "_version", installed.get)
+    line = stack.warp(lambda: gpu)
+    assert line.status == status and bool(line.fix) == (status != OK)
+
+
+@NEEDS_MUJOCO
+def test_mujoco_of_another_version_is_wrong(monkeypatch):
+    """MuJoCo is loaded, and its version compared."""
+    assert stack.mujoco(old=False) == Line("MuJoCo", OK, "4.0.0")
+    monkeypatch.setattr(stack, "MUJOCO", "4.0.1")
+    assert stack.mujoco(old=False).status == WRONG
+
+
+def test_nvml_that_cannot_be_read_is_a_warning(monkeypatch, tmp_path):
+    """With a driver, but no permission to ask it, the meters of leaks are blind, and the doctor says so."""
+
+    class NVMLError(Exception):
+        """What NVML raises."""
+
+    def refuse():
+        raise NVMLError("Insufficient Permissions")
+
+    monkeypatch.setattr(stack, "DRIVER", tmp_path)
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(NVMLError=NVMLError, nvmlInit=refuse))
+    line = stack.nvml()
+    assert line.status == WARNING and "Insufficient Permissions" in line.found
+
+
+@pytest.mark.parametrize(
+    "check, plant, status, named",
+    [
+        (machine.display, {"DISPLAY": ":4711"}, WARNING, "nobody answers"),
+        (machine.display, {"DISPLAY": ""}, OK, "none"),
+        (machine.offscreen, {"MUJOCO_GL": "egl"}, WRONG, "import mujoco fails"),
+        (machine.offscreen, {"MUJOCO_GL": ""}, WARNING, "neither EGL nor OSMesa"),
+        (machine.libraries, {"LD_LIBRARY_PATH": "/no/such/place"}, WARNING, "/no/such/place"),
+        (upstream.vulkan, {"VK_ICD_FILENAMES": "/no/icd.json"}, WRONG, "/no/icd.json"),
+        (upstream.vulkan, {"VK_ICD_FILENAMES": ""}, WRONG, "no libvulkan"),
+    ],
+)
+def test_environment_is_checked(monkeypatch, check, plant, status, named):
+    """What the environment names and is not there is found; here no library of graphics is."""
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "VK_DRIVER_FILES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in plant.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
+    line = check()
+    assert line.status == status and named in line.found and bool(line.fix) == (status != OK)
+
+
+@pytest.mark.parametrize("free, status", [(500 * GIB, OK), (5 * GIB, WARNING), (GIB // 2, WRONG)])
+def test_disk_has_to_hold_a_run(monkeypatch, free, status):
+    """Little space is a warning, hardly any is wrong."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    assert machine.disk().status == status
+
+
+@pytest.mark.parametrize(
+    "available, limit, status", [(30, None, OK), (2, None, WARNING), (0.5, None, WRONG), (30, 2, WARNING)]
+)
+def test_memory_counts_as_the_container_counts(monkeypatch, available, limit, status):
+    """What is available is what the machine has and the container allows."""
+    now = SimpleNamespace(available=int(available * GIB), total=64 * GIB)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: now)
+    monkeypatch.setattr(machine, "_container_limit", lambda: limit and limit * GIB)
+    assert machine.memory().status == status
+
+
+@pytest.mark.parametrize("limit, status", [(65536, OK), (256, WARNING), (64, WRONG)])
+def test_few_open_files_are_told(monkeypatch, limit, status):
+    """The number of files that a process may open is judged."""
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (limit, limit))
+    assert machine.files().status == status
+
+
+def package(folder, name, source="", **files):
+    """Write a package of Python."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / "__init__.py").write_text(source)
+    for stem, text in files.items():
+        path = folder / name / (stem.replace("__", "/") + ".py")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+
+LIBPYTHON = "raise ImportError('libpython3.8.so.1.0: cannot open shared object file: No such file or directory')"
+ALIAS = "raise AttributeError(\"module 'numpy' has no attribute 'float'.\")"
+
+
+@pytest.mark.parametrize(
+    "source, found, fix",
+    [
+        (LIBPYTHON, "exception: ImportError: libpython3.8", "LD_LIBRARY_PATH"),
+        (ALIAS, "exception: AttributeError", "numpy<1.24"),
+        ("import ctypes; ctypes.string_at(0)", "segmentation fault", "innermost line"),
+        ("raise ImportError('PyTorch was imported before isaacgym modules.')", "exception", "import isaacgym first"),
+    ],
+)
+def test_isaac_gym_that_does_not_load_is_diagnosed(monkeypatch, tmp_path, source, found, fix):
+    """Isaac Gym is really imported, in a process of its own, and what stops it is told with its fix."""
+    package(tmp_path, "isaacgym", source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(upstream, "ISAAC_PYTHONS", ((3, 6), sys.version_info[:2]))
+    line = upstream.isaac_gym()
+    assert line.status == WRONG and line.found.startswith(found) and fix in line.fix
+
+
+def test_isaac_gym_that_loads_is_ok(monkeypatch, tmp_path):
+    """An Isaac Gym of which every part can be imported is fine; for another Python it is not even tried."""
+    package(tmp_path, "isaacgym", "", gymapi="", gymtorch="", torch_utils="")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(upstream, "ISAAC_PYTHONS", ((3, 6), sys.version_info[:2]))
+    assert upstream.isaac_gym() == Line("Isaac Gym", OK, str(tmp_path / "isaacgym"))
+    monkeypatch.setattr(upstream, "ISAAC_PYTHONS", ((3, 6), (3, 7)))
+    assert upstream.isaac_gym().status == WRONG
+
+
+def test_lock_of_a_killed_build_is_found(monkeypatch, tmp_path):
+    """A lock in gymtorch's build folder, for which every import would wait, is told with its path."""
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/" + name)
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    assert upstream.gymtorch().status == OK
+    (tmp_path / "py38_cu121" / "gymtorch").mkdir(parents=True)
+    lock = tmp_path / "py38_cu121" / "gymtorch" / "lock"
+    lock.write_text("")
+    assert str(lock) in upstream.gymtorch().fix
+
+
+def test_unrelated_mqe_is_recognised(monkeypatch, tmp_path):
+    """The package mqe of PyPI, MAPush's and none at all are told apart."""
+    assert upstream.mqe().found == "not installed"
+    info = tmp_path / "pypi" / "mqe-0.1.5.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: MQE\nVersion: 0.1.5\nSummary: An estimator\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "pypi"))
+    line = upstream.mqe()
+    assert line.status == WRONG and "An estimator" in line.found and "pip uninstall mqe" in line.fix
+    package(tmp_path / "other", "mqe")
+    monkeypatch.syspath_prepend(str(tmp_path / "other"))
+    assert upstream.mqe().status == WRONG
+    package(tmp_path / "mapush", "mqe", "", envs__utils="")
+    monkeypatch.syspath_prepend(str(tmp_path / "mapush"))
+    assert upstream.mqe() == Line("MQE", OK, str(tmp_path / "mapush" / "mqe"))
+
+
+def test_removed_aliases_of_numpy_are_found_in_isaac_gym(monkeypatch, tmp_path):
+    """A torch_utils that uses np.float does not go with this numpy; a patched one does."""
+    package(tmp_path, "isaacgym", "", torch_utils="x = np.float(1)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(upstream, "MQE_NEEDS", ("numpy",))
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.24.4")
+    assert "np.float" in upstream.mqe_needs().found
+    (tmp_path / "isaacgym" / "torch_utils.py").write_text("x = np.float32(1)\n")
+    assert upstream.mqe_needs().status == OK
+
+
+def test_harl_needs_its_checkout_and_undeclared_packages(monkeypatch, tmp_path):
+    """HARL without its configurations, or without what it imports, is wrong."""
+    package(tmp_path, "harl")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "algos_cfgs" in upstream.harl().found
+    (tmp_path / "harl" / "configs" / "algos_cfgs").mkdir(parents=True)
+    assert upstream.harl().status == OK
+    monkeypatch.setattr(upstream, "HARL_NEEDS", {"json": "json", "no_such_module": "no-such-package"})
+    line = upstream.harl_needs()
+    assert line.status == WRONG and line.fix == "pip install no-such-package"

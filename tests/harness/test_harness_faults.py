@@ -1,0 +1,207 @@
+"""The bug zoo: every bug is really planted, begins when told to, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from harness.contracts import names
+from harness.faults import FAULTS, find
+from harness.faults.plant import replaced
+from harness.matrix import main, run_matrix
+from harness.toys import make_pointmass
+from mapush.errors import ConfigError
+
+pytestmark = pytest.mark.harness
+
+OF_AN_ENV = [fault for fault in FAULTS.values() if not fault.of_stack and fault.needs == "cpu"]
+ALONE = [fault for fault in OF_AN_ENV if fault.name != "close-closes-all"]  # shows where two envs live side by side
+QUICK = [
+    "missing-custom-cfg",
+    "rewards-without-last-axis",
+    "transposed-actions",
+    "infos-without-key-0",
+    "timeout-as-termination",
+    "available-actions-none",
+    "reward-buffer-reused",
+    "terminal-observation-lost",
+    "config-multiplied-in-place",
+    "reward-of-wrong-sign",
+]
+WITH_A_FIRST_STEP = [fault for fault in OF_AN_ENV if not fault.of_making]
+OF_MAKING = {
+    "missing-custom-cfg",
+    "hard-coded-device",
+    "one-space-for-all-agents",
+    "space-of-another-size",
+    "second-close-raises",
+    "config-multiplied-in-place",
+    "contact-pairs-of-a-shared-config",
+    "close-closes-all",
+    "seed-ignored",
+}
+
+
+class Plain:
+    """Something with a method of each kind."""
+
+    def double(self, number):
+        """Return twice the number."""
+        return 2 * number
+
+    @staticmethod
+    def triple(number):
+        """Return three times the number."""
+        return 3 * number
+
+
+def life_of_envs(make_env=make_pointmass, steps=30, **kwargs):
+    """Return, as bytes, all that two envs show which are used one after the other, and what they keep."""
+    seen = []
+    for seed in (0, 1):
+        kept = []
+        np.random.seed(seed)
+        env = make_env(num_envs=5, seed=seed, **kwargs)
+        seen.append(repr((env.observation_space, env.action_space)).encode())
+        seen.append(pickle.dumps(env.reset()))
+        random = np.random.default_rng(seed)
+        for step in range(steps):
+            actions = 1.5 * random.standard_normal((2, 5, 3)).astype(np.float32).swapaxes(0, 1)
+            kept.append(env.step(actions))
+            seen += [pickle.dumps(actions), pickle.dumps(kept[-1])]
+            if step == 3:
+                kept[-1][0][:] = 7.0
+        seen += [pickle.dumps(kept), repr(sorted(vars(env))).encode()]
+        env.close()
+        env.close()
+    return seen
+
+
+def with_fault(name, start=1, **kwargs):
+    """Return the same with a bug; where it raises, the error is the end."""
+    with find(name).inject(start):
+        try:
+            return life_of_envs(**kwargs)
+        except Exception as error:
+            return [repr(error).encode()]
+
+
+def test_zoo_holds_40_bugs_in_12_classes_and_those_of_the_mission():
+    """The zoo is large, varied, and knows the eight bugs from which the project came."""
+    on_cpu = [fault for fault in FAULTS.values() if fault.needs == "cpu"]
+    assert len(on_cpu) >= 40 and len({fault.kind for fault in on_cpu}) >= 12
+    origins = {fault.origin[:13] for fault in FAULTS.values() if fault.origin.startswith("mission bug")}
+    assert origins == {"mission bug {}".format(number) for number in range(1, 9)}
+    assert sum(fault.origin.startswith("public report") for fault in FAULTS.values()) >= 10
+
+
+@pytest.fixture(scope="module")
+def clean():
+    """Return what is seen without a bug."""
+    return life_of_envs(horizon=7)
+
+
+@pytest.mark.parametrize("fault", ALONE, ids=lambda fault: fault.name)
+def test_fault_of_an_env_planted_changes_what_the_env_does_and_is_gone_afterwards(fault, clean):
+    """A bug is in the code inside its context, and nowhere else."""
+    assert with_fault(fault.name, horizon=7) != clean
+    assert life_of_envs(horizon=7) == clean
+
+
+@pytest.mark.parametrize("name", ["agents-swapped", "rewards-without-last-axis", "reward-of-wrong-sign"])
+def test_fault_with_a_start_begins_at_that_step(name, clean):
+    """A bug that starts at step 11 leaves the first ten steps alone."""
+    broken = with_fault(name, start=11, horizon=7)
+    before = 2 + 2 * 10  # spaces and reset, then actions and results
+    assert broken[:before] == clean[:before]
+    assert broken[before + 1] != clean[before + 1]
+
+
+def test_faults_and_contracts_cover_each_other():
+    """Every bug names contracts that exist, and every contract has a bug that proves it."""
+    named = {contract for fault in FAULTS.values() if fault.needs == "cpu" for contract in fault.contracts}
+    of_stack = {contract for fault in FAULTS.values() if fault.of_stack for contract in fault.contracts}
+    assert named - of_stack == set(names("env"))
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_fault_of_an_env_is_caught_by_a_contract_it_names(name):
+    """A contract that a bug names is broken by it; the whole zoo is run by `python -m harness faults`."""
+    (row,) = run_matrix([find(name)])
+    assert row.caught, find(name).about
+
+
+def test_faults_without_a_first_step_are_those_of_making_and_closing():
+    """Every other bug of an env begins at the step it is told to."""
+    assert {fault.name for fault in OF_AN_ENV if fault.of_making} == OF_MAKING
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [1, 2, 50, 1000])
+@pytest.mark.parametrize("fault", WITH_A_FIRST_STEP, ids=lambda fault: fault.name)
+def test_fault_is_caught_whenever_it_starts(fault, start):
+    """A bug is caught no matter how many steps go well before it begins."""
+    (row,) = run_matrix([fault], start=start)
+    assert row.caught, row.diagnosis
+
+
+def test_close_closes_all_planted_stops_the_env_that_lives_on():
+    """Closing one env makes the other one raise."""
+    with find("close-closes-all").inject():
+        first, second = make_pointmass(num_envs=5), make_pointmass(num_envs=5)
+        second.reset()
+        first.close()
+        with pytest.raises(RuntimeError, match="simulation is gone"):
+            second.step(np.zeros((5, 2, 3), np.float32))
+
+
+def test_replaced_method_comes_back():
+    """A function is itself again after the context, whether it is a method or static."""
+    plain = Plain()
+    with replaced(Plain, "double", lambda original, self, number: -original(self, number)):
+        assert plain.double(2) == -4
+    with replaced(Plain, "triple", lambda original, number: -original(number)):
+        assert plain.triple(2) == -6
+    assert [plain.double(2), plain.triple(2)] == [4, 6]
+
+
+def test_unknown_fault_is_refused_with_the_nearest_name():
+    """A misspelled bug is an error that names the right one."""
+    with pytest.raises(ConfigError, match="did you mean 'infos-shared'"):
+        find("info-shared")
+
+
+def test_listed_fault_cannot_be_planted_here():
+    """A bug that takes a GPU says so, and does not pretend to be planted."""
+    with pytest.raises(ConfigError, match="by the tests that can see it"):
+        with find("dropped-contacts").inject():
+            pass
+
+
+def test_command_list_names_every_fault(capsys):
+    """The list is complete."""
+    assert main(["--list"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in FAULTS)
+
+
+def test_command_inject_runs_a_module_with_the_fault_planted(tmp_path, monkeypatch):
+    """The command after -- runs as `python -m` runs it, in code that has the bug, and gives its exit code."""
+    script = "import sys\nfrom harness.toys import make_pointmass\nmake_pointmass()\nsys.exit(len(sys.argv))\n"
+    (tmp_path / "planted_probe.py").write_text(script)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["--inject", "seed-ignored", "--", "planted_probe", "one", "two"]) == 3
+    with pytest.raises(AttributeError, match="custom_cfg"):
+        main(["--inject", "missing-custom-cfg", "--", "planted_probe"])
+
+
+def test_command_inject_plants_the_fault_in_child_processes_too(tmp_path, monkeypatch):
+    """A command that works in a process of its own works in code that has the bug."""
+    child = "from harness.toys import make_pointmass; make_pointmass()"
+    script = "import subprocess, sys\nsys.exit(subprocess.call([sys.executable, '-c', {!r}]))\n".format(child)
+    (tmp_path / "planted_parent.py").write_text(script)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["--inject", "seed-ignored", "--", "planted_parent"]) == 0
+    assert main(["--inject", "missing-custom-cfg", "--", "planted_parent"]) == 1

@@ -1,0 +1,89 @@
+"""The bug zoo in the pushing task and in learner, logger, configuration and checkpoint."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from harness.contracts import names
+from harness.faults import FAULTS, find
+from harness.matrix import run_matrix
+from harness.stack import GROUP
+from harness.toys import make_push
+
+pytestmark = [pytest.mark.harness, pytest.mark.mujoco]
+
+OF_STACK = [fault for fault in FAULTS.values() if fault.of_stack]
+ONE_PER_KIND = {fault.kind: fault for fault in OF_STACK}
+IN_PUSH = ["reset-touches-neighbour", "one-end-resets-all", "no-auto-reset", "clock-not-reset", "seed-ignored"]
+
+
+ON_PUSH = [  # one of each class that an environment can have
+    "rewards-without-last-axis",
+    "rare-infinity",
+    "agents-swapped",
+    "actions-clipped-in-place",
+    "infos-shared",
+    "timeout-as-termination",
+    "available-actions-none",
+    "obs-buffer-reused",
+    "missing-custom-cfg",
+    "dones-one-step-late",
+    "terminal-observation-lost",
+    "no-auto-reset",
+    "reset-touches-neighbour",
+    "config-multiplied-in-place",
+    "seed-ignored",
+    "reward-of-wrong-sign",
+    "statistics-of-every-step",
+]
+
+
+@pytest.fixture
+def short_episodes(monkeypatch):
+    """Let episodes of the pushing task end after 5 env steps."""
+    monkeypatch.setattr("mapush.env.terminations.MAX_EPISODE_LENGTH", 5)
+
+
+def life_of_push():
+    """Return, as bytes, what the pushing task shows in two episodes and a half."""
+    env = make_push(num_envs=5, seed=1, steps_per_decision=1)
+    random = np.random.default_rng(0)
+    seen = [env.reset()]
+    env.env._length += torch.arange(5)  # the envs end one after the other
+    for _ in range(8):
+        seen.append(env.step(random.standard_normal((5, 2, 3)).astype(np.float32)))
+    env.close()
+    return pickle.dumps(seen)
+
+
+@pytest.mark.parametrize("name", IN_PUSH)
+def test_fault_planted_changes_the_pushing_task_too(name, short_episodes):
+    """A bug that sits inside of an environment is planted in ours as it is in the toy."""
+    clean = life_of_push()
+    with find(name).inject(1):
+        assert life_of_push() != clean
+    assert life_of_push() == clean
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ON_PUSH)
+def test_fault_in_the_pushing_task_is_caught(name):
+    """What catches a bug in the light toy catches it in physics, where a step takes a hundred times as long."""
+    (row,) = run_matrix([find(name)], world="push")
+    assert row.caught, row.diagnosis
+
+
+def test_every_contract_of_the_stack_has_a_fault():
+    """No contract of the stack is without a bug that proves it."""
+    assert {contract for fault in OF_STACK for contract in fault.contracts} == set(names(GROUP))
+
+
+@pytest.mark.parametrize("fault", ONE_PER_KIND.values(), ids=lambda fault: fault.name)
+def test_contract_of_the_stack_catches_its_fault(fault):
+    """The contract that a bug of the stack names is broken by it."""
+    (row,) = run_matrix([fault])
+    assert row.caught, fault.about

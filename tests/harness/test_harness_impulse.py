@@ -1,0 +1,282 @@
+"""What is concluded from impulses, on impulses that are written down by hand."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from harness.contracts import Task, check_env
+from harness.contracts import impulse as contracts
+from harness.contracts.impulse import Impulse
+from harness.findings import ContractError
+from harness.interface import Seen
+from harness.sizes import Sizes
+from harness.toys import make_pointmass
+
+pytestmark = pytest.mark.harness
+
+NUM_ENVS, AGENTS, OBS_DIM, AXES = 5, 2, 6, 3
+
+
+def make_subject(task=None, time_s=1e9, build_s=0.0, step_s=1.0, **sizes):
+    """Return a subject with sizes, a task and time, and no environment."""
+    bounds = {"low": -np.ones(AXES), "high": np.array([1.0, 1.0, 2.0])}
+    sizes = Sizes(**dict({"obs_dim": OBS_DIM, "share_obs_dim": 4, "action_dim": AXES}, **{**bounds, **sizes}))
+    subject = SimpleNamespace(task=task, sizes=sizes, notes=[], build_s=build_s, step_s=step_s)
+    subject.time_for = lambda share: share * time_s
+    return subject
+
+
+def sized(**more):
+    """Return the usual sizes."""
+    return make_subject(num_envs=NUM_ENVS, num_agents=AGENTS, **more)
+
+
+def impulse(agent=0, axis=0, sign=1, change=None, env=0, first=1, obs=1, share_obs=1):
+    """Return an impulse that changes what agents see by `change` {(agent, entry): value}."""
+    array = np.zeros((AGENTS, OBS_DIM))
+    for place, value in (change or {}).items():
+        array[place] = value
+    return Impulse(env, agent, axis, sign, array, first, {"obs": obs, "share_obs": share_obs})
+
+
+# -- which impulses are tried ------------------------------------------------------------------------------------
+
+
+def test_every_action_is_tried_alone_where_there_is_time():
+    """Each agent's each axis in each env, up in even envs and down in odd ones."""
+    batches = contracts._batches(sized(), 55)
+    assert len(batches) == NUM_ENVS * AGENTS * AXES and all(len(batch) == 1 for batch in batches)
+    probes = [batch[0] for batch in batches]
+    assert {probe[:3] for probe in probes} == {(e, a, k) for e in range(5) for a in range(2) for k in range(3)}
+    assert all(sign == (1 if env % 2 == 0 else -1) for env, _, _, sign in probes)
+
+
+def test_actions_are_tried_side_by_side_where_time_is_short():
+    """Each run has one impulse in all envs but one; together they are all agents and axes."""
+    alone, together = 31 * 59.0, 3 * 59.0  # steps of a start of 55 and a window of 4, once without an impulse
+    for time_s, number, size in ((alone / 0.05 + 1, 30, 1), (alone / 0.05, 2, 4), (together / 0.2 + 1, 2, 4)):
+        batches = contracts._batches(sized(time_s=time_s), 55)
+        assert len(batches) == number and all(len(batch) == size for batch in batches)
+    assert contracts._batches(sized(time_s=together / 0.2), 55) == []
+    assert contracts._batches(sized(time_s=together / 0.2 + 1, build_s=1.0), 55) == []
+    envs = [[probe[0] for probe in batch] for batch in contracts._batches(sized(time_s=together / 0.2 + 1), 55)]
+    assert envs == [[0, 1, 2, 3], [1, 2, 3, 4]]
+    probes = [probe for batch in contracts._batches(sized(time_s=together / 0.2 + 1), 55) for probe in batch]
+    assert {probe[1:3] for probe in probes} == {(agent, axis) for agent in range(2) for axis in range(3)}
+    assert [probe[3] for probe in probes] == [1, -1, 1, -1] * 2
+
+
+def test_choices_are_tried_but_for_the_first():
+    """An index is chosen against index 0, which is what everyone else chooses."""
+    discrete = {"action_dim": 1, "low": np.zeros(1), "high": np.full(1, 4.0), "discrete": True, "maskable": True}
+    probes = [batch[0] for batch in contracts._batches(sized(**discrete), 1)]
+    assert {axis for _, _, axis, _ in probes} == {1, 2, 3, 4}
+
+
+def test_level_is_the_bound_that_is_not_rest():
+    """The upper bound for a push up, the lower one for a push down, the upper one if the lower one is rest."""
+    subject = sized(low=np.array([-1.0, 0.0, -np.inf]), high=np.array([1.0, 3.0, 2.0]))
+    levels = [[contracts._level(subject, axis, sign) for sign in (1, -1)] for axis in range(3)]
+    assert levels == [[1.0, -1.0], [3.0, 3.0], [2.0, -1.0]]
+
+
+def test_first_moved_step_is_counted_from_one():
+    """It is 0 where nothing moves, and other envs and other fields do not count."""
+
+    def steps(*changed):
+        history = [Seen(np.zeros((NUM_ENVS, AGENTS, 2)), np.zeros((NUM_ENVS, AGENTS, 2))) for _ in range(4)]
+        for step, env in changed:
+            history[step].share_obs[env, 1, 0] = 1e-12
+        return history
+
+    own = np.arange(NUM_ENVS) == 2
+    assert contracts._first_moved(steps(), steps((1, 2), (3, 2)), own) == 2
+    assert contracts._first_moved(steps(), steps((0, 2)), own, ("share_obs",)) == 1
+    assert contracts._first_moved(steps(), steps((0, 2)), own, ("obs",)) == 0
+    assert contracts._first_moved(steps(), steps((0, 1)), own) == 0
+
+
+def test_change_in_another_env_is_named_by_what_moved():
+    """Actions that also move it, that go to it, or a field of it that follows."""
+    named = [
+        contracts._wrong_env(55, (2, 1, 0, 1), 4, field, moved).what
+        for field, moved in (("obs", True), ("rewards", True), ("rewards", False), ("share_obs", True))
+    ]
+    assert named[0] == named[3] == "actions of env 2 also move env 4"
+    assert named[1] == "the rewards of env 4 follow the actions of env 2"
+    assert named[2] == "actions of env 2 go to env 4"
+    error = contracts._wrong_env(55, (2, 1, 0, 1), 4, "dones", False)
+    assert error.step == 56 and error.expected == "a change in env 2 alone"
+    assert error.where == "after 55 steps: action on env 2, agent 1, axis 0; dones of env 4 changed"
+
+
+# -- what they did -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "dead, what",
+    [
+        ([(0, 1)], "axis 1 of the actions of agent 0 is ignored"),
+        ([(1, 0), (1, 2)], "axis 0 of the actions of agent 1 is ignored"),
+        ([(1, 0), (1, 1), (1, 2)], "the actions of agent 1 are ignored"),
+        ([(0, 2), (1, 2)], "axis 2 of the actions is ignored"),
+        ([(agent, axis) for agent in range(2) for axis in range(3)], "the actions are ignored"),
+    ],
+)
+def test_ignored_actions_are_named_as_a_whole(monkeypatch, dead, what):
+    """One axis of one agent, one of all, all of one, or all of all; every env and both signs were asked again."""
+    asked = []
+    monkeypatch.setattr(contracts, "_impulses", lambda subject, start, batches: asked.extend(batches) or iter(()))
+    found = [impulse(a, k, first=0 if (a, k) in dead else 2) for a in range(2) for k in range(3)]
+    with pytest.raises(ContractError) as caught:
+        contracts._require_effect(sized(), 55, found)
+    assert caught.value.what == what and caught.value.step == 56
+    assert caught.value.where == "after 55 steps, in every env"
+    assert {batch[0] for batch in asked} == {(e, a, k, s) for a, k in dead for e in range(5) for s in (1, -1)}
+
+
+def test_action_that_moves_something_elsewhere_is_not_ignored(monkeypatch):
+    """What shows no effect in one env may show it in another."""
+    again = [impulse(0, 1, env=3, first=4)]
+    monkeypatch.setattr(contracts, "_impulses", lambda subject, start, batches: iter(again))
+    assert contracts._require_effect(sized(), 1, [impulse(0, 1, first=0), impulse(0, 0)]) is None
+
+
+@pytest.mark.parametrize(
+    "firsts, obs, share_obs, delay, what",
+    [
+        ((2, 3), (2, 3), (2, 3), 0, "actions take effect 1 step late"),
+        ((3, 3), (3, 3), (3, 3), 0, "actions take effect 2 steps late"),
+        ((3, 3), (3, 3), (3, 3), 1, "actions take effect 2 steps late"),
+        ((1, 2), (2, 2), (1, 2), 0, "obs comes 1 step late"),
+        ((1, 1), (1, 1), (3, 0), 0, "share_obs comes 2 steps late"),
+        ((3, 3), (3, 3), (3, 3), 2, None),
+        ((1, 2), (1, 4), (4, 1), 0, None),
+        ((0, 0), (0, 0), (0, 0), 0, None),
+        ((0, 2), (0, 2), (0, 2), 1, None),
+    ],
+)
+def test_delay_is_that_of_the_fastest_action(firsts, obs, share_obs, delay, what):
+    """If no action shows in the step that it is given to, all are late; if only a field shows none, it is."""
+    found = [impulse(first=first, obs=a, share_obs=b) for first, a, b in zip(firsts, obs, share_obs)]
+    subject = sized(task=Task(delay=delay))
+    if what is None:
+        assert contracts._require_no_delay(subject, 55, found) is None
+        return
+    with pytest.raises(ContractError) as caught:
+        contracts._require_no_delay(subject, 55, found)
+    late = what.split()[-3]
+    assert caught.value.what == what and caught.value.fix.endswith("Task(delay={})".format(late))
+
+
+def sees_itself(agent, seen_by):
+    """Return an impulse of `agent` that changes most of what `seen_by` sees, and one entry for the other."""
+    change = {(seen_by, entry): 1.0 for entry in range(5)}
+    return impulse(agent, change={**change, (1 - seen_by, 5): -2.0})
+
+
+def test_agent_that_moves_is_the_one_that_sees_everything_move():
+    """Agents that are swapped, or of which one gets the other's actions, are named."""
+    assert contracts._require_own_agent(sized(), 1, [sees_itself(0, 0), sees_itself(1, 1)]) is None
+    with pytest.raises(ContractError, match="actions of agents 0 and 1 are swapped") as caught:
+        contracts._require_own_agent(sized(), 55, [sees_itself(0, 1), sees_itself(1, 0)])
+    assert caught.value.got == "actions of agent 0 change 5 entries of what agent 1 sees, 1 of its own"
+    with pytest.raises(ContractError, match="actions of agent 1 go to agent 0"):
+        contracts._require_own_agent(sized(), 55, [sees_itself(0, 0), sees_itself(1, 0)])
+    stated = sized(task=Task(agents_by_effect=False))
+    assert contracts._require_own_agent(stated, 1, [sees_itself(0, 1), sees_itself(1, 0)]) is None
+
+
+def test_agents_that_cannot_be_told_apart_are_noted_once():
+    """Five entries against four are no more than 1.25 times as many; small changes and ended episodes do not count."""
+    five = {(0, entry): 1.0 for entry in range(5)}
+    four = {(1, entry): 1.0 for entry in range(4)}
+    for start, notes in ((1, 1), (55, 0)):
+        subject = sized()
+        assert contracts._require_own_agent(subject, start, [impulse(0, change={**five, **four})] * 2) is None
+        assert len(subject.notes) == notes
+    faint = {(1, entry): 1e-4 for entry in range(6)}
+    clear = [impulse(0, change={**five, **faint}), sees_itself(1, 1)]
+    ended = Impulse(0, 0, 0, 1, None, 1, {"obs": 1, "share_obs": 1})
+    subject = sized()
+    assert contracts._require_own_agent(subject, 1, [*clear, ended, impulse(0)]) is None and not subject.notes
+
+
+def changes(axis, *values):
+    """Return impulses on an axis that move entry 2 of agent 1 by these values, in turn up and down."""
+    signs = [1 if index % 2 == 0 else -1 for index in range(len(values))]
+    return [impulse(1, axis, sign, {(1, 2): sign * value}) for sign, value in zip(signs, values)]
+
+
+@pytest.mark.parametrize(
+    "own, other, sign, what",
+    [
+        ((1, 1, 1, 1), (0, 0, 0, 0), 1, None),
+        ((1, 1, 1, -1), (3, 3, 3, 3), 1, None),
+        ((-1, -1, -1, -1), (0, 0, 0, 0), 1, "axis 0 of the actions has the wrong sign"),
+        ((1, 1, 1, 1), (0, 0, 0, 0), -1, "axis 0 of the actions has the wrong sign"),
+        ((-1, -1, -1, 1), (0, 0, 0, 0), 1, "axis 0 of the actions has the wrong sign"),
+        ((-1, -1, 1, 1), (0, 0, 0, 0), 1, None),
+        ((-1, -1, -1, -1), (2, 2, 2, 2), 1, "axes 0 and 1 of the actions are swapped"),
+        ((-1, -1, -1, -1), (1.2, 1.2, 1.2, 1.2), 1, "axis 0 of the actions has the wrong sign"),
+        ((1, -1, 1, -1), (2, -2, 2, -2), 0, "axes 0 and 1 of the actions are swapped"),
+        ((2, -2, 2, -2), (1, -1, 1, -1), 0, None),
+        ((-1, -1, -1), (2, 2, 2, 2), 1, None),
+        ((-1, -1, -1, -1), (2, 2, 2), 1, None),
+    ],
+)
+def test_axis_does_what_the_task_says(own, other, sign, what):
+    """Its sign, and that no other axis moves the entry more, are judged from four impulses on; 0 is no sign."""
+    found = changes(0, *own) + changes(1, *other)
+    if what is None:
+        assert contracts._require_axis(55, found, 0, 2, sign) is None
+        return
+    with pytest.raises(ContractError) as caught:
+        contracts._require_axis(55, found, 0, 2, sign)
+    assert caught.value.what == what and caught.value.where == "after 55 steps, agent 1, entry 2 of its observation"
+
+
+def test_axis_without_impulses_is_not_judged():
+    """Nothing was tried, or nothing on that axis."""
+    assert contracts._require_axis(1, [], 0, 2, 1) is None
+    assert contracts._require_axis(1, changes(1, 1, 1, 1, 1), 0, 2, 1) is None
+
+
+@pytest.mark.parametrize("values, agreement", [((1, 2), 1), ((-1, -3), -1), ((1, -1), 0), ((0, 5), 1), ((0, 0), 0)])
+def test_agreement_is_the_majority_of_the_signs(values, agreement):
+    """What did not change has no vote."""
+    assert contracts._agreement(np.array(values, float)) == agreement
+
+
+def test_stated_effects_are_asked_of_every_agent_and_axis():
+    """One that is stated is enough; indices have no axes."""
+
+    class OfTheLast(Task):
+        def effect(self, agent, axis):
+            return (2, -1.0) if (agent, axis) == (1, 2) else None
+
+    assert contracts._states_effects(sized(task=OfTheLast()))
+    assert not contracts._states_effects(sized(task=OfTheLast(), discrete=True))
+    assert not contracts._states_effects(sized(task=Task())) and not contracts._states_effects(sized())
+    wrong = changes(2, 1, 1, 1, 1)
+    with pytest.raises(ContractError, match="axis 2 of the actions has the wrong sign"):
+        contracts._require_stated_effect(sized(task=OfTheLast()), 1, wrong)
+    ended = Impulse(0, 1, 2, 1, None, 1, {})
+    assert contracts._require_stated_effect(sized(task=OfTheLast()), 1, wrong[:3] + [ended]) is None
+    assert contracts._require_stated_effect(sized(task=Task()), 1, wrong) is None
+
+
+def test_starts_beyond_the_run_are_said_to_be_left_out(monkeypatch):
+    """What a short run does not reach is a note, no finding and no silence."""
+    monkeypatch.setattr("harness.contracts.subject.LONG_RUN", 90)
+    report = check_env(make_pointmass, contracts=["impulse"])
+    assert report.ok and "impulse: not tried after 1040 steps, there was no time" in report.notes
+    assert not any("after 1 steps" in note or "after 55 steps" in note for note in report.notes)
+    monkeypatch.setattr(contracts, "_batches", lambda subject, start: [])
+    notes = check_env(make_pointmass, contracts=["impulse"]).notes
+    assert [note for note in notes if note.startswith("impulse")] == [
+        "impulse: not tried after {} steps, there was no time".format(start) for start in contracts.STARTS
+    ]

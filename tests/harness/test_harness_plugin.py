@@ -1,0 +1,219 @@
+"""Contracts of the pytest plugin, each tried on a session of its own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness import bundle, contracts, plugin, replay, selection
+from harness.findings import Finding, Report
+
+pytest_plugins = "pytester"
+pytestmark = pytest.mark.harness
+
+BROKEN = Finding("actions-untouched", "the actions are clipped in place", got="4 of 30 values changed", step=3)
+ENV = "some.module:make_env"
+CLIPPING = """
+import numpy as np
+from harness.toys import PointMass, make_pointmass
+
+class Clipping(PointMass):
+    def step(self, actions):
+        return super().step(np.clip(actions, -0.5, 0.5, out=actions))
+
+def make_env(num_envs=5, seed=0):
+    env = make_pointmass(num_envs=num_envs, seed=seed)
+    env.__class__ = Clipping
+    return env
+"""
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    """Let three contracts exist and every check come to one broken, one kept, one that does not apply; count checks."""
+    calls = []
+
+    def check(config, names, seed):
+        calls.append((names, seed))
+        return Report([BROKEN], ["finite"], {"available-actions": "the actions are not discrete"})
+
+    monkeypatch.setattr(contracts, "names", lambda group: ["actions-untouched", "finite", "available-actions"])
+    monkeypatch.setattr(plugin, "_check", check)
+    return calls
+
+
+@pytest.fixture
+def run(pytester, monkeypatch):
+    """Run pytest with the plugin, and no other, on one file; return what came of it."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    def run(*arguments, source="def test_ordinary(): pass"):
+        pytester.makepyfile(test_it="import pytest\n" + source)
+        return pytester.runpytest_inprocess("-p", "harness.plugin", "-p", "harness.selection", *arguments)
+
+    return run
+
+
+def test_env_given_runs_its_contracts_and_nothing_else(run, checked):
+    """Each contract is one test: broken, kept, or skipped with the reason; the files are not even read."""
+    result = run("-m", "contracts", "--env", ENV, "-rs", source="raise RuntimeError('read')")
+    result.assert_outcomes(failed=1, passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["*the actions are not discrete*"])
+
+
+def test_env_given_tells_what_was_judged(run, checked):
+    """The summary says how many contracts were judged, and why the others were not."""
+    result = run("--env", ENV)
+    result.stdout.fnmatch_lines(
+        [
+            "not judged: available-actions: the actions are not discrete",
+            "2 of 3 contracts judged: 1 broken, 1 hold",
+        ]
+    )
+
+
+def test_env_given_of_which_nothing_is_judged_fails(run, monkeypatch, checked):
+    """A session that could judge no contract is no success."""
+    monkeypatch.setattr(plugin, "_check", lambda config, names, seed: Report([], [], {"finite": "there was no time"}))
+    result = run("--env", ENV, "-k", "finite")
+    result.assert_outcomes(skipped=1, deselected=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_env_given_checks_once_what_was_selected(run, checked):
+    """All the contracts that run share one check, with the seed of the command line."""
+    run("--env", ENV, "--seed", "11", "-k", "finite or available")
+    assert checked == [(["finite", "available-actions"], 11)]
+
+
+def test_broken_contract_prints_finding_command_and_bundle(run, checked):
+    """A failure begins with the cause and ends with two commands; there is no traceback."""
+    result = run("--env", ENV, "--seed", "11")
+    result.stdout.fnmatch_lines(
+        [
+            "actions-untouched: the actions are clipped in place",
+            "*got*4 of 30 values changed",
+            "*reproduce python -m harness check {} --contracts actions-untouched --seed 11".format(ENV),
+            "*replay*python -m harness replay *actions-untouched*.json",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*plugin.py*")
+
+
+def test_broken_environment_is_found_and_replayed(run, pytester, capsys):
+    """From the environment of a user's own to the finding and to the replay of its bundle, nothing is faked."""
+    pytester.makepyfile(clipping=CLIPPING)
+    result = run("--env", "clipping:make_env", "-k", "actions-untouched or spaces")
+    result.assert_outcomes(failed=1, passed=1, deselected=len(contracts.names("env")) - 2)
+    result.stdout.fnmatch_lines(["actions-untouched: step writes into the actions it is given"])
+    (written,) = (pytester.path / bundle.FOLDER).iterdir()
+    capsys.readouterr()
+    assert replay.main([str(written)]) == 1
+    assert "actions-untouched is still broken" in capsys.readouterr().out
+
+
+def test_broken_contract_leaves_a_bundle_where_it_says(run, checked, pytester):
+    """The replay bundle that the message names exists and holds the finding."""
+    result = run("--env", ENV)
+    line = next(line for line in result.outlines if "harness replay" in line)
+    content = json.loads((pytester.path / line.split()[-1]).read_text())
+    assert content["factory"] == ENV and content["finding"]["contract"] == "actions-untouched"
+
+
+def test_finding_of_a_contract_that_was_not_selected_still_fails(run, checked):
+    """What a check finds is never lost, though it breaks another contract than those that were asked for."""
+    run("--env", ENV, "-k", "finite").assert_outcomes(failed=1)
+
+
+def test_soak_repeats_the_check_on_new_seeds_until_the_time_is_up(run, checked, monkeypatch):
+    """The soak item runs only with --soak, and stops at the first finding, of whose seed it tells."""
+    result = run("--env", ENV, "--seed", "5", "--soak=0.5", "-m", "soak")
+    result.assert_outcomes(failed=1, deselected=3)
+    assert checked == [(None, 6)]
+    result.stdout.fnmatch_lines(["*--seed 6"])
+
+
+def test_sim_is_handed_to_the_factory_and_to_the_commands(run, checked):
+    """With --sim, the reproducing line builds the environment on the same simulator."""
+    result = run("--env", ENV, "--sim", "warp")
+    result.stdout.fnmatch_lines(['*reproduce*--kwargs *"sim": "warp"*'])
+
+
+@pytest.mark.parametrize("marker, reason", [("slow", "takes minutes"), ("soak", "runs for as long as")])
+def test_marker_that_runs_on_request_is_deselected_with_the_reason(run, marker, reason):
+    """What takes long runs if it is asked for, and says so otherwise."""
+    source = "@pytest.mark.{}\ndef test_long(): pass\ndef test_short(): pass".format(marker)
+    result = run("--strict-markers", source=source)
+    result.assert_outcomes(passed=1, deselected=1)
+    result.stdout.fnmatch_lines(["deselected {}: *{}*".format(marker, reason)])
+    asked = ["--soak=1"] if marker == "soak" else []
+    run("-m", marker, *asked, source=source).assert_outcomes(passed=1, deselected=1)
+
+
+def test_gpu_missing_deselects_with_the_reason_of_the_simulator(run, monkeypatch):
+    """On a machine without a GPU, what needs one does not run, even if it is asked for."""
+    monkeypatch.setattr("mapush.sim.choose_backend", lambda name: ("mujoco", "there is no GPU here"))
+    monkeypatch.setattr(selection, "PACKAGES", {})
+    result = run("-m", "gpu", source="@pytest.mark.gpu\ndef test_it(): pass")
+    result.assert_outcomes(deselected=1)
+    result.stdout.fnmatch_lines(["deselected gpu: there is no GPU here"])
+
+
+def test_package_missing_leaves_the_file_unread_with_the_reason(run, monkeypatch):
+    """A file whose marker needs a package that is not there is not imported, and the summary says so."""
+    monkeypatch.setattr(selection, "PACKAGES", {"warp": "no_such_package"})
+    result = run(source="import no_such_package\npytestmark = pytest.mark.warp\ndef test_it(): pass")
+    result.assert_outcomes()
+    result.stdout.fnmatch_lines(["deselected warp: no_such_package is not installed*"])
+
+
+@pytest.mark.parametrize("enough, expected", [(2, 0), (3, 1)])
+def test_at_least_fails_when_fewer_tests_ran(run, enough, expected):
+    """A session in which tests were skipped or deselected away does not look like success."""
+    source = """
+def test_one(): pass
+def test_two(): pass
+def test_three(): pytest.skip("not here")
+"""
+    result = run("--at-least", str(enough), source=source)
+    assert result.ret == expected
+    assert ("2 tests ran, expected at least 3" in result.stdout.str()) == bool(expected)
+
+
+def test_report_holds_every_test_with_its_diagnosis(run, pytester):
+    """The report of ordinary tests has a row for each and the first line of what went wrong."""
+    source = """
+def test_good(): pass
+def test_bad(): assert 1 == 2, "one is not two"
+def test_skipped(): pytest.skip("not here")
+@pytest.fixture
+def broken(): raise ValueError("no fixture")
+def test_without_its_fixture(broken): pass
+"""
+    run("--report", "out", source=source)
+    checks = {
+        row["name"].split("::")[1]: row for row in json.loads((pytester.path / "out/report.json").read_text())["checks"]
+    }
+    assert {name: row["outcome"] for name, row in checks.items()} == {
+        "test_good": "passed",
+        "test_bad": "failed",
+        "test_skipped": "skipped",
+        "test_without_its_fixture": "failed",
+    }
+    assert "one is not two" in checks["test_bad"]["diagnosis"]
+    assert "no fixture" in checks["test_without_its_fixture"]["diagnosis"]
+    assert "not here" in checks["test_skipped"]["diagnosis"]
+
+
+def test_report_of_contracts_holds_the_commands_and_the_matrix(run, checked, pytester):
+    """The report of an environment tells how to see each failure again, and shows a given matrix of faults."""
+    bug = {"expected": ["bounds"], "caught_by": ["bounds"], "step": 2, "seconds": 0.5, "diagnosis": "it is late"}
+    (pytester.path / "matrix.json").write_text(json.dumps([dict(bug, fault="late-reward", kind="rewards")]))
+    run("--env", ENV, "--report", "out", "--matrix", "matrix.json")
+    content = json.loads((pytester.path / "out/report.json").read_text())
+    failed = next(row for row in content["checks"] if row["outcome"] == "failed")
+    assert failed["diagnosis"] == "actions-untouched: the actions are clipped in place"
+    assert "--contracts actions-untouched" in failed["reproduce"] and "harness replay" in failed["replay"]
+    assert "late-reward" in (pytester.path / "out/report.html").read_text()

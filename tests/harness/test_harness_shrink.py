@@ -1,0 +1,141 @@
+"""Contracts of the shortest sequence of actions: it still shows the defect, and holds nothing that it does not take."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from harness.contracts import shrink
+from harness.contracts.shrink import broken_by, shorten, shortest
+from harness.contracts.subject import Subject
+from harness.findings import Finding
+from harness.sequence import in_words, pack, unpack
+from harness.toys import PointMass, make_pointmass
+
+pytestmark = pytest.mark.harness
+
+REST = np.array([0.0, 0.0, 0.25], np.float32)
+FINDING = Finding("finite", "obs holds infinity")
+
+
+def random_actions(steps=40):
+    """Return actions (T, 5, 2, 3), none of which is at rest."""
+    return np.random.default_rng(3).uniform(1.0, 5.0, (steps, 5, 2, 3)).astype(np.float32)
+
+
+class Overflowing(PointMass):
+    """Has an infinite observation after the third large action of one robot."""
+
+    large = 0
+
+    def step(self, actions):
+        """Move, and count."""
+        returned = super().step(actions)
+        self.large += bool(actions[2, 1, 0] > 3.0)
+        if self.large >= 3:
+            returned[0][2, 1, 3] = np.inf
+        return returned
+
+
+@pytest.fixture
+def subject():
+    """Return a factory under test of an environment that three large actions break."""
+
+    def make_env(num_envs=5, seed=0):
+        env = make_pointmass(num_envs, seed=seed)
+        env.__class__ = Overflowing
+        return env
+
+    return Subject(make_env, {}, None, 11, 60.0)
+
+
+@pytest.mark.parametrize("needed", [(39,), (12, 30), (3, 4, 39)])
+def test_shortest_keeps_the_steps_and_the_entries_that_matter(needed):
+    """Of forty steps, those remain that are needed, in order, and in them the actions that are needed alone."""
+    actions = random_actions()
+    values = actions[list(needed), 4, 1, 2]
+
+    def shows(candidate):
+        found = iter(candidate[:, 4, 1, 2])
+        return all(any(value == one for one in found) for value in values)
+
+    found = shortest(actions, shows, REST)
+    assert found[:, 4, 1, 2].tolist() == values.tolist()
+    others = np.delete(found.reshape(len(needed), 30), 4 * 6 + 3 + 2, axis=1)
+    assert set(others.ravel().tolist()) <= {0.0, 0.25}
+
+
+def test_shortest_of_a_fault_of_the_clock_is_at_rest():
+    """Where only the number of steps counts, no action remains."""
+    found = shortest(random_actions(), lambda candidate: len(candidate) >= 17, REST)
+    assert found.shape == (17, 5, 2, 3) and (found == REST).all()
+
+
+def test_shortest_where_all_matters_is_what_was_given():
+    """What cannot be left out stays."""
+    actions = random_actions()
+    assert np.array_equal(shortest(actions, lambda candidate: np.array_equal(candidate, actions), REST), actions)
+
+
+def test_shorten_gives_a_sequence_that_breaks_the_contract(subject):
+    """The sequence of a finding is played on environments, and breaks its contract by itself."""
+    (found,) = shorten(subject, [dataclasses.replace(FINDING, actions=list(random_actions()))])
+    actions = unpack(found.actions)
+    assert len(actions) == 3 and np.argwhere(np.stack(actions)).tolist() == [[step, 2, 1, 0] for step in range(3)]
+    assert set(broken_by(subject, actions)) >= {"finite"}
+    assert not broken_by(subject, actions[:2])
+
+
+@pytest.mark.parametrize(
+    "actions, what",
+    [
+        (None, "obs holds infinity"),
+        (list(random_actions(2)), "obs holds infinity"),  # too few to break anything
+        (list(random_actions()), "rewards holds infinity"),  # another defect of the same contract
+    ],
+)
+def test_shorten_drops_what_does_not_show_it(subject, actions, what):
+    """A finding that its actions do not show has none."""
+    (found,) = shorten(subject, [dataclasses.replace(FINDING, what=what, actions=actions)])
+    assert found.actions is None
+
+
+def test_shorten_out_of_time_or_of_space_drops_the_actions(subject, monkeypatch):
+    """What takes too long to try, or too much room in a file, is dropped."""
+    finding = dataclasses.replace(FINDING, actions=list(random_actions()))
+    with monkeypatch.context() as patch:
+        patch.setattr(shrink, "SHARE", 0.0)
+        assert shorten(subject, [finding])[0].actions is None
+    monkeypatch.setattr(shrink, "LARGEST", 40 * 30 - 1)
+    assert shorten(subject, [finding])[0].actions is None
+
+
+def test_broken_by_builds_the_sizes_of_the_actions(subject):
+    """A sequence found with other sizes than usual is played with those."""
+    wide = np.full((7, 2, 3), 4.0, np.float32)
+    assert "finite" in broken_by(subject, [wide] * 3)
+
+
+def test_packed_sequence_is_exact_in_a_file():
+    """Nothing is lost between numbers of 32 bits and JSON, and repeats take no room."""
+    actions = [*random_actions(3), *[np.zeros((5, 2, 3), np.float32)] * 500]
+    packed = json.loads(json.dumps(pack(actions)))
+    assert [count for count, _ in packed] == [1, 1, 1, 500]
+    assert np.array_equal(np.stack(unpack(packed)).astype(np.float32), np.stack(actions))
+    assert json.dumps(pack([np.full((1, 1, 1), 0.1, np.float32)])) == "[[1, [[[0.1]]]]]"
+
+
+@pytest.mark.parametrize(
+    "last, words",
+    [
+        ([[0.0, 0.0], [0.0, 0.5]], "4 steps after a reset; in the last one 0.5 for env 0, agent 1, entry 1"),
+        ([[0.0, 0.0], [0.0, 0.0]], "4 steps after a reset; no action is needed"),
+        ([[1.0, 2.0], [3.0, 4.0]], "4 steps after a reset; the last one of 4 actions that are not 0"),
+    ],
+)
+def test_sequence_in_words_says_how_long_and_what_last(last, words):
+    """A person reads from one line how to break it."""
+    assert in_words([[3, [[[0.0, 0.0], [0.0, 0.0]]]], [1, [last]]]) == words

@@ -1,0 +1,220 @@
+"""MuJoCo Warp against MuJoCo: step by step from the same states, and in what becomes of the same commands.
+
+Rollouts in contact are chaotic, so beyond a few steps only their statistics are compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+
+import pytest
+import torch
+from twins import RANDOM, joined, map_state, on, place, towards_object, twins
+
+from mapush.acceptance import GRID
+from mapush.config import TaskConfig
+from mapush.course import Recording
+from mapush.env.push import PushEnv
+from mapush.env.resets import Spawner
+from mapush.errors import SimulatorError
+from mapush.geometry import rotate_inverse
+from mapush.objects import CUBOID, OBJECTS
+from mapush.sim.base import STEP_DT, Simulator
+from mapush.sim.mjcpu import MujocoPhysics
+from mapush.sim.rows import rows_of
+from mapush.sim.scene import Scene
+from mapush.sim.walking import WalkingPolicy
+
+pytestmark = [pytest.mark.sim, pytest.mark.mujoco]
+
+DEVICES = [pytest.param("cpu", marks=pytest.mark.warp), pytest.param("cuda", marks=pytest.mark.gpu)]
+MOMENTS = range(60, 160, 5)  # env steps of a rollout in which robots push
+THRESHOLD = 0.01
+"""A velocity that differs by more [m/s or rad/s] comes of a contact that one side has and the other has not."""
+
+
+@pytest.fixture(scope="module", params=DEVICES)
+def device(request):
+    """Where Warp computes; beside Warp on the CPU, torch's threads would only be in the way."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield request.param
+    torch.set_num_threads(threads)
+
+
+@functools.lru_cache(maxsize=None)
+def pushing(name, num_envs):
+    """Return states and joint targets of `MOMENTS` of teams that push, side by side, recorded on MuJoCo."""
+    item, policy = OBJECTS[name], WalkingPolicy.load()
+    physics = MujocoPhysics(Scene(item.num_agents, item), num_envs, seed=3, threads=1)
+    place(physics, Spawner(item, num_envs, torch.Generator().manual_seed(0), 0.6).draw()[0])
+    state, states, joint_targets = physics.state(), [], []
+    memory = torch.zeros(num_envs, item.num_agents, policy.memory_dim)
+    for step in range(max(MOMENTS) + 1):
+        targets, memory = policy.step(state, towards_object(state), memory)
+        if step in MOMENTS:
+            states.append(state)
+            joint_targets.append(targets)
+        state = physics.step(targets)
+    return joined(states), torch.cat(joint_targets)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_envs", "randomization", "median", "bulk", "most_apart"),
+    [
+        ("cuboid", 25, None, 5e-5, 4e-4, 0.01),
+        ("cuboid", 5, RANDOM, 5e-5, 4e-4, 0.02),
+        ("tblock", 5, None, 5e-5, 4e-4, 0.02),
+        ("cylinder", 5, None, 2e-4, 3e-3, 0.05),
+    ],
+)
+def test_step_from_recorded_states_agrees(device, name, num_envs, randomization, median, bulk, most_apart):
+    """One env step from each state leads both to the same velocities but for float32 noise and contact thresholds."""
+    state, targets = pushing(name, num_envs)
+    assert float(state.object_lin_vel_w[:, :2].norm(dim=1).mean()) > 0.2
+    item, rows = OBJECTS[name], []
+    for physics in twins(Scene(item.num_agents, item), len(targets), device, randomization):
+        place(physics, state)
+        rows.append(rows_of(on("cpu", physics.step(targets.to(physics.device)))))
+        physics.check()
+        physics.close()
+    (qpos, qvel), (warp_qpos, warp_qvel) = rows
+    apart = (qvel - warp_qvel).abs().amax(dim=1)
+    assert float(apart.median()) < median
+    assert float(apart.quantile(0.95)) < bulk
+    assert float((apart > THRESHOLD).float().mean()) <= most_apart
+    assert float((qpos - warp_qpos).abs().amax(dim=1).quantile(0.95)) < bulk * STEP_DT
+
+
+# -- closed loop -----------------------------------------------------------------------------------------------------
+
+
+def roam(physics, start, command, seconds):
+    """Let robots walk from `start` under `command`, a function of the state; return what they did, on the CPU."""
+    simulator = Simulator(physics, WalkingPolicy.load(device=str(physics.device)))
+    place(physics, start)
+    state, states, commands = physics.state(), [], []
+    for _ in range(round(seconds / STEP_DT)):
+        commands.append(command(state))
+        state = simulator.step(commands[-1], state)
+        states.append(state)
+    simulator.check()
+    simulator.close()
+    run = on("cpu", map_state(lambda *values: torch.stack(values), *states))
+    velocity = rotate_inverse(run.robot_quat_w, run.robot_lin_vel_w)
+    yaw_rate = run.robot_ang_vel_b[..., 2]
+    object_x = None if run.object_pos_w is None else run.object_pos_w[..., 0]
+    asked = torch.stack(commands).cpu()
+    return Recording(asked, run.robot_pos_w, run.robot_quat_w, velocity, yaw_rate, torch.zeros_like(yaw_rate), object_x)
+
+
+def test_walking_follows_commands_as_well_as_on_mujoco(device):
+    """The mean tracking errors of each command differ by at most 0.02 m/s and 0.03 rad/s, and nobody falls."""
+    grid, worlds, seconds = (GRID, 4, 10.0) if device == "cuda" else (GRID[::10], 3, 5.0)
+    commands = torch.tensor(grid).repeat_interleave(worlds, dim=0).unsqueeze(1)
+    runs = []
+    for physics in twins(Scene(1), len(commands), device):
+        asked, start = commands.to(physics.device), on("cpu", physics.state())
+        start.joint_pos.mul_(1.0 + 0.1 * torch.randn(start.joint_pos.shape, generator=torch.Generator().manual_seed(0)))
+        runs.append(roam(physics, start, lambda state, asked=asked: asked, seconds))
+    assert [run.falls for run in runs] == [0, 0]
+
+    def per_command(errors):
+        return Recording.scored(errors).mean(dim=(0, 2)).view(len(grid), worlds).mean(dim=1)
+
+    linear, warp_linear = (per_command(run.velocity_error) for run in runs)
+    turn, warp_turn = (per_command(run.yaw_rate_error) for run in runs)
+    assert 0.0 < float(linear.mean()) < 0.08 and 0.0 < float(turn.mean()) < 0.10
+    assert float((linear - warp_linear).abs().max()) <= 0.02
+    assert float((turn - warp_turn).abs().max()) <= 0.03
+
+
+def test_object_travels_as_far_as_on_mujoco(device):
+    """Two robots side by side push the cuboid as far; every env has its own friction, the same on both."""
+    num_envs, seconds = 64 if device == "cuda" else 10, 5.0
+    runs = []
+    for physics in pair_behind_the_object(num_envs, device):
+        ahead = torch.tensor((0.5, 0.0, 0.0), device=physics.device).expand(num_envs, 2, 3)
+        runs.append(roam(physics, on("cpu", physics.state()), lambda state, ahead=ahead: ahead, seconds))
+    travel, warp_travel = (run.object_x[-1] - run.object_x[0] for run in runs)
+    assert [run.falls for run in runs] == [0, 0]
+    assert float(travel.min()) > 1.5
+    assert float((travel - warp_travel).mean().abs()) < 0.02 * float(travel.mean())
+    assert float((travel - warp_travel).abs().quantile(0.9)) < 0.05 * float(travel.mean())
+
+
+def pair_behind_the_object(num_envs, device):
+    """Return both physics, with robots 0.6 m apart that face the cuboid."""
+    for physics in twins(Scene(2, CUBOID), num_envs, device):
+        start = on("cpu", physics.state())
+        start.robot_pos_w[..., 0] = -CUBOID.parts[0].half_size[0] - 0.4
+        start.robot_pos_w[..., 1] = torch.tensor((-0.3, 0.3))
+        start.robot_quat_w[:] = torch.tensor((1.0, 0.0, 0.0, 0.0))
+        place(physics, start)
+        yield physics
+
+
+# -- the task --------------------------------------------------------------------------------------------------------
+
+
+def push_envs(num_envs, device, **task):
+    """Return the pushing task on both, with starts that MuJoCo's generator draws: a GPU's draws others."""
+    envs = []
+    for physics in twins(Scene(2, CUBOID), num_envs, device):
+        policy = WalkingPolicy.load(device=str(physics.device))
+        envs.append(PushEnv(Simulator(physics, policy), TaskConfig(object="cuboid", **task), seed=0))
+    draws = [envs[0]._spawner.draw() for _ in range(7)]
+    for env in envs:
+        again = itertools.cycle([(on(env.device, state), goal.to(env.device)) for state, goal in draws])
+        env._spawner.draw = functools.partial(next, again)
+    return envs
+
+
+def test_task_on_warp_starts_as_on_mujoco(device):
+    """With the same starts and actions, observations and rewards of the first decisions are the same."""
+    envs = push_envs(5, device)
+    first = [env.reset() for env in envs]
+    for one, other in zip(*map(dataclasses.astuple, first)):
+        torch.testing.assert_close(one, other.cpu(), rtol=0.0, atol=1e-5)
+    for step in range(12):
+        actions = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(step))
+        cpu, warp = (env.step(actions.to(env.device)) for env in envs)
+        torch.testing.assert_close(cpu.observation.obs, warp.observation.obs.cpu(), rtol=0.0, atol=2e-4)
+        torch.testing.assert_close(cpu.observation.share_obs, warp.observation.share_obs.cpu(), rtol=0.0, atol=5e-3)
+        torch.testing.assert_close(cpu.reward, warp.reward.cpu(), rtol=0.0, atol=1e-5)
+        assert torch.equal(cpu.done, warp.done.cpu())
+    for env in envs:
+        env.check()
+
+
+def test_task_tells_what_went_wrong_in_the_physics(device):
+    """What `check` of the physics raises, `check` of the task raises."""
+    _, env = push_envs(5, device)
+    env.reset()
+    env.simulator.physics.step(torch.full((5, 2, 12), float("nan"), device=env.device))
+    with pytest.raises(SimulatorError, match="diverged"):
+        env.check()
+
+
+def test_episodes_on_warp_go_as_on_mujoco(device):
+    """Teams that run at the object get the same mean reward, push as far, and collide as often."""
+    num_envs, decisions = 200 if device == "cuda" else 15, 25
+    rewards, collisions, speeds = [], [], []
+    for env in push_envs(num_envs, device, steps_per_decision=10):
+        env.reset()
+        steps, ended, moved = [], [], []
+        for _ in range(decisions):
+            transition = env.step(2.0 * towards_object(env.simulator.state()))
+            steps.append(transition.reward.mean())
+            ended.append((transition.done & transition.outcome["collision"]).sum())
+            moved.append(env.simulator.state().object_lin_vel_w[:, :2].norm(dim=1).mean())
+        env.check()
+        env.close()
+        rewards.append(float(torch.stack(steps).mean()))
+        collisions.append(int(torch.stack(ended).sum()))
+        speeds.append(float(torch.stack(moved).mean()))
+    assert rewards[1] == pytest.approx(rewards[0], rel=0.1)
+    assert speeds[1] == pytest.approx(speeds[0], rel=0.1) and speeds[0] > 0.1
+    assert abs(collisions[1] - collisions[0]) <= 3.0 * max(sum(collisions), 1) ** 0.5

@@ -1,0 +1,92 @@
+"""Contracts of the footprint: the memory of MuJoCo Warp is counted, not guessed."""
+
+from __future__ import annotations
+
+import collections
+
+import mujoco_warp
+import pytest
+import warp
+
+from mapush.objects import OBJECTS
+from mapush.sim.base import Randomization
+from mapush.sim.buffers import buffer_sizes
+from mapush.sim.footprint import CONVEX_CONTACT, data_bytes, footprint
+from mapush.sim.rows import draw_fields
+from mapush.sim.scene import Scene, build_model
+
+pytestmark = [pytest.mark.sim, pytest.mark.warp]
+
+SCENES = [Scene(item.num_agents, item) for item in OBJECTS.values()] + [Scene(1)]
+NUM_WORLDS = 7
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.object.name if scene.object else "walk")
+def test_arrays_that_stay_are_those_of_the_data(scene):
+    """The count from one and two worlds is the size of the arrays of seven."""
+    nconmax, njmax = buffer_sizes(scene)
+    model = build_model(scene, visuals=False)
+    drawn = draw_fields(model, scene, NUM_WORLDS, 0, None)
+    fields = sum(4 * values.size for name, values in drawn.items() if (values != getattr(model, name)).any())
+    counted = footprint(scene, nconmax, njmax)
+    expected = data_bytes(model, NUM_WORLDS, nconmax, njmax) + fields
+    assert counted.fixed + NUM_WORLDS * counted.per_world == expected
+
+
+def test_fields_that_differ_are_counted():
+    """A scene whose masses and servos differ from env to env takes more than one in which they do not."""
+    plain, drawn = footprint(Scene(1), 16, 64), footprint(Scene(1), 16, 64, Randomization(payload=(-1.0, 3.0)))
+    assert drawn.per_world > plain.per_world
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (2, 3)], ids=str)
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.object.name if scene.object else "walk")
+def test_scratch_is_what_a_step_has_in_use_at_once(scene, sizes, monkeypatch):
+    """The count is the most that a rehearsed step has allocated at one time."""
+    nconmax, njmax = (factor * size for factor, size in zip(sizes, buffer_sizes(scene)))
+    scratch = footprint(scene, nconmax, njmax).scratch_per_world
+    assert NUM_WORLDS * scratch == pytest.approx(rehearse(scene, nconmax, njmax, monkeypatch), rel=0.01)
+
+
+def rehearse(scene, nconmax, njmax, monkeypatch):
+    """Take a step in which no kernel runs and return the most bytes that it has allocated at one time."""
+    model = build_model(scene, visuals=False)
+    with warp.ScopedDevice("cpu") as device:
+        m = mujoco_warp.put_model(model)
+        d = mujoco_warp.make_data(model, nworld=NUM_WORLDS, nconmax=nconmax, njmax=njmax)
+        for launch in ("launch", "launch_tiled", "capture_while"):
+            monkeypatch.setattr(warp, launch, lambda *_, **__: None)
+        meter = Meter(device.default_allocator)
+        monkeypatch.setattr(device, "default_allocator", meter)
+        mujoco_warp.step(m, d)
+    return meter.peak
+
+
+class Meter:
+    """An allocator that counts what passes through it."""
+
+    def __init__(self, allocator):
+        self.allocator = allocator
+        self.memory_kind = allocator.memory_kind
+        self.deallocate_requires_context_guard = allocator.deallocate_requires_context_guard
+        self.sizes = collections.Counter()
+        self.peak = 0
+
+    def allocate(self, size):
+        """Return a pointer to `size` bytes."""
+        pointer = self.allocator.allocate(size)
+        self.sizes[pointer] = size
+        self.peak = max(self.peak, sum(self.sizes.values()))
+        return pointer
+
+    def deallocate(self, pointer, size):
+        """Give them back."""
+        del self.sizes[pointer]
+        self.allocator.deallocate(pointer, size)
+
+
+def test_convex_contacts_take_most_of_the_cylinders_scratch():
+    """Only the cylinder needs the general convex algorithm, for each contact that has room."""
+    cylinder, cuboid = SCENES[2], SCENES[0]
+    assert footprint(cylinder, 31, 64).scratch_per_world == 31 * CONVEX_CONTACT
+    assert footprint(cuboid, 31, 64).scratch_per_world == footprint(cuboid, 62, 64).scratch_per_world
