@@ -114,7 +114,7 @@ CAUSES = (  # the first that fits counts: what is specific stands before what is
     Cause(
         r"mujoco.viewer|mujoco/viewer|mjviser|libfilament",
         "the native viewer: two of them in one process, one that was not closed, or no display",
-        "one viewer in a process, closed before the end; --mode viewer in the browser needs no display",
+        "one viewer in a process, closed before the end; --record FILE.mp4 needs no display",
     ),
     # memory and limits of the system
     Cause(

@@ -29,7 +29,7 @@ def display() -> Line:
     if os.environ.get("WAYLAND_DISPLAY") and not name:
         return Line("display", OK, "Wayland")
     if not name:
-        return Line("display", OK, "none; the viewer in the browser and recording need none")
+        return Line("display", OK, "none; recording needs none")
     socket = Path("/tmp/.X11-unix/X{}".format(name.split(":")[-1].split(".")[0]))
     if name.startswith(":") and not socket.exists():
         return Line("display", WARNING, "DISPLAY={}, but nobody answers there".format(name), "unset DISPLAY")

@@ -33,7 +33,7 @@ class Owned(Meter):
       shared: what does not count, though it can be reached: other parts.
     """
 
-    rank, quantum = PART, 64.0
+    rank, quantum = PART, 1024.0
 
     def __init__(self, name: str, root: Any, shared: Tuple[Any, ...] = ()) -> None:
         self.name = self.owner = name
@@ -80,8 +80,9 @@ def sizes(root: Any, name: str, shared: Set[int]) -> Dict[str, float]:
         waiting.extend(("{}.{}".format(path, attribute), weight, child) for attribute, child in list(own.items()))
         children = _children(value, own)
         stride = 1 if len(children) <= SAMPLE else len(children) // SAMPLE | 1  # odd, for keys and values take turns
-        weight *= stride * _fullness(value)
-        waiting.extend((path, weight, child) for child in children[::stride])
+        sample = children[::stride]
+        weight *= len(children) / max(len(sample), 1) * _fullness(value)
+        waiting.extend((path, weight, child) for child in sample)
     return dict(found)
 
 

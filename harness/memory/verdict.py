@@ -11,8 +11,8 @@ gives back is no leak:
    stairs, cannot pass for growth everywhere. The estimate is the median of the slopes between all pairs of minima
    (Theil 1950; Sen 1968, doi:10.1080/01621459.1968.10480934).
 3. Growth of which the last third of the batches has less than half its part is *growth that ends*; jumps count little.
-4. If even the lower end of the interval grows, and the estimate is no less than `STEADY` of the floor, it is a *leak*;
-   else it grew in jumps, and there is *not enough data*.
+4. If even the lower end of the interval is no less than `STEADY` of the floor, it is a *leak*; else it grew in jumps,
+   and there is *not enough data*.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MOST_POINTS = 64  # minima that are looked at
 BATCHES = (4, 16)  # fewest and most
 CONFIDENCE = 0.95  # of the interval, where there are batches enough
 ENDED = 0.5  # of the part that the last third would have of steady growth
-STEADY = 0.5  # of the floor: what the estimate is at least where growth is no matter of jumps
+STEADY = 0.25  # of the floor: what the interval begins with at least where growth is no matter of jumps
 JUMP = 4.0  # times the median growth of a batch: what is beyond is a jump
 
 
@@ -104,7 +104,7 @@ def _judge(meter: Meter, steps: np.ndarray, lows: np.ndarray) -> Finding:
         kind = CLEAN
     elif _has_ended(growths):
         kind = ENDS
-    elif low <= 0.0 or slope < STEADY * floor:
+    elif low < STEADY * floor:
         kind, why = NOT_ENOUGH, "it grew in few jumps: run for longer"
     return Finding(
         meter.name,

@@ -100,14 +100,16 @@ def test_many_entries_are_measured_by_a_sample():
     assert size_of(table) == pytest.approx(truth, rel=0.1)
 
 
-def test_bounded_deque_counts_as_if_it_were_full():
-    """A ring that fills does not grow."""
-    ring = collections.deque(maxlen=100)
+@pytest.mark.parametrize("bound", [100, 3000])
+def test_bounded_deque_counts_as_if_it_were_full(bound):
+    """A ring that fills does not grow, also where a sample stands for its entries."""
+    ring = collections.deque(maxlen=bound)
     found = []
-    for index in range(100):
-        ring.append(np.full(500, index))
-        found.append(size_of(ring))
-    assert max(found) - min(found) < 2000 and found[0] == pytest.approx(400_000, rel=0.1)
+    for index in range(bound):
+        ring.append(np.full(50, index))
+        if index % 97 == 0:
+            found.append(size_of(ring) - sys.getsizeof(ring))
+    assert max(found) - min(found) < 1000 and found[0] == pytest.approx(bound * 512, rel=0.1)
 
 
 def test_part_with_too_many_objects_is_blind(monkeypatch):
