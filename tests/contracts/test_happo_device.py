@@ -18,9 +18,7 @@ ELSEWHERE = torch.device("meta")  # where no number can be read; within this con
 CPU = torch.device("cpu")
 
 
-@pytest.mark.skipif(
-    sys.version_info < (3, 9), reason="Adam of its last PyTorch makes its step count on the default device"
-)
+@pytest.mark.skipif(sys.version_info < (3, 9), reason="its last PyTorch makes Adam's count on the default device")
 @pytest.mark.parametrize("minibatches, active_masks", [(1, True), (3, False)])
 def test_update_makes_every_tensor_on_the_learners_device(minibatches, active_masks):
     """Acting, storing and learning rely on no default device, nor do the optimisers."""

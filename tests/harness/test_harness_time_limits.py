@@ -1,0 +1,48 @@
+"""How many time limits may lack their flag because the episode ended in another way just then."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from harness.contracts.episodes import Episode, _by_chance
+
+pytestmark = pytest.mark.harness
+
+LIMIT, NUM_ENVS, NUM_STEPS = 38, 5, 1100
+
+
+def drawn(seed, hazard, forgetful_env=None):
+    """Return the episodes of envs that fail with a probability of `hazard` at each step, or else at the time limit."""
+    draw = random.Random(seed)
+    found = []
+    for env in range(NUM_ENVS):
+        start = 0
+        for step in range(1, NUM_STEPS + 1):
+            failed, late = draw.random() < hazard, step - start == LIMIT
+            if failed or late:
+                flagged = not failed and env != forgetful_env
+                found.append(Episode(env=env, end=step, length=step - start, truncated=flagged, first=start == 0))
+                start = step
+    return found
+
+
+def missed(ended):
+    """Return how many episodes of the full length have no flag."""
+    return sum(one.length == LIMIT and not one.truncated for one in ended)
+
+
+@pytest.mark.parametrize("hazard", [0.0, 0.002, 0.01, 0.03])
+def test_failures_at_the_time_limit_are_no_missing_flags(hazard):
+    """In none of 300 clean runs, whatever the rate of failures."""
+    for seed in range(300):
+        ended = drawn(seed, hazard)
+        assert missed(ended) <= _by_chance(ended, LIMIT)
+
+
+@pytest.mark.parametrize("hazard", [0.0, 0.002, 0.01])
+def test_env_that_forgets_the_flag_is_no_chance(hazard):
+    """One env of five that never flags its time limits stands out in nearly every run."""
+    found = [missed(ended) > _by_chance(ended, LIMIT) for ended in (drawn(seed, hazard, 3) for seed in range(200))]
+    assert sum(found) >= 190
