@@ -7,13 +7,17 @@ import math
 import tracemalloc
 from typing import Dict, List, Sequence, Tuple
 
-from harness.memory.meters import BYTES, PART, Blind, Meter
+from harness.memory.meters import ALLOCATOR, BYTES, PART, PROCESS, Blind, Meter
 from harness.memory.recorder import Recorder
 from harness.memory.verdict import LEAK, Finding, amount
 
 SITES = 8  # places of allocation that a trace names
 EXPLAINS = 0.1  # of the bytes that leak: what a part must have grown by to be named
 SMALL = 4096.0  # [bytes]; by how much it must have grown where no meter of bytes shows a leak
+EXPLAINED = 0.5  # of what the driver gave: what the allocators of the GPU must have grown by to have taken it
+BOOKKEEPING = 4.0  # times what leaks on a GPU: what the host keeps of it at most, 2 KiB for each 512 bytes
+
+Leak = Tuple[Meter, float]  # and by how much it grew
 
 
 class Moment:
@@ -61,7 +65,47 @@ def parts_to_blame(findings: Sequence[Finding], meters: Sequence[Meter], begin: 
     return [text for _, text in sorted(named, key=lambda pair: -pair[0])]
 
 
-def allocators_to_blame(findings: Sequence[Finding], meters: Sequence[Meter]) -> List[str]:
-    """Return who else may have it, by the meters that leak, those nearest to the cause first."""
-    leaking = [(meter.rank, -finding.growth, meter) for meter, finding in zip(meters, findings) if finding.kind == LEAK]
-    return [meter.owner for _, _, meter in sorted(leaking, key=lambda each: each[:2]) if meter.rank != PART]
+def owners_to_blame(parts: Sequence[str], findings: Sequence[Finding], meters: Sequence[Meter]) -> List[str]:
+    """Return all owners, the likeliest first: parts, then allocators, those nearest to the cause before the others.
+
+    What leaks on a GPU comes before what leaks on the host, unless that is more than `BOOKKEEPING` times as much. If
+    the GPU's allocators do not explain most of it, no part of Python can hold it, and the driver's meter comes first.
+
+    Args:
+      parts: that grew.
+      findings: of the meters.
+      meters: in the same order.
+    """
+    leaks = [
+        (meter, finding.growth)
+        for meter, finding in zip(meters, findings)
+        if finding.kind == LEAK and meter.rank != PART
+    ]
+    gpu = [(meter, growth) for meter, growth in leaks if meter.on_gpu]
+    host = [(meter, growth) for meter, growth in leaks if not meter.on_gpu]
+    gpu_first = _most_bytes(host) <= BOOKKEEPING * _most_bytes(gpu)
+    outside = [leak for leak in gpu if leak[0].rank == PROCESS and not _explained(leak[1], findings, meters)]
+    inside = _nearest_first([leak for leak in gpu if leak not in outside])
+    allocators = inside + _nearest_first(host) if gpu_first else _nearest_first(host) + outside + inside
+    first = outside if gpu_first else []
+    return _texts(first) + list(parts) + _texts(allocators)
+
+
+def _explained(growth: float, findings: Sequence[Finding], meters: Sequence[Meter]) -> bool:
+    """Return whether most of what the driver gave has become memory of an allocator, leak or not."""
+    allocators = [
+        finding.growth for meter, finding in zip(meters, findings) if meter.on_gpu and meter.rank == ALLOCATOR
+    ]
+    return any(each >= EXPLAINED * growth for each in allocators)
+
+
+def _most_bytes(leaks: Sequence[Leak]) -> float:
+    return max((growth for meter, growth in leaks if meter.unit == BYTES), default=0.0)
+
+
+def _nearest_first(leaks: Sequence[Leak]) -> List[Leak]:
+    return sorted(leaks, key=lambda leak: (leak[0].rank, -leak[1]))
+
+
+def _texts(leaks: Sequence[Leak]) -> List[str]:
+    return ["{}: +{}".format(meter.owner, amount(growth, meter.unit)) for meter, growth in leaks]

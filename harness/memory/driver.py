@@ -33,6 +33,7 @@ class Driver(Meter):
     """
 
     name, owner, quantum, rank = "driver", "memory outside the allocators of PyTorch and Warp", 2.0 * MIB, PROCESS
+    on_gpu = True
 
     def __init__(self, device: int = 0) -> None:
         self.device = device

@@ -37,6 +37,7 @@ class Meter(abc.ABC):
       owner: what is to blame if this grows and nothing nearer to the cause does.
       quantum: in what steps the number moves; smaller changes say nothing.
       rank: `PART`, `ALLOCATOR` or `PROCESS`.
+      on_gpu: whether what it counts lies on a GPU.
       blind: why the last reading failed; None if it did not.
     """
 
@@ -45,6 +46,7 @@ class Meter(abc.ABC):
     owner: str
     quantum: float = 1.0
     rank: int = ALLOCATOR
+    on_gpu: bool = False
     blind: Optional[str] = None
 
     def read(self) -> Optional[float]:
@@ -174,6 +176,7 @@ class TorchAllocated(Meter):
     """Bytes of living tensors on a GPU, as PyTorch's allocator rounds them."""
 
     name, owner, quantum = "torch", "tensors on the GPU", 512.0
+    on_gpu = True
 
     def __init__(self, device: int = 0) -> None:
         self._device = device
@@ -204,6 +207,7 @@ class WarpPool(Meter):
     """What is in use of Warp's memory pool."""
 
     name, owner, quantum = "warp", "arrays of Warp: the simulator", 512.0
+    on_gpu = True
 
     def __init__(self, device: int = 0) -> None:
         self._device = "cuda:{}".format(device)

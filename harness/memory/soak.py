@@ -13,7 +13,7 @@ import tracemalloc
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from harness.memory.aftermath import settled, weak_references, what_was_kept
-from harness.memory.blame import Moment, allocators_to_blame, parts_to_blame
+from harness.memory.blame import Moment, owners_to_blame, parts_to_blame
 from harness.memory.driver import WHOLE_GPU, Driver
 from harness.memory.meters import (
     BYTES,
@@ -176,9 +176,8 @@ def _judge(
     if recorder.jumps:
         report.notes.append("the clock jumped {} times; steps, not times, were judged".format(recorder.jumps))
     if report.kind == LEAK:
-        report.owners = parts_to_blame(findings, meters, begin, end)
-        report.owners += map(str, population.owners(least))
-        report.owners += allocators_to_blame(findings, meters)
+        parts = parts_to_blame(findings, meters, begin, end) + [str(each) for each in population.owners(least)]
+        report.owners = owners_to_blame(parts, findings, meters)
 
 
 def _judge_objects(population: Population, least: int, steps: int) -> Finding:
