@@ -148,7 +148,10 @@ class Subject:
     def replay(self, steps: int, scribble: bool = False) -> List[Seen]:
         """Play the first steps of the long run again, in a new environment."""
         player = self.player(scribble=scribble, watch=False)
+        started = time.perf_counter()
         player.replay(self.long_run().seen[1 : steps + 1])
+        if steps:  # those of the long run were watched, and so took longer
+            self.step_s = (time.perf_counter() - started) / steps
         close_quietly(player.env)
         return player.seen
 

@@ -13,7 +13,7 @@ from harness import contracts
 from harness.contracts import check_env, subject
 from harness.contracts.subject import Bystanders, Subject, first_difference, where_they_part
 from harness.findings import ContractError, NotJudgedError
-from harness.interface import Seen
+from harness.interface import Player, Seen
 from harness.toys import make_pointmass
 
 pytestmark = pytest.mark.harness
@@ -180,6 +180,30 @@ def test_long_run_is_played_once_and_fails_the_same_way_for_everyone(monkeypatch
             failing.long_run()
         errors.append(caught.value)
     assert errors[0] is errors[1] and len(calls) == 2  # one for the sizes, one for the run
+
+
+def test_step_is_expected_to_take_what_it_takes_unwatched_once_a_run_was_played_again(clock, monkeypatch):
+    """Runs that are compared are not watched, so that more of them fit into the time than the long run suggests."""
+    monkeypatch.setattr(subject, "LONG_RUN", 20)
+
+    def slow(env, actions):
+        clock.s += 0.25
+        return actions
+
+    watched = Player._step
+
+    def step_watched(self, actions):
+        clock.s += 2.0 * self._watch
+        return watched(self, actions)
+
+    monkeypatch.setattr(Player, "_step", step_watched)
+    made = make_subject(factory(actions=slow), {"num_envs": 5}, budget_s=1000.0)
+    made.long_run()
+    assert made.step_s == 2.25
+    made.require_same_again()
+    assert made.step_s == 0.25
+    made.replay(0)
+    assert made.step_s == 0.25
 
 
 # -- comparing runs ----------------------------------------------------------------------------------------------
