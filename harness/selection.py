@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Set
 
@@ -22,6 +24,8 @@ MARKERS = {
     "gpu": "needs an NVIDIA GPU and the gpu extra; run by make gpu",
     "harl": "needs upstream HARL: installed, or in the folder that HARL_DIR names",
     "render": "needs an OpenGL library that draws without a display",
+    "browser": "needs chromium, and Python's playwright and viser",
+    "display": "needs Xvfb, and an OpenGL library that draws on it",
     "slow": "takes minutes; run by make",
 }
 SELECTED_BY_NAME = {"slow": "takes minutes: run it with -m slow"}
@@ -79,16 +83,28 @@ def _reasons(marked: Set[str], asked_for: str) -> Dict[str, str]:
     """Return why tests do not run, under those of the markers `marked` of which none does."""
     reasons = {name: reason for name, reason in SELECTED_BY_NAME.items() if name not in asked_for}
     reasons.update({"render": _why_no_rendering(), "gpu": _why_no_gpu() if "gpu" in marked else None})
+    reasons.update({"browser": _why_no_browser(), "display": _why_no_display()})
     reasons["harl"] = _why_no_harl() if "harl" in marked else None
     return {name: reason for name, reason in reasons.items() if name in marked and reason is not None}
 
 
 def _why_no_rendering() -> Optional[str]:
-    from ctypes.util import find_library
-
     if find_library("OSMesa") or find_library("EGL"):
         return None
     return "no OpenGL library that draws without a display: apt-get install libosmesa6"
+
+
+def _why_no_browser() -> Optional[str]:
+    missing = [name for name in ("viser", "playwright") if importlib.util.find_spec(name) is None]
+    if missing:
+        return "{} cannot be imported: pip install {}".format(missing[0], " ".join(missing))
+    return None if shutil.which("chromium") else "there is no browser: apt-get install chromium"
+
+
+def _why_no_display() -> Optional[str]:
+    if shutil.which("Xvfb") and find_library("GL"):
+        return None
+    return "there is no display to make: apt-get install xvfb libgl1 libgl1-mesa-dri"
 
 
 def _why_no_harl() -> Optional[str]:
