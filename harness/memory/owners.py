@@ -7,7 +7,7 @@ import dataclasses
 import gc
 import sys
 import types
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from harness.memory.meters import PART, Blind, Meter
 
@@ -143,22 +143,73 @@ class Growth:
         return "{}{}: {:+,}".format(self.what, " held by " + self.holder if self.holder else "", self.count)
 
 
+class Elders:
+    """All that lives before a run, set aside, so that each census is of the run's own objects.
+
+    Libraries make hundreds of thousands of objects, which the collector and the census would otherwise go through each
+    time. Containers among them are watched all the same. If somebody has set most objects aside already, that stays.
+
+    Attributes:
+      containers: those that can grow.
+      gone: how many were freed until the release, by type.
+    """
+
+    def __init__(self) -> None:
+        self.containers: List[Any] = []
+        self.gone: Dict[Any, int] = {}
+        self._types: Dict[Any, int] = {}
+
+    def __enter__(self) -> Elders:
+        gc.collect()
+        tracked = gc.get_objects()
+        if gc.get_freeze_count() < len(tracked):
+            self._types, self.containers = _types(tracked), _growing(tracked)
+            del tracked
+            gc.freeze()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let the collector see everything again."""
+        if not self._types:
+            return
+        new = _types(gc.get_objects())
+        gc.unfreeze()
+        now = _types(gc.get_objects())
+        self.gone = {name: count + new.get(name, 0) - now.get(name, 0) for name, count in self._types.items()}
+        self.containers, self._types = [], {}
+
+
 class Population:
     """Counts of all objects of Python by type, and of the entries of each large container, from census to census.
 
     Of each census but the first, only that is kept which grew since the one before.
+
+    Args:
+      elders: of whom the containers count, but not the objects; to be released before the growth is asked for.
     """
 
-    def __init__(self) -> None:
-        self.counts: List[Dict[Any, int]] = [_census()]
+    def __init__(self, elders: Optional[Elders] = None) -> None:
+        self._elders = elders or Elders()
+        self.counts: List[Dict[Any, int]] = [self._census()]
 
     def look(self) -> None:
         """Take another census."""
         last = self.counts[-1]
-        candidates = _census()
+        candidates = self._census()
         if len(self.counts) > 1:
             candidates = {key: count for key, count in candidates.items() if key in last}
         self.counts.append({key: count for key, count in candidates.items() if count > last.get(key, 0)})
+
+    def _census(self) -> Dict[Any, int]:
+        """Return how many objects live by name of their type, and the entries of large containers by id."""
+        gc.collect()
+        tracked = gc.get_objects()
+        found = _types(tracked)
+        found.update({id(value): len(value) for value in _large(self._elders.containers + _growing(tracked))})
+        return found
 
     def growth(self, least: int) -> Dict[Any, int]:
         """Return by how much that grew which grew by at least `least`, and evenly: by type, or by id of a container."""
@@ -166,14 +217,16 @@ class Population:
         for key in self.counts[-1]:
             counts = [each.get(key, 0) for each in self.counts]
             rises = [after - before for before, after in zip(counts, counts[1:])]
-            if sum(rises) >= least and min(rises) >= EVEN * sum(rises) / len(rises):
-                found[key] = sum(rises)
+            growth = sum(rises) - self._elders.gone.get(key, 0)
+            if growth >= least and min(rises) >= EVEN * growth / len(rises):
+                found[key] = growth
         return found
 
     def owners(self, least: int) -> List[Growth]:
         """Return what grew and who holds it, containers first, the most first; at most `MOST_NAMED` of each."""
+        self._elders.release()
         grown = self.growth(least)
-        containers = {id(value): value for value in _containers(gc.get_objects()) if id(value) in grown}
+        containers = {id(value): value for value in _large(_growing(gc.get_objects())) if id(value) in grown}
         found = [
             Growth("entries of a {}".format(type(containers[key]).__name__), grown[key], holder_of(containers[key]))
             for key in sorted(containers, key=lambda key: -grown[key])[:MOST_NAMED]
@@ -184,26 +237,26 @@ class Population:
         ]
 
 
-def _census() -> Dict[Any, int]:
-    """Return how many objects live by name of their type, and the entries of large containers by id."""
-    gc.collect()
-    tracked = gc.get_objects()
+def _types(tracked: List[Any]) -> Dict[Any, int]:
+    """Return how many objects there are by the name of their type."""
     found: Dict[Any, int] = collections.Counter()
     for kind, count in collections.Counter(map(type, tracked)).items():
         found[_name_of(kind)] += count
-    found.update({id(value): len(value) for value in _containers(tracked)})
     return dict(found)
 
 
-def _containers(tracked: List[Any]) -> Iterator[Any]:
-    """Yield the large containers that have no bound.
+def _growing(tracked: List[Any]) -> List[Any]:
+    """Return the containers that may grow.
 
     A dict of plain values is hidden from the collector, but not from who refers to it.
     """
     hidden = [value for value in gc.get_referents(*tracked) if type(value) is dict and not gc.is_tracked(value)]
-    for value in [value for value in tracked if type(value) in _GROWING] + hidden:
-        if len(value) >= LARGE and getattr(value, "maxlen", None) is None:
-            yield value
+    return [value for value in tracked if type(value) in _GROWING] + hidden
+
+
+def _large(containers: List[Any]) -> List[Any]:
+    """Return the large containers that have no bound."""
+    return [value for value in containers if len(value) >= LARGE and getattr(value, "maxlen", None) is None]
 
 
 def _name_of(kind: type) -> str:

@@ -10,7 +10,10 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 
 from harness.memory.meters import Meter
 
-TIME_SHARE = 0.01  # of the time, that sampling may take
+TIME_SHARE = 0.004  # of the time, that reading the meters may take
+STATIONS = 32  # of a run, at which every meter is read
+GRACE = 2.0  # [s]; so much all readings may take whatever part of the time that is
+SPARSE = 4  # of so many stations, one is for a meter that has had its part
 CAPACITY = 512  # points of a curve
 LONGEST_READING = 60.0  # [s]; what seems to take longer is a clock that jumped
 
@@ -87,44 +90,53 @@ class Series:
 
 @dataclasses.dataclass
 class _Account:
-    """What reading one meter cost [s], how often and when it was read."""
+    """What reading one meter cost [s], how often, when and at which station it was read."""
 
     spent: float = 0.0
     readings: int = 0
     at: float = float("-inf")
+    station: int = 0
 
     def is_due(self, now: float, share: float) -> bool:
-        """Return whether another reading would stay within this share of the time since the last one."""
-        return self.spent <= share * (now - self.at) * max(self.readings, 1)
+        """Return whether another reading would stay within this share of all time, and of that since the last one."""
+        cost = self.spent / max(self.readings, 1)
+        return cost <= share * (now - self.at) and self.spent + cost <= share * now
 
 
 class Recorder:
     """Reads meters while something runs.
 
     Each meter has its part of the time that sampling may take, so a dear one is read seldom and the cheap ones at every
-    call. Readings of every meter count as spent, and are taken whether there is time for them or not.
+    call. At the stations of a run all are read as long as that takes no more than `GRACE` and the share of the time;
+    then a meter that has had its part is read at one of `SPARSE` stations only, the last one among them.
 
     Args:
       meters: what to read.
       time_share: of the time, that sampling may take.
       clock: monotonic [s].
+      cpu_clock: CPU time of this thread [s].
 
     Attributes:
       meters: what is read.
       series: the curve of each meter, by its name.
       spent: what reading took so far [s].
+      cpu_spent: for how much of that this thread had a CPU [s].
       jumps: how often the clock ran backwards, or too far to be true.
     """
 
     def __init__(
-        self, meters: Sequence[Meter], time_share: float = TIME_SHARE, clock: Callable[[], float] = time.perf_counter
+        self,
+        meters: Sequence[Meter],
+        time_share: float = TIME_SHARE,
+        clock: Callable[[], float] = time.perf_counter,
+        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
         self.meters = tuple(meters)
         self.series: Dict[str, Series] = {meter.name: Series() for meter in meters}
-        self.spent, self.jumps = 0.0, 0
-        self._allowed = time_share / max(len(self.meters), 1)
+        self.spent, self.cpu_spent, self.jumps = 0.0, 0.0, 0
+        self._time_share, self._reading = time_share, 0.0
         self._accounts = {meter.name: _Account() for meter in meters}
-        self._clock, self._now, self._elapsed = clock, clock(), 0.0
+        self._clock, self._cpu_clock, self._now, self._elapsed = clock, cpu_clock, clock(), 0.0
 
     @property
     def elapsed(self) -> float:
@@ -137,13 +149,19 @@ class Recorder:
         """Part of the time that reading took."""
         return self.spent / max(self.elapsed, 1e-9)
 
-    def sample(self, step: int, every: bool = False) -> None:
-        """Read the meters: every one, or those whose time allows it."""
+    @property
+    def cpu_share(self) -> float:
+        """Part of the time for which reading had a CPU; less than `share` where it had to wait for one."""
+        return self.cpu_spent / max(self.elapsed, 1e-9)
+
+    def sample(self, step: int, station: int = 0) -> None:
+        """Read the meters whose time allows it, and those whose turn it is at this station, 1 to `STATIONS`."""
         self._advance()
         for meter in self.meters:
             account = self._accounts[meter.name]
-            if every or account.is_due(self._elapsed, self._allowed):
+            if self._is_due(account) or (station and self._has_turn(account, station)):
                 self._read(meter, account, step)
+                account.station = station or account.station
 
     def peak(self, name: str) -> Optional[float]:
         """Return the most that a meter showed; None if it showed nothing."""
@@ -153,18 +171,30 @@ class Recorder:
     def other_reading(self) -> Iterator[None]:
         """Count the time of this context as spent, too."""
         self._advance()
-        begin = self._elapsed
+        begin, cpu_begin = self._elapsed, self._cpu_clock()
         yield
         self._advance(LONGEST_READING)
         self.spent += self._elapsed - begin
+        self.cpu_spent += self._cpu_clock() - cpu_begin
+
+    def _is_due(self, account: _Account) -> bool:
+        """Return whether there is time for another reading, of all meters and of this one."""
+        in_time = self._reading <= self._time_share * self._elapsed
+        return in_time and account.is_due(self._elapsed, self._time_share / len(self.meters))
+
+    def _has_turn(self, account: _Account, station: int) -> bool:
+        """Return whether all meters, or this one, have taken less than they may, or have missed some stations."""
+        allowed = GRACE + self._time_share * self._elapsed
+        in_time = self._reading <= allowed or account.spent <= allowed / len(self.meters)
+        return in_time or station // SPARSE > account.station // SPARSE
 
     def _read(self, meter: Meter, account: _Account, step: int) -> None:
         begin = self._elapsed
-        value = meter.read()
-        self._advance(LONGEST_READING)
+        with self.other_reading():
+            value = meter.read()
+        self._reading += self._elapsed - begin
         account.spent += self._elapsed - begin
         account.readings, account.at = account.readings + 1, begin
-        self.spent += self._elapsed - begin
         if value is not None:
             self.series[meter.name].add(step, begin, value)
 

@@ -26,6 +26,7 @@ class SoakReport:
       steps: of the cycles.
       seconds: from the start to the close [s].
       share: part of the time that sampling took.
+      cpu_share: part of the time for which sampling had a CPU.
       curves: points of (step, time [s], least, greatest), by meter.
     """
 
@@ -42,6 +43,7 @@ class SoakReport:
     steps: int = 0
     seconds: float = 0.0
     share: float = 0.0
+    cpu_share: float = 0.0
     curves: Dict[str, List[Tuple[float, ...]]] = dataclasses.field(default_factory=dict)
 
     @property
@@ -62,5 +64,6 @@ class SoakReport:
         rows += ["  buffer    {}: {:.1f} of {:.0f}".format(name, *both) for name, both in self.buffers.items()]
         rows += ["  blind     {}: {}".format(name, why) for name, why in self.blind.items()]
         rows += ["  note      {}".format(note) for note in self.notes]
-        rows.append("  sampling  {:.2%} of {:.1f} s, {:,} steps".format(self.share, self.seconds, self.steps))
+        taken = "{:.2%} of {:.1f} s ({:.2%} on a CPU)".format(self.share, self.seconds, self.cpu_share)
+        rows.append("  sampling  {}, {:,} steps".format(taken, self.steps))
         return "\n".join(rows)

@@ -25,13 +25,12 @@ from harness.memory.meters import (
     WarpPool,
     process_meters,
 )
-from harness.memory.owners import Owned, Population
-from harness.memory.recorder import Recorder
+from harness.memory.owners import Elders, Owned, Population
+from harness.memory.recorder import STATIONS, Recorder
 from harness.memory.report import SoakReport
 from harness.memory.verdict import CLEAN, LEAK, NOT_ENOUGH, Finding, amount, judge, overall
 
 PATIENCE = 10.0  # within which all must come back after the close [s]
-STATIONS = 32  # at which every meter is read
 LOOKS = (STATIONS // 3, 2 * STATIONS // 3, STATIONS)  # those after which the objects of Python are counted
 FEWEST_OBJECTS = 32  # that must have become more, for a leak of objects
 REHEARSAL = 2  # cycles before anything is measured: libraries load, contexts and pools of threads are made
@@ -86,8 +85,8 @@ def soak(
             rehearsal.advance()
     del rehearsal
     before = settled(meters)
-    with contextlib.closing(make()) as subject:
-        report = _under_the_meters(subject, meters, warm_up, cycles, seconds, trace)
+    with Elders() as elders, contextlib.closing(make()) as subject:
+        report = _under_the_meters(subject, elders, meters, warm_up, cycles, seconds, trace)
         report.buffers = subject.buffers()
     if gpu is not None:
         _note_scope(report, gpu)
@@ -98,7 +97,7 @@ def soak(
 
 
 def _under_the_meters(
-    subject: Subject, meters: List[Meter], warm_up: int, cycles: int, seconds: float, trace: bool
+    subject: Subject, elders: Elders, meters: List[Meter], warm_up: int, cycles: int, seconds: float, trace: bool
 ) -> SoakReport:
     recorder = Recorder(_owned(subject.owners) + meters)
     step = done = 0
@@ -108,17 +107,19 @@ def _under_the_meters(
         recorder.sample(step)
     with _tracing(trace):
         with recorder.other_reading():
-            population = Population()
+            population = Population(elders)
         begin = Moment(recorder, step, trace)
         for station in _stations(cycles, seconds):
             subject.advance()
             step, done = step + subject.steps, done + 1
-            recorder.sample(step, every=station > 0)
+            recorder.sample(step, station)
             if station >= LOOKS[len(population.counts) - 1]:
                 with recorder.other_reading():
                     population.look()
         end = Moment(recorder, step, trace)
-    report = SoakReport(steps=step - begin.step, seconds=recorder.elapsed, share=recorder.share)
+    report = SoakReport(steps=step - begin.step, seconds=recorder.elapsed)
+    report.share, report.cpu_share = recorder.share, recorder.cpu_share
+    elders.release()
     report.sites = end.sites_since(begin)
     main = meters[0].name if isinstance(meters[0], Driver) else Resident.name
     _judge(report, recorder, begin, end, population, max(FEWEST_OBJECTS, done // 4), main)

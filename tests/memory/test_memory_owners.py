@@ -12,7 +12,7 @@ import torch
 
 from harness.memory import owners
 from harness.memory.meters import Blind
-from harness.memory.owners import Owned, Population, holder_of, sizes
+from harness.memory.owners import Elders, Owned, Population, holder_of, sizes
 
 pytestmark = pytest.mark.memory
 
@@ -179,6 +179,64 @@ def test_growth_in_a_part_of_the_run_is_none_of_the_population(rises):
         part.history += list(range(rise))
         population.look()
     assert population.growth(least=100) == {}
+
+
+@pytest.fixture
+def elders():
+    """What lived before, set aside, also where that had been done."""
+    frozen = gc.get_freeze_count() > len(gc.get_objects())
+    gc.unfreeze()
+    gc.collect()
+    with Elders() as older:
+        yield older
+    if frozen:
+        gc.freeze()
+
+
+def test_census_leaves_out_what_lived_before(elders):
+    """Libraries are hundreds of thousands of objects; a census is of the run's own."""
+    assert len(gc.get_objects()) < 1000 < gc.get_freeze_count()
+    elders.release()
+    assert len(gc.get_objects()) > 1000 and gc.get_freeze_count() == 0
+
+
+def test_container_that_lived_before_is_watched(request):
+    """A registry of a module that grows is told with its holder, and so is a dict that is hidden from the collector."""
+    HELD_BY_MODULE.extend(range(20))
+    older = Part()
+    older.table = {index: np.ones(1) for index in range(20)}
+    population = Population(request.getfixturevalue("elders"))
+    for _ in range(3):
+        HELD_BY_MODULE.extend(range(100))
+        older.table.update({len(older.table) + index: np.ones(1) for index in range(50)})
+        population.look()
+    assert [str(each) for each in population.owners(least=100)] == [
+        "entries of a list held by {}.HELD_BY_MODULE: +300".format(__name__),
+        "entries of a dict held by Part.table: +150",
+    ]
+    HELD_BY_MODULE.clear()
+
+
+def test_objects_that_take_the_place_of_older_ones_are_no_growth(request):
+    """A ring that was full before is as large afterwards, though all that is in it is new."""
+    ring = collections.deque((Slotted(index) for index in range(300)), maxlen=300)
+    elders = request.getfixturevalue("elders")
+    population = Population(elders)
+    for _ in range(3):
+        ring.extend(Slotted(index) for index in range(90))
+        population.look()
+    elders.release()
+    assert population.growth(least=30) == {}
+
+
+def test_what_somebody_else_set_aside_stays_there():
+    """Objects that were frozen for the whole process are none of ours to thaw."""
+    gc.unfreeze()
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+    with Elders() as older:
+        assert older.containers == []
+    assert gc.get_freeze_count() == pytest.approx(frozen, rel=0.01)
 
 
 def test_bounded_deque_may_fill():

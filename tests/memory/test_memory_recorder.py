@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from harness.memory.meters import Blind, Meter
-from harness.memory.recorder import Recorder, Series
+from harness.memory.recorder import GRACE, STATIONS, TIME_SHARE, Recorder, Series
 
 pytestmark = pytest.mark.memory
 
@@ -120,14 +120,68 @@ def test_readings_of_a_dear_meter_are_spread_evenly():
     assert dear.readings == 1
 
 
-def test_every_meter_is_read_at_a_station():
-    """What is asked for counts as spent, and is done."""
+def soaked(seconds, *costs, stations=range(1, STATIONS + 1)):
+    """Record a soak with stations that are spread evenly, and warm-up; return recorder and meters."""
     clock = Clock()
-    dear = Timed("dear", clock, 5.0)
-    recorder = Recorder([dear], time_share=0.01, clock=clock)
-    for step in range(3):
-        recorder.sample(step, every=True)
-    assert dear.readings == 3 and recorder.spent == pytest.approx(15.0)
+    meters = [Timed(str(index), clock, cost) for index, cost in enumerate(costs)]
+    recorder = Recorder(meters, clock=clock)
+    recorder.sample(0)
+    for number, station in enumerate(stations):
+        for _ in range(100):
+            clock.now += seconds / len(stations) / 100
+            recorder.sample(number)
+        recorder.sample(number, station)
+    return recorder, meters
+
+
+@pytest.mark.parametrize("seconds", [0.01, 1.0, 10.0])
+def test_every_meter_is_read_at_every_station_of_a_short_soak(seconds):
+    """As long as they take two seconds in all, all are read, whatever part of the time that is."""
+    recorder, meters = soaked(seconds, *[0.002] * 20)
+    assert all(meter.readings >= STATIONS for meter in meters) and recorder.spent < GRACE + 0.1
+
+
+def test_meters_of_a_long_soak_take_less_than_half_a_percent():
+    """As many meters as those of a training on a GPU, several of them dear, stay below 0.5 % of eight minutes."""
+    recorder, meters = soaked(480.0, *[0.001] * 12, 0.005, 0.01, 0.01, 0.03)
+    assert recorder.share < 0.005
+    assert all(meter.readings >= STATIONS for meter in meters)
+
+
+@pytest.mark.parametrize("stations", [range(1, 33), [*range(3, 32, 3), 32], range(4, 33, 4)])
+@pytest.mark.parametrize("seconds", [1.0, 4000.0])
+def test_meter_that_is_too_dear_is_read_eight_times(seconds, stations):
+    """A verdict needs as many; more would cost more than its part, and others do not suffer."""
+    recorder, (dear, cheap) = soaked(seconds, 5.0, 1e-4, stations=stations)
+    assert dear.readings == 1 + 8
+    assert cheap.readings >= len(stations)
+    points = recorder.series["0"].points(after=-1)
+    assert points[-1].step == len(stations) - 1, "the last station is one of them"
+
+
+def test_readings_at_stations_count():
+    """A meter whose stations took its part of the time is not read between them."""
+    recorder, (dear,) = soaked(480.0, 0.06)
+    assert dear.readings == pytest.approx(STATIONS + 1, abs=2)
+    assert recorder.share <= TIME_SHARE + 0.06 / 480.0
+
+
+def test_time_of_the_cpu_is_told_beside_the_time_that_passed():
+    """A reading that waits for a CPU takes longer than it works."""
+    clock, cpu = Clock(), Clock()
+    recorder = Recorder([Timed("slow", clock, 4.0)], clock=clock, cpu_clock=cpu)
+    cpu.now += 50.0  # of the training
+
+    def read():
+        clock.now, cpu.now = clock.now + 4.0, cpu.now + 1.0
+        return 1.0
+
+    recorder.meters[0].read = read
+    recorder.sample(0)
+    clock.now += 4.0
+    with recorder.other_reading():
+        clock.now, cpu.now = clock.now + 2.0, cpu.now + 1.5
+    assert recorder.share == pytest.approx(0.6) and recorder.cpu_share == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0], ids=["backwards", "forwards"])
@@ -160,6 +214,6 @@ def test_blind_meter_leaves_no_points_and_says_why():
     """What cannot be read is not 0."""
     meter = Dark()
     recorder = Recorder([meter])
-    recorder.sample(0, every=True)
+    recorder.sample(0, station=1)
     assert not recorder.series["dark"].points() and recorder.peak("dark") is None
     assert meter.blind == "there is no light"
