@@ -25,6 +25,7 @@ class Bundle:
       seed: of environments and actions.
       finding: the fields of the `Finding`.
       versions: what was installed.
+      task: "package.module:task" that was stated; "" if none was.
     """
 
     factory: str
@@ -32,6 +33,7 @@ class Bundle:
     seed: int
     finding: Dict[str, Any]
     versions: Dict[str, str] = dataclasses.field(default_factory=versions)
+    task: str = ""
 
     @classmethod
     def read(cls, path: Path) -> Bundle:
@@ -56,16 +58,19 @@ class Bundle:
         return path
 
 
-def keep(finding: Finding, factory: str, kwargs: Dict[str, Any], seed: int, folder: Path = FOLDER) -> Finding:
+def keep(
+    finding: Finding, factory: str, kwargs: Dict[str, Any], seed: int, folder: Path = FOLDER, task: str = ""
+) -> Finding:
     """Write the bundle of a finding into a folder, and return the finding with the commands that show it again."""
-    reproduce = check_command(factory, kwargs, finding.contract, seed)
-    path = Bundle(factory, kwargs, seed, dataclasses.asdict(finding)).write(folder)
+    reproduce = check_command(factory, kwargs, finding.contract, seed, task)
+    path = Bundle(factory, kwargs, seed, dataclasses.asdict(finding), task=task).write(folder)
     replay = "python -m harness replay {}".format(shlex.quote(str(path)))
     return dataclasses.replace(finding, reproduce=reproduce, replay=replay)
 
 
-def check_command(factory: str, kwargs: Dict[str, Any], contract: str, seed: int) -> str:
+def check_command(factory: str, kwargs: Dict[str, Any], contract: str, seed: int, task: str = "") -> str:
     """Return the command that runs one contract again."""
     given = " --kwargs {}".format(shlex.quote(json.dumps(kwargs))) if kwargs else ""
-    text = "python -m harness check {}{} --contracts {} --seed {}"
-    return text.format(shlex.quote(factory), given, contract, seed)
+    stated = " --task {}".format(shlex.quote(task)) if task else ""
+    text = "python -m harness check {}{}{} --contracts {} --seed {}"
+    return text.format(shlex.quote(factory), given, stated, contract, seed)

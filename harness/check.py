@@ -35,12 +35,14 @@ def main(argv: Optional[List[str]] = None) -> int:
     contracts = [name for name in options.contracts.split(",") if name] if options.contracts else None
     try:
         kwargs = _kwargs(options.kwargs)
-        report = check(options.factory, kwargs, contracts, options.seed, options.budget, options.timeout)
+        report = check(
+            options.factory, kwargs, contracts, options.seed, options.budget, options.timeout, task=options.task
+        )
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
     folder = options.report or bundle.FOLDER
-    kept = [bundle.keep(one, options.factory, kwargs, options.seed, folder) for one in report.findings]
+    kept = [bundle.keep(one, options.factory, kwargs, options.seed, folder, options.task) for one in report.findings]
     report = dataclasses.replace(report, findings=kept)
     print(report)
     if options.report:
@@ -56,6 +58,7 @@ def check(
     budget_s: float = BUDGET_S,
     timeout_s: Optional[float] = None,
     actions: Optional[Sequence[Any]] = None,
+    task: str = "",
 ) -> Report:
     """Hold what a factory builds to contracts in a child process, whose death is a finding.
 
@@ -68,6 +71,7 @@ def check(
       timeout_s: when the process is killed [s]; by default three times the budget and a minute.
       actions: a packed sequence; then no more is done than to reset, to take these actions and to look at the form of
         what is returned.
+      task: "package.module:task", a `Task` or what returns one; "" if nothing is stated.
     Raises:
       ConfigError: there is no contract of that name.
     """
@@ -75,12 +79,12 @@ def check(
     limits = Limits(timeout=timeout_s or 3.0 * budget_s + 60.0)
     with tempfile.TemporaryDirectory() as folder:
         running = Path(folder) / "running"
-        arguments = (factory, kwargs or {}, wanted, seed, budget_s, actions, running)
+        arguments = (factory, kwargs or {}, wanted, seed, budget_s, actions, task, running)
         ending = call(child.check, *arguments, limits=limits)
         if ending.ok:
             return ending.result
         died_in = running.read_text() if running.exists() else "factory"
-    reproduce = bundle.check_command(factory, kwargs or {}, died_in, seed)
+    reproduce = bundle.check_command(factory, kwargs or {}, died_in, seed, task)
     others = {name: "the process died in {}".format(died_in) for name in wanted if name != died_in}
     return Report([Finding.of(_death(ending), died_in, reproduce)], [], others, seconds=ending.evidence.seconds)
 
@@ -89,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m harness check", description=__doc__.split("\n")[0])
     parser.add_argument("factory", metavar="PACKAGE.MODULE:FACTORY", help="builds an environment with HARL's interface")
     parser.add_argument("--kwargs", metavar="JSON", help="arguments of the factory that stay as they are")
+    parser.add_argument(
+        "--task", default="", metavar="PACKAGE.MODULE:TASK", help="what the reward is for: a harness.contracts.Task"
+    )
     parser.add_argument("--contracts", metavar="NAME,NAME", help="only these: " + ", ".join(names("env")))
     parser.add_argument("--seed", type=int, default=0, help="of environments and actions (default 0)")
     parser.add_argument("--budget", type=float, default=BUDGET_S, metavar="SECONDS", help="for all contracts (60)")

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 from harness.bundle import check_command
-from harness.contracts import check_env
+from harness.contracts import Task, check_env
 from harness.contracts.shrink import broken_by
 from harness.contracts.subject import Subject
 from harness.findings import ContractError, Finding, Report
-from harness.interface import load_factory
+from harness.interface import first_line, innermost_line, load_factory
 from harness.sequence import unpack
 
 
@@ -24,6 +24,7 @@ def check(
     seed: int,
     budget_s: float,
     actions: Optional[Sequence[Any]],
+    task: str,
     running: Path,
 ) -> Report:
     """Check what a factory builds.
@@ -35,19 +36,48 @@ def check(
       seed: of environments and actions.
       budget_s: for all contracts [s].
       actions: as in `harness.check.check`.
+      task: as in `harness.check.check`.
       running: the file that says which contract runs, for whoever finds this process dead.
     """
     sys.path.insert(0, os.getcwd())
-    command = check_command(factory, kwargs, "{}", seed)
+    command = check_command(factory, kwargs, "{}", seed, task)
     try:
         make_env = load_factory(factory)
+        stated = _load_task(task) if task else None
     except ContractError as error:
         return Report([Finding.of(error, "factory", command)], [])
     if actions:
-        errors = broken_by(Subject(make_env, kwargs, None, seed, budget_s), unpack(actions))
+        errors = broken_by(Subject(make_env, kwargs, stated, seed, budget_s), unpack(actions))
         found = {name: Finding.of(errors[name], name, command) for name in contracts if name in errors}
         findings = [dataclasses.replace(finding, actions=list(actions)) for finding in found.values()]
         return Report(findings, [name for name in contracts if name not in found])
     return check_env(
-        make_env, kwargs=kwargs, contracts=contracts, seed=seed, budget_s=budget_s, on_contract=running.write_text
+        make_env,
+        kwargs=kwargs,
+        task=stated,
+        contracts=contracts,
+        seed=seed,
+        budget_s=budget_s,
+        on_contract=running.write_text,
     )
+
+
+def _load_task(name: str) -> Task:
+    """Return the task that a class or a function of this name makes.
+
+    Raises:
+      ContractError: it makes none.
+    """
+    make_task = load_factory(name, "task")
+    try:
+        task = make_task()
+    except Exception as error:
+        what = "{} raises {}: {}".format(name, type(error).__name__, first_line(error))
+        raise ContractError(what, contract="factory", where=innermost_line(error)) from error
+    if not isinstance(task, Task):
+        raise ContractError(
+            "{} returns a {}, not a Task".format(name, type(task).__name__),
+            contract="factory",
+            expected="a subclass of harness.contracts.Task, or a function without arguments that returns one",
+        )
+    return task

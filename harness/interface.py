@@ -209,15 +209,17 @@ def scribble(parts: Dict[str, Any]) -> None:
             value[...] = 1 if value.dtype.kind == "b" else -7.7e7
 
 
-def load_factory(name: str) -> Callable[..., Any]:
-    """Return the factory that `package.module:factory` names.
+def load_factory(name: str, kind: str = "factory") -> Callable[..., Any]:
+    """Return what `package.module:factory` names; `kind` says what it makes.
 
     Raises:
       ContractError: of the contract "factory": there is none of that name.
     """
     module_name, _, path = name.partition(":")
     if not path:
-        raise ContractError("{!r} names no factory".format(name), contract="factory", expected="package.module:factory")
+        raise ContractError(
+            "{!r} names no {}".format(name, kind), contract="factory", expected="package.module:" + kind
+        )
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:

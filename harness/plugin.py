@@ -3,6 +3,7 @@
 It is loaded wherever the package is installed (`-p no:harness.plugin` switches it off):
 
   pytest -m contracts --env PACKAGE.MODULE:FACTORY   every contract of this environment, and nothing else
+  pytest -m contracts --env ... --task PACKAGE.MODULE:TASK   its rewards, too, held to what the task states
   pytest -m soak --soak=30 --env ...                 all of them on ever new seeds, for 30 minutes
   pytest --report=DIR --at-least=500                 DIR/report.html and .json; fail unless 500 tests ran
 """
@@ -36,6 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--env", metavar="PACKAGE.MODULE:FACTORY", help="check this environment, and run nothing else")
     group.addoption(
         "--sim", metavar="NAME", help="simulator of the soak tests; with --env, the argument `sim` of the factory"
+    )
+    group.addoption(
+        "--task", default="", metavar="PACKAGE.MODULE:TASK", help="with --env: a harness.contracts.Task to hold it to"
     )
     group.addoption("--seed", type=int, default=0, help="of environments and actions (default 0)")
     group.addoption("--soak", nargs="?", type=float, const=10.0, metavar="MINUTES", help="run the soak tests (10)")
@@ -188,7 +192,7 @@ def _checked(session: pytest.Session) -> Report:
 def _check(config: pytest.Config, contracts: Optional[Sequence[str]], seed: int) -> Report:
     from harness.check import check
 
-    return check(config.getoption("env"), _kwargs(config), contracts, seed)
+    return check(config.getoption("env"), _kwargs(config), contracts, seed, task=config.getoption("task"))
 
 
 def _kwargs(config: pytest.Config) -> Dict[str, Any]:
@@ -204,7 +208,8 @@ def _raise(item: EnvItem, findings: Sequence[Finding], seed: int) -> None:
     """
     config = item.config
     folder = config.getoption("report") or bundle.FOLDER
-    kept = [bundle.keep(one, config.getoption("env"), _kwargs(config), seed, folder) for one in findings]
+    factory, task = config.getoption("env"), config.getoption("task")
+    kept = [bundle.keep(one, factory, _kwargs(config), seed, folder, task) for one in findings]
     for finding in kept:
         item.user_properties += [("reproduce", finding.reproduce), ("replay", finding.replay)]
     if kept:

@@ -54,11 +54,13 @@ def _replay(bundle: Bundle) -> Report:
     arguments = (bundle.factory, bundle.kwargs, [bundle.finding["contract"]], bundle.seed)
     actions = bundle.finding.get("actions")
     if actions:
-        report = check(*arguments, actions=actions)
+        report = check(*arguments, actions=actions, task=bundle.task)
         if not report.ok:
             return report
-        print("its {} steps no longer show it; the whole contract:".format(sum(count for count, _ in actions)))
-    return check(*arguments)
+        count = sum(count for count, _ in actions)
+        they = "its one step no longer shows it" if count == 1 else "its {} steps no longer show it".format(count)
+        print("{}; the whole contract:".format(they))
+    return check(*arguments, task=bundle.task)
 
 
 def _differences(then: Dict[str, str]) -> Sequence[str]:

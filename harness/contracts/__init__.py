@@ -72,7 +72,7 @@ def check_env(
     started = time.perf_counter()
     shares = min(MOST_SHARES, len(names("env")) / max(len(wanted), 1))
     subject = Subject(make_env, dict(kwargs or {}), task, seed, budget_s, shares)
-    command = _command(make_env, kwargs, seed)
+    command = _command(make_env, kwargs, task, seed)
     found: Dict[str, Finding] = {}
     not_judged: Dict[str, str] = {}
     times: Dict[str, float] = {}
@@ -129,12 +129,18 @@ def _unexpected(error: Exception) -> ContractError:
     )
 
 
-def _command(make_env: Callable[..., Any], kwargs: Optional[Dict[str, Any]], seed: int) -> str:
+def _command(make_env: Callable[..., Any], kwargs: Optional[Dict[str, Any]], task: Optional[Task], seed: int) -> str:
+    """Return the command that does the same, but for arguments that `task` was made with."""
     import json
 
-    factory = "{}:{}".format(getattr(make_env, "__module__", "?"), getattr(make_env, "__qualname__", repr(make_env)))
     fixed = " --kwargs '{}'".format(json.dumps(kwargs, default=str)) if kwargs else ""
-    return "python -m harness check {}{} --contracts {{}} --seed {}".format(factory, fixed, seed)
+    stated = " --task {}".format(_name(type(task))) if isinstance(task, Task) and type(task) is not Task else ""
+    text = "python -m harness check {}{}{} --contracts {{}} --seed {}"
+    return text.format(_name(make_env), fixed, stated, seed)
+
+
+def _name(thing: Any) -> str:
+    return "{}:{}".format(getattr(thing, "__module__", "?"), getattr(thing, "__qualname__", repr(thing)))
 
 
 @contextlib.contextmanager

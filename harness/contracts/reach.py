@@ -123,7 +123,7 @@ def _named(path: str, value: Any) -> Iterator[Tuple[str, Any]]:
     if isinstance(value, dict):
         yield from (("{}[{!r}]".format(path, key), child) for key, child in list(value.items()) if isinstance(key, str))
         return
-    if isinstance(value, (str, np.ndarray, types.ModuleType, types.FunctionType) + CONTAINERS) or _is_tensor(value):
+    if isinstance(value, (str, np.ndarray, types.ModuleType, types.FunctionType) + CONTAINERS):
         return
     owners = [value] if isinstance(value, type) else [value, *_classes(value)]
     for owner in owners:

@@ -52,7 +52,7 @@ class Task:
 def reward_task(subject: Subject) -> None:
     """The reward rises and falls with what the task says it should, in the same step."""
     if subject.task is None:
-        raise NotJudgedError("no task is stated (check_env(task=...))")
+        raise NotJudgedError("no task is stated: --task PACKAGE.MODULE:TASK, or check_env(task=...)")
     history = subject.long_run().seen
     expected, actual = _pairs(subject, history)
     if expected is None:

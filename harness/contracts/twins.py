@@ -91,7 +91,7 @@ def _require_no_contagion(subject: Subject) -> None:
     others = Bystanders(~ill)
     player = subject.player(watch=False)
     try:
-        for step in range(1, min(subject.steps(WELL_STEPS + ILL_STEPS, 1), len(original) - 1)):
+        for step in range(1, min(subject.steps(WELL_STEPS + ILL_STEPS, 1), len(original) - 1) + 1):
             poison = np.nan if step > WELL_STEPS else 0.0
             seen = player.step(original[step].actions + np.where(ill, poison, 0.0)[:, None, None])
             found = others.difference(original[step], seen)

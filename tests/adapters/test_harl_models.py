@@ -118,7 +118,7 @@ def test_models_are_found_in_a_folder_and_in_a_run_of_harls(tmp_path):
     folder = write(tmp_path)
     assert models.folder_in(folder) == models.folder_in(tmp_path) == folder
     assert models.folder_in(tmp_path.parent) is None
-    asked = EvaluateConfig(checkpoint=tmp_path)
+    asked = EvaluateConfig(checkpoint=(tmp_path,))
     assert checkpoint_paths(asked) == [tmp_path]
     ours = checkpoints.save(policy(), checkpoints.path_of(tmp_path, 70))
     assert checkpoint_paths(asked) == [ours]

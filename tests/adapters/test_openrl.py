@@ -203,7 +203,7 @@ def test_candidate_of_openrl_means_the_same_commands(classes, tmp_path, asked_fo
     path.parent.mkdir()
     save(classes, path, actor)
     made = []
-    config = EvaluateConfig(checkpoint=path, upstream_quirks=asked_for, sim=SimConfig(backend="mujoco"))
+    config = EvaluateConfig(checkpoint=(path,), upstream_quirks=asked_for, sim=SimConfig(backend="mujoco"))
     team = load_candidate(config, path, 5, make=lambda *args: made.append(args))
     assert [args[1:] for args in made] == [(5, 0)] and (team.path, team.step) == (path, 100)
     task = made[0][0].task

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from harness.__main__ import main
-from harness.contracts import check_env
+from harness.contracts import Task, check_env
+from harness.matrix import PointmassTask
 from harness.sequence import unpack
 from harness.toys import PointMass, make_pointmass
 
@@ -191,6 +192,66 @@ def test_check_death_in_a_contract_names_it_and_leaves_the_others_unjudged(
     assert printed.startswith("step-form: the environment kills the process (SIGSEGV)")
     assert "test_harness_check.py" in printed and "--contracts step-form" in printed
     assert "not judged: spaces, close: the process died in step-form\n1 of 3 contracts judged" in printed
+
+
+class Negated(PointMass):
+    """Rewards what takes the disc away from the goal."""
+
+    def step(self, actions: np.ndarray) -> Any:  # noqa: D102
+        returned = super().step(actions)
+        return returned[:2] + (-returned[2],) + returned[3:]
+
+
+def make_negated(num_envs: int = 5, seed: int = 0) -> Any:
+    """Return an environment whose reward has the wrong sign."""
+    return _of_class(Negated, num_envs, seed)
+
+
+def make_task() -> Any:
+    """Return what the toy is about."""
+    return PointmassTask()
+
+
+@pytest.mark.parametrize("task", ["harness.matrix:PointmassTask", "test_harness_check:make_task"])
+def test_check_with_a_task_holds_the_reward_to_it(task: str, elsewhere: Path, capsys: pytest.CaptureFixture) -> None:
+    """A flipped reward is found where the task is stated, and so again by the command and by the bundle."""
+    words = ["check", "test_harness_check:make_negated", "--contracts", "reward-task"]
+    assert main(words) == 2, "nothing is judged without a task"
+    assert "no task is stated: --task PACKAGE.MODULE:TASK" in capsys.readouterr().out
+    assert main(words + ["--task", task]) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("reward-task: the reward has the wrong sign")
+    reproduce = next(line for line in printed.splitlines() if "python -m harness check" in line)
+    assert "--task {} --contracts reward-task".format(task) in reproduce
+    (written,) = Path("runs/harness").iterdir()
+    assert main(["replay", str(written)]) == 1
+    assert "the reward has the wrong sign" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task, words", [(PointmassTask(), "--task harness.matrix:PointmassTask"), (Task(), "")])
+def test_command_of_a_library_call_states_the_task(task: Task, words: str) -> None:
+    """What a call of `check_env` found is seen again by a command, if the task has a class of its own."""
+    finding = check_env(make_overflowing, task=task, contracts=["finite"], seed=3).findings[0]
+    factory = "{}:make_overflowing".format(__name__)
+    command = ["python", "-m", "harness", "check", factory, *words.split(), "--contracts", "finite", "--seed", "3"]
+    assert shlex.split(finding.reproduce) == command
+
+
+@pytest.mark.parametrize(
+    "task, expected",
+    [
+        ("harness.matrix:PointmasTask", "harness.matrix has no PointmasTask"),
+        ("harness.matrix", "'harness.matrix' names no task"),
+        ("harness.toys:make_pointmass", "harness.toys:make_pointmass returns a PointMass, not a Task"),
+        ("test_harness_check:make_raising", "test_harness_check:make_raising raises RuntimeError: no licence"),
+    ],
+)
+def test_check_task_that_is_none_is_a_finding(
+    task: str, expected: str, elsewhere: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """What is wrong with the name, or with what it names."""
+    assert main(["check", "harness.toys:make_pointmass", "--contracts", "spaces", "--task", task]) == 1
+    assert capsys.readouterr().out.startswith("factory: " + expected)
 
 
 def test_check_finding_leaves_a_bundle_that_replays_its_shortest_actions(

@@ -28,6 +28,20 @@ def make_env(num_envs=5, seed=0):
     return env
 """
 
+NEGATING = """
+from harness.toys import PointMass, make_pointmass
+
+class Negating(PointMass):
+    def step(self, actions):
+        returned = super().step(actions)
+        return returned[:2] + (-returned[2],) + returned[3:]
+
+def make_env(num_envs=5, seed=0):
+    env = make_pointmass(num_envs=num_envs, seed=seed)
+    env.__class__ = Negating
+    return env
+"""
+
 
 @pytest.fixture
 def checked(monkeypatch):
@@ -139,6 +153,14 @@ def test_sim_is_handed_to_the_factory_and_to_the_commands(run, checked):
     """With --sim, the reproducing line builds the environment on the same simulator."""
     result = run("--env", ENV, "--sim", "warp")
     result.stdout.fnmatch_lines(['*reproduce*--kwargs *"sim": "warp"*'])
+
+
+def test_task_is_handed_to_the_check_and_to_the_commands(run, pytester):
+    """With --task, rewards are held to it, and the reproducing line says so."""
+    pytester.makepyfile(negating=NEGATING)
+    result = run("--env", "negating:make_env", "--task", "harness.matrix:PointmassTask", "-k", "reward-task")
+    result.assert_outcomes(failed=1, deselected=len(contracts.names("env")) - 1)
+    result.stdout.fnmatch_lines(["reward-task: the reward has the wrong sign", "*reproduce*--task harness.matrix:*"])
 
 
 @pytest.mark.parametrize("marker, reason", [("slow", "takes minutes"), ("soak", "runs for as long as")])

@@ -75,6 +75,14 @@ def test_zero_of_a_number_with_few_values_is_none():
     assert _isolated_zeros(values, ended).tolist() == []
 
 
+@pytest.mark.parametrize("step", [END - 1, END])
+def test_zero_of_a_small_number_among_large_ones_is_found(step):
+    """Whether an end or a start is far from its neighbour is told in the unit of each entry."""
+    values, ended = seen((step, 2, 1, 3))
+    values[..., :3] *= 1000.0
+    assert _isolated_zeros(values, ended).tolist() == [[step, 2, 1, 3]]
+
+
 def test_starts_that_are_zero_at_times_are_none():
     """An entry that a reset sets to 0 in a quarter of the starts is meant to be 0."""
     values, ended = seen((END, 2, 1, 3))

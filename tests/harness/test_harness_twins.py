@@ -179,6 +179,29 @@ def test_difference_is_of_the_reset_if_an_env_ended_at_another_time():
         contracts.partial_reset(disturbed((None, False, "envs [1]"), (found, False, "envs [0]")))
 
 
+# -- an env that is given NaN --------------------------------------------------------------------------------------
+
+
+def test_env_is_well_before_it_is_given_nan(monkeypatch):
+    """What NaN makes of the others is compared from a moment on at which all envs have acted as in the long run."""
+    monkeypatch.setattr("harness.contracts.subject.LONG_RUN", 40)
+    acted = []
+
+    class Noting(PointMass):
+        """Notes where its actions are NaN."""
+
+        def step(self, actions):
+            acted.append(np.isnan(actions).any(axis=(1, 2)).tolist())
+            return super().step(np.nan_to_num(actions))
+
+    subject = Subject(lambda num_envs=5, seed=0: Noting(num_envs, 2, seed, 20), {}, None, 0, 60.0)
+    subject.long_run()
+    acted.clear()
+    contracts._require_no_contagion(subject)
+    well, ill = [False] * 5, [False, False, True, False, False]
+    assert acted == [well] * contracts.WELL_STEPS + [ill] * contracts.ILL_STEPS
+
+
 # -- runs beside each other --------------------------------------------------------------------------------------
 
 
