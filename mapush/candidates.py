@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, List, Optional
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence
 
 from mapush import checkpoint as checkpoints
 from mapush import openrl
@@ -42,22 +42,48 @@ class Candidate:
     agent: Team
 
 
-def checkpoint_paths(config: EvaluateConfig) -> List[Path]:
-    """Return the checkpoints that `config` asks for, oldest first.
+def named_paths(config: EvaluateConfig) -> Dict[str, List[Optional[Path]]]:
+    """Return the checkpoints of each policy or run that `config` asks for, by its name, oldest first; None: untrained.
 
     Raises:
       CheckpointError: there is none.
     """
-    if config.checkpoint is not None:
-        return checkpoints.all_of(config.checkpoint) if is_run(config.checkpoint) else [config.checkpoint]
+    if config.untrained:
+        return {"untrained": [None]}
+    if not config.checkpoint:
+        return {"shipped policy": [_shipped(config)]}
+    return {str(path): list(checkpoints.all_of(path)) if is_run(path) else [path] for path in config.checkpoint}
+
+
+def checkpoint_paths(config: EvaluateConfig) -> List[Path]:
+    """Return the checkpoints that `config` asks for, those of a run oldest first.
+
+    Raises:
+      CheckpointError: there is none.
+    """
+    return [path for paths in named_paths(config).values() for path in paths if path is not None]
+
+
+def _shipped(config: EvaluateConfig) -> Path:
     shipped = POLICIES / (config.task_name + checkpoints.SUFFIX)
     if shipped.is_file():
-        return [shipped]
+        return shipped
     fix = "train one: python -m mapush.train {}".format(config.task_name)
     newest = _newest_run(config.task_name)
     if newest is not None:
         fix = "python -m mapush.evaluate {} --checkpoint {}".format(config.task_name, newest)
     raise CheckpointError("no policy is shipped for this task", where=str(shipped), fix=fix)
+
+
+def require_readable(paths: Sequence[Optional[Path]], task_name: str) -> None:
+    """Find out what cannot be evaluated before the first of `paths` is.
+
+    Raises:
+      CheckpointError: one is missing, damaged or of another task.
+    """
+    for path in paths:
+        if path is not None and not openrl.recognises(path):
+            load(path, task_name)
 
 
 def is_run(path: Path) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import multiprocessing
@@ -14,26 +16,28 @@ import tyro
 from rich.console import Console
 
 from mapush import checkpoint as checkpoints
-from mapush.assembly import TASKS, make_mqe_env, resolve, share_the_cores
-from mapush.candidates import checkpoint_paths, is_run, load, load_candidate
+from mapush.assembly import TASKS, make_mqe_env, make_push_env, resolve, share_the_cores
+from mapush.candidates import checkpoint_paths, is_run, load, load_candidate, named_paths, require_readable
 from mapush.checkpoint import Checkpoint
 from mapush.config import PushRunConfig, SimConfig, to_dict
 from mapush.errors import ConfigError, MapushError, nearest
 from mapush.gpu_errors import gpu_errors
 from mapush.harl import models
 from mapush.sim import ISAAC_GYM
+from mapush.viewer.choice import require_sound
 
 if TYPE_CHECKING:
     from mapush.acceptance import AcceptanceResult
     from mapush.env.base import Team, VecEnv
-    from mapush.env.metrics import EvaluationMetrics
+    from mapush.env.metrics import EvaluationMetrics, FirstEpisodes
     from mapush.env.mqe import MqeEnv
     from mapush.env.push import PushEnv
-    from mapush.sim.mjcpu import MujocoPhysics
     from mapush.sim.walking import WalkingPolicy
+    from mapush.trace import Trace
 
-FOLDER = "evaluation"
+FOLDER, RESULTS = "evaluation", "results.json"
 MODES = ("calculator", "viewer")
+CALCULATOR_ENVS = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,20 +46,31 @@ class EvaluateConfig:
 
     task_name: tyro.conf.Positional[str] = "cuboid"
     """cuboid, tblock, cylinder or walk."""
-    checkpoint: Optional[Path] = None
-    """A checkpoint, the folder of a run, whose checkpoints are all evaluated, or HARL's models. Default: ours."""
+    checkpoint: Tuple[Path, ...] = ()
+    """Checkpoints, folders of runs, whose checkpoints are all evaluated, or HARL's models. Default: ours."""
     untrained: bool = False
     """Evaluate the weights that training starts from."""
     mode: str = "calculator"
-    """calculator prints the measures; viewer shows episodes in a window or records them."""
-    num_envs: int = 300
-    """Parallel envs of the calculator; the first episode of each counts."""
-    episodes: int = 3
-    """Episodes that the viewer shows."""
+    """calculator prints the measures; viewer shows episodes or records them."""
+    num_envs: Optional[int] = None
+    """Parallel envs: of the calculator, the first episode of each counts (300); of the viewer, one is followed (1)."""
+    viewer: Optional[str] = None
+    """native opens a window, web serves a page, none only records; auto takes a window where there is a display, else a
+    page. Default: auto; none with --record."""
+    host: Optional[str] = None
+    """Where the page listens; an address that others can reach gets a token. Default: 127.0.0.1, this machine alone."""
+    port: Optional[int] = None
+    """Where the page listens. Default: 8080 or the next that is free."""
+    episodes: Optional[int] = None
+    """Episodes that the viewer shows, or records with --only. Default: without end, or 3 if they are recorded."""
     record: Optional[Path] = None
-    """MP4 that the viewer writes instead of opening a window."""
+    """File that the viewer writes the episodes to: .mp4, .gif or .html, a page with a play bar."""
+    only: Optional[str] = None
+    """failures: record only episodes that do not succeed, out of at most 50 for each that is wanted."""
     json: Optional[Path] = None
     """Write the results to this file as well."""
+    report: Optional[Path] = None
+    """Write a page for people to this folder: measures, failures, paths, recordings, and the data of all episodes."""
     stand_checkpoint: Optional[Path] = None
     """walk only: take the network that stands from this checkpoint or run, not from `checkpoint`."""
     export: Optional[Path] = None
@@ -73,17 +88,20 @@ class EvaluateConfig:
         walk, viewer = self.task_name == "walk", self.mode == "viewer"
         _require(self.task_name in TASKS, "unknown task {!r}".format(self.task_name), nearest(self.task_name, TASKS))
         _require(self.mode in MODES, "unknown mode {!r}".format(self.mode), nearest(self.mode, MODES))
-        _require(self.num_envs >= 1 and self.episodes >= 1, "nothing to do", "at least one env and one episode")
+        _require(self.num_envs is None or self.num_envs >= 1, "nothing to do", "at least one env")
         _require(not (walk and viewer), "the viewer shows pushing tasks only", "name cuboid, tblock or cylinder")
         _require(not (walk and self.untrained), "--untrained belongs to pushing tasks", "name a --checkpoint")
         _require(not (self.untrained and self.checkpoint), "--untrained takes no --checkpoint", "leave one of them out")
-        _require(viewer or not self.record, "--record belongs to the viewer", "add --mode viewer")
-        _require(not self.record or self.record.suffix == ".mp4", "the recorder writes MP4", "--record FILE.mp4")
-        trained = self.checkpoint is not None
+        trained, one = bool(self.checkpoint), len(self.checkpoint) <= 1
+        _require(one or not (walk or viewer or self.export), "only the calculator compares", "name one --checkpoint")
+        _require(not self.report or not (walk or viewer), "--report is of pushing tasks", "take the calculator's mode")
         _require(trained or not self.export, "--export is for a policy that was trained", "add --checkpoint RUN")
         _require(
             walk and trained or not self.stand_checkpoint, "--stand-checkpoint adds to one", "walk --checkpoint RUN"
         )
+        require_sound(self)
+        if self.num_envs is None:
+            object.__setattr__(self, "num_envs", 1 if viewer else CALCULATOR_ENVS)
 
 
 def _require(good: bool, what: str, fix: str) -> None:
@@ -99,11 +117,15 @@ class Evaluation:
       path: its checkpoint; None for untrained weights.
       step: env steps that it was trained for.
       metrics: its measures.
+      name: of the policy or run that it belongs to.
+      trace: what it did, if that was asked for.
     """
 
     path: Optional[Path]
     step: int
     metrics: EvaluationMetrics
+    name: str = ""
+    trace: Optional[Trace] = None
 
     @property
     def success_time(self) -> float:
@@ -126,31 +148,41 @@ class Evaluation:
 
 
 def evaluate(config: EvaluateConfig) -> List[Evaluation]:
-    """Measure every policy that `config` asks for by the published protocol, oldest first.
+    """Measure every policy that `config` asks for by the published protocol, those of a run oldest first.
 
-    Each env is reset once and counts until its first episode ends; actions are the policies' means.
+    Each env is reset once and counts until its first episode ends; actions are the policies' means. For a report, the
+    newest of each run is traced.
 
     Raises:
       CheckpointError: a checkpoint that is missing or does not fit.
     """
-    paths = [None] if config.untrained else checkpoint_paths(config)
-    if config.sim.backend != ISAAC_GYM or len(paths) == 1:
-        return [_measure(config, path) for path in paths]
+    asked = [(config, name, path, path == paths[-1]) for name, paths in named_paths(config).items() for path in paths]
+    if len(asked) > 1:
+        require_readable([path for _, _, path, _ in asked], config.task_name)
+    if config.sim.backend != ISAAC_GYM or len(asked) == 1:
+        return [_measure(*one) for one in asked]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # Isaac Gym runs once in a process
-        return pool.starmap(_measure, [(config, path) for path in paths], chunksize=1)
+        return pool.starmap(_measure, asked, chunksize=1)
 
 
-def _measure(config: EvaluateConfig, path: Optional[Path]) -> Evaluation:
+def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bool) -> Evaluation:
     resolve(config)  # in a new process, Isaac Gym has to come before torch
     team = load_candidate(config, path, config.num_envs)
     try:
-        return Evaluation(path, team.step, first_episodes(team.env, team.agent))
+        tracer = None
+        if config.report is not None and newest and config.sim.backend != ISAAC_GYM:
+            from mapush.trace import Tracer
+
+            tracer = Tracer(cast("PushEnv", team.env))
+        first = first_episodes(team.env, team.agent)
+        trace = None if tracer is None else tracer.trace(first.outcome)
+        return Evaluation(path, team.step, first.metrics(), name, trace)
     finally:
         team.env.close()
 
 
-def first_episodes(env: VecEnv, agent: Team) -> EvaluationMetrics:
-    """Return the measures of the first episode of each env, under deterministic actions."""
+def first_episodes(env: VecEnv, agent: Team) -> FirstEpisodes:
+    """Let each env end an episode under deterministic actions, and return those."""
     from mapush.env.metrics import FirstEpisodes
 
     observation, first = env.reset(), FirstEpisodes(env.num_envs)
@@ -160,7 +192,7 @@ def first_episodes(env: VecEnv, agent: Team) -> EvaluationMetrics:
         first.add(transition.done, transition.outcome)
         observation = transition.observation
     env.check()
-    return first.metrics()
+    return first
 
 
 def evaluate_walk(config: EvaluateConfig) -> List[AcceptanceResult]:
@@ -185,9 +217,10 @@ def _walking_policy(config: EvaluateConfig) -> Tuple[WalkingPolicy, Dict[str, An
     from mapush.sim.walking import Network, WalkingPolicy
 
     device = torch.device("cuda" if config.sim.backend == "warp" else "cpu")
-    if config.checkpoint is None:
+    if not config.checkpoint:
         return WalkingPolicy.load(device=str(device)), {}
-    stand = dataclasses.replace(config, checkpoint=config.stand_checkpoint or config.checkpoint, stand_checkpoint=None)
+    stand_checkpoint = (config.stand_checkpoint,) if config.stand_checkpoint else config.checkpoint
+    stand = dataclasses.replace(config, checkpoint=stand_checkpoint, stand_checkpoint=None)
     sources = {"walk": config, "stand": stand}
     saved = {name: load(checkpoint_paths(source)[-1], "walk") for name, source in sources.items()}
     networks = [
@@ -198,30 +231,40 @@ def _walking_policy(config: EvaluateConfig) -> Tuple[WalkingPolicy, Dict[str, An
 
 
 def view(config: EvaluateConfig) -> None:
-    """Show episodes of the policy that `config` asks for, of a run the newest, in a window or as an MP4.
+    """Show episodes of the policy that `config` asks for, of a run the newest, until Ctrl-C at the latest.
 
     Raises:
       CheckpointError: a checkpoint that is missing or does not fit.
-      ConfigError: there is neither a display nor a file to record to, or nothing here can draw.
+      ConfigError: what should show or record them does not work here.
     """
-    from mapush.viewer import open_screen, play
-
     path = None if config.untrained else checkpoint_paths(config)[-1]
-    if config.sim.backend == ISAAC_GYM:
-        _view_upstream(config, path)
-        return
-    make_screen = open_screen(config.record)
-    team = load_candidate(config, path, num_envs=1)
-    env = cast("PushEnv", team.env)
-    screen = make_screen(cast("MujocoPhysics", env.simulator.physics).model)
+    with contextlib.suppress(KeyboardInterrupt):
+        if config.sim.backend == ISAAC_GYM:
+            _view_upstream(config, path)
+        else:
+            _view(config, path)
+
+
+def _view(config: EvaluateConfig, path: Optional[Path]) -> None:
+    from mapush.viewer import show
+    from mapush.viewer.choice import choose
+
+    choice = choose(config)
+    print("viewer {} ({})".format(choice.viewer, choice.reason), flush=True)
+    team = load_candidate(config, path, config.num_envs)
+    run_config = cast("PushRunConfig", team.config)
+
+    def make(seed: int) -> PushEnv:
+        return make_push_env(run_config, run_config.task, config.num_envs, seed)
+
     try:
-        play(env, team.agent, screen, config.episodes)
+        show(choice, config, cast("PushEnv", team.env), team.agent, make)
     finally:
-        screen.close()
         team.env.close()
 
 
 def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
+    from mapush.viewer import EPISODES
     from mapush.viewer.isaac import play
 
     def make(run_config: PushRunConfig, num_envs: int, seed: int) -> VecEnv:
@@ -230,7 +273,7 @@ def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
 
     team = load_candidate(config, path, num_envs=1, make=make)
     try:
-        play(cast("MqeEnv", team.env), team.agent, config.episodes, config.record)
+        play(cast("MqeEnv", team.env), team.agent, config.episodes or EPISODES, config.record)
     finally:
         team.env.close()
 
@@ -263,7 +306,7 @@ def _run(config: EvaluateConfig) -> int:
 
 
 def _report_walk(config: EvaluateConfig) -> int:
-    from mapush.report import acceptance_table
+    from mapush.reports.tables import acceptance_table
 
     results = evaluate_walk(config)
     Console().print(acceptance_table(results))
@@ -273,25 +316,50 @@ def _report_walk(config: EvaluateConfig) -> int:
 
 
 def _report_push(config: EvaluateConfig) -> int:
-    from mapush.report import metrics_table, run_table, success_csv, success_curve
+    from mapush.reports.tables import metrics_table, run_table
 
+    if config.report is not None:
+        from mapush.reports.evaluation import require_folder
+
+        require_folder(config.report)
     evaluations = evaluate(config)
-    results = [evaluation.as_dict() for evaluation in evaluations]
-    values = {"task": config.task_name, "num_envs": config.num_envs, "seed": config.seed, "results": results}
-    if config.checkpoint is not None and is_run(config.checkpoint):
-        folder = config.checkpoint / FOLDER
-        Console().print(run_table(evaluations))
-        _write_json(folder / "results.json", values)
-        success_curve({"this run": evaluations}, config.task_name, folder / "success.png")
-        success_csv({"this run": evaluations}, config.task_name, folder / "success.csv")
-        print("results and curve are in {}".format(folder))
-    else:
-        Console().print(metrics_table(evaluations[0]))
+    for name, group in itertools.groupby(evaluations, lambda evaluation: evaluation.name):
+        of_run = list(group)
+        if Path(name) in config.checkpoint and is_run(Path(name)):
+            Console().print(run_table(of_run))
+            _write_run(config, of_run, Path(name) / FOLDER)
+        else:
+            Console().print(metrics_table(of_run[0]))
     if config.json is not None:
-        _write_json(config.json, values)
+        _write_json(config.json, _values(config, evaluations))
+    if config.report is not None:
+        print("report: {}".format(_write_report(config, evaluations, config.report)))
     if config.export is not None:
         print("exported to {}".format(_export(load(checkpoint_paths(config)[-1], config.task_name), config.export)))
     return 0
+
+
+def _values(config: EvaluateConfig, evaluations: Sequence[Evaluation]) -> Dict[str, Any]:
+    results = [evaluation.as_dict() for evaluation in evaluations]
+    return {"task": config.task_name, "num_envs": config.num_envs, "seed": config.seed, "results": results}
+
+
+def _write_run(config: EvaluateConfig, evaluations: Sequence[Evaluation], folder: Path) -> None:
+    from mapush.reports.tables import success_csv, success_curve
+
+    _write_json(folder / RESULTS, _values(config, evaluations))
+    success_curve({"this run": evaluations}, config.task_name, folder / "success.png")
+    success_csv({"this run": evaluations}, config.task_name, folder / "success.csv")
+    print("results and curve are in {}".format(folder))
+
+
+def _write_report(config: EvaluateConfig, evaluations: Sequence[Evaluation], folder: Path) -> Path:
+    from mapush.reports.evaluation import Setting, write_evaluation
+
+    _write_json(folder / RESULTS, _values(config, evaluations))
+    setting = Setting(config.task_name, config.num_envs, config.seed, config.sim.backend)
+    groups = itertools.groupby(evaluations, lambda evaluation: evaluation.name)
+    return write_evaluation(folder, setting, {name: list(group) for name, group in groups})
 
 
 def _export(policy: Checkpoint, path: Path) -> Path:

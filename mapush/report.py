@@ -1,140 +1,54 @@
-"""Tables for the terminal and curves for the eye."""
+"""A page about training runs, from what their folders hold: `python -m mapush.report RUN [RUN ...]`."""
 
 from __future__ import annotations
 
-import csv
-import math
+import argparse
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
+from typing import Optional, Sequence
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from mapush.errors import ConfigError, MapushError
 
-if TYPE_CHECKING:
-    from mapush.acceptance import AcceptanceResult, Measure
-    from mapush.evaluate import Evaluation
-
-# Success rate of MAPush's policies after 10, 20, ..., 100 million env steps; its `results/10-15-23_*/success_rate.txt`.
-PUBLISHED_SUCCESS = {
-    "cuboid": (0.0067, 0.0367, 0.1367, 0.1133, 0.2433, 0.2767, 0.4533, 0.5533, 0.5833, 0.5967),
-    "tblock": (0.0200, 0.1800, 0.2967, 0.4133, 0.4967, 0.5967, 0.6767, 0.7767, 0.7800, 0.7433),
-    "cylinder": (0.0267, 0.1300, 0.3600, 0.5600, 0.7233, 0.6733, 0.6433, 0.5867, 0.6233, 0.6167),
-}
+PAGE = "report.html"
 
 
-def metrics_table(evaluation: Evaluation) -> Table:
-    """Lay out what one policy scored, one row for each measure."""
-    metrics = evaluation.metrics
-    name = "untrained" if evaluation.path is None else str(evaluation.path)
-    table = _table(
-        "{}, {} episodes".format(name, metrics.episodes),
-        ("measure", "value", "95 % interval", "unit"),
-        ("value", "95 % interval"),
-    )
-    table.add_row("success rate", _number(metrics.success_rate), _interval(metrics.success_rate_interval), "")
-    table.add_row("finished time", _number(metrics.finished_time), _interval(metrics.finished_time_interval), "s")
-    table.add_row("finished time, successes only", _number(evaluation.success_time), "", "s")
-    table.add_row("collision degree", _number(metrics.collision_degree), "", "")
-    degree, interval = metrics.collaboration_degree, metrics.collaboration_degree_interval
-    table.add_row("collaboration degree", _number(degree), _interval(interval), "")
-    table.add_section()
-    for cause, count in metrics.endings.items():
-        table.add_row("ended by " + cause, str(count), "", "episodes")
-    return table
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Parse the command line and write the report.
+
+    Returns:
+      0; 2 after an error.
+    """
+    parser = argparse.ArgumentParser(prog="python -m mapush.report", description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run; several are compared")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: {} in the first RUN)".format(PAGE))
+    options = parser.parse_args(argv)
+    try:
+        print("report: {}".format(report(options.runs, options.out or options.runs[0] / PAGE)))
+    except MapushError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
-def run_table(evaluations: Sequence[Evaluation]) -> Table:
-    """Lay out what the checkpoints of a run scored, one row for each."""
-    causes = [cause for cause in evaluations[0].metrics.endings if cause != "success"]
-    headings = ["M steps", "success rate", "95 % interval", "time [s]", "collab."] + causes
-    table = _table("Success over training", headings, headings)
-    for evaluation in evaluations:
-        metrics = evaluation.metrics
-        table.add_row(
-            "{:.3g}".format(evaluation.step / 1e6),
-            _number(metrics.success_rate),
-            _interval(metrics.success_rate_interval),
-            _number(metrics.finished_time),
-            _number(metrics.collaboration_degree),
-            *(str(metrics.endings[cause]) for cause in causes),
-        )
-    return table
+def report(folders: Sequence[Path], path: Path) -> Path:
+    """Write the report of the runs in `folders` to `path`, and return it.
+
+    Raises:
+      ConfigError: a folder without a run, or a page that cannot be written.
+    """
+    from mapush.reports.page import short_names
+    from mapush.reports.run import read_run
+    from mapush.reports.training import write_training
+
+    names = short_names([str(folder.resolve()) for folder in folders])
+    runs = [read_run(folder, name) for folder, name in zip(folders, names)]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return write_training(runs, path)
+    except OSError as error:
+        fix = "name another page with --out FILE"
+        raise ConfigError("the report cannot be written", where=str(path), got=error.strerror, fix=fix) from error
 
 
-def success_csv(runs: Dict[str, Sequence[Evaluation]], task_name: str, path: Path) -> None:
-    """Write the success rate and mean duration over training of each of `runs`, and MAPush's published ones, as CSV."""
-    rows: List[Tuple[Any, ...]] = [
-        (name, item.step, item.metrics.success_rate, *item.metrics.success_rate_interval, item.metrics.finished_time)
-        for name, evaluations in runs.items()
-        for item in evaluations
-    ]
-    rows += [("MAPush", 10_000_000 * (k + 1), rate, "", "", "") for k, rate in enumerate(PUBLISHED_SUCCESS[task_name])]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("run", "env_steps", "success_rate", "low", "high", "finished_time_s"))
-        writer.writerows(rows)
-
-
-def success_curve(runs: Dict[str, Sequence[Evaluation]], task_name: str, path: Path) -> None:
-    """Draw the success rate over training of each of `runs`, beside MAPush's published one, as a PNG at `path`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for name, evaluations in runs.items():
-        steps = [evaluation.step / 1e6 for evaluation in evaluations]
-        low, high = zip(*(evaluation.metrics.success_rate_interval for evaluation in evaluations))
-        axes.plot(steps, [evaluation.metrics.success_rate for evaluation in evaluations], "o-", label=name)
-        axes.fill_between(steps, low, high, alpha=0.2)
-    published = PUBLISHED_SUCCESS[task_name]
-    axes.plot([10 * (index + 1) for index in range(len(published))], published, "s--", color="gray", label="MAPush")
-    axes.set(xlabel="million env steps", ylabel="success rate", title=task_name, ylim=(-0.02, 1.02), xlim=(0, None))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-
-
-def acceptance_table(results: Sequence[AcceptanceResult]) -> Table:
-    """Lay out the acceptance tests of a walking policy, one row for each measure."""
-    table = _table("Acceptance of the walking policy", ("measure", "limit", "measured", ""), ("limit", "measured"))
-    for result in results:
-        table.add_row("[bold]{}[/bold]".format(result.name))
-        for measure in result.measures:
-            value = "{} {}".format(_number(measure.value), measure.unit).strip()
-            table.add_row("  " + measure.name, _limit(measure), value, _verdict(measure))
-        table.add_section()
-    return table
-
-
-def _table(title: str, headings: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading in numbers else "left", no_wrap=True)
-    return table
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else "{:.3g}".format(value)
-
-
-def _interval(interval: Tuple[float, float]) -> str:
-    return "" if math.isnan(interval[0]) else "{} to {}".format(*(_number(value) for value in interval))
-
-
-def _limit(measure: Measure) -> str:
-    bounds: List[Tuple[str, float]] = []
-    if measure.low is not None:
-        bounds.append((">=", measure.low))
-    if measure.high is not None:
-        bounds.append(("<=", measure.high))
-    return " ".join("{} {:g}".format(sign, bound) for sign, bound in bounds)
-
-
-def _verdict(measure: Measure) -> str:
-    if measure.low is None and measure.high is None:
-        return ""
-    return "[green]pass[/green]" if measure.passed else "[red]FAIL[/red]"
+if __name__ == "__main__":
+    sys.exit(main())

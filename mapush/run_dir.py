@@ -11,8 +11,10 @@ from typing import IO, Any, Dict
 
 from mapush.config import RunConfig, run_config_from_dict, to_dict
 from mapush.errors import ConfigError
+from mapush.versions import versions
 
 CONFIG = "config.json"
+VERSIONS = "versions.json"
 LOCK = ".lock"
 
 RESUMABLE_WITH = (
@@ -91,18 +93,19 @@ class RunDir:
         return cls(path, cls._locked(path))
 
     def write(self, config: RunConfig) -> None:
-        """Write the run's configuration; at any moment the file is whole.
+        """Write the run's configuration, and the versions of what computes; at any moment each file is whole.
 
         Raises:
           ConfigError: the folder cannot be written.
         """
-        file = self.path / CONFIG
-        part = file.with_suffix(".part")
-        try:
-            part.write_text(json.dumps(to_dict(config), indent=2) + "\n")
-            os.replace(str(part), str(file))
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
+        for name, values in ((VERSIONS, versions()), (CONFIG, to_dict(config))):
+            file = self.path / name
+            part = file.with_suffix(".part")
+            try:
+                part.write_text(json.dumps(values, indent=2) + "\n")
+                os.replace(str(part), str(file))
+            except OSError as error:
+                raise _unwritable(self.path, error) from error
 
     def close(self) -> None:
         """Let others write."""
@@ -149,8 +152,8 @@ def require_same_run(config: RunConfig, saved: RunConfig, folder: Path) -> None:
     Raises:
       ConfigError: with the first setting that differs and may not.
     """
-    made_with = _settings(to_dict(saved))
-    for name, value in _settings(to_dict(config)).items():
+    made_with = flat(to_dict(saved))
+    for name, value in flat(to_dict(config)).items():
         if name not in RESUMABLE_WITH and made_with.get(name) not in (value, "auto"):  # auto: an older run's simulator
             raise ConfigError(
                 "{} cannot change when a run is resumed".format(name),
@@ -161,12 +164,12 @@ def require_same_run(config: RunConfig, saved: RunConfig, folder: Path) -> None:
             )
 
 
-def _settings(values: Dict[str, Any], prefix: str = "") -> Dict[str, Any]:
+def flat(values: Dict[str, Any], prefix: str = "") -> Dict[str, Any]:
     """Return the leaves of nested dicts under their dotted names."""
-    flat: Dict[str, Any] = {}
+    leaves: Dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            flat.update(_settings(value, prefix + name + "."))
+            leaves.update(flat(value, prefix + name + "."))
         else:
-            flat[prefix + name] = value
-    return flat
+            leaves[prefix + name] = value
+    return leaves

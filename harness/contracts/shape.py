@@ -164,8 +164,10 @@ def _search(subject: Subject) -> None:
                 player.step(actions)
         finally:
             close_quietly(player.env)
-        for name in violations.keys() - subject.violations.keys():
-            raise violations[name]
+        for name, error in violations.items():
+            if name not in subject.violations:
+                error.contract = name
+                raise error
 
     try:
         found = None if subject.sizes.discrete else shortest_failure(run, subject.seed, runs)

@@ -72,13 +72,13 @@ def dependencies() -> Line:
 
 
 def torch_facts() -> Dict[str, Any]:
-    """Return what torch knows of itself and of the GPU, and what fits there; this loads torch."""
+    """Return what torch knows of itself and of the GPU, and what fits there, in plain types; this loads torch."""
     import torch
 
     from mapush import capacity
     from mapush.gpu_errors import why_no_gpu
 
-    facts: Dict[str, Any] = {"version": torch.__version__, "cuda": torch.version.cuda}
+    facts: Dict[str, Any] = {"version": str(torch.__version__), "cuda": torch.version.cuda}
     obstacle = why_no_gpu()
     if obstacle is not None:
         return dict(facts, gpu=None, obstacle=obstacle.what, fix=obstacle.fix)

@@ -149,6 +149,11 @@ class FirstEpisodes:
         self._outcome = {name: torch.where(first, outcome[name], kept) for name, kept in self._outcome.items()}
         self._done = self._done | done
 
+    @property
+    def outcome(self) -> Dict[str, torch.Tensor]:
+        """Results of the first episodes, each (E,); zero where none has ended."""
+        return self._outcome
+
     def metrics(self) -> EvaluationMetrics:
         """Return the measures.
 

@@ -7,6 +7,7 @@ demand for room. Nothing waits for the device but `check` and `demand`.
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any, Optional
 
 import mujoco
@@ -75,6 +76,13 @@ def _watch(
         contacts[0] = warp.max(contacts[0], warp.max(ncollision[0], nacon[0]))
 
 
+def _announce_compilation(device: torch.device) -> None:
+    """Say that it will take long if no GPU kernel of this module, the last to be compiled, is in Warp's cache."""
+    compiled = Path(warp.config.kernel_cache_dir).glob("wp_{}_*/*.sm*".format(__name__))
+    if device.type == "cuda" and not any(compiled):
+        print("compiling the GPU kernels: about two minutes the first time", flush=True)
+
+
 class WarpPhysics(Physics):
     """`num_envs` copies of a scene on one device; a run is repeated in its statistics, not in its bits.
 
@@ -106,6 +114,7 @@ class WarpPhysics(Physics):
         self.model = build_model(scene)
         self.nconmax, self.njmax = buffer_sizes(scene, nconmax, njmax)
         warp.init()
+        _announce_compilation(self.device)
         self._warp_device = warp.device_from_torch(self.device)
         self.name = "mujoco-warp {}".format(mujoco_warp.__version__)
         model = build_model(scene, visuals=False)

@@ -7,9 +7,9 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
+from mapush.env.metrics import ENDINGS
 from mapush.sim.base import STEP_DT
 
-ENDINGS = ("success", "collision", "fall", "timeout")
 _QPOS_OF_ROBOT = 19  # numbers: position, orientation, joints
 
 
@@ -80,6 +80,7 @@ def pose(model: Any, data: Any, frame: Frame) -> None:
     data.qpos[:] = frame.qpos
     data.mocap_pos[model.body("goal").mocapid[0], :2] = frame.goal
     mujoco.mj_kinematics(model, data)
+    mujoco.mj_camlight(model, data)
 
 
 def path_of(episode: Episode, upto: int) -> Tuple[np.ndarray, np.ndarray]:

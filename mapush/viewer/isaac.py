@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Optional
+from typing import TYPE_CHECKING, List, Optional
 
+import numpy as np
+
+from mapush.env.metrics import ENDINGS
 from mapush.sim.base import STEP_DT
+from mapush.viewer.encoder import FORMATS, Encoder, require_writable
 
 if TYPE_CHECKING:
     from mapush.env.base import Team, Transition
     from mapush.env.mqe import MqeEnv
 
-FRAMES_PER_SECOND = 25
-STEPS_PER_FRAME = round(1 / (FRAMES_PER_SECOND * STEP_DT))
-ENDINGS = ("success", "collision", "fall", "timeout")
+STEPS_PER_FRAME = round(1 / (FORMATS[".mp4"].fps * STEP_DT))
 
 
 def play(env: MqeEnv, agent: Team, episodes: int, record: Optional[Path]) -> List[str]:
@@ -26,9 +29,13 @@ def play(env: MqeEnv, agent: Team, episodes: int, record: Optional[Path]) -> Lis
       record: the film to write, for which the env needs a camera; None writes none.
     Returns:
       What was said.
+    Raises:
+      ConfigError: the film cannot be written.
     """
+    if record is not None:
+        require_writable(record)
     said: List[str] = []
-    frames: List[Any] = []
+    frames: List[np.ndarray] = []
     observation = env.reset()
     while len(said) < episodes:
         if record is not None:
@@ -53,9 +60,9 @@ def _ending(number: int, episodes: int, transition: Transition) -> str:
     return "episode {} of {}: {} after {:.1f} s".format(number, episodes, cause, seconds)
 
 
-def _write(frames: List[Any], path: Path) -> None:
-    import imageio.v2
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pictures = [frame[..., :3] for frame in frames]
-    imageio.v2.mimwrite(str(path), pictures, fps=FRAMES_PER_SECOND, codec="libx264", macro_block_size=2)
+def _write(frames: List[np.ndarray], path: Path) -> None:
+    height, width = frames[0].shape[:2]
+    film = Encoder(path, width, height, "Isaac Gym")
+    with contextlib.closing(film):
+        for frame in frames:
+            film.write(np.ascontiguousarray(frame[..., :3]))

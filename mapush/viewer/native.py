@@ -1,61 +1,149 @@
-"""Episodes in MuJoCo's own window, in real time."""
+"""Episodes in MuJoCo's own window."""
 
 from __future__ import annotations
 
 import threading
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 import mujoco
 import mujoco.viewer
 
-from mapush.sim.base import STEP_DT
-from mapush.viewer.overlay import aim, draw_arrows
+from mapush.viewer.episode import Episode, pose
+from mapush.viewer.gl import quick_to_draw
+from mapush.viewer.overlay import aim, draw, overlay_of
 
 if TYPE_CHECKING:
-    from mapush.viewer.overlay import Overlay
+    from mapush.viewer.board import Scoreboard
+    from mapush.viewer.transport import Transport
 
+HELP = (
+    ("space", "pause"),
+    ("right", "one step"),
+    ("N  P", "next, previous episode"),
+    ("+  -", "speed"),
+    ("[  ]", "other env"),
+)
+CAMERA_DISTANCE = 6.5  # [m]
 EXIT_TIMEOUT_S = 5.0
+
+_SPACE, _RIGHT, _KEYPAD_MINUS, _KEYPAD_PLUS = 32, 262, 333, 334  # as GLFW numbers keys
+_SIDE_EFFECTS = (mujoco.mjtVisFlag.mjVIS_ISLAND, mujoco.mjtVisFlag.mjVIS_CONTACTSPLIT)  # of N and P in this window
+
+
+class _Simulate(mujoco.viewer._Simulate):
+    """MuJoCo's side of a window, which its thread must not destroy while another one uses it."""
+
+    in_use = threading.Lock()
+
+    def destroy(self) -> None:
+        """Release everything, at the end of the window's thread."""
+        with self.in_use:
+            super().destroy()
+
+
+mujoco.viewer._Simulate = _Simulate  # what `launch_passive` makes
 
 
 class Window:
-    """A screen that shows each env step for as long as it lasts.
+    """A screen with keys for controls; see `mapush.viewer.player.Screen`.
+
+    A thread of its own draws the newest frame, because MuJoCo's window takes text no faster than it draws.
 
     Args:
       model: what is drawn.
-      distance: of the camera at first; afterwards it is the user's [m].
+      transport: what the keys change.
+
+    Attributes:
+      closed: the user has closed the window.
     """
 
-    def __init__(self, model: mujoco.MjModel, distance: float) -> None:
-        self._model, self._data, self._distance = model, mujoco.MjData(model), distance
+    def __init__(self, model: mujoco.MjModel, transport: Transport) -> None:
+        self._model, self._transport = quick_to_draw(model), transport
+        self._data = mujoco.MjData(self._model)
         others = set(threading.enumerate())
-        self._viewer = mujoco.viewer.launch_passive(model, self._data, show_left_ui=False, show_right_ui=False)
+        self._viewer = mujoco.viewer.launch_passive(
+            self._model, self._data, key_callback=self.on_key, show_left_ui=False, show_right_ui=False
+        )
         self._threads = set(threading.enumerate()) - others
-        self._next = 0.0
+        self._newest: Optional[Tuple[Episode, int, Scoreboard]] = None
+        self._wake, self._aimed, self.closed = threading.Event(), False, False
+        self._painter = threading.Thread(target=self._paint, daemon=True)
+        self._painter.start()
 
-    @property
-    def closed(self) -> bool:
-        """Whether the user has closed the window."""
-        return not self._viewer.is_running()
+    def on_key(self, key: int) -> None:
+        """Do what a key is for, called by the window's thread with GLFW's number of the key."""
+        transport, name = self._transport, chr(key) if key < 128 else ""
+        if key == _SPACE:
+            transport.paused = not transport.paused
+        elif key == _RIGHT:
+            transport.step()
+        elif name == "N":
+            transport.next()
+        elif name == "P":
+            transport.previous()
+        elif name in ("=", "-") or key in (_KEYPAD_PLUS, _KEYPAD_MINUS):
+            transport.faster(1 if name == "=" or key == _KEYPAD_PLUS else -1)
+        elif name in ("[", "]"):
+            transport.follow += 1 if name == "]" else -1
 
-    def show(self, data: mujoco.MjData, overlay: Overlay) -> None:
-        """Show the state after one env step, no earlier than it is due."""
-        if self.closed:
-            return
-        with self._viewer.lock():
-            mujoco.mj_copyData(self._data, self._model, data)
-            self._viewer.user_scn.ngeom = 0
-            draw_arrows(overlay, self._viewer.user_scn)
-            if not self._next:
-                aim(self._viewer.cam, overlay.look_at, self._distance)
-        self._viewer.set_texts((None, None, "\n".join(overlay.lines), ""))
-        self._viewer.sync()
-        now = time.monotonic()
-        time.sleep(max(0.0, self._next - now))
-        self._next = max(self._next, now) + STEP_DT
+    def show(self, episode: Episode, step: int, board: Scoreboard) -> None:
+        """Show a frame, unless a newer one comes before the window is ready for it."""
+        self._newest = episode, step, board
+        self._wake.set()
 
     def close(self) -> None:
-        """Close the window and wait until its thread has ended, without which the process may crash at its exit."""
-        self._viewer.close()
+        """Close the window and wait until its threads have ended, without which the process may crash at its exit."""
+        self._newest = None
+        self._wake.set()
+        self._painter.join(EXIT_TIMEOUT_S)
+        with _Simulate.in_use:
+            self._viewer.close()
         for thread in self._threads:
             thread.join(EXIT_TIMEOUT_S)
+
+    def _paint(self) -> None:
+        """Draw the newest frame whenever there is one, until there is none when it should be there."""
+        while self._wake.wait():
+            self._wake.clear()
+            newest = self._newest
+            with _Simulate.in_use:
+                self.closed = not self._viewer.is_running()
+                if newest is None or self.closed:
+                    return
+                self._draw(*newest)
+
+    def _draw(self, episode: Episode, step: int, board: Scoreboard) -> None:
+        frame = episode.frames[step]
+        overlay = overlay_of(episode, step, board.lines(episode, frame, step))
+        with self._viewer.lock():
+            pose(self._model, self._data, frame)
+            self._viewer.user_scn.ngeom = 0
+            draw(overlay, self._viewer.user_scn)
+            self._undo_own_keys()
+            if not self._aimed:
+                aim(self._viewer.cam, overlay.look_at, CAMERA_DISTANCE)
+        self._aimed = True
+        self._viewer.set_texts(self._texts(overlay.lines))
+        self._viewer.sync()
+
+    def _undo_own_keys(self) -> None:
+        """Take back what our keys mean to MuJoCo: [ and ] another camera, N and P other colours."""
+        if self._viewer.cam.type == mujoco.mjtCamera.mjCAMERA_FIXED:
+            self._viewer.cam.type = mujoco.mjtCamera.mjCAMERA_FREE
+        for effect in _SIDE_EFFECTS:
+            self._viewer.opt.flags[effect] = False
+
+    def _texts(self, lines: Tuple[str, ...]) -> List[Tuple[None, mujoco.mjtGridPos, str, str]]:
+        transport, corners = self._transport, mujoco.mjtGridPos
+        status = ["{:g} x real time".format(transport.speed)]
+        status += (
+            ["env {} of 0 to {}".format(transport.follow, transport.num_envs - 1)] if transport.num_envs > 1 else []
+        )
+        status += ["" if transport.replay is None else "replay of episode {}".format(transport.replay)]
+        status += ["paused" if transport.paused else ""]
+        keys, meanings = zip(*HELP)
+        return [
+            (None, corners.mjGRID_TOPLEFT, "\n".join(lines), ""),
+            (None, corners.mjGRID_TOPRIGHT, "\n".join(filter(None, status)), ""),
+            (None, corners.mjGRID_BOTTOMLEFT, "\n".join(keys), "\n".join(meanings)),
+        ]

@@ -1,26 +1,38 @@
-"""What is shown on top of the robots, as data, so that window and recording show the same."""
+"""What is drawn over a scene, as data, so that window, page and films show the same."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, List, Tuple
+import itertools
+import math
+from typing import Any, List, Sequence, Tuple
 
-import mujoco
 import numpy as np
-import torch
 
-from mapush.geometry import rotate_xy, yaw_of
-from mapush.sim.base import State
+from mapush.sim.looks import SUCCESS_RADIUS, TINTS
+from mapush.viewer.episode import Episode, Frame
 
 Point = Tuple[float, float, float]
 Colour = Tuple[float, float, float, float]
 
+ROBOT_COLOURS: Tuple[Colour, ...] = tuple(tint + (1.0,) for tint in TINTS)  # of their shells too
+OBJECT_COLOUR: Colour = (0.98, 0.92, 0.8, 1.0)
 WALK_COLOUR: Colour = (1.0, 0.75, 0.0, 1.0)
 TURN_COLOUR: Colour = (0.1, 0.7, 0.9, 1.0)
+REACHED_COLOUR: Colour = (0.15, 0.85, 0.3, 0.6)
+
 ARROW_HEIGHT = 0.25  # above the trunk [m]
-ARROW_WIDTH = 0.025  # [m]
 ARROW_SCALE = 1.2  # length per commanded speed [m per m/s or rad/s]
+ARROW_WIDTH = 0.025  # [m]
 SHORTEST_ARROW = 0.03  # [m]
+HEAD = 0.3  # of a robot, before its trunk's origin [m]
+DISC_RADIUS = 0.32  # of the disc under a robot [m]
+STRIDE = 5  # env steps from one point of a path to the next
+PATH_WIDTH = 0.035  # [m]
+AZIMUTH, ELEVATION = 90.0, -48.0  # of the camera [degrees]
+
+_DISC_HEIGHT, _PATH_HEIGHT = 0.008, 0.012  # above the floor, over what else lies on it [m]
+_FLAT = 0.001  # half the thickness of discs and paths [m]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,55 +45,153 @@ class Arrow:
 
 
 @dataclasses.dataclass(frozen=True)
+class Disc:
+    """A disc on the floor, in the world frame [m]."""
+
+    centre: Tuple[float, float]
+    radius: float
+    colour: Colour
+
+
+@dataclasses.dataclass(frozen=True)
+class Path:
+    """A line on the floor through `points` (n, 2), in the world frame [m]."""
+
+    points: np.ndarray
+    colour: Colour
+
+
+@dataclasses.dataclass(frozen=True)
 class Overlay:
-    """What comes on top of one frame.
+    """What comes on top of one frame; goal and success radius are in the model, see `mapush.sim.looks`.
 
     Attributes:
       lines: text in the corner.
-      arrows: in the scene.
-      look_at: where the camera looks, in the world frame [m].
+      arrows: commands over the robots.
+      discs: under each robot in its colour, and over the success radius once the object is at the goal.
+      paths: of the robots and, last, of the object, from the start of the episode.
+      look_at: where a camera that follows looks, in the world frame [m].
     """
 
     lines: Tuple[str, ...]
     arrows: Tuple[Arrow, ...]
+    discs: Tuple[Disc, ...]
+    paths: Tuple[Path, ...]
     look_at: Point
 
 
-def command_arrows(state: State, commands: torch.Tensor) -> Tuple[Arrow, ...]:
-    """Return two arrows for each robot of env 0: where it is told to walk, and at its head, to which side to turn.
+def overlay_of(episode: Episode, step: int, lines: Sequence[str] = ()) -> Overlay:
+    """Return what comes on top of `episode.frames[step]`.
 
     Args:
-      state: of one env.
-      commands: v_x [m/s], v_y [m/s], omega_z [rad/s] in the robot's frame, (1, A, 3).
+      episode: it may go on meanwhile.
+      step: of the frame, counted from 0.
+      lines: text in the corner.
     """
-    commands, yaw = commands.cpu(), yaw_of(state.robot_quat_w[0].cpu())
-    start = state.robot_pos_w[0].cpu() + torch.tensor((0.0, 0.0, ARROW_HEIGHT))
-    flat = torch.zeros_like(start)
-    walk, head, turn = flat.clone(), flat.clone(), flat.clone()
-    walk[:, :2] = ARROW_SCALE * rotate_xy(commands[0, :, :2], yaw)
-    head[:, :2] = rotate_xy(torch.tensor((0.3, 0.0)).expand(len(yaw), 2), yaw)
-    sideways = torch.stack((torch.zeros_like(yaw), commands[0, :, 2]), dim=-1)
-    turn[:, :2] = ARROW_SCALE * rotate_xy(sideways, yaw)
+    frame = episode.frames[step]
+    x, y = (frame.object[:2] + frame.goal) / 2
+    look_at = (float(x), float(y), float(frame.object[2]) / 2)
+    return Overlay(tuple(lines), command_arrows(frame), _discs(frame), _paths(episode, step), look_at)
+
+
+def command_arrows(frame: Frame) -> Tuple[Arrow, ...]:
+    """Return up to two arrows for each robot: where it is told to walk, and at its head, to which side to turn."""
     arrows: List[Arrow] = []
-    for origin, way, colour in ((start, walk, WALK_COLOUR), (start + head, turn, TURN_COLOUR)):
-        for first, offset in zip(origin, way):
-            if float(offset.norm()) > SHORTEST_ARROW:
-                arrows.append(Arrow(tuple(first.tolist()), tuple((first + offset).tolist()), colour))
+    for pose, (v_x, v_y, omega_z) in zip(frame.robots, frame.commands):
+        yaw = _yaw_of(pose[3:])
+        above = pose[:3] + (0.0, 0.0, ARROW_HEIGHT)
+        head = above + _level(HEAD, 0.0, yaw)
+        walk = _level(ARROW_SCALE * v_x, ARROW_SCALE * v_y, yaw)
+        turn = _level(0.0, ARROW_SCALE * omega_z, yaw)
+        for start, way, colour in ((above, walk, WALK_COLOUR), (head, turn, TURN_COLOUR)):
+            if np.linalg.norm(way) > SHORTEST_ARROW:
+                arrows.append(Arrow(tuple(start.tolist()), tuple((start + way).tolist()), colour))
     return tuple(arrows)
 
 
-def draw_arrows(overlay: Overlay, scene: Any) -> None:
-    """Append the arrows of `overlay` to `scene`, a `mujoco.MjvScene`."""
-    for arrow in overlay.arrows[: scene.maxgeom - scene.ngeom]:
-        geom = scene.geoms[scene.ngeom]
-        kind, colour = mujoco.mjtGeom.mjGEOM_ARROW, np.array(arrow.colour, dtype=np.float32)
-        mujoco.mjv_initGeom(geom, kind, np.zeros(3), np.zeros(3), np.zeros(9), colour)
-        mujoco.mjv_connector(geom, kind, ARROW_WIDTH, np.array(arrow.start), np.array(arrow.end))
-        scene.ngeom += 1
+def _level(x: float, y: float, yaw: float) -> np.ndarray:
+    """Return the level vector (3,) whose components are `x` and `y` in a frame turned by `yaw`."""
+    return np.array((x * math.cos(yaw) - y * math.sin(yaw), x * math.sin(yaw) + y * math.cos(yaw), 0.0))
+
+
+def _yaw_of(quat: np.ndarray) -> float:
+    w, x, y, z = quat.tolist()
+    return math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+
+
+def _discs(frame: Frame) -> Tuple[Disc, ...]:
+    under = [
+        Disc((float(pose[0]), float(pose[1])), DISC_RADIUS, colour[:3] + (0.45,))
+        for pose, colour in zip(frame.robots, itertools.cycle(ROBOT_COLOURS))
+    ]
+    reached = frame.distance < SUCCESS_RADIUS
+    goal = (float(frame.goal[0]), float(frame.goal[1]))
+    return tuple(under + ([Disc(goal, SUCCESS_RADIUS, REACHED_COLOUR)] if reached else []))
+
+
+def _paths(episode: Episode, step: int) -> Tuple[Path, ...]:
+    points = [episode.frames[index] for index in range(0, step, STRIDE)] + [episode.frames[step]]
+    robots = np.stack([frame.robots[:, :2] for frame in points], axis=1)
+    item = np.stack([frame.object[:2] for frame in points])
+    paths = [Path(one, colour) for one, colour in zip(robots, itertools.cycle(ROBOT_COLOURS))]
+    return tuple(paths + [Path(item, OBJECT_COLOUR)])
+
+
+# -- into MuJoCo -----------------------------------------------------------------------------------------------------
+
+
+def draw(overlay: Overlay, scene: Any) -> None:
+    """Append all of `overlay` but its text to `scene`, a `mujoco.MjvScene`, as far as there is room."""
+    import mujoco
+
+    shapes = mujoco.mjtGeom
+    for disc in overlay.discs:
+        size = (disc.radius, _FLAT, 0.0)
+        _append(scene, shapes.mjGEOM_CYLINDER, disc.colour, size, disc.centre + (_DISC_HEIGHT,))
+    for path in overlay.paths:
+        for start, end in zip(path.points[:-1], path.points[1:]):
+            _append_ribbon(scene, start, end, path.colour)
+    for arrow in overlay.arrows:
+        geom = _append(scene, shapes.mjGEOM_ARROW, arrow.colour)
+        if geom is not None:
+            mujoco.mjv_connector(geom, shapes.mjGEOM_ARROW, ARROW_WIDTH, np.array(arrow.start), np.array(arrow.end))
+
+
+def _append_ribbon(scene: Any, start: np.ndarray, end: np.ndarray, colour: Colour) -> None:
+    import mujoco
+
+    (x, y), (along_x, along_y) = (start + end) / 2, end - start
+    length = math.hypot(along_x, along_y)
+    cos, sin = (along_x / length, along_y / length) if length else (1.0, 0.0)
+    size = ((length + PATH_WIDTH) / 2, PATH_WIDTH / 2, _FLAT)  # half a width longer at both ends, to close bends
+    turned = (cos, -sin, 0, sin, cos, 0, 0, 0, 1)
+    _append(scene, mujoco.mjtGeom.mjGEOM_BOX, colour, size, (x, y, _PATH_HEIGHT), turned)
+
+
+def _append(
+    scene: Any,
+    shape: Any,
+    colour: Colour,
+    size: Sequence[float] = (0, 0, 0),
+    pos: Sequence[float] = (0, 0, 0),
+    turned: Sequence[float] = (1, 0, 0, 0, 1, 0, 0, 0, 1),
+) -> Any:
+    """Append a shape to `scene`, and return it; None if there is no room."""
+    import mujoco
+
+    if scene.ngeom >= scene.maxgeom:
+        return None
+    geom = scene.geoms[scene.ngeom]
+    numbers = (np.array(values, dtype=np.float64) for values in (size, pos, turned))
+    mujoco.mjv_initGeom(geom, shape, *numbers, np.array(colour, dtype=np.float32))
+    scene.ngeom += 1
+    return geom
 
 
 def aim(camera: Any, look_at: Point, distance: float) -> None:
     """Let `camera`, a `mujoco.MjvCamera`, look down at `look_at` from `distance` [m]."""
+    import mujoco
+
     camera.type = mujoco.mjtCamera.mjCAMERA_FREE
     camera.lookat[:] = look_at
-    camera.distance, camera.azimuth, camera.elevation = distance, 90.0, -48.0
+    camera.distance, camera.azimuth, camera.elevation = distance, AZIMUTH, ELEVATION

@@ -1,108 +1,135 @@
-"""Episodes as an MP4, drawn without a display."""
+"""Finished episodes as films, drawn without a display: MP4 (H.264), GIF, and pages with a play bar."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable, List, Sequence, Tuple
 
-from mapush.errors import ConfigError
+import mujoco
+import numpy as np
+
+from mapush.errors import ConfigError, nearest
 from mapush.sim.base import STEP_DT
+from mapush.viewer.encoder import FORMATS, Encoder, require_writable
+from mapush.viewer.episode import Episode, path_of, pose
+from mapush.viewer.gl import quick_to_draw
+from mapush.viewer.overlay import ELEVATION, Point, aim, draw, overlay_of
+from mapush.viewer.text import write_text
 
 if TYPE_CHECKING:
-    import mujoco
-    import numpy as np
+    from typing_extensions import Protocol
 
-    from mapush.viewer.overlay import Overlay
+    class Film(Protocol):
+        """What episodes are added to, in the thread that opened it."""
 
-FRAMES_PER_SECOND = 25
-STEPS_PER_FRAME = round(1 / (FRAMES_PER_SECOND * STEP_DT))
-WIDTH, HEIGHT = 1280, 720  # [pixels]
-FONT_SIZE = 22  # [pixels]
-MARGIN = 16  # [pixels]
-GL_LIBRARIES = ("egl", "osmesa")  # the fastest first
+        def add(self, episode: Episode, lines_of: Callable[[int], Sequence[str]]) -> None:
+            """Take a finished episode; `lines_of` returns the text beside its frame of a step."""
 
-_PROBE = "import mujoco; context = mujoco.GLContext(64, 64); context.make_current(); context.free()"
+        def close(self) -> None:
+            """Finish the file with what was added until now; without an episode there is none."""
 
 
-def choose_gl() -> None:
-    """Let MuJoCo draw with a library that works without a display; call it before anything imports `mujoco`.
+PAGE = ".html"
+WIDTH, HEIGHT = 1280, 720  # of what is drawn [pixels]
+HOLD_S = 1.0  # for which the last frame of an episode stays
+TEXT_SHARE = 0.8  # of what is spare beside the scene, how much of it is left for the text
+REACH = 1.0  # of what is at a place: the object, the success radius [m]
 
-    A library that `MUJOCO_GL` already names is left as it is.
+
+def open_film(path: Path, model: mujoco.MjModel, title: str) -> Film:
+    """Start a film; what cannot be written is found out here, before anything is simulated.
+
+    Args:
+      path: its suffix is the kind of film: .mp4, .gif or .html.
+      model: what is drawn.
+      title: of the film.
 
     Raises:
-      ConfigError: none works here.
+      ConfigError: an unknown kind of film, a folder that does not exist, no right to write, or no package to do it.
     """
-    if os.environ.get("MUJOCO_GL"):
-        return
-    for library in GL_LIBRARIES:
-        probe = [sys.executable, "-c", _PROBE]
-        if subprocess.run(probe, env=dict(os.environ, MUJOCO_GL=library), capture_output=True).returncode == 0:
-            os.environ["MUJOCO_GL"] = library
-            return
-    raise ConfigError(
-        "nothing here can draw without a display",
-        expected="a working OpenGL library: {}".format(" or ".join(GL_LIBRARIES)),
-        fix="apt-get install libosmesa6 (draws on the CPU), or libegl1 libgl1-mesa-dri",
-    )
+    kinds = [*FORMATS, PAGE]
+    if path.suffix not in kinds:
+        raise ConfigError("cannot record to {}".format(path), got=path.suffix, fix=nearest(path.suffix, kinds))
+    require_writable(path)
+    return _open_page(path, model, title) if path.suffix == PAGE else Recorder(path, model, title)
+
+
+def _open_page(path: Path, model: mujoco.MjModel, title: str) -> Film:
+    try:
+        from mapush.viewer.page import Page
+    except ImportError as error:
+        raise ConfigError("cannot record to {}".format(path), cause=str(error), fix="pip install viser") from error
+    return Page(path, model, title)
 
 
 class Recorder:
-    """A screen that writes what it is shown, one call per env step, to an H.264 film.
+    """A film of pictures.
 
     Args:
+      path: of a kind in `FORMATS`.
       model: what is drawn.
-      path: the MP4.
-      distance: of the camera [m].
+      title: written into the file.
     """
 
-    closed = False
-
-    def __init__(self, model: mujoco.MjModel, path: Path, distance: float) -> None:
-        import imageio.v2
-        import mujoco
-        from PIL import ImageFont
-
-        model.vis.global_.offwidth, model.vis.global_.offheight = WIDTH, HEIGHT
-        model.vis.quality.offsamples = 0  # four would look better and take four times as long without a GPU
-        self._distance = distance
-        self._renderer = mujoco.Renderer(model, HEIGHT, WIDTH)
+    def __init__(self, path: Path, model: mujoco.MjModel, title: str) -> None:
+        self._format = FORMATS[path.suffix]
+        self._model = quick_to_draw(model)
+        self._model.vis.global_.offwidth, self._model.vis.global_.offheight = WIDTH, HEIGHT
+        self._data, self._camera = mujoco.MjData(self._model), mujoco.MjvCamera()
+        mujoco.mj_forward(self._model, self._data)  # also puts the light in its place, where it stays
+        self._renderer = mujoco.Renderer(self._model, HEIGHT, WIDTH)
         for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._renderer.scene.flags[effect] = False
-        self._camera = mujoco.MjvCamera()
-        self._font = ImageFont.load_default(FONT_SIZE)
-        self._steps = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._film = imageio.v2.get_writer(
-            str(path), fps=FRAMES_PER_SECOND, codec="libx264", quality=7, macro_block_size=2
-        )
+        self._encoder = Encoder(path, WIDTH, HEIGHT, title)
 
-    def show(self, data: mujoco.MjData, overlay: Overlay) -> None:
-        """Take the state after one env step; every second one becomes a frame."""
-        self._steps += 1
-        if self._steps % STEPS_PER_FRAME == 0:
-            self._film.append_data(self._frame(data, overlay))
+    def add(self, episode: Episode, lines_of: Callable[[int], Sequence[str]]) -> None:
+        """See `Film.add`."""
+        aim(self._camera, *framing(episode, math.radians(self._model.vis.global_.fovy)))
+        drawn = -1
+        for step in steps_of(episode, self._format.fps):
+            if step != drawn:
+                picture, drawn = self._draw(episode, step, lines_of(step)), step
+            self._encoder.write(picture)
 
     def close(self) -> None:
-        """Finish the film."""
-        self._film.close()
+        """See `Film.close`."""
         self._renderer.close()
+        self._encoder.close()
 
-    def _frame(self, data: mujoco.MjData, overlay: Overlay) -> np.ndarray:
-        import numpy as np
-        from PIL import Image, ImageDraw
+    def _draw(self, episode: Episode, step: int, lines: Sequence[str]) -> np.ndarray:
+        """Return the picture of a step, (HEIGHT, WIDTH, 3) uint8."""
+        pose(self._model, self._data, episode.frames[step])
+        self._renderer.update_scene(self._data, self._camera)
+        draw(overlay_of(episode, step), self._renderer.scene)
+        picture = self._renderer.render()
+        write_text(picture, lines[: self._format.lines], self._format.text_scale)
+        return picture
 
-        from mapush.viewer.overlay import aim, draw_arrows
 
-        aim(self._camera, overlay.look_at, self._distance)
-        self._renderer.update_scene(data, self._camera)
-        draw_arrows(overlay, self._renderer.scene)
-        image = Image.fromarray(self._renderer.render())
-        text = "\n".join(overlay.lines)
-        draw = ImageDraw.Draw(image, "RGBA")
-        left, top, right, bottom = draw.multiline_textbbox((MARGIN, MARGIN), text, font=self._font)
-        draw.rectangle((left - 8, top - 8, right + 8, bottom + 8), fill=(0, 0, 0, 130))
-        draw.multiline_text((MARGIN, MARGIN), text, font=self._font, fill="white")
-        return np.asarray(image)
+def steps_of(episode: Episode, fps: int) -> List[int]:
+    """Return which steps of `episode` become frames of a film, its last one as often as it is held."""
+    last = len(episode.frames) - 1
+    return list(range(0, last, round(1 / (fps * STEP_DT)))) + [last] * round(HOLD_S * fps)
+
+
+def framing(episode: Episode, fovy: float) -> Tuple[Point, float]:
+    """Return where a camera that does not move looks, and from what distance, to see a whole episode [m].
+
+    The scene stands to the right of the middle where there is room, beside the text.
+
+    Args:
+      episode: finished.
+      fovy: vertical angle of view [rad].
+    """
+    robots, item = path_of(episode, len(episode.frames) - 1)
+    places = np.concatenate((robots.reshape(-1, 2), item, [episode.frames[-1].goal]))
+    low, high = places.min(axis=0) - REACH, places.max(axis=0) + REACH
+    half_width, half_depth = (high - low) / 2
+    sine, cosine = math.sin(math.radians(-ELEVATION)), math.cos(math.radians(ELEVATION))
+    up = math.tan(fovy / 2)
+    aside = up * WIDTH / HEIGHT
+    distance = half_depth * cosine + max(half_width / aside, half_depth * sine / up)
+    spare = (distance - half_depth * cosine) * aside - half_width  # on either side
+    x, y = ((low + high) / 2).tolist()
+    return (x - TEXT_SHARE * spare, y, 0.0), float(distance)

@@ -47,7 +47,7 @@ def test_train_resume_and_evaluate_on_isaac_gym(fresh, tmp_path, capsys):
 def test_film_of_isaac_gym_is_recorded(fresh, tmp_path, capsys):
     """The viewer's film is what Isaac Gym's camera saw of each episode; the endings are printed."""
     fresh()
-    film = tmp_path / "films" / "two.mp4"
+    film = tmp_path / "two.mp4"
     words = ["cuboid"] + ISAAC + ["--untrained", "--mode", "viewer", "--episodes", "2", "--record", str(film)]
     assert evaluate.main(words) == 0, capsys.readouterr().err
     assert film.stat().st_size > 0

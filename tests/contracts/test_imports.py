@@ -14,13 +14,15 @@ import mapush
 pytestmark = pytest.mark.contracts
 
 PACKAGE = Path(mapush.__file__).parent
-LEAVES = {"errors", "gpu_errors", "spec", "config", "objects", "geometry", "capture", "isaac"}
+LEAVES = {"errors", "gpu_errors", "spec", "config", "objects", "geometry", "capture", "isaac", "versions"}
 MAY_IMPORT = {  # room: rooms below it, besides the leaves
     "sim": {"sim"},
     "env": {"env", "sim.base", "sim.go1", "sim.walking", "sim.gait"},
     "happo": {"happo"},
     "harl": {"harl", "env", "assembly", "capacity", "checkpoint", "logger", "run_dir"},
-    "viewer": {"viewer", "env", "sim", "happo"},
+    "viewer": {"viewer", "env", "sim", "happo"} | {"evaluate"},  # as a type alone
+    "reports": {"reports", "viewer", "env", "sim", "trace", "checkpoint", "logger", "presets", "run_dir"}
+    | {"evaluate", "acceptance"},  # as types alone
 }
 FIRST_TO_LOAD = ("mapush.train", "mapush.evaluate", "mapush.config", "mapush.sim", "mapush.sim.base", "mapush.assembly")
 

@@ -237,6 +237,13 @@ def test_command_of_a_library_call_states_the_task(task: Task, words: str) -> No
     assert shlex.split(finding.reproduce) == command
 
 
+def test_finding_of_what_cannot_be_built_says_how_to_see_it_again() -> None:
+    """What a contract raises comes with its command, as what a player finds does."""
+    finding = check_env(make_raising, contracts=["factory"], seed=3).findings[0]
+    command = "python -m harness check {}:make_raising --contracts factory --seed 3"
+    assert finding.reproduce == command.format(__name__)
+
+
 @pytest.mark.parametrize(
     "task, expected",
     [

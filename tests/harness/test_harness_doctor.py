@@ -45,6 +45,12 @@ def no_torch():
     raise Broken(Line("torch", WRONG, "segmentation fault: SIGSEGV", "install it again"))
 
 
+def test_torch_stays_in_the_process_that_tries_it():
+    """What is told of torch takes no torch to read; a version of torch's own type would load it in the doctor."""
+    plain = (str, int, dict, type(None))
+    assert {name for name, value in stack.torch_facts().items() if type(value) not in plain} == set()
+
+
 @NEEDS_MUJOCO
 def test_this_machine_can_train(capsys):
     """On the machine that runs these tests nothing that training needs is wrong, and every thing has one line."""

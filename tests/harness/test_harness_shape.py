@@ -7,7 +7,9 @@ import pytest
 from wrapped import check
 
 from harness.contracts import check_env
-from harness.contracts.shape import _isolated_zeros
+from harness.contracts.shape import SEARCH_SHARE, SEARCHES, _isolated_zeros, _search
+from harness.contracts.subject import Subject
+from harness.findings import ContractError
 from harness.toys import Discrete, PointMass, make_pointmass
 from mapush.env.harl_view import Box
 
@@ -104,6 +106,55 @@ def test_short_run_is_not_judged():
     """With less than twenty steps, nothing is rare."""
     values, ended = seen((17, 2, 1, 3))
     assert len(_isolated_zeros(values[:20], ended[:19])) == 1 and len(_isolated_zeros(values[:19], ended[:18])) == 0
+
+
+# -- the search for short sequences ----------------------------------------------------------------------------------
+
+
+class Flawed(PointMass):
+    """Sees an infinity from the moment on at which an action of env 3 is beyond the bounds."""
+
+    broken = False
+
+    def step(self, actions):
+        """Act."""
+        returned = super().step(actions)
+        self.broken |= bool((abs(actions[3]) > 2.0).any())
+        if self.broken:
+            returned[0][3, 1, 2] = np.inf
+        return returned
+
+
+def searched(make, seed, build_s=0.0):
+    """Search the environments of a class, which take so long to build [s]; return what is found, and the builds."""
+    made = []
+
+    def make_env(num_envs=5, seed=0):
+        made.append(make(num_envs, AGENTS, seed, 20))
+        return made[-1]
+
+    subject = Subject(make_env, {}, None, seed, 60.0)
+    subject.sizes  # noqa: B018  read from an environment that is built for it
+    made.clear()
+    subject.build_s = build_s
+    try:
+        _search(subject)
+    except ContractError as error:
+        return error, len(made)
+    return None, len(made)
+
+
+def test_search_finds_what_breaks_the_form():
+    """Short sequences with actions beyond the bounds are tried, in a new environment each; the seed decides which."""
+    error, _ = searched(Flawed, seed=5)
+    assert error is not None and (error.contract, error.what) == ("finite", "obs holds infinity")
+    assert searched(PointMass, seed=5) == (None, SEARCHES)
+
+
+def test_search_takes_its_share_of_the_time():
+    """Where fewer than five environments can be built in it, there is none."""
+    assert searched(PointMass, seed=5, build_s=SEARCH_SHARE * 60.0 / 8)[1] in range(5, 9)
+    assert searched(Flawed, seed=5, build_s=SEARCH_SHARE * 60.0 / 4) == (None, 0)
 
 
 # -- spaces ------------------------------------------------------------------------------------------------------

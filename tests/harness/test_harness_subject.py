@@ -278,8 +278,8 @@ def test_finding_names_the_command_that_shows_it_again():
     report = check_env(make_nan, kwargs={"note": "a b"}, contracts=["finite"], seed=4)
     command = 'python -m harness check {}:make_nan --kwargs \'{{"note": "a b"}}\' --contracts finite --seed 4'
     assert report.findings[0].reproduce == command.format(__name__)
-    assert contracts._command(make_nan, None, 0).endswith(":make_nan --contracts {} --seed 0")
-    assert contracts._command(SimpleNamespace(), {}, 7).startswith("python -m harness check ?:namespace()")
+    assert contracts._command(make_nan, None, None, 0).endswith(":make_nan --contracts {} --seed 0")
+    assert contracts._command(SimpleNamespace(), {}, None, 7).startswith("python -m harness check ?:namespace()")
 
 
 def test_check_env_tells_each_contract_before_it_runs_and_how_long_it_took():

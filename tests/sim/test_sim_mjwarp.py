@@ -335,6 +335,33 @@ def test_solver_that_stops_early_is_counted_and_not_fatal(device, monkeypatch, c
     assert capfd.readouterr() == ("", "")
 
 
+def test_first_compilation_for_a_gpu_is_announced(tmp_path, monkeypatch, capsys):
+    """One line where Warp's cache holds none of our kernels for a GPU; none where it does, nor on a CPU."""
+    monkeypatch.setattr(mjwarp.warp.config, "kernel_cache_dir", str(tmp_path))
+    folder = tmp_path / "wp_mapush.sim.mjwarp_0ce0189"
+    folder.mkdir()
+    (folder / "wp_mapush.sim.mjwarp_0ce0189.cpu202debe6.o").touch()
+    mjwarp._announce_compilation(torch.device("cpu"))
+    assert capsys.readouterr().out == ""
+    mjwarp._announce_compilation(torch.device("cuda", 0))
+    assert capsys.readouterr().out == "compiling the GPU kernels: about two minutes the first time\n"
+    (folder / "wp_mapush.sim.mjwarp_0ce0189.sm90.cubin").touch()
+    mjwarp._announce_compilation(torch.device("cuda", 0))
+    assert capsys.readouterr().out == ""
+
+
+def test_compilation_is_announced_before_anything_is_compiled(device, monkeypatch):
+    """Physics that are being made say it before they put anything on the device."""
+
+    def announce(device):
+        raise InterruptedError(device.type)
+
+    monkeypatch.setattr(mjwarp, "_announce_compilation", announce)
+    monkeypatch.setattr(WarpPhysics, "_put", None)
+    with pytest.raises(InterruptedError, match=torch.device(device).type):
+        WarpPhysics(SCENE, 3, device=device)
+
+
 def test_close_twice_is_harmless(device):
     """Closing again does nothing."""
     physics = make(device)

@@ -1,0 +1,92 @@
+"""What the user asks of the player: screens write it, from any thread, and the player reads it."""
+
+from __future__ import annotations
+
+import enum
+import queue
+from typing import Optional, Tuple
+
+SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+
+
+class Wish(enum.Enum):
+    """What the user asks for once; everything else of `Transport` holds until it is changed."""
+
+    STEP = enum.auto()
+    FOLLOW = enum.auto()
+    NEXT = enum.auto()
+    PREVIOUS = enum.auto()
+    RESEED = enum.auto()
+    QUIT = enum.auto()
+
+
+class Transport:
+    """The controls of a player.
+
+    Args:
+      num_envs: between which the user can choose.
+      num_agents: robots in each.
+      seed: that the episodes have come from so far.
+
+    Attributes:
+      paused: time stands still.
+      speed: how fast time passes; 1 is real time.
+      teleop: the robot of the followed env that is driven by hand; None leaves all to the policy.
+      command: of that robot: v_x [m/s], v_y [m/s], omega_z [rad/s] in its own frame, each in [-0.5, 0.5].
+      seed: that the episodes come from.
+      replay: number of the kept episode that is shown, for screens to read; None if it is the live one.
+    """
+
+    def __init__(self, num_envs: int = 1, num_agents: int = 2, seed: int = 0) -> None:
+        self.num_envs, self.num_agents, self.seed = num_envs, num_agents, seed
+        self.paused = False
+        self.speed = 1.0
+        self.replay: Optional[int] = None
+        self.teleop: Optional[int] = None
+        self.command: Tuple[float, float, float] = (0.0, 0.0, 0.0)
+        self._follow = 0
+        self._wishes: queue.SimpleQueue[Wish] = queue.SimpleQueue()
+
+    @property
+    def follow(self) -> int:
+        """The env that is shown; numbers beyond the last start over."""
+        return self._follow
+
+    @follow.setter
+    def follow(self, env_id: int) -> None:
+        self._follow = env_id % self.num_envs
+        self._wishes.put(Wish.FOLLOW)
+
+    def step(self) -> None:
+        """Go on for one env step, and pause."""
+        self.paused = True
+        self._wishes.put(Wish.STEP)
+
+    def next(self) -> None:
+        """Go to the next episode: of those kept if one is replayed, else a new one."""
+        self._wishes.put(Wish.NEXT)
+
+    def previous(self) -> None:
+        """Replay the kept episode before the one that is shown."""
+        self._wishes.put(Wish.PREVIOUS)
+
+    def reseed(self, seed: int) -> None:
+        """Start over as if the program had been started with this seed."""
+        self.seed = seed
+        self._wishes.put(Wish.RESEED)
+
+    def faster(self, by: int) -> None:
+        """Take the speed that is `by` places up, or down if negative, in `SPEEDS`."""
+        nearest = min(range(len(SPEEDS)), key=lambda place: abs(SPEEDS[place] - self.speed))
+        self.speed = SPEEDS[max(0, min(nearest + by, len(SPEEDS) - 1))]
+
+    def quit(self) -> None:
+        """End the program."""
+        self._wishes.put(Wish.QUIT)
+
+    def take(self, seconds: float) -> Optional[Wish]:
+        """Return the oldest wish that nobody took, which may come within `seconds`; None if there is none."""
+        try:
+            return self._wishes.get(timeout=max(0.0, seconds))
+        except queue.Empty:
+            return None

@@ -1,0 +1,326 @@
+"""The report of an evaluation: what a reader finds on the page and beside it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pages import Document
+from walkers import untrained_walker
+
+from benchmarks.report import evaluation_of, made_up_trace
+from mapush import checkpoint as checkpoints
+from mapush.assembly import make_agent
+from mapush.checkpoint import Checkpoint
+from mapush.config import PushRunConfig, TaskConfig
+from mapush.evaluate import main
+from mapush.reports import evaluation as report
+from mapush.reports.evaluation import Setting, write_evaluation
+from mapush.sim.walking import WalkingPolicy
+
+pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
+
+NUM_ENVS, LONGEST = 37, 60
+SETTING = Setting("cuboid", NUM_ENVS, 3, "mujoco")
+SIZES = {"num_agents": 2, "obs_dim": 8, "share_obs_dim": 20, "action_dim": 3}
+
+
+def evaluations():
+    """Return a run with two checkpoints, the newer of which is traced, and a policy, under names with bad manners."""
+    run, policy = (made_up_trace(NUM_ENVS, seed, LONGEST) for seed in (1, 2))
+    old = dataclasses.replace(evaluation_of(made_up_trace(NUM_ENVS, 3, LONGEST), 10_000_000, "old.pt"), trace=None)
+    return {
+        "runs/<b>bold & co": [old, evaluation_of(run, 20_000_000, "step_000020000000.pt")],
+        "other/policy.pt": [evaluation_of(policy, 30_000_000, "policy.pt")],
+    }
+
+
+@pytest.fixture(scope="module")
+def groups():
+    """Two runs or policies."""
+    return evaluations()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, groups):
+    """The report of both, without recordings."""
+    path = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "record", lambda *_: "There are no recordings: no time")
+        write_evaluation(path, SETTING, groups)
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    """The page, as a reader sees it."""
+    return Document(folder / "index.html")
+
+
+def test_measures_on_the_page_are_those_of_the_evaluation(page, groups):
+    """Every measure and interval of the newest checkpoints is there, and MAPush's published numbers below them."""
+    rows = page.table("success rate")
+    for row, name, group in zip(rows, ("<b>bold & co", "policy.pt"), groups.values()):
+        metrics, newest = group[-1].metrics, group[-1]
+        low, high = metrics.success_rate_interval
+        early, late = metrics.finished_time_interval
+        few, many = metrics.collaboration_degree_interval
+        assert row == [
+            name,
+            "{:.3g}".format(newest.step / 1e6),
+            "{:.3g} {:.3g} to {:.3g}".format(metrics.success_rate, low, high),
+            "{:.3g} {:.3g} to {:.3g}".format(metrics.finished_time, early, late),
+            "{:.3g}".format(newest.success_time),
+            "{:.3g} {:.3g} to {:.3g}".format(metrics.collaboration_degree, few, many),
+            "0",
+            *(str(metrics.endings[ending]) for ending in ("collision", "fall", "timeout")),
+        ]
+    assert rows[2][:4] == ["MAPush, published", "100", "0.597 0.54 to 0.651", "13.6"]
+    assert rows[2][4:7] == ["9.29", "0.11", "0"]
+
+
+def test_all_checkpoints_of_a_run_are_listed(page, groups):
+    """Beside the newest there is a table of all, oldest first."""
+    rows = page.table("checkpoint")
+    assert [row[:2] for row in rows] == [["old.pt", "10"], ["step_000020000000.pt", "20"]]
+    assert rows[0][2].split()[0] == "{:.3g}".format(groups["runs/<b>bold & co"][0].metrics.success_rate)
+
+
+def test_reasons_on_the_page_add_up_to_the_failures(page, groups):
+    """Each failed episode has one reason, and no success has any."""
+    rows = page.table("because")
+    for name, group in (("<b>bold & co", groups["runs/<b>bold & co"]), ("policy.pt", groups["other/policy.pt"])):
+        for ending in ("collision", "fall", "timeout"):
+            counted = sum(int(row[3]) for row in rows if row[:2] == [name, ending])
+            assert counted == group[-1].metrics.endings[ending] > 0
+
+
+def test_single_policy_has_its_measures_on_tiles(tmp_path, groups, monkeypatch):
+    """The numbers that matter most are large, each beside MAPush's."""
+    monkeypatch.setattr(report, "record", lambda *_: "none")
+    group = groups["other/policy.pt"]
+    tiles = {tile[0]: tile[1:] for tile in Document(write_evaluation(tmp_path, SETTING, {"p": group})).tiles}
+    assert tiles["success rate"][0] == "{:.3g}".format(group[0].metrics.success_rate)
+    assert tiles["success rate"][1].endswith("MAPush, published: 0.597")
+    assert tiles["finished time"][0] == "{:.3g} s".format(group[0].metrics.finished_time)
+    assert tiles["collaboration degree"][0] == "{:.3g}".format(group[0].metrics.collaboration_degree)
+    assert tiles["collision degree"][0] == "0"
+
+
+def test_page_needs_nothing_from_elsewhere_and_is_small(page, folder):
+    """No script, font, picture or style is fetched; links lead to files beside the page that exist."""
+    assert page.outside() == []
+    assert "script" not in {tag for tag, _ in page.references} and "<script" not in page.source
+    links = {address for tag, address in page.references if tag == "a" and not address.startswith("#")}
+    assert links == {"episodes.csv", "trajectories.npz", "results.json"}
+    assert len(page.source) < 5 * 2**20
+    anchors = {address[1:] for tag, address in page.references if address.startswith("#")}
+    assert anchors <= set(page.ids) and len(page.ids) == len(set(page.ids))
+
+
+def test_names_are_text_and_never_markup(page):
+    """A name that looks like HTML is shown as it is."""
+    assert "<b>bold" not in page.source.replace("&lt;b&gt;bold", "")
+    assert "<b>bold & co" in page.text
+
+
+def test_every_kind_of_figure_is_there_for_every_policy(page):
+    """Progress, rates; and for each policy goals, endings, spots and paths."""
+    assert page.figures == 2 + 2 * 4
+    for name in (
+        "progress",
+        "rates",
+        "goals0",
+        "goals1",
+        "endings0",
+        "endings1",
+        "spots0",
+        "spots1",
+        "paths0",
+        "paths1",
+    ):
+        assert "{}-figure_1".format(name) in page.ids
+    assert "var(--success)" in page.source and "#0b9e73" not in page.source.split("</style>")[1]
+
+
+def test_table_of_episodes_has_one_row_for_each(folder, groups):
+    """The CSV holds the outcome of every episode of every policy, in order."""
+    with (folder / "episodes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["env"]) for row in rows] == 2 * list(range(NUM_ENVS))
+    trace = groups["other/policy.pt"][0].trace
+    for env_id, row in enumerate(rows[NUM_ENVS:]):
+        assert row["policy"] == "policy.pt" and trace.outcome[row["ending"]][env_id]
+        assert float(row["time_s"]) == pytest.approx(0.02 * trace.outcome["length"][env_id])
+        start = trace.goals[env_id] - trace.qpos[env_id][0][-7:-5]
+        assert float(row["goal_distance_m"]) == pytest.approx(np.linalg.norm(start), rel=1e-4)
+        assert float(row["collaboration"]) == pytest.approx(trace.outcome["collaboration"][env_id], rel=1e-4)
+        assert float(row["return"]) == pytest.approx(trace.outcome["return"][env_id], rel=1e-4)
+        assert bool(row["reason"]) != bool(trace.outcome["success"][env_id])
+
+
+def test_trajectories_can_be_taken_apart_again(folder, groups):
+    """Lengths say which rows of the arrays belong to which row of the table of episodes."""
+    data = np.load(folder / "trajectories.npz")
+    ends = np.cumsum(data["lengths"] + 1)
+    trace, index = groups["other/policy.pt"][0].trace, NUM_ENVS + 5
+    assert np.array_equal(data["qpos"][ends[index - 1] : ends[index]], trace.qpos[5])
+    assert np.array_equal(data["goals"][index], trace.goals[5])
+    first = data["lengths"][:index].sum()
+    assert np.array_equal(data["commands"][first : first + data["lengths"][index]], trace.commands[5])
+
+
+def test_worst_episodes_are_recorded_and_linked(tmp_path, groups):
+    """Each of the worst episodes has a page of its own beside the report, with the right number of env steps."""
+    path = write_evaluation(tmp_path, SETTING, {"p": groups["other/policy.pt"]})
+    page = Document(path)
+    rows = page.table("watch")
+    links = [address for tag, address in page.references if tag == "a" and address.startswith("episodes/")]
+    assert [row[-1] for row in rows] == ["replay"] * 3 and len(links) == 3
+    for row, link in zip(rows, links):
+        assert link == "episodes/env{:03d}.html".format(int(row[3]))
+        assert (tmp_path / link).stat().st_size > 10_000
+
+
+def test_report_without_a_recorder_says_why(tmp_path, groups, monkeypatch):
+    """Where viser is missing the page is whole but for the recordings, and says so."""
+    monkeypatch.setitem(sys.modules, "mapush.viewer.page", None)  # which alone imports viser
+    page = Document(write_evaluation(tmp_path, SETTING, {"p": groups["other/policy.pt"]}))
+    assert "There are no recordings" in page.text and "pip install viser" in page.text
+    assert [row[-1] for row in page.table("watch")] == ["–"] * 3
+
+
+def test_report_without_traces_tells_the_measures(tmp_path, groups):
+    """Of a simulator that keeps its positions to itself there are no episodes, but all measures."""
+    alone = [dataclasses.replace(groups["other/policy.pt"][0], trace=None)]
+    page = Document(write_evaluation(tmp_path, SETTING, {"p": alone}))
+    assert page.table("success rate")[0][0] == "p" and page.figures == 1
+    assert not (tmp_path / "episodes.csv").exists()
+
+
+def test_team_that_never_fails_or_always_does_has_a_page(tmp_path, monkeypatch):
+    """No count of successes, not even none or all, breaks a figure or a table."""
+    monkeypatch.setattr(report, "record", lambda *_: "none")
+    trace = made_up_trace(NUM_ENVS, 4, LONGEST)
+    for ending in ("success", "timeout", "collision"):
+        outcome = dict(trace.outcome, **{name: np.zeros(NUM_ENVS, bool) for name in ("success", "collision", "fall")})
+        outcome.update(timeout=np.zeros(NUM_ENVS, bool))
+        outcome[ending] = np.ones(NUM_ENVS, bool)
+        group = [evaluation_of(dataclasses.replace(trace, outcome=outcome), 0, "p")]
+        page = Document(write_evaluation(tmp_path, SETTING, {"p": group}))
+        assert page.table("success rate")[0][2].startswith("1 " if ending == "success" else "0 ")
+        assert ("no episode failed" in page.text) == (ending == "success")
+        assert "nan" not in page.text.split()
+
+
+# -- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture()
+def run_dir(tmp_path, monkeypatch):
+    """A run with two checkpoints of arbitrary weights, in episodes of at most 0.8 s."""
+    monkeypatch.chdir(tmp_path)
+    for module in ("push", "terminations"):
+        monkeypatch.setattr("mapush.env.{}.MAX_EPISODE_LENGTH".format(module), 40)
+    monkeypatch.setattr(WalkingPolicy, "load", classmethod(lambda cls, **_: untrained_walker()))
+    monkeypatch.setattr(report, "record", lambda *_: "none")
+    config = PushRunConfig(task=TaskConfig(object="cuboid", steps_per_decision=7))
+    for step, name in ((10, "mine"), (20, "mine"), (30, "yours")):
+        agent = make_agent(dataclasses.replace(config, seed=step), SIZES, "cpu")
+        saved = Checkpoint(config, step, SIZES, agent.state_dict(), {"iteration": 1})
+        checkpoints.save(saved, checkpoints.path_of(tmp_path / name, step))
+    return tmp_path
+
+
+def _argv(*words) -> list:
+    return [*map(str, words), "--num-envs", "5", "--sim", "mujoco", "--sim.threads", "1", "--device", "cpu"]
+
+
+def test_command_reports_on_several_runs_and_checkpoints(run_dir, capsys):
+    """Runs and checkpoints named together are compared on one page, whose numbers are those of the JSON beside it."""
+    one = checkpoints.path_of(Path("mine"), 10)
+    assert main(_argv("cuboid", "--checkpoint", "mine", "yours", one, "--report", "out/report")) == 0
+    assert "report: out/report/index.html" in capsys.readouterr().out
+    page, values = Document(Path("out/report/index.html")), json.loads(Path("out/report/results.json").read_text())
+    assert [result["step"] for result in values["results"]] == [10, 20, 30, 10]
+    rows = page.table("success rate")
+    assert [row[0] for row in rows] == ["mine", "yours", one.name, "MAPush, published"]
+    for row, index in zip(rows, (1, 2, 3)):
+        metrics = values["results"][index]["metrics"]
+        assert row[3].split()[0] == "{:.3g}".format(metrics["finished_time"])
+        assert row[-1] == str(metrics["endings"]["timeout"])
+    with open("out/report/episodes.csv") as file:
+        assert len(list(csv.DictReader(file))) == 3 * 5
+    for name, steps in (("mine", [10, 20]), ("yours", [30])):
+        own = json.loads(Path(name, "evaluation", "results.json").read_text())
+        assert [result["step"] for result in own["results"]] == steps
+
+
+def test_command_with_a_report_scores_what_it_scores_without(run_dir):
+    """To report costs time, and changes no number."""
+    assert main(_argv("cuboid", "--checkpoint", "yours", "--json", "plain.json")) == 0
+    assert main(_argv("cuboid", "--checkpoint", "yours", "--json", "traced.json", "--report", "out")) == 0
+    assert Path("plain.json").read_text() == Path("traced.json").read_text() == Path("out/results.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "argv, phrases",
+    [
+        (["--untrained", "--report", "file/report"], ["the report cannot be written there", "--report DIR"]),
+        (["walk", "--report", "out"], ["--report is of pushing tasks"]),
+        (["--mode", "viewer", "--report", "out"], ["--report is of pushing tasks"]),
+        (["--mode", "viewer", "--checkpoint", "mine", "yours"], ["only the calculator compares"]),
+        (["walk", "--checkpoint", "mine", "yours"], ["only the calculator compares"]),
+        (["--checkpoint", "mine", "yours", "--export", "x.pt"], ["only the calculator compares"]),
+        (["--checkpoint", "mine", "nowhere", "--report", "out"], ["there is no such checkpoint", "nowhere"]),
+        (
+            ["tblock", "--checkpoint", "mine", "yours", "--report", "out"],
+            ["does not fit", "task cuboid", "task tblock"],
+        ),
+    ],
+)
+def test_command_that_cannot_report_says_so_before_it_evaluates(argv, phrases, run_dir, capsys, monkeypatch):
+    """A report that cannot be written is refused at once, with the way out."""
+    Path("file").write_text("in the way")
+    monkeypatch.setattr("mapush.evaluate.first_episodes", lambda *_: pytest.fail("evaluated in vain"))
+    assert main(argv) == 2
+    message = capsys.readouterr().err
+    for phrase in phrases:
+        assert phrase in message
+
+
+# -- in a browser ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.browser
+def test_page_opens_in_a_browser_from_the_disk(folder):
+    """From file://, without a network: no error on the console, figures with size, and dark where that is wished."""
+    from browsers import open_browser
+
+    asked, errors = [], []
+    with open_browser() as browser:
+        for scheme, dark in (("light", False), ("dark", True)):
+            window = browser.new_context(offline=True, color_scheme=scheme, viewport={"width": 1200, "height": 800})
+            page = window.new_page()
+            page.on("console", lambda message: errors.append(message.text))
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.on("request", lambda request: asked.append(request.url))
+            page.goto((folder / "index.html").as_uri())
+            assert page.title() == "cuboid: <b>bold & co and policy.pt"
+            sizes = page.eval_on_selector_all("figure svg", "all => all.map(one => one.getBoundingClientRect().height)")
+            assert len(sizes) == 10 and min(sizes) > 100
+            brightness = sum(map(int, page.eval_on_selector("body", _BACKGROUND)[4:-1].split(",")[:3]))
+            assert (brightness < 200) == dark
+            width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert width <= 0, "the page is wider than the window"
+            assert page.eval_on_selector("figure path[style*='--success']", _FILL) not in ("none", "rgb(0, 0, 0)")
+    assert errors == [] and all(address.startswith(("file:", "data:")) for address in asked)
+
+
+_BACKGROUND = "body => getComputedStyle(body).backgroundColor"
+_FILL = "path => { const style = getComputedStyle(path); return style.fill == 'none' ? style.stroke : style.fill }"

@@ -1,0 +1,209 @@
+"""The report of training runs, from folders that are whole, cut short, old or no runs at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from pages import Document
+
+from mapush.config import to_dict
+from mapush.logger import RunLogger
+from mapush.presets import preset
+from mapush.report import main
+from mapush.reports.figures import MAX_POINTS, thinned
+from mapush.reports.run import read_run
+from mapush.run_dir import RunDir
+
+pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
+
+ROWS = 7
+METRICS = {
+    "reward/target": -0.25,
+    "reward/push": 0.015625,
+    "episode/success": 0.5,
+    "episode/collision": 0.25,
+    "episode/fall": 0.125,
+    "episode/timeout": 0.125,
+    "episode/return": -3.0,
+    "episode/length": 300.0,
+    "episodes": 40.0,
+}
+
+
+def make_run(path, seed=1, rows=ROWS):
+    """Write what a training leaves behind, with numbers that are easily told apart."""
+    config = preset("cuboid", "quick")
+    config = type(config)(**dict(vars(config), seed=seed, num_envs=64))
+    RunDir.create(config, path).close()
+    logger = RunLogger(path, config)
+    for row in range(1, rows + 1):
+        metrics = {name: value * row for name, value in METRICS.items()}
+        logger.report(1000 * row, row, 5000.0 + row, {"value_loss": 1.0 / row, "entropy": 3.0 - row / 10}, {}, metrics)
+    logger.close()
+    for step in (2000, 7000):
+        checkpoint = path / "checkpoints" / "step_{:012d}.pt".format(step)
+        checkpoint.parent.mkdir(exist_ok=True)
+        checkpoint.write_bytes(bytes(2**20))
+    return path
+
+
+def add_results(path):
+    """Write what an evaluation of the run leaves in its folder."""
+    metrics = {"success_rate": 0.875, "success_rate_interval": [0.8125, 0.9375]}
+    (path / "evaluation").mkdir()
+    (path / "evaluation" / "results.json").write_text(json.dumps({"results": [{"step": 7000, "metrics": metrics}]}))
+
+
+@pytest.fixture()
+def run(tmp_path):
+    """A whole run that has been evaluated."""
+    path = make_run(tmp_path / "run")
+    add_results(path)
+    return path
+
+
+def read(path):
+    """Return the page of a run."""
+    return Document(path / "report.html")
+
+
+def test_report_of_a_run_tells_what_its_folder_holds(run, capsys):
+    """Success, return, speed, memory, checkpoints, versions: the newest numbers are on the page."""
+    assert main([str(run)]) == 0
+    assert "report: {}".format(run / "report.html") in capsys.readouterr().out
+    page = read(run)
+    tiles = {tile[0]: tile[1] for tile in page.tiles}
+    assert tiles["success rate"] == "0.875" and tiles["mean return"] == "-21" and tiles["speed"] == "5,007"
+    assert tiles["env steps"] == "0.007 M" and tiles["memory"].endswith("MiB")
+    rows = page.table("written")
+    assert [(row[1], row[2], row[4], row[5]) for row in rows] == [
+        ("0.002", "1.0", "–", ""),
+        ("0.007", "1.0", "0.875", "0.812 to 0.938"),
+    ]
+    versions = next(table[1:] for table in page.tables if table[1][0] == "python")
+    assert dict(versions) == json.loads((run / "versions.json").read_text())
+    assert "could not be shown" not in page.text and page.outside() == []
+
+
+def test_settings_that_differ_from_the_preset_are_marked(run):
+    """Only they are listed at once; all others are folded away, and marked nowhere."""
+    main([str(run)])
+    page = read(run)
+    first, everything = [table[1:] for table in page.tables if table[0][0] == "setting"]
+    assert first == [["num_envs", "64", "256"]]
+    assert len(everything) == len(read_run(run, "x").settings) and first[0] in everything
+    assert page.source.count('<tr class="marked">') == 2
+
+
+def test_several_runs_are_overlaid_and_compared(run, tmp_path):
+    """Each run has its colour in every figure, and settings in which they differ are marked."""
+    other = make_run(tmp_path / "other", seed=2, rows=5)
+    assert main([str(run), str(other), "--out", str(tmp_path / "both.html")]) == 0
+    page = Document(tmp_path / "both.html")
+    assert [tile[:2] for tile in page.tiles] == [["run", "0.875"], ["other", "2.5"]]
+    marked = next(table[1:] for table in page.tables if table[0] == ["setting", "run", "other", "preset"])
+    assert marked == [["num_envs", "64", "64", "256"], ["seed", "1", "2", "1"]]
+    for path in (run, other):
+        config = (path / "config.json").read_text()
+        (path / "config.json").write_text(config.replace('"quick"', '"forgotten"'))
+    main([str(run), str(other), "--out", str(tmp_path / "both.html")])
+    assert Document(tmp_path / "both.html").table("setting") == [["seed", "1", "2", "–"]]
+    assert "var(--series-1)" in page.source and not (run / "report.html").exists()
+
+
+def test_panels_show_every_reward_term_and_what_the_learner_says(run):
+    """Each column of the log that is a curve has a panel."""
+    main([str(run)])
+    page = read(run)
+    for title in ("target", "push", "total", "value loss", "entropy of the policy [nats]", "resident memory [MiB]"):
+        assert ">{}</text>".format(title) in page.source, title
+
+
+def test_log_with_a_torn_last_row_is_read_without_it(run):
+    """A kill in the middle of a row, or of its last number, loses that row alone."""
+    log = run / "progress.csv"
+    whole = log.read_text()
+    for lost in (1, 2, 40):
+        log.write_text(whole[:-lost])
+        assert read_run(run, "x").log["step"].tolist() == [1000.0 * row for row in range(1, ROWS)]
+    log.write_text(whole + "8000,8\n")
+    assert read_run(run, "x").log["step"].tolist() == [1000.0 * row for row in range(1, ROWS + 1)]
+    assert main([str(run)]) == 0
+
+
+@pytest.mark.parametrize(
+    "damage, phrase",
+    [
+        (lambda run: (run / "progress.csv").unlink(), "progress.csv is not there"),
+        (lambda run: (run / "progress.csv").write_text(""), "progress.csv has no rows yet"),
+        (lambda run: (run / "progress.csv").write_text("step,iteration\n"), "progress.csv has no rows yet"),
+        (lambda run: (run / "versions.json").unlink(), "versions.json is not there"),
+        (lambda run: (run / "versions.json").write_text("{"), "versions.json does not parse"),
+        (lambda run: shutil.rmtree(str(run / "evaluation")), "have not been evaluated"),
+        (lambda run: (run / "evaluation" / "results.json").write_text("[]"), "results.json is of another version"),
+        (lambda run: shutil.rmtree(str(run / "checkpoints")), "none yet"),
+    ],
+)
+def test_run_that_is_not_whole_has_a_page_that_says_so(run, damage, phrase):
+    """What there is is shown, and what there is not is named."""
+    damage(run)
+    assert main([str(run)]) == 0
+    page = read(run)
+    assert phrase in page.text and ["num_envs", "64", "256"] in page.table("setting")
+
+
+def test_run_of_an_older_version_is_shown_with_what_it_has(run):
+    """Columns, settings and presets that came or went since do not matter."""
+    config = json.loads((run / "config.json").read_text())
+    config.update(preset="forgotten", retired=[1, 2], num_envs=None)
+    del config["happo"]["lr"]
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "progress.csv").write_text("step,fps,reward/old\n10,5.5,\n20,6.5,inf\n")
+    assert main([str(run)]) == 0
+    page = read(run)
+    everything = [table for table in page.tables if table[0][0] == "setting"][-1]
+    assert ["retired", "1, 2", "–"] in everything and "nan" not in page.text.split()
+    assert {tile[0]: tile[1] for tile in page.tiles}["speed"] == "6.5"
+
+
+@pytest.mark.parametrize(
+    "argv, phrases",
+    [
+        (["nowhere"], ["there is no run here", "nowhere", "config.json"]),
+        (["broken"], ["does not parse", "config.json"]),
+        (["listed"], ["does not parse", "config.json"]),
+        (["run", "--out", "file/page.html"], ["the report cannot be written", "--out FILE"]),
+    ],
+)
+def test_command_that_cannot_report_exits_with_two_and_says_why(argv, phrases, run, tmp_path, capsys, monkeypatch):
+    """No run, a broken configuration or a page that cannot be written: one clear message."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    for name, text in (("broken", "{"), ("listed", "[]")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(text)
+    assert main(argv) == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    for phrase in phrases:
+        assert phrase in message
+
+
+def test_long_curve_is_thinned_to_its_means():
+    """A curve of many rows keeps its shape in few points, and a short one every row; nan is left out."""
+    steps = np.arange(10.0 * MAX_POINTS)
+    places, values = thinned(steps, 2.0 * steps + 1.0)
+    assert len(places) == MAX_POINTS and places[0] == 4.5 and values == pytest.approx(2.0 * places + 1.0)
+    few = np.array([1.0, np.nan, 3.0])
+    assert [part.tolist() for part in thinned(np.arange(3.0), few)] == [[0.0, 2.0], [1.0, 3.0]]
+    assert all(part.size == 0 for part in thinned(np.arange(2.0), np.full(2, np.nan)))
+
+
+def test_settings_of_a_preset_are_those_of_the_code(run):
+    """A run is compared with the preset that it names."""
+    found = read_run(run, "x").preset
+    wanted = to_dict(preset("cuboid", "quick"))
+    assert found["happo.lr"] == wanted["happo"]["lr"] and found["num_envs"] == wanted["num_envs"] == 256

@@ -1,0 +1,387 @@
+"""Films: that they play, show what they should, are whole or not there, and say in time what is missing."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import pytest
+from episodes import GOAL, STEP, frame_at, walking_episode
+
+from mapush.errors import ConfigError
+from mapush.objects import OBJECTS
+from mapush.sim.scene import Scene, build_model
+from mapush.viewer import encoder, gl
+from mapush.viewer.encoder import find_ffmpeg
+from mapush.viewer.episode import Episode
+from mapush.viewer.gl import choose_gl
+from mapush.viewer.overlay import ROBOT_COLOURS, aim
+from mapush.viewer.recorder import framing, open_film, steps_of
+from mapush.viewer.text import write_text
+
+pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
+
+LENGTHS = (21, 24)  # env steps of the episodes in the films here
+HELD = 25  # frames of the last step, at 25 frames/s
+
+
+# -- films, from a process of their own: a library to draw with has to be chosen before MuJoCo is imported ------------
+
+_START = """
+import sys
+from pathlib import Path
+from mapush.viewer.gl import choose_gl
+choose_gl()
+from episodes import walking_episode
+from mapush.objects import OBJECTS
+from mapush.sim.scene import Scene, build_model
+from mapush.viewer.recorder import open_film
+folder, model = Path(sys.argv[1]), build_model(Scene(2, OBJECTS["cuboid"]))
+def lines_of(step):
+    return ["step {}".format(step), "a line that is longer", "three", "four", "five", "six"]
+"""
+
+_RECORD = """
+for name, text in (("film.mp4", lines_of), ("film.gif", lines_of), ("silent.mp4", lambda step: [])):
+    film = open_film(folder / name, model, "two walks")
+    for number, length in enumerate({lengths}, 1):
+        film.add(walking_episode(length, number), text)
+    assert not (folder / name).exists(), "half a film has the name of a whole one"
+    film.close()
+open_film(folder / "empty.mp4", model, "nothing").close()
+open_film(folder / "empty.gif", model, "nothing").close()
+
+film = open_film(folder / "full.mp4", model, "nowhere to write")
+film.add(walking_episode(2), lines_of)
+film._encoder._ffmpeg.kill()
+try:
+    film.add(walking_episode(60), lines_of)
+except Exception as error:
+    (folder / "writing.txt").write_text(str(error))
+try:
+    film.close()
+except Exception as error:
+    assert str(error) == (folder / "writing.txt").read_text()
+
+film = open_film(folder / "late.mp4", model, "nowhere to finish")
+film.add(walking_episode(2), lines_of)
+film._encoder._ffmpeg.kill()
+try:
+    film.close()
+except Exception as error:
+    (folder / "closing.txt").write_text(str(error))
+"""
+
+_RECORD_UNTIL_CTRL_C = """
+film = open_film(folder / "film.mp4", model, "until Ctrl-C")
+try:
+    while True:
+        film.add(walking_episode(9), lines_of)
+        print("added", flush=True)
+except KeyboardInterrupt:
+    film.close()
+"""
+
+
+def _python(script, folder, **how):
+    env = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MUJOCO_GL")}
+    env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1] / "helpers"), env.get("PYTHONPATH", "")])
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-c", _START + script, str(folder)], env=env, **pipes, **how)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with films of two episodes."""
+    path = tmp_path_factory.mktemp("films")
+    process = _python(_RECORD.format(lengths=LENGTHS), path)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return path
+
+
+@functools.lru_cache(maxsize=3)
+def _decode(film, width=1280, height=720):
+    """Return the frames of a film as (T, height, width, 3) uint8, and what ffmpeg says of it."""
+    command = [find_ffmpeg("libx264"), "-i", str(film), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
+    return frames, done.stderr.decode()
+
+
+@pytest.mark.render
+def test_film_plays_with_the_expected_frames(folder):
+    """An H.264 film of 25 frames/s: a frame for every second env step, then a second of the last one."""
+    frames, said = _decode(folder / "film.mp4")
+    for property_ in ("h264", "yuv420p", "1280x720", "25 fps", "two walks"):
+        assert property_ in said
+    moving = [(length - 1 + 1) // 2 for length in LENGTHS]
+    assert len(frames) == sum(moving) + 2 * HELD
+    changes = np.abs(np.diff(frames[:, ::4, ::4].astype(int), axis=0)).mean(axis=(1, 2, 3))
+    moves = changes > 0.1
+    ends = moving[0] + HELD
+    assert moves[: moving[0]].all() and not moves[moving[0] + 1 : ends - 1].any()
+    assert moves[ends - 1 : ends + moving[1]].all() and not moves[ends + moving[1] + 1 :].any()
+    assert min(frame.std() for frame in frames[::8]) > 20.0
+
+
+@pytest.mark.render
+def test_film_has_text_in_its_corner_and_nowhere_else(folder):
+    """The box is dark, its letters are white, they change with the step, and outside of it no pixel differs much."""
+    written, _ = _decode(folder / "film.mp4")
+    silent, _ = _decode(folder / "silent.mp4")
+    box = (slice(8, 8 + 140), slice(8, 8 + 180))
+    for index in (0, 20):
+        inside, without = written[index][box], silent[index][box]
+        assert np.median(inside) < 0.6 * np.median(without)
+        assert inside.max() > 230
+        outside = np.abs(written[index].astype(int) - silent[index])
+        outside[:180, :300] = 0
+        assert outside.mean() < 1.0
+    digits = (slice(8, 40), slice(60, 120))
+    assert np.abs(written[0][digits].astype(int) - written[4][digits]).max() > 100
+
+
+@pytest.mark.render
+def test_film_shows_paths_where_the_robots_went(folder):
+    """The floor has a robot's colour where its path, seen through a pinhole, crosses the picture, and not beside it."""
+    frames, _ = _decode(folder / "silent.mp4")
+    episode = walking_episode(LENGTHS[0])
+    x, y = _pixels(episode, np.array([(-1.2, -0.9, 0.013), (-1.2, -1.05, 0.013), (-0.9, 1.1, 0.013)])).T.round()
+    last = frames[LENGTHS[0] // 2 + 5]
+    colours = last[y.astype(int), x.astype(int)] / 255.0
+    orange, floor, blue = colours
+    assert orange[0] > 2 * orange[2] and blue[2] > 2 * blue[0]
+    assert np.ptp(floor) < 0.2
+    assert np.argmax(ROBOT_COLOURS[0][:3]) == np.argmax(orange)
+
+
+@pytest.mark.render
+def test_film_shows_the_object_where_it_is(folder):
+    """Where the top of the object comes to be, seen through a pinhole, there is first the floor, then its colour."""
+    frames, _ = _decode(folder / "silent.mp4")
+    ((x, y),) = _pixels(walking_episode(LENGTHS[0]), np.array([(20 * STEP + 0.3, 0.0, 0.49)])).round().astype(int)
+    floor, top = (frames[index, y, x].astype(int) for index in (0, LENGTHS[0] // 2 + 5))
+    assert floor[0] <= floor[2] and top[0] > 1.3 * top[2]
+
+
+@pytest.mark.render
+def test_gif_plays_with_the_expected_frames_and_is_small(folder):
+    """A GIF of 10 frames/s: a frame for every fifth env step, then a second of the last one, in half the size."""
+    from PIL import Image
+
+    frames, said = _decode(folder / "film.gif", 640, 360)
+    assert "gif" in said and "10 fps" in said
+    assert len(frames) == sum(-(-(length - 1) // 5) for length in LENGTHS) + 2 * 10
+    assert np.abs(np.diff(frames[:4].astype(int), axis=0)).mean(axis=(1, 2, 3)).min() > 0.1
+    three_lines, below = frames[0][10:65, 8:12], frames[0][95:110, 8:12]
+    assert three_lines.max() < 60 < below.min()
+    assert (folder / "film.gif").stat().st_size < 500_000
+    with Image.open(folder / "film.gif") as film:
+        assert film.info["loop"] == 0  # for ever
+
+
+@pytest.mark.render
+def test_film_without_an_episode_leaves_no_file(folder):
+    """Whatever was closed has its own name, and of what had nothing to show, or has failed, nothing is left."""
+    assert sorted(path.name for path in folder.glob("*.mp4")) == ["film.mp4", "silent.mp4"]
+    assert sorted(path.name for path in folder.glob("*.gif")) == ["film.gif"]
+    assert not list(folder.glob("*.part"))
+
+
+@pytest.mark.render
+def test_film_whose_encoder_dies_is_an_error_that_names_the_file(folder):
+    """Recording does not go on into nothing."""
+    for when, film in (("writing", "full.mp4"), ("closing", "late.mp4")):
+        said = (folder / (when + ".txt")).read_text()
+        assert "the film could not be written" in said and film in said and "disk" in said
+
+
+@pytest.mark.render
+def test_film_after_ctrl_c_plays_what_there_was(tmp_path):
+    """Ctrl-C reaches all processes of the terminal; the encoder still finishes, and nothing partial stays behind."""
+    process = _python(_RECORD_UNTIL_CTRL_C, tmp_path, start_new_session=True)
+    assert process.stdout.readline() == "added\n", process.stderr.read()
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+    frames, _ = _decode(tmp_path / "film.mp4")
+    assert len(frames) >= 4 + HELD
+
+
+# -- what a film shows -------------------------------------------------------------------------------------------------
+
+
+def test_steps_of_hold_the_last_one_for_a_second():
+    """Every second env step at 25 frames/s and every fifth at 10, the last one always, and then for a second."""
+    assert steps_of(walking_episode(6), 25) == [0, 2, 4] + [5] * 25
+    assert steps_of(walking_episode(7), 25) == [0, 2, 4] + [6] * 25
+    assert steps_of(walking_episode(12), 10) == [0, 5, 10] + [11] * 10
+    assert steps_of(walking_episode(1), 10) == [0] * 10
+
+
+def _pixels(episode, places):
+    """Return where `places` (n, 3) are in the picture, (n, 2), through the camera as MuJoCo has it."""
+    model = build_model(Scene(2, OBJECTS["cuboid"]))
+    fovy = math.radians(model.vis.global_.fovy)
+    camera, scene, data = mujoco.MjvCamera(), mujoco.MjvScene(model, 1000), mujoco.MjData(model)
+    aim(camera, *framing(episode, fovy))
+    mujoco.mjv_updateScene(model, data, mujoco.MjvOption(), None, camera, mujoco.mjtCatBit.mjCAT_ALL, scene)
+    eye = np.mean([one.pos for one in scene.camera], axis=0)
+    forward, up = scene.camera[0].forward.astype(float), scene.camera[0].up.astype(float)
+    depth = (places - eye) @ forward
+    focal = 360.0 / math.tan(fovy / 2)
+    across, upwards = ((places - eye) @ axis / depth * focal for axis in (np.cross(forward, up), up))
+    return np.stack((640.0 + across, 360.0 - upwards), axis=1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_framing_keeps_the_whole_episode_in_the_picture(seed):
+    """Wherever they go, robots, object and the goal's disc stay in view, and the camera is as near as it can be."""
+    draw = np.random.default_rng(seed)
+    far = draw.uniform(0.5, 8.0)
+    episode = Episode(
+        1, frames=[frame_at(draw.uniform(-far, far, (2, 3)), draw.uniform(-far, far, 3)) for _ in "12345"]
+    )
+    around = 0.99 * np.array([(-1, -1, 0), (-1, 1, 0), (1, -1, 0), (1, 1, 0)])
+    places = [np.append(GOAL, 0.0)]
+    places += [np.append(xy, 0.0) for frame in episode.frames for xy in (*frame.robots[:, :2], frame.object[:2])]
+    pixels = _pixels(episode, (np.array(places)[:, None] + around).reshape(-1, 3))
+    assert pixels.min() >= 0.0 and (pixels.max(axis=0) <= (1280, 720)).all()
+    margins = np.concatenate((pixels.min(axis=0), (1280, 720) - pixels.max(axis=0)))
+    assert margins.min() < 60.0
+
+
+# -- text --------------------------------------------------------------------------------------------------------------
+
+
+def test_text_changes_nothing_but_its_box():
+    """Only the box is touched, whatever the size of the picture, and it is large enough for all lines."""
+    blank = np.full((90, 160, 3), 200, dtype=np.uint8)
+    for lines in (["a"], ["a", "b"], ["a line much longer than the picture is wide", "b", "c", "d", "e"]):
+        picture = blank.copy()
+        write_text(picture, lines)
+        changed = np.argwhere((picture != blank).any(axis=2))
+        assert (changed.min(axis=0) == 8).all()
+        assert (picture[tuple(changed.T)] <= 255).all() and picture[12, 12].tolist() == [79, 79, 79]
+        assert changed.max(axis=0)[0] >= min(89, 8 + 22 * len(lines))
+        assert (changed.max(axis=0) == (89, 159)).all() or changed.max(axis=0)[0] < 8 + 8 * 2 + 28 * len(lines)
+    silent = blank.copy()
+    write_text(silent, [])
+    assert (silent == blank).all()
+
+
+def test_text_is_white_on_any_picture():
+    """Letters are white, and the rest of the box is darker than the picture, never wrapped around."""
+    for shade in (0, 127, 255):
+        picture = np.full((60, 200, 3), shade, dtype=np.uint8)
+        write_text(picture, ["mmm"], 1.0)
+        assert picture.max() == max(255, shade)
+        assert picture[10, 10, 0] == shade * int(255 * 0.4) >> 8
+
+
+def test_text_grows_with_its_scale():
+    """Letters are twice as high at twice the scale, for films that are made smaller."""
+    heights = []
+    for scale in (1.0, 2.0):
+        picture = np.zeros((200, 400, 3), dtype=np.uint8)
+        write_text(picture, ["mmm"], scale)
+        heights.append(np.ptp(np.argwhere(picture[..., 0] > 128), axis=0)[0] + 1)
+    assert heights[1] == pytest.approx(2 * heights[0], abs=2)
+
+
+# -- what is missing ---------------------------------------------------------------------------------------------------
+
+
+def test_open_film_of_an_unknown_kind_names_the_kinds():
+    """The suffix decides, and a wrong one is told before anything is drawn."""
+    with pytest.raises(ConfigError, match=r"\.mp4") as caught:
+        open_film(Path("film.mp3"), None, "")
+    assert all(suffix in str(caught.value) for suffix in (".mp4", ".gif", ".html"))
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.gif", "film.html"])
+def test_open_film_where_none_can_be_written_says_why(tmp_path, monkeypatch, name):
+    """A folder that does not exist, a name that is a folder, and no right to write are told at once."""
+    with pytest.raises(ConfigError, match="mkdir -p .*nowhere"):
+        open_film(tmp_path / "nowhere" / name, None, "")
+    (tmp_path / name).mkdir()
+    with pytest.raises(ConfigError, match="it is a folder"):
+        open_film(tmp_path / name, None, "")
+
+    def refuse(self, *_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ConfigError, match="Permission denied"):
+        open_film(tmp_path / ("other" + name), None, "")
+
+
+def test_find_ffmpeg_without_one_that_works_says_what_to_install(tmp_path, monkeypatch):
+    """No package, no binary, a binary that is broken, and one without the codec are one message each."""
+    import imageio_ffmpeg
+
+    with pytest.raises(ConfigError, match="imageio-ffmpeg") as caught:
+        find_ffmpeg("no_such_codec")
+    assert "no_such_codec" in str(caught.value)
+    (tmp_path / "text").write_text("not a program")
+    for broken in (sys.executable, str(tmp_path / "text"), str(tmp_path / "missing")):
+        monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda path=broken: path)
+        with pytest.raises(ConfigError, match="imageio-ffmpeg"):
+            find_ffmpeg("libx264")
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(ConfigError, match="imageio-ffmpeg"):
+        find_ffmpeg("libx264")
+
+
+def test_open_film_leaves_a_film_of_that_name_as_it_is(tmp_path):
+    """An older film is replaced by a whole new one, not by the attempt."""
+    old = tmp_path / "film.mp4"
+    old.write_text("old")
+    encoder.require_writable(old)
+    assert old.read_text() == "old" and list(tmp_path.iterdir()) == [old]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems draw with their own library")
+@pytest.mark.parametrize(("named", "tried"), [(None, ["egl", "osmesa"]), ("osmesa", ["osmesa"])])
+def test_choose_gl_without_a_working_library_names_the_packages(monkeypatch, named, tried):
+    """Each library is tried, or the one that was named; where none draws, the error says what to install."""
+    asked = []
+
+    def fail(command, env, **_):
+        asked.append(env["MUJOCO_GL"])
+        raise subprocess.CalledProcessError(1, command)
+
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    if named:
+        monkeypatch.setenv("MUJOCO_GL", named)
+    monkeypatch.setattr(gl.subprocess, "run", fail)
+    with pytest.raises(ConfigError, match="libosmesa6") as caught:
+        choose_gl()
+    assert asked == tried and os.environ.get("MUJOCO_GL") == named
+    assert (named is None) == ("MUJOCO_GL" not in str(caught.value))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems draw with their own library")
+def test_choose_gl_takes_the_first_library_that_works(monkeypatch):
+    """One that hangs counts as broken, and what draws is said."""
+
+    def run(command, env, timeout, **_):
+        if env["MUJOCO_GL"] == "egl":
+            raise subprocess.TimeoutExpired(command, timeout)
+        return subprocess.CompletedProcess(command, 0, stdout="llvmpipe\n")
+
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(gl.subprocess, "run", run)
+    assert choose_gl() == "osmesa on llvmpipe"
+    assert os.environ.pop("MUJOCO_GL") == "osmesa"

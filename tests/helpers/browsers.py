@@ -1,0 +1,65 @@
+"""A real browser for tests, without a display and without a GPU.
+
+The page loses a change that another one follows within 50 ms (viser 1.1): wait for its effect in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from typing import Any, Iterator
+
+from playwright.sync_api import Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+SOFTWARE_GL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+SIZE = {"width": 1200, "height": 960}  # all of the panel fits
+COARSE = "?fixedDpr=0.5"  # half the resolution: drawn in software, pictures cost more than all else
+TIMEOUT_MS = 120_000
+
+
+@contextlib.contextmanager
+def open_browser() -> Iterator[Any]:
+    """Run a browser."""
+    path = next(filter(None, map(shutil.which, NAMES)))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=[*SOFTWARE_GL, "--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def visit(browser: Any, address: str) -> Page:
+    """Open `address` in a window of its own, and wait until the scene and the panel are there."""
+    page = browser.new_context(viewport=SIZE).new_page()
+    page.set_default_timeout(TIMEOUT_MS)
+    page.goto(address + COARSE)
+    page.locator("canvas").first.wait_for(state="attached")
+    page.get_by_role("button", name="Restart from seed").wait_for()
+    return page
+
+
+def said(page: Page, name: str) -> str:
+    """Return what the panel says of `name`."""
+    return page.locator('[data-name="{}"]'.format(name)).first.inner_text()
+
+
+def wait_for(page: Page, name: str, text: str) -> None:
+    """Wait until the panel says `text` of `name`."""
+    page.locator('[data-name="{}"]'.format(name), has_text=text).first.wait_for()
+
+
+def press(page: Page, button: str) -> None:
+    """Press `button`."""
+    page.get_by_role("button", name=button, exact=True).click()
+
+
+def field(page: Page, label: str) -> Any:
+    """Return the text field of the number or the slider that is called `label`."""
+    number = "input[@inputmode='decimal']"
+    return page.get_by_text(label, exact=True).locator("xpath=ancestor::div[.//{0}][1]//{0}".format(number))
+
+
+def enter(page: Page, label: str, value: Any) -> None:
+    """Type `value` into the field that is called `label`."""
+    field(page, label).fill(str(value))
+    field(page, label).press("Enter")
