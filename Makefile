@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 RUN ?= runs/quick
 MINUTES ?= 60
 
-.PHONY: install quick test gpu soak check format test-38 check-38 bench mutants clean
+.PHONY: install quick test half-1 half-2 gpu soak check format test-38 check-38 bench mutants clean
 
 install: $(VENV)/installed
 
@@ -18,8 +18,14 @@ quick: install  ## train for some minutes on the CPU, then evaluate what was tra
 	$(BIN)/python -m mapush.train --preset quick --run-dir $(RUN)
 	$(BIN)/python -m mapush.evaluate cuboid --checkpoint $(RUN)
 
-test: install check  ## lint and all fast tests
-	$(BIN)/python -m pytest
+test: install check  ## lint and all fast tests, in two processes
+	$(MAKE) --jobs=2 --output-sync=target half-1 half-2
+
+HALF := tests/contracts tests/harness tests/memory
+half-1:
+	$(BIN)/python -m pytest $(HALF)
+half-2:
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(HALF))
 
 gpu: install  ## the tests that need an NVIDIA GPU, in minutes
 	$(BIN)/python -m pytest -m gpu
