@@ -4,7 +4,8 @@ Plays the shipped cuboid policy on two cores, in real time, while a headless Chr
 lines of `name.metric value`:
 
   viewer.real_time_factor  simulated by real time, within episodes
-  viewer.latency_ms        from an env step to the animation frame of the browser after the one that has it
+  viewer.applied_ms        from an env step to the animation frame in which the browser has it
+  viewer.drawn_ms          to the next animation frame, when the picture is out; slow without a GPU
   viewer.pictures_per_s    that differ, in the browser
   viewer.rss_mib           of the program: at first, and the least and the greatest of the second half
   viewer.rss_kib_per_min   slope of the second half
@@ -37,6 +38,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SOFTWARE_GL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox")
 
 Step = Tuple[int, int]  # number of an episode, and of an env step in it, counted from 1
+Seen = Tuple[str, float, float]  # what the page said, when it had it, and when it had drawn it [ms]
 
 _WATCH = """
 () => {
@@ -44,9 +46,10 @@ _WATCH = """
   let last = "";
   const text = name => document.querySelector(`[data-name="${name}"]`)?.innerText || "";
   const look = () => {
-    const now = text("episode") + " " + text("time");
+    const now = text("episode") + " " + text("time"), clock = () => performance.timeOrigin + performance.now();
     if (now !== last) {
-      requestAnimationFrame(() => window.seen.push([now, performance.timeOrigin + performance.now()]));
+      const applied = clock();
+      requestAnimationFrame(() => window.seen.push([now, applied, clock()]));
       last = now;
     }
     requestAnimationFrame(look);
@@ -88,7 +91,7 @@ class Watcher(threading.Thread):
     def __init__(self, address: str, minutes: float, end: Any) -> None:
         super().__init__(name="watcher")
         self._address, self._minutes, self._end = address, minutes, end
-        self.seen: List[Tuple[str, float]] = []
+        self.seen: List[Seen] = []
         self.rss: List[Tuple[float, float]] = []
 
     def run(self) -> None:
@@ -149,17 +152,19 @@ def _pace(given: Dict[Step, float]) -> Dict[str, float]:
     return {"real_time_factor": simulated / real}
 
 
-def _latency(given: Dict[Step, float], seen: Sequence[Tuple[str, float]]) -> Dict[str, float]:
-    """Compare when steps were given to the page with when the browser had drawn them."""
+def _latency(given: Dict[Step, float], seen: Sequence[Seen]) -> Dict[str, float]:
+    """Compare when steps were given to the page with when the browser had them."""
     waits = []
-    for text, when_ms in seen:
+    for text, applied, drawn in seen:
         _, number, seconds, _ = text.split()
         step = int(number), round(float(seconds) / STEP_DT)
         if step in given:
-            waits.append(when_ms - 1000.0 * given[step])
-    middle, high = np.percentile(waits, (50, 95))
-    span = (seen[-1][1] - seen[0][1]) / 1000.0
-    return {"latency_ms.p50": middle, "latency_ms.p95": high, "pictures_per_s": len(seen) / span}
+            waits.append((applied - 1000.0 * given[step], drawn - 1000.0 * given[step]))
+    middle, high = np.percentile(waits, (50, 95), axis=0)
+    metrics = {"pictures_per_s": 1000.0 * len(seen) / (seen[-1][1] - seen[0][1])}
+    for index, name in enumerate(("applied_ms", "drawn_ms")):
+        metrics.update({name + ".p50": middle[index], name + ".p95": high[index]})
+    return metrics
 
 
 def _memory(rss: Sequence[Tuple[float, float]]) -> Dict[str, float]:

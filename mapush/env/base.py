@@ -51,6 +51,7 @@ class Transition:
       truncated: (E,) bool, the time limit ended it.
       final_observation: the last one of the ended episode where there is one, else equal to `observation`.
       outcome: per-env results of the episode that ended, each (E,); meaningful where `done`.
+      terms: what `reward` is the sum of, by name, each (E, A); {} where an environment does not tell.
     """
 
     observation: Observation
@@ -59,6 +60,7 @@ class Transition:
     truncated: torch.Tensor
     final_observation: Observation
     outcome: Dict[str, torch.Tensor]
+    terms: Dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
     @property
     def done(self) -> torch.Tensor:

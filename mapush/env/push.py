@@ -75,7 +75,6 @@ class PushEnv(VecEnv):
 
     Attributes:
       goal_pos_w: where each goal is, (E, 3) [m].
-      reward_terms: of the last decision, in the order of `rewards.TERMS`, (N, E, A).
     """
 
     def __init__(self, simulator: Simulator, task: TaskConfig, seed: int) -> None:
@@ -93,7 +92,6 @@ class PushEnv(VecEnv):
         self._spawner = Spawner(self._object, self.num_envs, self._generator, separation)
         self.metrics = EpisodeMetrics(OUTCOMES, self.num_envs, self.device)
         self.goal_pos_w = torch.zeros((self.num_envs, 3), device=self.device)
-        self.reward_terms = torch.zeros((len(rewards.TERMS), self.num_envs, self.num_agents), device=self.device)
         self._state: Optional[State] = None
         self._previous_object_xy = torch.full((self.num_envs, 2), math.nan, device=self.device)  # nan: not known
         self._length = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
@@ -270,12 +268,12 @@ class PushEnv(VecEnv):
             terms[rewards.TERMS.index("exception")] += self.task.reward.exception * broken
             final, observation = _finite_observation(final), _finite_observation(observation)
         self._previous_object_xy = self._state.object_pos_w[:, :2]
-        self.reward_terms, reward = terms, terms.sum(dim=0)
+        by_name, reward = dict(zip(rewards.TERMS, terms)), terms.sum(dim=0)
         outcome["return"] = self._return + reward.mean(dim=1)
         self._return = outcome["return"].masked_fill(done, 0.0)
-        self.metrics.add_step(dict(zip(rewards.TERMS, terms)))
+        self.metrics.add_step(by_name)
         self.metrics.add_episodes(done, outcome)
-        return Transition(observation, reward, endings.terminated, done & ~endings.terminated, final, outcome)
+        return Transition(observation, reward, endings.terminated, done & ~endings.terminated, final, outcome, by_name)
 
     def _outcome(self, endings: Endings) -> Dict[str, torch.Tensor]:
         success, collision = endings.success, endings.collision & ~endings.success

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Callable, Deque, Dict, List, Optional, Protoco
 import torch
 
 from mapush.env.push import COMMAND_SCALE
-from mapush.env.rewards import TERMS
 from mapush.sim.base import STEP_DT, Simulator, State
 from mapush.sim.rows import rows_of
 from mapush.viewer.board import Scoreboard
@@ -187,7 +186,7 @@ class Player:
                 actions = self._agent.act_deterministic(observation.obs.to(self._agent.device))
                 transition = env.step(actions.to(env.device))
                 env.check()
-                self._after_decision(transition, env.reward_terms.mean(dim=2))
+                self._after_decision(transition)
                 observation = transition.observation
         except _Interrupted as interrupted:
             self._keep(self._live[self._transport.follow])
@@ -230,9 +229,10 @@ class Player:
         if wish is not None:
             raise _Interrupted(wish)
 
-    def _after_decision(self, transition: Transition, terms: torch.Tensor) -> None:
-        """Take the reward's `terms` (N, E), and the episodes that have ended."""
-        self._rewards = [dict(zip(TERMS, values)) for values in terms.T.tolist()]
+    def _after_decision(self, transition: Transition) -> None:
+        """Take the reward's terms, and the episodes that have ended."""
+        terms = torch.stack([term.mean(dim=1) for term in transition.terms.values()], dim=1).tolist()
+        self._rewards = [dict(zip(transition.terms, values)) for values in terms]
         done, played = transition.done.tolist(), list(self._live)
         for env_id in transition.done.nonzero().flatten().tolist():
             outcome = {name: float(value[env_id]) for name, value in transition.outcome.items()}

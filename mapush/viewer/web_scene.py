@@ -17,7 +17,6 @@ from mapush.viewer.overlay import ARROW_WIDTH, PATH_WIDTH, Colour, Overlay, over
 CAMERA_PITCH = math.radians(40)  # downwards
 FIELD_OF_VIEW = math.radians(45)
 FLOOR_COLOUR, CELL_COLOUR, TILE_COLOUR = (103, 112, 123), (112, 121, 132), (132, 141, 152)
-SKY_COLOURS = ((140, 168, 199), (235, 240, 245))  # at the top and at the bottom
 PATH_PERIOD = 5  # frames shown from one update of the paths to the next
 _COLLISION_GROUP = 3  # of geoms that are not to be seen
 _ROOT = "/scene"
@@ -42,7 +41,9 @@ class WebScene:
         self._shown: Tuple[Episode, int, bool] = (Episode(0), 0, False)
         self._count = 0
         self._aim(1.5 * float(model.stat.extent))
-        server.scene.configure_default_lights(cast_shadow=False)  # shadows take most of the time without a GPU
+        server.scene.configure_default_lights(cast_shadow=False)  # shadows and reflections take most of the time
+        server.scene.configure_environment_map(None)  # where there is no GPU
+        server.scene.add_light_hemisphere("/light", ground_color=FLOOR_COLOUR, intensity=2.0)
         self.root = server.scene.add_frame(_ROOT, show_axes=False)
         self._add_floor()
         self.bodies = {body: self._add_body(body) for body in _drawn_bodies(model)}
@@ -77,8 +78,6 @@ class WebScene:
         camera.look_at, camera.fov = (0.0, 0.0, 0.0), FIELD_OF_VIEW
 
     def _add_floor(self) -> None:
-        sky = np.linspace(*SKY_COLOURS, 256)[:, np.newaxis].repeat(2, axis=1)
-        self._server.scene.set_background_image(sky.astype(np.uint8), format="png")
         self._server.scene.add_grid(
             _ROOT + "/floor",
             infinite_grid=True,

@@ -21,6 +21,7 @@ from fakes import (
 from mapush.config import TaskConfig
 from mapush.env import observations
 from mapush.env.push import PushEnv
+from mapush.env.rewards import TERMS
 from mapush.errors import ConfigError, MapushError, NonFiniteError, SpecError
 from mapush.geometry import pairwise_distance, quat_from_rpy, yaw_of
 from mapush.objects import OBJECTS
@@ -280,6 +281,18 @@ def test_step_held_action_reward_stops_at_the_end_of_the_episode(quirks):
         torch.testing.assert_close(whole.reward[3], first.reward[3])
         torch.testing.assert_close(whole.final_observation.obs[3], first.final_observation.obs[3])
     assert 9.0 < float(whole.reward[3].mean()) < 11.0
+
+
+@pytest.mark.parametrize("quirks", (False, True))
+def test_step_tells_the_terms_that_its_reward_is_the_sum_of(quirks):
+    """Every term has its name, and those of a decision add up to its reward, also where episodes end in it."""
+    env = make_env(steps_per_decision=7, upstream_quirks=quirks, seed=3)
+    env.reset()
+    put_object_at_goal(env, 3)
+    transition = env.step(rest())
+    assert set(transition.terms) == set(TERMS)
+    torch.testing.assert_close(sum(transition.terms.values()), transition.reward)
+    assert float(transition.terms["reach_target"][3].min()) > 9.0 and not transition.terms["reach_target"][:3].any()
 
 
 def test_step_all_envs_ended_skips_the_rest_of_the_physics():

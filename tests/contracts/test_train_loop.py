@@ -138,6 +138,7 @@ def test_run_saves_on_time_and_at_the_end(tmp_path, closed):
         "config.json",
         "progress.csv",
         "tensorboard",
+        "versions.json",
     }
 
 
