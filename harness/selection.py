@@ -24,12 +24,15 @@ MARKERS = {
     "gpu": "needs an NVIDIA GPU and the gpu extra; run by make gpu",
     "harl": "needs upstream HARL: installed, or in the folder that HARL_DIR names",
     "render": "needs an OpenGL library that draws without a display",
-    "browser": "needs chromium, and Python's playwright and viser",
+    "web": "needs viser, which serves the page in the browser",
+    "browser": "needs chromium or google-chrome, and Python's playwright",
     "display": "needs Xvfb, and an OpenGL library that draws on it",
     "slow": "takes minutes; run by make",
 }
 SELECTED_BY_NAME = {"slow": "takes minutes: run it with -m slow"}
-PACKAGES = {"mujoco": "mujoco", "warp": "mujoco_warp", "gpu": "mujoco_warp"}  # marker: what its files import
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# marker: what its files import
+PACKAGES = {"mujoco": "mujoco", "warp": "mujoco_warp", "gpu": "mujoco_warp", "web": "viser"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -95,10 +98,9 @@ def _why_no_rendering() -> Optional[str]:
 
 
 def _why_no_browser() -> Optional[str]:
-    missing = [name for name in ("viser", "playwright") if importlib.util.find_spec(name) is None]
-    if missing:
-        return "{} cannot be imported: pip install {}".format(missing[0], " ".join(missing))
-    return None if shutil.which("chromium") else "there is no browser: apt-get install chromium"
+    if importlib.util.find_spec("playwright") is None:
+        return "playwright is not installed: pip install playwright"
+    return None if any(map(shutil.which, BROWSERS)) else "there is no browser: apt-get install chromium"
 
 
 def _why_no_display() -> Optional[str]:

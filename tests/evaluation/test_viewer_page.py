@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from episodes import walking_episode
 
+from harness.selection import BROWSERS
 from mapush.errors import ConfigError, MapushError
 from mapush.objects import OBJECTS
 from mapush.sim.scene import Scene, build_model
 from mapush.viewer.recorder import open_film
 
-pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
+pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web]
 
 LENGTHS = (60, 41)  # env steps of the two episodes
 FPS = 25
@@ -59,7 +60,9 @@ def tab(page):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(SOFTWARE_GL))
+        browser = playwright.chromium.launch(
+            executable_path=next(filter(None, map(shutil.which, BROWSERS))), args=list(SOFTWARE_GL)
+        )
         tab = browser.new_context(viewport={"width": 640, "height": 400}, offline=True).new_page()
         tab.requests, tab.errors = [], []
         tab.on("request", lambda request: tab.requests.append(request.url))

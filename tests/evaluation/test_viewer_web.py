@@ -21,7 +21,7 @@ from mapush.viewer.web_scene import WebScene, shape_of
 from mapush.viewer.web_server import PageServer
 from mapush.viewer.web_text import frame_text, rest_text
 
-pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
+pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web]
 
 NUM_STEPS = 7
 SHAPES = (

@@ -17,7 +17,7 @@ from mapush.viewer.episode import Episode, Frame
 from mapush.viewer.transport import Transport, Wish
 from mapush.viewer.web import WebScreen
 
-pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.browser]
+pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web, pytest.mark.browser]
 
 TIMEOUT_S = 60.0
 NUM_ENVS = 5

@@ -20,7 +20,7 @@ from mapush.viewer import web_server
 from mapush.viewer.web_guard import is_loopback
 from mapush.viewer.web_server import PageServer
 
-pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
+pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web]
 
 PROTOCOL = "viser-v" + viser.__version__
 TIMEOUT_S = 10.0

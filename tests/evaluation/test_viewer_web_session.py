@@ -14,7 +14,7 @@ import time
 import pytest
 from browsers import enter, open_browser, press, said, visit, wait_for
 
-pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.browser]
+pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web, pytest.mark.browser]
 
 COMMAND = [sys.executable, "-m", "mapush.evaluate", "cuboid", "--untrained", "--mode", "viewer", "--viewer", "web"]
 START_S, EPISODE_S, END_S = 90.0, 120.0, 15.0

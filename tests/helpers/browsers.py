@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from typing import Any, Iterator
+from typing import TYPE_CHECKING, Any, Iterator
 
-from playwright.sync_api import Page, sync_playwright
+from harness.selection import BROWSERS
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
 SOFTWARE_GL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 SIZE = {"width": 1200, "height": 960}  # all of the panel fits
 COARSE = "?fixedDpr=0.5"  # half the resolution: drawn in software, pictures cost more than all else
@@ -21,7 +23,9 @@ TIMEOUT_MS = 120_000
 @contextlib.contextmanager
 def open_browser() -> Iterator[Any]:
     """Run a browser."""
-    path = next(filter(None, map(shutil.which, NAMES)))
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, BROWSERS)))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=[*SOFTWARE_GL, "--no-sandbox"])
         yield browser
