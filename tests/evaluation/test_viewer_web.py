@@ -176,6 +176,19 @@ class Widget:
         self._value = value
 
 
+class StrictLock:
+    """A lock that fails where a real one would wait for itself."""
+
+    held = False
+
+    def __enter__(self):
+        assert not self.held, "an echo"
+        self.held = True
+
+    def __exit__(self, *error):
+        self.held = False
+
+
 def test_widget_and_setting_follow_each_other_without_an_echo():
     """A slider that is dragged is never set back, whenever its callbacks run; what others set is sent once."""
     setting, written = {"speed": 1.0}, []
@@ -185,7 +198,7 @@ def test_widget_and_setting_follow_each_other_without_an_echo():
         setting["speed"] = value
 
     widget = Widget(1.0)
-    bound = Bound(widget, lambda: setting["speed"], write, threading.Lock())
+    bound = Bound(widget, lambda: setting["speed"], write, StrictLock())
     by_user = types.SimpleNamespace(client="someone")
     for value in (1.1, 1.2):
         widget.move(value)
