@@ -17,7 +17,8 @@ from browsers import enter, open_browser, press, said, visit, wait_for
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web, pytest.mark.browser]
 
 COMMAND = [sys.executable, "-m", "mapush.evaluate", "cuboid", "--untrained", "--mode", "viewer", "--viewer", "web"]
-START_S, EPISODE_S, END_S = 90.0, 120.0, 15.0
+START_S, END_S = 90.0, 15.0
+ENDING = re.compile("(success|collision|fall|timeout) after")
 LOOK_S = 1.0
 
 
@@ -84,10 +85,7 @@ def test_session_is_watched_paused_advanced_left_and_ended(start):
         press(page, "Resume")
         page.get_by_role("button", name="Pause").wait_for()
         enter(page, "Speed", 8)
-        ending = page.locator(
-            '[data-name="last episode"]', has_text=re.compile("(success|collision|fall|timeout) after")
-        )
-        ending.wait_for(timeout=1000 * EPISODE_S)
+        wait_for(page, "last episode", ENDING)
         other = visit(browser, address)
         page.context.close()
         enter(other, "Speed", 0.5)  # so that the replay lasts
@@ -97,7 +95,7 @@ def test_session_is_watched_paused_advanced_left_and_ended(start):
         time.sleep(LOOK_S)
         assert session.process.poll() is None
         again = visit(browser, address)
-        assert said(again, "last episode") != "none yet"
+        wait_for(again, "last episode", ENDING)
     session.process.send_signal(signal.SIGINT)
     assert session.process.wait(END_S) == 0
 

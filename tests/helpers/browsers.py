@@ -1,6 +1,7 @@
 """A real browser for tests, without a display and without a GPU.
 
-The page loses a change that another one follows within 50 ms (viser 1.1): wait for its effect in between.
+What is asserted of a page is waited for: its parts are not drawn at once. The page loses a change that another one
+follows within 50 ms (viser 1.1): wait for its effect in between, or let it `settle`.
 """
 
 from __future__ import annotations
@@ -43,13 +44,19 @@ def visit(browser: Any, address: str) -> Page:
 
 
 def said(page: Page, name: str) -> str:
-    """Return what the panel says of `name`."""
+    """Return what the panel says of `name` at this moment."""
     return page.locator('[data-name="{}"]'.format(name)).first.inner_text()
 
 
-def wait_for(page: Page, name: str, text: str) -> None:
-    """Wait until the panel says `text` of `name`."""
-    page.locator('[data-name="{}"]'.format(name), has_text=text).first.wait_for()
+def wait_for(page: Page, name: str, text: Any) -> None:
+    """Wait until the panel says `text`, all of a string or part of a pattern, of `name`."""
+    page.locator('[data-name="{}"]'.format(name)).and_(page.get_by_text(text, exact=True)).first.wait_for()
+
+
+def settle(page: Page) -> None:
+    """Let the page draw and send what it was told, by its own clock."""
+    for wait in ("requestAnimationFrame", "requestAnimationFrame", "done => setTimeout(done, 200)"):
+        page.evaluate("new Promise({})".format(wait))
 
 
 def press(page: Page, button: str) -> None:
