@@ -5,7 +5,7 @@ lines of `name.metric value`:
 
   viewer.real_time_factor  simulated by real time, within episodes
   viewer.applied_ms        from an env step to the animation frame in which the browser has it
-  viewer.drawn_ms          to the next animation frame, when the picture is out; slow without a GPU
+  viewer.drawn_ms          to the first animation frame after its picture has been drawn; slow without a GPU
   viewer.pictures_per_s    that differ, in the browser
   viewer.rss_mib           of the program: at first, and the least and the greatest of the second half
   viewer.rss_kib_per_min   slope of the second half
@@ -14,6 +14,7 @@ lines of `name.metric value`:
 from __future__ import annotations
 
 import argparse
+import array
 import os
 import shutil
 import threading
@@ -34,45 +35,77 @@ if TYPE_CHECKING:
 
 CORES = 2
 SAMPLE_S = 2.0
+WARM_UP_MS = 5000.0
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SOFTWARE_GL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox")
+SOFTWARE_GL = ("--enable-unsafe-swiftshader", "--no-sandbox")  # without a GPU, as Chromium itself falls back
 
 Step = Tuple[int, int]  # number of an episode, and of an env step in it, counted from 1
-Seen = Tuple[str, float, float]  # what the page said, when it had it, and when it had drawn it [ms]
+Seen = Sequence[Any]  # of three: what the page said, when it had it, and when it had drawn it [ms]
 
+# viser applies a message and draws the scene in one animation frame; the panel's text follows before that frame ends.
+# What was drawn is out when the fence behind it has passed and the next animation frame begins.
 _WATCH = """
 () => {
   window.seen = [];
-  let last = "";
+  const gl = document.querySelector("canvas[data-engine]").getContext("webgl2");
+  const clock = () => performance.timeOrigin + performance.now();
   const text = name => document.querySelector(`[data-name="${name}"]`)?.innerText || "";
-  const look = () => {
-    const now = text("episode") + " " + text("time"), clock = () => performance.timeOrigin + performance.now();
-    if (now !== last) {
-      const applied = clock();
-      requestAnimationFrame(() => window.seen.push([now, applied, clock()]));
-      last = now;
-    }
-    requestAnimationFrame(look);
+  const passed = fence => new Promise(done => {
+    const ask = () => gl.getSyncParameter(fence, gl.SYNC_STATUS) === gl.SIGNALED ? done() : setTimeout(ask, 1);
+    ask();
+  });
+  let last = "";
+  const look = async () => {
+    const now = text("episode") + " " + text("time");
+    if (now === last) return;
+    last = now;
+    const applied = clock(), fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    gl.flush();
+    await passed(fence);
+    gl.deleteSync(fence);
+    requestAnimationFrame(() => window.seen.push([now, applied, clock()]));
   };
-  look();
+  new MutationObserver(look).observe(document.body, {subtree: true, childList: true, characterData: true});
 }
 """
 _TAKE = "() => window.seen.splice(0)"
 
 
 class StampedScreen:
-    """A page that notes when it is given each env step."""
+    """A page that notes when it is given each env step, and what became of those that were seen.
+
+    Stamps are dropped as soon as a later step was seen, and what is kept for good are numbers of 8 bytes, so that the
+    memory of the program is not that of its measurement.
+    """
 
     closed = False
 
     def __init__(self, screen: WebScreen) -> None:
         self._screen = screen
-        self.given: Dict[Step, float] = {}
+        self._given: Dict[Step, float] = {}
+        self._last: Optional[Tuple[Step, float]] = None
+        self.simulated = self.real = 0.0
+        self.applied, self.drawn = array.array("d"), array.array("d")
 
     def show(self, episode: Episode, step: int, board: Scoreboard) -> None:
         """Note the time, and show the frame."""
-        self.given.setdefault((episode.number, step + 1), time.time())
+        now, this = time.time(), (episode.number, step + 1)
+        self._given[this] = now
+        if self._last is not None and self._last[0] == (this[0], this[1] - 1):
+            self.simulated, self.real = self.simulated + STEP_DT, self.real + now - self._last[1]
+        self._last = this, now
         self._screen.show(episode, step, board)
+
+    def saw(self, seen: Sequence[Seen]) -> None:
+        """Compare when steps were given to the page with when the browser had them."""
+        for text, applied, drawn in seen:
+            _, number, seconds, _ = text.split()
+            step = int(number), round(float(seconds) / STEP_DT)
+            if step in self._given:
+                self.applied.append(applied - 1000.0 * self._given[step])
+                self.drawn.append(drawn - 1000.0 * self._given[step])
+            for old in [one for one in list(self._given) if one <= step]:
+                del self._given[old]
 
     def close(self) -> None:
         """Close the page."""
@@ -84,14 +117,14 @@ class Watcher(threading.Thread):
 
     Args:
       address: of the page.
+      screen: what is told of what was seen.
       minutes: for how long.
       end: what ends the program.
     """
 
-    def __init__(self, address: str, minutes: float, end: Any) -> None:
+    def __init__(self, address: str, screen: StampedScreen, minutes: float, end: Any) -> None:
         super().__init__(name="watcher")
-        self._address, self._minutes, self._end = address, minutes, end
-        self.seen: List[Seen] = []
+        self._address, self._screen, self._minutes, self._end = address, screen, minutes, end
         self.rss: List[Tuple[float, float]] = []
 
     def run(self) -> None:
@@ -109,12 +142,14 @@ class Watcher(threading.Thread):
             browser = playwright.chromium.launch(executable_path=path, args=list(SOFTWARE_GL))
             page = browser.new_page(viewport={"width": 1280, "height": 720})
             page.goto(self._address)
-            page.wait_for_selector('[data-name="time"]', timeout=120_000)
+            for _ in range(2):  # without a GPU, the page opens itself again
+                page.wait_for_selector('[data-name="time"]', timeout=120_000)
+                page.wait_for_timeout(WARM_UP_MS)
             page.evaluate(_WATCH)
             program, begin = psutil.Process(), time.monotonic()
             while time.monotonic() - begin < 60.0 * self._minutes:
                 page.wait_for_timeout(1000.0 * SAMPLE_S)
-                self.seen += map(tuple, page.evaluate(_TAKE))
+                self._screen.saw(page.evaluate(_TAKE))
                 self.rss.append((time.monotonic() - begin, program.memory_info().rss / 2**20))
             browser.close()
 
@@ -135,35 +170,25 @@ def measure(minutes: float) -> Dict[str, float]:
     team = load_candidate(config, checkpoint_paths(config)[-1], num_envs=1)
     env, transport = cast("PushEnv", team.env), Transport()
     web = WebScreen(build_model(Scene(2, OBJECTS["cuboid"])), transport, port=0)
-    screen, watcher = StampedScreen(web), Watcher(web.address, minutes, transport.quit)
+    screen = StampedScreen(web)
+    watcher = Watcher(web.address, screen, minutes, transport.quit)
     watcher.start()
     Player(env, lambda seed: env, team.agent, transport, Scoreboard("cuboid"), [screen]).play()
     watcher.join()
     screen.close()
-    return {**_pace(screen.given), **_latency(screen.given, watcher.seen), **_memory(watcher.rss)}
+    return {
+        "real_time_factor": screen.simulated / screen.real,
+        "pictures_per_s": len(screen.drawn) / watcher.rss[-1][0],
+        **_latency(screen),
+        **_memory(watcher.rss),
+    }
 
 
-def _pace(given: Dict[Step, float]) -> Dict[str, float]:
-    simulated = real = 0.0
-    for (episode, step), when in given.items():
-        before = given.get((episode, step - 1))
-        if before is not None:
-            simulated, real = simulated + STEP_DT, real + when - before
-    return {"real_time_factor": simulated / real}
-
-
-def _latency(given: Dict[Step, float], seen: Sequence[Seen]) -> Dict[str, float]:
-    """Compare when steps were given to the page with when the browser had them."""
-    waits = []
-    for text, applied, drawn in seen:
-        _, number, seconds, _ = text.split()
-        step = int(number), round(float(seconds) / STEP_DT)
-        if step in given:
-            waits.append((applied - 1000.0 * given[step], drawn - 1000.0 * given[step]))
-    middle, high = np.percentile(waits, (50, 95), axis=0)
-    metrics = {"pictures_per_s": 1000.0 * len(seen) / (seen[-1][1] - seen[0][1])}
-    for index, name in enumerate(("applied_ms", "drawn_ms")):
-        metrics.update({name + ".p50": middle[index], name + ".p95": high[index]})
+def _latency(screen: StampedScreen) -> Dict[str, float]:
+    metrics = {}
+    for name, waits in (("applied_ms", screen.applied), ("drawn_ms", screen.drawn)):
+        middle, high = np.percentile(waits, (50, 95))
+        metrics.update({name + ".p50": middle, name + ".p95": high})
     return metrics
 
 

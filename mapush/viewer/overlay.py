@@ -16,7 +16,7 @@ Point = Tuple[float, float, float]
 Colour = Tuple[float, float, float, float]
 
 ROBOT_COLOURS: Tuple[Colour, ...] = tuple(tint + (1.0,) for tint in TINTS)  # of their shells too
-OBJECT_COLOUR: Colour = (0.98, 0.92, 0.8, 1.0)
+OBJECT_COLOUR: Colour = (0.72, 0.56, 0.32, 1.0)
 WALK_COLOUR: Colour = (1.0, 0.75, 0.0, 1.0)
 TURN_COLOUR: Colour = (0.1, 0.7, 0.9, 1.0)
 REACHED_COLOUR: Colour = (0.15, 0.85, 0.3, 0.6)

@@ -19,13 +19,23 @@ from mapush.viewer.web_server import DEFAULT_PORT, PageServer
 FRAME_PERIOD_S = 1 / 25  # at least, between two frames that are sent
 TEXT_PERIOD_S = 0.2  # at least, between two looks at what is no matter of frames
 _STOP_TIMEOUT_S = 5.0
+_HALVE_WITHOUT_GPU = """
+const gl = document.createElement("canvas").getContext("webgl2");
+const name = gl?.getParameter(gl.getExtension("WEBGL_debug_renderer_info")?.UNMASKED_RENDERER_WEBGL ?? gl.RENDERER);
+gl?.getExtension("WEBGL_lose_context")?.loseContext();
+const address = new URL(location);
+if (/swiftshader|llvmpipe|software|basic render/i.test(name) && !address.searchParams.has("fixedDpr")) {
+  address.searchParams.set("fixedDpr", devicePixelRatio / 2);
+  location.replace(address);
+}
+"""
 
 
 class WebScreen:
     """A screen for any number of browsers; it works as well with none.
 
     A thread of its own sends the newest frame, at most 25 in a second: browsers do not say what they have drawn, and
-    one that is slow would fall behind.
+    one that is slow would fall behind. One that draws without a GPU opens the page again at half the resolution.
 
     Args:
       model: what is drawn.
@@ -49,6 +59,7 @@ class WebScreen:
         title: str = "",
     ) -> None:
         self._server = PageServer(host, port, title)
+        self._server.run_in_browsers(_HALVE_WITHOUT_GPU)
         self.scene = WebScene(self._server, model)
         self._panel = Panel(self._server.gui, transport)
         self._newest: Optional[Tuple[Episode, int, Scoreboard]] = None

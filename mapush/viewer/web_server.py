@@ -10,6 +10,7 @@ from typing import Iterator, Optional
 
 import rich
 import viser
+from viser._messages import RunJavascriptMessage
 
 from mapush.errors import ConfigError
 from mapush.viewer.web_guard import Guard, guarded, is_loopback
@@ -54,6 +55,10 @@ class PageServer(viser.ViserServer):
         host = socket.gethostname() if host in _ANY_ADDRESS else host
         token = "?token=" + self.guard.token if self.guard.token else ""
         return "http://{}:{}/{}".format("[{}]".format(host) if ":" in host else host, self.port, token)
+
+    def run_in_browsers(self, source: str) -> None:
+        """Run JavaScript in each browser as it opens the page."""
+        self._websock_server.queue_message(RunJavascriptMessage(source))
 
     def request_share_url(self, verbose: bool = True) -> Optional[str]:
         """Share nothing; viser's own opens the page to the internet for whoever sends the message."""

@@ -204,3 +204,18 @@ def test_camera_that_follows_keeps_the_object_in_the_middle(browser, stage):
     stage.show(shift=20.0)
     assert _soon(lambda: _share(_picture(page), *RED) < 1e-3 and _share(_picture(page), *BLUE) > 2e-4)
     page.context.close()
+
+
+def test_page_drawn_without_a_gpu_has_half_the_resolution(browser, stage):
+    """The browser of the tests has none: the page opens itself again, once, and keeps what its address held."""
+    page = browser.new_context(viewport={"width": 800, "height": 600}).new_page()
+    opened = []
+    page.on("load", lambda loaded: opened.append(loaded.url))
+    page.goto(stage.screen.address + "?kept=1")
+    page.wait_for_url("**/?kept=1&fixedDpr=0.5", timeout=1000 * TIMEOUT_S)
+    wait_for(page, "episode", "Episode 4")
+    sizes = "() => { const one = document.querySelector('canvas[data-engine]'); return [one.width, one.clientWidth] }"
+    assert _soon(lambda: 2 * page.evaluate(sizes)[0] == page.evaluate(sizes)[1] > 0)
+    settle(page)
+    assert len(opened) == 2
+    page.context.close()
