@@ -18,13 +18,13 @@ quick: install  ## train for some minutes on the CPU, then evaluate what was tra
 	$(BIN)/python -m mapush.train --preset quick --run-dir $(RUN)
 	$(BIN)/python -m mapush.evaluate cuboid --checkpoint $(RUN)
 
-test: install check  ## lint and all fast tests, in two processes
+test: check  ## lint and all fast tests, in two processes
 	$(MAKE) --jobs=2 --output-sync=target half-1 half-2
 
 HALF := tests/contracts tests/harness tests/memory
-half-1:
+half-1: install
 	$(BIN)/python -m pytest $(HALF)
-half-2:
+half-2: install
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(HALF))
 
 gpu: install  ## the tests that need an NVIDIA GPU, in minutes

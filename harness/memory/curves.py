@@ -48,6 +48,7 @@ def _draw(report: SoakReport, path: Path) -> None:
     """Draw one curve for each meter over the env steps; the band is between least and greatest."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     shown = [finding for finding in report.findings if report.curves.get(finding.meter)]
     rows = max(-(-len(shown) // COLUMNS), 1)
@@ -61,6 +62,7 @@ def _draw(report: SoakReport, path: Path) -> None:
         axes.plot(steps, [value / scale for value in low], linewidth=1.2)
         axes.set_title("{}: {}".format(finding.meter, finding.kind), fontsize=9)
         axes.set_ylabel("MiB" if finding.unit == BYTES else finding.unit, fontsize=8)
+        axes.xaxis.set_major_formatter(EngFormatter())
         axes.tick_params(labelsize=7)
     figure.supxlabel("steps")
     figure.savefig(str(path), dpi=90)

@@ -175,7 +175,7 @@ def amount(value: float, unit: str) -> str:
     for size, name in ((MIB * 1024, "GiB"), (MIB, "MiB"), (1024, "KiB")):
         if abs(value) >= size:
             return "{:.2f} {}".format(value / size, name)
-    return "{:.0f} B".format(value)
+    return ("{:.0f} B" if abs(value) >= 10 else "{:.2g} B").format(value)
 
 
 def overall(findings: Sequence[Finding], main: str) -> Tuple[str, str]:

@@ -237,6 +237,8 @@ def test_run_that_grew_for_a_while_says_so():
     "value, unit, text",
     [
         (512, "bytes", "512 B"),
+        (0.114, "bytes", "0.11 B"),
+        (0.0, "bytes", "0 B"),
         (2048, "bytes", "2.00 KiB"),
         (-3 * MIB, "bytes", "-3.00 MiB"),
         (8650, "blocks", "8,650 blocks"),
