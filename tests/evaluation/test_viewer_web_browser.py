@@ -217,5 +217,5 @@ def test_page_drawn_without_a_gpu_has_half_the_resolution(browser, stage):
     sizes = "() => { const one = document.querySelector('canvas[data-engine]'); return [one.width, one.clientWidth] }"
     assert _soon(lambda: 2 * page.evaluate(sizes)[0] == page.evaluate(sizes)[1] > 0)
     settle(page)
-    assert len(opened) == 2
+    assert len(opened) <= 2
     page.context.close()
