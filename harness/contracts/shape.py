@@ -17,6 +17,7 @@ SEARCHES = 25  # sequences of actions, at most
 SEARCH_SHARE = 0.05  # of the budget
 FEW = 2  # exact zeros that a number may show for each of them to be an exception
 WHOLE_ENV = 0.5  # of the steps of one env that may show nothing but zeros before this counts as normal
+REST = 1e-3  # of a number's standard deviation, within which it may rest at 0
 USUAL_RANGE = (0.05, 20.0)  # of the largest action; HARL's noise has a standard deviation of 0.37 to 0.5
 
 
@@ -122,8 +123,8 @@ def _isolated_zeros(values: np.ndarray, ended: np.ndarray) -> np.ndarray:
     """Return where a zero cannot be a measurement, (count, 4): step, env, agent, entry.
 
     That is where a number that is hardly ever 0, nor the same twice, is exactly 0 beside a value of its episode that is
-    clearly another one, or between values of either sign (nothing that is clipped at 0 gets there), or where all that
-    an agent sees is 0, though it hardly ever is.
+    clearly another one, or between values of either sign (nothing that is clipped at 0 gets there) neither of which is
+    all but 0, as what rests is, or where all that an agent sees is 0, though it hardly ever is.
 
     Args:
       values: (T + 1, N, A, D).
@@ -137,9 +138,9 @@ def _isolated_zeros(values: np.ndarray, ended: np.ndarray) -> np.ndarray:
     flat = values.reshape((-1,) + values.shape[2:])
     distinct = (np.diff(np.sort(flat, axis=0), axis=0) != 0.0).mean(axis=0) > 0.5
     rare = zero.sum(axis=(0, 1)) <= FEW + 1e-3 * len(flat)
-    clear = np.maximum(0.25 * flat.std(axis=0), 2.0 * np.median(abs(np.diff(values, axis=0)), axis=(0, 1)))
-    far_from_both = np.minimum(abs(before), abs(after)) > 0.25 * flat.std(axis=0)
-    within = ~begins & goes_on & ((before * after < 0) | ((before * after > 0) & far_from_both))
+    nearer, spread = np.minimum(abs(before), abs(after)), flat.std(axis=0)
+    clear = np.maximum(0.25 * spread, 2.0 * np.median(abs(np.diff(values, axis=0)), axis=(0, 1)))
+    within = ~begins & goes_on & (nearer > np.where(before * after < 0, REST, 0.25) * spread)
     zero_starts = (zero & begins).sum(axis=(0, 1)) + (values[0] == 0.0).sum(axis=0)
     at_start = begins & goes_on & (abs(after) > clear) & (ended.sum() > 4 * zero_starts)
     at_last = ~begins & ~goes_on & (abs(before) > clear)

@@ -54,7 +54,7 @@ def test_zero_of_a_number_that_is_often_zero_is_none():
 
 
 def test_zero_beside_a_small_number_is_none():
-    """What is small before or behind, or is clipped at 0, may well be 0; what changes its sign never is exactly."""
+    """What is small beside it, rests or is clipped at 0, may well be 0; what changes its sign never is exactly."""
     values, ended = seen((17, 2, 1, 3))
     cases = (
         (3.0, 3.0, 1),
@@ -64,6 +64,8 @@ def test_zero_beside_a_small_number_is_none():
         (3.0, 0.01, 0),
         (0.01, 3.0, 0),
         (0.0, 3.0, 0),
+        (1e-18, -3.0, 0),
+        (-3.0, 1e-18, 0),
     )
     for before, after, expected in cases:
         values[16, 2, 1, 3], values[18, 2, 1, 3] = before, after
