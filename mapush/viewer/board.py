@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Dict, List, Optional, Tuple
 
@@ -10,6 +11,28 @@ from mapush.viewer.episode import Episode, Frame
 
 TERMS_PER_LINE = 3
 ATTEMPTS = 50  # episodes that are played at most for each failure that is wanted
+
+
+@dataclasses.dataclass(frozen=True)
+class Tally:
+    """Sums over the episodes that have ended; those of the degrees are over the successes alone."""
+
+    played: int = 0
+    successes: int = 0
+    finished_time: float = 0.0
+    collision_degree: float = 0.0
+    collaboration_degree: float = 0.0
+
+    def plus(self, outcome: Dict[str, float]) -> Tally:
+        """Return the sums with those of one episode more, see `PushEnv`."""
+        success = int(outcome["success"] > 0)
+        return Tally(
+            self.played + 1,
+            self.successes + success,
+            self.finished_time + outcome["finished_time"],
+            self.collision_degree + success * outcome["collision_degree"],
+            self.collaboration_degree + success * outcome["collaboration"],
+        )
 
 
 class Scoreboard:
@@ -21,13 +44,13 @@ class Scoreboard:
       only_failures: those wanted are failures; but if they are rare, `ATTEMPTS` for each are enough.
 
     Attributes:
-      outcomes: of the episodes that have ended, see `PushEnv`.
+      tally: of the episodes that have ended; replaced as a whole, as others may read it meanwhile.
       last: in a few words how the last of them ended; '' before.
     """
 
     def __init__(self, title: str, episodes: Optional[int] = None, only_failures: bool = False) -> None:
         self.title, self.episodes, self.only_failures = title, episodes, only_failures
-        self.outcomes: List[Dict[str, float]] = []
+        self.tally = Tally()
         self.last = ""
 
     @property
@@ -35,23 +58,23 @@ class Scoreboard:
         """Whether there were enough."""
         if self.episodes is None:
             return False
-        played = len(self.outcomes)
-        wanted = sum(not outcome["success"] for outcome in self.outcomes) if self.only_failures else played
+        played = self.tally.played
+        wanted = played - self.tally.successes if self.only_failures else played
         return wanted >= self.episodes or played >= ATTEMPTS * self.episodes
 
     def add(self, episode: Episode) -> None:
         """Count an episode that has ended."""
-        self.outcomes.append(episode.outcome)
+        self.tally = self.tally.plus(episode.outcome)
         self.last = "{} after {:.1f} s".format(episode.ending, episode.seconds)
 
     def totals(self) -> Dict[str, float]:
         """Return the four measures of the episodes so far, see `EvaluationMetrics`; nan where there is none."""
-        successes = [outcome for outcome in self.outcomes if outcome["success"]]
+        tally = self.tally
         return {
-            "success_rate": _mean([outcome["success"] for outcome in self.outcomes]),
-            "finished_time": _mean([outcome["finished_time"] for outcome in self.outcomes]),
-            "collision_degree": _mean([outcome["collision_degree"] for outcome in successes]),
-            "collaboration_degree": _mean([outcome["collaboration"] for outcome in successes]),
+            "success_rate": _share(tally.successes, tally.played),
+            "finished_time": _share(tally.finished_time, tally.played),
+            "collision_degree": _share(tally.collision_degree, tally.successes),
+            "collaboration_degree": _share(tally.collaboration_degree, tally.successes),
         }
 
     def lines(self, episode: Episode, frame: Frame, step: int) -> Tuple[str, ...]:
@@ -65,13 +88,13 @@ class Scoreboard:
         return tuple(lines + reward_lines(frame.rewards) + self._results())
 
     def _results(self) -> List[str]:
-        if not self.outcomes:
+        played, successes = self.tally.played, self.tally.successes
+        if not played:
             return []
         totals = self.totals()
-        successes = sum(bool(outcome["success"]) for outcome in self.outcomes)
         lines = [
             "last: {}".format(self.last),
-            "success {} of {}, finished time {:.1f} s".format(successes, len(self.outcomes), totals["finished_time"]),
+            "success {} of {}, finished time {:.1f} s".format(successes, played, totals["finished_time"]),
         ]
         degrees = "collaboration {collaboration_degree:.2f}, collision {collision_degree:.2f}"
         return lines + ([degrees.format(**totals)] if successes else [])
@@ -86,5 +109,5 @@ def reward_lines(rewards: Dict[str, float]) -> List[str]:
     return ["reward {:+.3f}".format(sum(rewards.values()))] + ["   ".join(row) for row in rows]
 
 
-def _mean(values: List[float]) -> float:
-    return sum(values) / len(values) if values else math.nan
+def _share(total: float, count: int) -> float:
+    return total / count if count else math.nan

@@ -16,7 +16,7 @@ from mapush.viewer.overlay import ARROW_WIDTH, PATH_WIDTH, Colour, Overlay, over
 
 CAMERA_PITCH = math.radians(40)  # downwards
 FIELD_OF_VIEW = math.radians(45)
-FLOOR_COLOUR, LINE_COLOUR = (103, 112, 123), (150, 156, 163)
+GROUND_COLOUR, LINE_COLOUR = (103, 112, 123), (150, 156, 163)
 FLOOR_REACH, LINE_WIDTH = 12.0, 0.015  # [m]
 PATH_PERIOD = 5  # frames shown from one update of the paths to the next
 _COLLISION_GROUP = 3  # of geoms that are not to be seen
@@ -45,7 +45,7 @@ class WebScene:
         self._aim(1.5 * float(model.stat.extent))
         server.scene.configure_default_lights(cast_shadow=False)  # shadows and reflections take most of the time
         server.scene.configure_environment_map(None)  # where there is no GPU
-        server.scene.add_light_hemisphere("/light", ground_color=FLOOR_COLOUR, intensity=2.0)
+        server.scene.add_light_hemisphere("/light", ground_color=GROUND_COLOUR, intensity=2.0)
         self.root = server.scene.add_frame(_ROOT, show_axes=False)
         self._add_floor()
         self.bodies = {body: self._add_body(body) for body in _drawn_bodies(model)}

@@ -73,7 +73,7 @@ def _rewards(rewards: Dict[str, float]) -> str:
 def _totals(board: Scoreboard) -> str:
     totals = board.totals()
     wanted = "" if board.episodes is None else " of {}".format(board.episodes)
-    title = "Over {}{} episodes".format(len(board.outcomes), wanted)
+    title = "Over {}{} episodes".format(board.tally.played, wanted)
     formats = {"success_rate": "{:.0%}", "finished_time": "{:.1f} s"}
     rows = [
         (label, "–" if math.isnan(totals[name]) else formats.get(name, "{:.3f}").format(totals[name]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -339,6 +340,16 @@ def test_board_after_episodes_tells_the_measures_of_the_calculator():
         "collaboration 0.30, collision 0.00",
     )
     assert board.lines(ended, ended.frames[98], 98)[1] == "time 2.0 s"
+
+
+def test_board_does_not_grow_with_the_episodes():
+    """Whoever watches for a day needs no more memory than after a minute."""
+    sizes, board = [], Scoreboard("cuboid")
+    for _ in range(2):
+        for number in range(200):
+            board.add(_episode(**_outcome(float(number % 3 > 0), 5.0, 0.5)))
+        sizes.append(len(pickle.dumps(board)))
+    assert sizes[1] - sizes[0] < 10 and board.totals()["success_rate"] == pytest.approx(266 / 400)
 
 
 def test_board_of_failures_counts_them_but_does_not_wait_for_ever():

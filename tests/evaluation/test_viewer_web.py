@@ -79,6 +79,26 @@ def test_scene_has_each_body_where_mujoco_has_it(model, server, follow):
         assert handle.wxyz == pytest.approx(data.xquat[body], abs=1e-5)
 
 
+def test_floor_has_a_line_for_each_metre_of_the_world(model, server, monkeypatch):
+    """Both ways, below what lies on it, and within the root, so that it stays where it is when the camera follows."""
+    added = {}
+    plain = type(server.scene).add_mesh_simple
+    monkeypatch.setattr(
+        type(server.scene),
+        "add_mesh_simple",
+        lambda self, name, vertices, faces, **rest: (
+            added.update({name: vertices}) or plain(self, name, vertices, faces, **rest)
+        ),
+    )
+    WebScene(server, model)
+    corners = added["/scene/floor"].astype(float)
+    assert corners[:, 2].max() < 0.0
+    for axis in (0, 1):
+        ends = corners[np.abs(corners[:, 1 - axis]) == 12.0, axis]  # where lines across this axis end
+        assert sorted(set(np.round(ends).tolist())) == list(range(-12, 13))
+        assert np.abs(ends - np.round(ends)).max() < 0.01
+
+
 @pytest.mark.parametrize("kind", SHAPES, ids=lambda kind: kind.name)
 def test_shape_fills_the_box_that_mujoco_gives_it(kind):
     """A mesh has the extent of MuJoCo's geom, is closed, and turns its outside outwards."""
@@ -106,7 +126,7 @@ def test_scene_that_is_shown_for_long_keeps_no_more_messages(model, server):
 # -- screen ----------------------------------------------------------------------------------------------------------
 
 
-class SlowScene:
+class NotingScene:
     """Notes what it is told to show."""
 
     def __init__(self, server, model):
@@ -119,7 +139,7 @@ class SlowScene:
 
 def test_screen_sends_few_frames_and_always_the_newest(model, monkeypatch, capfd):
     """However fast frames come, at most 25 a second are sent, and the last of them is."""
-    monkeypatch.setattr(web, "WebScene", SlowScene)
+    monkeypatch.setattr(web, "WebScene", NotingScene)
     screen = web.WebScreen(model, Transport(), port=0)
     episode, steps, shown = _episode(model, steps=400), 0, screen.scene.shown
     start = time.monotonic()

@@ -101,6 +101,19 @@ def make_env(seed=SEED, num_envs=1, hold=1, **task):
     return make_push_env(config, TaskConfig(object="cuboid", steps_per_decision=hold, **task), num_envs, seed)
 
 
+class NotingBoard(Scoreboard):
+    """Keeps what it is told."""
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        self.outcomes = []
+
+    def add(self, episode) -> None:
+        """Count an episode, and note its outcome."""
+        super().add(episode)
+        self.outcomes.append(episode.outcome)
+
+
 class Show:
     """A player with all that it needs; time passes a thousand times as fast.
 
@@ -114,7 +127,7 @@ class Show:
         self.transport = Transport(num_envs, 2, SEED)
         self.transport.speed = 1000.0
         self.screen = Screen(None if user is None else user(self.transport))
-        self.board = Scoreboard("cuboid", episodes)
+        self.board = NotingBoard("cuboid", episodes)
         self.seeds = []
         self.env = make_env(num_envs=num_envs, **task)
 
