@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from harness.contracts.reach import settings
 from harness.contracts.registry import contract
 from harness.contracts.subject import LONG_RUN, Bystanders, Subject, close_quietly, first_difference, where_they_part
+from harness.contracts.timeline import Episode, episodes
 from harness.drivers import KINDS, Driver
 from harness.findings import ContractError, NotJudgedError
 from harness.interface import Seen
@@ -16,6 +17,9 @@ from harness.interface import Seen
 BUILDS = 3  # to see whether a setting changes with each
 BUILD_SHARE = 0.1  # of the budget that they may take
 ILL, WELL_STEPS, ILL_STEPS = 2, 10, 8  # the env that is given NaN as actions, after how many steps and for how many
+SUMMED = "an index or a sum over the wrong axis, or a random generator that all envs share"
+MASKED = "the mask or the indices of the reset cover another env, too, or all envs share a random generator"
+SPARED = 3  # envs that rest instead of failing
 ALL_BUT = ((-1, 1.0), (0, 0.3))  # the env left alone, and for what share of the run
 ALONE = ((1, "hold", 0.0, 0.1), (3, "far_out", 0.4, 0.5), (0, "descend", 0.92, 1.0))  # env, its actions, from, to
 
@@ -78,7 +82,7 @@ def independence(subject: Subject) -> None:
     """What is done in one env changes nothing in the others, by as little as a bit."""
     for found, ended_differently, undisturbed in _disturbed_runs(subject):
         if found is not None and not ended_differently:
-            raise _cross_talk("actions of one env change another", found, undisturbed)
+            raise _cross_talk("actions of one env change another", found, undisturbed, SUMMED)
     _require_no_contagion(subject)
 
 
@@ -97,7 +101,7 @@ def _require_no_contagion(subject: Subject) -> None:
             found = others.difference(original[step], seen)
             if found is not None:
                 what = "an env that is given NaN harms another"
-                raise _cross_talk(what, (step,) + found + (original[step], seen), _envs(ill))
+                raise _cross_talk(what, (step,) + found + (original[step], seen), _envs(ill), SUMMED)
     except ContractError as error:
         if error.contract != "step-form":
             raise
@@ -112,7 +116,7 @@ def partial_reset(subject: Subject) -> None:
     for found, ended_differently, undisturbed in _disturbed_runs(subject):
         seen_one |= ended_differently
         if found is not None and ended_differently:
-            raise _cross_talk("the reset of one env changes another", found, undisturbed)
+            raise _cross_talk("the reset of one env changes another", found, undisturbed, MASKED)
     if not seen_one:
         raise NotJudgedError("no env ended without the others")
 
@@ -132,17 +136,42 @@ def _disturbed_runs(subject: Subject) -> List[Tuple[Optional[Found], bool, str]]
     subject.require_same_again()
     original = subject.long_run().seen
     count = subject.sizes.num_envs
-    plans = [(np.arange(count) != env % count, tuple(KINDS), 0.0, end) for env, end in ALL_BUT]
-    plans += [(np.arange(count) == env, (kind,), start, end) for env, kind, start, end in ALONE if env < count]
     steps = subject.steps(min(LONG_RUN, len(original) - 1), 3, 0.15)
+    plans = [_Plan(np.arange(count) != env % count, tuple(KINDS), 0, int(end * steps)) for env, end in ALL_BUT]
+    plans += [
+        _Plan(np.arange(count) == env, (kind,), int(start * steps), int(end * steps))
+        for env, kind, start, end in ALONE
+        if env < count
+    ]
     runs = []
-    for plan, (disturbed, kinds, start, end) in enumerate(plans):
-        driver = Driver(subject.sizes, subject.seed + 11 + plan, kinds)
-        part = original[: int(end * steps) + 1]
-        found, diverged = _compare(subject, part, disturbed, driver, int(start * steps))
-        runs.append((found, diverged, _envs(disturbed)))
+    for number, plan in enumerate(_spared(subject, original) + plans):
+        driver = Driver(subject.sizes, subject.seed + 11 + number, plan.kinds)
+        found, diverged = _compare(subject, original[: plan.end + 1], plan.disturbed, driver, plan.start)
+        runs.append((found, diverged, _envs(plan.disturbed)))
     subject.kept["disturbed"] = runs
     return runs
+
+
+class _Plan(NamedTuple):
+    """What is done otherwise than in the long run: in which envs (N,), with what actions, and in which steps."""
+
+    disturbed: np.ndarray
+    kinds: Tuple[str, ...]
+    start: int
+    end: int
+
+
+def _spared(subject: Subject, original: List[Seen]) -> List[_Plan]:
+    """Return plans in which an env rests in its first episode that failed, so that it may not end there."""
+    failed: Dict[int, Episode] = {}
+    for one in episodes(original):
+        if not one.truncated:
+            failed.setdefault(one.env, one)
+    earliest = list(failed.values())[:SPARED]
+    ends = np.cumsum([one.end for one in earliest])
+    affordable = int((ends <= subject.steps(SPARED * LONG_RUN, 1)).sum())
+    envs = np.arange(subject.sizes.num_envs)
+    return [_Plan(envs == one.env, ("rest",), one.end - one.length, one.end) for one in earliest[:affordable]]
 
 
 def _compare(
@@ -166,7 +195,7 @@ def _compare(
     return None, others.diverged
 
 
-def _cross_talk(what: str, found: Found, disturbed: str) -> ContractError:
+def _cross_talk(what: str, found: Found, disturbed: str, usual_cause: str) -> ContractError:
     step, field, place, original, seen = found
     details = _details(original, seen, field, place)
     causes = {
@@ -176,7 +205,7 @@ def _cross_talk(what: str, found: Found, disturbed: str) -> ContractError:
     return ContractError(
         "{}: {} of env {}".format(what, field, place[0]),
         step=step,
-        cause=causes.get(field, "an index or a sum over the wrong axis, or a random generator that all envs share"),
+        cause=causes.get(field, usual_cause),
         **dict(details, where="step {}, {}; other actions in {}".format(step, details["where"], disturbed)),
     )
 

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from harness.contracts import check_env
 from harness.contracts import twins as contracts
 from harness.contracts.subject import Subject
+from harness.faults import find
 from harness.findings import ContractError, NotJudgedError
 from harness.interface import Seen
 from harness.toys import PointMass, make_pointmass
@@ -45,7 +47,8 @@ def run(starts, ends):
             if step == 0 or (step, env) in ends:
                 obs[env] = starts.get((step, env), 0.0)
             dones[env] = (step, env) in ends
-        history.append(Seen(obs, obs, rewards=np.zeros((NUM_ENVS, AGENTS)), dones=dones))
+        rewards, truncated = np.zeros((NUM_ENVS, AGENTS)), np.zeros((NUM_ENVS, AGENTS), bool)
+        history.append(Seen(obs, obs, rewards=rewards, dones=dones, truncated=truncated))
     return history
 
 
@@ -147,11 +150,12 @@ def test_cross_talk_names_the_env_the_place_and_the_values():
     other.rewards[4, 1] = 2.5
     causes = []
     for field, place in (("rewards", (4, 1)), ("dones", (2, 0)), ("obs", (1, 0, 3))):
-        error = contracts._cross_talk("actions of one env change another", (9, field, place, one, other), "envs [0, 1]")
+        found = (9, field, place, one, other)
+        error = contracts._cross_talk("actions of one env change another", found, "envs [0, 1]", contracts.SUMMED)
         causes.append(error.cause)
         assert error.what.endswith("{} of env {}".format(field, place[0])) and error.step == 9
     assert causes[0] == "rewards mix envs" and "another" in causes[1] and "generator" in causes[2]
-    error = contracts._cross_talk("x", (9, "rewards", (4, 1), one, other), "envs [0, 1]")
+    error = contracts._cross_talk("x", (9, "rewards", (4, 1), one, other), "envs [0, 1]", contracts.SUMMED)
     assert error.where == "step 9, rewards, env 4, agent 1; other actions in envs [0, 1]"
     assert (error.got, error.expected) == ("2.5", "0.0")
     assert contracts._details(one, other, "obs", (1, 0, 3))["where"] == "obs, env 1, agent 0, entry 3"
@@ -177,6 +181,46 @@ def test_difference_is_of_the_reset_if_an_env_ended_at_another_time():
     assert contracts.partial_reset(disturbed((None, True, "envs [1]"), (found, False, "envs [0]"))) is None
     with pytest.raises(NotJudgedError, match="no env ended without the others"):
         contracts.partial_reset(disturbed((None, False, "envs [1]"), (found, False, "envs [0]")))
+
+
+# -- an env that rests instead of failing ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("time, envs", [(2, []), (3, [0]), (5, [0]), (6, [0, 1]), (11, [0, 1, 2]), (999, [0, 1, 2])])
+def test_env_rests_in_the_first_episodes_that_failed(time, envs):
+    """As many as there is time for, each from the run's start; at most three."""
+    sizes = SimpleNamespace(num_envs=NUM_ENVS)
+    subject = SimpleNamespace(sizes=sizes, steps=lambda wanted, runs: min(wanted, time))
+    plans = contracts._spared(subject, run({}, ENDS))
+    assert [np.flatnonzero(plan.disturbed).tolist() for plan in plans] == [[env] for env in envs]
+    assert [(plan.start, plan.end) for plan in plans] == [(0, 3), (0, 3), (0, 5)][: len(envs)]
+
+
+def test_env_rests_in_an_episode_that_no_time_limit_ended():
+    """A time limit comes to those that rest, too."""
+    history = run({}, ENDS)
+    for step, env in ENDS[:5]:
+        history[step].truncated[env] = True
+    subject = SimpleNamespace(sizes=SimpleNamespace(num_envs=NUM_ENVS), steps=lambda wanted, runs: 999)
+    plans = contracts._spared(subject, history)
+    assert [(np.flatnonzero(plan.disturbed).tolist(), plan.start, plan.end) for plan in plans] == [
+        ([0], 3, 7),
+        ([1], 3, 7),
+        ([2], 5, 8),
+    ]
+    assert all(plan.kinds == ("rest",) for plan in plans)
+
+
+def test_reset_that_touches_others_is_found_by_resting_alone(monkeypatch):
+    """Even where no other run is long enough for an env to end at another time."""
+    monkeypatch.setattr(contracts, "ALL_BUT", ())
+    monkeypatch.setattr(contracts, "ALONE", ())
+    with find("reset-touches-neighbour").inject(1):
+        report = check_env(make_pointmass, contracts=("partial-reset",), seed=2)
+    (finding,) = report.findings
+    assert finding.what.startswith("the reset of one env changes another: ")
+    assert finding.cause.startswith("the mask or the indices of the reset cover another env, too")
+    assert check_env(make_pointmass, contracts=("partial-reset",), seed=2).passed == ["partial-reset"]
 
 
 # -- an env that is given NaN --------------------------------------------------------------------------------------
