@@ -1,4 +1,4 @@
-"""The price of training under guard: `python -m benchmarks.guard [--num-envs 64] [--pairs 20]`.
+"""The price of training under guard: `python -m benchmarks.guard [--sim warp] [--num-envs 64] [--pairs 20]`.
 
 Two runs of the same task and seed, one of them guarded as `python -m harness train` guards it, take turns in one
 process to collect a rollout and to learn from it. The slowdown is the median, over pairs of turns, of how much longer
@@ -13,8 +13,10 @@ import statistics
 import time
 from typing import List, Optional, Sequence, Tuple
 
+import torch
+
 from harness.guard import GuardedEnv, guarded
-from mapush.config import RunConfig
+from mapush.config import RunConfig, SimConfig
 from mapush.presets import preset
 from mapush.train import Run
 
@@ -44,6 +46,8 @@ def measure(config: RunConfig, pairs: int) -> Tuple[List[Turn], List[Turn], Guar
 def _turn(run: Run) -> Turn:
     start, computed = time.perf_counter(), time.process_time()
     run.iterate()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - start, time.process_time() - computed
 
 
@@ -51,10 +55,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Print lines of `name.metric value`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.guard", description=__doc__.splitlines()[0])
     parser.add_argument("--task", default="cuboid", help="task whose default preset is run (default cuboid)")
+    parser.add_argument("--sim", default="mujoco", help="simulator (default mujoco)")
     parser.add_argument("--num-envs", type=int, default=64, help="envs of each run (default 64)")
     parser.add_argument("--pairs", type=int, default=20, help="pairs of turns (default 20)")
     options = parser.parse_args(argv)
-    config = dataclasses.replace(preset(options.task, "default"), num_envs=options.num_envs)
+    sim = SimConfig(backend=options.sim)
+    config = dataclasses.replace(preset(options.task, "default"), num_envs=options.num_envs, sim=sim)
     plain, watched, guard = measure(config, options.pairs)
     name = "guard.{}.{}".format(options.task, options.num_envs)
     for index, what in enumerate(("slowdown_percent", "slowdown_of_processors_percent")):

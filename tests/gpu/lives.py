@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 import pynvml
 
@@ -28,10 +27,12 @@ class Life(NamedTuple):
     Attributes:
       folder: of the run.
       peak: of the GPU's memory that its training took, before and after the kill [bytes].
+      pids: of the processes of its training.
     """
 
     folder: Path
     peak: int
+    pids: Tuple[int, int]
 
 
 class Lives:
@@ -41,13 +42,13 @@ class Lives:
       folder: for the runs.
 
     Attributes:
-      others_before: what other processes than this one held of the GPU at the start [bytes].
+      lost_before: what was taken of the GPU at the start and is no process's [bytes].
       futures: a `Life` for each object.
     """
 
     def __init__(self, folder: Path) -> None:
         pynvml.nvmlInit()
-        self.others_before = held_by_others()
+        self.lost_before = held_by_nobody()
         self._pool = ThreadPoolExecutor(len(OBJECTS))
         self.futures = {name: self._pool.submit(live, name, folder / name) for name in OBJECTS}
 
@@ -60,7 +61,7 @@ class Lives:
 
 def live(name: str, folder: Path) -> Life:
     """Train and kill, resume for two rollouts, evaluate."""
-    peak = train_until_killed(name, folder)
+    killed, peak = train_until_killed(name, folder)
     saved = checkpoints.step_of(checkpoints.latest(folder))
     last = saved + 2 * ROLLOUT
     process = start(folder, "mapush.train", "--resume", folder, "--total-steps", last)
@@ -70,11 +71,11 @@ def live(name: str, folder: Path) -> Life:
     assert "{}/{}".format(saved + ROLLOUT, last) in said and "done; evaluate with" in said, said
     words = ["--checkpoint", checkpoints.latest(folder), "--num-envs", EPISODES, "--json", folder / "results.json"]
     run("mapush.evaluate", name, "--sim", SIM, *words)
-    return Life(folder, peak)
+    return Life(folder, peak, (killed, process.pid))
 
 
-def train_until_killed(name: str, folder: Path) -> int:
-    """Train without end and kill the process after its first checkpoint; return the peak of its memory [bytes]."""
+def train_until_killed(name: str, folder: Path) -> Tuple[int, int]:
+    """Train without end and kill the process after its first checkpoint; return its id and its peak [bytes]."""
     words = [name, "--sim", SIM, "--num-envs", NUM_ENVS, "--num-steps", NUM_STEPS, "--checkpoint-every", 2 * ROLLOUT]
     process = start(folder, "mapush.train", *words, "--run-dir", folder)
     try:
@@ -83,7 +84,7 @@ def train_until_killed(name: str, folder: Path) -> int:
     finally:
         process.kill()
         process.wait()
-    return peak
+    return process.pid, peak
 
 
 def peak_until(process: subprocess.Popen, happened: Any) -> int:
@@ -91,7 +92,7 @@ def peak_until(process: subprocess.Popen, happened: Any) -> int:
     peak, deadline = 0, time.monotonic() + PATIENCE
     while not happened() and process.poll() is None:
         assert time.monotonic() < deadline, "{} does not end".format(process.args)
-        peak = max(peak, held_by(process.pid))
+        peak = max(peak, held().get(process.pid, 0))
         time.sleep(0.05)
     return peak
 
@@ -119,12 +120,12 @@ def command(module: str, *words: Any) -> List[str]:
     return [sys.executable, "-m", module] + [str(word) for word in words]
 
 
-def held_by(pid: int) -> int:
-    """Return what a process holds of the GPU's memory [bytes]; 0 for one that is not there."""
+def held() -> Dict[int, int]:
+    """Return what each process holds of the GPU's memory [bytes], by its id."""
     processes = pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByIndex(0))
-    return sum(process.usedGpuMemory for process in processes if process.pid == pid)
+    return {process.pid: process.usedGpuMemory for process in processes}
 
 
-def held_by_others() -> int:
-    """Return what is taken of the GPU's memory by anyone but this process [bytes]."""
-    return pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).used - held_by(os.getpid())
+def held_by_nobody() -> int:
+    """Return what is taken of the GPU's memory and is no process's [bytes]: the driver's, or lost."""
+    return pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).used - sum(held().values())
