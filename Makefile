@@ -30,7 +30,7 @@ half-2: install
 gpu: install  ## the tests that need an NVIDIA GPU, in minutes
 	$(BIN)/python -m pytest -m gpu
 
-soak: install  ## the same, and training for MINUTES (60) under its meters
+soak: install  ## the same, and soaks: two of MINUTES (60), two of an eighth of that
 	$(BIN)/python -m pytest -m "gpu or soak" --soak=$(MINUTES) --sim warp --report=runs/soak
 
 check: install

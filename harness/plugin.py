@@ -11,6 +11,7 @@ It is loaded wherever the package is installed (`-p no:harness.plugin` switches 
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Type
@@ -67,6 +68,18 @@ def sim(pytestconfig: pytest.Config) -> str:
 def soak_minutes(pytestconfig: pytest.Config) -> float:
     """Return how long a soak test is to run [min]."""
     return pytestconfig.getoption("soak")
+
+
+@pytest.fixture
+def soak_folder(request: pytest.FixtureRequest, pytestconfig: pytest.Config, tmp_path: Path) -> Path:
+    """Return where a soak writes its curves: beside the report of --report, which links to its `soak.html`."""
+    report = pytestconfig.getoption("report")
+    if report is None:
+        return tmp_path
+    name = re.sub(r"[^\w.-]+", "-", request.node.name).strip("-")
+    request.node.user_properties.append(("page", "{}/soak.html".format(name)))
+    (report / name).mkdir(parents=True, exist_ok=True)
+    return report / name
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -261,5 +274,5 @@ def _row(report: pytest.TestReport) -> Row:
         diagnosis = str(report.longrepr[2])
     known: Dict[str, Any] = dict(report.user_properties)
     seconds = known.get("seconds", report.duration)
-    commands = known.get("reproduce", ""), known.get("replay", "")
-    return Row(report.nodeid, report.outcome, seconds, diagnosis, details, *commands)
+    found = [known.get(name, "") for name in ("reproduce", "replay", "page")]
+    return Row(report.nodeid, report.outcome, seconds, diagnosis, details, *found)

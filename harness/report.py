@@ -28,6 +28,7 @@ class Row:
       details: why it failed, in full.
       reproduce: command that shows the failure again.
       replay: command that replays its bundle.
+      page: another page about it, as seen from the report's folder.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Row:
     details: str = ""
     reproduce: str = ""
     replay: str = ""
+    page: str = ""
 
 
 def versions() -> Dict[str, str]:
@@ -68,15 +70,16 @@ def write_report(folder: Path, rows: Sequence[Row], title: str, matrix: Optional
     as_json = json.dumps(dict(content, checks=checks, matrix=matrix), indent=2)
     (folder / "report.json").write_text(as_json + "\n", encoding="utf-8")
     page = folder / "report.html"
-    page.write_text(_page(content, rows, matrix), encoding="utf-8")
+    page.write_text(_page(content, rows, matrix, folder), encoding="utf-8")
     return page
 
 
-def _page(content: Mapping[str, Any], rows: Sequence[Row], matrix: Optional[Sequence[Mapping]]) -> str:
+def _page(content: Mapping[str, Any], rows: Sequence[Row], matrix: Optional[Sequence[Mapping]], folder: Path) -> str:
     title = _text(content["title"])
     counts = content["counts"]
-    chips = " ".join(_marked(name, "{} {}".format(counts[name], name)) for name in ("failed", "passed", "skipped"))
-    parts = ["<h1>{}</h1><p>{}</p>".format(title, chips), _checks(rows)]
+    outcomes = ("failed", "passed", "skipped")
+    chips = " ".join(_marked(name if counts[name] else "", "{} {}".format(counts[name], name)) for name in outcomes)
+    parts = ["<h1>{}</h1><p>{}</p>".format(title, chips), _checks(rows, folder)]
     parts += [_details(row) for row in rows if row.details]
     if matrix:
         parts.append(_bugs(matrix))
@@ -85,15 +88,26 @@ def _page(content: Mapping[str, Any], rows: Sequence[Row], matrix: Optional[Sequ
     return _PAGE.format(title=title, body="\n".join(parts))
 
 
-def _checks(rows: Sequence[Row]) -> str:
-    """Lay out one row for each check, those that failed first."""
+def _checks(rows: Sequence[Row], folder: Path) -> str:
+    """Lay out one row for each check, those that failed first, with a link to its page if there is one."""
     ordered = sorted(rows, key=lambda row: row.outcome != "failed")
     bars = _bars([row.seconds for row in ordered])
     cells = [
-        (_text(row.name), _marked(row.outcome, row.outcome), "{:.2f}".format(row.seconds), bar, _text(row.diagnosis))
+        (
+            _linked(row, folder),
+            _marked(row.outcome, row.outcome),
+            "{:.2f}".format(row.seconds),
+            bar,
+            _text(row.diagnosis),
+        )
         for row, bar in zip(ordered, bars)
     ]
     return _table(["check", "outcome", "time [s]", "", "diagnosis"], cells)
+
+
+def _linked(row: Row, folder: Path) -> str:
+    there = row.page and (folder / row.page).is_file()
+    return '<a href="{}">{}</a>'.format(_text(row.page), _text(row.name)) if there else _text(row.name)
 
 
 def _bugs(matrix: Sequence[Mapping[str, Any]]) -> str:

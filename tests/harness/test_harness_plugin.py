@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -227,6 +228,22 @@ def test_without_its_fixture(broken): pass
     assert "one is not two" in checks["test_bad"]["diagnosis"]
     assert "no fixture" in checks["test_without_its_fixture"]["diagnosis"]
     assert "not here" in checks["test_skipped"]["diagnosis"]
+
+
+def test_report_links_to_the_pages_that_soaks_leave_beside_it(run, pytester):
+    """A page with curves is kept with the report, each soak's in a folder of its own; no link leads nowhere."""
+    source = """
+@pytest.mark.parametrize("size", ["a/b", "c", "none"])
+def test_soak(size, soak_folder):
+    if size != "none":
+        (soak_folder / "soak.html").write_text(size)
+"""
+    run("--report", "out", source=source)
+    content = json.loads((pytester.path / "out/report.json").read_text())
+    links = re.findall(r'<a href="(.+?)">', (pytester.path / "out/report.html").read_text())
+    assert links == [row["page"] for row in content["checks"]][:2]
+    assert [(pytester.path / "out" / link).read_text() for link in links] == ["a/b", "c"]
+    run(source=source).assert_outcomes(passed=3)  # without a report, pages go where pytest keeps what tests write
 
 
 def test_report_of_contracts_holds_the_commands_and_the_matrix(run, checked, pytester):

@@ -110,6 +110,12 @@ def test_report_shows_failures_first(tmp_path):
     assert text.index("aliasing") < text.index("finite")
 
 
+def test_nothing_is_marked_as_failed_where_nothing_is(tmp_path):
+    """Red is for what is broken."""
+    page = write_report(tmp_path, [ROWS[0]], "")
+    assert 'class="failed"' not in page.read_text() and "0 failed" in page.read_text()
+
+
 def test_report_json_holds_rows_counts_versions_and_matrix(tmp_path):
     """A program finds in the JSON all that the page shows."""
     write_report(tmp_path, ROWS, "title", MATRIX)

@@ -26,7 +26,7 @@ def soak(folder, *words):
     """
     command = [sys.executable, "-m", "harness", "memory", *map(str, words), "--sim", "warp", "--report", str(folder)]
     before = least = torch.cuda.mem_get_info()[0]
-    with (folder.parent / "said.txt").open("w+") as output:
+    with (folder / "console.txt").open("w+") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True)
         while process.poll() is None:
             least = min(least, torch.cuda.mem_get_info()[0])
@@ -55,11 +55,11 @@ def small_card():
 
 
 @pytest.mark.parametrize("num_envs", [500, 2048, LARGEST])
-def test_training_needs_no_more_memory_than_predicted_nor_ever_more(num_envs, soak_minutes, tmp_path, capsys):
+def test_training_needs_no_more_memory_than_predicted_nor_ever_more(num_envs, soak_minutes, soak_folder, capsys):
     """No meter grows, no buffer overflows, the peak is within 10 % above the prediction, and all comes back."""
     torch.cuda.init()
     minutes = soak_minutes if num_envs == LARGEST else soak_minutes / SHORT
-    code, said, report, _ = soak(tmp_path / "report", "--num-envs", num_envs, "--minutes", minutes)
+    code, said, report, _ = soak(soak_folder, "--num-envs", num_envs, "--minutes", minutes)
     show(capsys, said)
     assert code == 0, said
     assert report["kind"] in ("clean", "growth that ends") and not report["kept"]
@@ -68,13 +68,13 @@ def test_training_needs_no_more_memory_than_predicted_nor_ever_more(num_envs, so
     for name, (peak, limit) in report["buffers"].items():
         assert 0 < peak <= limit, name
     assert report["share"] < 0.01 or minutes < 5
-    assert all((tmp_path / "report" / name).is_file() for name in ("soak.html", "soak.png"))
+    assert all((soak_folder / name).is_file() for name in ("soak.html", "soak.png"))
 
 
-def test_published_setting_trains_on_a_card_of_8_gib(small_card, tmp_path, capsys):
+def test_published_setting_trains_on_a_card_of_8_gib(small_card, soak_folder, capsys):
     """500 envs with rollouts of 200 train where no more than 8 GiB are left."""
     words = ["--preset", "published", "--vram-limit", LIMIT, "--minutes", 0, "--iterations", 12]
-    code, said, report, used = soak(tmp_path / "report", *words)
+    code, said, report, used = soak(soak_folder, *words)
     show(capsys, said)
     assert code == 0, said
     assert report["peaks"]["driver"] <= 8 * GIB and used <= 8 * GIB
@@ -89,9 +89,9 @@ def test_published_setting_trains_on_a_card_of_8_gib(small_card, tmp_path, capsy
     ],
     ids=["envs", "rollout", "published"],
 )
-def test_setting_that_cannot_fit_is_refused_before_anything_is_allocated(words, small_card, tmp_path):
+def test_setting_that_cannot_fit_is_refused_before_anything_is_allocated(words, small_card, soak_folder):
     """It ends with one message, which names what fits, and takes nothing but the context."""
-    code, said, report, used = soak(tmp_path / "report", *words, "--vram-limit", LIMIT)
+    code, said, report, used = soak(soak_folder, *words, "--vram-limit", LIMIT)
     assert code == 2 and report is None, said
     assert "CapacityError" in said and "Traceback" not in said
     assert used < GIB

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from harness.guard import guarded
+from harness.memory.curves import write_soak
 from harness.memory.training import soak_training
 from harness.memory.verdict import CLEAN, ENDS
 from mapush.assembly import resolve
@@ -16,13 +17,14 @@ from mapush.presets import preset
 pytestmark = [pytest.mark.soak, pytest.mark.mujoco]
 
 
-def test_training_for_long_breaks_no_contract_and_needs_no_more_memory(sim, soak_minutes, capsys):
+def test_training_for_long_breaks_no_contract_and_needs_no_more_memory(sim, soak_minutes, soak_folder, capsys):
     """Under guard and driven into heaps, training stays sound, grows in no meter, and gives all back at the end."""
     config, _ = resolve(dataclasses.replace(preset("cuboid", "default"), sim=SimConfig(backend=sim)))
     if config.sim.backend == "mujoco":
         config = dataclasses.replace(config, num_envs=64)
     with guarded() as guards:
         report = soak_training(config, soak_minutes)
+    write_soak(report, soak_folder)
     with capsys.disabled():
         print("\n{}".format(report))
     assert guards[-1].watched
