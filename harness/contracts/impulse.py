@@ -19,6 +19,7 @@ WINDOW = 4  # steps that an impulse lasts
 PERCEPTIBLE = 1e-3  # of the largest change; what physics couples by its solver alone is less
 CLEAR = 1.25  # times as many entries changed as with the next agent
 ENOUGH = 4  # impulses on an axis to speak of its usual effect
+AGAIN_SHARE = 0.2  # of the budget, for a second look at what seems to be ignored
 SATURATED = 1.6  # times the effect at the bound; a squashed action has less, one that is not clipped much more
 
 
@@ -34,6 +35,7 @@ class Impulse:
       change: (A, D), of what each agent of the env sees, at the end of the window; None if an episode ended in it.
       first: the first step of the window, from 1, in which anything in the env changed by as little as a bit; or 0.
       seen: the same for each field of what is seen, "obs" and "share_obs".
+      onset: `change` at the end of the first step in which any agent sees one; None as well if nobody does.
     """
 
     env: int
@@ -43,6 +45,7 @@ class Impulse:
     change: Optional[np.ndarray]
     first: int
     seen: Dict[str, int]
+    onset: Optional[np.ndarray] = None
 
 
 SEEN = ("obs", "share_obs")
@@ -54,6 +57,7 @@ def impulse(subject: Subject) -> None:
     """An action of one agent, on one axis, in one env moves this agent in this env, and no other env."""
     subject.require_same_again()
     longest = len(subject.long_run().seen) - 1
+    tried: List[List[Impulse]] = []
     for start in STARTS:
         if start > longest:
             subject.notes.append("impulse: not tried after {} steps, there was no time".format(start))
@@ -66,6 +70,10 @@ def impulse(subject: Subject) -> None:
         _require_no_delay(subject, start, impulses)
         _require_own_agent(subject, start, impulses)
         _require_stated_effect(subject, start, impulses)
+        tried.append(impulses)
+    _require_effect_in_every_env(subject, tried)
+    for part in ("env", "agent"):
+        _require_none_later(subject, tried, part)
 
 
 def _batches(subject: Subject, start: int) -> List[List[Probe]]:
@@ -100,10 +108,12 @@ def _impulses(subject: Subject, start: int, batches: List[List[Probe]]) -> Itera
         for env, agent, axis, sign in batch:
             if not subject.sizes.maskable or seen[0].actions[env, agent, 0] == axis:
                 ended = any(one.ended[env] for one in at_rest + seen)
-                change = None if ended else (seen[-1].obs[env] - at_rest[-1].obs[env]).astype(float)
+                changes = [(b.obs[env] - a.obs[env]).astype(float) for a, b in zip(at_rest, seen)]
+                change = None if ended else changes[-1]
                 own = np.arange(subject.sizes.num_envs) == env
                 by_field = {name: _first_moved(at_rest, seen, own, (name,)) for name in SEEN}
-                yield Impulse(env, agent, axis, sign, change, _first_moved(at_rest, seen, own), by_field)
+                onset = changes[by_field["obs"] - 1] if by_field["obs"] and not ended else None
+                yield Impulse(env, agent, axis, sign, change, _first_moved(at_rest, seen, own), by_field, onset)
 
 
 def _first_moved(at_rest: List[Seen], seen: List[Seen], own: np.ndarray, fields: Sequence[str] = COMPARED) -> int:
@@ -162,11 +172,11 @@ def _require_effect(subject: Subject, start: int, impulses: List[Impulse]) -> No
     dead = [group for group in groups if not _moved(impulses, group)]
     if not dead:
         return
-    again = [[(env, *group, sign)] for group in dead for env in range(subject.sizes.num_envs) for sign in (1, -1)]
-    more = [] if by_agent else list(_impulses(subject, start, again))
-    dead = [group for group in dead if not _moved(more, group)]
-    if not dead:
-        return
+    if not by_agent:
+        moved = _moved_after_all(subject, start, dead)
+        if moved == dead:
+            return
+        dead = [group for group in dead if group not in moved]
     axes = {agent: [axis for a, axis in dead if a == agent] for agent, _ in dead}
     agent = min(axes)
     whole = by_agent or len(axes[agent]) == subject.sizes.action_dim
@@ -182,6 +192,34 @@ def _require_effect(subject: Subject, start: int, impulses: List[Impulse]) -> No
         expected="some change in what is seen or rewarded",
         cause="another entry is read twice, the action is overwritten, or it is scaled by 0",
     )
+
+
+def _moved_after_all(subject: Subject, start: int, dead: List[Tuple[int, int]]) -> List[Tuple[int, int]]:
+    """Return which axes of agents move something in some env, up or down: all, if those that there is time for do."""
+    last = subject.sizes.num_envs - 1
+    each = 4 * (subject.build_s + (start + WINDOW) * subject.step_s)
+    asked = dead[: max(1, int(subject.time_for(AGAIN_SHARE) / max(each, 1e-6)))]
+    again = [
+        [(env, *group, sign) for env in envs] for group in asked for envs in (range(last), [last]) for sign in (1, -1)
+    ]
+    more = list(_impulses(subject, start, again))
+    moved = [group for group in asked if _moved(more, group)]
+    return dead if moved == asked else moved
+
+
+def _require_effect_in_every_env(subject: Subject, tried: List[List[Impulse]]) -> None:
+    """Raise if nothing that anyone does in an env moves anything there, after every start."""
+    for env in range(subject.sizes.num_envs):
+        own = [[one for one in impulses if one.env == env] for impulses in tried]
+        several = sum(map(bool, own)) > 1 and sum(map(len, own)) >= ENOUGH
+        if several and not any(one.first for some in own for one in some):
+            raise ContractError(
+                "the actions in env {} are ignored".format(env),
+                where="{} actions, after {} starts".format(sum(map(len, own)), sum(map(bool, own))),
+                got="not a bit changes within {} steps; in other envs it does".format(WINDOW),
+                expected="some change in what is seen or rewarded",
+                cause="a loop or an index ends before the last env, or the env stays as it was after an error",
+            )
 
 
 def _require_no_delay(subject: Subject, start: int, impulses: List[Impulse]) -> None:
@@ -212,6 +250,31 @@ def _require_no_delay(subject: Subject, start: int, impulses: List[Impulse]) -> 
         )
 
 
+def _require_none_later(subject: Subject, tried: List[List[Impulse]], part: str) -> None:
+    """Raise if, after every start, what the actions of some envs or agents do shows later than what others' do."""
+    later = [_later(impulses, part) for impulses in tried]
+    always = sorted(set.intersection(*map(set, later))) if len(later) > 1 else []
+    late = min((one[member] for one in later for member in always), default=0)
+    if late > getattr(subject.task, "delay", 0):
+        raise ContractError(
+            "actions of {} {} take effect {} step{} later than others".format(part, always[0], late, "s" * (late > 1)),
+            where="{}s {}, after each of {} starts".format(part, always, len(tried)),
+            expected="the same delay for all",
+            cause="the action of the step before is applied in a part of the batch",
+            fix="if the delay is meant, pass Task(delay={})".format(late),
+        )
+
+
+def _later(impulses: List[Impulse], part: str) -> Dict[int, int]:
+    """Return by how many steps all impulses on an env (or agent) show later than the soonest; those that do."""
+    shows: Dict[int, List[int]] = {}
+    for one in impulses:
+        if one.change is not None and one.seen["obs"]:
+            shows.setdefault(getattr(one, part), []).append(one.seen["obs"])
+    soonest = min(map(min, shows.values()), default=0)
+    return {member: min(steps) - soonest for member, steps in shows.items() if len(steps) > 1 and min(steps) > soonest}
+
+
 def _moved(impulses: List[Impulse], group: Tuple[int, int]) -> bool:
     agent, axis = group
     return any(one.first for one in impulses if one.agent == agent and axis in (-1, one.axis))
@@ -226,14 +289,11 @@ def _require_own_agent(subject: Subject, start: int, impulses: List[Impulse]) ->
     agents = subject.sizes.num_agents
     if agents == 1 or not getattr(subject.task, "agents_by_effect", True):
         return
-    entries = np.zeros((agents, agents))
-    for one in impulses:
-        if one.change is not None and abs(one.change).max() > 0:
-            entries[one.agent] += (abs(one.change) > PERCEPTIBLE * abs(one.change).max()).sum(axis=1)
+    entries = _changed(agents, [(one.agent, one.change) for one in impulses])
+    if not _clear(entries):  # what couples agents, such as contact, shows later than who moved
+        entries = _changed(agents, [(one.agent, one.onset) for one in impulses])
     mover = entries.argmax(axis=1)
-    ranked = np.sort(entries, axis=1)
-    clear = (ranked[:, -1] > CLEAR * ranked[:, -2]).all()
-    if not clear:
+    if not _clear(entries):
         if start == STARTS[0]:
             subject.notes.append("impulse: agents are not told apart by what they see; state Task.effect")
         return
@@ -255,6 +315,21 @@ def _require_own_agent(subject: Subject, start: int, impulses: List[Impulse]) ->
         cause="agents are permuted between actions and observations",
         fix="if agents see less of themselves than of each other, pass Task(agents_by_effect=False)",
     )
+
+
+def _changed(agents: int, changes: List[Tuple[int, Optional[np.ndarray]]]) -> np.ndarray:
+    """Return how many entries each agent's actions change of what each of them sees, (A, A)."""
+    entries = np.zeros((agents, agents))
+    for agent, change in changes:
+        if change is not None and abs(change).max() > 0:
+            entries[agent] += (abs(change) > PERCEPTIBLE * abs(change).max()).sum(axis=1)
+    return entries
+
+
+def _clear(entries: np.ndarray) -> bool:
+    """Return whether each agent's actions change clearly more of what one agent sees than of what the next does."""
+    ranked = np.sort(entries, axis=1)
+    return bool((ranked[:, -1] > CLEAR * ranked[:, -2]).all())
 
 
 def _states_effects(subject: Subject) -> bool:

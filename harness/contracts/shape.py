@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Dict, List, Tuple
+
 import numpy as np
 
 from harness import form
@@ -9,15 +11,16 @@ from harness.contracts.registry import contract
 from harness.contracts.subject import Subject, close_quietly, drive
 from harness.drivers import Driver, actions_of, shortest_failure
 from harness.findings import ContractError, NotJudgedError
-from harness.interface import Player
+from harness.interface import Player, Seen
 from harness.sizes import read_sizes
 
-OTHER_SIZES = ({"num_envs": 7, "num_agents": 3}, {"num_envs": 9, "num_agents": 4}, {"num_envs": 3})
+OTHER_SIZES = ({"num_envs": 7, "num_agents": 3}, {"num_envs": 8, "num_agents": 4}, {"num_envs": 3})
 SEARCHES = 25  # sequences of actions, at most
 SEARCH_SHARE = 0.05  # of the budget
 FEW = 2  # exact zeros that a number may show for each of them to be an exception
 WHOLE_ENV = 0.5  # of the steps of one env that may show nothing but zeros before this counts as normal
 REST = 1e-3  # of a number's standard deviation, within which it may rest at 0
+TORN = 5  # states that come with different masks, before this is no accident
 USUAL_RANGE = (0.05, 20.0)  # of the largest action; HARL's noise has a standard deviation of 0.37 to 0.5
 
 
@@ -205,5 +208,31 @@ def share_obs_same(subject: Subject) -> None:
 
 @contract("available-actions")
 def available_actions(subject: Subject) -> None:
-    """`available_actions` is [None] * num_envs for Box and a mask of ones and zeros for Discrete, always."""
-    subject.long_run()
+    """`available_actions` is [None] * num_envs for Box; a mask of ones and zeros for Discrete, one for each state."""
+    _require_one_mask_for_each_state(subject.long_run().seen)
+
+
+def _require_one_mask_for_each_state(history: List[Seen]) -> None:
+    """Raise if an agent is shown the same thing several times, with the same shared state, and another mask."""
+    if history[0].available is None:
+        return
+    first: Dict[Tuple[int, bytes, bytes], Tuple[int, int, np.ndarray]] = {}
+    torn: Dict[Tuple[int, bytes, bytes], Tuple[int, int, np.ndarray, Any]] = {}
+    for step, seen in enumerate(history):
+        for env, agent in np.ndindex(seen.available.shape[:2]):
+            state = (agent, seen.obs[env, agent].tobytes(), seen.share_obs[env, agent].tobytes())
+            mask = seen.available[env, agent]
+            known = first.setdefault(state, (step, env, mask))
+            if (known[2] != mask).any():
+                torn.setdefault(state, (step, env, mask, known))
+    if len(torn) >= TORN:
+        (agent, _, _), (step, env, mask, (before, other, usual)) = next(iter(torn.items()))
+        raise ContractError(
+            "the same state comes with different available_actions",
+            step=step,
+            where="env {}, agent {}, step {}; it was seen in env {} at step {}".format(env, agent, step, other, before),
+            got="{}, in {} states".format(mask.astype(int).tolist(), len(torn)),
+            expected="{}, as before".format(usual.astype(int).tolist()),
+            cause="the mask is that of another moment: of the step before, or of the episode that has ended",
+            fix="compute it from the state that is shown, after the reset; or show what it depends on in share_obs",
+        )

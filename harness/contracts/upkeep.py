@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import time
 from typing import Dict, List
 
 import numpy as np
+import psutil
 
 from harness.contracts.reach import measure
 from harness.contracts.registry import contract
@@ -18,6 +22,9 @@ PART = 500  # steps between them
 FEWEST = 15  # steps between them, to say anything
 LATEST = 2  # parts, in which it must have grown
 LARGE = 2500  # entries; what still grows beyond is not bounded
+LIVES = 5  # environments made and closed one after another, to see what each of them leaves
+LIVES_SHARE = 0.05  # of the budget that they may take
+PATIENCE = 0.5  # for what ends soon after `close` [s]
 
 
 @contract("bounded-statistics")
@@ -69,7 +76,7 @@ def _growing(counts: List[Dict[str, int]]) -> List[str]:
 
 @contract("close")
 def close(subject: Subject) -> None:
-    """`close` exists, may be called twice, and leaves other environments, older and newer, at work."""
+    """`close` exists, may be called twice, leaves other environments at work, and nothing of its own."""
     older = subject.player()
     for steps in (0, 2):
         player = subject.player()
@@ -95,3 +102,46 @@ def close(subject: Subject) -> None:
                 where=error.where,
                 cause="close releases what all environments of the process share",
             ) from error
+    _require_nothing_left(subject)
+
+
+def _require_nothing_left(subject: Subject) -> None:
+    """Raise if each environment that is closed leaves a thread, a process or an open file."""
+    if LIVES * subject.build_s > LIVES_SHARE * subject.budget_s:
+        return
+    counts = [_left_over()]
+    for _ in range(LIVES):
+        player = subject.player()
+        drive(player, Driver(subject.sizes, subject.seed), 2)
+        player.env.close()
+        del player
+        counts.append(_settled(counts[-1]))
+    for what in counts[0]:
+        growth = np.diff([one[what] for one in counts[1:]])  # the first may load what all share
+        if growth.min() > 0:
+            raise ContractError(
+                "each environment leaves {} when it is closed".format(what),
+                got="{} after one environment, {} after {}".format(counts[1][what], counts[-1][what], LIVES),
+                expected="as many as before",
+                cause="what was started or opened for the environment is not ended by its close",
+                fix="end it in close: threads ({}) are joined, processes waited for, files closed".format(
+                    ", ".join(sorted({thread.name for thread in threading.enumerate()}))
+                ),
+            )
+
+
+def _settled(before: Dict[str, int]) -> Dict[str, int]:
+    """Return what is left over, once it is no more than before or has had time to end."""
+    end = time.perf_counter() + PATIENCE
+    gc.collect()
+    counts = _left_over()
+    while any(counts[what] > before[what] for what in counts) and time.perf_counter() < end:
+        time.sleep(0.01)
+        counts = _left_over()
+    return counts
+
+
+def _left_over() -> Dict[str, int]:
+    process = psutil.Process()
+    files = process.num_fds() if hasattr(process, "num_fds") else len(process.open_files())
+    return {"a thread": process.num_threads(), "a process": len(process.children()), "an open file": files}

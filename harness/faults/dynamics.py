@@ -62,6 +62,23 @@ def terminal_observation_lost(_: Moment, result: Result) -> Result:
     return result
 
 
+@changes_result("episodes", "no-memory")
+def reward_goes_on_from_the_old_episode(moment: Moment, result: Result) -> Result:
+    """A part of the last reward is added to each, that of the old episode to the first of the new one."""
+    last = moment.memory.get("rewards", np.zeros_like(result.rewards))
+    moment.memory["rewards"] = result.rewards.copy()
+    return result._replace(rewards=result.rewards + 0.5 * last)
+
+
+@changes_result("episodes", ("one-moment", "auto-reset"))
+def share_obs_of_the_old_episode(_: Moment, result: Result) -> Result:
+    """The state that comes with the first observation of an episode is the last of the old one."""
+    share_obs = result.share_obs.copy()
+    for env_id, agent in np.argwhere(result.dones):
+        share_obs[env_id, agent] = result.infos[env_id][agent]["final_share_obs"]
+    return result._replace(share_obs=share_obs)
+
+
 @planted("episodes", ("auto-reset", "horizon", "dones"), "HARL contract S16")
 def no_auto_reset(start: int = 1) -> Iterator[None]:
     """An env whose episode ended is left as it is, and reports the end in every step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any, Dict, Iterator
 
@@ -159,6 +160,23 @@ def actions_one_step_late(moment: Moment, actions: np.ndarray) -> np.ndarray:
     late = moment.memory.get("actions", np.zeros_like(actions))
     moment.memory["actions"] = actions.copy()
     return late
+
+
+@changes_actions("actions", "impulse")
+def actions_late_in_some_envs(moment: Moment, actions: np.ndarray) -> np.ndarray:
+    """Every second env acts on what it was told one step ago."""
+    acted = actions.copy()
+    acted[1::2] = moment.memory.get("actions", np.zeros_like(actions))[1::2]
+    moment.memory["actions"] = actions.copy()
+    return acted
+
+
+@changes_actions("actions", "impulse")
+def last_env_ignored(_: Moment, actions: np.ndarray) -> np.ndarray:
+    """The last env stands still whatever its agents are told."""
+    acted = actions.copy()
+    acted[-1] = 0.0
+    return acted
 
 
 @changes_actions("actions", "actions-untouched", "HARL contract S12")
@@ -364,6 +382,22 @@ def space_of_another_size(start: int = 1) -> Iterator[None]:
 
     with in_env_classes("__init__", broken):
         yield
+
+
+@planted("construction", "close", of_making=True)
+def close_leaves_a_thread(start: int = 1) -> Iterator[None]:
+    """A thread that was started for the env waits for ever, also when the env is closed."""
+    end = threading.Event()
+
+    def broken(original: Any, env: Any, *args: Any, **kwargs: Any) -> None:
+        original(env, *args, **kwargs)
+        threading.Thread(target=end.wait, name="env-worker", daemon=True).start()
+
+    try:
+        with in_env_classes("__init__", broken):
+            yield
+    finally:
+        end.set()
 
 
 @planted("construction", "close", of_making=True)

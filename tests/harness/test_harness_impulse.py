@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -135,7 +136,27 @@ def test_ignored_actions_are_named_as_a_whole(monkeypatch, dead, what):
         contracts._require_effect(sized(), 55, found)
     assert caught.value.what == what and caught.value.step == 56
     assert caught.value.where == "after 55 steps, in every env"
-    assert {batch[0] for batch in asked} == {(e, a, k, s) for a, k in dead for e in range(5) for s in (1, -1)}
+    probes = {probe for batch in asked for probe in batch}
+    assert probes == {(e, a, k, s) for a, k in dead for e in range(5) for s in (1, -1)}
+    assert max(map(len, asked)) < NUM_ENVS  # in each run an env is left alone
+
+
+@pytest.mark.parametrize("time_s, asked_again", [(1e9, 6), (2 * 4 * 59.0 / 0.2 + 1, 2), (0.0, 1)])
+def test_ignored_actions_are_asked_again_as_far_as_time_goes(monkeypatch, time_s, asked_again):
+    """If those that are asked again move nothing, neither do the others; if they do, nothing is said."""
+    asked = set()
+
+    def impulses(subject, start, batches):
+        asked.update(probe[1:3] for batch in batches for probe in batch)
+        return iter(moving)
+
+    monkeypatch.setattr(contracts, "_impulses", impulses)
+    still, moving = [impulse(a, k, first=0) for a in range(2) for k in range(3)], []
+    with pytest.raises(ContractError, match="the actions are ignored"):
+        contracts._require_effect(sized(time_s=time_s), 55, still)
+    assert len(asked) == asked_again
+    moving = [impulse(a, k) for a in range(2) for k in range(3)]
+    assert contracts._require_effect(sized(time_s=time_s), 55, still) is None
 
 
 def test_action_that_moves_something_elsewhere_is_not_ignored(monkeypatch):
@@ -143,6 +164,43 @@ def test_action_that_moves_something_elsewhere_is_not_ignored(monkeypatch):
     again = [impulse(0, 1, env=3, first=4)]
     monkeypatch.setattr(contracts, "_impulses", lambda subject, start, batches: iter(again))
     assert contracts._require_effect(sized(), 1, [impulse(0, 1, first=0), impulse(0, 0)]) is None
+
+
+def of_envs(**firsts):
+    """Return impulses of both agents on two axes in each env, which show in these steps; in other envs in the first."""
+    return [
+        impulse(a, k, env=e, first=firsts.get("env{}".format(e), 1), obs=firsts.get("env{}".format(e), 1))
+        for e in range(NUM_ENVS)
+        for a in range(AGENTS)
+        for k in range(2)
+    ]
+
+
+def test_env_in_which_nothing_moves_is_named():
+    """After every start that was tried, and not if something did after one of them, or if few things were tried."""
+    dead = of_envs(env4=0)
+    with pytest.raises(ContractError) as caught:
+        contracts._require_effect_in_every_env(sized(), [dead, dead])
+    assert caught.value.what == "the actions in env 4 are ignored"
+    assert caught.value.where == "8 actions, after 2 starts"
+    for tried in ([dead, of_envs()], [dead], [dead[:17], dead[:17]], [of_envs(), of_envs()]):
+        assert contracts._require_effect_in_every_env(sized(), tried) is None
+
+
+def test_envs_and_agents_that_are_late_are_told_from_the_others():
+    """By how much, and after every start; a delay that is stated is none, nor is one after a single start."""
+    late = of_envs(env2=3, env3=2)
+    with pytest.raises(ContractError) as caught:
+        contracts._require_none_later(sized(), [late, late], "env")
+    assert caught.value.what == "actions of env 2 take effect 1 step later than others"
+    assert caught.value.where == "envs [2, 3], after each of 2 starts"
+    second = [impulse(a, k, env=e, obs=1 + a) for e in range(NUM_ENVS) for a in range(AGENTS) for k in range(2)]
+    with pytest.raises(ContractError, match="actions of agent 1 take effect 1 step later"):
+        contracts._require_none_later(sized(), [second, second], "agent")
+    stated = sized(task=Task(delay=1))
+    for subject, tried in ((sized(), [late]), (sized(), [late, of_envs()]), (stated, [second, second])):
+        assert contracts._require_none_later(subject, tried, "env") is None
+        assert subject is sized() or contracts._require_none_later(stated, [second, second], "agent") is None
 
 
 @pytest.mark.parametrize(
@@ -176,6 +234,21 @@ def sees_itself(agent, seen_by):
     """Return an impulse of `agent` that changes most of what `seen_by` sees, and one entry for the other."""
     change = {(seen_by, entry): 1.0 for entry in range(5)}
     return impulse(agent, change={**change, (1 - seen_by, 5): -2.0})
+
+
+def test_agents_that_hang_together_are_told_apart_by_what_moves_first():
+    """After some steps all have moved; in the first step only the one that was told to."""
+    everything = {(agent, entry): 1.0 for agent in range(2) for entry in range(6)}
+    coupled = [
+        dataclasses.replace(sees_itself(agent, 1 - agent), change=impulse(change=everything).change, onset=onset)
+        for agent in range(2)
+        for onset in [sees_itself(agent, 1 - agent).change]
+    ]
+    with pytest.raises(ContractError, match="actions of agents 0 and 1 are swapped"):
+        contracts._require_own_agent(sized(), 55, coupled)
+    at_once = [dataclasses.replace(one, onset=one.change) for one in coupled]
+    subject = sized()
+    assert contracts._require_own_agent(subject, 1, at_once) is None and "told apart" in subject.notes[0]
 
 
 def test_agent_that_moves_is_the_one_that_sees_everything_move():
