@@ -195,7 +195,8 @@ class Ending:
         (folder / "crash.json").write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
         path = folder / "crash.txt"
         everything = ["", "all stacks:", *self.evidence.stacks, "", "all last lines:", *self.evidence.lines]
-        path.write_text("\n".join([str(self), *everything]) + "\n", encoding="utf-8")
+        text = "\n".join([str(self), *everything]) + "\n"
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names need not be Unicode
         return path
 
 

@@ -11,6 +11,8 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
+import numbers
 import os
 import pickle
 import selectors
@@ -26,12 +28,14 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 from harness import watch
 from harness.autopsy import Ending, Evidence, diagnose
 from mapush.config import bytes_of
-from mapush.errors import MapushError
+from mapush.errors import ConfigError, MapushError
 
 KEEPER, ANSWER = Path(__file__).with_name("keeper.py"), Path(__file__).with_name("answer.py")
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LAST_WORDS = 1.0  # for a process that was told to abort, to write its stack [s]
 MOST_STACKS = 16  # processes that are asked for theirs
+ENDLESS = 2**62  # what the system takes for a limit is less
+PATIENCE = 15.0  # with a keeper that was told to kill everything, until that is done without it [s]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Limits:
       memory: resident, of all its processes together [bytes]; looked at once a second.
       address_space: of each process [bytes], kept by the system (RLIMIT_AS); CUDA needs far more than it uses.
       cpu: time on processors of each process [s], kept by the system (RLIMIT_CPU).
+    Raises:
+      ConfigError: one of them is no positive number, or a memory or cpu is not whole.
     """
 
     timeout: Optional[float] = None
@@ -51,6 +57,13 @@ class Limits:
     memory: Optional[int] = None
     address_space: Optional[int] = None
     cpu: Optional[int] = None
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            number = numbers.Real if name in ("timeout", "silence") else int
+            if value is not None and not (isinstance(value, number) and 0 < value < ENDLESS):
+                whole = "" if number is numbers.Real else "whole "
+                raise ConfigError("no limit", where=name, got=repr(value), expected="a positive {}number".format(whole))
 
     def of_system(self) -> Dict[str, Tuple[int, int]]:
         """Return those that the system keeps, soft and hard, under the names of `resource`."""
@@ -73,7 +86,11 @@ def run(
       limits: what it may take.
       attached: pass through what is typed and printed, and hand on `FORWARDED` signals; only in the main thread.
       env: environment variables besides those of this process.
+    Raises:
+      ConfigError: there is no command.
     """
+    if isinstance(command, str) or not command:
+        raise ConfigError("no command", got=repr(command), expected="a program and its arguments: ['python', 'x.py']")
     with _Session(command, limits, attached, dict(env or {})) as session:
         with _forwarding(session) if attached else contextlib.nullcontext():
             session.watch()
@@ -118,6 +135,7 @@ class _Session:
         self._oom_kills = watch.oom_kills()
         self._start = time.monotonic()
         self._seconds = 0.0
+        self._given_up = math.inf  # when the keeper will have had time enough to kill everything
         self._events = selectors.DefaultSelector()
         self._open(attached, env)
 
@@ -149,10 +167,10 @@ class _Session:
         """Leave nothing of the command running, whatever happened."""
         self._end_all()
         try:
-            self._keeper.wait(timeout=15.0)
+            self._keeper.wait(timeout=max(self._given_up - time.monotonic(), 0.0))
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                self._keeper.kill()
+            watch.kill_below(self._keeper.pid, LAST_WORDS)
+            self._keeper.kill()
             self._keeper.wait()
         for key in list(self._events.get_map().values()):
             self._close(key.fd)
@@ -160,10 +178,11 @@ class _Session:
 
     def watch(self) -> None:
         """Follow the command to its end, and bring that about when it passes a limit."""
-        while self._keeper.poll() is None:
+        while self._keeper.poll() is None and time.monotonic() < self._given_up:
             now = time.monotonic()
             if now >= self._memory.due:
                 self._memory.sample(self._keeper.pid)
+                self._keeper.send_signal(signal.SIGCONT)  # in case the command has stopped it
             reason = self._passed(now)
             if reason and not self._stopped_for:
                 self._stop(reason)
@@ -248,6 +267,7 @@ class _Session:
         if self._control is not None:
             os.close(self._control)
             self._control = None
+            self._given_up = time.monotonic() + PATIENCE
 
     def _pump(self, seconds: float) -> bool:
         """Take in what comes within some time; return whether anything did."""
@@ -271,9 +291,8 @@ class _Session:
 
     def _hear(self, reader: int, data: bytes, sink: Optional[int]) -> None:
         self._console.feed(reader, data)
-        with contextlib.suppress(OSError):  # nobody reads it any more
-            while sink is not None and data:
-                data = data[os.write(sink, data) :]
+        if sink is not None:
+            _write(sink, data)
 
     def _note(self, data: bytes) -> None:
         *lines, self._report = (self._report + data).split(b"\n")
@@ -291,6 +310,13 @@ def _outputs(attached: bool) -> Tuple[List[Tuple[int, int]], List[Optional[int]]
         fcntl.ioctl(writer, termios.TIOCSWINSZ, fcntl.ioctl(1, termios.TIOCGWINSZ, b"\0" * 8))
         return [(reader, writer)], [1]
     return [os.pipe(), os.pipe()], [1, 2] if attached else [None, None]
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """Write all of it, unless it is not taken: by a disk that is full, or a pipe that nobody reads any more."""
+    with contextlib.suppress(OSError):
+        while data:
+            data = data[os.write(descriptor, data) :]
 
 
 @contextlib.contextmanager
@@ -315,19 +341,43 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--cpu-limit", type=int, metavar="SECONDS", help="time on processors of each process")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write crash.txt and crash.json there")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
+    _fill_standard_streams()
     options = parser.parse_args(argv)
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         parser.error("no command; python -m harness run -- python -m mapush.train ...")
     try:
         memory = None if options.memory_limit is None else bytes_of(options.memory_limit)
+        limits = Limits(options.timeout, options.silence, memory, cpu=options.cpu_limit)
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
-    limits = Limits(options.timeout, options.silence, memory, cpu=options.cpu_limit)
     ending = run(command, limits, attached=True)
     if not ending.ok and not ending.as_asked:
-        print("\n{}".format(ending), file=sys.stderr)
+        _say("\n{}".format(ending))
         if options.report is not None:
-            print("report: {}".format(ending.write(options.report)), file=sys.stderr)
+            _say(_written(ending, options.report))
     return ending.exit_code
+
+
+def _fill_standard_streams() -> None:
+    """Open those of the descriptors 0 to 2 that are closed, so that no pipe takes their place."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest that is closed
+
+
+def _say(text: str) -> None:
+    encoding = sys.stderr.encoding if sys.stderr else "utf-8"
+    _write(2, (text + "\n").encode(encoding, "backslashreplace"))
+
+
+def _written(ending: Ending, folder: Path) -> str:
+    """Write the report into a folder and say where it is, or why it is not there."""
+    try:
+        return "report: {}".format(ending.write(folder))
+    except OSError as error:
+        fix = "--report with a folder that can be written to"
+        return str(ConfigError("the report cannot be written", where=str(folder), cause=str(error), fix=fix))

@@ -122,6 +122,18 @@ def alive(pid: int) -> bool:
     return False
 
 
+def kill_below(pid: int, seconds: float) -> None:
+    """Kill all processes below `pid`, and what they start meanwhile, for some `seconds` at most."""
+    deadline = time.monotonic() + seconds
+    living = descendants(pid)
+    while living and time.monotonic() < deadline:
+        for process in living:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        time.sleep(0.01)
+        living = [process for process in descendants(pid) if alive(process.pid)]
+
+
 def examine(processes: Sequence[psutil.Process], seconds: float = 0.2) -> List[Process]:
     """Return what the processes are doing, after watching them for some `seconds`; those that end are left out."""
     for process in processes:

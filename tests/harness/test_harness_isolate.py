@@ -20,7 +20,8 @@ import pytest
 
 from harness.causes import CAUSES, likely
 from harness.isolate import Limits, call, main, run
-from harness.watch import LINES, SAMPLES, Console, MemoryCurve, descendants
+from harness.watch import LINES, SAMPLES, Console, MemoryCurve, alive, descendants
+from mapush.errors import ConfigError
 
 pytestmark = pytest.mark.harness
 
@@ -64,6 +65,7 @@ GROWING = "import time\nkept = []\nwhile True:\n    kept.append(b'x' * 10**7)\n 
 LOOP = "while True: pass"
 WAIT = "import time; time.sleep(100)"
 STOP = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
+STOP_KEEPER = "import os, signal, sys, time; os.kill(os.getppid(), signal.SIGSTOP); "
 SHARED_LOCK = """
 import multiprocessing, os
 lock = multiprocessing.get_context("fork").Lock()
@@ -102,6 +104,8 @@ ENDINGS = [  # what is run, what it may take, how the report begins, exit code
     (LOOP, SHORT, "hang: no end within 1.5 s", 124),
     (WAIT, SHORT, "hang: no end within 1.5 s", 124),
     (STOP, SHORT, "hang: no end within 1.5 s", 124),
+    (STOP_KEEPER + "sys.exit(3)", LONG, "exit without an exception: exit code 3", 3),
+    (STOP_KEEPER + "time.sleep(100)", SHORT, "hang: no end within 1.5 s", 124),
     (SHARED_LOCK, SHORT, "hang: no end within 1.5 s", 124),
     (IDLE_WORKERS, Limits(timeout=3.0), "hang: no end within 3 s", 124),
     (FORK_DEADLOCK, SHORT, "deadlock at fork, probably", 124),
@@ -183,6 +187,23 @@ def test_nothing_outlives_an_error_of_ours(monkeypatch):
     assert psutil.Process().num_fds() == before
 
 
+def test_nothing_outlives_a_keeper_that_is_stopped_again_and_again(monkeypatch, tmp_path):
+    """A keeper that cannot do its work is given up, and what it was to kill is killed without it."""
+    stopper = "import os, signal, sys, time\nos.setsid()\nsignal.signal(signal.SIGABRT, signal.SIG_IGN)\n"
+    stopper += "open({!r}, 'w').write(str(os.getpid()))\n".format(str(tmp_path / "pid"))
+    stopper += "signal.alarm(60)\nwhile True:\n    try: os.kill(int(sys.argv[1]), signal.SIGSTOP)\n"
+    stopper += "    except ProcessLookupError: time.sleep(0.1)"
+    source = "import os, subprocess, sys\n"
+    source += "subprocess.run([sys.executable, '-S', '-c', {!r}, str(os.getppid())])".format(stopper)
+    monkeypatch.setattr("harness.isolate.PATIENCE", 0.5)
+    ending = run(PYTHON + [source], Limits(timeout=2.5))
+    assert str(ending).startswith("hang: no end within 2.5 s"), str(ending)
+    deadline = time.monotonic() + 20.0
+    while alive(int((tmp_path / "pid").read_text())) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert time.monotonic() < deadline
+
+
 def test_nothing_outlives_the_command(tmp_path):
     """Descendants that left the process group, and whose parent is gone, are killed and counted."""
     daemon = "import os, time\nopen({!r}, 'w').write(str(os.getpid()))\ntime.sleep(100)".format(str(tmp_path / "pid"))
@@ -253,7 +274,19 @@ def test_terminal_stays_a_terminal():
     os.close(reader)
 
 
-@pytest.mark.parametrize("words", [[], ["--"], ["--memory-limit", "much", "--", "true"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--"],
+        ["--memory-limit", "much", "--", "true"],
+        ["--timeout", "-1", "--", "true"],
+        ["--timeout", "nan", "--", "true"],
+        ["--silence", "0", "--", "true"],
+        ["--cpu-limit", "-5", "--", "true"],
+        ["--cpu-limit", "1" + 30 * "0", "--", "true"],
+    ],
+)
 def test_wrong_command_line_is_refused(words, capsys):
     """Without a command, or with a limit that is none, nothing runs and the exit code is 2."""
     try:
@@ -273,6 +306,33 @@ def test_report_is_written(tmp_path, capfd):
     assert (content["kind"], content["exit_code"]) == ("exception", 1)
     assert max(sample["rss"] for sample in content["evidence"]["memory"]) > 50 * MIB
     assert "exception: ValueError: bad" in capfd.readouterr().err
+
+
+def test_report_that_cannot_be_written_costs_neither_message_nor_exit_code(tmp_path, capfd):
+    """If `--report` names no folder, one message says so, after the report on stderr."""
+    (tmp_path / "file").write_text("")
+    assert main(["--report", str(tmp_path / "file"), "--", *PYTHON, "raise SystemExit(7)"]) == 7
+    printed = capfd.readouterr().err
+    assert printed.count("exit without an exception: exit code 7") == 1
+    assert "ConfigError: the report cannot be written" in printed and str(tmp_path / "file") in printed
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_stderr_does_not_cost_the_exit_code():
+    """If the report cannot even be printed, the exit code is the command's."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(HARNESS + ["--", *PYTHON, "raise SystemExit(7)"], stdout=full, stderr=full)
+    assert done.returncode == 7
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2), (0, 1, 2)])
+def test_closed_standard_streams_keep_nothing_from_running(closed, tmp_path):
+    """A shell's `1>&- 2>&-` leaves the command its work and its exit code."""
+    source = "import os\nfor stream in (1, 2):\n    os.write(stream, b'1' * 99)\n"
+    source += "open({!r}, 'w').write('done')\nos._exit(7)".format(str(tmp_path / "file"))
+    close = " ".join("{}>&-".format(descriptor) for descriptor in closed)
+    done = subprocess.run(["sh", "-c", '"$@" ' + close, "sh", *HARNESS, "--", *PYTHON, source], timeout=60)
+    assert (done.returncode, wait_for(tmp_path / "file")) == (7, "done")
 
 
 def squares(count, start=0):
@@ -310,6 +370,22 @@ def test_function_that_does_not_return_is_no_success(function, args, begins):
     assert not ending.ok and ending.result is None
     assert str(ending).startswith(begins), str(ending)
     assert function.__name__ in ending.evidence.command[0]
+
+
+@pytest.mark.parametrize(
+    "limit", [{"timeout": 0}, {"silence": -1.0}, {"timeout": float("inf")}, {"memory": 2.5}, {"cpu": "1"}]
+)
+def test_limit_that_is_none_is_refused(limit):
+    """A limit that no command could keep, or that the system cannot, is an error of the caller."""
+    with pytest.raises(ConfigError, match=next(iter(limit))):
+        Limits(**limit)
+
+
+@pytest.mark.parametrize("command", [[], "true"])
+def test_command_that_is_none_is_refused(command):
+    """A command is a list of words with at least one in it."""
+    with pytest.raises(ConfigError, match="command"):
+        run(command)
 
 
 def test_many_open_files_are_no_obstacle():
