@@ -6,11 +6,13 @@ import dataclasses
 import json
 import re
 import shlex
+import shutil
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from harness.causes import OF_A_CHILD, Cause, likely
+from harness.causes import ENDLESS_RECURSION, NO_MEMORY, OF_A_CHILD, Cause, likely
 from harness.report import versions
 from harness.watch import Process, Sample
 from mapush.capacity import gib
@@ -18,12 +20,19 @@ from mapush.checkpoint import latest
 from mapush.errors import CheckpointError
 
 SHOWN_LINES, SHOWN_STACK = 20, 60
+LAST_LINES = 10  # in which a crash or a hang is sought: what was printed before them was survived
+MOST_OF_A_MESSAGE = 30  # lines of an exception's text that are not indented
+ENDLESS = 30  # times that one frame stands in a stack, of which faulthandler writes a hundred
 FULL = 0.8  # share of the machine's memory at which the out-of-memory killer is a likely suspect
 TIMEOUT_CODE, NOT_FOUND_CODE, KILLED_CODE = 124, 127, 137  # as of timeout(1) and of shells
 
 _ILLEGAL_ACCESS = re.compile(r"illegal memory access|CUDA_ERROR_ILLEGAL_ADDRESS|CUDA error:? 700|failed with error 700")
-_NO_MEMORY = re.compile(r"(?<!OutOf)MemoryError|bad_alloc|can't allocate memory|Cannot allocate memory")
-_ERROR = re.compile(r"(?:[\w.]+\.)?(?:[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning)|Exception)(?::|$)")
+_NO_MEMORY = re.compile(NO_MEMORY)
+_ERROR = re.compile(r"(?:[\w.]+\.)?(?:[A-Z]\w*(?:Error|Exception|Interrupt|Exit)|(?:Base)?Exception(?:Group)?)(?::|$)")
+_TRACEBACK = re.compile(r"(Exception Group )?Traceback \(most recent call last\)")
+_CHAINED = re.compile(r"(During handling of|The above exception was)")
+_SURVIVED = re.compile(r"Exception (ignored )?in|.*\b(ERROR|CRITICAL|WARNING)\b")  # before a traceback that is logged
+_USAGE = re.compile(r"[^:]+: (error: |can't open file |No module named |Error while finding module )")
 _DETAIL = re.compile(r"  (cause|fix) +(.+)")
 _WAITS_FOR_WORK = re.compile(
     r"multiprocessing[/\\](queues|connection|pool)|concurrent[/\\]futures|selectors\.py|socket\.py"
@@ -98,6 +107,11 @@ class Evidence:
     def text(self) -> str:
         """All that it wrote, as far as it was kept."""
         return "\n".join(list(self.lines) + list(self.stacks))
+
+    @property
+    def closing(self) -> List[str]:
+        """The last lines, without the frames of C++ that torch adds to an error, and the stacks."""
+        return [line for line in self.lines if not line.startswith("frame #")][-LAST_LINES:] + list(self.stacks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,8 +239,7 @@ _Diagnosis = Tuple[str, str, Optional[Cause]]
 def _of_limits(evidence: Evidence) -> Optional[_Diagnosis]:
     """Say what it is if the command did not end by itself."""
     if evidence.start_error:
-        fix = "check the name, the PATH and the permissions"
-        return "cannot start", evidence.start_error, Cause("", "there is no such program, or it may not be run", fix)
+        return "cannot start", evidence.start_error, _why_not_started(evidence)
     if evidence.stopped_for == "memory":
         details = "{} resident, {} allowed".format(gib(evidence.peak), gib(evidence.limits["memory"]))
         fix = "lower num_envs or num_steps, or raise the limit; the curve shows whether it grew"
@@ -236,11 +249,18 @@ def _of_limits(evidence: Evidence) -> Optional[_Diagnosis]:
     return None
 
 
+def _why_not_started(evidence: Evidence) -> Cause:
+    program = evidence.command[0]
+    if "No such file" in (evidence.start_error or "") and shutil.which(program):
+        cause = "it is there, but not what is to interpret it: the program in its first line, or its loader"
+        return Cause("", cause, "head -1 {}".format(shlex.quote(program)))
+    fix = "check the name, the PATH and the permissions"
+    return likely(evidence.start_error or "") or Cause("", "there is no such program, or it may not be run", fix)
+
+
 def _hang(evidence: Evidence) -> _Diagnosis:
     limit = evidence.limits[evidence.stopped_for]
     wait = "no end" if evidence.stopped_for == "timeout" else "nothing printed"
-    if likely(evidence.text):
-        return "hang", "{} within {:g} s".format(wait, limit), None
     if any(process.computes for process in evidence.processes):
         cause = "it computes: an endless loop, or work that takes longer than allowed"
     elif any(process.state == "disk-sleep" for process in evidence.processes):
@@ -250,6 +270,9 @@ def _hang(evidence: Evidence) -> _Diagnosis:
     else:
         cause = "it waits: for a lock, another process, a network, or input"
     fix = "the stacks show where; if it is only slow, raise the limit"
+    known = likely("\n".join(evidence.closing))
+    if known is not None:
+        cause, fix = "{}; perhaps {}".format(cause, known.cause), "{}; otherwise {}".format(known.fix, fix)
     return "hang", "{} within {:g} s".format(wait, limit), Cause("", cause, fix)
 
 
@@ -261,11 +284,11 @@ def _fork_deadlock(processes: Sequence[Process]) -> Optional[_Diagnosis]:
         forked = parent is not None and list(process.command) == list(parent.command)  # and ran nothing else since
         idle = process.cpu < 0.1 and process.state == "sleeping"
         innermost = "\n".join([line for line in process.stack if line.startswith("  File")][:3])
-        if not forked or not idle or parent.threads < 2 or process.threads > 1:
+        if not forked or not idle or parent.most_threads < 2 or process.threads > 1:
             continue
         if (process.waits_in and "futex" not in process.waits_in) or _WAITS_FOR_WORK.search(innermost):
             continue
-        details = "process {} was forked from one with {} threads".format(process.pid, parent.threads)
+        details = "process {} was forked from one with {} threads".format(process.pid, parent.most_threads)
         return (
             "deadlock at fork, probably",
             details,
@@ -287,7 +310,7 @@ def _of_end(evidence: Evidence) -> _Diagnosis:
     if evidence.asked is not None and code == 128 + evidence.asked:
         return STOPPED, signal.Signals(evidence.asked).name, None
     if code and _ILLEGAL_ACCESS.search(evidence.text):
-        return "illegal memory access on the GPU", _error(evidence.lines) or name or "", None
+        return "illegal memory access on the GPU", _error(evidence) or name or "", None
     if code and "address_space" in evidence.limits and _NO_MEMORY.search(evidence.text):
         details = "{} of address space (RLIMIT_AS)".format(gib(evidence.limits["address_space"]))
         return "memory limit passed", details, None
@@ -300,7 +323,8 @@ def _of_end(evidence: Evidence) -> _Diagnosis:
 
 def _of_signal(name: str, evidence: Evidence) -> _Diagnosis:
     if name in _CRASHES:
-        return _CRASHES[name], name, None
+        known = _own_words(evidence.closing) or likely("\n".join(evidence.closing), name)
+        return _CRASHES[name], name, ENDLESS_RECURSION if _recurs(evidence.stacks) else known
     if name == "SIGXCPU":
         details = "{} s (RLIMIT_CPU)".format(evidence.limits["cpu"]) if "cpu" in evidence.limits else name
         cause = Cause("", "it computed longer than allowed", "raise the limit; ulimit -t shows that of the shell")
@@ -308,6 +332,18 @@ def _of_signal(name: str, evidence: Evidence) -> _Diagnosis:
     if name == "SIGKILL":
         return _of_kill(evidence)
     return "killed by {}".format(name), "", Cause("", "somebody sent it this signal", "ask who")
+
+
+def _recurs(stacks: Sequence[str]) -> bool:
+    """Return whether the stack of the thread that crashed, in Python or in C, repeats itself."""
+    frames: Counter = Counter()
+    crashed = False
+    for line in stacks:
+        if line.startswith("  "):
+            frames[line] += crashed
+        else:
+            crashed = line.startswith("Current thread")
+    return any(count >= ENDLESS for count in frames.values())
 
 
 def _of_kill(evidence: Evidence) -> _Diagnosis:
@@ -327,36 +363,55 @@ def _machine_full(peak: int) -> bool:
 
 
 def _of_code(evidence: Evidence) -> _Diagnosis:
-    error = _error(evidence.lines)
+    error = _error(evidence)
     if any(line.startswith("Fatal Python error") for line in evidence.stacks):
         return "exception", error or "exit code {}".format(evidence.exit_code), likely(evidence.text) or OF_A_CHILD
     if error is None:
-        details = "exit code {}".format(evidence.exit_code)
-        fix = "look for os._exit, sys.exit and exit() in what it calls, and at the last lines"
-        return "exit without an exception", details, Cause("", "it called os._exit or sys.exit, or a library did", fix)
+        return ("exit without an exception", *_of_exit(evidence))
     if _NO_MEMORY.search(error):
         return "out of memory", error, None
     text = evidence.text if "CUDA" in error else _traceback(evidence.lines)
     return "exception", error, _own_words(evidence.lines) or likely(text) or Cause("", "", "")
 
 
+def _of_exit(evidence: Evidence) -> Tuple[str, Cause]:
+    last = evidence.lines[-1] if evidence.lines else ""
+    if evidence.exit_code in (1, 2) and _USAGE.match(last):
+        fix = "check the command, the folder that it is run in, and PYTHONPATH"
+        return last, Cause("", "the command line is wrong", fix)
+    fix = "look for os._exit, sys.exit and exit() in what it calls, and at the last lines"
+    details = "exit code {}".format(evidence.exit_code)
+    return details, Cause("", "it called os._exit or sys.exit, or a library did", fix)
+
+
 def _traceback(lines: Sequence[str]) -> str:
     """Return the last traceback; all lines if there is none."""
-    lines = list(lines)
-    begins = [index for index, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    lines = _flat(lines)
+    begins = [index for index, line in enumerate(lines) if _TRACEBACK.match(line)]
     return "\n".join(lines[begins[-1] :] if begins else lines)
 
 
-def _error(lines: Sequence[str]) -> Optional[str]:
-    """Return the line that names the last exception of a traceback, or of an error that was printed; None for none."""
-    lines = list(lines)
-    for index in range(len(lines) - 1, -1, -1):
-        if lines[index].startswith("Traceback (most recent call last)"):
-            after = [line for line in lines[index + 1 :] if not line.startswith(" ")]
-            return after[0] if after else lines[-1].strip()
-        if _ERROR.match(lines[index]):
-            return lines[index]
-    return None
+def _flat(lines: Sequence[str]) -> List[str]:
+    """Return the lines with the outermost group of exceptions in the form of a single one."""
+    return [re.sub(r"^  [|+] ", "", line) for line in lines]
+
+
+def _error(evidence: Evidence) -> Optional[str]:
+    """Return the line that names the exception that ended it; None for none, or if it went on after the last one."""
+    lines = _flat(evidence.lines)
+    unindented = [index for index, line in enumerate(lines) if not line.startswith(" ")]
+    if unindented and _ERROR.match(lines[unindented[-1]]):
+        return lines[unindented[-1]]
+    begins = [index for index in unindented if _TRACEBACK.match(lines[index])]
+    if not begins:
+        return None
+    message = [lines[index] for index in unindented if index > begins[-1]] or [lines[-1].strip()]
+    first = begins.pop()
+    while begins and _CHAINED.match(lines[first - 1]):
+        first = begins.pop()
+    logged = first > 0 and _SURVIVED.match(lines[first - 1])
+    went_on = len(message) > 1 and (evidence.exit_code != 1 or logged or len(message) > MOST_OF_A_MESSAGE)
+    return None if went_on else message[0]
 
 
 def _own_words(lines: Sequence[str]) -> Optional[Cause]:

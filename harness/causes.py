@@ -22,6 +22,14 @@ class Cause(NamedTuple):
     fix: str
 
 
+NO_MEMORY = r"(?m)^[\w.]*(?<!OutOf)MemoryError\b|bad_alloc|can't allocate memory|Cannot allocate memory"
+
+ENDLESS_RECURSION = Cause(
+    r"Cannot recover from stack overflow|maximum recursion depth",
+    "endless recursion",
+    "the stack below repeats itself: that is the circle",
+)
+
 CAUSES = (  # the first that fits counts: what is specific stands before what is general
     # Isaac Gym and MQE
     Cause(
@@ -69,6 +77,11 @@ CAUSES = (  # the first that fits counts: what is specific stands before what is
         "import isaacgym first, also in modules that are imported earlier",
     ),
     Cause(
+        r"removed in the NumPy 2\.0|'numpy' has no attribute '(bool8|product|cumproduct|alltrue|sometrue|in1d|trapz)'",
+        "numpy 2 dropped names that this code uses",
+        "pip install 'numpy<2', or write the new name, which the message or numpy's migration guide says",
+    ),
+    Cause(
         r"module 'numpy' has no attribute '(float|int|bool|object|complex|str)\d?'",
         "numpy 1.24 dropped the aliases np.float, np.int ..., which Isaac Gym's torch_utils uses",
         "pip install 'numpy<1.24', or write float for np.float in isaacgym/torch_utils.py",
@@ -83,6 +96,17 @@ CAUSES = (  # the first that fits counts: what is specific stands before what is
         r"GLIBCXX_[\d.]+' not found|CXXABI_[\d.]+' not found",
         "conda's libstdc++ is older than the compiler that built an extension",
         "conda install -c conda-forge libstdcxx-ng, or put the system's libstdc++ first in LD_LIBRARY_PATH",
+    ),
+    Cause(
+        r"GLIBC_[\d.]+' not found",
+        "a library is built for a newer Linux than this one",
+        "install the build for this system, or run it in a container of a newer one; ldd --version shows what is here",
+    ),
+    Cause(
+        r"libcudnn\S*: cannot open shared object",
+        "cuDNN is not here, or in another version than the one that a library was built with",
+        "install torch again with its own cuDNN (pip install --force-reinstall torch), or put cuDNN's folder into "
+        "LD_LIBRARY_PATH",
     ),
     Cause(
         r"No module named 'mqe|cannot import name '\w+' from 'mqe",
@@ -102,9 +126,14 @@ CAUSES = (  # the first that fits counts: what is specific stands before what is
     ),
     # rendering
     Cause(
-        r"eglQueryString|libEGL|EGL_(BAD|NOT)_\w+|Cannot initialize a EGL device",
+        r"eglQueryString|libEGL(?! warning)|EGL_(BAD|NOT)_\w+|Cannot initialize a EGL device",
         "MUJOCO_GL=egl, but EGL does not work here, or a renderer is used in another thread than it was made in",
         "apt install libegl1, or MUJOCO_GL=osmesa (libosmesa6), or unset MUJOCO_GL where there is a display",
+    ),
+    Cause(
+        r"libGL\.so\S*: cannot open shared object",
+        "there is no OpenGL library, which OpenCV, for one, needs",
+        "apt install libgl1, or pip install opencv-python-headless instead of opencv-python",
     ),
     Cause(
         r"an OpenGL platform library has not been loaded|gladLoadGL|GLFWError|X11: The DISPLAY",
@@ -112,13 +141,14 @@ CAUSES = (  # the first that fits counts: what is specific stands before what is
         "MUJOCO_GL=egl (libegl1) or MUJOCO_GL=osmesa (libosmesa6) renders without one",
     ),
     Cause(
-        r"mujoco.viewer|mujoco/viewer|mjviser|libfilament",
+        r'(?m)^ +(Binary f|F)ile ".*(mujoco/viewer|mjviser|libfilament)',
         "the native viewer: two of them in one process, one that was not closed, or no display",
         "one viewer in a process, closed before the end; --record FILE.mp4 needs no display",
     ),
     # memory and limits of the system
     Cause(
-        r"dataloader's workers are out of shared memory|/dev/shm|unable to open shared memory",
+        r"dataloader's workers are out of shared memory|unable to open shared memory|"
+        r"(No space|full|Bus error).*/dev/shm|/dev/shm.*(No space|full|Bus error)",
         "/dev/shm is full",
         "start the container with --shm-size 2g or --ipc host; fewer worker processes",
     ),
@@ -138,11 +168,21 @@ CAUSES = (  # the first that fits counts: what is specific stands before what is
         "ulimit -u, or the container's pids limit; OMP_NUM_THREADS=1 where many processes compute",
     ),
     Cause(
-        r"(?<!OutOf)MemoryError|bad_alloc|can't allocate memory|Cannot allocate memory|Unable to allocate",
+        NO_MEMORY + "|Unable to allocate",
         "memory is full, or limited (ulimit -v)",
         "lower num_envs or num_steps; free -h shows what is there; the curve below whether it grew",
     ),
     # processes and native code
+    Cause(
+        r"Argument list too long",
+        "the command line, or one of its words, is longer than the system takes",
+        "hand it over in a file",
+    ),
+    Cause(
+        r"Exec format error",
+        "it is no program: it has no first line such as #!/bin/sh, or is built for another processor",
+        "name the interpreter in front of it: sh FILE, python FILE",
+    ),
     Cause(
         r"Cannot re-initialize CUDA in forked subprocess",
         "a process that uses CUDA was forked",
@@ -158,11 +198,7 @@ CAUSES = (  # the first that fits counts: what is specific stands before what is
         "native code wrote where it should not; the crash comes later than the fault",
         "python -m harness doctor: versions that do not fit each other; otherwise run with MALLOC_CHECK_=3",
     ),
-    Cause(
-        r"Cannot recover from stack overflow|maximum recursion depth",
-        "endless recursion",
-        "the stack below repeats itself: that is the circle",
-    ),
+    ENDLESS_RECURSION,
 )
 
 OF_A_CHILD = Cause(

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import numbers
 import os
 import pickle
 import selectors
@@ -60,10 +59,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
-            number = numbers.Real if name in ("timeout", "silence") else int
-            if value is not None and not (isinstance(value, number) and 0 < value < ENDLESS):
-                whole = "" if number is numbers.Real else "whole "
-                raise ConfigError("no limit", where=name, got=repr(value), expected="a positive {}number".format(whole))
+            seconds = name in ("timeout", "silence")
+            if value is not None and not (isinstance(value, (int, float) if seconds else int) and 0 < value < ENDLESS):
+                expected = "a positive number" if seconds else "a positive whole number"
+                raise ConfigError("no limit", where=name, got=repr(value), expected=expected)
 
     def of_system(self) -> Dict[str, Tuple[int, int]]:
         """Return those that the system keeps, soft and hard, under the names of `resource`."""
@@ -91,7 +90,11 @@ def run(
     """
     if isinstance(command, str) or not command:
         raise ConfigError("no command", got=repr(command), expected="a program and its arguments: ['python', 'x.py']")
-    with _Session(command, limits, attached, dict(env or {})) as session:
+    try:
+        opened = _Session(command, limits, attached, dict(env or {}))
+    except (OSError, ValueError) as error:
+        return diagnose(Evidence(tuple(map(str, command)), start_error="{}: {}".format(command[0], error)))
+    with opened as session:
         with _forwarding(session) if attached else contextlib.nullcontext():
             session.watch()
     return diagnose(session.evidence())
@@ -140,25 +143,43 @@ class _Session:
         self._open(attached, env)
 
     def _open(self, attached: bool, env: Dict[str, str]) -> None:
-        control, self._control = os.pipe()
-        report, to_report = os.pipe()
-        outputs, sinks = _outputs(attached)
-        settings = {"control": control, "report": to_report, "owner": os.getpid(), "limits": self._limits.of_system()}
-        self._keeper = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(KEEPER), json.dumps(settings)] + list(self._command),
-            stdin=None if attached else subprocess.DEVNULL,
-            stdout=outputs[0][1],
-            stderr=outputs[-1][1],
-            env={"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1", **os.environ, **env},
-            pass_fds=(control, to_report),
-            start_new_session=True,
-        )
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(self._events.close)
+
+            def kept(pair: Tuple[int, int]) -> Tuple[int, int]:
+                for descriptor in pair:
+                    on_failure.callback(os.close, descriptor)
+                return pair
+
+            control, self._control = kept(os.pipe())
+            report, to_report = kept(os.pipe())
+            terminal = attached and os.isatty(1) and os.isatty(2)
+            outputs = [kept(_terminal())] if terminal else [kept(os.pipe()), kept(os.pipe())]
+            settings = {
+                "control": control,
+                "report": to_report,
+                "owner": os.getpid(),
+                "limits": self._limits.of_system(),
+            }
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(KEEPER), json.dumps(settings)] + list(self._command),
+                stdin=None if attached else subprocess.DEVNULL,
+                stdout=outputs[0][1],
+                stderr=outputs[-1][1],
+                env={"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1", **os.environ, **env},
+                pass_fds=(control, to_report),
+                start_new_session=True,
+            )
+            on_failure.pop_all()
         for writer in {control, to_report}.union(writer for _, writer in outputs):
             os.close(writer)
-        for (reader, _), sink in zip(outputs, sinks):
-            self._events.register(reader, selectors.EVENT_READ, lambda data, r=reader, s=sink: self._hear(r, data, s))
+        for (reader, _), sink in zip(outputs, (1, 2)):
+            self._listen(reader, sink if attached else None)
         self._report = b""
         self._events.register(report, selectors.EVENT_READ, self._note)
+
+    def _listen(self, reader: int, sink: Optional[int]) -> None:
+        self._events.register(reader, selectors.EVENT_READ, lambda data: self._hear(reader, data, sink))
 
     def __enter__(self) -> _Session:
         return self
@@ -243,7 +264,10 @@ class _Session:
     def _stop(self, reason: str) -> None:
         self._stopped_for = reason
         found = watch.descendants(self._keeper.pid)
-        self._processes = watch.examine(found)
+        self._processes = [
+            one._replace(most_threads=max(one.threads, self._memory.threads.get(one.pid, 0)))
+            for one in watch.examine(found)
+        ]
         for process in reversed(found[:MOST_STACKS]):  # children first: with its first child the keeper ends all others
             self._ask_for_stack(process.pid)
         self._end_all()
@@ -300,16 +324,14 @@ class _Session:
             self._told.update(json.loads(line))
 
 
-def _outputs(attached: bool) -> Tuple[List[Tuple[int, int]], List[Optional[int]]]:
-    """Return (reader, writer) for what the command prints, and where to print it: to a terminal as to a terminal."""
-    if attached and os.isatty(1) and os.isatty(2):
-        import fcntl
-        import termios
+def _terminal() -> Tuple[int, int]:
+    """Return (reader, writer) of a terminal of the size of the present one."""
+    import fcntl
+    import termios
 
-        reader, writer = os.openpty()
-        fcntl.ioctl(writer, termios.TIOCSWINSZ, fcntl.ioctl(1, termios.TIOCGWINSZ, b"\0" * 8))
-        return [(reader, writer)], [1]
-    return [os.pipe(), os.pipe()], [1, 2] if attached else [None, None]
+    reader, writer = os.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, fcntl.ioctl(1, termios.TIOCGWINSZ, b"\0" * 8))
+    return reader, writer
 
 
 def _write(descriptor: int, data: bytes) -> None:

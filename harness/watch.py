@@ -83,10 +83,11 @@ class Process(NamedTuple):
       parent: that of its parent.
       command: the command line.
       threads: how many it has.
-      state: as psutil names it: running, sleeping, stopped, disk-sleep ...
+      state: running if any of its threads does, otherwise that of its first, as psutil names it: sleeping, stopped ...
       waits_in: function of the kernel in which its first thread sleeps, "" if that cannot be read.
       cpu: share of a core that it takes.
       stack: lines that `faulthandler` wrote, [] if it did not.
+      most_threads: that it was seen to have.
     """
 
     pid: int
@@ -97,6 +98,7 @@ class Process(NamedTuple):
     waits_in: str
     cpu: float
     stack: Sequence[str] = ()
+    most_threads: int = 0
 
     @property
     def computes(self) -> bool:
@@ -150,12 +152,21 @@ def examine(processes: Sequence[psutil.Process], seconds: float = 0.2) -> List[P
                     process.ppid(),
                     process.cmdline(),
                     process.num_threads(),
-                    process.status(),
+                    psutil.STATUS_RUNNING if _runs(process.pid) else process.status(),
                     _waits_in(process.pid),
                     cpu,
                 )
             )
     return facts
+
+
+def _runs(pid: int) -> bool:
+    """Return whether any of its threads runs or is about to."""
+    for stat in Path("/proc/{}/task".format(pid)).glob("*/stat"):
+        with contextlib.suppress(OSError):
+            if stat.read_bytes().rpartition(b")")[2].split()[0] == b"R":
+                return True
+    return False
 
 
 def _waits_in(pid: int) -> str:
@@ -185,10 +196,12 @@ class MemoryCurve:
       samples: those that are kept, in order.
       rss: the last one measured [bytes].
       peak: the largest one measured [bytes].
+      threads: of each process that is there, the most that it was seen to have.
     """
 
     def __init__(self) -> None:
         self.samples: List[Sample] = []
+        self.threads: Dict[int, int] = {}
         self.rss = self.peak = 0
         self._start = time.monotonic()
         self._due = self._start + 0.05  # by then there is something to measure
@@ -203,10 +216,11 @@ class MemoryCurve:
     def sample(self, pid: int) -> None:
         """Measure the processes below `pid`."""
         begin, cost = time.monotonic(), -time.thread_time()
-        rss = 0
+        rss, before, self.threads = 0, self.threads, {}
         for process in descendants(pid):
             with contextlib.suppress(psutil.Error):
                 rss += process.memory_info().rss
+                self.threads[process.pid] = max(process.num_threads(), before.get(process.pid, 0))
         self.rss, self.peak = rss, max(rss, self.peak)
         sample = Sample(begin - self._start, rss, self._gpu.used())
         if not self.samples or sample.seconds - self.samples[-1].seconds >= self._gap:

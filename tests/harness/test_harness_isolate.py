@@ -20,7 +20,7 @@ import pytest
 
 from harness.causes import CAUSES, likely
 from harness.isolate import Limits, call, main, run
-from harness.watch import LINES, SAMPLES, Console, MemoryCurve, alive, descendants
+from harness.watch import LINES, SAMPLES, Console, MemoryCurve, alive, descendants, examine
 from mapush.errors import ConfigError
 
 pytestmark = pytest.mark.harness
@@ -39,6 +39,22 @@ def hold():
         time.sleep(100)
 threading.Thread(target=hold, daemon=True).start()
 time.sleep(0.1)
+pid = os.fork()
+if pid == 0:
+    with lock:
+        os._exit(0)
+os.waitpid(pid, 0)
+"""
+FORK_AFTER_THREAD = """
+import os, threading, time
+lock, held = threading.Lock(), threading.Event()
+def hold():
+    with lock:
+        held.set()
+        time.sleep(1)
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+time.sleep(0.5)
 pid = os.fork()
 if pid == 0:
     with lock:
@@ -129,6 +145,152 @@ def test_ending_is_told_in_the_first_line(endings, index, begins, code):
     assert str(ending).startswith(begins), str(ending)
     assert ending.exit_code == code
     assert ending.ok == (code == 0)
+
+
+TOLD = [  # what is run, what it may take, how the report begins, what the cause names
+    (
+        "import os, traceback\ntry: 1 / 0\nexcept ZeroDivisionError: traceback.print_exc()\n"
+        "print('a good hour later')\nos._exit(3)",
+        LONG,
+        "exit without an exception: exit code 3",
+        "os._exit",
+    ),
+    (
+        "import logging, sys\ntry:\n    try: {}[1]\n    finally: 1 / 0\n"
+        "except ZeroDivisionError: logging.exception('on it goes')\nsys.exit('the reward is too low')",
+        LONG,
+        "exit without an exception: exit code 1",
+        "sys.exit",
+    ),
+    (
+        "import sys, traceback\ntry: 1 / 0\nexcept ZeroDivisionError: traceback.print_exc()\n"
+        "for _ in range(40): print('on it goes')\nsys.exit(1)",
+        LONG,
+        "exit without an exception: exit code 1",
+        "sys.exit",
+    ),
+    ("import sys; sys.stderr.write('UserWarning: old\\n'); sys.exit(1)", LONG, "exit without an exception", "sys.exit"),
+    ("raise RuntimeError('CUDA error: an assert\\nFor debugging, see\\nCompile with')", LONG, "exception: Runtime", ""),
+    ("import warnings; raise UserWarning('no reset')", LONG, "exception: UserWarning: no reset", ""),
+    (
+        "import argparse; argparse.ArgumentParser().parse_args(['--nope'])",
+        LONG,
+        "exit without an exception: ",
+        "line is",
+    ),
+    (
+        "import threading\nprint('libEGL: no device')\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()",
+        SHORT,
+        "hang: no end",
+        "it waits: for a lock, another process, a network, or input; perhaps MUJOCO_GL=egl",
+    ),
+    ("print('12:01 Too many open files, trying again')\n" + LOOP, SHORT, "hang: no end", "it computes"),
+    ("import ctypes; print('hint: python -m mujoco.viewer'); ctypes.string_at(0)", LONG, "segm", "native code used"),
+    ("import ctypes; print('note: MemoryError, halved'); ctypes.string_at(0)", LONG, "segm", "native code used"),
+    ("import ctypes; print('see /dev/shm in README'); ctypes.string_at(0)", LONG, "segm", "native code used"),
+    (
+        "import ctypes\nprint('No space left on device')\nfor _ in range(30): print('on it goes')\nctypes.string_at(0)",
+        LONG,
+        "segm",
+        "native code used",
+    ),
+    (
+        "import os\nprint('  what():  CUDA error: device-side assert triggered')\n"
+        "for number in range(30): print('frame #{}: c10'.format(number), flush=True)\nos.abort()",
+        LONG,
+        "abort",
+        "GPU gave up",
+    ),
+    (
+        "import ctypes, sys\nsys.setrecursionlimit(10**8)\ndef deeper(): return again()\n"
+        "again = ctypes.CFUNCTYPE(ctypes.c_int)(deeper)\nagain()",
+        LONG,
+        "segmentation fault",
+        "endless recursion",
+    ),
+    (FORK_AFTER_THREAD, Limits(timeout=3.0), "deadlock at fork, probably", "only the thread that forks"),
+]
+
+
+@pytest.fixture(scope="module")
+def told():
+    """Run all of `TOLD`, side by side."""
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda case: run(PYTHON + [case[0]], case[1]), TOLD))
+
+
+@pytest.mark.parametrize("index, begins, named", [(index, case[2], case[3]) for index, case in enumerate(TOLD)])
+def test_what_was_said_and_survived_is_no_cause(told, index, begins, named):
+    """What was printed long ago, logged or only mentioned neither decides the kind nor hides the cause."""
+    ending = told[index]
+    assert str(ending).startswith(begins), str(ending)
+    assert named in (ending.cause or ""), str(ending)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="needs ExceptionGroup")
+def test_exception_group_is_an_exception():
+    """Several exceptions at once are told with the line that names their group."""
+    ending = run(PYTHON + ["raise ExceptionGroup('two workers', [ValueError('a'), KeyError('b')])"])
+    assert str(ending).startswith("exception: ExceptionGroup: two workers (2 sub-exceptions)"), str(ending)
+
+
+@pytest.mark.parametrize("words", [["no-such-file.py"], ["-m", "no_such_module"]])
+def test_wrong_command_line_of_the_command_is_told_with_its_words(words):
+    """What Python says of a script or a module that is not there stands in the first line."""
+    ending = run([sys.executable, *words])
+    assert words[-1] in str(ending).splitlines()[0], str(ending)
+    assert "command line is wrong" in ending.cause
+
+
+def test_busy_thread_computes(monkeypatch):
+    """A process whose first thread waits for one that computes computes, however little of a processor it gets."""
+    source = "import threading\ndef busy():\n    print(1, flush=True)\n    while True: pass\n"
+    source += "thread = threading.Thread(target=busy)\nthread.start()\nthread.join()"
+    monkeypatch.setattr(psutil.Process, "cpu_percent", lambda process: 0.0)
+    with subprocess.Popen(PYTHON + [source], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline()
+        (seen,) = examine([psutil.Process(process.pid)])
+        process.kill()
+    assert seen.computes, seen
+
+
+@pytest.mark.parametrize(
+    "text, named",
+    [("#!/no/such/interpreter\n", "interpret"), ("no program\n", "first line"), (None, "no such program")],
+)
+def test_program_that_cannot_start_is_told_apart(tmp_path, text, named):
+    """A file whose interpreter is missing, one that is no program, and none at all have their own causes."""
+    path = tmp_path / "program"
+    if text is not None:
+        path.write_text(text)
+        path.chmod(0o755)
+    ending = run([str(path)])
+    assert str(ending).startswith("cannot start"), str(ending)
+    assert named in ending.cause
+
+
+def test_command_line_that_is_too_long_cannot_start():
+    """An argument that the system does not take is no error of ours, and nothing stays open."""
+    before = psutil.Process().num_fds()
+    ending = run(["true", "x" * 3 * MIB])
+    assert str(ending).startswith("cannot start: true: "), str(ending)[:200]
+    assert "longer than the system takes" in ending.cause and ending.exit_code == 127
+    assert psutil.Process().num_fds() == before
+
+
+def test_lack_of_descriptors_is_told():
+    """If so many files are open that no command can be started, the report says so, and nothing stays open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = psutil.Process().num_fds()
+    with open(os.devnull) as lowest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + 6, hard))
+        try:
+            ending = run(PYTHON + ["pass"])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert str(ending).startswith("cannot start"), str(ending)
+    assert "descriptors" in ending.cause
+    assert psutil.Process().num_fds() == before
 
 
 def test_missing_program_is_told_with_its_name():
@@ -430,7 +592,9 @@ def test_memory_curve_is_bounded(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("harness.watch.time.monotonic", lambda: clock[0])
     sizes = [7] * 9_999 + [11] + [3] * 10_000  # the peak between two samples that are kept
-    process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=sizes[int(clock[0]) - 1]))
+    process = SimpleNamespace(
+        pid=2, num_threads=lambda: 1, memory_info=lambda: SimpleNamespace(rss=sizes[int(clock[0]) - 1])
+    )
     monkeypatch.setattr("harness.watch.descendants", lambda pid: [process])
     curve = MemoryCurve()
     for _ in sizes:
@@ -516,6 +680,13 @@ MESSAGES = [  # as they were reported in public, and what the cause has to name
     ("RuntimeError: CUDA error: device-side assert triggered", "GPU gave up"),
     ("terminate called after throwing an instance of 'std::bad_alloc'", "memory is full"),
     ("double free or corruption (!prev)", "wrote where"),
+    ("AttributeError: `np.float_` was removed in the NumPy 2.0 release. Use `np.float64` instead.", "numpy 2"),
+    ("AttributeError: module 'numpy' has no attribute 'product'", "numpy 2"),
+    ("ImportError: libGL.so.1: cannot open shared object file: No such file or directory", "OpenGL"),
+    ("ImportError: libcudnn.so.8: cannot open shared object file: No such file or directory", "cuDNN"),
+    ("ImportError: /lib/libc.so.6: version `GLIBC_2.38' not found (required by /x/y.so)", "newer Linux"),
+    ("OSError: [Errno 28] No space left on device: '/dev/shm/psm_1'", "/dev/shm"),
+    ('  File "/x/mujoco/viewer.py", line 9 in launch', "viewer"),
 ]
 
 
