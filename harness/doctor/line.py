@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Dict
+import functools
+import threading
+from concurrent.futures import Future
+from typing import Any, Callable, Dict, TypeVar
 
 from harness.isolate import Limits, call
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 SIGNS = {OK: "+", WARNING: "!", WRONG: "x"}
+T = TypeVar("T")
 PROBE_TIMEOUT = 60.0  # for what is imported in a process of its own [s]
 
 
@@ -62,3 +66,25 @@ def probe(name: str, function: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
         return ending.result
     what = ending.kind + (": " + ending.details if ending.details else "")
     raise Broken(Line(name, WRONG, what, ending.fix or ending.cause or "install it again"))
+
+
+def once(function: Callable[[], T]) -> Callable[[], T]:
+    """Return a function that calls another one when it is first asked, and gives that answer or error to all who ask.
+
+    Args:
+      function: what may take long.
+    """
+    answer: Future[T] = Future()
+    lock = threading.Lock()
+
+    @functools.wraps(function)
+    def ask() -> T:
+        with lock:  # who asks meanwhile waits
+            if not answer.done():
+                try:
+                    answer.set_result(function())
+                except Exception as error:
+                    answer.set_exception(error)
+        return answer.result()
+
+    return ask

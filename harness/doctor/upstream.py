@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -9,9 +10,10 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from types import ModuleType
+from typing import Any, Callable, Dict, List, Optional
 
-from harness.doctor.line import OK, WRONG, Broken, Check, Line, probe
+from harness.doctor.line import OK, WARNING, WRONG, Broken, Check, Line, once, probe
 
 ISAAC_PYTHONS = ((3, 6), (3, 8))  # the first and the last that Isaac Gym Preview 4 has bindings for
 MQE_NEEDS = ("openrl", "gym", "gymnasium", "matplotlib", "treelib", "tensorboardX", "pettingzoo", "scipy")
@@ -28,7 +30,8 @@ EXTENSIONS = "~/.cache/torch_extensions"
 
 def checks() -> List[Check]:
     """Return the checks."""
-    return [isaac_gym, gymtorch, vulkan, mqe, mqe_needs, harl, harl_needs]
+    isaac = once(isaac_gym)
+    return [isaac, gymtorch, vulkan, functools.partial(mqe, isaac), mqe_needs, harl, harl_needs]
 
 
 def isaac_facts() -> Dict[str, Any]:
@@ -36,7 +39,7 @@ def isaac_facts() -> Dict[str, Any]:
     import isaacgym
     from isaacgym import gymapi, gymtorch, torch_utils
 
-    return {"folder": str(isaacgym.__file__), "parts": [part.__name__ for part in (gymapi, gymtorch, torch_utils)]}
+    return _facts(isaacgym, gymapi, gymtorch, torch_utils)
 
 
 def isaac_gym() -> Line:
@@ -47,11 +50,7 @@ def isaac_gym() -> Line:
     if not ISAAC_PYTHONS[0] <= sys.version_info[:2] <= ISAAC_PYTHONS[1]:
         found = "installed for Python {}.{}, for which it has no bindings".format(*sys.version_info[:2])
         return Line("Isaac Gym", WRONG, found, "conda create -n isaac python=3.8")
-    try:
-        facts = probe("isaacgym", isaac_facts)
-    except Broken as broken:
-        return Line("Isaac Gym", WRONG, broken.line.found, broken.line.fix)
-    return Line("Isaac Gym", OK, str(Path(facts["folder"]).parent))
+    return _loaded("Isaac Gym", isaac_facts)
 
 
 def gymtorch() -> Line:
@@ -89,11 +88,26 @@ def vulkan() -> Line:
     return Line("Vulkan", OK, named or ", ".join(path.name for path in drivers))
 
 
-def mqe() -> Line:
-    """Check for MAPush's copy of MQE, and for the unrelated package of that name."""
+def mqe_facts() -> Dict[str, Any]:
+    """Load MQE as training does: after Isaac Gym, which has to come before torch."""
+    import isaacgym
+    import mqe
+    from mqe.envs import utils
+
+    return _facts(mqe, utils, isaacgym)
+
+
+def mqe(isaac: Check) -> Line:
+    """Check for MAPush's copy of MQE, and for the unrelated package of that name.
+
+    Args:
+      isaac: says whether Isaac Gym, without which MQE cannot be tried, can be loaded.
+    """
     folder = _folder("mqe")
     if folder is not None and (folder / "envs" / "utils.py").is_file():
-        return Line("MQE", OK, str(folder))
+        if isaac().status != OK:
+            return Line("MQE", WARNING, "{}, not tried, for Isaac Gym cannot be loaded".format(folder))
+        return _loaded("MQE", mqe_facts)
     try:
         summary = importlib.metadata.metadata("mqe")["Summary"] or "without a summary"
         found = "the package mqe of PyPI is another one: {}".format(summary)
@@ -120,8 +134,16 @@ def mqe_needs() -> Line:
     return Line("MQE's needs", OK, "all there, numpy {}".format(numpy))
 
 
+def harl_facts() -> Dict[str, Any]:
+    """Load HARL with what trains."""
+    import harl
+    from harl.runners import on_policy_ha_runner
+
+    return _facts(harl, on_policy_ha_runner)
+
+
 def harl() -> Line:
-    """Check for HARL, with the configurations that only a checkout has."""
+    """Check that HARL can be loaded and has the configurations that only a checkout has."""
     folder = _folder("harl")
     if folder is None:
         return Line("HARL", WRONG, "not installed", "git clone HARL; pip install -e HARL (it is on no registry)")
@@ -130,7 +152,7 @@ def harl() -> Line:
     if not (folder / "configs" / "algos_cfgs").is_dir():
         found = "{} has no configs/algos_cfgs".format(folder)
         return Line("HARL", WRONG, found, "install it from its checkout with pip install -e: wheels leave them out")
-    return Line("HARL", OK, str(folder))
+    return _loaded("HARL", harl_facts)
 
 
 def harl_needs() -> Line:
@@ -146,3 +168,14 @@ def _folder(package: str) -> Optional[Path]:
     spec = importlib.util.find_spec(package)
     places = list(spec.submodule_search_locations or []) if spec is not None else []
     return Path(places[0]) if places else None
+
+
+def _facts(package: ModuleType, *parts: ModuleType) -> Dict[str, Any]:
+    return {"folder": str(Path(str(package.__file__)).parent), "parts": [part.__name__ for part in parts]}
+
+
+def _loaded(name: str, facts: Callable[[], Dict[str, Any]]) -> Line:
+    try:
+        return Line(name, OK, probe(name, facts)["folder"])
+    except Broken as broken:
+        return broken.line

@@ -8,6 +8,7 @@ import json
 import resource
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ import pytest
 
 from harness import doctor
 from harness.doctor import machine, stack, upstream
-from harness.doctor.line import OK, WARNING, WRONG, Broken, Line, probe
+from harness.doctor.line import OK, WARNING, WRONG, Broken, Line, once, probe
 
 pytestmark = pytest.mark.harness
 
@@ -99,6 +100,20 @@ def test_probe_survives_a_crash():
         probe("library", crash)
     assert caught.value.line.status == WRONG
     assert caught.value.line.found.startswith("segmentation fault") and caught.value.line.fix
+
+
+def test_once_asks_once_and_tells_all_the_same():
+    """However many threads ask, the function runs once, and an error reaches all of them, too."""
+    asked = []
+
+    def fail():
+        asked.append(1)
+        raise Broken(Line("torch", WRONG, "broken"))
+
+    ask = once(fail)
+    with ThreadPoolExecutor(4) as pool:
+        errors = [pool.submit(ask).exception() for _ in range(4)]
+    assert asked == [1] and {error.line.found for error in errors} == {"broken"}
 
 
 @pytest.mark.parametrize(
@@ -265,6 +280,11 @@ def test_few_open_files_are_told(monkeypatch, limit, status):
     assert machine.files().status == status
 
 
+def isaac_loads():
+    """Say that Isaac Gym can be loaded."""
+    return Line("Isaac Gym", OK, "/isaacgym")
+
+
 def package(folder, name, source="", **files):
     """Write a package of Python."""
     (folder / name).mkdir(parents=True)
@@ -275,6 +295,7 @@ def package(folder, name, source="", **files):
         path.write_text(text)
 
 
+CRASH = "import ctypes; ctypes.string_at(0)"
 LIBPYTHON = "raise ImportError('libpython3.8.so.1.0: cannot open shared object file: No such file or directory')"
 ALIAS = "raise AttributeError(\"module 'numpy' has no attribute 'float'.\")"
 
@@ -284,7 +305,7 @@ ALIAS = "raise AttributeError(\"module 'numpy' has no attribute 'float'.\")"
     [
         (LIBPYTHON, "exception: ImportError: libpython3.8", "LD_LIBRARY_PATH"),
         (ALIAS, "exception: AttributeError", "numpy<1.24"),
-        ("import ctypes; ctypes.string_at(0)", "segmentation fault", "innermost line"),
+        (CRASH, "segmentation fault", "innermost line"),
         ("raise ImportError('PyTorch was imported before isaacgym modules.')", "exception", "import isaacgym first"),
     ],
 )
@@ -320,19 +341,46 @@ def test_lock_of_a_killed_build_is_found(monkeypatch, tmp_path):
 
 def test_unrelated_mqe_is_recognised(monkeypatch, tmp_path):
     """The package mqe of PyPI, MAPush's and none at all are told apart."""
-    assert upstream.mqe().found == "not installed"
+
+    def mqe():
+        return upstream.mqe(isaac_loads)
+
+    assert mqe().found == "not installed"
     info = tmp_path / "pypi" / "mqe-0.1.5.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: MQE\nVersion: 0.1.5\nSummary: An estimator\n")
     monkeypatch.syspath_prepend(str(tmp_path / "pypi"))
-    line = upstream.mqe()
+    line = mqe()
     assert line.status == WRONG and "An estimator" in line.found and "pip uninstall mqe" in line.fix
     package(tmp_path / "other", "mqe")
     monkeypatch.syspath_prepend(str(tmp_path / "other"))
-    assert upstream.mqe().status == WRONG
-    package(tmp_path / "mapush", "mqe", "", envs__utils="")
+    assert mqe().status == WRONG
+    package(tmp_path / "mapush", "isaacgym")
+    package(tmp_path / "mapush", "mqe", "", envs__utils="import sys; assert 'isaacgym' in sys.modules")
     monkeypatch.syspath_prepend(str(tmp_path / "mapush"))
-    assert upstream.mqe() == Line("MQE", OK, str(tmp_path / "mapush" / "mqe"))
+    assert mqe() == Line("MQE", OK, str(tmp_path / "mapush" / "mqe"))
+
+
+@pytest.mark.parametrize(
+    "source, found", [("raise ValueError('broken')", "exception: ValueError: broken"), (CRASH, "segmentation fault")]
+)
+def test_mqe_and_harl_that_do_not_load_are_wrong(monkeypatch, tmp_path, source, found):
+    """MQE and HARL are really imported, in processes of their own; files alone do not make them usable."""
+    package(tmp_path, "isaacgym")
+    package(tmp_path, "mqe", "", envs__utils=source)
+    package(tmp_path, "harl", "", runners__on_policy_ha_runner=source)
+    (tmp_path / "harl" / "configs" / "algos_cfgs").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for line in (upstream.mqe(isaac_loads), upstream.harl()):
+        assert line.status == WRONG and line.found.startswith(found) and line.fix
+
+
+def test_mqe_is_not_tried_without_isaac_gym(monkeypatch, tmp_path):
+    """What cannot be known of MQE before Isaac Gym loads is no fault of MQE, and no success."""
+    package(tmp_path, "mqe", "", envs__utils=CRASH)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    line = upstream.mqe(lambda: Line("Isaac Gym", WRONG, "not installed", "install it"))
+    assert line.status == WARNING and "Isaac Gym" in line.found
 
 
 def test_removed_aliases_of_numpy_are_found_in_isaac_gym(monkeypatch, tmp_path):
@@ -352,6 +400,8 @@ def test_harl_needs_its_checkout_and_undeclared_packages(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "algos_cfgs" in upstream.harl().found
     (tmp_path / "harl" / "configs" / "algos_cfgs").mkdir(parents=True)
+    (tmp_path / "harl" / "runners").mkdir()
+    (tmp_path / "harl" / "runners" / "on_policy_ha_runner.py").touch()
     assert upstream.harl().status == OK
     monkeypatch.setattr(upstream, "HARL_NEEDS", {"json": "json", "no_such_module": "no-such-package"})
     line = upstream.harl_needs()
