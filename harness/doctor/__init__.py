@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import platform
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -25,10 +26,18 @@ def examine(upstream_too: bool = False) -> List[Line]:
     Args:
       upstream_too: whether the upstream stack is needed.
     """
-    with ThreadPoolExecutor(8) as pool:  # some wait for processes of theirs
-        needed = pool.map(_never_raise, stack.checks(upstream_too) + machine.checks())
-        optional = pool.map(_never_raise, upstream.checks())
-    return list(needed) + [line if upstream_too else _at_most_warn(line) for line in optional]
+    needed, optional = stack.checks(upstream_too) + machine.checks(), upstream.checks()
+    lines = _made(needed + optional)
+    others = lines[len(needed) :]
+    return lines[: len(needed)] + [line if upstream_too else _at_most_warn(line) for line in others]
+
+
+def _made(checks: Sequence[Check]) -> List[Line]:
+    try:
+        with ThreadPoolExecutor(8) as pool:  # some wait for processes of theirs
+            return list(pool.map(_never_raise, checks))
+    except RuntimeError:  # the system allows no more threads
+        return [_never_raise(check) for check in checks]
 
 
 def _never_raise(check: Check) -> Line:
@@ -53,8 +62,20 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     count = {status: sum(line.status == status for line in lines) for status in (WRONG, WARNING, OK)}
     if options.json:
         report = {"python": sys.executable, "platform": platform.platform(), "count": count}
-        print(json.dumps(dict(report, lines=[dataclasses.asdict(line) for line in lines]), indent=2))
+        _say(json.dumps(dict(report, lines=[dataclasses.asdict(line) for line in lines]), indent=2))
     else:
-        print("\n".join(map(str, lines)))
-        print(", ".join("{} {}".format(number, status) for status, number in count.items()))
+        summary = ", ".join("{} {}".format(number, status) for status, number in count.items())
+        _say("\n".join([str(line) for line in lines] + [summary]))
     return 1 if count[WRONG] else 0
+
+
+def _say(text: str) -> None:
+    """Print in any encoding; if stdout takes nothing, tell stderr."""
+    if sys.stdout is None:  # it was closed before Python began
+        return
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError as error:
+        print("the report could not be written: {}".format(error), file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes at its end

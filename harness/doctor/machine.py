@@ -7,9 +7,9 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import List, Optional
+from typing import Any, Dict, List, Optional
 
-from harness.doctor.line import OK, WARNING, WRONG, Check, Line
+from harness.doctor.line import OK, WARNING, WRONG, Broken, Check, Line, probe
 from mapush.capacity import GIB, MIB, gib
 
 LITTLE_DISK, LITTLE_MEMORY, LITTLE_SHM = 10 * GIB, 4 * GIB, 256 * MIB
@@ -49,16 +49,20 @@ def offscreen() -> Line:
     return Line("rendering", WARNING, "neither EGL nor OSMesa: no videos without a display", fix)
 
 
+def ffmpeg_facts() -> Dict[str, Any]:
+    """Return the ffmpeg that recording would take."""
+    import imageio_ffmpeg
+
+    return {"program": str(imageio_ffmpeg.get_ffmpeg_exe())}
+
+
 def ffmpeg() -> Line:
     """Check that videos can be written."""
     try:
-        import imageio_ffmpeg
-
-        program: Optional[str] = imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError):
-        program = shutil.which("ffmpeg")
-    if program is None:
-        return Line("ffmpeg", WARNING, "not found: no videos", "pip install imageio-ffmpeg")
+        program = probe("ffmpeg", ffmpeg_facts)["program"]
+    except Broken as broken:
+        fix = "pip install --force-reinstall imageio-ffmpeg"
+        return Line("ffmpeg", WARNING, "no videos: {}".format(broken.line.found), fix)
     return Line("ffmpeg", OK, Path(program).name)
 
 

@@ -8,11 +8,10 @@ import importlib.util
 import os
 import re
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
-from harness.doctor.line import OK, WARNING, WRONG, Broken, Check, Line, probe
+from harness.doctor.line import OK, WARNING, WRONG, Broken, Check, Line, once, probe
 
 FIRST_PYTHON, MUJOCO_PYTHON = (3, 8), (3, 11)
 MUJOCO, WARP = "4.0.0", {"mujoco-warp": "4.0.0", "warp-lang": "1.19.0"}
@@ -22,9 +21,7 @@ DRIVER = Path("/proc/driver/nvidia/version")
 
 def checks(upstream: bool) -> List[Check]:
     """Return the checks; with `upstream`, a Python of Isaac Gym's is as good as one of MuJoCo's."""
-    helper = ThreadPoolExecutor(1)
-    gpu = helper.submit(probe, "torch", torch_facts).result  # who asks waits for it; all get the same answer
-    helper.shutdown(wait=False)
+    gpu = once(functools.partial(probe, "torch", torch_facts))
     old = upstream and sys.version_info < MUJOCO_PYTHON
     return [
         functools.partial(python, old),
@@ -151,21 +148,26 @@ def vram(gpu: Facts) -> Line:
     return Line("VRAM", OK, found)
 
 
+def nvml_facts() -> Dict[str, Any]:
+    """Ask the driver for its version."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    version = pynvml.nvmlSystemGetDriverVersion()
+    return {"driver": version if isinstance(version, str) else version.decode()}
+
+
 def nvml() -> Line:
     """Check that the driver tells how much memory is in use: the main meter of leaks."""
     if not DRIVER.exists():
         return Line("NVML", OK, "not needed without an NVIDIA driver")
-    try:
-        import pynvml
-    except ImportError:
+    if importlib.util.find_spec("pynvml") is None:
         return Line("NVML", WARNING, "no package pynvml: leaks on the GPU stay unseen", "pip install nvidia-ml-py")
     try:
-        pynvml.nvmlInit()
-        version = pynvml.nvmlSystemGetDriverVersion()
-    except pynvml.NVMLError as error:
+        return Line("NVML", OK, "driver {}".format(probe("NVML", nvml_facts)["driver"]))
+    except Broken as broken:
         fix = "the driver's libnvidia-ml.so.1 has to be visible in the container: --gpus all"
-        return Line("NVML", WARNING, "cannot be read: {}".format(error), fix)
-    return Line("NVML", OK, "driver {}".format(version if isinstance(version, str) else version.decode()))
+        return Line("NVML", WARNING, "cannot be read: {}".format(broken.line.found), fix)
 
 
 def mujoco_facts() -> Dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes.util
 import importlib.metadata
 import json
+import os
 import resource
 import shutil
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -44,6 +46,24 @@ def of(**changes):
 def no_torch():
     """Raise what a torch that cannot be loaded raises."""
     raise Broken(Line("torch", WRONG, "segmentation fault: SIGSEGV", "install it again"))
+
+
+def isaac_loads():
+    """Say that Isaac Gym can be loaded."""
+    return Line("Isaac Gym", OK, "/isaacgym")
+
+
+def package(folder, name, source="", **files):
+    """Write a package of Python."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / "__init__.py").write_text(source)
+    for stem, text in files.items():
+        path = folder / name / (stem.replace("__", "/") + ".py")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+
+CRASH = "import ctypes; ctypes.string_at(0)"
 
 
 def test_torch_stays_in_the_process_that_tries_it():
@@ -87,6 +107,53 @@ def test_check_that_fails_is_told_and_the_others_go_on(monkeypatch):
     lines = doctor.examine()
     assert (lines[0].name, lines[0].status) == ("odd disk", WARNING) and "no such device" in lines[0].found
     assert lines[1].status == OK
+
+
+ALONE = """
+import os, threading
+from harness import doctor
+from harness.doctor import machine, stack, upstream
+
+def refuse(thread):
+    raise RuntimeError("can't start new thread")
+
+if "NO_THREADS" in os.environ:
+    threading.Thread.start = refuse
+stack.checks = lambda old: [machine.processors]
+machine.checks = lambda: [machine.display]
+upstream.checks = lambda: []
+raise SystemExit(doctor.main(["--json"] if "NO_THREADS" in os.environ else []))
+"""
+
+
+def doctor_alone(stdout=subprocess.PIPE, **environ):
+    """Let the doctor look at display and processors in a process of its own."""
+    env = dict(os.environ, **environ)
+    return subprocess.run([sys.executable, "-c", ALONE], stdout=stdout, stderr=subprocess.PIPE, env=env)
+
+
+def test_examination_needs_no_threads():
+    """Where the system allows no more threads, one thing is checked after the other."""
+    told = doctor_alone(NO_THREADS="yes")
+    assert told.returncode == 0 and told.stderr == b""
+    assert [line["name"] for line in json.loads(told.stdout)["lines"]] == ["processors", "display"]
+
+
+@pytest.mark.parametrize("encoding, name", [("ascii", b"Gr\\xf6\\xdfe:1"), ("utf-8", "Größe:1".encode())])
+def test_report_is_told_in_any_encoding(encoding, name):
+    """What stdout has no letters for is escaped."""
+    told = doctor_alone(DISPLAY="Größe:1", PYTHONIOENCODING=encoding)
+    assert name in told.stdout and told.stderr == b""
+
+
+def test_report_that_cannot_be_written_says_so_in_one_line():
+    """A full disk and a reader that is gone are no tracebacks, and the exit code stays that of the machine."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open("/dev/full", "w") as full, open(writer, "w") as gone:
+        for stdout, reason in ((full, b"No space left on device"), (gone, b"Broken pipe")):
+            told = doctor_alone(stdout)
+            assert told.returncode == 0 and reason in told.stderr and told.stderr.count(b"\n") == 1
 
 
 def crash():
@@ -217,19 +284,41 @@ def test_mujoco_of_another_version_is_wrong(monkeypatch):
     assert stack.mujoco(old=False).status == WRONG
 
 
-def test_nvml_that_cannot_be_read_is_a_warning(monkeypatch, tmp_path):
-    """With a driver, but no permission to ask it, the meters of leaks are blind, and the doctor says so."""
+NO_PERMISSION = """
+class NVMLError(Exception): pass
 
-    class NVMLError(Exception):
-        """What NVML raises."""
+def nvmlInit(): raise NVMLError("Insufficient Permissions")
+"""
 
-    def refuse():
-        raise NVMLError("Insufficient Permissions")
 
+@pytest.mark.parametrize(
+    "source, named",
+    [(NO_PERMISSION, "Insufficient Permissions"), (CRASH, "segmentation fault"), ("raise ValueError", "ValueError")],
+)
+def test_nvml_that_cannot_be_read_is_a_warning(monkeypatch, tmp_path, source, named):
+    """With a driver that cannot be asked, the meters of leaks are blind, and the doctor says so."""
     monkeypatch.setattr(stack, "DRIVER", tmp_path)
-    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(NVMLError=NVMLError, nvmlInit=refuse))
+    package(tmp_path, "pynvml", source)
+    monkeypatch.syspath_prepend(str(tmp_path))
     line = stack.nvml()
-    assert line.status == WARNING and "Insufficient Permissions" in line.found
+    assert line.status == WARNING and named in line.found and line.fix
+
+
+@pytest.mark.parametrize(
+    "source, named",
+    [
+        (CRASH, "segmentation fault"),
+        ("raise ValueError", "ValueError"),
+        ("def get_ffmpeg_exe(): raise RuntimeError('No ffmpeg exe could be found.')", "No ffmpeg exe"),
+    ],
+)
+def test_ffmpeg_that_cannot_be_had_is_a_warning(monkeypatch, tmp_path, source, named):
+    """Without videos training goes on; a broken imageio_ffmpeg does not keep the doctor from saying so."""
+    package(tmp_path, "imageio_ffmpeg", source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    line = machine.ffmpeg()
+    assert line.status == WARNING and named in line.found and line.fix
 
 
 @pytest.mark.parametrize(
@@ -280,22 +369,6 @@ def test_few_open_files_are_told(monkeypatch, limit, status):
     assert machine.files().status == status
 
 
-def isaac_loads():
-    """Say that Isaac Gym can be loaded."""
-    return Line("Isaac Gym", OK, "/isaacgym")
-
-
-def package(folder, name, source="", **files):
-    """Write a package of Python."""
-    (folder / name).mkdir(parents=True)
-    (folder / name / "__init__.py").write_text(source)
-    for stem, text in files.items():
-        path = folder / name / (stem.replace("__", "/") + ".py")
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-
-
-CRASH = "import ctypes; ctypes.string_at(0)"
 LIBPYTHON = "raise ImportError('libpython3.8.so.1.0: cannot open shared object file: No such file or directory')"
 ALIAS = "raise AttributeError(\"module 'numpy' has no attribute 'float'.\")"
 
