@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import platform
@@ -21,34 +22,37 @@ from harness.doctor.line import OK, WARNING, WRONG, Check, Line
 
 
 def examine(upstream_too: bool = False) -> List[Line]:
-    """Return what is found of everything; of what cannot be checked, that it cannot.
+    """Return what is found of everything; of what cannot be checked, that it cannot, which is wrong where it is needed.
 
     Args:
       upstream_too: whether the upstream stack is needed.
     """
-    needed, optional = stack.checks(upstream_too) + machine.checks(), upstream.checks()
-    lines = _made(needed + optional)
-    others = lines[len(needed) :]
-    return lines[: len(needed)] + [line if upstream_too else _at_most_warn(line) for line in others]
-
-
-def _made(checks: Sequence[Check]) -> List[Line]:
+    needed = functools.partial(_checked, WRONG)
+    checks: List[Check] = [functools.partial(needed, check) for check in stack.checks(upstream_too)]
+    checks += [functools.partial(_checked, WARNING, check) for check in machine.checks()]
+    checks += [functools.partial(needed if upstream_too else _at_most_warn, check) for check in upstream.checks()]
     try:
         with ThreadPoolExecutor(8) as pool:  # some wait for processes of theirs
-            return list(pool.map(_never_raise, checks))
+            return list(pool.map(_call, checks))
     except RuntimeError:  # the system allows no more threads
-        return [_never_raise(check) for check in checks]
+        return list(map(_call, checks))
 
 
-def _never_raise(check: Check) -> Line:
+def _call(check: Check) -> Line:
+    return check()
+
+
+def _checked(otherwise: str, check: Check) -> Line:
+    """Return what a check says; one that cannot say anything has the status `otherwise`."""
     try:
         return check()
     except Exception as error:  # a sick machine has many ways to fail, and the other lines are needed all the more
         name = getattr(check, "func", check).__name__.replace("_", " ")
-        return Line(name, WARNING, "could not be checked: {!r}".format(error))
+        return Line(name, otherwise, "could not be checked: {!r}".format(error))
 
 
-def _at_most_warn(line: Line) -> Line:
+def _at_most_warn(check: Check) -> Line:
+    line = _checked(WARNING, check)
     return dataclasses.replace(line, status=WARNING) if line.status == WRONG else line
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes.util
+import errno
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -30,8 +32,11 @@ def display() -> Line:
         return Line("display", OK, "Wayland")
     if not name:
         return Line("display", OK, "none; recording needs none")
-    socket = Path("/tmp/.X11-unix/X{}".format(name.split(":")[-1].split(".")[0]))
-    if name.startswith(":") and not socket.exists():
+    parts = re.fullmatch(r"(.*):(\d+)(\.\d+)?", name)
+    if parts is None:
+        return Line("display", WARNING, "DISPLAY={}, which names no display".format(name), "unset DISPLAY")
+    host, number = parts.group(1), parts.group(2)
+    if not host and not Path("/tmp/.X11-unix/X{}".format(number)).exists():
         return Line("display", WARNING, "DISPLAY={}, but nobody answers there".format(name), "unset DISPLAY")
     return Line("display", OK, "DISPLAY={}".format(name))
 
@@ -82,12 +87,19 @@ def libraries() -> Line:
 
 def disk() -> Line:
     """Check that runs can be written here."""
-    here = Path.cwd()
-    free = shutil.disk_usage(str(here)).free
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        return Line("disk", WRONG, "the present folder was removed", "cd to one that is there")
+    try:
+        with tempfile.TemporaryFile(dir=here) as file:
+            file.write(b"something")
+    except OSError as error:
+        fix = "ulimit -f unlimited" if error.errno == errno.EFBIG else "work elsewhere, or name --run-dir"
+        return Line("disk", WRONG, "{} cannot be written: {}".format(here, error.strerror), fix)
+    free = shutil.disk_usage(here).free
     scratch = shutil.disk_usage(tempfile.gettempdir()).free
     found = "{} free here, {} in {}".format(gib(free), gib(scratch), tempfile.gettempdir())
-    if not os.access(str(here), os.W_OK):
-        return Line("disk", WRONG, "{} cannot be written".format(here), "work elsewhere, or name --run-dir")
     if min(free, scratch) < NO_DISK:
         return Line("disk", WRONG, found, "free some: a run of a day writes gigabytes")
     if min(free, scratch) < LITTLE_DISK:

@@ -188,7 +188,8 @@ def mujoco(old: bool) -> Line:
     try:
         version = probe("mujoco", mujoco_facts)["version"]
     except Broken as broken:
-        return Line("MuJoCo", WRONG, broken.line.found, broken.line.fix)
+        fix = "unset MUJOCO_GL" if "variable MUJOCO_GL" in broken.line.found else broken.line.fix
+        return Line("MuJoCo", WRONG, broken.line.found, fix)
     if version != MUJOCO:
         return Line("MuJoCo", WRONG, version, "pip install mujoco=={}".format(MUJOCO))
     return Line("MuJoCo", OK, version)

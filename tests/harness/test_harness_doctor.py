@@ -12,6 +12,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -98,15 +99,17 @@ def test_upstream_stack_is_wrong_only_if_it_is_asked_for(monkeypatch, capsys):
 
 
 def test_check_that_fails_is_told_and_the_others_go_on(monkeypatch):
-    """A check that raises becomes a warning with its name."""
+    """A check that raises becomes a line with its name: wrong if it is of the software that training needs."""
 
     def odd_disk():
         raise OSError("no such device")
 
     monkeypatch.setattr(stack, "checks", lambda upstream: [odd_disk, lambda: Line("torch", OK, "2.3.1")])
+    monkeypatch.setattr(machine, "checks", lambda: [odd_disk])
+    monkeypatch.setattr(upstream, "checks", lambda: [odd_disk])
     lines = doctor.examine()
-    assert (lines[0].name, lines[0].status) == ("odd disk", WARNING) and "no such device" in lines[0].found
-    assert lines[1].status == OK
+    assert [line.status for line in lines] == [WRONG, OK, WARNING, WARNING]
+    assert lines[0].name == "odd disk" and "no such device" in lines[0].found
 
 
 ALONE = """
@@ -284,6 +287,14 @@ def test_mujoco_of_another_version_is_wrong(monkeypatch):
     assert stack.mujoco(old=False).status == WRONG
 
 
+@NEEDS_MUJOCO
+def test_mujoco_that_a_variable_keeps_from_loading_need_not_be_installed_again(monkeypatch):
+    """A value of MUJOCO_GL that MuJoCo does not know is named, and how to be rid of it."""
+    monkeypatch.setenv("MUJOCO_GL", "banana")
+    line = stack.mujoco(old=False)
+    assert line.status == WRONG and "MUJOCO_GL: banana" in line.found and line.fix == "unset MUJOCO_GL"
+
+
 NO_PERMISSION = """
 class NVMLError(Exception): pass
 
@@ -325,6 +336,8 @@ def test_ffmpeg_that_cannot_be_had_is_a_warning(monkeypatch, tmp_path, source, n
     "check, plant, status, named",
     [
         (machine.display, {"DISPLAY": ":4711"}, WARNING, "nobody answers"),
+        (machine.display, {"DISPLAY": "nonsense:xx.y"}, WARNING, "names no display"),
+        (machine.display, {"DISPLAY": "localhost:10.0"}, OK, "localhost:10.0"),
         (machine.display, {"DISPLAY": ""}, OK, "none"),
         (machine.offscreen, {"MUJOCO_GL": "egl"}, WRONG, "import mujoco fails"),
         (machine.offscreen, {"MUJOCO_GL": ""}, WARNING, "neither EGL nor OSMesa"),
@@ -349,6 +362,38 @@ def test_disk_has_to_hold_a_run(monkeypatch, free, status):
     """Little space is a warning, hardly any is wrong."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     assert machine.disk().status == status
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which not even root can write")
+def test_folder_that_cannot_be_written_is_wrong(monkeypatch):
+    """That nothing can be written here is told as such, not as a full disk."""
+    monkeypatch.chdir("/proc")
+    line = machine.disk()
+    assert line.status == WRONG and line.found.startswith("/proc cannot be written: ") and "--run-dir" in line.fix
+
+
+def test_folder_that_was_removed_is_told(monkeypatch, tmp_path):
+    """In a folder that is gone nothing can run, and the line of the disk says why."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    line = machine.disk()
+    assert line.status == WRONG and "removed" in line.found and line.fix.startswith("cd")
+
+
+LITTLE_FILES = """
+import resource
+from harness.doctor import machine
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+print(machine.disk(), flush=True)
+"""
+
+
+def test_limit_of_file_size_is_told():
+    """A limit of the size of files is not taken for a place that cannot be written."""
+    told = subprocess.run([sys.executable, "-c", LITTLE_FILES], stdout=-1, stderr=-1, text=True)
+    assert "File too large" in told.stdout and "fix: ulimit -f unlimited" in told.stdout, told.stderr
 
 
 @pytest.mark.parametrize(
