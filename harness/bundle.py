@@ -6,13 +6,15 @@ import dataclasses
 import json
 import shlex
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Mapping
 
 from harness.findings import Finding
 from harness.report import versions
 from mapush.errors import ConfigError
 
 FOLDER = Path("runs") / "harness"
+TYPES = {"factory": str, "kwargs": dict, "seed": int, "finding": dict, "versions": dict, "task": str}
+TYPES_OF_FINDING = {"contract": str, "what": str}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +46,11 @@ class Bundle:
         """
         try:
             bundle = cls(**json.loads(path.read_text(encoding="utf-8")))
-            Finding(**bundle.finding)
-        except (OSError, ValueError, TypeError) as error:
+            _require_types(vars(bundle), TYPES)
+            finding = Finding(**bundle.finding)
+            _require_types(vars(finding), TYPES_OF_FINDING)
+            str(finding)  # fails where the actions are no packed sequence
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise ConfigError("this is no replay bundle", where=str(path), got=str(error)) from error
         return bundle
 
@@ -56,6 +61,12 @@ class Bundle:
         path = folder / name
         path.write_text(json.dumps(dataclasses.asdict(self), default=str) + "\n", encoding="utf-8")
         return path
+
+
+def _require_types(fields: Dict[str, Any], types: Mapping[str, type]) -> None:
+    for name, kind in types.items():
+        if not isinstance(fields[name], kind):
+            raise TypeError("{} is {!r}, not a {}".format(name, fields[name], kind.__name__))
 
 
 def keep(

@@ -37,6 +37,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         print(error, file=sys.stderr)
         return 2
     contract = bundle.finding["contract"]
+    if contract != "factory" and [finding.contract for finding in report.findings] == ["factory"]:
+        print("{} cannot be judged:\n{}".format(contract, report.findings[0]), file=sys.stderr)
+        return 2
     if not report.ok:
         print("{} is still broken".format(contract))
         print("\n".join(str(finding) for finding in report.findings))

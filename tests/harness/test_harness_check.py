@@ -275,6 +275,75 @@ def test_check_finding_leaves_a_bundle_that_replays_its_shortest_actions(
     assert "finite is still broken" in printed and "1 step after a reset" in printed
 
 
+BUNDLE = {
+    "factory": "harness.toys:make_pointmass",
+    "kwargs": {},
+    "seed": 0,
+    "finding": {"contract": "spaces", "what": "something"},
+    "versions": {},
+    "task": "",
+}
+
+
+def replay(folder: Path, **changes: Any) -> int:
+    """Replay a bundle and return the exit code."""
+    path = folder / "bundle.json"
+    path.write_text(json.dumps({**BUNDLE, **changes}))
+    return main(["replay", str(path)])
+
+
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        ({"factory": "no_such_package:make"}, "No module named 'no_such_package'"),
+        ({"kwargs": {"no_such_argument": 1}}, "no_such_argument"),
+        ({"task": "harness.toys:NoSuchTask"}, "harness.toys has no NoSuchTask"),
+    ],
+)
+def test_replay_of_what_cannot_be_built_judges_nothing(
+    changes: Any, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A contract of an environment that is not here, or not any more, is neither broken nor kept."""
+    assert replay(tmp_path, **changes) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.startswith("spaces cannot be judged:\nfactory: ") and reason in told.err
+
+
+def test_replay_of_a_factory_that_still_fails_is_still_broken(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Where the bundle is of the factory itself, that it cannot be built is what was to be seen."""
+    finding = {"contract": "factory", "what": "the factory raises RuntimeError: no licence"}
+    assert replay(tmp_path, factory="test_harness_check:make_raising", finding=finding) == 1
+    assert capsys.readouterr().out.startswith("factory is still broken\n")
+
+
+@pytest.mark.parametrize(
+    "changes, got",
+    [
+        ({"factory": 3}, "factory is 3"),
+        ({"kwargs": [1]}, "kwargs is [1]"),
+        ({"seed": "x"}, "seed is 'x'"),
+        ({"versions": []}, "versions is []"),
+        ({"finding": {"contract": 3, "what": "something"}}, "contract is 3"),
+        ({"finding": {"contract": "spaces", "what": "something", "actions": "garbage"}}, "values to unpack"),
+    ],
+)
+def test_replay_bundle_with_fields_of_other_types_is_refused(
+    changes: Any, got: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A file in which a field is of another type is no bundle, and the field is named."""
+    assert replay(tmp_path, **changes) == 2
+    told = capsys.readouterr().err
+    assert "this is no replay bundle" in told and got in told
+
+
+def test_replay_of_endless_brackets_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """JSON that is nested too deeply to be read is no bundle either."""
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100000)
+    assert main(["replay", str(path)]) == 2
+    assert "this is no replay bundle" in capsys.readouterr().err
+
+
 def test_check_of_which_nothing_is_judged_is_no_success(capsys: pytest.CaptureFixture) -> None:
     """Where no contract applies, the exit code is neither that of success nor that of a finding."""
     assert main(["check", "harness.toys:make_pointmass", "--contracts", "reward-task"]) == 2
