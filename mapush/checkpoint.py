@@ -150,10 +150,12 @@ def read_tensors(path: Path) -> Any:
                 cause="it holds whole Python objects instead of weights, or it is an attack",
                 fix="get a file with a state_dict from whoever you trust",
             ) from error
+        foreign = isinstance(error, (KeyError, pickle.UnpicklingError))  # torch then says how to load it all the same
+        reason = " that torch did not write" if foreign else "; " + (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             "this file is not a whole checkpoint",
             where=str(path),
-            got="{} bytes; {}".format(path.stat().st_size, (str(error) or type(error).__name__).splitlines()[0]),
+            got="{} bytes{}".format(path.stat().st_size, reason),
             expected="a checkpoint that mapush wrote",
             cause="it was cut short in a copy, or another program wrote it",
         ) from error

@@ -75,6 +75,16 @@ def test_foreign_files_are_refused(tmp_path):
     assert "it holds model" in caught.value.got
 
 
+@pytest.mark.parametrize("content", [b"hello", bytes(range(256))])
+def test_file_that_torch_did_not_write_is_told_in_our_words(tmp_path, content):
+    """Of a text and of noise is told what they are not, without torch's advice to load them all the same."""
+    path = tmp_path / "a.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoints.load(path)
+    assert caught.value.got == "{} bytes that torch did not write".format(len(content))
+
+
 class _Bomb:
     def __init__(self, path):
         self.path = path
