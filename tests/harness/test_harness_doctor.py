@@ -131,7 +131,7 @@ raise SystemExit(doctor.main(["--json"] if "NO_THREADS" in os.environ else []))
 
 def doctor_alone(stdout=subprocess.PIPE, **environ):
     """Let the doctor look at display and processors in a process of its own."""
-    env = dict(os.environ, **environ)
+    env = dict(os.environ, PYTHONUNBUFFERED="", **environ)
     return subprocess.run([sys.executable, "-c", ALONE], stdout=stdout, stderr=subprocess.PIPE, env=env)
 
 
