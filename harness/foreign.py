@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, Optional, Tuple
 
+from harness import form
 from harness.findings import ContractError
 
 WRAPPER = "write a class with reset() -> (obs, share_obs, available_actions) and step(actions) -> (obs, share_obs, "
@@ -36,10 +37,11 @@ def identify(env: Any) -> Optional[Tuple[str, str]]:
         (env is None or isinstance(env, (int, float, str, dict, list, tuple)), _plain),
         (inspect.isclass(env) or inspect.isfunction(env) or inspect.isgenerator(env), _factory),
         (_is_mapush(env), _mapush),
-        (hasattr(env, "share_observation_space"), None),
+        (hasattr(env, "share_observation_space") and not _has_dicts(env), None),
         (isinstance(getattr(env, "observation_space", None), (list, tuple)), None),
         (hasattr(env, "agent_iter"), _aec),
         (hasattr(env, "possible_agents"), _parallel),
+        (_has_dicts(env), _dicts),
         (hasattr(env, "single_observation_space"), _vector),
         (hasattr(env, "step_async") and hasattr(env, "step_wait"), _sb3),
         (hasattr(env, "observation_spec") and hasattr(env, "rand_step"), _torchrl),
@@ -53,6 +55,10 @@ def identify(env: Any) -> Optional[Tuple[str, str]]:
 
 def _is_mapush(env: Any) -> bool:
     return any(one.__module__ == "mapush.env.base" and one.__name__ == "VecEnv" for one in type(env).__mro__)
+
+
+def _has_dicts(env: Any) -> bool:
+    return any(isinstance(getattr(env, name, None), dict) for name in form.SPACES)
 
 
 def _is_torch(env: Any) -> bool:
@@ -78,6 +84,11 @@ def _aec(env: Any) -> Tuple[str, str]:
 def _parallel(env: Any) -> Tuple[str, str]:
     how = "stack the dicts over agents, np.stack([obs[a] for a in env.possible_agents]), and the envs over axis 0"
     return "a PettingZoo parallel environment", WRAPPER + how
+
+
+def _dicts(env: Any) -> Tuple[str, str]:
+    how = "stack what is in dicts over agents, and the envs over axis 0; make lists of the dicts of spaces"
+    return "an environment with dicts of spaces", WRAPPER + how
 
 
 def _vector(env: Any) -> Tuple[str, str]:

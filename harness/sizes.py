@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def read_sizes(env: Any, num_envs: Optional[int] = None) -> Sizes:
       ContractError: of the contract "spaces": HARL cannot read them.
     """
     count = getattr(env, "n_agents", getattr(env, "num_agents", None))
-    spaces = {name: _per_agent(env, name, count) for name in form.SPACES}
+    spaces = {name: _per_agent(env, name) for name in form.SPACES}
     num_agents = len(spaces["action_space"])
     if count is not None and int(count) != num_agents:
         raise ContractError(
@@ -100,11 +100,19 @@ def read_sizes(env: Any, num_envs: Optional[int] = None) -> Sizes:
     )
 
 
-def _per_agent(env: Any, name: str, count: Optional[int]) -> List[Any]:
+def _per_agent(env: Any, name: str) -> List[Any]:
     space = getattr(env, name, None)
     expected = "a list or tuple with one space for each agent"
     if space is None:
         raise ContractError("the environment has no {}".format(name), contract="spaces", expected=expected)
+    if isinstance(space, Mapping):
+        raise ContractError(
+            "{} is a {}, not a list with one space for each agent".format(name, type(space).__name__),
+            contract="spaces",
+            got=repr(space),
+            expected=expected,
+            fix="return [space_of[agent] for agent in agents], in the order of the agents' numbers",
+        )
     is_plain = isinstance(space, list) and space and all(isinstance(size, (int, np.integer)) for size in space)
     if is_plain or not hasattr(space, "__getitem__") or not hasattr(space, "__len__"):
         raise ContractError(

@@ -85,13 +85,12 @@ def check_env(
                 CONTRACTS[name].check(subject)
             except NotJudgedError as reason:
                 not_judged[name] = str(reason)
-            except ContractError as error:
-                finding = Finding.of(error, name, command)
+            except Exception as error:
+                broken = error if isinstance(error, ContractError) else _unexpected(error)
+                finding = _first_alike(found, Finding.of(broken, name, command))
                 found.setdefault(finding.contract, finding)
                 if finding.contract != name:
                     not_judged[name] = "{}: {}".format(finding.contract, finding.what)
-            except Exception as error:
-                found.setdefault(name, Finding.of(_unexpected(error), name, command))
             times[name] = time.perf_counter() - began
         for name in wanted:
             if name in subject.violations:
@@ -113,6 +112,12 @@ def chosen(contracts: Optional[Sequence[str]]) -> List[str]:
         if name not in valid:
             raise ConfigError("there is no contract {!r}".format(name), fix=nearest(name, valid))
     return [name for name in valid if contracts is None or name in contracts]
+
+
+def _first_alike(found: Dict[str, Finding], finding: Finding) -> Finding:
+    """Return the first of the same cause: what breaks every contract that asks for it is said once."""
+    alike = (one for one in found.values() if (one.what, one.where) == (finding.what, finding.where))
+    return next(alike, finding)
 
 
 def _unexpected(error: Exception) -> ContractError:

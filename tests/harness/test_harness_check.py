@@ -114,6 +114,26 @@ class PettingZoo(Gymnasium):
     possible_agents = ("a", "b")
 
 
+class PettingZooSpaces(PettingZoo):
+    """Looks like a PettingZoo parallel environment that was given HARL's names of spaces."""
+
+    n_agents = 2
+    observation_space = share_observation_space = action_space = {"a": None, "b": None}  # type: ignore[assignment]
+
+
+class NamedAgents(Gymnasium):
+    """Has spaces by the names of its agents."""
+
+    observation_space = share_observation_space = action_space = {"a": None, "b": None}  # type: ignore[assignment]
+
+
+class Unreadable:
+    """Raises whatever it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("no " + name)
+
+
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a folder of its own."""
@@ -129,6 +149,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (Gymnasium, "the factory returns a gymnasium environment with one agent, not HARL's interface"),
         (GymnasiumVector, "the factory returns a gymnasium vector environment, not HARL's interface"),
         (PettingZoo, "the factory returns a PettingZoo parallel environment, not HARL's interface"),
+        (PettingZooSpaces, "the factory returns a PettingZoo parallel environment, not HARL's interface"),
+        (NamedAgents, "the factory returns an environment with dicts of spaces, not HARL's interface"),
+        (Unreadable, "the environment raised RuntimeError: no share_observation_space"),
         (lambda: None, "the factory returns a NoneType, not HARL's interface"),
         (lambda: make_pointmass, "the factory returns a function, not HARL's interface"),
         (lambda: make_pointmass(num_envs=1), "the environment has one env only"),

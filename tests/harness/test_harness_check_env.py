@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
@@ -74,6 +75,20 @@ def test_check_env_environment_that_raises_when_asked_is_a_finding() -> None:
     """An attribute that raises is the environment's fault, and no traceback of ours."""
     report = report_of(lambda: Unreadable(5, 2, 0, 20), contracts=["spaces"])
     assert "raise" in report.findings[0].what and "invalid literal" in report.findings[0].what
+
+
+class Mapping(PointMass):
+    """Has one space by name, where there are lists otherwise."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.share_observation_space = types.MappingProxyType({"a": None, "b": None})  # type: ignore[assignment]
+
+
+def test_spaces_by_name_are_refused() -> None:
+    """A mapping has a length and can be indexed, but not by an agent's number."""
+    found = check(lambda: Mapping(5, 2, 0, 20), "spaces")
+    assert found == "share_observation_space is a mappingproxy, not a list with one space for each agent"
 
 
 def quits(env: Wrapped, actions: np.ndarray) -> np.ndarray:
