@@ -240,8 +240,12 @@ def load_factory(name: str, kind: str = "factory") -> Callable[..., Any]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text."""
-    return (str(error).strip().splitlines() or [""])[0]
+    """Return the first line of an error's text, or why it has none."""
+    try:
+        text = str(error)
+    except Exception as failure:
+        return "(no text: its __str__ raises {})".format(type(failure).__name__)
+    return (text.strip().splitlines() or [""])[0]
 
 
 def innermost_line(error: BaseException) -> str:

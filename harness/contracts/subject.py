@@ -67,7 +67,7 @@ class Subject:
         self._sizes: Optional[Sizes] = None
         self._long_run: Optional[Player] = None
         self._replayed: Optional[List[Seen]] = None
-        self._failure: Optional[ContractError] = None
+        self._failure: Optional[Exception] = None
         self.build_s = self.step_s = 0.0
 
     @property
@@ -134,14 +134,15 @@ class Subject:
             raise self._failure
         if self._long_run is None:
             try:
-                self._long_run = self.player()
+                player = self.player()
                 driver = Driver(self.sizes, self.seed)
-                self.step_s = drive(self._long_run, driver, LONG_RUN, self.time_for(LONG_RUN_SHARE))
-            except ContractError as error:
+                self.step_s = drive(player, driver, LONG_RUN, self.time_for(LONG_RUN_SHARE))
+            except Exception as error:
                 self._failure = error
                 raise
-            steps = len(self._long_run.seen) - 1
-            ends = int(sum(seen.ended.sum() for seen in self._long_run.seen[1:]))
+            self._long_run = player
+            steps = len(player.seen) - 1
+            ends = int(sum(seen.ended.sum() for seen in player.seen[1:]))
             self.notes.append("long run: {} steps of {} envs, {} episodes".format(steps, self.sizes.num_envs, ends))
         return self._long_run
 

@@ -100,6 +100,34 @@ def test_step_that_exits_is_found() -> None:
     assert check(factory(actions=quits), "step-form") == "step raised SystemExit: 3"
 
 
+class Speechless(Exception):
+    """Cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text for you")
+
+
+def breaks_speechlessly(env: Wrapped, actions: np.ndarray) -> np.ndarray:
+    if env.count == 20:
+        raise Speechless()
+    return actions
+
+
+def test_step_that_raises_an_error_without_a_text_is_found_with_its_step() -> None:
+    """An error that raises when it is printed is named by its class."""
+    report = report_of(factory(actions=breaks_speechlessly), contracts=["step-form", "dones"])
+    assert [(one.contract, one.step) for one in report.findings] == [("step-form", 20)]
+    assert report.findings[0].what == "step raised Speechless: (no text: its __str__ raises RuntimeError)"
+    assert not report.passed
+
+
+def test_check_env_defect_of_the_harness_in_the_long_run_lets_no_contract_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ends early for whatever reason is no run to judge by, and the reason is said once."""
+    monkeypatch.setattr(subject, "Driver", fail)
+    report = report_of(make_pointmass, contracts=["step-form", "finite", "dones"])
+    assert [one.contract for one in report.findings] == ["step-form"] and not report.passed
+
+
 def test_check_env_overdrawn_budget_judges_no_more() -> None:
     """What there was no time for is said to be not judged."""
     report = report_of(make_pointmass, contracts=["finite", "close"], budget_s=1e-6)
