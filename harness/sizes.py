@@ -77,6 +77,13 @@ def read_sizes(env: Any, num_envs: Optional[int] = None) -> Sizes:
       ContractError: of the contract "spaces": HARL cannot read them.
     """
     count = getattr(env, "n_agents", getattr(env, "num_agents", None))
+    if count is not None and not hasattr(count, "__index__"):
+        raise ContractError(
+            "the number of agents is {!r}, a {}, not a whole number".format(count, type(count).__name__),
+            contract="spaces",
+            cause="HARL makes its networks and buffers in range(n_agents)",
+            fix="n_agents = len(action_space)",
+        )
     spaces = {name: _per_agent(env, name) for name in form.SPACES}
     num_agents = len(spaces["action_space"])
     if count is not None and int(count) != num_agents:

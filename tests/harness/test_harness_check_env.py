@@ -91,6 +91,18 @@ def test_spaces_by_name_are_refused() -> None:
     assert found == "share_observation_space is a mappingproxy, not a list with one space for each agent"
 
 
+@pytest.mark.parametrize("count, expected", [("2", "'2', a str"), (2.0, "2.0, a float")])
+def test_spaces_number_of_agents_that_is_no_whole_number_is_refused(count: Any, expected: str) -> None:
+    """HARL counts up to it."""
+
+    def make_env(num_envs: int = 6) -> PointMass:
+        env = make_pointmass(num_envs)
+        env.n_agents = count
+        return env
+
+    assert check(make_env, "spaces") == "the number of agents is {}, not a whole number".format(expected)
+
+
 def quits(env: Wrapped, actions: np.ndarray) -> np.ndarray:
     raise SystemExit(3)
 
