@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import dis
 import importlib
+from types import TracebackType
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -139,7 +141,9 @@ class Player:
             raise ContractError("the environment has no method {}".format(method), contract=contract)
         try:
             returned = getattr(self.env, method)(*arguments)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
             raise ContractError(
                 "{} raised {}: {}".format(method, type(error).__name__, first_line(error)),
                 contract=contract,
@@ -222,7 +226,9 @@ def load_factory(name: str, kind: str = "factory") -> Callable[..., Any]:
         )
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except BaseException as error:
+        if is_ctrl_c(error):
+            raise
         raise ContractError(
             "importing {} raises {}: {}".format(module_name, type(error).__name__, first_line(error)),
             contract="factory",
@@ -250,7 +256,20 @@ def first_line(error: BaseException) -> str:
 
 def innermost_line(error: BaseException) -> str:
     """Return file and line where an error was raised."""
+    frame = _innermost(error)
+    return "{}:{}".format(frame.tb_frame.f_code.co_filename, frame.tb_lineno) if frame else "unknown line"
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Return whether an error is a KeyboardInterrupt that came from outside: no `raise` statement made it."""
+    frame = _innermost(error)
+    if frame is None or not isinstance(error, KeyboardInterrupt):
+        return False
+    return frame.tb_frame.f_code.co_code[frame.tb_lasti : frame.tb_lasti + 1] != bytes([dis.opmap["RAISE_VARARGS"]])
+
+
+def _innermost(error: BaseException) -> Optional[TracebackType]:
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
-    return "{}:{}".format(frame.tb_frame.f_code.co_filename, frame.tb_lineno) if frame else "unknown line"
+    return frame

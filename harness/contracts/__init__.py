@@ -22,7 +22,7 @@ from harness.contracts.shrink import shorten
 from harness.contracts.subject import Subject
 from harness.contracts.task import Task
 from harness.findings import ContractError, Finding, NotJudgedError, Report
-from harness.interface import first_line, innermost_line
+from harness.interface import first_line, innermost_line, is_ctrl_c
 from mapush.errors import ConfigError, nearest
 
 __all__ = [
@@ -85,7 +85,9 @@ def check_env(
                 CONTRACTS[name].check(subject)
             except NotJudgedError as reason:
                 not_judged[name] = str(reason)
-            except Exception as error:
+            except BaseException as error:
+                if is_ctrl_c(error):
+                    raise
                 broken = error if isinstance(error, ContractError) else _unexpected(error)
                 finding = _first_alike(found, Finding.of(broken, name, command))
                 found.setdefault(finding.contract, finding)
@@ -120,7 +122,7 @@ def _first_alike(found: Dict[str, Finding], finding: Finding) -> Finding:
     return next(alike, finding)
 
 
-def _unexpected(error: Exception) -> ContractError:
+def _unexpected(error: BaseException) -> ContractError:
     """Return what a contract did not reckon with as a broken one: nothing that went wrong counts as kept."""
     frames = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
     ours = OWN_FOLDER in [frame for frame in frames if "numpy" not in frame.parts][-1].parents

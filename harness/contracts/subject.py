@@ -13,7 +13,7 @@ import numpy as np
 from harness import foreign
 from harness.drivers import Driver
 from harness.findings import ContractError, NotJudgedError
-from harness.interface import COMPARED, Player, Seen, first_line, innermost_line
+from harness.interface import COMPARED, Player, Seen, first_line, innermost_line, is_ctrl_c
 from harness.sizes import Sizes, read_sizes
 
 LONG_RUN = 1100  # steps: a fault that starts at step 1,000 shows
@@ -103,7 +103,9 @@ class Subject:
         started = time.perf_counter()
         try:
             env = self._make_env(**arguments)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
             raise ContractError(
                 "the factory raises {}: {}".format(type(error).__name__, first_line(error)),
                 contract="factory",
@@ -306,8 +308,9 @@ def close_quietly(env: Any) -> None:
     """Close an environment whose `close` is not what is looked at."""
     try:
         env.close()
-    except Exception:  # noqa: BLE001
-        pass
+    except BaseException as error:  # noqa: BLE001
+        if is_ctrl_c(error):
+            raise
 
 
 def _accepted(make_env: Callable[..., Any], kwargs: Dict[str, Any]) -> Dict[str, str]:

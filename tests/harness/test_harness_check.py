@@ -205,6 +205,13 @@ def test_check_dying_environment_is_a_finding(
     assert "Traceback" not in printed
 
 
+def test_check_module_that_exits_when_imported_is_a_finding(elsewhere: Path, capsys: pytest.CaptureFixture) -> None:
+    """A script whose end is not guarded by its name is told from an environment that dies."""
+    Path("unguarded.py").write_text("import sys\n\nsys.exit(0)\n")
+    assert main(["check", "unguarded:make_env", "--contracts", "factory"]) == 1
+    assert capsys.readouterr().out.startswith("factory: importing unguarded raises SystemExit: 0\n")
+
+
 def test_check_death_in_a_contract_names_it_and_leaves_the_others_unjudged(
     elsewhere: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+import time
 import types
 from typing import Any, Callable, Dict, List, Optional
 
@@ -103,13 +106,50 @@ def test_spaces_number_of_agents_that_is_no_whole_number_is_refused(count: Any, 
     assert check(make_env, "spaces") == "the number of agents is {}, not a whole number".format(expected)
 
 
-def quits(env: Wrapped, actions: np.ndarray) -> np.ndarray:
-    raise SystemExit(3)
+class Abort(BaseException):
+    """An exception that is none of Python's `Exception`s."""
 
 
-def test_step_that_exits_is_found() -> None:
-    """An environment that calls exit does not end the check."""
-    assert check(factory(actions=quits), "step-form") == "step raised SystemExit: 3"
+ENDS = [SystemExit(3), Abort("now"), GeneratorExit(), KeyboardInterrupt()]
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def fail(*_: Any) -> Any:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", ENDS, ids=lambda error: type(error).__name__)
+def test_environment_that_ends_the_program_is_found(error: BaseException) -> None:
+    """Whatever an environment raises does not end the check, nor does it where it is built, asked or closed."""
+    name = type(error).__name__
+    assert check(factory(actions=raising(error)), "step-form") == "step raised {}: {}".format(name, error)
+    assert check(raising(error), "factory") == "the factory raises {}: {}".format(name, error)
+    asked = type("Asked", (PointMass,), {"n_agents": property(raising(error), lambda env, count: None)})
+    assert check(lambda: asked(5, 2, 0, 20), "spaces") == "the environment raised {}: {}".format(name, error)
+    closed = type("Closed", (PointMass,), {"close": raising(error)})
+    report = report_of(lambda: closed(5, 2, 0, 20), contracts=["spaces", "close"])
+    assert [one.contract for one in report.findings] == ["close"] and report.passed == ["spaces"]
+
+
+def interrupted(*_: Any) -> Any:
+    os.kill(os.getpid(), signal.SIGINT)
+    deadline = time.monotonic() + 60.0
+    while time.monotonic() < deadline:
+        pass
+
+
+CLOSE_INTERRUPTED = type("CloseInterrupted", (PointMass,), {"close": interrupted})
+
+
+@pytest.mark.parametrize(
+    "make_env", [interrupted, factory(actions=interrupted), lambda: CLOSE_INTERRUPTED(5, 2, 0, 20)]
+)
+def test_check_env_ctrl_c_in_the_environment_ends_the_check(make_env: Callable[..., Any]) -> None:
+    """A KeyboardInterrupt that nobody raised is the user's, and no finding."""
+    with pytest.raises(KeyboardInterrupt):
+        report_of(make_env, contracts=["step-form"])
 
 
 class Speechless(Exception):
