@@ -3,7 +3,8 @@
 The contracts run in a child process, so that an environment that crashes or hangs is a finding, too. Every finding
 leaves a bundle for `python -m harness replay FILE`.
 
-Exit codes: 0 what could be judged holds; 1 a contract is broken; 2 nothing could be judged, or a wrong command line.
+Exit codes: 0 what could be judged holds; 1 a contract is broken; 2 nothing could be judged, or less than half for
+lack of time, or a wrong command line.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     print(report)
     if options.report:
         print("report: {}".format(write_report(options.report, _rows(report), options.factory)))
-    return 1 if not report.ok else 0 if report.passed else 2
+    return 1 if not report.ok else 0 if report.conclusive else 2
 
 
 def check(
@@ -90,7 +91,9 @@ def check(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m harness check", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m harness check", description=__doc__.split("\n")[0], epilog=__doc__.split("\n\n")[-1]
+    )
     parser.add_argument("factory", metavar="PACKAGE.MODULE:FACTORY", help="builds an environment with HARL's interface")
     parser.add_argument("--kwargs", metavar="JSON", help="arguments of the factory that stay as they are")
     parser.add_argument(

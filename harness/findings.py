@@ -8,6 +8,8 @@ from typing import Any, Dict, List, Optional, Sequence
 from harness.sequence import in_words
 from mapush.errors import MapushError
 
+NO_TIME = "there was no time left"
+
 
 class ContractError(MapushError):
     """A broken contract.
@@ -110,6 +112,16 @@ class Report:
         return "\n".join(rows + ["{}; {:.1f} s".format(self.summary, self.seconds)])
 
     @property
+    def conclusive(self) -> bool:
+        """Whether any contract was judged, and there was time for most."""
+        return bool(self.findings or self.passed) and not self._hurried
+
+    @property
+    def _hurried(self) -> bool:
+        total = len(self.findings) + len(self.passed) + len(self.not_judged)
+        return 2 * list(self.not_judged.values()).count(NO_TIME) > total
+
+    @property
     def unjudged(self) -> List[str]:
         """One line for each reason for which contracts could not be judged."""
         alike: Dict[str, List[str]] = {}
@@ -122,7 +134,8 @@ class Report:
         """How many contracts were judged, and how."""
         broken, kept = len(self.findings), len(self.passed)
         judged, total = broken + kept, broken + kept + len(self.not_judged)
-        return "{} of {} contracts judged: {} broken, {} hold".format(judged, total, broken, kept)
+        hint = "; too little time for most: give them a larger budget" if self._hurried else ""
+        return "{} of {} contracts judged: {} broken, {} hold{}".format(judged, total, broken, kept, hint)
 
     def as_dict(self) -> Dict[str, Any]:
         """Return the report in JSON's types."""

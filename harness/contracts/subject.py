@@ -12,7 +12,7 @@ import numpy as np
 
 from harness import foreign
 from harness.drivers import Driver
-from harness.findings import ContractError, NotJudgedError
+from harness.findings import NO_TIME, ContractError, NotJudgedError
 from harness.interface import COMPARED, Player, Seen, first_line, innermost_line, is_ctrl_c
 from harness.sizes import Sizes, read_sizes
 
@@ -196,7 +196,7 @@ class Subject:
           NotJudgedError: it is, by more than `OVERDRAFT`.
         """
         if self.time_left < -OVERDRAFT * self.budget_s:
-            raise NotJudgedError("there was no time left")
+            raise NotJudgedError(NO_TIME)
 
     def _choose_sizes(self) -> Sizes:
         sizes = self._read()

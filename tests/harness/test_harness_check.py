@@ -15,6 +15,7 @@ import pytest
 
 from harness.__main__ import main
 from harness.contracts import Task, check_env
+from harness.findings import NO_TIME, Report
 from harness.matrix import PointmassTask
 from harness.sequence import unpack
 from harness.toys import PointMass, make_pointmass
@@ -378,6 +379,29 @@ def test_check_of_which_nothing_is_judged_is_no_success(capsys: pytest.CaptureFi
     """Where no contract applies, the exit code is neither that of success nor that of a finding."""
     assert main(["check", "harness.toys:make_pointmass", "--contracts", "reward-task"]) == 2
     assert capsys.readouterr().out.splitlines()[-1].startswith("0 of 1 contracts judged")
+
+
+def make_slowly(num_envs: int = 5, seed: int = 0) -> Any:
+    """Take longer than the budget that it is given."""
+    time.sleep(0.2)
+    return make_pointmass(num_envs, seed=seed)
+
+
+def test_check_that_had_no_time_for_most_contracts_is_no_success(capsys: pytest.CaptureFixture) -> None:
+    """One contract that holds says little where there was no time for the others."""
+    words = ["check", "test_harness_check:make_slowly", "--budget", "0.1", "--contracts", "factory,horizon,close"]
+    assert main(words) == 2
+    expected = "1 of 3 contracts judged: 0 broken, 1 hold; too little time for most: give them a larger budget; "
+    assert capsys.readouterr().out.splitlines()[-1].startswith(expected)
+
+
+@pytest.mark.parametrize("reason, conclusive", [(NO_TIME, False), ("no task is stated", True)])
+def test_report_is_inconclusive_where_time_was_too_short_for_most(reason: str, conclusive: bool) -> None:
+    """What does not apply is no lack of time, and half of the contracts are enough."""
+    report = Report([], ["finite", "close"], {"horizon": reason, "dones": reason, "infos": reason})
+    assert report.conclusive is conclusive and ("larger budget" in str(report)) is not conclusive
+    assert Report([], ["finite"], {"horizon": reason}).conclusive
+    assert not Report([], [], {"horizon": reason}).conclusive
 
 
 def test_check_clean_environment_writes_a_report(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
