@@ -100,6 +100,7 @@ class Subject:
     def _call_factory(self, varied: Dict[str, Any]) -> Any:
         """Call the factory with these arguments, by their names in `VARIED`, beside the fixed ones."""
         arguments = dict(self._kwargs, **{self.varied[name]: value for name, value in varied.items()})
+        _require_arguments(self._make_env, arguments)
         started = time.perf_counter()
         try:
             env = self._make_env(**arguments)
@@ -109,7 +110,7 @@ class Subject:
             raise ContractError(
                 "the factory raises {}: {}".format(type(error).__name__, first_line(error)),
                 contract="factory",
-                where=innermost_line(error),
+                where=innermost_line(error) if error.__traceback__.tb_next else None,
                 got="called with {}".format(arguments or "no arguments"),
                 expected="an environment, as often as it is asked for",
                 cause="it can be built once only: one was built before in this process" if self.build_s else None,
@@ -315,12 +316,36 @@ def close_quietly(env: Any) -> None:
 
 def _accepted(make_env: Callable[..., Any], kwargs: Dict[str, Any]) -> Dict[str, str]:
     """Return which of `VARIED` a factory takes beside its fixed arguments, and under which name."""
+    free = [name for name in _parameters(make_env) if name not in kwargs]
+    found = {what: [name for name in names if name in free] for what, names in VARIED.items()}
+    fixed = [what for what, names in VARIED.items() if any(name in kwargs for name in names)]
+    return {what: names[0] for what, names in found.items() if names and what not in fixed}
+
+
+def _require_arguments(make_env: Callable[..., Any], arguments: Dict[str, Any]) -> None:
+    """Raise if a factory is not given all that it needs.
+
+    Raises:
+      ContractError: of the contract "factory", with the names of what is missing.
+    """
+    needed = [name for name, one in _parameters(make_env).items() if one.default is one.empty]
+    missing = [name for name in needed if name not in arguments]
+    if missing:
+        raise ContractError(
+            "the factory needs arguments that it is not given: {}".format(", ".join(missing)),
+            contract="factory",
+            got="called with {}".format(arguments or "no arguments"),
+            fix="--kwargs '{{{}}}', or give them defaults".format(
+                ", ".join('"{}": ...'.format(one) for one in missing)
+            ),
+        )
+
+
+def _parameters(make_env: Callable[..., Any]) -> Dict[str, inspect.Parameter]:
+    """Return the parameters of a factory that can be given by name; none where Python does not know them."""
     try:
         parameters = inspect.signature(make_env).parameters
     except (TypeError, ValueError):
         return {}
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    free = [name for name, one in parameters.items() if one.kind in kinds and name not in kwargs]
-    found = {what: [name for name in names if name in free] for what, names in VARIED.items()}
-    fixed = [what for what, names in VARIED.items() if any(name in kwargs for name in names)]
-    return {what: names[0] for what, names in found.items() if names and what not in fixed}
+    return {name: one for name, one in parameters.items() if one.kind in kinds}

@@ -106,6 +106,30 @@ def test_single_env_and_factory_that_raises_are_findings_of_the_factory():
     assert caught.value.got == "called with no arguments" and caught.value.fix is None
 
 
+def test_factory_that_is_not_given_an_argument_it_needs_names_it():
+    """With the option that states it; a place in the harness would mislead."""
+
+    def make(config, num_envs=4, *, name):
+        return make_pointmass(num_envs, 2, 0)
+
+    with pytest.raises(ContractError) as caught:
+        make_subject(make).build()
+    assert caught.value.what == "the factory needs arguments that it is not given: config, name"
+    assert caught.value.fix == """--kwargs '{"config": ..., "name": ...}', or give them defaults"""
+    with pytest.raises(ContractError, match=r"not given: name\n"):
+        make_subject(make, {"config": 1}).build()
+    assert make_subject(make, {"config": 1, "name": "a"}).build() is not None
+    assert make_subject(lambda num_envs, seed: make_pointmass(num_envs, 2, seed), {"num_envs": 3}).build() is not None
+
+
+@pytest.mark.parametrize("make, kwargs", [(make_pointmass, {"horizont": 9}), (lambda seed, /: None, {})])
+def test_factory_that_cannot_be_called_so_names_no_place_in_the_harness(make, kwargs):
+    """It was the call that failed, not a line that somebody could look at."""
+    with pytest.raises(ContractError, match="the factory raises TypeError") as caught:
+        make_subject(make, kwargs).build()
+    assert caught.value.where is None
+
+
 # -- time --------------------------------------------------------------------------------------------------------
 
 
