@@ -91,6 +91,23 @@ def ring(draw: random.Random, device: str) -> Callable[[], Subject]:
     return make
 
 
+def buffer(draw: random.Random, device: str) -> Callable[[], Subject]:
+    """Return a maker of a subject that collects rows and writes them out at intervals."""
+    period, rows = draw.randint(2, 30), draw.randint(1, 500)
+
+    def make() -> Subject:
+        collected: List[float] = []
+
+        def advance() -> None:
+            collected.extend(float(row) for row in range(rows))
+            if len(collected) >= period * rows:
+                collected.clear()
+
+        return Subject(advance, owners={"collected": collected})
+
+    return make
+
+
 def world(draw: random.Random, device: str) -> Callable[[], Subject]:
     """Return a maker of a subject that steps a small environment of HARL's kind."""
     from harness.toys import make_pointmass
@@ -134,7 +151,7 @@ def log(draw: random.Random, device: str) -> Callable[[], Subject]:
     return make
 
 
-CPU = [arrays, network, ring, world, log]
+CPU = [arrays, network, ring, buffer, world, log]
 GPU = [network, ring]
 
 

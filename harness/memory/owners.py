@@ -9,6 +9,8 @@ import sys
 import types
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
+import numpy as np
+
 from harness.memory.meters import PART, Blind, Meter
 
 MOST_OBJECTS = 300_000
@@ -189,14 +191,17 @@ class Population:
 
     Args:
       elders: of whom the containers count, but not the objects; to be released before the growth is asked for.
+      step: of the first census.
     """
 
-    def __init__(self, elders: Optional[Elders] = None) -> None:
+    def __init__(self, elders: Optional[Elders] = None, step: int = 0) -> None:
         self._elders = elders or Elders()
+        self._steps = [step]
         self.counts: List[Dict[Any, int]] = [self._census()]
 
-    def look(self) -> None:
-        """Take another census."""
+    def look(self, step: int) -> None:
+        """Take another census at a later step."""
+        self._steps.append(step)
         last = self.counts[-1]
         candidates = self._census()
         if len(self.counts) > 1:
@@ -213,12 +218,11 @@ class Population:
 
     def growth(self, least: int) -> Dict[Any, int]:
         """Return by how much that grew which grew by at least `least`, and evenly: by type, or by id of a container."""
-        found = {}
+        found, times = {}, np.diff(self._steps)
         for key in self.counts[-1]:
             counts = [each.get(key, 0) for each in self.counts]
-            rises = [after - before for before, after in zip(counts, counts[1:])]
-            growth = sum(rises) - self._elders.gone.get(key, 0)
-            if growth >= least and min(rises) >= EVEN * growth / len(rises):
+            growth = counts[-1] - counts[0] - self._elders.gone.get(key, 0)
+            if growth >= least and (np.diff(counts) / times).min() >= EVEN * growth / times.sum():
                 found[key] = growth
         return found
 

@@ -31,7 +31,8 @@ from harness.memory.report import SoakReport
 from harness.memory.verdict import CLEAN, LEAK, NOT_ENOUGH, Finding, amount, judge, overall
 
 PATIENCE = 10.0  # within which all must come back after the close [s]
-LOOKS = (STATIONS // 3, 2 * STATIONS // 3, STATIONS)  # those after which the objects of Python are counted
+LOOKS = (0.157, 0.371, 0.513, 0.794, 1.0)
+"""Parts of a run after which the objects of Python are counted, so uneven that no period fits them."""
 FEWEST_OBJECTS = 32  # that must have become more, for a leak of objects
 REHEARSAL = 2  # cycles before anything is measured: libraries load, contexts and pools of threads are made
 
@@ -107,15 +108,15 @@ def _under_the_meters(
         recorder.sample(step)
     with _tracing(trace):
         with recorder.other_reading():
-            population = Population(elders)
+            population = Population(elders, step)
         begin = Moment(recorder, step, trace)
-        for station in _stations(cycles, seconds):
+        for station, counts in _stations(cycles, seconds):
             subject.advance()
             step, done = step + subject.steps, done + 1
             recorder.sample(step, station)
-            if station >= LOOKS[len(population.counts) - 1]:
+            if counts:
                 with recorder.other_reading():
-                    population.look()
+                    population.look(step)
         end = Moment(recorder, step, trace)
     report = SoakReport(steps=step - begin.step, seconds=recorder.elapsed)
     report.share, report.cpu_share = recorder.share, recorder.cpu_share
@@ -138,19 +139,20 @@ def _owned(owners: Mapping[str, Any]) -> List[Meter]:
     ]
 
 
-def _stations(cycles: int, seconds: float) -> Iterator[int]:
+def _stations(cycles: int, seconds: float) -> Iterator[Tuple[int, bool]]:
     """Yield once before each cycle until both `cycles` and `seconds` have passed.
 
     Of all cycles, those after which everything is to be read yield the number of their station; others yield 0. The
-    last one is station `STATIONS`.
+    last one is station `STATIONS`. With it goes whether the objects of Python are to be counted.
     """
-    started, done, passed = time.monotonic(), 0, 0
+    started, done, passed, looks = time.monotonic(), 0, 0, 0
     while passed < STATIONS:
         done += 1
         progress = done / cycles if not seconds else min(done / cycles, (time.monotonic() - started) / seconds)
         reached = min(int(progress * STATIONS), STATIONS)
-        yield reached if reached > passed else 0
-        passed = max(passed, reached)
+        due = sum(progress >= look for look in LOOKS)
+        yield (reached if reached > passed else 0), due > looks
+        passed, looks = max(passed, reached), max(looks, due)
 
 
 @contextlib.contextmanager
@@ -182,7 +184,9 @@ def _judge(
 
 
 def _judge_objects(population: Population, least: int, steps: int) -> Finding:
-    """Return a leak if any type or container grew in every third of the run."""
+    """Return a leak if any type or container grew evenly between all censuses."""
+    if len(population.counts) <= len(LOOKS):
+        return Finding("objects", "objects", NOT_ENOUGH, "the run is too short to count the objects often enough")
     growth = float(max(population.growth(least).values(), default=0))
     rate = growth / steps
     return Finding(

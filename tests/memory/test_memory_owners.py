@@ -151,7 +151,7 @@ def test_population_shows_what_has_become_more():
     for count in (1, 2, 3):
         part.history += list(range(100))
         part.table = {index: Slotted(index) for index in range(70 * count)}
-        population.look()
+        population.look(count)
     assert [(each.what, each.count, each.holder) for each in population.owners(least=150)] == [
         ("entries of a list", 300, "Part.history"),
         ("objects {}.Slotted".format(__name__), 210, "Part.table"),
@@ -163,22 +163,34 @@ def test_population_finds_a_dict_that_the_collector_does_not_know():
     part = Part()
     part.table = {index: np.ones(1) for index in range(100)}
     population = Population()
-    for _ in range(3):
+    for step in (1, 2, 3):
         part.table.update({len(part.table) + index: np.ones(1) for index in range(50)})
-        population.look()
+        population.look(step)
     assert [str(each) for each in population.owners(least=100)] == ["entries of a dict held by Part.table: +150"]
 
 
 @pytest.mark.parametrize("rises", [(300, 0, 0), (0, 0, 300), (150, 150, 0), (200, 90, 10)])
 def test_growth_in_a_part_of_the_run_is_none_of_the_population(rises):
-    """What does not grow in every third is no leak."""
+    """What does not grow between all censuses is no leak."""
     part = Part()
     part.history = list(range(100))
     population = Population()
-    for rise in rises:
+    for step, rise in enumerate(rises, 1):
         part.history += list(range(rise))
-        population.look()
+        population.look(step)
     assert population.growth(least=100) == {}
+
+
+def test_growth_is_even_by_steps_and_not_by_censuses():
+    """Between censuses at uneven distances, what grows with every step is growth, and equal rises are none."""
+    steady, equal = Part(), Part()
+    steady.history, equal.history = list(range(100)), list(range(100))
+    population = Population()
+    for step, before in zip((100, 110, 130, 150), (0, 100, 110, 130)):
+        steady.history += list(range(5 * (step - before)))
+        equal.history += list(range(200))
+        population.look(step)
+    assert population.growth(least=100) == {id(steady.history): 750}
 
 
 @pytest.fixture
@@ -206,10 +218,10 @@ def test_container_that_lived_before_is_watched(request):
     older = Part()
     older.table = {index: np.ones(1) for index in range(20)}
     population = Population(request.getfixturevalue("elders"))
-    for _ in range(3):
+    for step in (1, 2, 3):
         HELD_BY_MODULE.extend(range(100))
         older.table.update({len(older.table) + index: np.ones(1) for index in range(50)})
-        population.look()
+        population.look(step)
     assert [str(each) for each in population.owners(least=100)] == [
         "entries of a list held by {}.HELD_BY_MODULE: +300".format(__name__),
         "entries of a dict held by Part.table: +150",
@@ -222,9 +234,9 @@ def test_objects_that_take_the_place_of_older_ones_are_no_growth(request):
     ring = collections.deque((Slotted(index) for index in range(300)), maxlen=300)
     elders = request.getfixturevalue("elders")
     population = Population(elders)
-    for _ in range(3):
+    for step in (1, 2, 3):
         ring.extend(Slotted(index) for index in range(90))
-        population.look()
+        population.look(step)
     elders.release()
     assert population.growth(least=30) == {}
 
@@ -244,9 +256,9 @@ def test_bounded_deque_may_fill():
     part = Part()
     part.history = collections.deque(range(100), maxlen=1000)
     population = Population()
-    for _ in range(3):
+    for step in (1, 2, 3):
         part.history.extend(range(100))
-        population.look()
+        population.look(step)
     assert population.growth(least=100) == {}
 
 
@@ -257,12 +269,12 @@ def test_population_shows_nothing_where_nothing_grew():
     population = Population()
     gc.disable()
     try:
-        for _ in range(3):
+        for step in (1, 2, 3):
             for _ in range(500):
                 cycle = Part()
                 cycle.inner = cycle
             del cycle
-            population.look()
+            population.look(step)
     finally:
         gc.enable()
     assert population.owners(least=50) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import os
 import time
@@ -137,16 +138,37 @@ def test_subject_that_fails_is_closed(fatal):
     assert len(made) == len(closed) == (1 if fatal <= 2 else 2)
 
 
-@pytest.mark.parametrize("cycles", [3, 10, 33, 100])
-def test_objects_are_counted_in_every_third(cycles, monkeypatch):
-    """Few cycles or many, there are three looks after the first one, the last of them at the end."""
+@pytest.mark.parametrize("cycles", [8, 10, 33, 100])
+def test_objects_are_counted_all_over_the_run(cycles, monkeypatch):
+    """Few cycles or many, there is a look in each part of the run, the last of them at the end."""
     looks = []
     look = Population.look
-    monkeypatch.setattr(Population, "look", lambda self: looks.append(len(turns)) or look(self))
+    monkeypatch.setattr(Population, "look", lambda self, step: looks.append(len(turns)) or look(self, step))
     turns = []
     soak(lambda: Subject(lambda: turns.append(None)), warm_up=1, cycles=cycles)
-    assert len(looks) == 3 and looks[-1] == len(turns)
-    assert looks[0] - 3 == pytest.approx(cycles / 3, abs=1.5)
+    assert looks[-1] == len(turns) and len(set(looks)) == len(looks)
+    assert [turn - 3 for turn in looks] == [pytest.approx(part * cycles, abs=1.0) for part in soaks.LOOKS]
+
+
+def test_objects_of_a_run_of_few_cycles_are_not_judged():
+    """Four cycles in which a list grows are too few to call it a leak."""
+    kept = []
+    report = soak(lambda: Subject(lambda: kept.extend(range(100))), warm_up=1, cycles=4)
+    assert report.finding("objects").kind == NOT_ENOUGH and report.kind == NOT_ENOUGH, report
+
+
+@pytest.mark.parametrize("period", [80, 84, 88])
+def test_list_that_is_emptied_at_intervals_is_clean(period):
+    """A buffer that is flushed every so many steps is fuller at some censuses than at others, and no leak."""
+    rows, steps = [], itertools.count(1)
+
+    def advance():
+        rows.extend(range(200))
+        if next(steps) % period == 0:
+            rows.clear()
+
+    report = soak(lambda: Subject(advance), warm_up=10, cycles=300)
+    assert report.finding("objects").kind == CLEAN, report
 
 
 def test_trace_names_the_line_that_allocates():
