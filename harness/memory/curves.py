@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import html
 import json
+import tempfile
 from pathlib import Path
 from typing import Any, List
 
@@ -13,8 +14,26 @@ from harness.memory.meters import BYTES, MIB
 from harness.memory.report import SoakReport
 from harness.memory.verdict import amount
 from harness.report import versions
+from mapush.errors import ConfigError
 
 COLUMNS = 3
+
+
+def make_writable(folder: Path) -> None:
+    """Make the folder of a report, if need be, and try whether it can be written to.
+
+    Args:
+      folder: where the report will be.
+    Raises:
+      ConfigError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=str(folder)):
+            pass
+    except OSError as error:
+        what = "the report cannot be written"
+        raise ConfigError(what, where=str(folder), cause=str(error), fix="name a folder of yours") from error
 
 
 def write_soak(report: SoakReport, folder: Path, name: str = "soak") -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 import tracemalloc
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
@@ -29,6 +30,7 @@ from harness.memory.owners import Elders, Owned, Population
 from harness.memory.recorder import STATIONS, Recorder
 from harness.memory.report import SoakReport
 from harness.memory.verdict import CLEAN, LEAK, NOT_ENOUGH, Finding, amount, judge, overall
+from mapush.errors import ConfigError
 
 PATIENCE = 10.0  # within which all must come back after the close [s]
 LOOKS = (0.157, 0.371, 0.513, 0.794, 1.0)
@@ -79,7 +81,12 @@ def soak(
       gpu: the meter of the GPU that it uses, if it does, made before anything used that.
       trace: find the lines of Python that allocate what grows; this slows Python down several times.
       patience: within which all must come back after the close [s].
+    Raises:
+      ConfigError: it would never end.
     """
+    if cycles < 1 or not 0.0 <= seconds < math.inf:
+        got = "cycles {}, seconds {}".format(cycles, seconds)
+        raise ConfigError("a soak that cannot end", got=got, expected="1 cycle or more, and a finite time")
     meters = (_gpu_meters(gpu) if gpu is not None else []) + process_meters()
     with contextlib.closing(make()) as rehearsal:
         for _ in range(REHEARSAL):

@@ -1,8 +1,8 @@
 """Soak a training: `python -m harness memory [cuboid|tblock|cylinder|walk] [--minutes 8] [--num-envs 4096] ...`.
 
 It trains as `python -m mapush.train` does, with its log and its snapshots, while half of the envs are driven into
-heaps: there all robots walk straight at the object. Exit codes: 0 no leak, and all came back; 1 a leak, more memory
-than predicted, or memory that did not come back; 2 an error.
+heaps: there all robots walk straight at the object. Exit codes: 0 no leak, and all came back; 1 a leak, not enough data
+to tell, more memory than predicted, or memory that did not come back; 2 an error.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import math
 import os
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Sequence, Tuple
 from unittest import mock
 
-from harness.memory.curves import write_soak
+from harness.memory.curves import make_writable, write_soak
 from harness.memory.driver import Driver
 from harness.memory.report import SoakReport
 from harness.memory.soak import Subject, soak
@@ -181,12 +182,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--num-steps", type=int, help="decisions of a rollout, if not the preset's")
     parser.add_argument("--sim", default="auto", help="auto, mujoco or warp")
     parser.add_argument("--vram-limit", metavar="8GiB")
-    parser.add_argument("--minutes", type=float, default=8.0, help="of training under the meters (default 8)")
-    parser.add_argument("--iterations", type=int, default=ITERATIONS, help="at least (default %(default)s)")
+    parser.add_argument("--minutes", type=duration, default=8.0, help="of training under the meters (default 8)")
+    parser.add_argument("--iterations", type=count, default=ITERATIONS, help="at least (default %(default)s)")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write soak.json, soak.html and soak.png there")
     parser.add_argument("--trace", action="store_true", help="name the lines that allocate what grows (slow)")
     options = parser.parse_args(argv)
     try:
+        if options.report is not None:
+            make_writable(options.report)
         report = soak_training(_config(options), options.minutes, options.iterations, options.trace)
     except MapushError as error:
         print(error, file=sys.stderr)
@@ -195,6 +198,28 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if options.report is not None:
         print("report: {}".format(write_soak(report, options.report)))
     return 0 if report.ok else 1
+
+
+def duration(text: str) -> float:
+    """Return the time that a text says, if it ends.
+
+    Raises:
+      ArgumentTypeError: it does not.
+    """
+    if not 0.0 <= float(text) < math.inf:
+        raise argparse.ArgumentTypeError("{} is no finite time of 0 or more".format(text))
+    return float(text)
+
+
+def count(text: str) -> int:
+    """Return the number that a text says, if it is 1 or more.
+
+    Raises:
+      ArgumentTypeError: it is less.
+    """
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("{} is less than 1".format(text))
+    return int(text)
 
 
 def _config(options: argparse.Namespace) -> RunConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import math
 import os
 import time
 
@@ -24,6 +25,7 @@ from harness.memory.owners import Population
 from harness.memory.report import SoakReport
 from harness.memory.soak import Subject, soak
 from harness.memory.verdict import CLEAN, ENDS, LEAK, NOT_ENOUGH, Finding
+from mapush.errors import ConfigError
 
 pytestmark = [pytest.mark.memory, pytest.mark.usefixtures("only_new_objects")]
 
@@ -169,6 +171,13 @@ def test_list_that_is_emptied_at_intervals_is_clean(period):
 
     report = soak(lambda: Subject(advance), warm_up=10, cycles=300)
     assert report.finding("objects").kind == CLEAN, report
+
+
+@pytest.mark.parametrize("cycles, seconds", [(0, 0.0), (-5, 0.0), (5, -1.0), (5, math.nan), (5, math.inf)])
+def test_soak_that_never_ends_is_refused(cycles, seconds):
+    """No cycle, or a time that never passes, is an error before anything is made."""
+    with pytest.raises(ConfigError, match="soak"):
+        soak(lambda: pytest.fail("made"), warm_up=1, cycles=cycles, seconds=seconds)
 
 
 def test_trace_names_the_line_that_allocates():

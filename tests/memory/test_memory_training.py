@@ -78,6 +78,34 @@ def test_error_is_one_message_and_exit_code_2(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("CapacityError: too large")
 
 
+@pytest.mark.parametrize(
+    "words", ["--minutes -1", "--minutes nan", "--minutes inf", "--iterations 0", "--iterations -5", "--iterations few"]
+)
+def test_time_that_never_ends_is_refused(soaked, capsys, words):
+    """Before anything is trained, in the manner of the command line."""
+    with pytest.raises(SystemExit) as exit_:
+        main(words.split())
+    assert exit_.value.code == 2 and soaked.asked == []
+    assert "argument {}: ".format(words.split()[0]) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["file", "file/report"])
+def test_report_that_cannot_be_written_is_refused_before_the_soak(soaked, capsys, tmp_path, place):
+    """A file in the way of the folder is told at once, in one message."""
+    (tmp_path / "file").write_text("")
+    assert main(["--report", str(tmp_path / place)]) == 2
+    assert soaked.asked == []
+    error = capsys.readouterr().err
+    assert error.startswith("ConfigError: ") and str(tmp_path / place) in error
+
+
+def test_report_is_written_into_a_folder_that_is_made(soaked, tmp_path):
+    """With its parents, and nothing but the report is left there."""
+    folder = tmp_path / "new" / "report"
+    assert main(["--report", str(folder)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["soak.html", "soak.json", "soak.png"]
+
+
 @pytest.mark.parametrize("peak, ok", [(1000, True), (1100, True), (1101, False), (500, True)])
 def test_peak_above_the_prediction_by_a_tenth_is_too_much(peak, ok):
     """It is noted either way; beyond a tenth it counts as memory that should not be there."""
