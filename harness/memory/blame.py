@@ -7,14 +7,14 @@ import math
 import tracemalloc
 from typing import Dict, List, Sequence, Tuple
 
-from harness.memory.meters import ALLOCATOR, BYTES, PART, PROCESS, Blind, Meter
+from harness.memory.meters import ALLOCATOR, BYTES, PART, PROCESS, Blind, Heap, Meter, Resident
 from harness.memory.recorder import Recorder
 from harness.memory.verdict import LEAK, Finding, amount
 
 SITES = 8  # places of allocation that a trace names
 EXPLAINS = 0.1  # of the bytes that leak: what a part must have grown by to be named
 SMALL = 4096.0  # [bytes]; by how much it must have grown where no meter of bytes shows a leak
-EXPLAINED = 0.5  # of what the driver gave: what the allocators of the GPU must have grown by to have taken it
+EXPLAINED = 0.5  # of what a driver or the system gave: what an allocator must have grown by to have taken it
 BOOKKEEPING = 4.0  # times what leaks on a GPU: what the host keeps of it at most, 2 KiB for each 512 bytes
 
 Leak = Tuple[Meter, float]  # and by how much it grew
@@ -70,6 +70,7 @@ def owners_to_blame(parts: Sequence[str], findings: Sequence[Finding], meters: S
 
     What leaks on a GPU comes before what leaks on the host, unless that is more than `BOOKKEEPING` times as much. If
     the GPU's allocators do not explain most of it, no part of Python can hold it, and the driver's meter comes first.
+    What the process took on the host is malloc's if that explains most of it.
 
     Args:
       parts: that grew.
@@ -82,7 +83,7 @@ def owners_to_blame(parts: Sequence[str], findings: Sequence[Finding], meters: S
         if finding.kind == LEAK and meter.rank != PART
     ]
     gpu = [(meter, growth) for meter, growth in leaks if meter.on_gpu]
-    host = [(meter, growth) for meter, growth in leaks if not meter.on_gpu]
+    host = _with_malloc([(meter, growth) for meter, growth in leaks if not meter.on_gpu], findings, meters)
     gpu_first = _most_bytes(host) <= BOOKKEEPING * _most_bytes(gpu)
     outside = [leak for leak in gpu if leak[0].rank == PROCESS and not _explained(leak[1], findings, meters)]
     inside = _nearest_first([leak for leak in gpu if leak not in outside])
@@ -97,6 +98,17 @@ def _explained(growth: float, findings: Sequence[Finding], meters: Sequence[Mete
         finding.growth for meter, finding in zip(meters, findings) if meter.on_gpu and meter.rank == ALLOCATOR
     ]
     return any(each >= EXPLAINED * growth for each in allocators)
+
+
+def _with_malloc(leaks: Sequence[Leak], findings: Sequence[Finding], meters: Sequence[Meter]) -> List[Leak]:
+    """Return the same, but malloc for the process where it explains most of that, leak or not; each owner once."""
+    heaps = [(meter, finding.growth) for meter, finding in zip(meters, findings) if isinstance(meter, Heap)]
+    found: Dict[str, Leak] = {}
+    for meter, growth in leaks:
+        explain = [heap for heap in heaps if meter.owner == Resident.owner and heap[1] >= EXPLAINED * growth]
+        leak = (explain + [(meter, growth)])[0]
+        found.setdefault(leak[0].owner, leak)
+    return list(found.values())
 
 
 def _most_bytes(leaks: Sequence[Leak]) -> float:

@@ -186,8 +186,9 @@ def _judge(
     if recorder.jumps:
         report.notes.append("the clock jumped {} times; steps, not times, were judged".format(recorder.jumps))
     if report.kind == LEAK:
-        parts = parts_to_blame(findings, meters, begin, end) + [str(each) for each in population.owners(least)]
-        report.owners = owners_to_blame(parts, findings, meters)
+        named = parts_to_blame(findings, meters, begin, end) + [str(each) for each in population.owners(least)]
+        few = [] if named else [str(each) for each in population.owners(FEWEST_OBJECTS)]
+        report.owners = owners_to_blame(named + few, findings, meters)
 
 
 def _judge_objects(population: Population, least: int, steps: int) -> Finding:

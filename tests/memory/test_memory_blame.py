@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 
 from harness.memory.blame import owners_to_blame
 from harness.memory.driver import Driver
-from harness.memory.meters import MIB, Heap, PythonBlocks, Resident, TorchAllocated, TorchReserved, WarpPool
+from harness.memory.meters import MIB, Heap, PythonBlocks, Resident, TorchAllocated, TorchReserved, Unique, WarpPool
 from harness.memory.recorder import Series
-from harness.memory.verdict import LEAK, judge
+from harness.memory.verdict import CLEAN, LEAK, NOT_ENOUGH, Finding, judge
 
 pytestmark = pytest.mark.memory
 
@@ -20,7 +21,7 @@ STEPS, STRIDE = 5000, 20
 
 def owners(parts=(), **rates):
     """Return the owners of a run in which meters grew by so many units per step, in the steps in which they move."""
-    kinds = (Driver, TorchAllocated, TorchReserved, WarpPool, Heap, PythonBlocks, Resident)
+    kinds = (Driver, TorchAllocated, TorchReserved, Unique, WarpPool, Heap, PythonBlocks, Resident)
     meters = [kind() for kind in kinds]
     for meter in meters:
         meter.blind = None
@@ -90,6 +91,24 @@ def test_tensors_come_before_what_the_host_keeps_of_them():
 
 
 def test_leak_of_the_host_is_named_by_its_allocator():
-    """Without a GPU, malloc comes before the memory of the whole process, and small objects are counted."""
-    assert [text.split(": +")[0] for text in owners(heap=1000.0, rss=1000.0)] == [Heap.owner, Resident.owner]
+    """What malloc gave out is not outside malloc; where it gave little, what grew is, and small objects are counted."""
+    assert owners(heap=1000.0, rss=1000.0) == [Heap.owner + ": +4.69 MiB"]
+    found = owners(heap=100.0, rss=1000.0)
+    assert [text.split(": +")[0] for text in found] == [Heap.owner, Resident.owner]
     assert owners(python=20.0, rss=2.0 * MIB / STRIDE)[0] == "small objects of Python: +98,304 blocks"
+
+
+def test_growth_of_malloc_in_few_jumps_is_named_where_the_process_leaks():
+    """Malloc's own curve may be no leak; it is nearer to the cause all the same."""
+    meters = [Heap(), Resident(), Unique()]
+    findings = [Finding(each.name, each.unit, LEAK, growth=5e6) for each in meters]
+    findings[0] = dataclasses.replace(findings[0], kind=NOT_ENOUGH)
+    assert owners_to_blame([], findings, meters) == [Heap.owner + ": +4.77 MiB"]
+
+
+def test_memory_outside_malloc_is_named_once():
+    """All of the process, and what is its own, are one owner."""
+    meters = [Heap(), Resident(), Unique()]
+    findings = [Finding(each.name, each.unit, LEAK, growth=5e6) for each in meters]
+    findings[0] = dataclasses.replace(findings[0], kind=CLEAN, growth=0.0)
+    assert owners_to_blame([], findings, meters) == [Resident.owner + ": +4.77 MiB"]

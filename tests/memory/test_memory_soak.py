@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks.gpu_leaks import LEAKS as GPU_LEAKS
-from benchmarks.leaks import LEAKS, Loop, find
+from benchmarks.leaks import LEAKS, Cache, Loop, find
 from harness.faults import FAULTS
 from harness.memory import soak as soaks
 from harness.memory.aftermath import what_was_kept
@@ -50,6 +50,20 @@ def test_every_bug_that_needs_a_meter_is_planted():
     """What the zoo of bugs leaves to the meters is among the planted leaks, here or on a GPU."""
     listed = {name for name, fault in FAULTS.items() if fault.needs == "memory"}
     assert listed and listed <= set(LEAKS) | set(GPU_LEAKS)
+
+
+@pytest.mark.parametrize("every", [10, 50])
+def test_list_that_grows_seldom_is_named(every):
+    """Few objects that are large show in malloc first; the list that holds them is to blame all the same."""
+    kept = Cache()
+    steps = itertools.count()
+
+    def advance():
+        if next(steps) % every == 0:
+            kept.entries.append(np.ones(128 * every))
+
+    report = soak(lambda: Subject(advance), warm_up=10, cycles=8000)
+    assert report.kind == LEAK and "Cache.entries" in report.owners[0], report
 
 
 @pytest.mark.parametrize("cycles", [60, 400])
