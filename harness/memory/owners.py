@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import gc
 import sys
 import types
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Deque, Dict, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from harness.memory.meters import PART, Blind, Meter
 
 MOST_OBJECTS = 300_000
 """In a part; beyond, it is not measured."""
+NODE = 512
+"""Bytes of a node of PyTorch's graph, about; it does not tell."""
 SAMPLE = 500  # entries of a container that are measured
 LARGE = 16  # entries of a container that the census follows
 EVEN = 0.5  # of its mean: what each part of the run has at least of growth that is no accident
@@ -23,6 +26,7 @@ MOST_HOLDERS = 2000  # objects that are looked at on the way to who holds one
 
 _NOT_OURS = (type, types.ModuleType, types.FrameType, types.CodeType)
 _CONTAINERS = (list, tuple, set, frozenset, collections.deque, types.CellType, types.MethodType)
+_FUNCTIONS = (types.FunctionType, functools._lru_cache_wrapper)
 _GROWING = (dict, list, set, collections.deque)
 
 
@@ -57,7 +61,8 @@ def sizes(root: Any, name: str, shared: Set[int]) -> Dict[str, float]:
     """Return the bytes of what can be reached from `root`, under the path of the attribute that leads to it.
 
     What a container holds counts under the container's path; of many entries, about `SAMPLE` stand for all, and a
-    bounded deque counts as if it were full. Memory that is seen twice counts once.
+    bounded deque counts as if it were full. A tensor counts with the graph that it was computed by. Memory that is seen
+    twice counts once, under the shortest path.
 
     Args:
       root: any object.
@@ -68,9 +73,9 @@ def sizes(root: Any, name: str, shared: Set[int]) -> Dict[str, float]:
     """
     found: Dict[str, float] = collections.defaultdict(float)
     seen = set(shared) - {id(root)}
-    waiting: List[Tuple[str, float, Any]] = [(name, 1.0, root)]
+    waiting: Deque[Tuple[str, float, Any]] = collections.deque([(name, 1.0, root)])
     while waiting:
-        path, weight, value = waiting.pop()
+        path, weight, value = waiting.popleft()
         key = _memory_key(value)
         if key in seen or isinstance(value, _NOT_OURS):
             continue
@@ -96,10 +101,14 @@ def _fullness(value: Any) -> float:
 
 def _memory_key(value: Any) -> Any:
     """Return what is equal for two objects of the same memory: of tensors, the storage."""
+    if _is_node(value):
+        return value  # its id is another's as soon as nobody holds it
     return ("storage", value.untyped_storage().data_ptr()) if _is_tensor(value) else id(value)
 
 
 def _bytes_of(value: Any) -> int:
+    if _is_node(value):
+        return NODE
     own = _own_dict(value)
     size = sys.getsizeof(value, 0) + (0 if own is None else sys.getsizeof(own))  # of an array with the data it owns
     return size + value.untyped_storage().nbytes() if _is_tensor(value) else size
@@ -110,12 +119,20 @@ def _is_tensor(value: Any) -> bool:
     return torch is not None and issubclass(type(value), torch.Tensor) and value.layout is torch.strided
 
 
+def _is_node(value: Any) -> bool:
+    """Return whether this is a node of the graph that PyTorch goes back through."""
+    return hasattr(type(value), "next_functions")
+
+
 def _children(value: Any, attributes: Dict[str, Any]) -> List[Any]:
     """Return what an object refers to, besides its attributes; of a function, what is its own."""
+    if _is_node(value):
+        return [node for node, _ in value.next_functions if node is not None]
     if isinstance(value, types.FunctionType):
         return list(value.__closure__ or ()) + list(value.__defaults__ or ())
     named = {id(child) for child in attributes.values()} | {id(attributes)}
-    return [child for child in gc.get_referents(value) if id(child) not in named]
+    graph = [value.grad_fn] if _is_tensor(value) and value.grad_fn is not None else []
+    return graph + [child for child in gc.get_referents(value) if id(child) not in named]
 
 
 def _own_dict(value: Any) -> Optional[Dict[str, Any]]:
@@ -296,10 +313,10 @@ def _name_within(holder: Any, held: Any, below: Any) -> Optional[str]:
     if isinstance(holder, dict):
         module = sys.modules.get(str(holder.get("__name__")))
         return "{}.{}".format(holder["__name__"], _key_of(holder, held)) if _own_dict(module) is holder else None
-    named = holder if isinstance(holder, (type, types.FunctionType)) else type(holder)
+    named = holder if isinstance(holder, (type, *_FUNCTIONS)) else type(holder)
     if isinstance(holder, _CONTAINERS) or (named.__module__ or "").startswith(__package__):
         return None
-    if isinstance(holder, types.FunctionType):
+    if isinstance(holder, _FUNCTIONS):
         return "{}.{}".format(named.__module__, named.__qualname__)
     own = vars(holder) if isinstance(holder, type) else _own_dict(holder) or {}
     name = _key_of(own, held) or _key_of(own, below)

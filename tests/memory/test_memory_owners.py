@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import gc
 import sys
 
@@ -55,6 +56,31 @@ def test_closures_and_bound_methods_count():
     big = np.zeros(2**20, np.uint8)
     assert size_of(lambda: big) > 2**20
     assert size_of(collections.deque([big]).append) > 2**20
+
+
+def test_graph_of_a_tensor_counts_under_the_attribute_that_holds_it():
+    """A sum of losses that were not detached keeps each of their graphs; each node counts once."""
+    part, weight = Part(), torch.ones(4, requires_grad=True)
+    part.inner, part.history = torch.zeros(()), [weight]
+    grown = []
+    for _ in range(3):
+        for _ in range(100):
+            part.inner = part.inner + weight.sum()
+        grown.append(sizes(part, "trainer", set())["trainer.inner"])
+    assert grown[0] > 200 * owners.NODE
+    assert grown[2] - grown[1] == pytest.approx(grown[1] - grown[0]) == pytest.approx(200 * owners.NODE, rel=0.1)
+
+
+def test_path_is_the_shortest():
+    """What can be reached by two ways counts under the nearer attribute, whichever comes first."""
+    for names in (("inner", "table"), ("table", "inner")):
+        big, part = np.zeros(10_000), Part()
+        part.__dict__.clear()
+        ways = {"inner": [big], "table": Slotted([[[big]]])}
+        for name in names:
+            setattr(part, name, ways[name])
+        found = sizes(part, "env", set())
+        assert max(found, key=found.get) == "env.inner"
 
 
 def test_memory_that_is_seen_twice_counts_once():
@@ -136,6 +162,18 @@ def test_holder_is_found_through_containers():
         return captured
 
     assert holder_of(captured[0]).endswith("function")
+
+
+def test_cache_of_a_function_is_called_by_the_function():
+    """An `lru_cache` without a bound is held by what it was put around."""
+
+    @functools.lru_cache(maxsize=None)
+    def remembered(index):
+        return [index]
+
+    remembered(3)
+    kept = next(each for each in gc.get_referents(remembered) if each == {3: [3]})
+    assert holder_of(kept).endswith("<locals>.remembered")
 
 
 def test_object_that_nobody_holds_has_no_holder():
