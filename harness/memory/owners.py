@@ -18,6 +18,7 @@ MOST_OBJECTS = 300_000
 """In a part; beyond, it is not measured."""
 NODE = 512
 """Bytes of a node of PyTorch's graph, about; it does not tell."""
+ENTRY = 8  # bytes of an entry of a deque, without what it refers to
 SAMPLE = 500  # entries of a container that are measured
 LARGE = 16  # entries of a container that the census follows
 EVEN = 0.5  # of its mean: what each part of the run has at least of growth that is no accident
@@ -95,8 +96,11 @@ def sizes(root: Any, name: str, shared: Set[int]) -> Dict[str, float]:
 
 def _fullness(value: Any) -> float:
     """Return how many times as much a bounded container will hold when it is full."""
-    bound = value.maxlen if isinstance(value, collections.deque) and value else None
-    return 1.0 if bound is None else bound / len(value)
+    return value.maxlen / len(value) if _is_bounded(value) and value else 1.0
+
+
+def _is_bounded(value: Any) -> bool:
+    return isinstance(value, collections.deque) and value.maxlen is not None
 
 
 def _memory_key(value: Any) -> Any:
@@ -109,6 +113,8 @@ def _memory_key(value: Any) -> Any:
 def _bytes_of(value: Any) -> int:
     if _is_node(value):
         return NODE
+    if _is_bounded(value):
+        return ENTRY * value.maxlen
     own = _own_dict(value)
     size = sys.getsizeof(value, 0) + (0 if own is None else sys.getsizeof(own))  # of an array with the data it owns
     return size + value.untyped_storage().nbytes() if _is_tensor(value) else size
@@ -226,8 +232,12 @@ class Population:
         self.counts.append({key: count for key, count in candidates.items() if count > last.get(key, 0)})
 
     def _census(self) -> Dict[Any, int]:
-        """Return how many objects live by name of their type, and the entries of large containers by id."""
-        gc.collect()
+        """Return how many objects live by name of their type, and the entries of large containers by id.
+
+        Cycles that are garbage do not count, unless nobody would collect them.
+        """
+        if gc.isenabled():
+            gc.collect()
         tracked = gc.get_objects()
         found = _types(tracked)
         found.update({id(value): len(value) for value in _large(self._elders.containers + _growing(tracked))})
