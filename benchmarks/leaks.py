@@ -13,6 +13,7 @@ import dataclasses
 import gc
 import mmap
 import os
+import subprocess
 import threading
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence
 
@@ -226,6 +227,19 @@ def _stop_all() -> None:
     _STOP.clear()
 
 
+_STARTED: List[subprocess.Popen[bytes]] = []
+
+
+def processes() -> Subject:
+    """Start a process in each iteration, and wait for none when it has ended."""
+    return Subject(lambda: _STARTED.append(subprocess.Popen(["true"])))
+
+
+def _wait_for_all() -> None:
+    while _STARTED:
+        _STARTED.pop().wait()
+
+
 def frames() -> Subject:
     """Keep exceptions, and so the frames that they passed through, with a large local variable each."""
     kept: Deque[BaseException] = collections.deque()
@@ -292,11 +306,12 @@ LEAKS = {
     "rollouts": Leak(rollouts, 300, "rollout.rollouts"),
     "arrays": Leak(arrays, 300, "arrays.<locals>.advance"),
     "cycles": Leak(cycles, 400, "Node"),
-    "graph": Leak(graph, 400, "graph.<locals>.advance"),
+    "graph": Leak(graph, 400, "learner"),
     "host-memory-leak": Leak(malloc, 1000, "malloc"),
     "mapped": Leak(mapped, 200, "outside malloc and Python"),
     "open-file-leak": Leak(descriptors, 50, "open files /dev/null", _close_all),
     "thread-leak": Leak(threads, 50, "threads worker-N", _stop_all),
+    "processes": Leak(processes, 50, "child processes true", _wait_for_all),
     "frames": Leak(frames, 300, "frames.<locals>.advance"),
     "callbacks": Leak(callbacks, 300, "Hooks.registered"),
     "texts": Leak(texts, 500, "logger.lines"),

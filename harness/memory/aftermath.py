@@ -15,9 +15,9 @@ from harness.memory.owners import holder_of
 from harness.memory.verdict import amount
 
 TOLERANCE = 64 * MIB  # what need not come back
-COMES_BACK = ("driver", "torch", "torch-reserved", "warp", "heap", "descriptors", "threads")
+COMES_BACK = ("driver", "torch", "torch-reserved", "warp", "heap", "descriptors", "threads", "children")
 """Meters that must show after the close what they showed before the start."""
-EXACT = ("descriptors", "threads")
+EXACT = ("descriptors", "threads", "children")
 """Of those, the ones to the last one."""
 
 

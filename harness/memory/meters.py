@@ -19,6 +19,7 @@ from harness.memory.heap import bytes_in_use
 MIB = 2**20
 BYTES = "bytes"
 DESCRIPTORS = Path("/proc/self/fd")
+TASKS = Path("/proc/self/task")
 FREE_LISTS = 4096.0  # objects that Python keeps for later: after each full collection it gathers them anew
 
 PART, ALLOCATOR, PROCESS = range(3)  # how near to the cause a meter is, the nearest first
@@ -141,6 +142,44 @@ class Threads(Meter):
         return {name: float(count) for name, count in collections.Counter(names).items()}
 
 
+class Children(Meter):
+    """Processes that this one has started and that live, or have ended and nobody has waited for them."""
+
+    name, unit, owner, rank = "children", "processes", "child processes", PART
+
+    def _read(self) -> float:
+        return len(_children())
+
+    def parts(self) -> Dict[str, float]:
+        """Return how many run which program; digits in its name count as one.
+
+        Raises:
+          Blind: the system does not tell.
+        """
+        found: Dict[str, float] = collections.defaultdict(float)
+        for number in _children():
+            with contextlib.suppress(psutil.Error):
+                child = psutil.Process(number)
+                ended = " (ended)" if child.status() == psutil.STATUS_ZOMBIE else ""
+                found[re.sub(r"\d+", "N", child.name()) + ended] += 1
+        return dict(found)
+
+
+def _children() -> List[int]:
+    """Return the ids of the processes that any thread of this one has started.
+
+    Raises:
+      Blind: the system does not tell.
+    """
+    found: Optional[List[int]] = None
+    for started in TASKS.glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            found = (found or []) + [int(number) for number in started.read_text().split()]
+    if found is None:
+        raise Blind("this system does not tell")
+    return found
+
+
 # -- allocators ------------------------------------------------------------------------------------------------------
 
 
@@ -224,4 +263,4 @@ class WarpPool(Meter):
 
 def process_meters() -> List[Meter]:
     """Return the meters of the process itself, those nearest to the cause first."""
-    return [Descriptors(), Threads(), Heap(), PythonBlocks(), Resident(), Unique(), Shared()]
+    return [Descriptors(), Threads(), Children(), Heap(), PythonBlocks(), Resident(), Unique(), Shared()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import subprocess
 import sys
 import threading
 import types
@@ -16,6 +17,8 @@ import torch
 from harness.memory import heap, meters
 from harness.memory.meters import (
     MIB,
+    Blind,
+    Children,
     Descriptors,
     Heap,
     PythonBlocks,
@@ -112,6 +115,33 @@ def test_descriptors_are_counted_and_named():
     assert not meters.DESCRIPTORS.is_dir() or meter.parts()[os.devnull] >= 3
     for descriptor in opened:
         os.close(descriptor)
+
+
+def test_children_are_counted_and_named():
+    """Processes count while they live, and when they have ended until somebody waits for them."""
+    meter = Children()
+    before = meter.read()
+    living = [subprocess.Popen(["sleep", "600"]) for _ in range(3)]
+    ended = [subprocess.Popen(["true"]) for _ in range(2)]
+    for process in ended:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    try:
+        assert meter.read() - before == 5 and meter.parts()["true (ended)"] == 2
+    finally:
+        for process in living:
+            process.kill()
+        for process in living + ended:
+            process.wait()
+    assert meter.read() == before and "true (ended)" not in meter.parts()
+
+
+def test_children_are_told_where_the_system_tells(monkeypatch, tmp_path):
+    """Elsewhere the meter is blind."""
+    monkeypatch.setattr(meters, "TASKS", tmp_path / "none")
+    meter = Children()
+    assert meter.read() is None and meter.blind
+    with pytest.raises(Blind):
+        meter.parts()
 
 
 def test_threads_are_counted_and_named():

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import subprocess
 import time
 
 import numpy as np
@@ -87,18 +88,22 @@ def test_bounded_history_is_growth_that_ends():
 
 
 def test_what_is_not_given_back_is_told():
-    """A descriptor that outlives the close is named; so is a part that lives on, with its holder."""
-    held, opened = [], []
+    """A descriptor or a process that outlives the close is named; so is a part that lives on, with its holder."""
+    held, opened, started = [], [], []
 
     def make():
         part = Loop()
         held.append([part])
         opened.append(os.open(os.devnull, os.O_RDONLY))
+        started.append(subprocess.Popen(["sleep", "600"]))
         return Subject(part.turn, owners={"loop": part})
 
     report = soak(make, warm_up=2, cycles=20, patience=0.1)
-    for descriptor in opened:
+    for descriptor, process in zip(opened, started):
         os.close(descriptor)
+        process.kill()
+        process.wait()
+    assert any(text.startswith("children: ") for text in report.kept), report
     assert any(text.startswith("descriptors: ") for text in report.kept), report
     assert any(text.startswith("loop lives on, held by") and "held" not in text[:4] for text in report.kept), report
     assert not report.ok
