@@ -232,7 +232,7 @@ class Population:
         self.counts.append({key: count for key, count in candidates.items() if count > last.get(key, 0)})
 
     def _census(self) -> Dict[Any, int]:
-        """Return how many objects live by name of their type, and the entries of large containers by id.
+        """Return how many objects live by name of their type, and the entries of large containers by their key.
 
         Cycles that are garbage do not count, unless nobody would collect them.
         """
@@ -240,11 +240,17 @@ class Population:
             gc.collect()
         tracked = gc.get_objects()
         found = _types(tracked)
-        found.update({id(value): len(value) for value in _large(self._elders.containers + _growing(tracked))})
+        found.update({_key(value): len(value) for value in _large(self._elders.containers + _growing(tracked))})
         return found
 
     def growth(self, least: int) -> Dict[Any, int]:
-        """Return by how much that grew which grew by at least `least`, and evenly: by type, or by id of a container."""
+        """Return by how much that grew which grew by at least `least`, and evenly: by type, or by id of a container.
+
+        A container with a bound does not count.
+        """
+        return {key: growth for key, growth in self._grown(least).items() if not isinstance(key, tuple)}
+
+    def _grown(self, least: int) -> Dict[Any, int]:
         found, times = {}, np.diff(self._steps)
         for key in self.counts[-1]:
             counts = [each.get(key, 0) for each in self.counts]
@@ -252,6 +258,17 @@ class Population:
             if growth >= least and (np.diff(counts) / times).min() >= EVEN * growth / times.sum():
                 found[key] = growth
         return found
+
+    def filling(self, least: int) -> List[Growth]:
+        """Return which containers grew towards a bound, and who holds them; at most `MOST_NAMED`."""
+        self._elders.release()
+        grown = self._grown(least)
+        deques = [value for value in gc.get_objects() if type(value) is collections.deque]
+        rings = [value for value in deques if value.maxlen and _key(value) in grown]
+        return [
+            Growth("entries of a deque of at most {:,}".format(ring.maxlen), grown[_key(ring)], holder_of(ring))
+            for ring in rings[:MOST_NAMED]
+        ]
 
     def owners(self, least: int) -> List[Growth]:
         """Return what grew and who holds it, containers first, the most first; at most `MOST_NAMED` of each."""
@@ -286,8 +303,12 @@ def _growing(tracked: List[Any]) -> List[Any]:
 
 
 def _large(containers: List[Any]) -> List[Any]:
-    """Return the large containers that have no bound."""
-    return [value for value in containers if len(value) >= LARGE and getattr(value, "maxlen", None) is None]
+    return [value for value in containers if len(value) >= LARGE]
+
+
+def _key(container: Any) -> Any:
+    """Return the id of a container; with its bound, if it has one."""
+    return (id(container), container.maxlen) if _is_bounded(container) else id(container)
 
 
 def _name_of(kind: type) -> str:

@@ -189,6 +189,9 @@ def _judge(
         named = parts_to_blame(findings, meters, begin, end) + [str(each) for each in population.owners(least)]
         few = [] if named else [str(each) for each in population.owners(FEWEST_OBJECTS)]
         report.owners = owners_to_blame(named + few, findings, meters)
+        report.notes += [
+            "still filling: {}; let the warm-up fill it".format(each) for each in population.filling(least)
+        ]
 
 
 def _judge_objects(population: Population, least: int, steps: int) -> Finding:

@@ -290,14 +290,18 @@ def test_what_somebody_else_set_aside_stays_there():
 
 
 def test_bounded_deque_may_fill():
-    """A ring that fills in every third is not yet full, but has a bound."""
+    """A ring that fills in every part is no growth, but is told; one that is full is not."""
     part = Part()
-    part.history = collections.deque(range(100), maxlen=1000)
+    part.history, part.table = collections.deque(range(100), maxlen=1000), collections.deque(range(100), maxlen=100)
     population = Population()
     for step in (1, 2, 3):
         part.history.extend(range(100))
+        part.table.extend(range(100))
         population.look(step)
     assert population.growth(least=100) == {}
+    assert [str(each) for each in population.filling(least=100)] == [
+        "entries of a deque of at most 1,000 held by Part.history: +300"
+    ]
 
 
 def test_population_shows_nothing_where_nothing_grew():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import gc
 import itertools
 import json
@@ -85,6 +86,14 @@ def test_bounded_history_is_growth_that_ends():
             kept.append(np.ones(16 * 1024))
 
     assert soak(lambda: Subject(advance, owners={"ring": kept}), warm_up=5, cycles=300).kind == ENDS
+
+
+def test_bounded_history_that_is_not_full_yet_is_told():
+    """Malloc's growth looks like a leak so far; the report says which ring fills."""
+    recent = collections.deque(maxlen=1000)
+    report = soak(lambda: Subject(lambda: recent.append(np.ones(512))), warm_up=5, cycles=300)
+    assert report.kind == LEAK and report.owners[0].startswith(Heap.owner), report
+    assert any(note.startswith("still filling: entries of a deque of at most 1,000") for note in report.notes), report
 
 
 def test_what_is_not_given_back_is_told():
