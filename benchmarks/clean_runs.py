@@ -42,16 +42,17 @@ def cuboid(draw: random.Random) -> Callable[..., Any]:
 WORLDS = {"light": light, "cuboid": cuboid}
 
 
-def clean_run(name: str, number: int, budget_s: float) -> Report:
+def clean_run(name: str, number: int, budget_s: float, contracts: Optional[Sequence[str]] = None) -> Report:
     """Check a world once.
 
     Args:
       name: of `WORLDS`.
       number: of the run; it decides sizes and seed.
       budget_s: for all contracts together [s].
+      contracts: names of those to run; all by default.
     """
     draw = random.Random("{} {}".format(name, number))
-    report = check_env(WORLDS[name](draw), seed=draw.randrange(1 << 31), budget_s=budget_s)
+    report = check_env(WORLDS[name](draw), contracts=contracts, seed=draw.randrange(1 << 31), budget_s=budget_s)
     if not report.ok:
         print("{} run {}\n{}".format(name, number, report), flush=True)
     return report
@@ -64,6 +65,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--cuboid", type=int, default=100, help="runs on the pushing task (default 100)")
     parser.add_argument("--seed", type=int, default=0, help="number of the first run, to repeat a part (default 0)")
     parser.add_argument("--budget", type=float, default=60.0, metavar="SECONDS", help="of a run (default 60)")
+    parser.add_argument("--contracts", nargs="+", metavar="NAME", help="these alone")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default 1)")
     options = parser.parse_args(argv)
     tripped = 0
@@ -71,7 +73,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         began = time.perf_counter()
         numbers = range(options.seed, options.seed + getattr(options, name))
         with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
-            run = functools.partial(clean_run, name, budget_s=options.budget)
+            run = functools.partial(clean_run, name, budget_s=options.budget, contracts=options.contracts)
             reports = list(pool.map(run, numbers))
         broken: Dict[str, int] = collections.Counter(one.contract for report in reports for one in report.findings)
         bad = sum(not report.ok for report in reports)

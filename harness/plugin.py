@@ -117,7 +117,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Fail if contracts were to be judged and none could be."""
     report = session.config.stash.get(_REPORT, None)
-    if report is not None and not report.findings and not report.passed:
+    if report is not None and not report.findings and not report.conclusive:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

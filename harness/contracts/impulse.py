@@ -18,6 +18,7 @@ STARTS = (1, 55, 1040)  # steps before the impulse: what goes wrong later shows 
 WINDOW = 4  # steps that an impulse lasts
 PERCEPTIBLE = 1e-3  # of the largest change; what physics couples by its solver alone is less
 CLEAR = 1.25  # times as many entries changed as with the next agent
+AT_ONCE = 2.0  # the same, in the first step that shows anything
 ENOUGH = 4  # impulses on an axis to speak of its usual effect
 AGAIN_SHARE = 0.2  # of the budget, for a second look at what seems to be ignored
 SATURATED = 1.6  # times the effect at the bound; a squashed action has less, one that is not clipped much more
@@ -290,10 +291,13 @@ def _require_own_agent(subject: Subject, start: int, impulses: List[Impulse]) ->
     if agents == 1 or not getattr(subject.task, "agents_by_effect", True):
         return
     entries = _changed(agents, [(one.agent, one.change) for one in impulses])
-    if not _clear(entries):  # what couples agents, such as contact, shows later than who moved
-        entries = _changed(agents, [(one.agent, one.onset) for one in impulses])
+    clear = _clear(entries, CLEAR)
+    if not clear:  # what couples agents, such as contact, shows later than who moved
+        onsets = [(one.agent, one.onset) for one in impulses if one.onset is not None]
+        entries = _changed(agents, onsets)
+        clear = _clear(entries, AT_ONCE) and min(np.bincount([agent for agent, _ in onsets])) >= ENOUGH
     mover = entries.argmax(axis=1)
-    if not _clear(entries):
+    if not clear:
         if start == STARTS[0]:
             subject.notes.append("impulse: agents are not told apart by what they see; state Task.effect")
         return
@@ -326,10 +330,10 @@ def _changed(agents: int, changes: List[Tuple[int, Optional[np.ndarray]]]) -> np
     return entries
 
 
-def _clear(entries: np.ndarray) -> bool:
-    """Return whether each agent's actions change clearly more of what one agent sees than of what the next does."""
+def _clear(entries: np.ndarray, times: float) -> bool:
+    """Return whether each agent changes so many times more of what one agent sees than of what the next does."""
     ranked = np.sort(entries, axis=1)
-    return bool((ranked[:, -1] > CLEAR * ranked[:, -2]).all())
+    return bool((ranked[:, -1] > times * ranked[:, -2]).all())
 
 
 def _states_effects(subject: Subject) -> bool:

@@ -243,12 +243,13 @@ def test_agents_that_hang_together_are_told_apart_by_what_moves_first():
         dataclasses.replace(sees_itself(agent, 1 - agent), change=impulse(change=everything).change, onset=onset)
         for agent in range(2)
         for onset in [sees_itself(agent, 1 - agent).change]
-    ]
+    ] * 4
     with pytest.raises(ContractError, match="actions of agents 0 and 1 are swapped"):
         contracts._require_own_agent(sized(), 55, coupled)
-    at_once = [dataclasses.replace(one, onset=one.change) for one in coupled]
-    subject = sized()
-    assert contracts._require_own_agent(subject, 1, at_once) is None and "told apart" in subject.notes[0]
+    less = impulse(change={(0, 0): 1.0, (0, 1): 1.0, (1, 0): 1.0}).change  # two entries against one, both times
+    for unclear in (coupled[:6], [dataclasses.replace(one, onset=less) for one in coupled]):
+        subject = sized()
+        assert contracts._require_own_agent(subject, 1, unclear) is None and "told apart" in subject.notes[0]
 
 
 def test_agent_that_moves_is_the_one_that_sees_everything_move():
