@@ -101,6 +101,7 @@ def test_report_that_cannot_be_written_is_refused_before_the_soak(soaked, capsys
 
 def test_report_is_written_into_a_folder_that_is_made(soaked, tmp_path):
     """With its parents, and nothing but the report is left there."""
+    pytest.importorskip("matplotlib")
     folder = tmp_path / "new" / "report"
     assert main(["--report", str(folder)]) == 0
     assert sorted(path.name for path in folder.iterdir()) == ["soak.html", "soak.json", "soak.png"]
