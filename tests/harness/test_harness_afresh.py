@@ -10,7 +10,7 @@ import pytest
 from harness.contracts import afresh, check_env, shape
 from harness.findings import ContractError
 from harness.interface import Seen
-from harness.toys import PointMass, make_pointmass
+from harness.toys import DiscretePointMass, PointMass, make_pointmass
 
 pytestmark = pytest.mark.harness
 
@@ -59,11 +59,11 @@ class Drawing(PointMass):
         return super().step(actions)
 
 
-def make(kind):
+def make(kind, discrete=False):
     """Return a factory of toys of this kind."""
 
     def factory(num_envs=5, seed=0):
-        env = make_pointmass(num_envs, 2, seed, 20)
+        env = make_pointmass(num_envs, 2, seed, 20, discrete)
         env.__class__ = kind
         return env
 
@@ -109,6 +109,25 @@ def test_memory_is_found_beside_chance():
     """As long as the same is shown, the reward must be the same."""
     report = check_env(make(SlippingAndSmoothed), contracts=("no-memory",), seed=3)
     assert [finding.what for finding in report.findings] == ["a new episode depends on the one before: rewards"]
+
+
+class Forbidding(DiscretePointMass):
+    """Makes the last action of an episode unavailable at the start of the next one."""
+
+    def step(self, actions):
+        """Act."""
+        *returned, available = super().step(actions)
+        for env_id, agent in np.argwhere(returned[3]):
+            available[env_id, agent, actions[env_id, agent, 0]] = 0
+        return (*returned, available)
+
+
+def test_mask_that_remembers_the_old_episode_is_found():
+    """It shows at the start itself, where all else is alike."""
+    report = check_env(make(Forbidding, discrete=True), contracts=("no-memory",), seed=3)
+    (finding,) = report.findings
+    assert finding.what == "a new episode depends on the one before: available"
+    assert " 0 steps after its start" in finding.where
 
 
 def shown_by(state, **broken):
