@@ -30,6 +30,7 @@ MARKERS = {
     "slow": "takes minutes; run by make",
 }
 SELECTED_BY_NAME = {"slow": "takes minutes: run it with -m slow"}
+READ_ALONE = ("contracts", "memory")  # markers of folders; no test elsewhere bears one
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # marker: what its files import
 PACKAGES = {"mujoco": "mujoco", "warp": "mujoco_warp", "gpu": "mujoco_warp", "web": "viser"}
@@ -43,7 +44,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> Optional[bool]:
-    """Leave out, unread, the test files whose packages are missing (there are none for Python before 3.11)."""
+    """Leave out, unread, the folders that cannot hold what is asked for, and the files whose packages are missing."""
+    asked_for = config.getoption("markexpr")
+    if asked_for in READ_ALONE and collection_path.parent == config.rootpath / "tests" and collection_path.is_dir():
+        return True if collection_path.name != asked_for else None
     missing = {name: package for name, package in PACKAGES.items() if importlib.util.find_spec(package) is None}
     if not missing or collection_path.suffix != ".py":
         return None

@@ -28,7 +28,7 @@ def limit(monkeypatch):
         monkeypatch.setattr(twins, "LONG_RUN", steps)
         monkeypatch.setattr(impulse, "STARTS", (1,))
         monkeypatch.setattr(upkeep, "PART", max(steps // 4, 20))
-        monkeypatch.setattr(shape, "SEARCHES", 5)
+        monkeypatch.setattr(shape, "SEARCHES", 2)
 
     return limit
 
@@ -58,7 +58,7 @@ def test_push_env_keeps_every_contract(limit, monkeypatch):
 @pytest.mark.mujoco
 def test_push_env_on_mujoco_keeps_the_contracts_that_a_short_run_can_judge(limit):
     """With physics, too, nothing is broken; no episode ends so soon."""
-    limit(20)
+    limit(10)
     report = check_env(make_push, contracts=WITHOUT_AN_END, seed=3, budget_s=BUDGET_S)
     assert report.ok, str(report)
     assert report.passed == WITHOUT_AN_END, str(report)

@@ -187,19 +187,19 @@ def test_factory_tensors_are_refused_with_the_conversion() -> None:
 
 
 @pytest.mark.parametrize(
-    "name, expected",
+    "name, timeout, expected",
     [
-        ("make_crashing", "the environment kills the process (SIGSEGV)"),
-        ("make_hanging", "the environment hangs"),
-        ("make_exiting", "the environment kills the process (exit status 3)"),
-        ("make_nothing", "test_harness_check has no make_nothing"),
+        ("make_crashing", "120", "the environment kills the process (SIGSEGV)"),
+        ("make_hanging", "2.5", "the environment hangs"),
+        ("make_exiting", "120", "the environment kills the process (exit status 3)"),
+        ("make_nothing", "120", "test_harness_check has no make_nothing"),
     ],
 )
 def test_check_dying_environment_is_a_finding(
-    name: str, expected: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, elsewhere: Path
+    name: str, timeout: str, expected: str, capsys: pytest.CaptureFixture, elsewhere: Path
 ) -> None:
     """The parent lives, and says what the child died of."""
-    status = main(["check", "test_harness_check:" + name, "--contracts", "factory", "--timeout", "2.5"])
+    status = main(["check", "test_harness_check:" + name, "--contracts", "factory", "--timeout", timeout])
     printed = capsys.readouterr().out
     assert status == 1
     assert "factory: " + expected in printed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -190,6 +191,22 @@ def test_package_missing_leaves_the_file_unread_with_the_reason(run, monkeypatch
     result = run(source="import no_such_package\npytestmark = pytest.mark.warp\ndef test_it(): pass")
     result.assert_outcomes()
     result.stdout.fnmatch_lines(["deselected warp: no_such_package is not installed*"])
+
+
+@pytest.mark.parametrize("marker", selection.READ_ALONE)
+def test_quick_gates_read_their_own_folder_alone(run, pytester, marker):
+    """`-m contracts` spends no time on files that hold none; no other folder has a test that would be lost."""
+    for folder in (marker, "others"):
+        (pytester.path / "tests" / folder).mkdir(parents=True)
+    own = "import pytest\n@pytest.mark.{}\ndef test_it(): pass".format(marker)
+    (pytester.path / "tests" / marker / "test_own.py").write_text(own)
+    (pytester.path / "tests" / "others" / "test_other.py").write_text("raise RuntimeError('read')")
+    run("-m", marker, "tests").assert_outcomes(passed=1)
+    run("-m", "not " + marker, "tests").assert_outcomes(errors=1, deselected=1)
+    bearing = re.compile(r"^(pytestmark = |@).*pytest\.mark\.{}\b".format(marker), re.MULTILINE)
+    tests = Path(__file__).parents[1]
+    found = {path.relative_to(tests).parts[0] for path in tests.rglob("*.py") if bearing.search(path.read_text())}
+    assert found == {marker}
 
 
 @pytest.mark.parametrize("enough, expected", [(2, 0), (3, 1)])
