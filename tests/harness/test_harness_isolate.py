@@ -27,7 +27,7 @@ pytestmark = pytest.mark.harness
 
 PYTHON = [sys.executable, "-S", "-c"]
 HARNESS = [sys.executable, "-m", "harness", "run"]
-SHORT = Limits(timeout=1.5)
+SHORT = Limits(timeout=3.0)
 LONG = Limits(timeout=30.0)
 MIB = 2**20
 
@@ -117,13 +117,13 @@ ENDINGS = [  # what is run, what it may take, how the report begins, exit code
     (GROWING, Limits(timeout=30.0, memory=100 * MIB), "memory limit passed: 0.", 137),
     (LOOP, Limits(timeout=30.0, cpu=1), CPU_LIMIT, 128 + signal.SIGXCPU),
     (PROGRESS_BAR, Limits(silence=0.5), "hang: nothing printed within 0.5 s", 124),
-    (LOOP, SHORT, "hang: no end within 1.5 s", 124),
-    (WAIT, SHORT, "hang: no end within 1.5 s", 124),
-    (STOP, SHORT, "hang: no end within 1.5 s", 124),
+    (LOOP, SHORT, "hang: no end within 3 s", 124),
+    (WAIT, SHORT, "hang: no end within 3 s", 124),
+    (STOP, SHORT, "hang: no end within 3 s", 124),
     (STOP_KEEPER + "sys.exit(3)", LONG, "exit without an exception: exit code 3", 3),
-    (STOP_KEEPER + "time.sleep(100)", SHORT, "hang: no end within 1.5 s", 124),
-    (SHARED_LOCK, SHORT, "hang: no end within 1.5 s", 124),
-    (IDLE_WORKERS, Limits(timeout=3.0), "hang: no end within 3 s", 124),
+    (STOP_KEEPER + "time.sleep(100)", SHORT, "hang: no end within 3 s", 124),
+    (SHARED_LOCK, SHORT, "hang: no end within 3 s", 124),
+    (IDLE_WORKERS, Limits(timeout=5.0), "hang: no end within 5 s", 124),
     (FORK_DEADLOCK, SHORT, "deadlock at fork, probably", 124),
     (CUDA_ABORT, LONG, "illegal memory access on the GPU: ", 134),
     ("raise RuntimeError('CUDA error: an illegal memory access was encountered')", LONG, "illegal memory access", 1),
@@ -208,7 +208,7 @@ TOLD = [  # what is run, what it may take, how the report begins, what the cause
         "segmentation fault",
         "endless recursion",
     ),
-    (FORK_AFTER_THREAD, Limits(timeout=3.0), "deadlock at fork, probably", "only the thread that forks"),
+    (FORK_AFTER_THREAD, Limits(timeout=5.0), "deadlock at fork, probably", "only the thread that forks"),
 ]
 
 
