@@ -14,7 +14,7 @@ import numpy as np
 
 # In the order in which their contracts run.
 # isort: off
-from harness.contracts import shape, impulse, episodes, afresh, twins, upkeep  # noqa: F401
+from harness.contracts import shape, impulse, episodes, afresh, twins, batch, upkeep  # noqa: F401
 
 # isort: on
 from harness.contracts.registry import CONTRACTS, Contract, contract, names

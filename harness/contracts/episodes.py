@@ -35,6 +35,7 @@ HORIZON_NAMES = (
     "time_limit",
 )
 FINAL_NAMES = ("final_obs", "final_observation", "terminal_observation", "terminal_obs")
+FINAL_NAME_OF_ALL = "original_obs"  # HARL's wrappers keep those of all agents, (A, D), in the info of agent 0
 ENDLESS = 3000  # steps after which an episode that has not ended is taken never to end
 SCATTERED = 2  # lengths of flagged episodes that no time limit explains
 STAYS_DONE = 4  # steps in a row, beyond any that were seen before
@@ -378,8 +379,10 @@ def _require_kept_end(history: List[Seen], ended: List[Episode], jumps: Jumps) -
 
 def _final_obs(seen: Seen, env: int, agent: int) -> Tuple[Optional[str], Optional[np.ndarray]]:
     try:
-        info = seen.infos[env][agent]
+        info, infos = seen.infos[env][agent], seen.infos[env]
         name = next((name for name in FINAL_NAMES if name in info), None)
+        if name is None and FINAL_NAME_OF_ALL in infos[0]:
+            return FINAL_NAME_OF_ALL, np.asarray(infos[0][FINAL_NAME_OF_ALL], np.float64)[agent]
         return name, None if name is None else np.asarray(info[name], np.float64)
     except (KeyError, IndexError, TypeError, ValueError):
         return None, None

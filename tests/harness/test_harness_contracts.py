@@ -120,6 +120,13 @@ def lost_end(env: Wrapped, returned: List[Any]) -> None:
             info["final_obs"] = returned[OBS][env_id, agent].copy()
 
 
+def lost_end_of_harl(env: Wrapped, returned: List[Any]) -> None:
+    for env_id in np.flatnonzero(returned[DONES].all(axis=1)):
+        for info in returned[INFOS][env_id]:
+            del info["final_obs"]
+        returned[INFOS][env_id][0]["original_obs"] = returned[OBS][env_id].copy()
+
+
 def late_reset(env: Wrapped, returned: List[Any]) -> None:
     for env_id in np.flatnonzero(returned[DONES].all(axis=1)):
         returned[OBS][env_id] = np.stack([info["final_obs"] for info in returned[INFOS][env_id]])
@@ -244,6 +251,10 @@ BROKEN = {
     "auto-reset": (factory(result=stuck), "env 0 stays done: it is not reset"),
     "horizon one": (factory(result=one_never_done), "the episode of env 2 never ends"),
     "terminal-observation lost": (factory(result=lost_end), "the terminal observation is lost: final_obs is the first"),
+    "terminal-observation lost, HARL": (
+        factory(result=lost_end_of_harl),
+        "the terminal observation is lost: original_obs",
+    ),
     "terminal-observation other": (
         factory(result=end_of_a_neighbour),
         "the terminal observation is not the last of the old episode",

@@ -45,6 +45,7 @@ OF_MAKING = {
     "config-multiplied-in-place",
     "contact-pairs-of-a-shared-config",
     "close-closes-all",
+    "slower-in-odd-batches",
     "seed-ignored",
 }
 

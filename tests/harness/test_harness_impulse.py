@@ -11,10 +11,11 @@ import pytest
 from harness.contracts import Task, check_env
 from harness.contracts import impulse as contracts
 from harness.contracts.impulse import Impulse
+from harness.faults import find
 from harness.findings import ContractError
 from harness.interface import Seen
 from harness.sizes import Sizes
-from harness.toys import make_pointmass
+from harness.toys import PointMass, make_pointmass
 
 pytestmark = pytest.mark.harness
 
@@ -27,6 +28,7 @@ def make_subject(task=None, time_s=1e9, build_s=0.0, step_s=1.0, **sizes):
     sizes = Sizes(**dict({"obs_dim": OBS_DIM, "share_obs_dim": 4, "action_dim": AXES}, **{**bounds, **sizes}))
     subject = SimpleNamespace(task=task, sizes=sizes, notes=[], build_s=build_s, step_s=step_s)
     subject.time_for = lambda share: share * time_s
+    subject.long_run = lambda: SimpleNamespace(seen=[])
     return subject
 
 
@@ -180,27 +182,72 @@ def test_env_in_which_nothing_moves_is_named():
     """After every start that was tried, and not if something did after one of them, or if few things were tried."""
     dead = of_envs(env4=0)
     with pytest.raises(ContractError) as caught:
-        contracts._require_effect_in_every_env(sized(), [dead, dead])
+        contracts._require_effect_in_every_env(sized(), {1: dead, 55: dead})
     assert caught.value.what == "the actions in env 4 are ignored"
     assert caught.value.where == "8 actions, after 2 starts"
     for tried in ([dead, of_envs()], [dead], [dead[:17], dead[:17]], [of_envs(), of_envs()]):
-        assert contracts._require_effect_in_every_env(sized(), tried) is None
+        assert contracts._require_effect_in_every_env(sized(), dict(zip(contracts.STARTS, tried))) is None
+
+
+def test_env_in_which_nothing_moves_for_one_episode_is_none():
+    """Who fell may lie until the time is up: later starts count where another episode began between them."""
+    dead, subject = of_envs(env4=0), sized()
+    for end, named in ((54, False), (55, False), (56, True), (1040, True), (1041, False)):
+        history = [SimpleNamespace(ended=np.arange(NUM_ENVS) == 4 * (step == end)) for step in range(1100)]
+        history[100].ended[3] = True
+        subject.long_run = lambda history=history: SimpleNamespace(seen=history)
+        if not named:
+            assert contracts._require_effect_in_every_env(subject, {55: dead, 1040: dead}) is None
+            continue
+        with pytest.raises(ContractError, match="the actions in env 4 are ignored"):
+            contracts._require_effect_in_every_env(subject, {55: dead, 1040: dead})
 
 
 def test_envs_and_agents_that_are_late_are_told_from_the_others():
     """By how much, and after every start; a delay that is stated is none, nor is one after a single start."""
     late = of_envs(env2=3, env3=2)
     with pytest.raises(ContractError) as caught:
-        contracts._require_none_later(sized(), [late, late], "env")
+        contracts._require_none_later(sized(), {1: late, 55: late}, "env")
     assert caught.value.what == "actions of env 2 take effect 1 step later than others"
     assert caught.value.where == "envs [2, 3], after each of 2 starts"
     second = [impulse(a, k, env=e, obs=1 + a) for e in range(NUM_ENVS) for a in range(AGENTS) for k in range(2)]
     with pytest.raises(ContractError, match="actions of agent 1 take effect 1 step later"):
-        contracts._require_none_later(sized(), [second, second], "agent")
+        contracts._require_none_later(sized(), {1: second, 55: second, 1040: []}, "agent")
     stated = sized(task=Task(delay=1))
     for subject, tried in ((sized(), [late]), (sized(), [late, of_envs()]), (stated, [second, second])):
         for part in ("env", "agent"):
-            assert contracts._require_none_later(subject, tried, part) is None
+            assert contracts._require_none_later(subject, dict(zip(contracts.STARTS, tried)), part) is None
+
+
+@pytest.fixture
+def short_run(monkeypatch):
+    """Let there be time for starts after 1 and 55 steps alone."""
+    monkeypatch.setattr("harness.contracts.subject.LONG_RUN", 150)
+
+
+@pytest.mark.parametrize("name", ["last-env-ignored", "actions-late-in-some-envs"])
+def test_env_that_falls_behind_later_is_looked_at_again(short_run, name):
+    """A bug that shows after the last start alone is told from a moment at which nothing happens to move."""
+    with find(name).inject(start=50):
+        report = check_env(make_pointmass, contracts=["impulse"])
+    assert [one.contract for one in report.findings] == ["impulse"] and " env" in report.findings[0].what
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_env_that_is_behind_for_a_while_is_no_bug(short_run, monkeypatch, late):
+    """Where actions do nothing for some steps, or act late, it is so after the last start and not after others."""
+    step = PointMass.step
+
+    def stunned(env, actions):
+        env.steps, before = getattr(env, "steps", 0) + 1, getattr(env, "before", actions)
+        env.before = actions.copy()
+        if 55 < env.steps < 70:
+            actions = np.concatenate([actions[:-1], before[-1:] if late else 0.0 * before[-1:]])
+        return step(env, actions)
+
+    monkeypatch.setattr(PointMass, "step", stunned)
+    report = check_env(make_pointmass, contracts=["impulse"])
+    assert report.passed == ["impulse"], str(report)
 
 
 @pytest.mark.parametrize(
