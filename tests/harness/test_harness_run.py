@@ -1,0 +1,187 @@
+"""Contracts of `python -m harness run`: nothing outlives the command, and nothing of it is changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from programs import LONG, MIB, PYTHON
+
+from harness.isolate import Limits, main, run
+from harness.watch import MemoryCurve, alive, descendants
+
+pytestmark = pytest.mark.harness
+
+HARNESS = [sys.executable, "-m", "harness", "run"]
+
+
+def test_nothing_outlives_an_error_of_ours(monkeypatch):
+    """If watching fails, the command is killed, and nothing stays open."""
+    run(PYTHON + ["pass"])
+    before, children = psutil.Process().num_fds(), []
+
+    def fail(curve, pid):
+        children[:] = descendants(pid)
+        if len(children) == 2:
+            raise KeyboardInterrupt
+
+    source = "import subprocess, sys\nsubprocess.run([sys.executable, '-S', '-c', 'import time; time.sleep(99)'])"
+    monkeypatch.setattr(MemoryCurve, "sample", fail)
+    with pytest.raises(KeyboardInterrupt):
+        run(PYTHON + [source])
+    assert not any(child.is_running() for child in children)
+    assert psutil.Process().num_fds() == before
+
+
+def test_nothing_outlives_a_keeper_that_is_stopped_again_and_again(monkeypatch, tmp_path):
+    """A keeper that cannot do its work is given up, and what it was to kill is killed without it."""
+    stopper = "import os, signal, sys, time\nos.setsid()\nsignal.signal(signal.SIGABRT, signal.SIG_IGN)\n"
+    stopper += "open({!r}, 'w').write(str(os.getpid()))\n".format(str(tmp_path / "pid"))
+    stopper += "signal.alarm(60)\nwhile True:\n    try: os.kill(int(sys.argv[1]), signal.SIGSTOP)\n"
+    stopper += "    except ProcessLookupError: time.sleep(0.1)"
+    source = "import os, subprocess, sys\n"
+    source += "subprocess.run([sys.executable, '-S', '-c', {!r}, str(os.getppid())])".format(stopper)
+    monkeypatch.setattr("harness.isolate.PATIENCE", 0.5)
+    ending = run(PYTHON + [source], Limits(timeout=2.5))
+    assert str(ending).startswith("hang: no end within 2.5 s"), str(ending)
+    deadline = time.monotonic() + 20.0
+    while alive(int((tmp_path / "pid").read_text())) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert time.monotonic() < deadline
+
+
+def test_nothing_outlives_the_command(tmp_path):
+    """Descendants that left the process group, and whose parent is gone, are killed and counted."""
+    daemon = "import os, time\nopen({!r}, 'w').write(str(os.getpid()))\ntime.sleep(100)".format(str(tmp_path / "pid"))
+    source = "import os, subprocess, sys, time\nif os.fork() == 0:\n    os.setsid()\n"
+    source += "    subprocess.Popen([sys.executable, '-S', '-c', {!r}])\n    os._exit(0)\n".format(daemon)
+    source += "while not (os.path.exists({0!r}) and open({0!r}).read()): time.sleep(0.01)".format(str(tmp_path / "pid"))
+    ending = run(PYTHON + [source], LONG)
+    assert ending.ok and ending.evidence.left == 1
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+
+
+def test_nothing_outlives_the_owner(tmp_path):
+    """When the process that asked for the command is killed, the command and its children die with it."""
+    child = "import subprocess, sys\n"
+    child += "process = subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(99)'])\n"
+    child += "open({!r}, 'w').write(str(process.pid))\nprocess.wait()".format(str(tmp_path / "pid"))
+    owner = subprocess.Popen(HARNESS + ["--", *PYTHON, child], stdin=subprocess.DEVNULL)
+    grandchild = psutil.Process(int(wait_for(tmp_path / "pid")))
+    below = [grandchild, grandchild.parent(), grandchild.parent().parent()]
+    owner.kill()
+    owner.wait()
+    gone, left = psutil.wait_procs(below, timeout=10)
+    assert not left and len(gone) == 3
+
+
+def wait_for(path, seconds=20.0):
+    """Return what is written to a file, as soon as it is."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if path.is_file() and path.read_text():
+            return path.read_text()
+        time.sleep(0.01)
+    raise AssertionError("nothing was written to {}".format(path))
+
+
+def test_command_line_passes_everything_through():
+    """What is typed reaches the command, what it prints comes out where it was printed, and its exit code is ours."""
+    source = "import sys; text = sys.stdin.read(); print(text.upper()); sys.stderr.write('aside\\n'); sys.exit(7)"
+    done = subprocess.run(HARNESS + ["--", *PYTHON, source], input=b"typed", capture_output=True)
+    assert done.returncode == 7
+    assert done.stdout == b"TYPED\n"
+    assert done.stderr.startswith(b"aside\n\nexit without an exception: exit code 7")
+
+
+def test_interrupt_reaches_the_command_once(tmp_path):
+    """Ctrl-C, which a terminal sends to the whole group, is one SIGINT for the command, which may end as it likes."""
+    source = "import os, signal, sys, time\ncount = []\nsignal.signal(signal.SIGINT, lambda *_: count.append(1))\n"
+    source += "open({!r}, 'w').write('ready')\nwhile not count: time.sleep(0.01)\n".format(str(tmp_path / "ready"))
+    source += "time.sleep(0.3)\nprint(len(count), 'interrupts')\nsys.exit(130)"
+    harness = subprocess.Popen(
+        HARNESS + ["--", *PYTHON, source], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    wait_for(tmp_path / "ready")
+    os.killpg(harness.pid, signal.SIGINT)
+    out, err = harness.communicate(timeout=20)
+    assert (out, err, harness.returncode) == (b"1 interrupts\n", b"", 130)
+
+
+def test_terminal_stays_a_terminal():
+    """In a terminal, the command sees one, too, so that progress bars and colours stay."""
+    reader, writer = os.openpty()
+    source = "import sys; print(sys.stdout.isatty(), sys.stderr.isatty())"
+    subprocess.run(
+        HARNESS + ["--", *PYTHON, source], stdin=subprocess.DEVNULL, stdout=writer, stderr=writer, check=True
+    )
+    os.close(writer)
+    assert os.read(reader, 1000).split() == [b"True", b"True"]
+    os.close(reader)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--"],
+        ["--memory-limit", "much", "--", "true"],
+        ["--timeout", "-1", "--", "true"],
+        ["--timeout", "nan", "--", "true"],
+        ["--silence", "0", "--", "true"],
+        ["--cpu-limit", "-5", "--", "true"],
+        ["--cpu-limit", "1" + 30 * "0", "--", "true"],
+    ],
+)
+def test_wrong_command_line_is_refused(words, capsys):
+    """Without a command, or with a limit that is none, nothing runs and the exit code is 2."""
+    try:
+        assert main(words) == 2
+    except SystemExit as refused:
+        assert refused.code == 2
+    assert capsys.readouterr().err
+
+
+def test_report_is_written(tmp_path, capfd):
+    """`--report DIR` leaves the report as text and as JSON, with the memory curve."""
+    source = "import time; kept = b'x' * 50 * 2**20; time.sleep(0.4); print('last words'); raise ValueError('bad')"
+    assert main(["--report", str(tmp_path / "report"), "--", *PYTHON, source]) == 1
+    text = (tmp_path / "report" / "crash.txt").read_text()
+    content = json.loads((tmp_path / "report" / "crash.json").read_text())
+    assert text.startswith("exception: ValueError: bad") and "last words" in text
+    assert (content["kind"], content["exit_code"]) == ("exception", 1)
+    assert max(sample["rss"] for sample in content["evidence"]["memory"]) > 50 * MIB
+    assert "exception: ValueError: bad" in capfd.readouterr().err
+
+
+def test_report_that_cannot_be_written_costs_neither_message_nor_exit_code(tmp_path, capfd):
+    """If `--report` names no folder, one message says so, after the report on stderr."""
+    (tmp_path / "file").write_text("")
+    assert main(["--report", str(tmp_path / "file"), "--", *PYTHON, "raise SystemExit(7)"]) == 7
+    printed = capfd.readouterr().err
+    assert printed.count("exit without an exception: exit code 7") == 1
+    assert "ConfigError: the report cannot be written" in printed and str(tmp_path / "file") in printed
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_stderr_does_not_cost_the_exit_code():
+    """If the report cannot even be printed, the exit code is the command's."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(HARNESS + ["--", *PYTHON, "raise SystemExit(7)"], stdout=full, stderr=full)
+    assert done.returncode == 7
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2), (0, 1, 2)])
+def test_closed_standard_streams_keep_nothing_from_running(closed, tmp_path):
+    """A shell's `1>&- 2>&-` leaves the command its work and its exit code."""
+    source = "import os\nfor stream in (1, 2):\n    os.write(stream, b'1' * 99)\n"
+    source += "open({!r}, 'w').write('done')\nos._exit(7)".format(str(tmp_path / "file"))
+    close = " ".join("{}>&-".format(descriptor) for descriptor in closed)
+    done = subprocess.run(["sh", "-c", '"$@" ' + close, "sh", *HARNESS, "--", *PYTHON, source], timeout=60)
+    assert (done.returncode, wait_for(tmp_path / "file")) == (7, "done")
