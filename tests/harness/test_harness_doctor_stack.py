@@ -1,0 +1,315 @@
+"""What the doctor says of what is installed: our own stack, and the upstream one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from harness.doctor import machine, stack, upstream
+from harness.doctor.line import OK, WARNING, WRONG, Broken, Line
+
+pytestmark = pytest.mark.harness
+
+NEEDS_MUJOCO = pytest.mark.skipif(find_spec("mujoco") is None, reason="needs MuJoCo, and so Python 3.11")
+GIB = 2**30
+NO_GPU = {"version": "2.3.1", "cuda": None, "gpu": None, "obstacle": "built for the CPU", "fix": "install another"}
+GPU = {
+    "version": "2.3.1",
+    "cuda": "12.1",
+    "gpu": "NVIDIA RTX 4070",
+    "capability": "8.9",
+    "count": 2,
+    "free": 11 * GIB,
+    "total": 12 * GIB,
+    "fits": {"cuboid": 5120, "tblock": 3072},
+}
+
+
+def of(**changes):
+    """Return what asks for the facts of a GPU."""
+    return lambda: dict(GPU, **changes)
+
+
+def no_torch():
+    """Raise what a torch that cannot be loaded raises."""
+    raise Broken(Line("torch", WRONG, "segmentation fault: SIGSEGV", "install it again"))
+
+
+def isaac_loads():
+    """Say that Isaac Gym can be loaded."""
+    return Line("Isaac Gym", OK, "/isaacgym")
+
+
+def package(folder, name, source="", **files):
+    """Write a package of Python."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / "__init__.py").write_text(source)
+    for stem, text in files.items():
+        path = folder / name / (stem.replace("__", "/") + ".py")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+
+CRASH = "import ctypes; ctypes.string_at(0)"
+
+
+@pytest.mark.parametrize(
+    "version, old, status",
+    [((3, 11, 7), False, OK), ((3, 8, 18), False, WRONG), ((3, 8, 18), True, OK), ((3, 7, 1), True, WRONG)],
+)
+def test_python_suits_one_of_the_stacks(monkeypatch, version, old, status):
+    """MuJoCo needs 3.11; with Isaac Gym 3.8 does."""
+    monkeypatch.setattr(sys, "version_info", version)
+    assert stack.python(old).status == status
+
+
+@pytest.mark.parametrize(
+    "declared, status, named",
+    [
+        (["numpy", "rich>=1"], OK, ""),
+        (["numpy", "no-such-package>=2"], WRONG, "no-such-package"),
+        (["numpy==0.0.1"], WRONG, "numpy==0.0.1 (it is"),
+        (['no-such-package==1; extra == "gpu"'], OK, ""),
+    ],
+)
+def test_dependencies_are_compared_with_what_is_declared(monkeypatch, declared, status, named):
+    """What is declared has to be there, in the version to which it is pinned; extras do not."""
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: declared)
+    line = stack.dependencies()
+    assert line.status == status and named in line.found
+
+
+@pytest.mark.parametrize(
+    "facts, driver, hidden, status, named",
+    [
+        (of(), True, None, OK, "RTX 4070 (compute capability 8.9), the first of 2"),
+        (lambda: NO_GPU, False, None, OK, "the CPU computes"),
+        (lambda: NO_GPU, True, None, WARNING, "built for the CPU"),
+        (lambda: dict(NO_GPU, cuda="12.1", obstacle="too old"), True, None, WRONG, "too old"),
+        (lambda: NO_GPU, True, "", WARNING, "CUDA_VISIBLE_DEVICES"),
+        (no_torch, True, None, WARNING, "not known"),
+    ],
+)
+def test_gpu_is_judged_by_driver_and_torch(monkeypatch, tmp_path, facts, driver, hidden, status, named):
+    """A GPU that a driver knows and torch cannot use is wrong, unless torch was built without; none at all is fine."""
+    monkeypatch.setattr(stack, "DRIVER", tmp_path if driver else tmp_path / "none")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if hidden is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    line = stack.gpu_line(facts)
+    assert line.status == status and named in line.found
+
+
+@pytest.mark.parametrize(
+    "changes, status, named",
+    [
+        ({}, OK, "11.0 GiB of 12.0 GiB free; with --preset gpu fit cuboid 5,120 envs, tblock 3,072 envs"),
+        ({"free": 6 * GIB}, WARNING, "6.0 GiB"),
+        ({"fits": {}}, OK, "11.0 GiB of 12.0 GiB free"),
+        ({"free": GIB, "fits": {"cuboid": 9, "tblock": 0}}, WRONG, "tblock 0"),
+        ({"gpu": None}, OK, "none is needed"),
+    ],
+)
+def test_vram_says_what_fits(changes, status, named):
+    """Of the GPU's memory is told what is free and how many envs of each task fit."""
+    line = stack.vram(of(**changes))
+    assert line.status == status and named in line.found
+
+
+@NEEDS_MUJOCO
+def test_what_fits_is_what_training_would_accept():
+    """The number of envs is the largest whose prediction is within what is free."""
+    import dataclasses
+
+    from mapush.capacity import predict
+    from mapush.presets import preset
+
+    fits = stack._fits(9 * GIB)["tblock"]
+    config = preset("tblock", "gpu")
+    sizes = [predict(dataclasses.replace(config, num_envs=count)).total for count in (fits, fits + 1)]
+    assert sizes[0] <= 9 * GIB < sizes[1]
+
+
+@pytest.mark.parametrize(
+    "installed, gpu, status",
+    [
+        ({}, NO_GPU, OK),
+        ({}, GPU, WRONG),
+        ({"mujoco-warp": "4.0.0", "warp-lang": "1.18.0"}, NO_GPU, WARNING),
+        ({"mujoco-warp": "4.0.0", "warp-lang": "1.19.0"}, NO_GPU, OK),
+    ],
+)
+def test_warp_is_needed_with_a_gpu(monkeypatch, installed, gpu, status):
+    """Without a GPU, Warp may be missing; in another version than the tested one it is not right."""
+    monkeypatch.setattr(stack, "_version", installed.get)
+    line = stack.warp(lambda: gpu)
+    assert line.status == status and bool(line.fix) == (status != OK)
+
+
+@NEEDS_MUJOCO
+def test_mujoco_of_another_version_is_wrong(monkeypatch):
+    """MuJoCo is loaded, and its version compared."""
+    assert stack.mujoco(old=False) == Line("MuJoCo", OK, "4.0.0")
+    monkeypatch.setattr(stack, "MUJOCO", "4.0.1")
+    assert stack.mujoco(old=False).status == WRONG
+
+
+@NEEDS_MUJOCO
+def test_mujoco_that_a_variable_keeps_from_loading_need_not_be_installed_again(monkeypatch):
+    """A value of MUJOCO_GL that MuJoCo does not know is named, and how to be rid of it."""
+    monkeypatch.setenv("MUJOCO_GL", "banana")
+    line = stack.mujoco(old=False)
+    assert line.status == WRONG and "MUJOCO_GL: banana" in line.found and line.fix == "unset MUJOCO_GL"
+
+
+NO_PERMISSION = """
+class NVMLError(Exception): pass
+
+def nvmlInit(): raise NVMLError("Insufficient Permissions")
+"""
+
+
+@pytest.mark.parametrize(
+    "source, named",
+    [(NO_PERMISSION, "Insufficient Permissions"), (CRASH, "segmentation fault"), ("raise ValueError", "ValueError")],
+)
+def test_nvml_that_cannot_be_read_is_a_warning(monkeypatch, tmp_path, source, named):
+    """With a driver that cannot be asked, the meters of leaks are blind, and the doctor says so."""
+    monkeypatch.setattr(stack, "DRIVER", tmp_path)
+    package(tmp_path, "pynvml", source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    line = stack.nvml()
+    assert line.status == WARNING and named in line.found and line.fix
+
+
+@pytest.mark.parametrize(
+    "source, named",
+    [
+        (CRASH, "segmentation fault"),
+        ("raise ValueError", "ValueError"),
+        ("def get_ffmpeg_exe(): raise RuntimeError('No ffmpeg exe could be found.')", "No ffmpeg exe"),
+    ],
+)
+def test_ffmpeg_that_cannot_be_had_is_a_warning(monkeypatch, tmp_path, source, named):
+    """Without videos training goes on; a broken imageio_ffmpeg does not keep the doctor from saying so."""
+    package(tmp_path, "imageio_ffmpeg", source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    line = machine.ffmpeg()
+    assert line.status == WARNING and named in line.found and line.fix
+
+
+LIBPYTHON = "raise ImportError('libpython3.8.so.1.0: cannot open shared object file: No such file or directory')"
+ALIAS = "raise AttributeError(\"module 'numpy' has no attribute 'float'.\")"
+
+
+@pytest.mark.parametrize(
+    "source, found, fix",
+    [
+        (LIBPYTHON, "exception: ImportError: libpython3.8", "LD_LIBRARY_PATH"),
+        (ALIAS, "exception: AttributeError", "numpy<1.24"),
+        (CRASH, "segmentation fault", "innermost line"),
+        ("raise ImportError('PyTorch was imported before isaacgym modules.')", "exception", "import isaacgym first"),
+    ],
+)
+def test_isaac_gym_that_does_not_load_is_diagnosed(monkeypatch, tmp_path, source, found, fix):
+    """Isaac Gym is really imported, in a process of its own, and what stops it is told with its fix."""
+    package(tmp_path, "isaacgym", source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(upstream, "ISAAC_PYTHONS", ((3, 6), sys.version_info[:2]))
+    line = upstream.isaac_gym()
+    assert line.status == WRONG and line.found.startswith(found) and fix in line.fix
+
+
+def test_isaac_gym_that_loads_is_ok(monkeypatch, tmp_path):
+    """An Isaac Gym of which every part can be imported is fine; for another Python it is not even tried."""
+    package(tmp_path, "isaacgym", "", gymapi="", gymtorch="", torch_utils="")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(upstream, "ISAAC_PYTHONS", ((3, 6), sys.version_info[:2]))
+    assert upstream.isaac_gym() == Line("Isaac Gym", OK, str(tmp_path / "isaacgym"))
+    monkeypatch.setattr(upstream, "ISAAC_PYTHONS", ((3, 6), (3, 7)))
+    assert upstream.isaac_gym().status == WRONG
+
+
+def test_lock_of_a_killed_build_is_found(monkeypatch, tmp_path):
+    """A lock in gymtorch's build folder, for which every import would wait, is told with its path."""
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/" + name)
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    assert upstream.gymtorch().status == OK
+    (tmp_path / "py38_cu121" / "gymtorch").mkdir(parents=True)
+    lock = tmp_path / "py38_cu121" / "gymtorch" / "lock"
+    lock.write_text("")
+    assert str(lock) in upstream.gymtorch().fix
+
+
+def test_unrelated_mqe_is_recognised(monkeypatch, tmp_path):
+    """The package mqe of PyPI, MAPush's and none at all are told apart."""
+
+    def mqe():
+        return upstream.mqe(isaac_loads)
+
+    assert mqe().found == "not installed"
+    info = tmp_path / "pypi" / "mqe-0.1.5.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: MQE\nVersion: 0.1.5\nSummary: An estimator\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "pypi"))
+    line = mqe()
+    assert line.status == WRONG and "An estimator" in line.found and "pip uninstall mqe" in line.fix
+    package(tmp_path / "other", "mqe")
+    monkeypatch.syspath_prepend(str(tmp_path / "other"))
+    assert mqe().status == WRONG
+    package(tmp_path / "mapush", "isaacgym")
+    package(tmp_path / "mapush", "mqe", "", envs__utils="import sys; assert 'isaacgym' in sys.modules")
+    monkeypatch.syspath_prepend(str(tmp_path / "mapush"))
+    assert mqe() == Line("MQE", OK, str(tmp_path / "mapush" / "mqe"))
+
+
+@pytest.mark.parametrize(
+    "source, found", [("raise ValueError('broken')", "exception: ValueError: broken"), (CRASH, "segmentation fault")]
+)
+def test_mqe_and_harl_that_do_not_load_are_wrong(monkeypatch, tmp_path, source, found):
+    """MQE and HARL are really imported, in processes of their own; files alone do not make them usable."""
+    package(tmp_path, "isaacgym")
+    package(tmp_path, "mqe", "", envs__utils=source)
+    package(tmp_path, "harl", "", runners__on_policy_ha_runner=source)
+    (tmp_path / "harl" / "configs" / "algos_cfgs").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for line in (upstream.mqe(isaac_loads), upstream.harl()):
+        assert line.status == WRONG and line.found.startswith(found) and line.fix
+
+
+def test_mqe_is_not_tried_without_isaac_gym(monkeypatch, tmp_path):
+    """What cannot be known of MQE before Isaac Gym loads is no fault of MQE, and no success."""
+    package(tmp_path, "mqe", "", envs__utils=CRASH)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    line = upstream.mqe(lambda: Line("Isaac Gym", WRONG, "not installed", "install it"))
+    assert line.status == WARNING and "Isaac Gym" in line.found
+
+
+def test_removed_aliases_of_numpy_are_found_in_isaac_gym(monkeypatch, tmp_path):
+    """A torch_utils that uses np.float does not go with this numpy; a patched one does."""
+    package(tmp_path, "isaacgym", "", torch_utils="x = np.float(1)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(upstream, "MQE_NEEDS", ("numpy",))
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.24.4")
+    assert "np.float" in upstream.mqe_needs().found
+    (tmp_path / "isaacgym" / "torch_utils.py").write_text("x = np.float32(1)\n")
+    assert upstream.mqe_needs().status == OK
+
+
+def test_harl_needs_its_checkout_and_undeclared_packages(monkeypatch, tmp_path):
+    """HARL without its configurations, or without what it imports, is wrong."""
+    package(tmp_path, "harl")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "algos_cfgs" in upstream.harl().found
+    (tmp_path / "harl" / "configs" / "algos_cfgs").mkdir(parents=True)
+    (tmp_path / "harl" / "runners").mkdir()
+    (tmp_path / "harl" / "runners" / "on_policy_ha_runner.py").touch()
+    assert upstream.harl().status == OK
+    monkeypatch.setattr(upstream, "HARL_NEEDS", {"json": "json", "no_such_module": "no-such-package"})
+    line = upstream.harl_needs()
+    assert line.status == WRONG and line.fix == "pip install no-such-package"
