@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
 from typing import List, Optional
 
@@ -35,5 +37,17 @@ def main(arguments: Optional[List[str]] = None) -> int:
     return int(getattr(importlib.import_module(module), function)(words[1:]) or 0)
 
 
+def _piped() -> int:
+    """Run a command whose reader may leave before its end, as `head` does."""
+    try:
+        status = main()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed at exit
+        return 128 + signal.SIGPIPE
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_piped())

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from harness.causes import ENDLESS_RECURSION, NO_MEMORY, OF_A_CHILD, Cause, likely
-from harness.report import versions
 from harness.watch import Process, Sample
 from mapush.capacity import gib
 from mapush.checkpoint import latest
 from mapush.errors import CheckpointError
+from mapush.versions import versions
 
 SHOWN_LINES, SHOWN_STACK = 20, 60
 LAST_LINES = 10  # in which a crash or a hang is sought: what was printed before them was survived

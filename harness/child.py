@@ -13,7 +13,7 @@ from harness.contracts import Task, check_env
 from harness.contracts.shrink import broken_by
 from harness.contracts.subject import Subject
 from harness.findings import ContractError, Finding, Report
-from harness.interface import first_line, innermost_line, load_factory
+from harness.interface import first_line, innermost_line, is_ctrl_c, load_factory
 from harness.sequence import unpack
 
 
@@ -71,7 +71,9 @@ def _load_task(name: str) -> Task:
     make_task = load_factory(name, "task")
     try:
         task = make_task()
-    except Exception as error:
+    except BaseException as error:
+        if is_ctrl_c(error):
+            raise
         what = "{} raises {}: {}".format(name, type(error).__name__, first_line(error))
         raise ContractError(what, contract="factory", where=innermost_line(error)) from error
     if not isinstance(task, Task):

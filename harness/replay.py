@@ -11,15 +11,15 @@ import argparse
 import math
 import sys
 from pathlib import Path
-from typing import Dict, Optional, Sequence
+from typing import Optional, Sequence
 
 from harness.bundle import Bundle
 from harness.check import check
 from harness.findings import Report
 from harness.guard import guarded
-from harness.report import versions
 from mapush import replay as runs
 from mapush.errors import MapushError
+from mapush.versions import changed
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -48,7 +48,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         print("{} could not be judged: {}".format(contract, report.not_judged.get(contract)), file=sys.stderr)
         return 2
     print("{} holds now; when it broke: {}".format(contract, bundle.finding["what"]))
-    print("\n".join(_differences(bundle.versions)) or "the versions are the same")
+    print("\n".join(changed(bundle.versions)) or "the versions are the same")
     return 0
 
 
@@ -64,12 +64,6 @@ def _replay(bundle: Bundle) -> Report:
         they = "its one step no longer shows it" if count == 1 else "its {} steps no longer show it".format(count)
         print("{}; the whole contract:".format(they))
     return check(*arguments, task=bundle.task)
-
-
-def _differences(then: Dict[str, str]) -> Sequence[str]:
-    now = versions()
-    names = sorted(name for name in {**then, **now} if then.get(name) != now.get(name))
-    return ["{} was {}, is {}".format(name, then.get(name, "missing"), now.get(name, "missing")) for name in names]
 
 
 if __name__ == "__main__":

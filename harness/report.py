@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import importlib.metadata
 import json
-import platform
 import statistics
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
-PACKAGES = ("mapush", "numpy", "torch", "mujoco", "mujoco-warp", "pytest", "hypothesis")
+from mapush.versions import versions
+
 LONGEST_BAR = 160.0  # of the durations [px]
 PLOT_LEFT, PLOT_WIDTH, ROW_HEIGHT = 150.0, 700.0, 20  # of the plot of planted bugs [px]
 
@@ -39,17 +38,6 @@ class Row:
     reproduce: str = ""
     replay: str = ""
     page: str = ""
-
-
-def versions() -> Dict[str, str]:
-    """Return what a result may depend on: the versions of Python, of the platform and of the packages installed."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            pass
-    return found
 
 
 def write_report(folder: Path, rows: Sequence[Row], title: str, matrix: Optional[Sequence[Mapping]] = None) -> Path:

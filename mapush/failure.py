@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import math
 import pickle
-import platform
 import re
 from collections import deque
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Sequence, Tu
 from mapush.checkpoint import Checkpoint
 from mapush.config import RunConfig, run_config_from_dict, to_dict
 from mapush.errors import CheckpointError, MapushError, NonFiniteError, SimulatorError
+from mapush.versions import versions
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,6 @@ TRANSITIONS = 4  # decisions that are kept
 MOST_ENVS = 8
 UNCHECKED = ("action", "_previous_object_xy")  # a NaN there is a reason to fail, or means that it is not known
 WILD = 1000.0  # of a velocity [m/s or rad/s]; what moves faster has diverged
-PACKAGES = ("mapush", "torch", "numpy", "mujoco", "mujoco-warp", "warp-lang")
 
 
 class Recorder:
@@ -219,17 +218,6 @@ def failed_envs(env: VecEnv, recorder: Recorder, error: MapushError) -> List[int
     return recorder.insane(env)
 
 
-def versions() -> Dict[str, str]:
-    """Return the versions of Python, of the platform and of the packages that compute."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
-
-
 def replay(failure: Failure) -> List[str]:
     """Take the last decisions again, each from where it began, on the CPU simulator.
 
@@ -280,10 +268,3 @@ def _deviation(moment: Moment, recorded: Sequence[Moment], done: torch.Tensor) -
     names: Tuple[str, ...] = tuple(name for name in ("robot_pos_w", "object_pos_w") if name in moment)
     gap = max(float((moment[name] - recorded[0][name])[~done].abs().max()) for name in names)
     return "went well, positions within {:.2g} m of the recorded ones".format(gap)
-
-
-def changed(then: Dict[str, str]) -> List[str]:
-    """Say in which versions this machine differs from those of a bundle."""
-    now = versions()
-    names = sorted(name for name in {**then, **now} if then.get(name) != now.get(name))
-    return ["{} was {}, is {}".format(name, then.get(name, "missing"), now.get(name, "missing")) for name in names]

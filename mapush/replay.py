@@ -22,6 +22,7 @@ from mapush import checkpoint as checkpoints
 from mapush import failure as failures
 from mapush.errors import MapushError
 from mapush.gpu_errors import gpu_errors
+from mapush.versions import changed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +71,7 @@ def _replay_envs(failure: failures.Failure) -> None:
     envs = ", ".join(map(str, failure.env_ids))
     print("env {} at env step {} on {}:".format(envs, failure.step, failure.config.sim.backend))
     print("\n".join("  {:<9} {}".format(name, text) for name, text in failure.error.items()))
-    changed = failures.changed(failure.versions)
-    print("versions: {}".format("; ".join(changed) or "the same as then"))
+    print("versions: {}".format("; ".join(changed(failure.versions)) or "the same as then"))
     print("\n".join(failures.replay(failure)))
     print("all of it goes well on the CPU simulator; the cause lies in the simulator or the learner of then")
 

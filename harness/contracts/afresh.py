@@ -83,7 +83,7 @@ def _remembered(step: int, begun: int, found: Tuple[str, Tuple[int, ...]], one: 
     return ContractError(
         "a new episode depends on the one before: {}".format(field),
         step=step,
-        where="env {}, {} steps after its start at step {}".format(place[0], step - begun, begun),
+        where="env {}, step {} of the episode that began at step {}".format(place[0], step - begun, begun),
         got="{}, after other actions in the last {} steps of the episode before".format(
             getattr(seen, field)[place], OTHER_STEPS
         ),

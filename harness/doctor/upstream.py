@@ -14,6 +14,8 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional
 
 from harness.doctor.line import OK, WARNING, WRONG, Broken, Check, Line, once, probe
+from mapush.errors import LearnerError
+from mapush.harl.upstream import follow_harl_dir
 
 ISAAC_PYTHONS = ((3, 6), (3, 8))  # the first and the last that Isaac Gym Preview 4 has bindings for
 MQE_NEEDS = ("openrl", "gym", "gymnasium", "matplotlib", "treelib", "tensorboardX", "pettingzoo", "scipy")
@@ -143,7 +145,11 @@ def harl_facts() -> Dict[str, Any]:
 
 
 def harl() -> Line:
-    """Check that HARL can be loaded and has the configurations that only a checkout has."""
+    """Check that HARL can be loaded, from `HARL_DIR` if that is set, and has what only a checkout has."""
+    try:
+        follow_harl_dir()
+    except LearnerError as error:
+        return Line("HARL", WRONG, "{}: {}".format(error.what, error.got), str(error.fix))
     folder = _folder("harl")
     if folder is None:
         return Line("HARL", WRONG, "not installed", "git clone HARL; pip install -e HARL (it is on no registry)")

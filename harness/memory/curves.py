@@ -13,8 +13,8 @@ from typing import Any, List
 from harness.memory.meters import BYTES, MIB
 from harness.memory.report import SoakReport
 from harness.memory.verdict import amount
-from harness.report import versions
 from mapush.errors import ConfigError
+from mapush.versions import versions
 
 COLUMNS = 3
 

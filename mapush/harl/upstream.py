@@ -53,14 +53,7 @@ def locate() -> Path:
     Raises:
       LearnerError: `HARL_DIR` is not a checkout, nothing named `harl` is installed, or a package that it needs is not.
     """
-    named = os.environ.get("HARL_DIR")
-    if named:
-        if not (Path(named) / "harl" / "__init__.py").is_file():
-            raise LearnerError(
-                "HARL_DIR is not a checkout of HARL", got=named, expected="a folder with harl/__init__.py", fix=_INSTALL
-            )
-        if str(Path(named).resolve()) not in sys.path:
-            sys.path.insert(0, str(Path(named).resolve()))
+    follow_harl_dir()
     spec = importlib.util.find_spec("harl")
     if spec is None:
         raise LearnerError("HARL is not installed", expected=VERSION, fix=_INSTALL + "; or use --learner native")
@@ -69,6 +62,23 @@ def locate() -> Path:
     if absent:
         raise _missing(absent, folder)
     return folder
+
+
+def follow_harl_dir() -> None:
+    """Let HARL be imported from the checkout that `HARL_DIR` names, if it names one.
+
+    Raises:
+      LearnerError: it is not a checkout.
+    """
+    named = os.environ.get("HARL_DIR")
+    if not named:
+        return
+    if not (Path(named) / "harl" / "__init__.py").is_file():
+        raise LearnerError(
+            "HARL_DIR is not a checkout of HARL", got=named, expected="a folder with harl/__init__.py", fix=_INSTALL
+        )
+    if str(Path(named).resolve()) not in sys.path:
+        sys.path.insert(0, str(Path(named).resolve()))
 
 
 def load() -> Upstream:

@@ -21,13 +21,14 @@ from mapush import checkpoint as checkpoints
 from mapush import replay as replaying
 from mapush.env.walk import WalkEnv
 from mapush.errors import CheckpointError, MapushError, NonFiniteError, SimulatorError
-from mapush.failure import FILE, TRANSITIONS, Failure, Recorder, changed, failed_envs
+from mapush.failure import FILE, TRANSITIONS, Failure, Recorder, failed_envs
 from mapush.failure import replay as replay_envs
 from mapush.happo.happo import Happo
 from mapush.presets import preset
 from mapush.replay import replay
 from mapush.run_dir import read_config
 from mapush.train import NON_FINITE, Run, main, train
+from mapush.versions import changed
 
 pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
@@ -236,6 +237,8 @@ def test_bundle_holds_the_failed_env_alone(tmp_path, monkeypatch):
     assert len(failure.transitions) == TRANSITIONS
     assert all(value.shape[0] == 1 for moment in failure.transitions for value in moment.values())
     assert failure.versions["torch"] == torch.__version__ and not changed(failure.versions)
+    of_then = dict(failure.versions, cores="999", numpy="0.1", torch="0.2")
+    assert [line.split(", is ")[0] for line in changed(of_then)] == ["numpy was 0.1", "torch was 0.2"]
 
 
 def test_bundle_of_a_wild_robot_fails_again(tmp_path, monkeypatch):

@@ -75,7 +75,7 @@ def test_reward_that_remembers_the_old_episode_is_found():
     report = check_env(make(Smoothed), contracts=("no-memory",), seed=3)
     (finding,) = report.findings
     assert finding.what == "a new episode depends on the one before: rewards"
-    assert "1 steps after its start" in finding.where
+    assert ", step 1 of the episode" in finding.where
 
 
 class Slipping(Drawing):
@@ -127,7 +127,7 @@ def test_mask_that_remembers_the_old_episode_is_found():
     report = check_env(make(Forbidding, discrete=True), contracts=("no-memory",), seed=3)
     (finding,) = report.findings
     assert finding.what == "a new episode depends on the one before: available"
-    assert " 0 steps after its start" in finding.where
+    assert ", step 0 of the episode" in finding.where
 
 
 def shown_by(state, **broken):

@@ -6,6 +6,9 @@ import ctypes
 import json
 import os
 import shlex
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, Callable, List
@@ -38,6 +41,11 @@ def make_hanging() -> None:
 def make_exiting() -> None:
     """End the process."""
     os._exit(3)
+
+
+def make_leaving() -> None:
+    """Leave the program."""
+    sys.exit(7)
 
 
 def make_raising(num_envs: int = 5) -> None:
@@ -282,6 +290,7 @@ def test_finding_of_what_cannot_be_built_says_how_to_see_it_again() -> None:
         ("harness.matrix", "'harness.matrix' names no task"),
         ("harness.toys:make_pointmass", "harness.toys:make_pointmass returns a PointMass, not a Task"),
         ("test_harness_check:make_raising", "test_harness_check:make_raising raises RuntimeError: no licence"),
+        ("test_harness_check:make_leaving", "test_harness_check:make_leaving raises SystemExit: 7"),
     ],
 )
 def test_check_task_that_is_none_is_a_finding(
@@ -290,6 +299,16 @@ def test_check_task_that_is_none_is_a_finding(
     """What is wrong with the name, or with what it names."""
     assert main(["check", "harness.toys:make_pointmass", "--contracts", "spaces", "--task", task]) == 1
     assert capsys.readouterr().out.startswith("factory: " + expected)
+
+
+def test_reader_that_leaves_early_is_no_error(elsewhere: Path) -> None:
+    """Into `head`, the report ends as any program's output does: by SIGPIPE's exit code, without a traceback."""
+    words = [sys.executable, "-m", "harness", "check", "harness.toys:make_pointmass", "--contracts", "spaces"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (128 + signal.SIGPIPE, b"")
 
 
 def test_check_finding_leaves_a_bundle_that_replays_its_shortest_actions(

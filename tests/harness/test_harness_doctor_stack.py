@@ -50,7 +50,7 @@ def package(folder, name, source="", **files):
     (folder / name / "__init__.py").write_text(source)
     for stem, text in files.items():
         path = folder / name / (stem.replace("__", "/") + ".py")
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
 
@@ -313,3 +313,14 @@ def test_harl_needs_its_checkout_and_undeclared_packages(monkeypatch, tmp_path):
     monkeypatch.setattr(upstream, "HARL_NEEDS", {"json": "json", "no_such_module": "no-such-package"})
     line = upstream.harl_needs()
     assert line.status == WRONG and line.fix == "pip install no-such-package"
+
+
+def test_harl_is_looked_for_where_training_looks(monkeypatch, tmp_path):
+    """A checkout that HARL_DIR names is found without being installed, and one that is none is refused."""
+    package(tmp_path, "harl", configs__algos_cfgs__happo="", runners__on_policy_ha_runner="")
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setenv("HARL_DIR", str(tmp_path / "elsewhere"))
+    line = upstream.harl()
+    assert line.status == WRONG and "HARL_DIR" in line.found and str(tmp_path / "elsewhere") in line.found
+    monkeypatch.setenv("HARL_DIR", str(tmp_path))
+    assert upstream.harl() == Line("HARL", OK, str(tmp_path / "harl"))
