@@ -59,7 +59,7 @@ def _played(subject: Subject, counts: Tuple[int, int]) -> List[List[Seen]]:
     players = []
     for count in counts:
         sizes = dataclasses.replace(subject.sizes, num_envs=count)
-        players.append(Player(subject.build(num_envs=count), sizes, {}, watch=False))
+        players.append(Player(subject.build(num_envs=count), sizes, {}))
         players[-1].reset()
         players[-1].reset()
     actions = Driver(players[-1].sizes, subject.seed, ["uniform"])(players[-1].seen[-1])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from harness.contracts import afresh, check_env, shape
+from harness.contracts.subject import Subject
 from harness.findings import ContractError
 from harness.interface import Seen
 from harness.toys import DiscretePointMass, PointMass, make_pointmass
@@ -157,6 +158,68 @@ def test_relation_needs_samples_and_no_cancelling():
     assert not afresh._Related.of(state[:19], shown_by(state[:19])).entries.any()
     state[:, 2] = state[:, 1] + 0.01 * draw.normal(size=90)
     assert afresh._Related.of(state, shown_by(state)).entries.tolist() == [True, False, False, False]
+
+
+class LateTime(PointMass):
+    """Shows agent 1, in what a part of its life returns, half of the time that is left."""
+
+    resets, part = 0, ""
+
+    def reset(self):
+        """Start all envs anew."""
+        self.resets += 1
+        obs, *rest = super().reset()
+        obs[:, 1, -1] *= 0.5 if self.part == "reset" and self.resets > 1 else 1.0
+        return (obs, *rest)
+
+    def step(self, actions):
+        """Act."""
+        obs, share_obs, rewards, dones, *rest = super().step(actions)
+        off = dones.all(axis=1) if self.part == "start" else self.part == "later" and self.resets > 1
+        obs[:, 1, -1] *= np.where(off, 0.5, 1.0)
+        return (obs, share_obs, rewards, dones, *rest)
+
+
+@pytest.mark.parametrize(
+    "part, place",
+    [
+        ("start", "the first step of an episode"),
+        ("reset", "what a later reset returns"),
+        ("later", "the steps after a later reset"),
+        ("", None),
+    ],
+)
+def test_two_moments_are_found_where_they_are_shown_together(part, place):
+    """The time that is left follows from share_obs in all other steps, and in all of a clean environment."""
+    report = check_env(make(type("Planted", (LateTime,), {"part": part})), contracts=("one-moment",), seed=3)
+    if place is None:
+        assert report.passed == ["one-moment"] and not report.findings
+        return
+    (finding,) = report.findings
+    assert finding.what == "obs and share_obs are not of one moment in " + place
+    assert finding.where == "agent 1, entry 6 of obs"
+
+
+def test_relation_is_looked_at_after_as_many_resets_as_stated(monkeypatch):
+    """Three steps before and after each of four resets; what these return is kept apart."""
+    seen = []
+
+    class Noted(PointMass):
+        def reset(self):
+            seen.append("reset")
+            return super().reset()
+
+        def step(self, actions):
+            seen.append("step")
+            return super().step(actions)
+
+    subject = Subject(make(Noted), {}, None, 3, 60.0)
+    assert subject.sizes.num_envs == 5  # one is built to read them
+    seen.clear()
+    later, again = afresh._reset_often(subject)
+    assert seen == ["reset"] + (["step"] * 3 + ["reset"] + ["step"] * 3) * 4
+    assert (len(later), len(again)) == (12, 4)
+    assert all(one.rewards is None for one in again) and all(one.rewards is not None for one in later)
 
 
 def masks(*available):
