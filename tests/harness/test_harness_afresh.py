@@ -38,6 +38,15 @@ def test_other_actions_are_taken_before_a_time_limit_alone():
     assert [tuple(place) for place in np.argwhere(other)] == [(5, 0), (6, 0), (7, 0), (18, 0), (19, 0), (20, 0)]
 
 
+def test_envs_are_alike_in_what_agents_and_in_what_the_critic_is_shown():
+    """One number that differs in either is enough."""
+    one, other = steps(2)
+    one.obs, one.share_obs = np.zeros((2, NUM_ENVS, AGENTS, OBS_DIM))
+    other.obs, other.share_obs = np.zeros((2, NUM_ENVS, AGENTS, OBS_DIM))
+    other.obs[1, 1, 3] = other.share_obs[2, 0, 1] = other.obs[4, 0, 0] = other.share_obs[4, 1, 2] = 1e-6
+    assert afresh._shows_alike(one, other).tolist() == [True, False, False, True, False]
+
+
 class Smoothed(PointMass):
     """Its rewards hold half of the last one."""
 
