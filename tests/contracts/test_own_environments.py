@@ -35,7 +35,7 @@ def limit(monkeypatch):
 
 def test_light_toy_keeps_every_contract(limit):
     """All contracts are judged, the one of the reward included, and all hold."""
-    limit(200)
+    limit(100)
     report = check_env(make_pointmass, task=PointmassTask(), seed=3, budget_s=BUDGET_S)
     assert report.ok, str(report)
     assert report.passed == names("env"), str(report)
@@ -43,7 +43,7 @@ def test_light_toy_keeps_every_contract(limit):
 
 def test_push_env_keeps_every_contract(limit, monkeypatch):
     """The task itself, on robots that move as commanded: episodes end, are reset and flagged as HARL needs it."""
-    limit(40)
+    limit(30)
     for module in (push, terminations):
         monkeypatch.setattr(module, "MAX_EPISODE_LENGTH", SHORT_EPISODES)
 
