@@ -32,7 +32,7 @@ def test_captured_on_the_cpu_is_the_plain_function():
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def testno_garbage_collection_collects_before_and_leaves_the_collector_as_it_was(enabled):
+def test_no_garbage_collection_collects_before_and_leaves_the_collector_as_it_was(enabled):
     """Garbage is collected before the block and not inside; after it, or an error in it, the collector is as before."""
     was_enabled = gc.isenabled()
     (gc.enable if enabled else gc.disable)()
