@@ -301,7 +301,7 @@ def test_check_task_that_is_none_is_a_finding(
     assert capsys.readouterr().out.startswith("factory: " + expected)
 
 
-def test_reader_that_leaves_early_is_no_error(elsewhere: Path) -> None:
+def test_reader_that_leaves_early_is_no_error() -> None:
     """Into `head`, the report ends as any program's output does: by SIGPIPE's exit code, without a traceback."""
     words = [sys.executable, "-m", "harness", "check", "harness.toys:make_pointmass", "--contracts", "spaces"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
