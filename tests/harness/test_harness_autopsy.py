@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
-from programs import GROWING, LONG, LOOP, MIB, PYTHON, SHORT
+from programs import GROWING, LONG, LOOP, MIB, PYTHON, SHORT, run_all
 
 from harness.causes import CAUSES, likely
 from harness.isolate import Limits, run
@@ -101,8 +100,7 @@ TOLD = [  # what is run, what it may take, how the report begins, what the cause
 @pytest.fixture(scope="module")
 def told():
     """Run all of `TOLD`, side by side."""
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(lambda case: run(PYTHON + [case[0]], case[1]), TOLD))
+    return run_all(TOLD)
 
 
 @pytest.mark.parametrize("index, begins, named", [(index, case[2], case[3]) for index, case in enumerate(TOLD)])

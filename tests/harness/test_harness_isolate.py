@@ -8,12 +8,11 @@ import os
 import resource
 import signal
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import psutil
 import pytest
-from programs import GROWING, LONG, LOOP, MIB, PYTHON, SHORT
+from programs import GROWING, LONG, LOOP, MIB, PYTHON, SHORT, run_all
 
 from harness.isolate import Limits, call, run
 from harness.watch import LINES, SAMPLES, Console, MemoryCurve, examine
@@ -105,8 +104,7 @@ ENDINGS = [  # what is run, what it may take, how the report begins, exit code
 @pytest.fixture(scope="module")
 def endings():
     """Run all of `ENDINGS`, side by side, because most of them wait."""
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(lambda case: run(PYTHON + [case[0]], case[1]), ENDINGS))
+    return run_all(ENDINGS)
 
 
 @pytest.mark.parametrize("index, begins, code", [(index, case[2], case[3]) for index, case in enumerate(ENDINGS)])
