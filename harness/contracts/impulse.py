@@ -220,7 +220,7 @@ def _again(subject: Subject, tried: Dict[int, List[Impulse]]) -> Dict[int, List[
     """Return what all actions of an agent do together, after more starts, if some env or agent stayed behind lately."""
     behind = []
     for start in sorted(tried, reverse=True):
-        if not _stays_behind(subject, tried[start]):
+        if not _stays_behind(tried[start]):
             break
         behind.append(start)
     if not behind:
@@ -235,10 +235,10 @@ def _again(subject: Subject, tried: Dict[int, List[Impulse]]) -> Dict[int, List[
     return {start: list(_impulses(subject, start, batches)) for start in starts}
 
 
-def _stays_behind(subject: Subject, impulses: List[Impulse]) -> bool:
-    """Return whether nothing moves in some env, or all that some env's or agent's actions do shows late."""
-    alive = {one.env for one in impulses if one.first}
-    return len(alive) < subject.sizes.num_envs or any(any(_later(impulses, part).values()) for part in PARTS)
+def _stays_behind(impulses: List[Impulse]) -> bool:
+    """Return whether nothing moves in an env that was asked, or all that an env's or agent's actions do shows late."""
+    alive, asked = {one.env for one in impulses if one.first}, {one.env for one in impulses}
+    return alive != asked or any(any(_later(impulses, part).values()) for part in PARTS)
 
 
 def _require_effect_in_every_env(subject: Subject, tried: Dict[int, List[Impulse]]) -> None:

@@ -218,7 +218,7 @@ def slower_in_odd_batches(start: int = 1) -> Iterator[None]:
         env._factor = 0.5 if env.num_envs % 2 else 1.0
 
     def step(original: Any, env: Any, actions: np.ndarray) -> Any:
-        return original(env, (actions * env._factor).astype(actions.dtype))
+        return original(env, (np.clip(actions, -1.0, 1.0) * env._factor).astype(actions.dtype))
 
     with in_env_classes("__init__", init), in_env_classes("step", step):
         yield

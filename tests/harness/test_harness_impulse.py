@@ -219,6 +219,13 @@ def test_envs_and_agents_that_are_late_are_told_from_the_others():
             assert contracts._require_none_later(subject, dict(zip(contracts.STARTS, tried)), part) is None
 
 
+def test_only_what_was_asked_can_stay_behind():
+    """An env in which nothing was tried is no reason to look again; one that is dead or late is."""
+    some = [one for one in of_envs() if one.env < 3]
+    assert not contracts._stays_behind(some)
+    assert contracts._stays_behind(of_envs(env4=0)) and contracts._stays_behind(of_envs(env2=2))
+
+
 @pytest.fixture
 def short_run(monkeypatch):
     """Let there be time for starts after 1 and 55 steps alone."""
