@@ -1,3 +1,3 @@
 """Tests run under the plugin of the harness, whether it is installed or not."""
 
-pytest_plugins = ["harness.plugin", "harness.selection"]
+pytest_plugins = ["harness.plugin", "selection"]

@@ -51,10 +51,10 @@ def clean_run(name: str, number: int, budget_s: float, contracts: Optional[Seque
       budget_s: for all contracts together [s].
       contracts: names of those to run; all by default.
     """
-    draw = random.Random("{} {}".format(name, number))
+    draw = random.Random(f"{name} {number}")
     report = check_env(WORLDS[name](draw), contracts=contracts, seed=draw.randrange(1 << 31), budget_s=budget_s)
     if not report.ok:
-        print("{} run {}\n{}".format(name, number, report), flush=True)
+        print(f"{name} run {number}\n{report}", flush=True)
     return report
 
 
@@ -78,11 +78,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         broken: Dict[str, int] = collections.Counter(one.contract for report in reports for one in report.findings)
         bad = sum(not report.ok for report in reports)
         tripped += bad
-        print("{}.runs {}".format(name, len(reports)))
-        print("{}.tripped {}".format(name, bad))
-        print("{}.seconds {:.0f}".format(name, time.perf_counter() - began))
+        print(f"{name}.runs {len(reports)}")
+        print(f"{name}.tripped {bad}")
+        print(f"{name}.seconds {time.perf_counter() - began:.0f}")
         for contract, count in sorted(broken.items()):
-            print("{}.tripped.{} {}".format(name, contract, count))
+            print(f"{name}.tripped.{contract} {count}")
     return int(tripped > 0)
 
 

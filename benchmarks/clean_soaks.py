@@ -23,9 +23,9 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 import numpy as np
 import torch
 
-from harness.memory.driver import Driver
-from harness.memory.report import SoakReport
+from harness.memory.driver import DriverMeter
 from harness.memory.soak import Subject, soak
+from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import CLEAN, ENDS, LEAK, NOT_ENOUGH
 
 NEIGHBOUR = """
@@ -140,7 +140,7 @@ def log(draw: random.Random, device: str) -> Callable[[], Subject]:
         def advance() -> None:
             step[0] += 1
             for tag in range(tags):
-                writer.add_scalar("tag {}".format(tag), float(step[0]), step[0])
+                writer.add_scalar(f"tag {tag}", float(step[0]), step[0])
 
         def close() -> None:
             writer.close()
@@ -163,7 +163,7 @@ def clean_soak(number: int, on_gpu: bool) -> SoakReport:
       on_gpu: whether it uses a GPU.
     """
     torch.set_num_threads(1)
-    gpu = Driver() if on_gpu else None
+    gpu = DriverMeter() if on_gpu else None
     kinds = GPU if on_gpu else CPU
     draw = random.Random(number)
     kind = kinds[number % len(kinds)]
@@ -172,7 +172,7 @@ def clean_soak(number: int, on_gpu: bool) -> SoakReport:
     with _neighbour() if on_gpu and number // len(kinds) % 2 else contextlib.nullcontext():
         report = soak(make, warm_up=draw.randint(5, 30), cycles=cycles, gpu=gpu)
     if report.kind == LEAK or report.kept:
-        print("soak {} of {}\n{}".format(number, kind.__name__, report), flush=True)
+        print(f"soak {number} of {kind.__name__}\n{report}", flush=True)
     return report
 
 
@@ -211,7 +211,7 @@ def _count(place: str, reports: List[SoakReport]) -> int:
     alarms = sum(report.kind == LEAK or bool(report.kept) for report in reports)
     kinds: Dict[str, int] = collections.Counter(report.kind for report in reports)
     if reports:
-        print("{}.soaks {}\n{}.alarms {}".format(place, len(reports), place, alarms))
+        print(f"{place}.soaks {len(reports)}\n{place}.alarms {alarms}")
     for kind in (CLEAN, ENDS, NOT_ENOUGH, LEAK):
         if kinds[kind]:
             print("{}.{} {}".format(place, kind.replace(" ", "_"), kinds[kind]), flush=True)

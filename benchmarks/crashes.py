@@ -1,7 +1,7 @@
 """Crashes that are told right: `python -m benchmarks.crashes [--number 100]`.
 
-Runs real processes that really crash, hang or leave, one kind after the other, under `harness.isolate`, and prints how
-many of them were survived with the right kind in the first line of the report. The exit code is 1 if one was not.
+Runs real processes that really crash, hang or leave, one kind after the other, under `harness.process.isolate`, and
+prints how many of them were diagnosed correctly in the first line of the report. The exit code is 1 if one was not.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import psutil
 
-from harness.isolate import Limits, run
+from harness.process.isolate import Limits, run
 
 GIB = 2**30
 SLOW = Limits(timeout=60.0)  # for what ends by itself
 HANG = Limits(timeout=3.0)
-MARK = "--of-crashes-{}".format(os.getpid())  # on the command lines of all that is started here
+MARK = f"--of-crashes-{os.getpid()}"  # on the command lines of all that is started here
 
 
 class Crash(NamedTuple):
@@ -123,7 +123,7 @@ def crash(name: str, number: int) -> Optional[str]:
     """
     how = CRASHES[name]
     command = [sys.executable, "-S", "-c", how.source.replace("{n}", str(number)), MARK]
-    ending = run(command if how.source else ["no-such-program-{}".format(number)], how.limits)
+    ending = run(command if how.source else [f"no-such-program-{number}"], how.limits)
     report = str(ending)
     if not report.startswith(how.kind.replace("{n}", str(number))):
         return report
@@ -149,13 +149,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for name, failure in zip(names, failures):
         if failure is not None:
             wrong[name].append(failure)
-            print("{}\n{}".format(name, failure))
+            print(f"{name}\n{failure}")
     orphans = [one.pid for one in psutil.process_iter(["cmdline"]) if MARK in (one.info["cmdline"] or [])]
-    print("crashes.injected {}".format(len(names)))
-    print("crashes.kinds {}".format(len(set(names))))
-    print("crashes.told_right {}".format(len(names) - sum(map(len, wrong.values()))))
-    print("crashes.orphans {}".format(len(orphans)))
-    print("crashes.seconds {:.0f}".format(time.perf_counter() - began))
+    print(f"crashes.injected {len(names)}")
+    print(f"crashes.kinds {len(set(names))}")
+    print(f"crashes.told_right {len(names) - sum(map(len, wrong.values()))}")
+    print(f"crashes.orphans {len(orphans)}")
+    print(f"crashes.seconds {time.perf_counter() - began:.0f}")
     return int(bool(wrong or orphans))
 
 

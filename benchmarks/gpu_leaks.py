@@ -70,7 +70,7 @@ def driver_level() -> Subject:
         work.turn()
         place = ctypes.byref(_ADDRESSES, next(free) * ctypes.sizeof(ctypes.c_uint64))
         status = cuda.cuMemAlloc_v2(place, ctypes.c_size_t(2048))
-        assert status == 0, "cuMemAlloc failed with {}".format(status)
+        assert status == 0, f"cuMemAlloc failed with {status}"
 
     return Subject(advance, owners={"work": work})
 

@@ -15,7 +15,7 @@ from typing import List, Optional, Sequence, Tuple
 
 import torch
 
-from harness.guard import GuardedEnv, guarded
+from harness.stack.guarded_training import GuardedEnv, guarded
 from mapush.config import RunConfig, SimConfig
 from mapush.presets import preset
 from mapush.train import Run
@@ -62,12 +62,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     sim = SimConfig(backend=options.sim)
     config = dataclasses.replace(preset(options.task, "default"), num_envs=options.num_envs, sim=sim)
     plain, watched, guard = measure(config, options.pairs)
-    name = "guard.{}.{}".format(options.task, options.num_envs)
+    name = f"guard.{options.task}.{options.num_envs}"
     for index, what in enumerate(("slowdown_percent", "slowdown_of_processors_percent")):
         ratio = statistics.median(two[index] / one[index] for one, two in zip(plain, watched))
-        print("{}.{} {:.2f}".format(name, what, 100.0 * (ratio - 1.0)))
-    print("{}.share_percent {:.2f}".format(name, 100.0 * guard.seconds / sum(turn[0] for turn in watched)))
-    print("{}.watched_percent {:.1f}".format(name, 100.0 * guard.watched / guard.decisions))
+        print(f"{name}.{what} {100.0 * (ratio - 1.0):.2f}")
+    print(f"{name}.share_percent {100.0 * guard.seconds / sum(turn[0] for turn in watched):.2f}")
+    print(f"{name}.watched_percent {100.0 * guard.watched / guard.decisions:.1f}")
     return 0
 
 

@@ -73,7 +73,7 @@ def stock_runner(
     """
     import torch
 
-    from mapush.harl.upstream import load
+    from mapush.upstream.harl.harl_source import load
 
     load()
     from harl.common.base_logger import BaseLogger
@@ -188,8 +188,8 @@ class _Worker:
 def _work(config: RunConfig, learner: str) -> None:
     """Take a turn for every line of the input."""
     from mapush.env.harl_view import HarlView
-    from mapush.harl.arguments import algo_args
     from mapush.train import Run
+    from mapush.upstream.harl.arguments import algo_args
 
     steps = config.num_envs * config.num_steps * steps_per_decision(config)
     config = dataclasses.replace(config, total_steps=steps, checkpoint_every=10**12)
@@ -209,10 +209,10 @@ def _work(config: RunConfig, learner: str) -> None:
 
 def _adapter(config: RunConfig, folder: Path, stack: contextlib.ExitStack) -> Any:
     from mapush.env.harl_view import HarlView
-    from mapush.harl.arguments import algo_args
-    from mapush.harl.logger import HarlLogger, ScalarWriter
-    from mapush.harl.runner import DEFAULTS, HarlRunner
-    from mapush.logger import RunLogger
+    from mapush.run.logger import RunLogger
+    from mapush.upstream.harl.arguments import algo_args
+    from mapush.upstream.harl.harl_logger import HarlLogger, ScalarWriter
+    from mapush.upstream.harl.runner import DEFAULTS, HarlRunner
 
     folder.mkdir()
     env, log = make_env(config), RunLogger(folder, config)
@@ -224,16 +224,16 @@ def _adapter(config: RunConfig, folder: Path, stack: contextlib.ExitStack) -> An
 
 
 def _lines(config: RunConfig, rounds: List[Dict[str, Turn]]) -> Iterator[str]:
-    name = "harl.{}.{}.{}".format(config.task_name, config.preset, config.num_envs)
+    name = f"harl.{config.task_name}.{config.preset}.{config.num_envs}"
     steps = config.num_envs * config.num_steps * steps_per_decision(config)
     for learner in LEARNERS:
-        yield "{}.{}_steps_per_second {:.0f}".format(name, learner, steps / _median(r[learner][0] for r in rounds))
+        yield f"{name}.{learner}_steps_per_second {steps / _median(r[learner][0] for r in rounds):.0f}"
     added = [100.0 * (r["adapter"][0] / r["stock"][0] - 1.0) for r in rounds]
     alone = [100.0 * ((r["adapter"][0] - r["adapter"][1]) / (r["stock"][0] - r["stock"][1]) - 1.0) for r in rounds]
     faster = [r["adapter"][0] / r["native"][0] for r in rounds]
     for metric, values in (("adapter_cost_percent", added), ("adapter_cost_percent_of_learning", alone)):
-        yield "{}.{} {:.2f} ({:.2f} to {:.2f})".format(name, metric, _median(values), min(values), max(values))
-    yield "{}.native_times_as_fast {:.2f} ({:.2f} to {:.2f})".format(name, _median(faster), min(faster), max(faster))
+        yield f"{name}.{metric} {_median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    yield f"{name}.native_times_as_fast {_median(faster):.2f} ({min(faster):.2f} to {max(faster):.2f})"
 
 
 def _settings(task: str, name: str) -> RunConfig:
@@ -251,7 +251,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Print lines of `name.metric median (lowest to highest)`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.harl", description=__doc__.splitlines()[0])
     parser.add_argument("--task", default="cuboid", help="task (default cuboid)")
-    parser.add_argument("--preset", default=HARLS, help="its settings (default {}: HARL's own)".format(HARLS))
+    parser.add_argument("--preset", default=HARLS, help=f"its settings (default {HARLS}: HARL's own)")
     parser.add_argument("--num-envs", type=int, default=512, help="envs of each learner (default 512)")
     parser.add_argument("--num-steps", type=int, help="decisions of a rollout (default: the preset's)")
     parser.add_argument("--pairs", type=int, default=5, help="rounds of turns (default 5)")
@@ -276,8 +276,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if options.worker:
             _work(config, options.worker)
             return 0
-        print("machine.processor {} {} cores".format(platform.machine(), os.cpu_count()))
-        print("machine.simulator {} ({})".format(config.sim.backend, reason), flush=True)
+        print(f"machine.processor {platform.machine()} {os.cpu_count()} cores")
+        print(f"machine.simulator {config.sim.backend} ({reason})", flush=True)
         for line in _lines(config, measure(argv, options.pairs)):
             print(line, flush=True)
     except MapushError as error:

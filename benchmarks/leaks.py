@@ -20,9 +20,9 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Sequence
 import numpy as np
 import torch
 
-from harness.memory.driver import Driver
-from harness.memory.report import SoakReport
+from harness.memory.driver import DriverMeter
 from harness.memory.soak import Subject, soak
+from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import LEAK
 from harness.toys import make_pointmass
 
@@ -213,7 +213,7 @@ def threads() -> Subject:
 
     def advance() -> None:
         env = make_pointmass()
-        _WORKERS.append(threading.Thread(target=_STOP.wait, name="worker-{}".format(len(_WORKERS)), daemon=True))
+        _WORKERS.append(threading.Thread(target=_STOP.wait, name=f"worker-{len(_WORKERS)}", daemon=True))
         _WORKERS[-1].start()
         env.close()
 
@@ -285,7 +285,7 @@ def texts() -> Subject:
             self.lines: List[str] = []
 
     console = Console()
-    return Subject(lambda: console.lines.append("step {} ".format(len(console.lines)) * 20), owners={"logger": console})
+    return Subject(lambda: console.lines.append(f"step {len(console.lines)} " * 20), owners={"logger": console})
 
 
 def environments() -> Subject:
@@ -320,7 +320,7 @@ LEAKS = {
 """Of each owner, and of sizes from 165 bytes to 64 KiB per step; three are bugs of `harness.faults`."""
 
 
-def find(leak: Leak, gpu: Optional[Driver] = None) -> SoakReport:
+def find(leak: Leak, gpu: Optional[DriverMeter] = None) -> SoakReport:
     """Soak a leak for the cycles within which it must be found."""
     report = soak(leak.make, WARM_UP, leak.cycles, gpu=gpu, patience=0.0)
     leak.clean_up()
@@ -335,7 +335,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these leaks alone")
     parser.add_argument("--repeats", type=int, default=1, help="soaks of each (default 1)")
     options = parser.parse_args(argv)
-    gpu = Driver() if options.gpu else None
+    gpu = DriverMeter() if options.gpu else None
     leaks = LEAKS
     if options.gpu:
         from benchmarks.gpu_leaks import LEAKS as leaks
@@ -356,7 +356,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def _print(name: str, metrics: Dict[str, float]) -> None:
     for metric, value in metrics.items():
-        print("leaks.{}.{} {:.3g}".format(name, metric, float(value)), flush=True)
+        print(f"leaks.{name}.{metric} {float(value):.3g}", flush=True)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def _watch(answer: Path) -> None:
     """Run all tests on the code as it is, and write what they reach."""
     measure = coverage.Coverage(data_file=None, config_file=False, include=list(ROOMS.values()))
     watch = _Watch(measure)
-    files = [str(path) for part in TESTS for path in sorted(Path("tests").glob("*/test_{}*.py".format(part)))]
+    files = [str(path) for part in TESTS for path in sorted(Path("tests").glob(f"*/test_{part}*.py"))]
     measure.start()
     pytest.main(files + list(OPTIONS), plugins=[watch])
     measure.stop()
@@ -260,12 +260,12 @@ def reach(file: Optional[Path]) -> Reach:
     known = file is not None and file.exists()
     text = file.read_text() if known else _aside(_watch)
     if not text.startswith("{"):
-        raise SystemExit("the tests end in a {} without any mutant: run `pytest -m contracts` first".format(text))
+        raise SystemExit(f"the tests end in a {text} without any mutant: run `pytest -m contracts` first")
     if file and not known:
         file.write_text(text)
     found = json.loads(text)
     for test in found["failed"]:
-        print("fails without a mutant, left out: {}".format(test))
+        print(f"fails without a mutant, left out: {test}")
     lines = {path: {int(line): ones for line, ones in of.items()} for path, of in found["lines"].items()}
     return Reach(found["seconds"], lines)
 
@@ -293,7 +293,7 @@ def report(rows: List[Dict[str, Any]]) -> None:
             line = "{}.killed {} of {}, {:.1%} [{:.1%}, {:.1%}]"
             print(line.format(room, killed, len(verdicts), killed / len(verdicts), low, high))
     controls = [bool(row["killed_by"]) for row in rows if row["number"] == UNCHANGED]
-    print("unchanged.killed {} of {}".format(sum(controls), len(controls)))
+    print(f"unchanged.killed {sum(controls)} of {len(controls)}")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -324,7 +324,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("fork")) as pool:
         for mutant, of_mutant, killer in zip(chosen, tests, pool.map(judge, chosen, tests)):
             rows.append(dict(dataclasses.asdict(mutant), tests=len(of_mutant), killed_by=killer))
-            print("\r{} of {}".format(len(rows), len(chosen)), end="", file=sys.stderr, flush=True)
+            print(f"\r{len(rows)} of {len(chosen)}", end="", file=sys.stderr, flush=True)
             if options.results:
                 options.results.write_text(json.dumps(rows, indent=1))
     print(file=sys.stderr)

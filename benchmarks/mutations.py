@@ -19,8 +19,8 @@ from mutmut.mutation import mutators
 ROOMS = {
     "env": "mapush/env/*.py",
     "happo": "mapush/happo/*.py",
-    "logger": "mapush/logger.py",
-    "checkpoint": "mapush/checkpoint.py",
+    "logger": "mapush/run/logger.py",
+    "checkpoint": "mapush/run/checkpoint.py",
     "contracts": "harness/contracts/*.py",
 }
 UNCHANGED = -1  # the number of a mutant that is none
@@ -116,7 +116,7 @@ def sample(rooms: Sequence[str], size: Optional[int], draw: random.Random) -> Li
             change = _change(module.code, module.deep_replace(node, other).code)
             chosen.append(Mutant(room, path, number, (place.start.line, place.end.line), change))
     draw.shuffle(chosen)
-    print("{} of {} mutants".format(len(chosen), total))
+    print(f"{len(chosen)} of {total} mutants")
     return chosen
 
 

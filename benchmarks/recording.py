@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple, cast
 
-from mapush.viewer.episode import Episode
+from mapush.evaluation.episode import Episode
 from mapush.viewer.gl import choose_gl
 
 if TYPE_CHECKING:
@@ -39,18 +39,18 @@ class Kept:
 def play(episodes: int) -> List[Tuple[Episode, Lines]]:
     """Return episodes of the shipped policy, with their text."""
     from mapush.assembly import resolve
-    from mapush.candidates import checkpoint_paths, load_candidate
-    from mapush.evaluate import EvaluateConfig
-    from mapush.viewer.board import Scoreboard
-    from mapush.viewer.player import Player, Recording
-    from mapush.viewer.transport import Transport
+    from mapush.evaluation.evaluate_config import EvaluateConfig
+    from mapush.evaluation.loaded_policy import checkpoint_paths, load_candidate
+    from mapush.viewer.playback import Playback, Recording
+    from mapush.viewer.playback_controls import Transport
+    from mapush.viewer.scoreboard import Scoreboard
 
     config, _ = resolve(EvaluateConfig("cuboid"))
     team = load_candidate(config, checkpoint_paths(config)[-1], num_envs=1)
     kept, board = Kept(), Scoreboard("cuboid", episodes)
     recording = Recording(kept, Path("nowhere"), only_failures=False, at_once=True)
     env = cast("PushEnv", team.env)
-    Player(env, lambda seed: env, team.agent, Transport(), board, recording=recording).play()
+    Playback(env, lambda seed: env, team.agent, Transport(), board, recording=recording).play()
     return kept.episodes
 
 
@@ -64,15 +64,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recording", description=__doc__.splitlines()[0])
     parser.add_argument("--episodes", type=int, default=2, help="how many (default 2)")
     options = parser.parse_args(argv)
-    print("recording.gl {}".format(choose_gl()))
+    print(f"recording.gl {choose_gl()}")
     from mapush.objects import OBJECTS
     from mapush.sim.scene import Scene, build_model
     from mapush.viewer.encoder import FORMATS
-    from mapush.viewer.page import FRAMES_PER_SECOND
+    from mapush.viewer.html_film import FRAMES_PER_SECOND
     from mapush.viewer.recorder import open_film, steps_of
 
     played, model = play(options.episodes), build_model(Scene(2, OBJECTS["cuboid"]))
-    print("recording.seconds {:.1f}".format(sum(episode.seconds for episode, _ in played)))
+    print(f"recording.seconds {sum(episode.seconds for episode, _ in played):.1f}")
     rates = {**{suffix: form.fps for suffix, form in FORMATS.items()}, ".html": FRAMES_PER_SECOND}
     for suffix, fps in rates.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -83,9 +83,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                 film.add(episode, lines_of)
             film.close()
             frames = sum(len(set(steps_of(episode, fps))) for episode, _ in played)
-            print("recording{}.fps {:.1f}".format(suffix, frames / (time.perf_counter() - began)))
-            print("recording{}.cpu_ms {:.1f}".format(suffix, 1000 * (cpu_seconds() - cpu) / frames))
-            print("recording{}.mb {:.2f}".format(suffix, path.stat().st_size / 1e6))
+            print(f"recording{suffix}.fps {frames / (time.perf_counter() - began):.1f}")
+            print(f"recording{suffix}.cpu_ms {1000 * (cpu_seconds() - cpu) / frames:.1f}")
+            print(f"recording{suffix}.mb {path.stat().st_size / 1e6:.2f}")
     return 0
 
 

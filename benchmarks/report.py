@@ -17,11 +17,11 @@ import torch
 
 from mapush.env.metrics import ENDINGS, FirstEpisodes
 from mapush.env.terminations import MAX_EPISODE_LENGTH, ROBOT_HEIGHT
-from mapush.evaluate import Evaluation
+from mapush.evaluation.results import Evaluation
+from mapush.evaluation.traces import Trace
 from mapush.objects import CUBOID
-from mapush.reports.evaluation import RECORDINGS, Setting, write_evaluation
-from mapush.sim.base import STEP_DT
-from mapush.trace import Trace
+from mapush.reports.evaluation_report import RECORDINGS, Setting, write_evaluation
+from mapush.sim.physics import STEP_DT
 
 SHARES = (0.6, 0.15, 0.1, 0.15)  # of `ENDINGS`
 UPRIGHT, ON_ITS_SIDE = (1.0, 0.0, 0.0, 0.0), (0.6, 0.8, 0.0, 0.0)
@@ -77,7 +77,7 @@ def measure(num_envs: int, policies: int, folder: Path) -> Dict[str, float]:
     """Write a report to `folder`, and return what that cost."""
     groups = {}
     for index in range(policies):
-        name = "policy {}".format(index + 1)
+        name = f"policy {index + 1}"
         groups[name] = [evaluation_of(made_up_trace(num_envs, index), 10_000_000 * (index + 1), name)]
     start, cpu = time.perf_counter(), time.process_time()
     page = write_evaluation(folder, Setting("cuboid", num_envs, 0, "none"), groups)
@@ -103,7 +103,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         for name, value in measure(options.num_envs, options.policies, options.out or Path(scratch)).items():
-            print("report.{} {:.2f}".format(name, value))
+            print(f"report.{name} {value:.2f}")
 
 
 if __name__ == "__main__":

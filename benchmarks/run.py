@@ -52,7 +52,7 @@ def measure(config: BenchConfig, num_envs: int) -> Dict[str, float]:
     from mapush.train import Run
 
     config, reason = resolve(config)
-    print("{}.{}.{}.simulator {} ({})".format(config.task, config.preset, num_envs, config.sim.backend, reason))
+    print(f"{config.task}.{config.preset}.{num_envs}.simulator {config.sim.backend} ({reason})")
     settings = preset(config.task, config.preset)
     run = Run.start(dataclasses.replace(settings, num_envs=num_envs, sim=config.sim))
     decisions = max(20 // steps_per_decision(settings), 2)
@@ -145,9 +145,9 @@ def main() -> None:
     if config.worker:
         (num_envs,) = config.num_envs
         for name, value in measure(config, num_envs).items():
-            print("{}.{}.{}.{} {:.0f}".format(config.task, config.preset, num_envs, name, value), flush=True)
+            print(f"{config.task}.{config.preset}.{num_envs}.{name} {value:.0f}", flush=True)
         return
-    print("machine.processor {} {} cores".format(platform.machine(), os.cpu_count()), flush=True)
+    print(f"machine.processor {platform.machine()} {os.cpu_count()} cores", flush=True)
     for num_envs in config.num_envs:
         command = [sys.executable, "-m", "benchmarks.run", "--worker", "--num-envs", str(num_envs)]
         command += ["--task", config.task, "--preset", config.preset, "--repeats", str(config.repeats)]

@@ -25,12 +25,12 @@ import numpy as np
 import psutil
 
 from mapush.assembly import share_the_cores
-from mapush.sim.base import STEP_DT
+from mapush.sim.physics import STEP_DT
 
 if TYPE_CHECKING:
     from mapush.env.push import PushEnv
-    from mapush.viewer.board import Scoreboard
-    from mapush.viewer.episode import Episode
+    from mapush.evaluation.episode import Episode
+    from mapush.viewer.scoreboard import Scoreboard
     from mapush.viewer.web import WebScreen
 
 CORES = 2
@@ -157,13 +157,13 @@ class Watcher(threading.Thread):
 def measure(minutes: float) -> Dict[str, float]:
     """Watch the shipped policy for `minutes`, and return the metrics."""
     from mapush.assembly import resolve
-    from mapush.candidates import checkpoint_paths, load_candidate
-    from mapush.evaluate import EvaluateConfig
+    from mapush.evaluation.evaluate_config import EvaluateConfig
+    from mapush.evaluation.loaded_policy import checkpoint_paths, load_candidate
     from mapush.objects import OBJECTS
     from mapush.sim.scene import Scene, build_model
-    from mapush.viewer.board import Scoreboard
-    from mapush.viewer.player import Player
-    from mapush.viewer.transport import Transport
+    from mapush.viewer.playback import Playback
+    from mapush.viewer.playback_controls import Transport
+    from mapush.viewer.scoreboard import Scoreboard
     from mapush.viewer.web import WebScreen
 
     config, _ = resolve(EvaluateConfig("cuboid"))
@@ -173,7 +173,7 @@ def measure(minutes: float) -> Dict[str, float]:
     screen = StampedScreen(web)
     watcher = Watcher(web.address, screen, minutes, transport.quit)
     watcher.start()
-    Player(env, lambda seed: env, team.agent, transport, Scoreboard("cuboid"), [screen]).play()
+    Playback(env, lambda seed: env, team.agent, transport, Scoreboard("cuboid"), [screen]).play()
     watcher.join()
     screen.close()
     return {
@@ -209,9 +209,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))[:CORES]
         os.sched_setaffinity(0, cores)
-        print("viewer.cores {}".format(len(cores)))
+        print(f"viewer.cores {len(cores)}")
     for name, value in measure(options.minutes).items():
-        print("viewer.{} {:.3f}".format(name, value), flush=True)
+        print(f"viewer.{name} {value:.3f}", flush=True)
     return 0
 
 

@@ -15,10 +15,10 @@ import tempfile
 from pathlib import Path
 from typing import Dict, Optional, Sequence, Tuple
 
-from mapush.capacity import MIB, predict
 from mapush.config import SimConfig
 from mapush.objects import OBJECTS
 from mapush.presets import preset
+from mapush.run.capacity import MIB, predict
 
 SIZES: Sequence[Tuple[int, int]] = ((500, 200), (2048, 16), (4096, 32), (8192, 8))
 """Envs, and decisions of a rollout."""
@@ -26,9 +26,7 @@ ALLOWED = 0.1  # of the prediction
 ITERATIONS = 3
 
 CONFIGS: Dict[str, Tuple[str, int, int]] = {
-    "{}.{}x{}".format(name, num_envs, num_steps): (name, num_envs, num_steps)
-    for name in OBJECTS
-    for num_envs, num_steps in SIZES
+    f"{name}.{num_envs}x{num_steps}": (name, num_envs, num_steps) for name in OBJECTS for num_envs, num_steps in SIZES
 }
 
 
@@ -57,10 +55,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for name in options.only or CONFIGS:
         peak, predicted = peak_and_prediction(*CONFIGS[name])
         errors.append(peak / predicted - 1.0)
-        print("vram.{}.peak_mib {:.0f}".format(name, peak / MIB))
-        print("vram.{}.predicted_mib {:.0f}".format(name, predicted / MIB))
-        print("vram.{}.error_percent {:+.1f}".format(name, 100.0 * errors[-1]), flush=True)
-    print("vram.all.within_a_tenth {} of {}".format(sum(abs(error) <= ALLOWED for error in errors), len(errors)))
+        print(f"vram.{name}.peak_mib {peak / MIB:.0f}")
+        print(f"vram.{name}.predicted_mib {predicted / MIB:.0f}")
+        print(f"vram.{name}.error_percent {100.0 * errors[-1]:+.1f}", flush=True)
+    print(f"vram.all.within_a_tenth {sum(abs(error) <= ALLOWED for error in errors)} of {len(errors)}")
     return int(max(map(abs, errors)) > ALLOWED)
 
 

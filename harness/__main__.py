@@ -11,14 +11,14 @@ from typing import List, Optional
 from mapush.errors import nearest
 
 COMMANDS = {
-    "check": "harness.check:main",
+    "check": "harness.checking.check:main",
     "doctor": "harness.doctor:main",
-    "faults": "harness.matrix:main",
-    "memory": "harness.memory.training:main",
-    "replay": "harness.replay:main",
-    "run": "harness.isolate:main",
-    "stack": "harness.stack:main",
-    "train": "harness.guard:main",
+    "faults": "harness.faults.fault_matrix:main",
+    "memory": "harness.memory.training_soak:main",
+    "replay": "harness.checking.replay_finding:main",
+    "run": "harness.process.isolate:main",
+    "stack": "harness.stack.check_stack:main",
+    "train": "harness.stack.guarded_training:main",
 }
 
 
@@ -31,7 +31,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         )
         return 0 if words else 2
     if words[0] not in COMMANDS:
-        print("there is no command {!r}; {}".format(words[0], nearest(words[0], COMMANDS)), file=sys.stderr)
+        print(f"there is no command {words[0]!r}; {nearest(words[0], COMMANDS)}", file=sys.stderr)
         return 2
     module, function = COMMANDS[words[0]].split(":")
     return int(getattr(importlib.import_module(module), function)(words[1:]) or 0)

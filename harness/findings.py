@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Dict, List, Optional, Sequence
 
-from harness.sequence import in_words
+from harness.interface.sequence import in_words
 from mapush.errors import MapushError
 
 NO_TIME = "there was no time left"
@@ -74,11 +74,11 @@ class Finding:
         return cls(name, error.what, reproduce=reproduce and reproduce.replace("{}", name), **details)
 
     def __str__(self) -> str:
-        rows = ["{}: {}".format(self.contract, self.what)]
+        rows = [f"{self.contract}: {self.what}"]
         details = {name: getattr(self, name) for name in ("where", "got", "expected", "cause", "fix")}
         details["shortest"] = self.actions and in_words(self.actions)
         details.update(reproduce=self.reproduce, replay=self.replay)
-        rows += ["  {:<9} {}".format(name, value) for name, value in details.items() if value]
+        rows += [f"  {name:<9} {value}" for name, value in details.items() if value]
         return "\n".join(rows)
 
 
@@ -109,7 +109,7 @@ class Report:
 
     def __str__(self) -> str:
         rows = [str(finding) for finding in self.findings] + self.unjudged + ["note: " + note for note in self.notes]
-        return "\n".join(rows + ["{}; {:.1f} s".format(self.summary, self.seconds)])
+        return "\n".join(rows + [f"{self.summary}; {self.seconds:.1f} s"])
 
     @property
     def conclusive(self) -> bool:
@@ -135,7 +135,7 @@ class Report:
         broken, kept = len(self.findings), len(self.passed)
         judged, total = broken + kept, broken + kept + len(self.not_judged)
         hint = "; too little time for most: give them a larger budget" if self._hurried else ""
-        return "{} of {} contracts judged: {} broken, {} hold{}".format(judged, total, broken, kept, hint)
+        return f"{judged} of {total} contracts judged: {broken} broken, {kept} hold{hint}"
 
     def as_dict(self) -> Dict[str, Any]:
         """Return the report in JSON's types."""

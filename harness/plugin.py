@@ -18,9 +18,9 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Type
 
 import pytest
 
-from harness import bundle
+from harness.check_report import ReportRow, write_report
+from harness.checking import bundle
 from harness.findings import Finding, Report
-from harness.report import Row, write_report
 
 MARKERS = {
     "contracts": "what must hold, checked in seconds",
@@ -52,7 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers, and look for no files if an environment is to be checked."""
     for name, meaning in MARKERS.items():
-        config.addinivalue_line("markers", "{}: {}".format(name, meaning))
+        config.addinivalue_line("markers", f"{name}: {meaning}")
     if config.getoption("env"):
         config.args[:] = []
     config.pluginmanager.register(_Recorder(config))
@@ -77,7 +77,7 @@ def soak_folder(request: pytest.FixtureRequest, pytestconfig: pytest.Config, tmp
     if report is None:
         return tmp_path
     name = re.sub(r"[^\w.-]+", "-", request.node.name).strip("-")
-    request.node.user_properties.append(("page", "{}/soak.html".format(name)))
+    request.node.user_properties.append(("page", f"{name}/soak.html"))
     (report / name).mkdir(parents=True, exist_ok=True)
     return report / name
 
@@ -107,7 +107,7 @@ def tell(config: pytest.Config, why: Dict[str, str]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say why tests were deselected, and which contracts could not be judged."""
     for name, reason in config.stash.get(_REASONS, {}).items():
-        terminalreporter.write_line("deselected {}: {}".format(name, reason))
+        terminalreporter.write_line(f"deselected {name}: {reason}")
     if _REPORT in config.stash:
         report = config.stash[_REPORT]
         for line in report.unjudged + [report.summary]:
@@ -203,7 +203,7 @@ def _checked(session: pytest.Session) -> Report:
 
 
 def _check(config: pytest.Config, contracts: Optional[Sequence[str]], seed: int) -> Report:
-    from harness.check import check
+    from harness.checking.check import check
 
     return check(config.getoption("env"), _kwargs(config), contracts, seed, task=config.getoption("task"))
 
@@ -237,7 +237,7 @@ class _Recorder:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._rows: List[Row] = []
+        self._rows: List[ReportRow] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the call of a test, and what went wrong before and after it."""
@@ -259,14 +259,14 @@ class _Recorder:
             terminalreporter.write_line("report: {}".format(self._config.getoption("report") / "report.html"))
         expected = self._config.getoption("at_least")
         if self._ran < expected:
-            terminalreporter.write_line("{} tests ran, expected at least {}".format(self._ran, expected), red=True)
+            terminalreporter.write_line(f"{self._ran} tests ran, expected at least {expected}", red=True)
 
     @property
     def _ran(self) -> int:
         return sum(row.outcome != "skipped" for row in self._rows)
 
 
-def _row(report: pytest.TestReport) -> Row:
+def _row(report: pytest.TestReport) -> ReportRow:
     details = report.longreprtext if report.failed else ""
     crash = getattr(report.longrepr, "reprcrash", None)
     diagnosis = (crash.message if crash is not None else details).strip().split("\n")[0]
@@ -275,4 +275,4 @@ def _row(report: pytest.TestReport) -> Row:
     known: Dict[str, Any] = dict(report.user_properties)
     seconds = known.get("seconds", report.duration)
     found = [known.get(name, "") for name in ("reproduce", "replay", "page")]
-    return Row(report.nodeid, report.outcome, seconds, diagnosis, details, *found)
+    return ReportRow(report.nodeid, report.outcome, seconds, diagnosis, details, *found)

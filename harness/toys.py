@@ -43,7 +43,7 @@ class Discrete:
         return np.asarray(value).dtype.kind in "iu" and np.ndim(value) == 0 and 0 <= int(value) < self.n
 
     def __repr__(self) -> str:
-        return "Discrete({})".format(self.n)
+        return f"Discrete({self.n})"
 
 
 class PointMass:
@@ -63,7 +63,7 @@ class PointMass:
     def __init__(self, num_envs: int, num_agents: int, seed: int, horizon: int) -> None:
         _require_at_least_one(num_envs=num_envs, num_agents=num_agents, horizon=horizon)
         if num_agents > MAX_AGENTS:
-            most = "at most {}".format(MAX_AGENTS)
+            most = f"at most {MAX_AGENTS}"
             raise ConfigError("num_agents is out of range", got=str(num_agents), expected=most)
         self.num_envs, self.n_agents, self.horizon = num_envs, num_agents, horizon
         self.observation_space = [Box(-3.0 * ARENA, 3.0 * ARENA, (3 + 2 * num_agents,)) for _ in range(num_agents)]
@@ -140,7 +140,7 @@ class PointMass:
             expected = "{} numbers".format({"f": "floating-point", "i": "integer"}[kind])
             raise SpecError("actions have the wrong form", where=where, got=got, expected=expected)
         if np.isnan(actions).any():
-            raise SpecError("an action is nan", where=where, got="nan at {}".format(np.argwhere(np.isnan(actions))[0]))
+            raise SpecError("an action is nan", where=where, got=f"nan at {np.argwhere(np.isnan(actions))[0]}")
         return actions
 
     def _move(self, commands: np.ndarray) -> None:
@@ -209,7 +209,7 @@ class DiscretePointMass(PointMass):
     def _commands(self, actions: np.ndarray) -> np.ndarray:
         moves = self._checked(actions, 1, "i")[..., 0]
         if ((moves < 0) | (moves >= len(MOVES))).any():
-            expected = "0 to {}".format(len(MOVES) - 1)
+            expected = f"0 to {len(MOVES) - 1}"
             raise SpecError("an action is out of range", got=str(moves.tolist()), expected=expected)
         return MOVES[moves]
 
@@ -252,7 +252,7 @@ def make_push(
 def _require_at_least_one(**sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
-            raise ConfigError("{} is out of range".format(name), got=repr(size), expected="at least 1")
+            raise ConfigError(f"{name} is out of range", got=repr(size), expected="at least 1")
 
 
 def _inside(points: np.ndarray) -> np.ndarray:

@@ -11,18 +11,18 @@ import sys
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, TypeVar
 
 from mapush.config import PushRunConfig, RunConfig, TaskConfig, WalkRunConfig
+from mapush.device.gpu_errors import why_no_gpu
 from mapush.errors import ConfigError, nearest
-from mapush.gpu_errors import why_no_gpu
 from mapush.objects import OBJECTS
 from mapush.sim import ISAAC_GYM, choose_backend, make_physics
 
 if TYPE_CHECKING:
     import torch
 
-    from mapush.env.base import VecEnv
-    from mapush.env.mqe import MqeEnv
     from mapush.env.push import PushEnv
+    from mapush.env.vec_env import VecEnv
     from mapush.happo.happo import Happo
+    from mapush.upstream.mqe import MqeEnv
 
 TASKS = tuple(OBJECTS) + ("walk",)
 
@@ -71,16 +71,16 @@ def make_env(config: RunConfig, num_envs: Optional[int] = None, seed: Optional[i
     if isinstance(config, PushRunConfig):
         upstream = config.sim.backend == ISAAC_GYM
         return (make_mqe_env if upstream else make_push_env)(config, config.task, num_envs, seed)
-    raise ConfigError("unknown task {!r}".format(config.task_name), fix=nearest(config.task_name, TASKS))
+    raise ConfigError(f"unknown task {config.task_name!r}", fix=nearest(config.task_name, TASKS))
 
 
 def make_push_env(config: RunConfig, task: TaskConfig, num_envs: int, seed: int) -> PushEnv:
     """Make the pushing task on the simulator of `config`, with the shipped walking policy."""
-    from mapush.sim.base import Simulator
     from mapush.sim.scene import Scene
+    from mapush.sim.simulator import Simulator
 
     if task.object not in OBJECTS:
-        raise ConfigError("unknown object {!r}".format(task.object), fix=nearest(task.object, OBJECTS))
+        raise ConfigError(f"unknown object {task.object!r}", fix=nearest(task.object, OBJECTS))
     thing = OBJECTS[task.object]
     scene = Scene(num_agents=thing.num_agents, object=thing, upstream_inertia=task.upstream_quirks)
     physics = make_physics(config.sim, scene, num_envs, seed)
@@ -106,8 +106,8 @@ def make_mqe_env(
     """
     choose_backend(ISAAC_GYM)
 
-    from mapush import contact_pairs
-    from mapush.env.mqe import MqeEnv
+    from mapush.upstream import contact_pairs
+    from mapush.upstream.mqe import MqeEnv
 
     free = None if why_no_gpu() is None else sys.maxsize  # PhysX on the CPU takes what it needs
     pairs = contact_pairs.budget(config.sim.contact_pairs, free).pairs
@@ -115,7 +115,7 @@ def make_mqe_env(
 
 
 def _make_walk_env(config: WalkRunConfig, num_envs: int, seed: int) -> VecEnv:
-    from mapush.sim.base import Randomization
+    from mapush.sim.physics import Randomization
     from mapush.sim.scene import Scene
 
     task = config.task
@@ -167,5 +167,5 @@ def device_of(name: str) -> torch.device:
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
         fix = "--device auto takes a GPU where there is one"
-        raise ConfigError("device {!r} cannot be used".format(name), got=str(error).splitlines()[0], fix=fix) from error
+        raise ConfigError(f"device {name!r} cannot be used", got=str(error).splitlines()[0], fix=fix) from error
     return place

@@ -26,7 +26,7 @@ _UNITS = {"GiB": 2**30, "MiB": 2**20, "GB": 10**9, "MB": 10**6}
 
 def _require(good: bool, name: str, got: object, expected: str) -> None:
     if not good:
-        raise ConfigError("{} is out of range".format(name), got=repr(got), expected=expected)
+        raise ConfigError(f"{name} is out of range", got=repr(got), expected=expected)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,15 +105,15 @@ class HappoConfig:
 
     def __post_init__(self) -> None:
         for name in ("ppo_epoch", "critic_epoch", "actor_num_mini_batch", "critic_num_mini_batch"):
-            _require(getattr(self, name) >= 1, "happo.{}".format(name), getattr(self, name), "at least 1")
+            _require(getattr(self, name) >= 1, f"happo.{name}", getattr(self, name), "at least 1")
         _require(len(self.hidden_sizes) >= 1, "happo.hidden_sizes", self.hidden_sizes, "at least one layer")
         _require(min(self.hidden_sizes) >= 1, "happo.hidden_sizes", self.hidden_sizes, "positive sizes")
         for name in ("lr", "critic_lr", "opti_eps", "std_x_coef", "std_y_coef", "clip_param", "max_grad_norm"):
-            _require(getattr(self, name) > 0.0, "happo.{}".format(name), getattr(self, name), "more than 0")
+            _require(getattr(self, name) > 0.0, f"happo.{name}", getattr(self, name), "more than 0")
         for name in ("gamma", "gae_lambda"):
-            _require(0.0 <= getattr(self, name) <= 1.0, "happo.{}".format(name), getattr(self, name), "in [0, 1]")
+            _require(0.0 <= getattr(self, name) <= 1.0, f"happo.{name}", getattr(self, name), "in [0, 1]")
         for name, valid in _CHOICES.items():
-            _require(getattr(self, name) in valid, "happo.{}".format(name), getattr(self, name), " or ".join(valid))
+            _require(getattr(self, name) in valid, f"happo.{name}", getattr(self, name), " or ".join(valid))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +207,7 @@ class SimConfig:
 
     def __post_init__(self) -> None:
         for name in ("threads", "nconmax", "njmax"):
-            _require(getattr(self, name) >= 0, "sim.{}".format(name), getattr(self, name), "at least 0")
+            _require(getattr(self, name) >= 0, f"sim.{name}", getattr(self, name), "at least 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -320,7 +320,7 @@ def _from_dict(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
     arguments: Dict[str, Any] = {}
     for name, value in values.items():
         if name not in fields:
-            raise ConfigError("unknown setting {!r}".format(prefix + name), fix=nearest(name, fields))
+            raise ConfigError(f"unknown setting {prefix + name!r}", fix=nearest(name, fields))
         default = fields[name].default
         if dataclasses.is_dataclass(default):
             value = _from_dict(type(default), value, prefix + name + ".")

@@ -39,8 +39,8 @@ class MapushError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
-        rows = ["{}: {}".format(type(self).__name__, self.what)]
-        rows += ["  {:<9} {}".format(name, getattr(self, name)) for name in _FIELDS if getattr(self, name)]
+        rows = [f"{type(self).__name__}: {self.what}"]
+        rows += [f"  {name:<9} {getattr(self, name)}" for name in _FIELDS if getattr(self, name)]
         return "\n".join(rows)
 
 
@@ -72,6 +72,20 @@ class CapacityError(MapushError):
     """A run that does not fit in the memory of the GPU."""
 
 
+def unknown(kind: str, name: str, valid: Iterable[str]) -> ConfigError:
+    """Return the error for a name that does not exist, with the closest name that does.
+
+    Args:
+      kind: what the name is of, such as "preset".
+      name: what was asked for.
+      valid: the names that exist.
+    """
+    names = sorted(valid)
+    closest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"; did you mean {closest[0]!r}?" if closest else ""
+    return ConfigError(f"unknown {kind} {name!r}{hint}", expected="one of " + ", ".join(names))
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Say which valid names exist, and which one was probably meant.
 
@@ -83,5 +97,5 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     """
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = "did you mean {!r}? ".format(close[0]) if close else ""
+    hint = f"did you mean {close[0]!r}? " if close else ""
     return "{}valid: {}".format(hint, ", ".join(names))

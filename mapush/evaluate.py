@@ -15,133 +15,34 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, ca
 import tyro
 from rich.console import Console
 
-from mapush import checkpoint as checkpoints
-from mapush.assembly import TASKS, make_mqe_env, make_push_env, resolve, share_the_cores
-from mapush.candidates import checkpoint_paths, is_run, load, load_candidate, named_paths, require_readable
-from mapush.checkpoint import Checkpoint
-from mapush.config import PushRunConfig, SimConfig, to_dict
-from mapush.errors import ConfigError, MapushError, nearest
-from mapush.gpu_errors import gpu_errors
-from mapush.harl import models
+from mapush.assembly import make_mqe_env, make_push_env, resolve, share_the_cores
+from mapush.config import PushRunConfig, to_dict
+from mapush.device.gpu_errors import gpu_errors
+from mapush.errors import MapushError
+from mapush.evaluation.evaluate_config import EvaluateConfig
+from mapush.evaluation.loaded_policy import (
+    checkpoint_paths,
+    is_run,
+    load,
+    load_candidate,
+    named_paths,
+    require_readable,
+)
+from mapush.evaluation.results import Evaluation
+from mapush.run import checkpoint as checkpoints
+from mapush.run.checkpoint import Checkpoint
 from mapush.sim import ISAAC_GYM
-from mapush.viewer.choice import require_sound
+from mapush.upstream.harl import models
 
 if TYPE_CHECKING:
-    from mapush.acceptance import AcceptanceResult
-    from mapush.env.base import Team, VecEnv
-    from mapush.env.metrics import EvaluationMetrics, FirstEpisodes
-    from mapush.env.mqe import MqeEnv
+    from mapush.env.metrics import FirstEpisodes
     from mapush.env.push import PushEnv
+    from mapush.env.vec_env import Team, VecEnv
+    from mapush.evaluation.acceptance import AcceptanceResult
     from mapush.sim.walking import WalkingPolicy
-    from mapush.trace import Trace
+    from mapush.upstream.mqe import MqeEnv
 
 FOLDER, RESULTS = "evaluation", "results.json"
-MODES = ("calculator", "viewer")
-CALCULATOR_ENVS = 300
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
-    """Evaluate a policy by the published protocol, or watch it."""
-
-    task_name: tyro.conf.Positional[str] = "cuboid"
-    """cuboid, tblock, cylinder or walk."""
-    checkpoint: Tuple[Path, ...] = ()
-    """Checkpoints, folders of runs, whose checkpoints are all evaluated, or HARL's models. Default: ours."""
-    untrained: bool = False
-    """Evaluate the weights that training starts from."""
-    mode: str = "calculator"
-    """calculator prints the measures; viewer shows episodes or records them."""
-    num_envs: Optional[int] = None
-    """Parallel envs: of the calculator, the first episode of each counts (300); of the viewer, one is followed (1)."""
-    viewer: Optional[str] = None
-    """native opens a window, web serves a page, none only records; auto takes a window where there is a display, else a
-    page. Default: auto; none with --record."""
-    host: Optional[str] = None
-    """Where the page listens; an address that others can reach gets a token. Default: 127.0.0.1, this machine alone."""
-    port: Optional[int] = None
-    """Where the page listens. Default: 8080 or the next that is free."""
-    episodes: Optional[int] = None
-    """Episodes that the viewer shows, or records with --only. Default: without end, or 3 if they are recorded."""
-    record: Optional[Path] = None
-    """File that the viewer writes the episodes to: .mp4, .gif or .html, a page with a play bar."""
-    only: Optional[str] = None
-    """failures: record only episodes that do not succeed, out of at most 50 for each that is wanted."""
-    json: Optional[Path] = None
-    """Write the results to this file as well."""
-    report: Optional[Path] = None
-    """Write a page for people to this folder: measures, failures, paths, recordings, and the data of all episodes."""
-    stand_checkpoint: Optional[Path] = None
-    """walk only: take the network that stands from this checkpoint or run, not from `checkpoint`."""
-    export: Optional[Path] = None
-    """Write the policy, of a run the newest, to this .pt without the run that trained it, or as HARL's to a folder."""
-    seed: int = 0
-    """Seed of starts and of what differs between envs."""
-    upstream_quirks: Optional[bool] = None
-    """Behave as upstream does where it is wrong, see docs/deviations.md. Default: as the policy was trained."""
-    device: str = "auto"
-    """Where the policy computes: auto, cpu, cuda or cuda:1."""
-    sim: SimConfig = SimConfig()
-    """The simulator."""
-
-    def __post_init__(self) -> None:
-        walk, viewer = self.task_name == "walk", self.mode == "viewer"
-        _require(self.task_name in TASKS, "unknown task {!r}".format(self.task_name), nearest(self.task_name, TASKS))
-        _require(self.mode in MODES, "unknown mode {!r}".format(self.mode), nearest(self.mode, MODES))
-        _require(self.num_envs is None or self.num_envs >= 1, "nothing to do", "at least one env")
-        _require(not (walk and viewer), "the viewer shows pushing tasks only", "name cuboid, tblock or cylinder")
-        _require(not (walk and self.untrained), "--untrained belongs to pushing tasks", "name a --checkpoint")
-        _require(not (self.untrained and self.checkpoint), "--untrained takes no --checkpoint", "leave one of them out")
-        trained, one = bool(self.checkpoint), len(self.checkpoint) <= 1
-        _require(one or not (walk or viewer or self.export), "only the calculator compares", "name one --checkpoint")
-        _require(not self.report or not (walk or viewer), "--report is of pushing tasks", "take the calculator's mode")
-        _require(trained or not self.export, "--export is for a policy that was trained", "add --checkpoint RUN")
-        _require(
-            walk and trained or not self.stand_checkpoint, "--stand-checkpoint adds to one", "walk --checkpoint RUN"
-        )
-        require_sound(self)
-        if self.num_envs is None:
-            object.__setattr__(self, "num_envs", 1 if viewer else CALCULATOR_ENVS)
-
-
-def _require(good: bool, what: str, fix: str) -> None:
-    if not good:
-        raise ConfigError(what, fix=fix)
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """What one policy scored.
-
-    Attributes:
-      path: its checkpoint; None for untrained weights.
-      step: env steps that it was trained for.
-      metrics: its measures.
-      name: of the policy or run that it belongs to.
-      trace: what it did, if that was asked for.
-    """
-
-    path: Optional[Path]
-    step: int
-    metrics: EvaluationMetrics
-    name: str = ""
-    trace: Optional[Trace] = None
-
-    @property
-    def success_time(self) -> float:
-        """Mean duration of the successful episodes [s]; NaN without one."""
-        from mapush.env.terminations import MAX_EPISODE_LENGTH
-        from mapush.sim.base import STEP_DT
-
-        rate = self.metrics.success_rate
-        failed = (1.0 - rate) * MAX_EPISODE_LENGTH * STEP_DT
-        return (self.metrics.finished_time - failed) / rate if rate > 0 else math.nan
-
-    def as_dict(self) -> Dict[str, Any]:
-        """Return everything as plain values."""
-        values = dict(dataclasses.asdict(self.metrics), success_time=self.success_time)
-        path = None if self.path is None else str(self.path)
-        return {"checkpoint": path, "step": self.step, "metrics": values}
 
 
 # -- modes -----------------------------------------------------------------------------------------------------------
@@ -171,7 +72,7 @@ def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bo
     try:
         tracer = None
         if config.report is not None and newest and config.sim.backend != ISAAC_GYM:
-            from mapush.trace import Tracer
+            from mapush.evaluation.traces import Tracer
 
             tracer = Tracer(cast("PushEnv", team.env))
         first = first_episodes(team.env, team.agent)
@@ -201,7 +102,7 @@ def evaluate_walk(config: EvaluateConfig) -> List[AcceptanceResult]:
     Raises:
       CheckpointError: a checkpoint that is missing or does not fit.
     """
-    from mapush.acceptance import run_acceptance
+    from mapush.evaluation.acceptance import run_acceptance
 
     policy, card = _walking_policy(config)
     results = run_acceptance(policy, config.sim, config.seed)
@@ -247,10 +148,10 @@ def view(config: EvaluateConfig) -> None:
 
 def _view(config: EvaluateConfig, path: Optional[Path]) -> None:
     from mapush.viewer import show
-    from mapush.viewer.choice import choose
+    from mapush.viewer.selection import choose
 
     choice = choose(config)
-    print("viewer {} ({})".format(choice.viewer, choice.reason), flush=True)
+    print(f"viewer {choice.viewer} ({choice.reason})", flush=True)
     team = load_candidate(config, path, config.num_envs)
     run_config = cast("PushRunConfig", team.config)
 
@@ -265,7 +166,7 @@ def _view(config: EvaluateConfig, path: Optional[Path]) -> None:
 
 def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
     from mapush.viewer import EPISODES
-    from mapush.viewer.isaac import play
+    from mapush.viewer.isaac_window import play
 
     def make(run_config: PushRunConfig, num_envs: int, seed: int) -> VecEnv:
         film = config.record is not None
@@ -298,7 +199,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def _run(config: EvaluateConfig) -> int:
     config, reason = resolve(config)
-    print("simulator {} ({})".format(config.sim.backend, reason), flush=True)
+    print(f"simulator {config.sim.backend} ({reason})", flush=True)
     if config.mode == "viewer":
         view(config)
         return 0
@@ -319,7 +220,7 @@ def _report_push(config: EvaluateConfig) -> int:
     from mapush.reports.tables import metrics_table, run_table
 
     if config.report is not None:
-        from mapush.reports.evaluation import require_folder
+        from mapush.reports.evaluation_report import require_folder
 
         require_folder(config.report)
     evaluations = evaluate(config)
@@ -333,9 +234,9 @@ def _report_push(config: EvaluateConfig) -> int:
     if config.json is not None:
         _write_json(config.json, _values(config, evaluations))
     if config.report is not None:
-        print("report: {}".format(_write_report(config, evaluations, config.report)))
+        print(f"report: {_write_report(config, evaluations, config.report)}")
     if config.export is not None:
-        print("exported to {}".format(_export(load(checkpoint_paths(config)[-1], config.task_name), config.export)))
+        print(f"exported to {_export(load(checkpoint_paths(config)[-1], config.task_name), config.export)}")
     return 0
 
 
@@ -350,11 +251,11 @@ def _write_run(config: EvaluateConfig, evaluations: Sequence[Evaluation], folder
     _write_json(folder / RESULTS, _values(config, evaluations))
     success_curve({"this run": evaluations}, config.task_name, folder / "success.png")
     success_csv({"this run": evaluations}, config.task_name, folder / "success.csv")
-    print("results and curve are in {}".format(folder))
+    print(f"results and curve are in {folder}")
 
 
 def _write_report(config: EvaluateConfig, evaluations: Sequence[Evaluation], folder: Path) -> Path:
-    from mapush.reports.evaluation import Setting, write_evaluation
+    from mapush.reports.evaluation_report import Setting, write_evaluation
 
     _write_json(folder / RESULTS, _values(config, evaluations))
     setting = Setting(config.task_name, config.num_envs, config.seed, config.sim.backend)

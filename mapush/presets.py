@@ -107,7 +107,7 @@ def preset(task_name: str, name: str) -> RunConfig:
       ConfigError: no such task or preset.
     """
     if task_name not in PRESETS:
-        raise ConfigError("unknown task {!r}".format(task_name), fix=nearest(task_name, PRESETS))
+        raise ConfigError(f"unknown task {task_name!r}", fix=nearest(task_name, PRESETS))
     if name not in PRESETS[task_name]:
-        raise ConfigError("unknown preset {!r} of {}".format(name, task_name), fix=nearest(name, PRESETS[task_name]))
+        raise ConfigError(f"unknown preset {name!r} of {task_name}", fix=nearest(name, PRESETS[task_name]))
     return PRESETS[task_name][name](task_name)

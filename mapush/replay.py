@@ -18,11 +18,11 @@ from typing import Optional, Sequence
 import tyro
 from typing_extensions import Annotated
 
-from mapush import checkpoint as checkpoints
-from mapush import failure as failures
+from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import MapushError
-from mapush.gpu_errors import gpu_errors
-from mapush.versions import changed
+from mapush.run import checkpoint as checkpoints
+from mapush.run import failure_bundle as failures
+from mapush.run.versions import changed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if failures.is_failure(file):
             _replay_envs(failures.Failure.load(file))
         else:
-            print("the iteration went well this time: {} env steps".format(replay(file)))
+            print(f"the iteration went well this time: {replay(file)} env steps")
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
@@ -69,8 +69,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def _replay_envs(failure: failures.Failure) -> None:
     envs = ", ".join(map(str, failure.env_ids))
-    print("env {} at env step {} on {}:".format(envs, failure.step, failure.config.sim.backend))
-    print("\n".join("  {:<9} {}".format(name, text) for name, text in failure.error.items()))
+    print(f"env {envs} at env step {failure.step} on {failure.config.sim.backend}:")
+    print("\n".join(f"  {name:<9} {text}" for name, text in failure.error.items()))
     print("versions: {}".format("; ".join(changed(failure.versions)) or "the same as then"))
     print("\n".join(failures.replay(failure)))
     print("all of it goes well on the CPU simulator; the cause lies in the simulator or the learner of then")

@@ -20,10 +20,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m mapush.report", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run; several are compared")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: {} in the first RUN)".format(PAGE))
+    parser.add_argument("--out", type=Path, metavar="FILE", help=f"the page (default: {PAGE} in the first RUN)")
     options = parser.parse_args(argv)
     try:
-        print("report: {}".format(report(options.runs, options.out or options.runs[0] / PAGE)))
+        print(f"report: {report(options.runs, options.out or options.runs[0] / PAGE)}")
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
@@ -37,8 +37,8 @@ def report(folders: Sequence[Path], path: Path) -> Path:
       ConfigError: a folder without a run, or a page that cannot be written.
     """
     from mapush.reports.page import short_names
-    from mapush.reports.run import read_run
-    from mapush.reports.training import write_training
+    from mapush.reports.run_data import read_run
+    from mapush.reports.training_report import write_training
 
     names = short_names([str(folder.resolve()) for folder in folders])
     runs = [read_run(folder, name) for folder, name in zip(folders, names)]

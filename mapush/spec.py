@@ -32,8 +32,8 @@ class TensorSpec:
     high: Optional[float] = None
 
     def __str__(self) -> str:
-        axes = ", ".join("{}={}".format(dim, size) for dim, size in zip(self.dims, self.shape))
-        return "{} {}[{}]".format(self.dtype, self.name, axes)
+        axes = ", ".join(f"{dim}={size}" for dim, size in zip(self.dims, self.shape))
+        return f"{self.dtype} {self.name}[{axes}]"
 
     def validate(self, value: torch.Tensor, where: str) -> torch.Tensor:
         """Return `value` if it is a tensor of this spec, values included: a GPU is waited for.
@@ -52,7 +52,7 @@ class TensorSpec:
             self.high is not None and bool((value > self.high).any())
         )
         if out_of_bounds:
-            raise self._error(where, "values in [{:g}, {:g}]".format(float(value.min()), float(value.max())), None)
+            raise self._error(where, f"values in [{float(value.min()):g}, {float(value.max()):g}]", None)
         return value
 
     def validate_form(self, value: torch.Tensor, where: str) -> torch.Tensor:
@@ -67,13 +67,13 @@ class TensorSpec:
         import torch
 
         if not isinstance(value, torch.Tensor):
-            raise self._error(where, "a {}".format(type(value).__name__), "pass a torch tensor")
+            raise self._error(where, f"a {type(value).__name__}", "pass a torch tensor")
         if tuple(value.shape) != self.shape:
             transposed = value.dim() > 1 and tuple(value.transpose(0, 1).shape) == self.shape
             fix = "the first two axes are swapped: transpose them" if transposed else None
-            raise self._error(where, "shape {}".format(tuple(value.shape)), fix)
+            raise self._error(where, f"shape {tuple(value.shape)}", fix)
         if str(value.dtype) != "torch." + self.dtype:
-            raise self._error(where, "dtype {}".format(value.dtype), "convert with .to(torch.{})".format(self.dtype))
+            raise self._error(where, f"dtype {value.dtype}", f"convert with .to(torch.{self.dtype})")
         return value
 
     def _require_finite(self, value: torch.Tensor, where: str) -> None:
@@ -82,16 +82,12 @@ class TensorSpec:
             return
         first = [int(index) for index in bad.nonzero()[0]]
         raise NonFiniteError(
-            "{} is not finite".format(self.name),
-            where="{}, first at {}".format(
-                where, ", ".join("{} {}".format(dim, index) for dim, index in zip(self.dims, first))
-            ),
-            got="{} of {} values are nan or inf".format(int(bad.sum()), value.numel()),
+            f"{self.name} is not finite",
+            where="{}, first at {}".format(where, ", ".join(f"{dim} {index}" for dim, index in zip(self.dims, first))),
+            got=f"{int(bad.sum())} of {value.numel()} values are nan or inf",
             expected=str(self),
         )
 
     def _error(self, where: str, got: str, fix: Optional[str]) -> SpecError:
-        bounds = "" if self.low is None and self.high is None else ", values in [{}, {}]".format(self.low, self.high)
-        return SpecError(
-            "{} has the wrong form".format(self.name), where=where, got=got, expected=str(self) + bounds, fix=fix
-        )
+        bounds = "" if self.low is None and self.high is None else f", values in [{self.low}, {self.high}]"
+        return SpecError(f"{self.name} has the wrong form", where=where, got=got, expected=str(self) + bounds, fix=fix)

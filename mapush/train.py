@@ -22,22 +22,22 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence,
 
 import tyro
 
-from mapush import capacity
-from mapush import checkpoint as checkpoints
-from mapush import failure as failures
 from mapush.assembly import make_agent, make_env, resolve, share_the_cores, sizes_of
-from mapush.checkpoint import Checkpoint
 from mapush.config import RunConfig, steps_per_decision
+from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import CheckpointError, ConfigError, MapushError
-from mapush.gpu_errors import gpu_errors
 from mapush.presets import preset
-from mapush.run_dir import RunDir, read_config, require_same_run
+from mapush.run import capacity
+from mapush.run import checkpoint as checkpoints
+from mapush.run import failure_bundle as failures
+from mapush.run.checkpoint import Checkpoint
+from mapush.run.folder import RunDir, read_config, require_same_run
 
 if TYPE_CHECKING:
-    from mapush.env.base import VecEnv
+    from mapush.env.vec_env import VecEnv
     from mapush.happo.happo import Happo
     from mapush.happo.rollout import Rollout
-    from mapush.logger import RunLogger
+    from mapush.run.logger import RunLogger
 
 NON_FINITE = "nonfinite.pt"
 
@@ -64,7 +64,7 @@ class Run:
     step: int = 0
     iteration: int = 0
     health: Dict[str, float] = dataclasses.field(default_factory=dict)
-    recorder: failures.Recorder = dataclasses.field(default_factory=failures.Recorder)
+    recorder: failures.DecisionRecorder = dataclasses.field(default_factory=failures.DecisionRecorder)
 
     @classmethod
     def start(cls, config: RunConfig) -> Run:
@@ -223,7 +223,7 @@ def _begin(config: RunConfig, path: Optional[Path]) -> Path:
 
 
 def _train_with_harl(config: RunConfig, path: Path, reason: str) -> None:
-    from mapush.harl.training import train
+    from mapush.upstream.harl.harl_training import train
 
     with gpu_errors(), StopRequest() as stop:
         train(config, path, reason, lambda: stop.name is not None)
@@ -242,8 +242,8 @@ def _continue(config: RunConfig, path: Optional[Path]) -> Path:
         newest = checkpoints.latest(path)
         step = checkpoints.step_of(newest)
         if step >= config.total_steps:
-            print("this run is finished: {} of {} env steps".format(step, config.total_steps))
-            print("to train on: python -m mapush.train --resume {} --total-steps {}".format(path, 2 * step))
+            print(f"this run is finished: {step} of {config.total_steps} env steps")
+            print(f"to train on: python -m mapush.train --resume {path} --total-steps {2 * step}")
             return path
         with gpu_errors(lambda: _way_back(path)), contextlib.closing(Run.start(config)) as run:
             run.restore(checkpoints.load(newest), newest)
@@ -258,16 +258,16 @@ def _way_back(folder: Path) -> str:
         newest = checkpoints.latest(folder)
     except CheckpointError:
         return ""
-    return "{} is whole: --resume {} continues from it, with as many envs".format(newest, folder)
+    return f"{newest} is whole: --resume {folder} continues from it, with as many envs"
 
 
 def _loop(run: Run, folder: Path, reason: str) -> None:
-    from mapush.logger import RunLogger
+    from mapush.run.logger import RunLogger
 
     config = run.config
     with StopRequest() as stop, contextlib.closing(RunLogger(folder, config, run.step)) as logger:
-        where = "{} on {} ({}), learner on {}".format(run.env.simulator_name, run.env.device, reason, run.agent.device)
-        logger.say("training {} in {}: simulator {}".format(config.task_name, folder, where))
+        where = f"{run.env.simulator_name} on {run.env.device} ({reason}), learner on {run.agent.device}"
+        logger.say(f"training {config.task_name} in {folder}: simulator {where}")
         if config.sim.backend == "warp":
             logger.say(capacity.outlook(config))
         speed, first = Speed(run.step), run.iteration + 1
@@ -307,8 +307,8 @@ def _report(run: Run, logger: RunLogger, speed: Speed, losses: Dict[str, float])
 
 def _outlook(steps: int, rate: float) -> str:
     hours, minutes = divmod(math.ceil(steps / rate / 60.0), 60)
-    duration = "{} h {} min".format(hours, minutes) if hours else "{} min".format(minutes)
-    return "about {} to go at {:,.0f} env-steps/s".format(duration, rate)
+    duration = f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    return f"about {duration} to go at {rate:,.0f} env-steps/s"
 
 
 def _save(run: Run, folder: Path) -> None:
@@ -319,15 +319,15 @@ def _dump(run: Run, start: Checkpoint, folder: Path, error: MapushError) -> None
     """Save the state from which the iteration that failed began, and the failed envs; say how to replay them."""
     bundle = failures.keep(run, start, error, folder)
     path = checkpoints.save(start, folder / NON_FINITE)
-    ways = [error.fix, "replay it: python -m mapush.replay {}".format(path)]
-    ways += ["the failed envs alone, on any CPU: python -m mapush.replay {}".format(bundle)] if bundle else []
+    ways = [error.fix, f"replay it: python -m mapush.replay {path}"]
+    ways += [f"the failed envs alone, on any CPU: python -m mapush.replay {bundle}"] if bundle else []
     error.fix = "; ".join(filter(None, ways))
 
 
 def _farewell(run: Run, folder: Path, stop: StopRequest) -> str:
     if stop.name is not None:
-        return "stopped by {} and saved; continue with: python -m mapush.train --resume {}".format(stop.name, folder)
-    return "done; evaluate with: python -m mapush.evaluate {} --checkpoint {}".format(run.config.task_name, folder)
+        return f"stopped by {stop.name} and saved; continue with: python -m mapush.train --resume {folder}"
+    return f"done; evaluate with: python -m mapush.evaluate {run.config.task_name} --checkpoint {folder}"
 
 
 def _require_one_rollout(config: RunConfig) -> None:
@@ -335,10 +335,9 @@ def _require_one_rollout(config: RunConfig) -> None:
     if config.total_steps < rollout:
         raise ConfigError(
             "total_steps is less than one rollout",
-            got="--total-steps {}".format(config.total_steps),
-            expected="at least {} = num_envs {} x num_steps {} x steps_per_decision {}".format(
-                rollout, config.num_envs, config.num_steps, steps_per_decision(config)
-            ),
+            got=f"--total-steps {config.total_steps}",
+            expected=f"at least {rollout} = num_envs {config.num_envs} x num_steps {config.num_steps} "
+            f"x steps_per_decision {steps_per_decision(config)}",
             fix="raise --total-steps, or lower --num-envs or --num-steps",
         )
 
@@ -367,7 +366,7 @@ def parse(argv: Sequence[str]) -> Tuple[RunConfig, Optional[Path], bool]:
     else:
         default = preset(argv[0] if task_given else "cuboid", known.preset or "default")
     if known.load_config is not None:
-        from mapush.harl_config import apply
+        from mapush.upstream.harl_config import apply
 
         default = apply(default, known.load_config)
     config = tyro.cli(type(default), args=rest, default=default, prog="python -m mapush.train", description=_HELP)

@@ -14,15 +14,15 @@ import numpy as np
 
 # In the order in which their contracts run.
 # isort: off
-from harness.contracts import shape, impulse, episodes, afresh, twins, batch, upkeep  # noqa: F401
+from harness.contracts import shape, impulse, episode_ends, new_episode, paired_runs, batch, lifecycle  # noqa: F401
 
 # isort: on
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import CONTRACTS, Contract, contract, names
 from harness.contracts.shrink import shorten
-from harness.contracts.subject import Subject
 from harness.contracts.task import Task
 from harness.findings import ContractError, Finding, NotJudgedError, Report
-from harness.interface import first_line, innermost_line, is_ctrl_c
+from harness.interface.player import first_line, innermost_line, is_ctrl_c
 from mapush.errors import ConfigError, nearest
 
 __all__ = [
@@ -71,7 +71,7 @@ def check_env(
     wanted = chosen(contracts)
     started = time.perf_counter()
     shares = min(MOST_SHARES, len(names("env")) / max(len(wanted), 1))
-    subject = Subject(make_env, dict(kwargs or {}), task, seed, budget_s, shares)
+    subject = EnvUnderTest(make_env, dict(kwargs or {}), task, seed, budget_s, shares)
     command = _command(make_env, kwargs, task, seed)
     found: Dict[str, Finding] = {}
     not_judged: Dict[str, str] = {}
@@ -92,7 +92,7 @@ def check_env(
                 finding = _first_alike(found, Finding.of(broken, name, command))
                 found.setdefault(finding.contract, finding)
                 if finding.contract != name:
-                    not_judged[name] = "{}: {}".format(finding.contract, finding.what)
+                    not_judged[name] = f"{finding.contract}: {finding.what}"
             times[name] = time.perf_counter() - began
         for name in wanted:
             if name in subject.violations:
@@ -112,7 +112,7 @@ def chosen(contracts: Optional[Sequence[str]]) -> List[str]:
     valid = names("env")
     for name in contracts or ():
         if name not in valid:
-            raise ConfigError("there is no contract {!r}".format(name), fix=nearest(name, valid))
+            raise ConfigError(f"there is no contract {name!r}", fix=nearest(name, valid))
     return [name for name in valid if contracts is None or name in contracts]
 
 
@@ -140,8 +140,8 @@ def _command(make_env: Callable[..., Any], kwargs: Optional[Dict[str, Any]], tas
     """Return the command that does the same, but for arguments that `task` was made with."""
     import json
 
-    fixed = " --kwargs '{}'".format(json.dumps(kwargs, default=str)) if kwargs else ""
-    stated = " --task {}".format(_name(type(task))) if isinstance(task, Task) and type(task) is not Task else ""
+    fixed = f" --kwargs '{json.dumps(kwargs, default=str)}'" if kwargs else ""
+    stated = f" --task {_name(type(task))}" if isinstance(task, Task) and type(task) is not Task else ""
     text = "python -m harness check {}{}{} --contracts {{}} --seed {}"
     return text.format(_name(make_env), fixed, stated, seed)
 

@@ -7,12 +7,12 @@ from typing import List, Tuple
 
 import numpy as np
 
+from harness.contracts.env_under_test import EnvUnderTest, close_quietly
 from harness.contracts.registry import contract
-from harness.contracts.subject import Subject, close_quietly
 from harness.contracts.timeline import usual_change
-from harness.drivers import Driver
 from harness.findings import ContractError, NotJudgedError
-from harness.interface import Player, Seen
+from harness.interface.drivers import ActionDriver
+from harness.interface.player import Player, Seen
 
 FIELDS = ("obs", "share_obs", "rewards")
 SMALL = 1e-2  # of a usual large change in a step: less is rounding, which may depend on the size of an array
@@ -20,7 +20,7 @@ ROUNDING = 1e-5  # of a value
 
 
 @contract("batch-size")
-def batch_size(subject: Subject) -> None:
+def batch_size(subject: EnvUnderTest) -> None:
     """An env that starts the same goes the same way, however many others there are.
 
     Only the step after a second reset is compared, for the envs may draw later noise from one generator, and only a
@@ -41,20 +41,18 @@ def batch_size(subject: Subject) -> None:
         return
     name, place = next((name, tuple(np.argwhere(each)[0])) for name, each in off.items() if each.any())
     raise ContractError(
-        "an env goes another way in a batch of {} than in one of {}".format(few + 1, few),
+        f"an env goes another way in a batch of {few + 1} than in one of {few}",
         step=1,
         where="{} of env {}, agent {}; {} of {} envs part in the first step".format(
             name, *place[:2], envs_off.sum(), few
         ),
-        got="{:g} among {} envs, {:g} among {}".format(
-            getattr(other[-1], name)[place], few + 1, getattr(one[-1], name)[place], few
-        ),
+        got=f"{getattr(other[-1], name)[place]:g} among {few + 1} envs, {getattr(one[-1], name)[place]:g} among {few}",
         expected="the same from the same start, seed and actions",
         cause="the number of envs enters what one of them does: a mean or a sum over the batch, an index, a time step",
     )
 
 
-def _played(subject: Subject, counts: Tuple[int, int]) -> List[List[Seen]]:
+def _played(subject: EnvUnderTest, counts: Tuple[int, int]) -> List[List[Seen]]:
     """Return what batches of these many envs show in two resets and a step with the same actions in the same envs."""
     players = []
     for count in counts:
@@ -62,7 +60,7 @@ def _played(subject: Subject, counts: Tuple[int, int]) -> List[List[Seen]]:
         players.append(Player(subject.build(num_envs=count), sizes, {}))
         players[-1].reset()
         players[-1].reset()
-    actions = Driver(players[-1].sizes, subject.seed, ["uniform"])(players[-1].seen[-1])
+    actions = ActionDriver(players[-1].sizes, subject.seed, ["uniform"])(players[-1].seen[-1])
     for player in players:
         player.step(actions[: player.sizes.num_envs])
         close_quietly(player.env)

@@ -8,11 +8,11 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from harness.contracts.env_under_test import Bystanders, EnvUnderTest, close_quietly, first_difference
 from harness.contracts.registry import contract
-from harness.contracts.subject import Bystanders, Subject, close_quietly, first_difference
-from harness.drivers import finite_range, neutral
 from harness.findings import ContractError, NotJudgedError
-from harness.interface import COMPARED, Seen
+from harness.interface.drivers import finite_range, neutral
+from harness.interface.player import COMPARED, Seen
 
 STARTS = (1, 55, 1040)  # steps before the impulse: what goes wrong later shows in the later ones
 WINDOW = 4  # steps that an impulse lasts
@@ -56,18 +56,18 @@ Probe = Tuple[int, int, int, int]  # env, agent, axis, sign
 
 
 @contract("impulse")
-def impulse(subject: Subject) -> None:
+def impulse(subject: EnvUnderTest) -> None:
     """An action of one agent, on one axis, in one env moves this agent in this env, and no other env."""
     subject.require_same_again()
     longest = len(subject.long_run().seen) - 1
     tried: Dict[int, List[Impulse]] = {}
     for start in STARTS:
         if start > longest:
-            subject.notes.append("impulse: not tried after {} steps, there was no time".format(start))
+            subject.notes.append(f"impulse: not tried after {start} steps, there was no time")
             continue
         impulses = list(_impulses(subject, start, _batches(subject, start)))
         if not impulses:
-            subject.notes.append("impulse: not tried after {} steps, there was no time".format(start))
+            subject.notes.append(f"impulse: not tried after {start} steps, there was no time")
             continue
         _require_effect(subject, start, impulses)
         _require_no_delay(subject, start, impulses)
@@ -80,7 +80,7 @@ def impulse(subject: Subject) -> None:
             _require_none_later(subject, found, part)
 
 
-def _batches(subject: Subject, start: int) -> List[List[Probe]]:
+def _batches(subject: EnvUnderTest, start: int) -> List[List[Probe]]:
     """Return the impulses of each run that there is time for: every one alone, or in all envs but one at a time."""
     sizes = subject.sizes
     pairs = [(agent, axis) for axis in _axes(subject) for agent in range(sizes.num_agents)]
@@ -97,13 +97,13 @@ def _batches(subject: Subject, start: int) -> List[List[Probe]]:
     return []
 
 
-def _axes(subject: Subject) -> Sequence[int]:
+def _axes(subject: EnvUnderTest) -> Sequence[int]:
     """Return which entries of an action are tried; for one index, which indices."""
     sizes = subject.sizes
     return range(1, sizes.num_choices) if sizes.maskable else range(sizes.action_dim)
 
 
-def _impulses(subject: Subject, start: int, batches: List[List[Probe]]) -> Iterator[Impulse]:
+def _impulses(subject: EnvUnderTest, start: int, batches: List[List[Probe]]) -> Iterator[Impulse]:
     """Play the same start again for each batch, and compare with what happens without an action."""
     at_rest = _play(subject, start, []) if batches else []
     for batch in batches:
@@ -131,7 +131,7 @@ def _first_moved(at_rest: List[Seen], seen: List[Seen], own: np.ndarray, fields:
     return moved.index(True) + 1 if any(moved) else 0
 
 
-def _play(subject: Subject, start: int, batch: List[Probe]) -> List[Seen]:
+def _play(subject: EnvUnderTest, start: int, batch: List[Probe]) -> List[Seen]:
     """Return the steps of the window; an action that is not available is not taken."""
     sizes = subject.sizes
     player = subject.player(watch=False)
@@ -150,7 +150,7 @@ def _play(subject: Subject, start: int, batch: List[Probe]) -> List[Seen]:
         close_quietly(player.env)
 
 
-def _level(subject: Subject, axis: int, sign: int) -> float:
+def _level(subject: EnvUnderTest, axis: int, sign: int) -> float:
     low, high = finite_range(subject.sizes)
     level = high[axis] if sign > 0 else low[axis]
     return float(level if level != neutral(subject.sizes)[axis] else high[axis])
@@ -164,17 +164,15 @@ def _wrong_env(start: int, probe: Probe, other: int, field: str, moved: bool) ->
     return ContractError(
         what.format(env, other, field),
         step=start + 1,
-        where="after {} steps: action on env {}, agent {}, axis {}; {} of env {} changed".format(
-            start, env, agent, axis, field, other
-        ),
-        expected="a change in env {} alone".format(env),
+        where=f"after {start} steps: action on env {env}, agent {agent}, axis {axis}; {field} of env {other} changed",
+        expected=f"a change in env {env} alone",
         cause="actions are transposed, reshaped or indexed with envs and agents confused: they are "
         "[num_envs, num_agents, action_dim], and not contiguous",
         fix="index actions[env, agent]; do not reshape without np.ascontiguousarray, do not swap the first two axes",
     )
 
 
-def _require_effect(subject: Subject, start: int, impulses: List[Impulse]) -> None:
+def _require_effect(subject: EnvUnderTest, start: int, impulses: List[Impulse]) -> None:
     """Raise if an axis, or all of an agent's, never moves anything; ask all envs and both signs before."""
     by_agent = subject.sizes.maskable
     groups = sorted({(one.agent, -1 if by_agent else one.axis) for one in impulses})
@@ -196,14 +194,14 @@ def _require_effect(subject: Subject, start: int, impulses: List[Impulse]) -> No
     raise ContractError(
         what.format(agent, axes[agent][0]),
         step=start + 1,
-        where="after {} steps, in every env".format(start),
-        got="not a bit changes within {} steps".format(WINDOW),
+        where=f"after {start} steps, in every env",
+        got=f"not a bit changes within {WINDOW} steps",
         expected="some change in what is seen or rewarded",
         cause="another entry is read twice, the action is overwritten, or it is scaled by 0",
     )
 
 
-def _moved_after_all(subject: Subject, start: int, dead: List[Tuple[int, int]]) -> List[Tuple[int, int]]:
+def _moved_after_all(subject: EnvUnderTest, start: int, dead: List[Tuple[int, int]]) -> List[Tuple[int, int]]:
     """Return which axes of agents move something in some env, up or down: all, if those that there is time for do."""
     last = subject.sizes.num_envs - 1
     each = 4 * (subject.build_s + (start + WINDOW) * subject.step_s)
@@ -216,7 +214,7 @@ def _moved_after_all(subject: Subject, start: int, dead: List[Tuple[int, int]]) 
     return dead if moved == asked else moved
 
 
-def _again(subject: Subject, tried: Dict[int, List[Impulse]]) -> Dict[int, List[Impulse]]:
+def _again(subject: EnvUnderTest, tried: Dict[int, List[Impulse]]) -> Dict[int, List[Impulse]]:
     """Return what all actions of an agent do together, after more starts, if some env or agent stayed behind lately."""
     behind = []
     for start in sorted(tried, reverse=True):
@@ -241,28 +239,28 @@ def _stays_behind(impulses: List[Impulse]) -> bool:
     return alive != asked or any(any(_later(impulses, part).values()) for part in PARTS)
 
 
-def _require_effect_in_every_env(subject: Subject, tried: Dict[int, List[Impulse]]) -> None:
+def _require_effect_in_every_env(subject: EnvUnderTest, tried: Dict[int, List[Impulse]]) -> None:
     """Raise if nothing that anyone does in an env moves anything there, after every start, in several episodes."""
     for env in range(subject.sizes.num_envs):
         own = [[one for one in impulses if one.env == env] for impulses in tried.values()]
         several = sum(map(bool, own)) > 1 and sum(map(len, own)) >= ENOUGH
         if several and not any(one.first for some in own for one in some) and _is_fresh(subject, env, sorted(tried)):
             raise ContractError(
-                "the actions in env {} are ignored".format(env),
-                where="{} actions, after {} starts".format(sum(map(len, own)), sum(map(bool, own))),
-                got="not a bit changes within {} steps; in other envs it does".format(WINDOW),
+                f"the actions in env {env} are ignored",
+                where=f"{sum(map(len, own))} actions, after {sum(map(bool, own))} starts",
+                got=f"not a bit changes within {WINDOW} steps; in other envs it does",
                 expected="some change in what is seen or rewarded",
                 cause="a loop or an index ends before the last env, or the env stays as it was after an error",
             )
 
 
-def _is_fresh(subject: Subject, env: int, starts: List[int]) -> bool:
+def _is_fresh(subject: EnvUnderTest, env: int, starts: List[int]) -> bool:
     """Return whether an env is at the start of its first episode, or starts another between these steps."""
     between = subject.long_run().seen[starts[0] + 1 : starts[-1] + 1]
     return starts[0] <= STARTS[0] or any(bool(seen.ended[env]) for seen in between)
 
 
-def _require_no_delay(subject: Subject, start: int, impulses: List[Impulse]) -> None:
+def _require_no_delay(subject: EnvUnderTest, start: int, impulses: List[Impulse]) -> None:
     """Raise if no action of anyone changes a bit before the second step."""
     delay = getattr(subject.task, "delay", 0)
     late = min((one.first for one in impulses if one.first), default=1) - 1
@@ -273,24 +271,24 @@ def _require_no_delay(subject: Subject, start: int, impulses: List[Impulse]) -> 
         raise ContractError(
             "{} comes {} step{} late".format(stale, by_field[stale], "s" * (by_field[stale] > 1)),
             step=start + 1,
-            where="after {} steps".format(start),
+            where=f"after {start} steps",
             got="not a bit of it changes in the step that an action is given to, while other things do",
             expected="what is seen after the step",
             cause="it is read before the step is taken",
-            fix="if the delay is meant, pass Task(delay={})".format(by_field[stale]),
+            fix=f"if the delay is meant, pass Task(delay={by_field[stale]})",
         )
     if late > delay:
         raise ContractError(
             "actions take effect {} step{} late".format(late, "s" * (late > 1)),
             step=start + 1,
-            where="after {} steps".format(start),
+            where=f"after {start} steps",
             got="not a bit changes in the step that an action is given to",
             cause="the action of the step before is applied, or observations are from before the action",
-            fix="if the delay is meant, pass Task(delay={})".format(late),
+            fix=f"if the delay is meant, pass Task(delay={late})",
         )
 
 
-def _require_none_later(subject: Subject, tried: Dict[int, List[Impulse]], part: str) -> None:
+def _require_none_later(subject: EnvUnderTest, tried: Dict[int, List[Impulse]], part: str) -> None:
     """Raise if, after every start, what the actions of some envs or agents do shows later than what others' do."""
     later = [_later(impulses, part) for impulses in tried.values()]
     shown = {member: [one[member] for one in later if member in one] for member in set().union(*later)}
@@ -299,10 +297,10 @@ def _require_none_later(subject: Subject, tried: Dict[int, List[Impulse]], part:
     if late > getattr(subject.task, "delay", 0):
         raise ContractError(
             "actions of {} {} take effect {} step{} later than others".format(part, always[0], late, "s" * (late > 1)),
-            where="{}s {}, after each of {} starts".format(part, always, len(tried)),
+            where=f"{part}s {always}, after each of {len(tried)} starts",
             expected="the same delay for all",
             cause="the action of the step before is applied in a part of the batch",
-            fix="if the delay is meant, pass Task(delay={})".format(late),
+            fix=f"if the delay is meant, pass Task(delay={late})",
         )
 
 
@@ -321,7 +319,7 @@ def _moved(impulses: List[Impulse], group: Tuple[int, int]) -> bool:
     return any(one.first for one in impulses if one.agent == agent and axis in (-1, one.axis))
 
 
-def _require_own_agent(subject: Subject, start: int, impulses: List[Impulse]) -> None:
+def _require_own_agent(subject: EnvUnderTest, start: int, impulses: List[Impulse]) -> None:
     """Raise if the actions of an agent change what another one sees more than what it sees itself.
 
     Whoever moves sees everything else move; the others see one thing move. So the agent of whose observation the most
@@ -351,11 +349,10 @@ def _require_own_agent(subject: Subject, start: int, impulses: List[Impulse]) ->
             first, other
         ),
         step=start + 1,
-        where="after {} steps".format(start),
-        got="actions of agent {} change {:.0f} entries of what agent {} sees, {:.0f} of its own".format(
-            first, entries[first, other], other, entries[first, first]
-        ),
-        expected="most change in what agent {} sees itself".format(first),
+        where=f"after {start} steps",
+        got=f"actions of agent {first} change {entries[first, other]:.0f} entries of what agent {other} sees, "
+        f"{entries[first, first]:.0f} of its own",
+        expected=f"most change in what agent {first} sees itself",
         cause="agents are permuted between actions and observations",
         fix="if agents see less of themselves than of each other, pass Task(agents_by_effect=False)",
     )
@@ -376,7 +373,7 @@ def _clear(entries: np.ndarray, times: float) -> bool:
     return bool((ranked[:, -1] > times * ranked[:, -2]).all())
 
 
-def _states_effects(subject: Subject) -> bool:
+def _states_effects(subject: EnvUnderTest) -> bool:
     """Return whether the task says of any axis what it does."""
     if subject.task is None or subject.sizes.discrete:
         return False
@@ -384,7 +381,7 @@ def _states_effects(subject: Subject) -> bool:
     return any(subject.task.effect(agent, axis) is not None for agent, axis in pairs)
 
 
-def _require_stated_effect(subject: Subject, start: int, impulses: List[Impulse]) -> None:
+def _require_stated_effect(subject: EnvUnderTest, start: int, impulses: List[Impulse]) -> None:
     """Raise if an axis does not do what the task says it does."""
     if not _states_effects(subject):
         return
@@ -409,18 +406,17 @@ def _require_axis(start: int, impulses: List[Impulse], axis: int, entry: int, si
         return
     clear = {other: abs(effect.mean() * _agreement(effect)) for other, effect in effects.items()}
     strongest = max(clear, key=lambda other: clear[other])
-    details = {"where": "after {} steps, agent {}, entry {} of its observation".format(start, agent, entry)}
+    details = {"where": f"after {start} steps, agent {agent}, entry {entry} of its observation"}
     if clear[strongest] > CLEAR * clear[axis]:
         raise ContractError(
             "axes {} and {} of the actions are swapped".format(*sorted((axis, strongest))),
             step=start + 1,
-            got="axis {} moves it by {:.3g}, axis {} by {:.3g}".format(
-                strongest, effects[strongest].mean(), axis, effects[axis].mean()
-            ),
+            got=f"axis {strongest} moves it by {effects[strongest].mean():.3g}, "
+            f"axis {axis} by {effects[axis].mean():.3g}",
             **details,
         )
     if _agreement(effects[axis]) <= -0.5:
-        raise ContractError("axis {} of the actions has the wrong sign".format(axis), step=start + 1, **details)
+        raise ContractError(f"axis {axis} of the actions has the wrong sign", step=start + 1, **details)
 
 
 def _agreement(changes: np.ndarray) -> float:
@@ -429,7 +425,7 @@ def _agreement(changes: np.ndarray) -> float:
 
 
 @contract("actions-any-range")
-def actions_any_range(subject: Subject) -> None:
+def actions_any_range(subject: EnvUnderTest) -> None:
     """Actions beyond the action_space are clipped or squashed: HARL draws them, and never clips."""
     sizes = subject.sizes
     subject.long_run()
@@ -450,14 +446,14 @@ def actions_any_range(subject: Subject) -> None:
             if effects[0].max() > 0 and ratio > SATURATED:
                 raise ContractError(
                     "actions beyond the action_space are not clipped",
-                    where="axis {}".format(axis),
-                    got="an action of {:g} moves {:.1f} times as far as one of {:g}".format(100 * value, ratio, value),
-                    expected="no more than the bound of the space, {:g}".format(value),
+                    where=f"axis {axis}",
+                    got=f"an action of {100 * value:g} moves {ratio:.1f} times as far as one of {value:g}",
+                    expected=f"no more than the bound of the space, {value:g}",
                     fix="actions = np.clip(actions, low, high)",
                 )
 
 
-def _held(subject: Subject, action: np.ndarray) -> np.ndarray:
+def _held(subject: EnvUnderTest, action: np.ndarray) -> np.ndarray:
     """Return what is seen (N, A, D) after all agents did the same for one step."""
     player = subject.player()
     try:

@@ -6,13 +6,12 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
-from harness import form
+from harness.contracts.env_under_test import EnvUnderTest, close_quietly, drive
 from harness.contracts.registry import contract
-from harness.contracts.subject import Subject, close_quietly, drive
-from harness.drivers import Driver, actions_of, shortest_failure
 from harness.findings import ContractError, NotJudgedError
-from harness.interface import Player, Seen
-from harness.sizes import read_sizes
+from harness.interface.drivers import ActionDriver, actions_of, shortest_failure
+from harness.interface.player import Player, Seen, step_checks
+from harness.interface.spaces import read_sizes
 
 OTHER_SIZES = ({"num_envs": 7, "num_agents": 3}, {"num_envs": 8, "num_agents": 4}, {"num_envs": 3})
 SEARCHES = 25  # sequences of actions, at most
@@ -25,7 +24,7 @@ USUAL_RANGE = (0.05, 20.0)  # of the largest action; HARL's noise has a standard
 
 
 @contract("factory")
-def factory(subject: Subject) -> None:
+def factory(subject: EnvUnderTest) -> None:
     """The factory builds as many environments of HARL's interface as it is asked for, in the sizes it is asked for."""
     sizes = subject.sizes
     for env in [subject.build(), subject.build(subject.seed + 1)]:
@@ -36,7 +35,7 @@ def factory(subject: Subject) -> None:
             _short_run(subject, varied)
 
 
-def _short_run(subject: Subject, varied: dict) -> None:
+def _short_run(subject: EnvUnderTest, varied: dict) -> None:
     """Drive an environment of other sizes; a team of another size may be refused."""
     try:
         env = subject.build(**varied)
@@ -53,58 +52,56 @@ def _short_run(subject: Subject, varied: dict) -> None:
     try:
         player = Player(env, sizes, subject.violations)
         player.reset()
-        drive(player, Driver(sizes, subject.seed), 30, 0.02 * subject.budget_s)
+        drive(player, ActionDriver(sizes, subject.seed), 30, 0.02 * subject.budget_s)
     finally:
         close_quietly(env)
 
 
 @contract("spaces")
-def spaces(subject: Subject) -> None:
+def spaces(subject: EnvUnderTest) -> None:
     """Each agent has spaces that HARL can read, alike where HARL takes them to be, and of a usual range."""
     sizes, env = subject.sizes, subject.player().env
-    for name in form.SPACES:
+    for name in step_checks.SPACES:
         kinds = {(type(space).__name__, tuple(np.shape(getattr(space, "low", ())))) for space in getattr(env, name)}
         if len(getattr(env, name)) != sizes.num_agents:
-            raise ContractError(
-                "{} has {} entries for {} agents".format(name, len(getattr(env, name)), sizes.num_agents)
-            )
+            raise ContractError(f"{name} has {len(getattr(env, name))} entries for {sizes.num_agents} agents")
         if len(kinds) > 1:
             raise ContractError(
-                "{} differs between the agents".format(name),
+                f"{name} differs between the agents",
                 got=str(sorted(kinds)),
                 expected="one kind and shape for all: HARL stacks what the agents see and do",
             )
     if sizes.obs_dim == 1:
         raise ContractError("an observation of one number carries no information", cause="HARL normalises it to 0")
     if (sizes.low >= sizes.high).any() and not sizes.discrete:
-        raise ContractError("action_space is empty", got="low {}, high {}".format(sizes.low, sizes.high))
+        raise ContractError("action_space is empty", got=f"low {sizes.low}, high {sizes.high}")
     largest = np.maximum(abs(sizes.low), abs(sizes.high))
     unusual = np.isfinite(largest) & ((largest < USUAL_RANGE[0]) | (largest > USUAL_RANGE[1]))
     if unusual.any() and not sizes.discrete:
         raise ContractError(
-            "actions range up to {:g}, far from 1".format(largest[unusual][0]),
+            f"actions range up to {largest[unusual][0]:g}, far from 1",
             cause="HARL never reads the bounds: its actions have a standard deviation of 0.37 at first, 0.5 at most",
             fix="let the action_space be [-1, 1] and scale in step",
         )
 
 
 @contract("reset-form")
-def reset_form(subject: Subject) -> None:
+def reset_form(subject: EnvUnderTest) -> None:
     """`reset` returns (obs, share_obs, available_actions) in HARL's shapes, at the start and in mid-episode."""
     player = subject.player()
-    drive(player, Driver(subject.sizes, subject.seed), 3)
+    drive(player, ActionDriver(subject.sizes, subject.seed), 3)
     player.reset()
 
 
 @contract("step-form")
-def step_form(subject: Subject) -> None:
+def step_form(subject: EnvUnderTest) -> None:
     """`step` returns six parts in HARL's shapes and types, whatever the actions and however long it runs."""
     subject.long_run()
     _search(subject)
 
 
 @contract("finite")
-def finite(subject: Subject) -> None:
+def finite(subject: EnvUnderTest) -> None:
     """Nothing that is returned is NaN or infinite, nor a zero put where it was."""
     history = subject.long_run().seen
     for name in ("obs", "share_obs"):
@@ -113,10 +110,10 @@ def finite(subject: Subject) -> None:
         if len(dropped):
             step, env, agent, entry = dropped[0]
             raise ContractError(
-                "{} drops to exactly 0".format(name),
+                f"{name} drops to exactly 0",
                 step=int(step),
-                where="step {}, env {}, agent {}, entry {}".format(step, env, agent, entry),
-                got="{:g}, 0, {:g}".format(values[step - 1, env, agent, entry], values[step + 1, env, agent, entry]),
+                where=f"step {step}, env {env}, agent {agent}, entry {entry}",
+                got=f"{values[step - 1, env, agent, entry]:g}, 0, {values[step + 1, env, agent, entry]:g}",
                 cause="a NaN or an infinity was replaced by 0, as np.nan_to_num does",
                 fix="find where the NaN comes from; do not hide it",
             )
@@ -153,7 +150,7 @@ def _isolated_zeros(values: np.ndarray, ended: np.ndarray) -> np.ndarray:
     return np.argwhere(found) + np.array([1, 0, 0, 0])
 
 
-def _search(subject: Subject) -> None:
+def _search(subject: EnvUnderTest) -> None:
     """Look for a short sequence of actions that breaks the form of what is returned."""
     runs = int(np.clip(subject.time_for(SEARCH_SHARE) / (subject.build_s + 20 * subject.step_s + 1e-6), 0, SEARCHES))
     if runs < 5:
@@ -183,7 +180,7 @@ def _search(subject: Subject) -> None:
 
 
 def _seen_in_long_run(name: str, promise: str) -> None:
-    def check(subject: Subject) -> None:
+    def check(subject: EnvUnderTest) -> None:
         subject.long_run()
 
     check.__doc__ = promise
@@ -198,16 +195,16 @@ _seen_in_long_run("dones", "`dones` is bool, and the agents of an env are done t
 
 
 @contract("share-obs-same")
-def share_obs_same(subject: Subject) -> None:
+def share_obs_same(subject: EnvUnderTest) -> None:
     """In HARL's EP mode, all agents of an env are given the same global state and the same reward."""
     if getattr(subject.task, "state_type", "EP") != "EP":
         subject.violations.pop("share-obs-same", None)
-        raise NotJudgedError("the task is trained with state_type {}".format(subject.task.state_type))
+        raise NotJudgedError(f"the task is trained with state_type {subject.task.state_type}")
     subject.long_run()
 
 
 @contract("available-actions")
-def available_actions(subject: Subject) -> None:
+def available_actions(subject: EnvUnderTest) -> None:
     """`available_actions` is [None] * num_envs for Box; a mask of ones and zeros for Discrete, one for each state."""
     _require_one_mask_for_each_state(subject.long_run().seen)
 
@@ -230,9 +227,9 @@ def _require_one_mask_for_each_state(history: List[Seen]) -> None:
         raise ContractError(
             "the same state comes with different available_actions",
             step=step,
-            where="env {}, agent {}, step {}; it was seen in env {} at step {}".format(env, agent, step, other, before),
-            got="{}, in {} states".format(mask.astype(int).tolist(), len(torn)),
-            expected="{}, as before".format(usual.astype(int).tolist()),
+            where=f"env {env}, agent {agent}, step {step}; it was seen in env {other} at step {before}",
+            got=f"{mask.astype(int).tolist()}, in {len(torn)} states",
+            expected=f"{usual.astype(int).tolist()}, as before",
             cause="the mask is that of another moment: of the step before, or of the episode that has ended",
             fix="compute it from the state that is shown, after the reset; or show what it depends on in share_obs",
         )

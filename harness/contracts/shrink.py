@@ -12,18 +12,18 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from harness.contracts.subject import Subject, close_quietly
-from harness.drivers import neutral
+from harness.contracts.env_under_test import EnvUnderTest, close_quietly
 from harness.findings import ContractError, Finding
-from harness.interface import Player
-from harness.sequence import pack
-from harness.sizes import read_sizes
+from harness.interface.drivers import neutral
+from harness.interface.player import Player
+from harness.interface.sequence import pack
+from harness.interface.spaces import read_sizes
 
 SHARE = 0.05  # of the budget, for all findings together
 LARGEST = 300_000  # numbers in the actions that are kept
 
 
-def shorten(subject: Subject, findings: Sequence[Finding]) -> List[Finding]:
+def shorten(subject: EnvUnderTest, findings: Sequence[Finding]) -> List[Finding]:
     """Replace the actions that led to each finding by the shortest sequence that is found to show it.
 
     Actions that do not show it by themselves are dropped: it takes another seed, other sizes or more than form.
@@ -32,7 +32,7 @@ def shorten(subject: Subject, findings: Sequence[Finding]) -> List[Finding]:
     return [dataclasses.replace(one, actions=_shortened(subject, one, deadline)) for one in findings]
 
 
-def broken_by(subject: Subject, actions: Sequence[np.ndarray]) -> Dict[str, ContractError]:
+def broken_by(subject: EnvUnderTest, actions: Sequence[np.ndarray]) -> Dict[str, ContractError]:
     """Reset a new environment, take the actions (N, A, K), and return the contracts of form that this breaks.
 
     The sizes of the environment are those of the actions.
@@ -53,7 +53,7 @@ def broken_by(subject: Subject, actions: Sequence[np.ndarray]) -> Dict[str, Cont
     return violations
 
 
-def _shortened(subject: Subject, finding: Finding, deadline: float) -> Optional[List[Any]]:
+def _shortened(subject: EnvUnderTest, finding: Finding, deadline: float) -> Optional[List[Any]]:
     if not finding.actions or np.size(finding.actions) > LARGEST:
         return None
 

@@ -6,10 +6,10 @@ from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import contract
-from harness.contracts.subject import Subject
 from harness.findings import ContractError, NotJudgedError
-from harness.interface import Seen
+from harness.interface.player import Seen
 
 CLEAR = 0.3  # a correlation that is no accident
 TAIL = 90  # steps at the end of the run that are looked at by themselves: a fault may start late
@@ -49,7 +49,7 @@ class Task:
 
 
 @contract("reward-task")
-def reward_task(subject: Subject) -> None:
+def reward_task(subject: EnvUnderTest) -> None:
     """The reward rises and falls with what the task says it should, in the same step."""
     if subject.task is None:
         raise NotJudgedError("no task is stated: --task PACKAGE.MODULE:TASK, or check_env(task=...)")
@@ -74,7 +74,7 @@ def _agreements(expected: np.ndarray, actual: np.ndarray) -> Dict[int, float]:
 def _require_agreement(expected: np.ndarray, actual: np.ndarray) -> None:
     agreement = _agreements(expected, actual)
     best = max(LAGS, key=lambda lag: abs(agreement[lag]))
-    got = "correlations " + ", ".join("{:+.2f} at lag {}".format(agreement[lag], lag) for lag in LAGS)
+    got = "correlations " + ", ".join(f"{agreement[lag]:+.2f} at lag {lag}" for lag in LAGS)
     if best == 0 and agreement[0] > CLEAR:
         return
     if abs(agreement[best]) <= CLEAR:
@@ -83,7 +83,7 @@ def _require_agreement(expected: np.ndarray, actual: np.ndarray) -> None:
         raise ContractError("the reward has the wrong sign", got=got, fix="negate it")
     late = "{} step{} {}".format(abs(best), "s" * (abs(best) > 1), "late" if best > 0 else "early")
     cause = "it is computed from the positions before the step" if best > 0 else "it looks ahead"
-    raise ContractError("the reward comes {}".format(late), got=got, cause=cause)
+    raise ContractError(f"the reward comes {late}", got=got, cause=cause)
 
 
 def _require_last_reward(history: List[Seen]) -> None:
@@ -96,12 +96,12 @@ def _require_last_reward(history: List[Seen]) -> None:
     if lost >= LOST and (others != 0.0).mean() > 0.9:
         raise ContractError(
             "the reward of the step that ends an episode is lost",
-            got="exactly 0 at the last {} ends".format(lost),
+            got=f"exactly 0 at the last {lost} ends",
             cause="it is computed from the state after the reset, or it is cleared with the episode",
         )
 
 
-def _pairs(subject: Subject, history: List[Seen]) -> Tuple[Optional[np.ndarray], np.ndarray]:
+def _pairs(subject: EnvUnderTest, history: List[Seen]) -> Tuple[Optional[np.ndarray], np.ndarray]:
     """Return expected and actual rewards (T, N), NaN where an episode ended."""
     expected, actual = [], []
     for previous, current in zip(history, history[1:]):

@@ -8,9 +8,9 @@ from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
-from harness.contracts.subject import Subject, close_quietly, drive
-from harness.drivers import Driver
-from harness.interface import Seen
+from harness.contracts.env_under_test import EnvUnderTest, close_quietly, drive
+from harness.interface.drivers import ActionDriver
+from harness.interface.player import Seen
 
 RESETS = 4  # in mid-episode, to learn where episodes start
 LATEST = 20  # ends that are looked at: what goes wrong from a later step on shows in the latest ones
@@ -19,7 +19,7 @@ NEAR = 1.5  # times a usual large change, up to which an observation follows fro
 
 
 @dataclasses.dataclass(frozen=True)
-class Episode:
+class EpisodeSpan:
     """One that ended.
 
     Attributes:
@@ -37,19 +37,19 @@ class Episode:
     first: bool
 
 
-def episodes(history: List[Seen]) -> List[Episode]:
+def episodes(history: List[Seen]) -> List[EpisodeSpan]:
     """Return the episodes that ended in a run, in order."""
     started: Dict[int, int] = {}
     found = []
     for step, seen in enumerate(history[1:], start=1):
         for env in map(int, np.flatnonzero(seen.ended)):
             length = step - started.get(env, 0)
-            found.append(Episode(env, step, length, bool(seen.truncated[env].all()), env not in started))
+            found.append(EpisodeSpan(env, step, length, bool(seen.truncated[env].all()), env not in started))
             started[env] = step
     return found
 
 
-def time_limit(ended: List[Episode]) -> Optional[int]:
+def time_limit(ended: List[EpisodeSpan]) -> Optional[int]:
     """Return the length at which episodes pile up because a time limit ends them, or None."""
     flagged = flagged_lengths(ended)
     if flagged:
@@ -62,21 +62,21 @@ def time_limit(ended: List[Episode]) -> Optional[int]:
     return longest if piled_up and count > 3 * sum(one.length == longest - 1 for one in ended) else None
 
 
-def reached_horizon(ended: List[Episode], stated: Optional[int]) -> Optional[int]:
+def reached_horizon(ended: List[EpisodeSpan], stated: Optional[int]) -> Optional[int]:
     """Return the time limit that the env states, if several episodes were as long and none was longer."""
     lengths = [one.length for one in ended if not one.first]
     return stated if lengths and max(lengths) == stated and lengths.count(stated) >= 2 else None
 
 
-def flagged_lengths(ended: List[Episode]) -> List[int]:
+def flagged_lengths(ended: List[EpisodeSpan]) -> List[int]:
     """Return the lengths of the episodes that count as ended by a time limit, but for the first of each env."""
     return [one.length for one in ended if one.truncated and not one.first]
 
 
-def resets(subject: Subject, count: int = RESETS) -> List[Seen]:
+def resets(subject: EnvUnderTest, count: int = RESETS) -> List[Seen]:
     """Return what resets in mid-episode give."""
     player = subject.player()
-    driver = Driver(subject.sizes, subject.seed)
+    driver = ActionDriver(subject.sizes, subject.seed)
     found = [player.seen[0]]
     for _ in range(count - 1):
         drive(player, driver, 3)
@@ -102,7 +102,7 @@ class Jumps:
     after: np.ndarray
 
     @classmethod
-    def of(cls, subject: Subject, history: List[Seen], ended: List[Episode]) -> Jumps:
+    def of(cls, subject: EnvUnderTest, history: List[Seen], ended: List[EpisodeSpan]) -> Jumps:
         """Measure a run; `ended` are episodes that did not end in its first two steps, nor in its last."""
         usual = usual_change(history, "obs")
         starts = np.stack([seen.obs for seen in resets(subject)]).reshape((-1,) + usual.shape)
@@ -127,7 +127,7 @@ def largest(change: np.ndarray, usual: np.ndarray) -> float:
     return float((abs(change) / usual).max())
 
 
-def _changes(history: List[Seen], ended: List[Episode], shift: int, usual: np.ndarray) -> np.ndarray:
+def _changes(history: List[Seen], ended: List[EpisodeSpan], shift: int, usual: np.ndarray) -> np.ndarray:
     steps = [(one.end + shift, one.env) for one in ended]
     return np.array([largest(history[step].obs[env] - history[step - 1].obs[env], usual) for step, env in steps])
 
@@ -143,7 +143,7 @@ def usual_change(history: List[Seen], name: str) -> np.ndarray:
     return np.maximum(np.quantile(change, 0.99, axis=0), 1e-6) if len(change) else np.full(values.shape[2:], np.inf)
 
 
-def at_end(history: List[Seen], name: str, ended: List[Episode]) -> Tuple[np.ndarray, np.ndarray]:
+def at_end(history: List[Seen], name: str, ended: List[EpisodeSpan]) -> Tuple[np.ndarray, np.ndarray]:
     """Return a field at the step that ended each episode and at the step before it, (ends, A, D) each."""
     pairs = [(getattr(history[one.end], name)[one.env], getattr(history[one.end - 1], name)[one.env]) for one in ended]
     return np.stack([new for new, _ in pairs]), np.stack([old for _, old in pairs])

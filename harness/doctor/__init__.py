@@ -17,7 +17,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import List, Optional, Sequence
 
-from harness.doctor import machine, stack, upstream
+from harness.doctor import machine, training_stack, upstream_stack
 from harness.doctor.line import OK, WARNING, WRONG, Check, Line
 
 
@@ -28,9 +28,9 @@ def examine(upstream_too: bool = False) -> List[Line]:
       upstream_too: whether the upstream stack is needed.
     """
     needed = functools.partial(_checked, WRONG)
-    checks: List[Check] = [functools.partial(needed, check) for check in stack.checks(upstream_too)]
+    checks: List[Check] = [functools.partial(needed, check) for check in training_stack.checks(upstream_too)]
     checks += [functools.partial(_checked, WARNING, check) for check in machine.checks()]
-    checks += [functools.partial(needed if upstream_too else _at_most_warn, check) for check in upstream.checks()]
+    checks += [functools.partial(needed if upstream_too else _at_most_warn, check) for check in upstream_stack.checks()]
     try:
         with ThreadPoolExecutor(8) as pool:  # some wait for processes of theirs
             return list(pool.map(_call, checks))
@@ -48,7 +48,7 @@ def _checked(otherwise: str, check: Check) -> Line:
         return check()
     except Exception as error:  # a sick machine has many ways to fail, and the other lines are needed all the more
         name = getattr(check, "func", check).__name__.replace("_", " ")
-        return Line(name, otherwise, "could not be checked: {!r}".format(error))
+        return Line(name, otherwise, f"could not be checked: {error!r}")
 
 
 def _at_most_warn(check: Check) -> Line:
@@ -68,7 +68,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         report = {"python": sys.executable, "platform": platform.platform(), "count": count}
         _say(json.dumps(dict(report, lines=[dataclasses.asdict(line) for line in lines]), indent=2))
     else:
-        summary = ", ".join("{} {}".format(number, status) for status, number in count.items())
+        summary = ", ".join(f"{number} {status}" for status, number in count.items())
         _say("\n".join([str(line) for line in lines] + [summary]))
     return 1 if count[WRONG] else 0
 
@@ -81,5 +81,5 @@ def _say(text: str) -> None:
     try:
         print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except OSError as error:
-        print("the report could not be written: {}".format(error), file=sys.stderr)
+        print(f"the report could not be written: {error}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes at its end

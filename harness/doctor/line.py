@@ -8,7 +8,7 @@ import threading
 from concurrent.futures import Future
 from typing import Any, Callable, Dict, TypeVar
 
-from harness.isolate import Limits, call
+from harness.process.isolate import Limits, call
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 SIGNS = {OK: "+", WARNING: "!", WRONG: "x"}
@@ -33,7 +33,7 @@ class Line:
     fix: str = ""
 
     def __str__(self) -> str:
-        text = "{} {:<13} {}".format(SIGNS[self.status], self.name, self.found)
+        text = f"{SIGNS[self.status]} {self.name:<13} {self.found}"
         return text + ("\n  {:<13} fix: {}".format("", self.fix) if self.fix else "")
 
 
@@ -57,7 +57,7 @@ def probe(name: str, function: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
 
     Args:
       name: of what it loads.
-      function: see `harness.isolate.call`.
+      function: see `harness.process.isolate.call`.
     Raises:
       Broken: it raised something, crashed or did not come back.
     """

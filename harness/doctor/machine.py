@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from harness.doctor.line import OK, WARNING, WRONG, Broken, Check, Line, probe
-from mapush.capacity import GIB, MIB, gib
+from mapush.run.capacity import GIB, MIB, gib
 
 LITTLE_DISK, LITTLE_MEMORY, LITTLE_SHM = 10 * GIB, 4 * GIB, 256 * MIB
 NO_DISK, NO_MEMORY = GIB, GIB
@@ -34,11 +34,11 @@ def display() -> Line:
         return Line("display", OK, "none; recording needs none")
     parts = re.fullmatch(r"(.*):(\d+)(\.\d+)?", name)
     if parts is None:
-        return Line("display", WARNING, "DISPLAY={}, which names no display".format(name), "unset DISPLAY")
+        return Line("display", WARNING, f"DISPLAY={name}, which names no display", "unset DISPLAY")
     host, number = parts.group(1), parts.group(2)
-    if not host and not Path("/tmp/.X11-unix/X{}".format(number)).exists():
-        return Line("display", WARNING, "DISPLAY={}, but nobody answers there".format(name), "unset DISPLAY")
-    return Line("display", OK, "DISPLAY={}".format(name))
+    if not host and not Path(f"/tmp/.X11-unix/X{number}").exists():
+        return Line("display", WARNING, f"DISPLAY={name}, but nobody answers there", "unset DISPLAY")
+    return Line("display", OK, f"DISPLAY={name}")
 
 
 def offscreen() -> Line:
@@ -46,8 +46,8 @@ def offscreen() -> Line:
     there = [name for name, (library, _) in GL.items() if ctypes.util.find_library(library)]
     asked = os.environ.get("MUJOCO_GL", "").lower()
     if asked in GL and asked not in there:
-        found = "MUJOCO_GL={}, but its library is not here: import mujoco fails".format(asked)
-        return Line("rendering", WRONG, found, "{}, or unset MUJOCO_GL".format(GL[asked][1]))
+        found = f"MUJOCO_GL={asked}, but its library is not here: import mujoco fails"
+        return Line("rendering", WRONG, found, f"{GL[asked][1]}, or unset MUJOCO_GL")
     if there:
         return Line("rendering", OK, "without a display by " + " or ".join(there))
     fix = "{} (draws on the CPU), or {}".format(GL["osmesa"][1], GL["egl"][1])
@@ -67,14 +67,14 @@ def ffmpeg() -> Line:
         program = probe("ffmpeg", ffmpeg_facts)["program"]
     except Broken as broken:
         fix = "pip install --force-reinstall imageio-ffmpeg"
-        return Line("ffmpeg", WARNING, "no videos: {}".format(broken.line.found), fix)
+        return Line("ffmpeg", WARNING, f"no videos: {broken.line.found}", fix)
     return Line("ffmpeg", OK, Path(program).name)
 
 
 def libraries() -> Line:
     """Check that the places where libraries are looked for first exist."""
     missing = [
-        "{}={}".format(name, entry)
+        f"{name}={entry}"
         for name in ("LD_LIBRARY_PATH", "LD_PRELOAD")
         for entry in os.environ.get(name, "").replace(" ", ":").split(":")
         if entry.startswith("/") and not os.path.exists(entry)
@@ -96,10 +96,10 @@ def disk() -> Line:
             file.write(b"something")
     except OSError as error:
         fix = "ulimit -f unlimited" if error.errno == errno.EFBIG else "work elsewhere, or name --run-dir"
-        return Line("disk", WRONG, "{} cannot be written: {}".format(here, error.strerror), fix)
+        return Line("disk", WRONG, f"{here} cannot be written: {error.strerror}", fix)
     free = shutil.disk_usage(here).free
     scratch = shutil.disk_usage(tempfile.gettempdir()).free
-    found = "{} free here, {} in {}".format(gib(free), gib(scratch), tempfile.gettempdir())
+    found = f"{gib(free)} free here, {gib(scratch)} in {tempfile.gettempdir()}"
     if min(free, scratch) < NO_DISK:
         return Line("disk", WRONG, found, "free some: a run of a day writes gigabytes")
     if min(free, scratch) < LITTLE_DISK:
@@ -116,7 +116,7 @@ def memory() -> Line:
     allowed = _container_limit()
     if allowed is not None and allowed < total:
         free, total, source = min(free, allowed), allowed, "of this container"
-    found = "{} of {} {} available".format(gib(free), gib(total), source)
+    found = f"{gib(free)} of {gib(total)} {source} available"
     if free < NO_MEMORY:
         return Line("memory", WRONG, found, "close what takes it, or allow the container more")
     if free < LITTLE_MEMORY:
@@ -139,15 +139,15 @@ def processors() -> Line:
     """Check that the threads of the simulator find processors."""
     there = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
-    found = "{} of {} usable".format(usable, there)
+    found = f"{usable} of {there} usable"
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         share = there if quota == "max" else int(quota) / int(period)
     except (OSError, ValueError):
         share = there
     if share < usable:
-        fix = "--sim.threads {}: more only hinder each other".format(max(int(share), 1))
-        return Line("processors", WARNING, "{}, but the container gets {:g}".format(found, share), fix)
+        fix = f"--sim.threads {max(int(share), 1)}: more only hinder each other"
+        return Line("processors", WARNING, f"{found}, but the container gets {share:g}", fix)
     return Line("processors", OK, found)
 
 
@@ -157,8 +157,8 @@ def files() -> Line:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= soft < FEW_FILES:
-        return Line("open files", WRONG if soft < NO_FILES else WARNING, "at most {}".format(soft), "ulimit -n 65536")
-    return Line("open files", OK, "at most {}".format(soft))
+        return Line("open files", WRONG if soft < NO_FILES else WARNING, f"at most {soft}", "ulimit -n 65536")
+    return Line("open files", OK, f"at most {soft}")
 
 
 def shared_memory() -> Line:
@@ -168,8 +168,8 @@ def shared_memory() -> Line:
         return Line("/dev/shm", OK, "not of this system")
     free = shutil.disk_usage(str(place)).free
     if free < LITTLE_SHM:
-        return Line("/dev/shm", WARNING, "{} free: bus errors of workers".format(gib(free)), "docker run --shm-size 2g")
-    return Line("/dev/shm", OK, "{} free".format(gib(free)))
+        return Line("/dev/shm", WARNING, f"{gib(free)} free: bus errors of workers", "docker run --shm-size 2g")
+    return Line("/dev/shm", OK, f"{gib(free)} free")
 
 
 def address_space() -> Line:
@@ -178,7 +178,5 @@ def address_space() -> Line:
 
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
-        return Line(
-            "address space", WARNING, "limited to {}: CUDA may not start".format(gib(soft)), "ulimit -v unlimited"
-        )
+        return Line("address space", WARNING, f"limited to {gib(soft)}: CUDA may not start", "ulimit -v unlimited")
     return Line("address space", OK, "not limited")

@@ -76,7 +76,7 @@ class Result(NamedTuple):
 
 
 @dataclasses.dataclass
-class Moment:
+class Returned:
     """When a planted bug acts.
 
     Attributes:
@@ -123,7 +123,7 @@ def planted(kind: str, contracts: Contracts, origin: str = "ours", of_making: bo
 def changes_result(kind: str, contracts: Contracts, origin: str = "ours", resets: bool = False) -> Callable[[Any], Any]:
     """Register `function(moment, result)`, which breaks what `step` (and `reset`, if `resets`) returns."""
 
-    def register(function: Callable[[Moment, Result], Any]) -> Callable[[Moment, Result], Any]:
+    def register(function: Callable[[Returned, Result], Any]) -> Callable[[Returned, Result], Any]:
         inject = functools.partial(_in_interface, after=function, resets=resets)
         _register(function, inject, kind, contracts, origin)
         return function
@@ -134,7 +134,7 @@ def changes_result(kind: str, contracts: Contracts, origin: str = "ours", resets
 def changes_actions(kind: str, contracts: Contracts, origin: str = "ours") -> Callable[[Any], Any]:
     """Register `function(moment, actions)`, which returns the actions that the env then acts on."""
 
-    def register(function: Callable[[Moment, np.ndarray], Any]) -> Callable[[Moment, np.ndarray], Any]:
+    def register(function: Callable[[Returned, np.ndarray], Any]) -> Callable[[Returned, np.ndarray], Any]:
         _register(function, functools.partial(_in_interface, before=function), kind, contracts, origin)
         return function
 
@@ -182,21 +182,21 @@ def in_env_classes(name: str, broken: Callable[..., Any]) -> Iterator[None]:
 @contextlib.contextmanager
 def _in_interface(
     start: int = 1,
-    before: Optional[Callable[[Moment, np.ndarray], Any]] = None,
-    after: Optional[Callable[[Moment, Result], Any]] = None,
+    before: Optional[Callable[[Returned, np.ndarray], Any]] = None,
+    after: Optional[Callable[[Returned, Result], Any]] = None,
     resets: bool = False,
 ) -> Iterator[None]:
-    moments: Dict[Any, Moment] = weakref.WeakKeyDictionary()  # type: ignore[assignment]
+    moments: Dict[Any, Returned] = weakref.WeakKeyDictionary()  # type: ignore[assignment]
 
     def step(original: Callable[..., Any], env: Any, actions: np.ndarray) -> Any:
-        moment = moments.setdefault(env, Moment(env))
+        moment = moments.setdefault(env, Returned(env))
         moment.step, moment.actions = moment.step + 1, actions
         acts = moment.step >= start
         returned = original(env, before(moment, actions) if before and acts else actions)
         return _changed(after(moment, Result(*returned))) if after and acts else returned
 
     def reset(original: Callable[..., Any], env: Any) -> Any:
-        moment = moments.setdefault(env, Moment(env))
+        moment = moments.setdefault(env, Returned(env))
         obs, share_obs, available_actions = original(env)
         if after and resets and moment.step + 1 >= start:
             moment.actions = None

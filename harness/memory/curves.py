@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, List
 
 from harness.memory.meters import BYTES, MIB
-from harness.memory.report import SoakReport
+from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import amount
 from mapush.errors import ConfigError
-from mapush.versions import versions
+from mapush.run.versions import versions
 
 COLUMNS = 3
 
@@ -79,7 +79,7 @@ def _draw(report: SoakReport, path: Path) -> None:
         steps, _, low, high = zip(*report.curves[finding.meter])
         axes.fill_between(steps, [value / scale for value in low], [value / scale for value in high], alpha=0.3)
         axes.plot(steps, [value / scale for value in low], linewidth=1.2)
-        axes.set_title("{}: {}".format(finding.meter, finding.kind), fontsize=9)
+        axes.set_title(f"{finding.meter}: {finding.kind}", fontsize=9)
         axes.set_ylabel("MiB" if finding.unit == BYTES else finding.unit, fontsize=8)
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.tick_params(labelsize=7)
@@ -99,7 +99,7 @@ def _row(report: SoakReport, index: int) -> str:
     numbers = (finding.slope, *finding.interval, finding.floor, finding.growth)
     cells: List[str] = [finding.meter, finding.kind, *(amount(number, finding.unit) for number in numbers)]
     cells += ["" if peak is None else amount(peak, finding.unit), finding.why]
-    return "<tr>{}</tr>".format("".join("<td>{}</td>".format(html.escape(cell)) for cell in cells))
+    return "<tr>{}</tr>".format("".join(f"<td>{html.escape(cell)}</td>" for cell in cells))
 
 
 _PAGE = """<!doctype html>

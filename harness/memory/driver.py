@@ -14,7 +14,7 @@ WHOLE_GPU = "the whole GPU, other processes included"
 MIG_INSTANCE = "the MIG instance, other processes on it included"
 
 
-class Driver(Meter):
+class DriverMeter(Meter):
     """Memory of a GPU that this process takes.
 
     NVML lists the processes of a GPU under the ids that they have on the host. Where a container hides those, ours is
@@ -57,7 +57,7 @@ class Driver(Meter):
             nvml.nvmlInit()
             self._handle = _handle(nvml, self.device)
         except nvml.NVMLError as error:
-            self.why_no_nvml = "GPU {}: NVML: {}".format(self.device, error)
+            self.why_no_nvml = f"GPU {self.device}: NVML: {error}"
             return
         self._nvml = nvml
         if _is_divided(nvml, self._handle):
@@ -79,7 +79,7 @@ class Driver(Meter):
         try:
             listed = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
         except self._nvml.NVMLError as error:
-            self.why_no_nvml = "GPU {}: NVML: {}".format(self.device, error)
+            self.why_no_nvml = f"GPU {self.device}: NVML: {error}"
             return {}
         return {process.pid: process.usedGpuMemory for process in listed}
 
@@ -106,11 +106,11 @@ class Driver(Meter):
             free, total = sys.modules["torch"].cuda.mem_get_info(self.device)
             return total - free
         if self._nvml is None or self.scope == MIG_INSTANCE:
-            raise Blind("{}; and PyTorch does not use this GPU".format(self.why_no_nvml))
+            raise Blind(f"{self.why_no_nvml}; and PyTorch does not use this GPU")
         try:
             return self._nvml.nvmlDeviceGetMemoryInfo(self._handle).used
         except self._nvml.NVMLError as error:
-            raise Blind("GPU {}: NVML: {}".format(self.device, error)) from error
+            raise Blind(f"GPU {self.device}: NVML: {error}") from error
 
 
 def _uses_cuda() -> bool:
@@ -123,7 +123,7 @@ def _handle(nvml: Any, device: int) -> Any:
     if _uses_cuda():
         uuid = getattr(sys.modules["torch"].cuda.get_device_properties(device), "uuid", None)
         if uuid is not None:
-            return nvml.nvmlDeviceGetHandleByUUID("GPU-{}".format(uuid))
+            return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
     visible: List[str] = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     name = visible[device] if device < len(visible) else str(device)
     return nvml.nvmlDeviceGetHandleByIndex(int(name)) if name.isdigit() else nvml.nvmlDeviceGetHandleByUUID(name)

@@ -58,7 +58,7 @@ class Meter(abc.ABC):
             self.blind = str(why)
             return None
         except (OSError, psutil.Error) as error:
-            self.blind = "{}: {}".format(type(error).__name__, error)
+            self.blind = f"{type(error).__name__}: {error}"
             return None
         self.blind = None
         return value
@@ -249,7 +249,7 @@ class WarpPool(Meter):
     on_gpu = True
 
     def __init__(self, device: int = 0) -> None:
-        self._device = "cuda:{}".format(device)
+        self._device = f"cuda:{device}"
 
     def _read(self) -> float:
         warp = sys.modules.get("warp")
@@ -258,7 +258,7 @@ class WarpPool(Meter):
         try:
             return warp.get_mempool_used_mem_current(self._device)
         except (RuntimeError, ValueError) as error:
-            raise Blind("Warp: {}".format(error)) from error
+            raise Blind(f"Warp: {error}") from error
 
 
 def process_meters() -> List[Meter]:

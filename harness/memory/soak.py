@@ -13,9 +13,9 @@ import time
 import tracemalloc
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from harness.memory.aftermath import settled, weak_references, what_was_kept
-from harness.memory.blame import Moment, owners_to_blame, parts_to_blame
-from harness.memory.driver import WHOLE_GPU, Driver
+from harness.memory.after_close import settled, weak_references, what_was_kept
+from harness.memory.attribution import Reading, owners_to_blame, parts_to_blame
+from harness.memory.driver import WHOLE_GPU, DriverMeter
 from harness.memory.meters import (
     BYTES,
     Meter,
@@ -26,10 +26,10 @@ from harness.memory.meters import (
     WarpPool,
     process_meters,
 )
-from harness.memory.owners import Elders, Owned, Population
-from harness.memory.recorder import STATIONS, Recorder
-from harness.memory.report import SoakReport
-from harness.memory.verdict import CLEAN, LEAK, NOT_ENOUGH, Finding, amount, judge, overall
+from harness.memory.object_sizes import Elders, Owned, Population
+from harness.memory.sampler import STATIONS, Sampler
+from harness.memory.soak_report import SoakReport
+from harness.memory.verdict import CLEAN, LEAK, NOT_ENOUGH, MeterVerdict, amount, judge, overall
 from mapush.errors import ConfigError
 
 PATIENCE = 10.0  # within which all must come back after the close [s]
@@ -67,7 +67,7 @@ def soak(
     warm_up: int,
     cycles: int,
     seconds: float = 0.0,
-    gpu: Optional[Driver] = None,
+    gpu: Optional[DriverMeter] = None,
     trace: bool = False,
     patience: float = PATIENCE,
 ) -> SoakReport:
@@ -85,7 +85,7 @@ def soak(
       ConfigError: it would never end.
     """
     if cycles < 1 or not 0.0 <= seconds < math.inf:
-        got = "cycles {}, seconds {}".format(cycles, seconds)
+        got = f"cycles {cycles}, seconds {seconds}"
         raise ConfigError("a soak that cannot end", got=got, expected="1 cycle or more, and a finite time")
     meters = (_gpu_meters(gpu) if gpu is not None else []) + process_meters()
     with contextlib.closing(make()) as rehearsal:
@@ -107,7 +107,7 @@ def soak(
 def _under_the_meters(
     subject: Subject, elders: Elders, meters: List[Meter], warm_up: int, cycles: int, seconds: float, trace: bool
 ) -> SoakReport:
-    recorder = Recorder(_owned(subject.owners) + meters)
+    recorder = Sampler(_owned(subject.owners) + meters)
     step = done = 0
     for _ in range(warm_up):
         subject.advance()
@@ -116,7 +116,7 @@ def _under_the_meters(
     with _tracing(trace):
         with recorder.other_reading():
             population = Population(elders, step)
-        begin = Moment(recorder, step, trace)
+        begin = Reading(recorder, step, trace)
         for station, counts in _stations(cycles, seconds):
             subject.advance()
             step, done = step + subject.steps, done + 1
@@ -124,17 +124,17 @@ def _under_the_meters(
             if counts:
                 with recorder.other_reading():
                     population.look(step)
-        end = Moment(recorder, step, trace)
+        end = Reading(recorder, step, trace)
     report = SoakReport(steps=step - begin.step, seconds=recorder.elapsed)
     report.share, report.cpu_share = recorder.share, recorder.cpu_share
     elders.release()
     report.sites = end.sites_since(begin)
-    main = meters[0].name if isinstance(meters[0], Driver) else Resident.name
+    main = meters[0].name if isinstance(meters[0], DriverMeter) else Resident.name
     _judge(report, recorder, begin, end, population, max(FEWEST_OBJECTS, done // 4), main)
     return report
 
 
-def _gpu_meters(driver: Driver) -> List[Meter]:
+def _gpu_meters(driver: DriverMeter) -> List[Meter]:
     kinds = (TorchAllocated, TorchReserved, TorchFragments, WarpPool)
     return [driver] + [kind(driver.device) for kind in kinds]
 
@@ -174,7 +174,7 @@ def _tracing(wanted: bool) -> Iterator[None]:
 
 
 def _judge(
-    report: SoakReport, recorder: Recorder, begin: Moment, end: Moment, population: Population, least: int, main: str
+    report: SoakReport, recorder: Sampler, begin: Reading, end: Reading, population: Population, least: int, main: str
 ) -> None:
     meters, series = recorder.meters, recorder.series
     findings = [judge(meter, series[meter.name], begin.step) for meter in meters]
@@ -184,23 +184,21 @@ def _judge(
     report.peaks = {meter.name: recorder.peak(meter.name) for meter in meters}
     report.curves = {name: [tuple(point) for point in curve.points()] for name, curve in series.items()}
     if recorder.jumps:
-        report.notes.append("the clock jumped {} times; steps, not times, were judged".format(recorder.jumps))
+        report.notes.append(f"the clock jumped {recorder.jumps} times; steps, not times, were judged")
     if report.kind == LEAK:
         named = parts_to_blame(findings, meters, begin, end) + [str(each) for each in population.owners(least)]
         few = [] if named else [str(each) for each in population.owners(FEWEST_OBJECTS)]
         report.owners = owners_to_blame(named + few, findings, meters)
-        report.notes += [
-            "still filling: {}; let the warm-up fill it".format(each) for each in population.filling(least)
-        ]
+        report.notes += [f"still filling: {each}; let the warm-up fill it" for each in population.filling(least)]
 
 
-def _judge_objects(population: Population, least: int, steps: int) -> Finding:
+def _judge_objects(population: Population, least: int, steps: int) -> MeterVerdict:
     """Return a leak if any type or container grew evenly between all censuses."""
     if len(population.counts) <= len(LOOKS):
-        return Finding("objects", "objects", NOT_ENOUGH, "the run is too short to count the objects often enough")
+        return MeterVerdict("objects", "objects", NOT_ENOUGH, "the run is too short to count the objects often enough")
     growth = float(max(population.growth(least).values(), default=0))
     rate = growth / steps
-    return Finding(
+    return MeterVerdict(
         "objects",
         "objects",
         LEAK if growth else CLEAN,
@@ -213,16 +211,16 @@ def _judge_objects(population: Population, least: int, steps: int) -> Finding:
     )
 
 
-def _note_scope(report: SoakReport, driver: Driver) -> None:
+def _note_scope(report: SoakReport, driver: DriverMeter) -> None:
     """Say what the driver's meter covered; what others may have caused is no leak of ours."""
     if driver.blind:
         return
     if driver.why_no_nvml:
         report.notes.append(driver.why_no_nvml)
-    report.notes.append("driver: {}".format(driver.scope))
+    report.notes.append(f"driver: {driver.scope}")
     if driver.scope == WHOLE_GPU and report.peaks["driver"] is not None:
         report.peaks["driver"] -= driver.of_others
-        report.notes.append("less {} that others had at the start".format(amount(driver.of_others, BYTES)))
+        report.notes.append(f"less {amount(driver.of_others, BYTES)} that others had at the start")
     leaking = [finding.meter for finding in report.findings if finding.kind == LEAK]
     if driver.others and leaking == ["driver"]:
         report.kind, report.owners = NOT_ENOUGH, []

@@ -24,7 +24,7 @@ from typing import Optional, Sequence, Tuple
 import numpy as np
 
 from harness.memory.meters import BYTES, MIB, Meter
-from harness.memory.recorder import Series
+from harness.memory.sampler import Series
 
 LEAK, ENDS, CLEAN, NOT_ENOUGH = "leak", "growth that ends", "clean", "not enough data"
 
@@ -39,7 +39,7 @@ JUMP = 4.0  # times the median growth of a batch: what is beyond is a jump
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
+class MeterVerdict:
     """What one meter says.
 
     Attributes:
@@ -70,29 +70,29 @@ class Finding:
 
     def __str__(self) -> str:
         if math.isnan(self.slope):
-            return "{}: {}: {}".format(self.meter, self.kind, self.why)
+            return f"{self.meter}: {self.kind}: {self.why}"
         text = "{}: {}: {} per step in [{}, {}], floor {}; {} in {:,.0f} steps".format(
             self.meter, self.kind, *(amount(value, self.unit) for value in self._numbers()), self.steps
         )
-        return text + (" ({})".format(self.why) if self.why else "")
+        return text + (f" ({self.why})" if self.why else "")
 
     def _numbers(self) -> Tuple[float, ...]:
         return (self.slope, *self.interval, self.floor, self.growth)
 
 
-def judge(meter: Meter, series: Series, after: float) -> Finding:
+def judge(meter: Meter, series: Series, after: float) -> MeterVerdict:
     """Judge what a meter showed after a step."""
     points = series.points(after)
     if meter.blind or not points:
-        return Finding(meter.name, meter.unit, NOT_ENOUGH, meter.blind or "it was not read")
+        return MeterVerdict(meter.name, meter.unit, NOT_ENOUGH, meter.blind or "it was not read")
     if len(points) < FEWEST_POINTS:
-        why = "{} readings, at least {} are needed".format(len(points), FEWEST_POINTS)
-        return Finding(meter.name, meter.unit, NOT_ENOUGH, why, points=len(points))
+        why = f"{len(points)} readings, at least {FEWEST_POINTS} are needed"
+        return MeterVerdict(meter.name, meter.unit, NOT_ENOUGH, why, points=len(points))
     steps, lows = _minima([point.step for point in points], [point.low for point in points])
     return _judge(meter, steps, lows)
 
 
-def _judge(meter: Meter, steps: np.ndarray, lows: np.ndarray) -> Finding:
+def _judge(meter: Meter, steps: np.ndarray, lows: np.ndarray) -> MeterVerdict:
     unit = max(meter.quantum, _deepest_fall(lows))
     span, growth = steps[-1] - steps[0], lows[-1] - lows[0]
     floor = RESOLVED * unit / span
@@ -106,7 +106,7 @@ def _judge(meter: Meter, steps: np.ndarray, lows: np.ndarray) -> Finding:
         kind = ENDS
     elif low < STEADY * floor:
         kind, why = NOT_ENOUGH, "it grew in few jumps: run for longer"
-    return Finding(
+    return MeterVerdict(
         meter.name,
         meter.unit,
         kind,
@@ -174,11 +174,11 @@ def amount(value: float, unit: str) -> str:
         return ("{:,.0f} {}" if abs(value) >= 100 else "{:.3g} {}").format(value, unit)
     for size, name in ((MIB * 1024, "GiB"), (MIB, "MiB"), (1024, "KiB")):
         if abs(value) >= size:
-            return "{:.2f} {}".format(value / size, name)
+            return f"{value / size:.2f} {name}"
     return ("{:.0f} B" if abs(value) >= 10 else "{:.2g} B").format(value)
 
 
-def overall(findings: Sequence[Finding], main: str) -> Tuple[str, str]:
+def overall(findings: Sequence[MeterVerdict], main: str) -> Tuple[str, str]:
     """Return the verdict on a whole run, and why.
 
     Args:
@@ -188,9 +188,9 @@ def overall(findings: Sequence[Finding], main: str) -> Tuple[str, str]:
     leaking = [finding for finding in findings if finding.kind == LEAK]
     if leaking:
         return LEAK, "; ".join(str(finding) for finding in leaking)
-    judged: Optional[Finding] = next((finding for finding in findings if finding.meter == main), None)
+    judged: Optional[MeterVerdict] = next((finding for finding in findings if finding.meter == main), None)
     if judged is None or judged.kind == NOT_ENOUGH:
-        return NOT_ENOUGH, str(judged) if judged is not None else "there is no meter {}".format(main)
+        return NOT_ENOUGH, str(judged) if judged is not None else f"there is no meter {main}"
     ending = [finding for finding in findings if finding.kind == ENDS]
     if ending:
         return ENDS, "; ".join(str(finding) for finding in ending)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from mapush.env.base import Observation, Transition, VecEnv
+from mapush.env.vec_env import Observation, Transition, VecEnv
 from mapush.errors import SpecError
 from mapush.spec import TensorSpec
 
@@ -58,7 +58,7 @@ class Box:
         return bool(((value >= self.low) & (value <= self.high)).all())
 
     def __repr__(self) -> str:
-        return "Box({:g}, {:g}, {}, {})".format(self.low.min(), self.high.max(), self.shape, self.dtype)
+        return f"Box({self.low.min():g}, {self.high.max():g}, {self.shape}, {self.dtype})"
 
 
 class HarlView:
@@ -145,9 +145,9 @@ class HarlView:
             raise SpecError(
                 "actions have the wrong type",
                 where=where,
-                got="dtype {}".format(actions.dtype) if hasattr(actions, "dtype") else "a " + type(actions).__name__,
-                expected="a numpy array {}".format(self._actions_spec),
-                cause="integers are the actions of a Discrete space; this one is {}".format(self.action_space[0]),
+                got=f"dtype {actions.dtype}" if hasattr(actions, "dtype") else "a " + type(actions).__name__,
+                expected=f"a numpy array {self._actions_spec}",
+                cause=f"integers are the actions of a Discrete space; this one is {self.action_space[0]}",
             )
         with np.errstate(over="ignore"):
             copy = np.array(actions, dtype=np.float32, order="C")

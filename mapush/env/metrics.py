@@ -164,7 +164,7 @@ class FirstEpisodes:
             ended = 0 if self._done is None else int(self._done.sum())
             raise MapushError(
                 "the evaluation is not over",
-                got="{} of {} envs have ended an episode".format(ended, self._done_spec.shape[0]),
+                got=f"{ended} of {self._done_spec.shape[0]} envs have ended an episode",
                 expected="all of them",
                 fix="step until FirstEpisodes.complete",
             )

@@ -10,14 +10,14 @@ from typing import Dict
 
 import torch
 
-from mapush.geometry import positive_angle, rotate, rotate_xy, yaw_of
-from mapush.sim.base import State
+from mapush.sim.geometry import positive_angle, rotate, rotate_xy, yaw_of
+from mapush.sim.physics import State
 from mapush.spec import TensorSpec
 
 
 def obs_blocks(num_agents: int) -> Dict[str, int]:
     """Return name and width of each part of the actor's observation, in order."""
-    others = {"other_{}".format(k): 3 for k in range(1, num_agents)}
+    others = {f"other_{k}": 3 for k in range(1, num_agents)}
     return dict({"goal_xy": 2, "object_xy_yaw": 3}, **others)
 
 
@@ -26,7 +26,7 @@ def share_obs_blocks(num_agents: int) -> Dict[str, int]:
     blocks = {"goal_xy": 2, "object_velocity_xy": 2, "object_yaw_rate": 1}
     for agent in range(num_agents):
         robot = {"xy": 2, "sin_cos_yaw": 2, "velocity_xy": 2, "yaw_rate": 1}
-        blocks.update({"robot_{}_{}".format(agent, name): width for name, width in robot.items()})
+        blocks.update({f"robot_{agent}_{name}": width for name, width in robot.items()})
     return dict(blocks, remaining_time=1)
 
 

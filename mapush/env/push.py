@@ -8,18 +8,19 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 
 import torch
 
-from mapush.capture import Captured
 from mapush.config import TaskConfig
+from mapush.device.cuda_graphs import Captured
 from mapush.env import observations, rewards, terminations
-from mapush.env.base import Observation, Transition, VecEnv
 from mapush.env.metrics import EpisodeMetrics
 from mapush.env.resets import Spawner
 from mapush.env.rewards import RewardInputs
 from mapush.env.terminations import MAX_EPISODE_LENGTH, Endings
+from mapush.env.vec_env import Observation, Transition, VecEnv
 from mapush.errors import ConfigError, MapushError, NonFiniteError, nearest
-from mapush.geometry import constant, yaw_of
 from mapush.objects import OBJECTS, PushObject
-from mapush.sim.base import STEP_DT, Simulator, State
+from mapush.sim.geometry import constant, yaw_of
+from mapush.sim.physics import STEP_DT, State
+from mapush.sim.simulator import Simulator
 from mapush.spec import TensorSpec
 
 COMMAND_SCALE = 0.5  # of an action of 1 [m/s, m/s, rad/s]
@@ -193,7 +194,7 @@ class PushEnv(VecEnv):
     def _commands(self, actions: torch.Tensor) -> torch.Tensor:
         if self._state is None:
             raise MapushError("step before reset", where="PushEnv.step", fix="call reset() once before the first step")
-        where = "PushEnv.step at env step {}".format(self._env_step)
+        where = f"PushEnv.step at env step {self._env_step}"
         if self.device.type == "cpu":
             self._unbounded_action_spec.validate(actions, where)
         else:  # what is not finite makes the state so, which `check` finds
@@ -323,10 +324,10 @@ def _object_of(task: TaskConfig, num_agents: int) -> PushObject:
     if num_agents != item.num_agents:
         raise ConfigError(
             "the simulator has another team than the task",
-            where="object {}".format(item.name),
-            got="{} robots".format(num_agents),
-            expected="{} robots".format(item.num_agents),
-            fix="make the simulator's scene from OBJECTS[{!r}]".format(item.name),
+            where=f"object {item.name}",
+            got=f"{num_agents} robots",
+            expected=f"{item.num_agents} robots",
+            fix=f"make the simulator's scene from OBJECTS[{item.name!r}]",
         )
     return item
 
@@ -340,15 +341,15 @@ def _not_finite(state: State, env_step: int) -> NonFiniteError:
     """Return the error that names the first value of `state` that is not finite."""
     error = NonFiniteError(
         "the simulator's state is not finite",
-        where="env step {}".format(env_step),
+        where=f"env step {env_step}",
         cause="the physics diverged, or an action was not finite",
     )
     for field in dataclasses.fields(state):
         value = getattr(state, field.name)
         for index in (~value.isfinite()).nonzero().tolist()[:1]:
-            agent = ", agent {}".format(index[1]) if field.name.startswith(("robot", "joint")) else ""
-            error.where = "env {}{}, {}[{}], env step {}".format(index[0], agent, field.name, index[-1], env_step)
-            error.got = "{} of {} values are nan or inf".format(int((~value.isfinite()).sum()), value.numel())
+            agent = f", agent {index[1]}" if field.name.startswith(("robot", "joint")) else ""
+            error.where = f"env {index[0]}{agent}, {field.name}[{index[-1]}], env step {env_step}"
+            error.got = f"{int((~value.isfinite()).sum())} of {value.numel()} values are nan or inf"
             return error
     return error
 

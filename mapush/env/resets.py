@@ -11,10 +11,10 @@ from typing import Callable, Tuple
 
 import torch
 
-from mapush.geometry import constant, pairwise_distance, quat_from_rpy, rotate_inverse
 from mapush.objects import PushObject
-from mapush.sim.base import State
+from mapush.sim.geometry import constant, pairwise_distance, quat_from_rpy, rotate_inverse
 from mapush.sim.go1 import DEFAULT_JOINT_POS
+from mapush.sim.physics import State
 
 Interval = Tuple[float, float]
 Uniform = Callable[..., torch.Tensor]  # (bounds, *shape) -> (E, *shape)

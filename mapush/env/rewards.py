@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import normalize
 
 from mapush.config import RewardConfig
-from mapush.geometry import pairwise_distance, rotate_xy, wrap
+from mapush.sim.geometry import pairwise_distance, rotate_xy, wrap
 
 TERMS = ("target", "push", "reach_target", "exception", "approach", "collision", "ocb")
 PUSH_SPEED = 0.1  # [m/s], above which the object counts as pushed

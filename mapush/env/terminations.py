@@ -10,9 +10,9 @@ import dataclasses
 
 import torch
 
-from mapush.geometry import pairwise_distance, roll_of
 from mapush.objects import PushObject
-from mapush.sim.base import State
+from mapush.sim.geometry import pairwise_distance, roll_of
+from mapush.sim.physics import State
 
 MAX_EPISODE_LENGTH = 1000  # [env steps]; the episode ends on the step after
 SUCCESS_DISTANCE = 1.0  # [m]

@@ -14,12 +14,12 @@ from typing import Any, Dict, Tuple
 import torch
 
 from mapush.config import WalkConfig
-from mapush.env.base import Observation, Transition, VecEnv
 from mapush.env.metrics import EpisodeMetrics
-from mapush.geometry import constant, gravity_b, rotate, rotate_inverse
-from mapush.sim.base import STEP_DT, Physics, State
+from mapush.env.vec_env import Observation, Transition, VecEnv
 from mapush.sim.gait import foot_positions_b
+from mapush.sim.geometry import constant, gravity_b, rotate, rotate_inverse
 from mapush.sim.go1 import DEFAULT_JOINT_POS, SERVOS
+from mapush.sim.physics import STEP_DT, Physics, State
 from mapush.sim.walking import (
     ACTION_LIMIT,
     MEMORY_DIM,

@@ -13,8 +13,8 @@ from typing import Any, Dict, List, Sequence, Union
 
 import torch
 
-from mapush.capture import Captured
 from mapush.config import HappoConfig
+from mapush.device.cuda_graphs import Captured
 from mapush.errors import NonFiniteError
 from mapush.happo import update
 from mapush.happo.networks import Actor, Critic
@@ -183,11 +183,11 @@ class Happo:
             batch = _actor_batch(rollout, agent, advantages, factor, self.cfg)
             before = self._log_probs(agent, batch)
             for name, value in self._update_actor(agent, batch).items():
-                metrics["agent{}/{}".format(agent, name)] = value
+                metrics[f"agent{agent}/{name}"] = value
             log_ratio = self._log_probs(agent, batch) - before
             factor = factor * update.probability_ratio(log_ratio, self.cfg.action_aggregation)
         for name in ("policy_loss", "entropy", "ratio", "actor_grad_norm"):
-            metrics[name] = torch.stack([metrics["agent{}/{}".format(agent, name)] for agent in order]).mean()
+            metrics[name] = torch.stack([metrics[f"agent{agent}/{name}"] for agent in order]).mean()
         metrics["std"] = torch.stack([actor.std.detach() for actor in self.actors]).mean()
         return metrics
 
@@ -251,7 +251,7 @@ def _finite_floats(metrics: Dict[str, torch.Tensor]) -> Dict[str, float]:
     for name, number in numbers.items():
         if not math.isfinite(number):
             raise NonFiniteError(
-                "{} is not finite".format(name),
+                f"{name} is not finite",
                 where="Happo.update",
                 got=str(number),
                 expected="a finite number",

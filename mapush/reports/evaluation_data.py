@@ -10,10 +10,10 @@ from typing import Optional, Sequence, Tuple
 import numpy as np
 
 from mapush.errors import MapushError
+from mapush.evaluation.traces import Trace
 from mapush.objects import OBJECTS
-from mapush.reports.episodes import Episodes
-from mapush.sim.base import STEP_DT
-from mapush.trace import Trace
+from mapush.reports.episode_data import Episodes
+from mapush.sim.physics import STEP_DT
 
 COLUMNS = {
     "time_s": "seconds",
@@ -52,7 +52,7 @@ def write_table(path: Path, policies: Sequence[Policy]) -> None:
             data = policy.episodes
             numbers = [getattr(data, name) for name in COLUMNS.values()]
             for env_id, told in enumerate(zip(data.ending, data.reason, *numbers)):
-                writer.writerow([policy.name, env_id, *told[:2], *("{:.6g}".format(value) for value in told[2:])])
+                writer.writerow([policy.name, env_id, *told[:2], *(f"{value:.6g}" for value in told[2:])])
 
 
 def write_trajectories(path: Path, policies: Sequence[Policy]) -> None:
@@ -75,7 +75,7 @@ def record(path: Path, task_name: str, policy: Policy, env_id: int) -> Optional[
     try:
         item, episode = OBJECTS[task_name], policy.trace.episode(env_id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        film = open_film(path, build_model(Scene(item.num_agents, item)), "{}, env {}".format(policy.name, env_id))
+        film = open_film(path, build_model(Scene(item.num_agents, item)), f"{policy.name}, env {env_id}")
         film.add(episode, lambda step: _lines(task_name, policy.episodes, env_id, episode.frames[step].distance, step))
         film.close()
     except MapushError as error:
@@ -84,7 +84,7 @@ def record(path: Path, task_name: str, policy: Policy, env_id: int) -> Optional[
 
 
 def _lines(task_name: str, episodes: Episodes, env_id: int, distance: float, step: int) -> Tuple[str, ...]:
-    ending = "{} after {:.1f} s".format(episodes.ending[env_id], episodes.seconds[env_id])
+    ending = f"{episodes.ending[env_id]} after {episodes.seconds[env_id]:.1f} s"
     seconds = (step + 1) * STEP_DT
-    title = "{}, env {}: {}".format(task_name, env_id, ending)
-    return (title, "time {:.1f} s".format(seconds), "object to goal {:.2f} m".format(distance))
+    title = f"{task_name}, env {env_id}: {ending}"
+    return (title, f"time {seconds:.1f} s", f"object to goal {distance:.2f} m")

@@ -17,7 +17,7 @@ from mapush.env.metrics import ENDINGS, wilson_interval
 from mapush.env.resets import GOAL_DISTANCE
 from mapush.env.terminations import SUCCESS_DISTANCE
 from mapush.objects import PushObject
-from mapush.reports.episodes import RINGS, SECTORS, Episodes, success_by_goal
+from mapush.reports.episode_data import RINGS, SECTORS, Episodes, success_by_goal
 from mapush.reports.figures import (
     GRID,
     INK,
@@ -68,7 +68,7 @@ def goal_map(name: str, title: str, episodes: Episodes, item: PushObject) -> Mar
             span = (middle - width / 2, middle + width / 2)
             axes.add_patch(Wedge((0, 0), edges[ring + 1], *span, width=edges[1] - low, fc=colour, ec=PAPER, lw=1.5))
             radius, angle = (edges[ring] + edges[ring + 1]) / 2, math.radians(middle)
-            text, ink = ("{}/{}".format(won, tried), "#0f1820") if tried else ("–", MUTED)
+            text, ink = (f"{won}/{tried}", "#0f1820") if tried else ("–", MUTED)
             place = radius * math.cos(angle), radius * math.sin(angle)
             axes.text(*place, text, ha="center", va="center", fontsize=8, color=ink)
         _draw_footprint(axes, item)
@@ -77,7 +77,7 @@ def goal_map(name: str, title: str, episodes: Episodes, item: PushObject) -> Mar
             axes.text(
                 distance * math.cos(turn),
                 distance * math.sin(turn),
-                "{:g} m".format(distance),
+                f"{distance:g} m",
                 ha="center",
                 va="center",
                 fontsize=6.5,
@@ -131,7 +131,7 @@ def endings_over_time(name: str, title: str, episodes: Episodes) -> Markup:
         axes = figure.axes[0]
         shown = [ending for ending in ENDINGS if (episodes.ending == ending).any()]
         times = [episodes.seconds[episodes.ending == ending] for ending in shown]
-        labels = ["{} ({})".format(ending, len(time)) for ending, time in zip(shown, times)]
+        labels = [f"{ending} ({len(time)})" for ending, time in zip(shown, times)]
         colours = [OUTCOME_COLOURS[ending] for ending in shown]
         bins = np.linspace(0, longest, min(longest, 21) + 1).tolist()
         axes.hist(times, bins, stacked=True, color=colours, label=labels, edgecolor=PAPER, linewidth=0.5)
@@ -160,7 +160,7 @@ def paths(name: str, title: str, episodes: Episodes) -> Markup:
             for line, colour in zip(lines if failed else [], colours):
                 axes.plot(*line[-1], "x", color=colour, markersize=5, markeredgewidth=1.4)
             what = "{} {}".format(len(chosen), "failures" if failed else "successes")
-            _plan_view(axes, "{}: {}".format(title, what) if title else what, (low[0], high[0]), (low[1], high[1]))
+            _plan_view(axes, f"{title}: {what}" if title else what, (low[0], high[0]), (low[1], high[1]))
         figure.axes[0].set_ylabel("sideways [m]")
     return figure.svg
 
@@ -184,7 +184,7 @@ def failure_map(name: str, title: str, episodes: Episodes, item: PushObject) -> 
                 markersize=5,
                 alpha=0.8,
                 markeredgecolor=PAPER,
-                label="{} ({})".format(ending, len(spots)),
+                label=f"{ending} ({len(spots)})",
             )
         reach = max(2.0, float(np.abs(episodes.spots).max()) + 0.2)
         _plan_view(axes, title, (-reach, reach), (-reach, reach))

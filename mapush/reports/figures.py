@@ -23,7 +23,7 @@ COLOURS: Dict[str, str] = {
     "grid": GRID,
     "paper": PAPER,
     **OUTCOME_COLOURS,
-    **{"series-{}".format(index): colour for index, colour in enumerate(SERIES_COLOURS)},
+    **{f"series-{index}": colour for index, colour in enumerate(SERIES_COLOURS)},
 }
 """CSS variables of the page, and the colours that stand for them while a figure is drawn."""
 
@@ -103,15 +103,15 @@ def _inline(svg: str, name: str) -> Markup:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r' width="[^"]*" height="[^"]*"', ' role="img"', svg, count=1)
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(\bid="|url\(#|href="#)', r"\g<1>{}-".format(name), svg)
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     for variable, colour in COLOURS.items():
-        svg = svg.replace(colour, "var(--{})".format(variable))
+        svg = svg.replace(colour, f"var(--{variable})")
     svg = _FONT.sub("font-family: inherit", svg)
     return Markup(_TAG.sub(lambda tag: _DECIMALS.sub(_rounded, tag.group()), svg))
 
 
 def _rounded(found: Match[str]) -> str:
-    return "{:.2f}".format(float(found.group()))
+    return f"{float(found.group()):.2f}"
 
 
 def series_colours(number: int) -> List[str]:

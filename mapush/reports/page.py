@@ -139,7 +139,7 @@ def number(value: Optional[float], digits: int = 3, unit: str = "") -> str:
     if value is None or math.isnan(value):
         return "–"
     large = abs(value) >= 10**digits
-    return ("{:,.0f}".format(value) if large else "{:.{}g}".format(value, digits)) + (" " + unit if unit else "")
+    return (f"{value:,.0f}" if large else "{:.{}g}".format(value, digits)) + (" " + unit if unit else "")
 
 
 def interval(bounds: Tuple[float, float], digits: int = 3) -> str:

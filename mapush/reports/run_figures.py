@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from mapush.env.metrics import ENDINGS
 from mapush.reports.figures import MUTED, OUTCOME_COLOURS, draw_rates, drawing, series_colours, thinned
 from mapush.reports.published import PUBLISHED, STEPS_BETWEEN
-from mapush.reports.run import Run
+from mapush.reports.run_data import RunData
 
 
-def success(runs: Sequence[Run]) -> Markup:
+def success(runs: Sequence[RunData]) -> Markup:
     """Draw the success rate over training: of the episodes of training, and of the checkpoints."""
     with drawing("success", (9.6, 3.6)) as figure:
         axes = figure.axes[0]
@@ -32,19 +32,19 @@ def success(runs: Sequence[Run]) -> Markup:
                 label="MAPush, published: " + task_name,
             )
         for run, colour in zip(runs, series_colours(len(runs))):
-            _curve(axes, run, "episode/success", color=colour, label="{}: while training".format(run.name))
+            _curve(axes, run, "episode/success", color=colour, label=f"{run.name}: while training")
             if run.results:
                 steps = [result.step / 1e6 for result in run.results]
                 rates = [result.success_rate for result in run.results]
                 bounds = [result.interval for result in run.results]
-                label = "{}: evaluated".format(run.name)
+                label = f"{run.name}: evaluated"
                 draw_rates(axes, steps, rates, bounds, fmt="o", color=colour, markersize=6, label=label)
         axes.set(ylabel="success rate", ylim=(-0.03, 1.03), xlim=(0, 1.05 * reach))
         _finish(axes)
     return figure.svg
 
 
-def endings(name: str, run: Run) -> Markup:
+def endings(name: str, run: RunData) -> Markup:
     """Draw which share of the most recent episodes ended how, one above the other."""
     with drawing(name, (4.7, 3.0)) as figure:
         axes = figure.axes[0]
@@ -62,7 +62,7 @@ def endings(name: str, run: Run) -> Markup:
     return figure.svg
 
 
-def panels(name: str, runs: Sequence[Run], titles: Dict[str, str]) -> Markup:
+def panels(name: str, runs: Sequence[RunData], titles: Dict[str, str]) -> Markup:
     """Draw one small panel for each column of the log.
 
     Args:
@@ -87,7 +87,7 @@ def panels(name: str, runs: Sequence[Run], titles: Dict[str, str]) -> Markup:
     return figure.svg
 
 
-def _curve(axes: Axes, run: Run, column: str, **style: Any) -> None:
+def _curve(axes: Axes, run: RunData, column: str, **style: Any) -> None:
     if column in run.log:
         steps, values = thinned(run.log["step"] / 1e6, run.log[column])
         axes.plot(steps, values, **style)
@@ -98,7 +98,7 @@ def _finish(axes: Axes) -> None:
     axes.legend(loc="best", fontsize=8)
 
 
-def columns_with(runs: Sequence[Run], wanted: Callable[[str], bool]) -> List[str]:
+def columns_with(runs: Sequence[RunData], wanted: Callable[[str], bool]) -> List[str]:
     """Return the columns of any of `runs` that are `wanted` and hold a number, in alphabetical order."""
     names = {name for run in runs for name in run.log if wanted(name)}
     return sorted(name for name in names if any(run.last(name) is not None for run in runs))

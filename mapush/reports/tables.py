@@ -13,8 +13,8 @@ from rich.table import Table
 from mapush.reports.published import PUBLISHED, STEPS_BETWEEN
 
 if TYPE_CHECKING:
-    from mapush.acceptance import AcceptanceResult, Measure
-    from mapush.evaluate import Evaluation
+    from mapush.evaluation.acceptance import AcceptanceResult, Measure
+    from mapush.evaluation.results import Evaluation
 
 
 def metrics_table(evaluation: Evaluation) -> Table:
@@ -22,7 +22,7 @@ def metrics_table(evaluation: Evaluation) -> Table:
     metrics = evaluation.metrics
     name = "untrained" if evaluation.path is None else str(evaluation.path)
     table = _table(
-        "{}, {} episodes".format(name, metrics.episodes),
+        f"{name}, {metrics.episodes} episodes",
         ("measure", "value", "95 % interval", "unit"),
         ("value", "95 % interval"),
     )
@@ -46,7 +46,7 @@ def run_table(evaluations: Sequence[Evaluation]) -> Table:
     for evaluation in evaluations:
         metrics = evaluation.metrics
         table.add_row(
-            "{:.3g}".format(evaluation.step / 1e6),
+            f"{evaluation.step / 1e6:.3g}",
             _number(metrics.success_rate),
             _interval(metrics.success_rate_interval),
             _number(metrics.finished_time),
@@ -99,9 +99,9 @@ def acceptance_table(results: Sequence[AcceptanceResult]) -> Table:
     """Lay out the acceptance tests of a walking policy, one row for each measure."""
     table = _table("Acceptance of the walking policy", ("measure", "limit", "measured", ""), ("limit", "measured"))
     for result in results:
-        table.add_row("[bold]{}[/bold]".format(result.name))
+        table.add_row(f"[bold]{result.name}[/bold]")
         for measure in result.measures:
-            value = "{} {}".format(_number(measure.value), measure.unit).strip()
+            value = f"{_number(measure.value)} {measure.unit}".strip()
             table.add_row("  " + measure.name, _limit(measure), value, _verdict(measure))
         table.add_section()
     return table
@@ -115,7 +115,7 @@ def _table(title: str, headings: Sequence[str], numbers: Sequence[str]) -> Table
 
 
 def _number(value: float) -> str:
-    return "-" if math.isnan(value) else "{:.3g}".format(value)
+    return "-" if math.isnan(value) else f"{value:.3g}"
 
 
 def _interval(interval: Tuple[float, float]) -> str:
@@ -128,7 +128,7 @@ def _limit(measure: Measure) -> str:
         bounds.append((">=", measure.low))
     if measure.high is not None:
         bounds.append(("<=", measure.high))
-    return " ".join("{} {:g}".format(sign, bound) for sign, bound in bounds)
+    return " ".join(f"{sign} {bound:g}" for sign, bound in bounds)
 
 
 def _verdict(measure: Measure) -> str:

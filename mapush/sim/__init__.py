@@ -6,20 +6,20 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Optional, Tuple
 
-from mapush import isaac
+from mapush.device.gpu_errors import why_no_gpu
 from mapush.errors import ConfigError, SimulatorError, nearest
-from mapush.gpu_errors import why_no_gpu
+from mapush.sim import isaac
 
 if TYPE_CHECKING:
     from mapush.config import SimConfig
-    from mapush.sim.base import Physics, Randomization
+    from mapush.sim.physics import Physics, Randomization
     from mapush.sim.scene import Scene
 
 BACKENDS = {  # module, class, settings that it takes
     "mujoco": ("mapush.sim.mjcpu", "MujocoPhysics", ("threads",)),
     "warp": ("mapush.sim.mjwarp", "WarpPhysics", ("nconmax", "njmax")),
 }
-ISAAC_GYM = "isaacgym"  # no physics of ours: MQE's whole environment, see `mapush.env.mqe`
+ISAAC_GYM = "isaacgym"  # no physics of ours: MQE's whole environment, see `mapush.upstream.mqe`
 _INSTALL = "python -m pip install {} (needs Python 3.11 or later)"
 _ELSE = "--sim mujoco computes on the CPU, --sim auto takes the best that is here"
 
@@ -52,18 +52,18 @@ def choose_backend(name: str) -> Tuple[str, str]:
 
 def _unavailable(name: str, obstacle: SimulatorError) -> SimulatorError:
     return SimulatorError(
-        "the simulator {} is not available".format(name),
+        f"the simulator {name} is not available",
         where="sim.backend",
         got=obstacle.got,
-        cause=obstacle.what if obstacle.cause is None else "{}: {}".format(obstacle.what, obstacle.cause),
-        fix=_ELSE if obstacle.fix is None else "{}; {}".format(obstacle.fix, _ELSE),
+        cause=obstacle.what if obstacle.cause is None else f"{obstacle.what}: {obstacle.cause}",
+        fix=_ELSE if obstacle.fix is None else f"{obstacle.fix}; {_ELSE}",
     )
 
 
 def _why_no_warp() -> Optional[SimulatorError]:
     for package, distribution in (("mujoco_warp", "mujoco-warp==4.0.0"), ("warp", "warp-lang==1.19.0")):
         if importlib.util.find_spec(package) is None:
-            return SimulatorError("{} is not installed".format(package), fix=_INSTALL.format(distribution))
+            return SimulatorError(f"{package} is not installed", fix=_INSTALL.format(distribution))
     return why_no_gpu()
 
 

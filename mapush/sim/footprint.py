@@ -11,8 +11,8 @@ import mujoco_warp
 import numpy as np
 import warp
 
-from mapush.sim.base import Randomization
-from mapush.sim.rows import draw_fields
+from mapush.sim.physics import Randomization
+from mapush.sim.qpos_layout import draw_fields
 from mapush.sim.scene import Scene, build_model
 
 warp.config.quiet = True

@@ -10,9 +10,9 @@ from typing import Tuple
 
 import torch
 
-from mapush.geometry import constant
-from mapush.sim.base import STEP_DT
+from mapush.sim.geometry import constant
 from mapush.sim.go1 import DEFAULT_JOINT_POS, HIP_OFFSET, LINK_LENGTH, SERVOS, THIGH_OFFSET
+from mapush.sim.physics import STEP_DT
 
 FREQUENCY = 3.0  # steps of each leg per second [Hz]
 SWING_HEIGHT = 0.06  # of a foot above its stance [m]

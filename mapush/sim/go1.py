@@ -10,8 +10,8 @@ import dataclasses
 from typing import NamedTuple, Tuple
 from xml.etree.ElementTree import Element
 
-from mapush.sim.base import LEGS
 from mapush.sim.mjcf import add
+from mapush.sim.physics import LEGS
 
 Vector = Tuple[float, float, float]
 
@@ -119,8 +119,8 @@ def shapes(robot: str) -> Shapes:
     """Return the names of the collision shapes of `robot`."""
     return Shapes(
         trunk=(robot + "/body", robot + "/head"),
-        feet=tuple("{}/{}_foot".format(robot, leg) for leg in LEGS),
-        legs=tuple("{}/{}_{}".format(robot, leg, part) for leg in LEGS for part in ("thigh", "calf")),
+        feet=tuple(f"{robot}/{leg}_foot" for leg in LEGS),
+        legs=tuple(f"{robot}/{leg}_{part}" for leg in LEGS for part in ("thigh", "calf")),
     )
 
 
@@ -153,12 +153,12 @@ def _add_leg(root: Element, trunk: Element, robot: str, leg: str) -> None:
     )
     links = [trunk]
     for part, origin, inertia in zip(SERVOS, origins, leg_inertia(front, left)):
-        name = "{}/{}_{}".format(robot, leg, part)
+        name = f"{robot}/{leg}_{part}"
         links.append(add_body(links[-1], name, origin, inertia))
         _add_servo(root, links[-1], name, SERVOS[part])
     _, _, thigh, calf = links
     end = (0, 0, -LINK_LENGTH)
-    prefix = "{}/{}_".format(robot, leg)
+    prefix = f"{robot}/{leg}_"
     _add_shape(thigh, prefix + "thigh", "capsule", THIGH_RADIUS, fromto=(0, 0, 0) + end)
     _add_shape(calf, prefix + "calf", "capsule", CALF_RADIUS, fromto=(0, 0, 0) + end)
     _add_shape(calf, prefix + "foot", "sphere", FOOT_RADIUS, pos=end)

@@ -11,8 +11,8 @@ import torch
 from mujoco.batch import Batch, SimulationError
 
 from mapush.errors import CheckpointError, SimulatorError
-from mapush.sim.base import DECIMATION, Physics, Randomization, State
-from mapush.sim.rows import MAX_SPEED, draw_fields, mj_data, rows_of, state_of, trunk_ids
+from mapush.sim.physics import DECIMATION, Physics, Randomization, State
+from mapush.sim.qpos_layout import MAX_SPEED, draw_fields, mj_data, rows_of, state_of, trunk_ids
 from mapush.sim.scene import Scene, build_model
 
 
@@ -40,7 +40,7 @@ class MujocoPhysics(Physics):
         randomization: Optional[Randomization] = None,
     ) -> None:
         self.scene = scene
-        self.name = "mujoco {} with {} threads".format(mujoco.__version__, threads or os.cpu_count())
+        self.name = f"mujoco {mujoco.__version__} with {threads or os.cpu_count()} threads"
         self.num_envs = num_envs
         self.num_agents = scene.num_agents
         self.device = torch.device("cpu")
@@ -111,7 +111,7 @@ class MujocoPhysics(Physics):
         if rows.shape != self.batch.state.shape:
             raise CheckpointError(
                 "the saved physics does not fit this simulation",
-                got="(num_envs, state_dim) = {}".format(rows.shape),
+                got=f"(num_envs, state_dim) = {rows.shape}",
                 expected=str(self.batch.state.shape),
                 cause="it was saved with another object, num_agents or num_envs",
                 fix="resume with the configuration that is stored beside the checkpoint",
@@ -137,6 +137,6 @@ class MujocoPhysics(Physics):
                 len(env_ids),
                 ", ".join(mujoco.mjtWarning(kind).name for kind in warnings) or "nothing",
             ),
-            expected="below {:g} m/s or rad/s, and no warnings".format(MAX_SPEED),
+            expected=f"below {MAX_SPEED:g} m/s or rad/s, and no warnings",
             cause="joint targets that are not finite, or bodies that were reset into each other",
         )

@@ -15,11 +15,11 @@ import mujoco_warp
 import torch
 import warp
 
-from mapush.capture import no_garbage_collection
+from mapush.device.cuda_graphs import no_garbage_collection
 from mapush.errors import CheckpointError, SimulatorError
-from mapush.sim.base import DECIMATION, Physics, Randomization, State
-from mapush.sim.buffers import buffer_sizes
-from mapush.sim.rows import MAX_SPEED, draw_fields, mj_data, rows_of, state_of, trunk_ids
+from mapush.sim.contact_capacity import buffer_sizes
+from mapush.sim.physics import DECIMATION, Physics, Randomization, State
+from mapush.sim.qpos_layout import MAX_SPEED, draw_fields, mj_data, rows_of, state_of, trunk_ids
 from mapush.sim.scene import Scene, build_model
 
 warp.config.log_level = warp.LOG_WARNING
@@ -78,7 +78,7 @@ def _watch(
 
 def _announce_compilation(device: torch.device) -> None:
     """Say that it will take long if no GPU kernel of this module, the last to be compiled, is in Warp's cache."""
-    compiled = Path(warp.config.kernel_cache_dir).glob("wp_{}_*/*.sm*".format(__name__))
+    compiled = Path(warp.config.kernel_cache_dir).glob(f"wp_{__name__}_*/*.sm*")
     if device.type == "cuda" and not any(compiled):
         print("compiling the GPU kernels: about two minutes the first time", flush=True)
 
@@ -116,7 +116,7 @@ class WarpPhysics(Physics):
         warp.init()
         _announce_compilation(self.device)
         self._warp_device = warp.device_from_torch(self.device)
-        self.name = "mujoco-warp {}".format(mujoco_warp.__version__)
+        self.name = f"mujoco-warp {mujoco_warp.__version__}"
         model = build_model(scene, visuals=False)
         with warp.ScopedDevice(self._warp_device):
             self._put(model, draw_fields(model, scene, num_envs, seed, randomization))
@@ -217,8 +217,8 @@ class WarpPhysics(Physics):
             raise SimulatorError(
                 "the physics diverged",
                 where="env {}".format(", ".join(str(env_id) for env_id in wild[:10])),
-                got="largest velocity {:g} in {} envs".format(float(speed[wild].max()), len(wild)),
-                expected="below {:g} m/s or rad/s".format(MAX_SPEED),
+                got=f"largest velocity {float(speed[wild].max()):g} in {len(wild)} envs",
+                expected=f"below {MAX_SPEED:g} m/s or rad/s",
                 cause="joint targets that are not finite, or bodies that were reset into each other",
             )
         return {name: float(value) for name, value in dataclasses.asdict(demand).items()}
@@ -242,11 +242,10 @@ class WarpPhysics(Physics):
             got="{:.1f} contacts per env, {} rows in one env; Warp reports {}".format(
                 demand.contacts, demand.rows, ", ".join(names)
             ),
-            expected="at most {} contacts per env and {} rows in each".format(demand.nconmax, demand.njmax),
+            expected=f"at most {demand.nconmax} contacts per env and {demand.njmax} rows in each",
             cause="the buffers are smaller than this scene needs when robots pile up",
-            fix="--sim.nconmax {} --sim.njmax {}".format(
-                max(demand.nconmax, round(2 * demand.contacts)), max(demand.njmax, 2 * demand.rows)
-            ),
+            fix=f"--sim.nconmax {max(demand.nconmax, round(2 * demand.contacts))} "
+            f"--sim.njmax {max(demand.njmax, 2 * demand.rows)}",
         )
 
     def mj_data(self, env_id: int) -> mujoco.MjData:

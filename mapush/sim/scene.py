@@ -19,10 +19,10 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from mapush.objects import Part, PushObject
-from mapush.sim import go1, looks
-from mapush.sim.base import PHYSICS_DT
+from mapush.sim import appearance, go1
 from mapush.sim.go1 import Inertia, Vector
 from mapush.sim.mjcf import add
+from mapush.sim.physics import PHYSICS_DT
 
 if TYPE_CHECKING:
     import mujoco
@@ -85,13 +85,13 @@ def build_mjcf(scene: Scene, visuals: bool = True) -> str:
     _add_contacts(root, touching(scene))
     add(root.find("keyframe"), "key", name="home", qpos=_home(scene), ctrl=go1.DEFAULT_JOINT_POS * scene.num_agents)
     if visuals:
-        looks.dress(root, robots(scene), scene.object)
+        appearance.dress(root, robots(scene), scene.object)
     return ElementTree.tostring(root, encoding="unicode")
 
 
 def robots(scene: Scene) -> List[str]:
     """Return the names of the robots."""
-    return ["robot{}".format(agent) for agent in range(scene.num_agents)]
+    return [f"robot{agent}" for agent in range(scene.num_agents)]
 
 
 def object_shapes(scene: Scene) -> List[str]:
@@ -145,14 +145,14 @@ def _uniform_inertia(shape: str, half_size: Vector, mass: float) -> Vector:
 
 def _solids(target: Optional[PushObject]) -> List[str]:
     """Return the names of the shapes that robots touch, one for each part."""
-    return [] if target is None else ["object/{}".format(index) for index in range(len(target.parts))]
+    return [] if target is None else [f"object/{index}" for index in range(len(target.parts))]
 
 
 def _soles(target: Optional[PushObject]) -> List[str]:
     """Return the names of the shapes that the floor touches."""
     soles: List[str] = []
     for name, part in zip(_solids(target), target.parts if target else ()):
-        soles += [name] if part.shape == "box" else ["{}/sole{}".format(name, index) for index in range(len(SOLE_YAWS))]
+        soles += [name] if part.shape == "box" else [f"{name}/sole{index}" for index in range(len(SOLE_YAWS))]
     return soles
 
 
@@ -174,7 +174,7 @@ def _add_cylinder(body: Element, name: str, part: Part, common: Dict[str, Any]) 
     corner = radius / math.sqrt(2)
     for index, yaw in enumerate(SOLE_YAWS):
         box = dict(type="box", size=(corner, corner, half_length), euler=(0, 0, yaw))
-        add(body, "geom", name="{}/sole{}".format(name, index), **box, **common)
+        add(body, "geom", name=f"{name}/sole{index}", **box, **common)
 
 
 def _add_contacts(root: Element, pairs: List[Tuple[str, str]]) -> None:

@@ -17,10 +17,10 @@ import torch
 from torch.nn import functional
 
 from mapush.errors import CheckpointError
-from mapush.geometry import constant, gravity_b, rotate_inverse
 from mapush.sim import gait
-from mapush.sim.base import JOINTS, STEP_DT, State
+from mapush.sim.geometry import constant, gravity_b, rotate_inverse
 from mapush.sim.go1 import DEFAULT_JOINT_POS
+from mapush.sim.physics import JOINTS, STEP_DT, State
 
 SHIPPED = Path(__file__).resolve().parent.parent / "policies" / "walk.npz"
 
@@ -158,12 +158,12 @@ class Network:
         """Return the action (..., 12) for observations (..., 50)."""
         weights, hidden = self.weights, obs
         for layer in range(self._num_layers - 1):
-            hidden = functional.linear(hidden, weights["{}.weight".format(layer)], weights["{}.bias".format(layer)])
+            hidden = functional.linear(hidden, weights[f"{layer}.weight"], weights[f"{layer}.bias"])
             hidden = _ACTIVATIONS[self.activation](hidden)
-            norm_weight, norm_bias = weights["{}.norm.weight".format(layer)], weights["{}.norm.bias".format(layer)]
+            norm_weight, norm_bias = weights[f"{layer}.norm.weight"], weights[f"{layer}.norm.bias"]
             hidden = functional.layer_norm(hidden, norm_weight.shape, norm_weight, norm_bias)
         last = self._num_layers - 1
-        action = functional.linear(hidden, weights["{}.weight".format(last)], weights["{}.bias".format(last)])
+        action = functional.linear(hidden, weights[f"{last}.weight"], weights[f"{last}.bias"])
         return action.clamp(-ACTION_LIMIT, ACTION_LIMIT)
 
     def both(self, obs: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
@@ -180,11 +180,11 @@ class Network:
         weights: Dict[str, np.ndarray] = {}
         for layer, (first, norm) in enumerate(zip(layers[::2], layers[1::2])):
             for part in ("weight", "bias"):
-                weights["{}.{}".format(layer, part)] = actor["base.mlp.fc.{}.{}".format(first, part)].cpu().numpy()
-                weights["{}.norm.{}".format(layer, part)] = actor["base.mlp.fc.{}.{}".format(norm, part)].cpu().numpy()
+                weights[f"{layer}.{part}"] = actor[f"base.mlp.fc.{first}.{part}"].cpu().numpy()
+                weights[f"{layer}.norm.{part}"] = actor[f"base.mlp.fc.{norm}.{part}"].cpu().numpy()
         for part in ("weight", "bias"):
-            name = "{}.{}".format(len(layers) // 2, part)
-            weights[name] = actor["act.action_out.fc_mean.{}".format(part)].cpu().numpy()
+            name = f"{len(layers) // 2}.{part}"
+            weights[name] = actor[f"act.action_out.fc_mean.{part}"].cpu().numpy()
         return cls(weights, activation, device)
 
 
@@ -222,7 +222,7 @@ class WalkingPolicy:
         activations = {name: network.activation for name, network in networks.items()}
         header = {"activations": activations, "joints": JOINTS, "card": card}
         arrays: Dict[str, Any] = {
-            "{}.{}".format(name, key): value.cpu().numpy()
+            f"{name}.{key}": value.cpu().numpy()
             for name, network in networks.items()
             for key, value in network.weights.items()
         }

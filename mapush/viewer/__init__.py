@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Callable, List, Optional
 if TYPE_CHECKING:
     import mujoco
 
-    from mapush.env.base import Team
     from mapush.env.push import PushEnv
-    from mapush.evaluate import EvaluateConfig
-    from mapush.viewer.choice import Choice
-    from mapush.viewer.player import Screen
-    from mapush.viewer.transport import Transport
+    from mapush.env.vec_env import Team
+    from mapush.evaluation.evaluate_config import EvaluateConfig
+    from mapush.viewer.playback import Screen
+    from mapush.viewer.playback_controls import Transport
+    from mapush.viewer.selection import Choice
 
 EPISODES = 3  # that are recorded if nobody says how many
 
@@ -33,10 +33,10 @@ def show(choice: Choice, config: EvaluateConfig, env: PushEnv, agent: Team, make
     """
     from mapush.objects import OBJECTS
     from mapush.sim.scene import Scene, build_model
-    from mapush.viewer.board import Scoreboard
-    from mapush.viewer.player import Player, Recording
+    from mapush.viewer.playback import Playback, Recording
+    from mapush.viewer.playback_controls import Transport
     from mapush.viewer.recorder import open_film
-    from mapush.viewer.transport import Transport
+    from mapush.viewer.scoreboard import Scoreboard
 
     title, failures, live = env.task.object, config.only == "failures", choice.viewer != "none"
     model = build_model(Scene(env.num_agents, OBJECTS[title]))
@@ -51,16 +51,16 @@ def show(choice: Choice, config: EvaluateConfig, env: PushEnv, agent: Team, make
         if live:
             screens.append(_open_screen(choice.viewer, model, transport, config, title))
             stack.callback(screens[0].close)
-        Player(env, make_env, agent, transport, board, screens, recording).play()
+        Playback(env, make_env, agent, transport, board, screens, recording).play()
 
 
 def _open_screen(
     viewer: str, model: mujoco.MjModel, transport: Transport, config: EvaluateConfig, title: str
 ) -> Screen:
     if viewer == "native":
-        from mapush.viewer.native import Window
+        from mapush.viewer.native import NativeWindow
 
-        return Window(model, transport)
+        return NativeWindow(model, transport)
     from mapush.viewer.web import WebScreen
 
     host = config.host or "127.0.0.1"

@@ -50,9 +50,9 @@ def require_writable(path: Path) -> None:
     Raises:
       ConfigError: it cannot.
     """
-    what = "cannot record to {}".format(path)
+    what = f"cannot record to {path}"
     if not path.parent.is_dir():
-        raise ConfigError(what, cause="there is no folder {}".format(path.parent), fix="mkdir -p " + str(path.parent))
+        raise ConfigError(what, cause=f"there is no folder {path.parent}", fix="mkdir -p " + str(path.parent))
     if path.is_dir():
         raise ConfigError(what, cause="it is a folder", fix="name a file in it")
     try:
@@ -84,7 +84,7 @@ def find_ffmpeg(codec: str) -> str:
         raise ConfigError(
             "nothing here can encode a film",
             got=str(error),
-            expected="an ffmpeg with the codec {}".format(codec),
+            expected=f"an ffmpeg with the codec {codec}",
             fix="pip install --force-reinstall imageio-ffmpeg, or record to FILE.html, which needs none",
         ) from error
     return path
@@ -105,7 +105,7 @@ class Encoder:
 
     def __init__(self, path: Path, width: int, height: int, title: str) -> None:
         form = FORMATS[path.suffix]
-        raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "{}x{}".format(width, height), "-r", str(form.fps)]
+        raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(form.fps)]
         out = ["-c:v", form.codec, *form.options, "-metadata", "title=" + title, str(partial_of(path))]
         self._path, self._frames = path, 0
         self._ffmpeg = subprocess.Popen(
@@ -145,5 +145,5 @@ class Encoder:
     def _fail(self) -> NoReturn:
         said = self._ffmpeg.communicate()[1].decode(errors="replace").strip()
         partial_of(self._path).unlink(missing_ok=True)
-        reason = said.partition("\n")[0] or "ffmpeg ended with code {}".format(self._ffmpeg.returncode)
+        reason = said.partition("\n")[0] or f"ffmpeg ended with code {self._ffmpeg.returncode}"
         raise unwritten(self._path, reason)

@@ -44,10 +44,10 @@ def choose_gl() -> str:
         renderer = renderer_of(library)
         if renderer is not None:
             os.environ["MUJOCO_GL"] = library
-            return "{} on {}".format(library, renderer)
+            return f"{library} on {renderer}"
     raise ConfigError(
         "nothing here can draw without a display",
-        got="MUJOCO_GL={}, which does not work here".format(named) if named else None,
+        got=f"MUJOCO_GL={named}, which does not work here" if named else None,
         expected="a working OpenGL library: {}".format(" or ".join(GL_LIBRARIES)),
         fix="apt-get install libosmesa6 (draws on the CPU), or libegl1 libgl1-mesa-dri",
     )

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, List, Optional, Tuple
 import mujoco
 import mujoco.viewer
 
-from mapush.viewer.episode import Episode, pose
+from mapush.evaluation.episode import Episode, pose
 from mapush.viewer.gl import quick_to_draw
 from mapush.viewer.overlay import aim, draw, overlay_of
 
 if TYPE_CHECKING:
-    from mapush.viewer.board import Scoreboard
-    from mapush.viewer.transport import Transport
+    from mapush.viewer.playback_controls import Transport
+    from mapush.viewer.scoreboard import Scoreboard
 
 HELP = (
     ("space", "pause"),
@@ -44,8 +44,8 @@ class _Simulate(mujoco.viewer._Simulate):
 mujoco.viewer._Simulate = _Simulate  # what `launch_passive` makes
 
 
-class Window:
-    """A screen with keys for controls; see `mapush.viewer.player.Screen`.
+class NativeWindow:
+    """A screen with keys for controls; see `mapush.viewer.playback.Screen`.
 
     A thread of its own draws the newest frame, because MuJoCo's window takes text no faster than it draws.
 
@@ -135,11 +135,9 @@ class Window:
 
     def _texts(self, lines: Tuple[str, ...]) -> List[Tuple[None, mujoco.mjtGridPos, str, str]]:
         transport, corners = self._transport, mujoco.mjtGridPos
-        status = ["{:g} x real time".format(transport.speed)]
-        status += (
-            ["env {} of 0 to {}".format(transport.follow, transport.num_envs - 1)] if transport.num_envs > 1 else []
-        )
-        status += ["" if transport.replay is None else "replay of episode {}".format(transport.replay)]
+        status = [f"{transport.speed:g} x real time"]
+        status += [f"env {transport.follow} of 0 to {transport.num_envs - 1}"] if transport.num_envs > 1 else []
+        status += ["" if transport.replay is None else f"replay of episode {transport.replay}"]
         status += ["paused" if transport.paused else ""]
         keys, meanings = zip(*HELP)
         return [

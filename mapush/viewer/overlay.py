@@ -9,8 +9,8 @@ from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 
-from mapush.sim.looks import SUCCESS_RADIUS, TINTS
-from mapush.viewer.episode import Episode, Frame
+from mapush.evaluation.episode import Episode, Frame
+from mapush.sim.appearance import SUCCESS_RADIUS, TINTS
 
 Point = Tuple[float, float, float]
 Colour = Tuple[float, float, float, float]
@@ -63,7 +63,7 @@ class Path:
 
 @dataclasses.dataclass(frozen=True)
 class Overlay:
-    """What comes on top of one frame; goal and success radius are in the model, see `mapush.sim.looks`.
+    """What comes on top of one frame; goal and success radius are in the model, see `mapush.sim.appearance`.
 
     Attributes:
       lines: text in the corner.

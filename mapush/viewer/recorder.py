@@ -10,12 +10,12 @@ import mujoco
 import numpy as np
 
 from mapush.errors import ConfigError, nearest
-from mapush.sim.base import STEP_DT
+from mapush.evaluation.episode import Episode, path_of, pose
+from mapush.sim.physics import STEP_DT
 from mapush.viewer.encoder import FORMATS, Encoder, require_writable
-from mapush.viewer.episode import Episode, path_of, pose
 from mapush.viewer.gl import quick_to_draw
 from mapush.viewer.overlay import ELEVATION, Point, aim, draw, overlay_of
-from mapush.viewer.text import write_text
+from mapush.viewer.text_overlay import write_text
 
 if TYPE_CHECKING:
     from typing_extensions import Protocol
@@ -50,17 +50,17 @@ def open_film(path: Path, model: mujoco.MjModel, title: str) -> Film:
     """
     kinds = [*FORMATS, PAGE]
     if path.suffix not in kinds:
-        raise ConfigError("cannot record to {}".format(path), got=path.suffix, fix=nearest(path.suffix, kinds))
+        raise ConfigError(f"cannot record to {path}", got=path.suffix, fix=nearest(path.suffix, kinds))
     require_writable(path)
     return _open_page(path, model, title) if path.suffix == PAGE else Recorder(path, model, title)
 
 
 def _open_page(path: Path, model: mujoco.MjModel, title: str) -> Film:
     try:
-        from mapush.viewer.page import Page
+        from mapush.viewer.html_film import HtmlFilm
     except ImportError as error:
-        raise ConfigError("cannot record to {}".format(path), cause=str(error), fix="pip install viser") from error
-    return Page(path, model, title)
+        raise ConfigError(f"cannot record to {path}", cause=str(error), fix="pip install viser") from error
+    return HtmlFilm(path, model, title)
 
 
 class Recorder:

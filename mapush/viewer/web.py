@@ -9,9 +9,9 @@ from typing import Optional, Tuple
 
 import mujoco
 
-from mapush.viewer.board import Scoreboard
-from mapush.viewer.episode import Episode
-from mapush.viewer.transport import Transport
+from mapush.evaluation.episode import Episode
+from mapush.viewer.playback_controls import Transport
+from mapush.viewer.scoreboard import Scoreboard
 from mapush.viewer.web_panel import Panel
 from mapush.viewer.web_scene import WebScene
 from mapush.viewer.web_server import DEFAULT_PORT, PageServer
@@ -110,8 +110,8 @@ class WebScreen:
     def _print_address(self, port: Optional[int]) -> None:
         here = self._server.port
         if port is None and here != DEFAULT_PORT:
-            print("port {} is in use".format(DEFAULT_PORT))
-        print("watch at {}".format(self.address), flush=True)
+            print(f"port {DEFAULT_PORT} is in use")
+        print(f"watch at {self.address}", flush=True)
         if not self._server.guard.token:
-            tunnel = "ssh -L {0}:127.0.0.1:{0} user@{1}".format(here, socket.gethostname())
-            print("from another machine, first: {}".format(tunnel), flush=True)
+            tunnel = f"ssh -L {here}:127.0.0.1:{here} user@{socket.gethostname()}"
+            print(f"from another machine, first: {tunnel}", flush=True)

@@ -38,13 +38,13 @@ class Guard:
         host = request.headers.get("Host", "")
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return "only this page itself can drive it, not {}".format(origin)
+            return f"only this page itself can drive it, not {origin}"
         if not self.token and not is_loopback(urlsplit("//" + host).hostname or ""):
-            return "this page is at 127.0.0.1, not at {}".format(host)
+            return f"this page is at 127.0.0.1, not at {host}"
         if self.token and not any(
             hmac.compare_digest(self.token.encode(), one.encode()) for one in self._offered(request)
         ):
-            return "the address lacks the token, as in http://{}/?token=... that the program printed".format(host)
+            return f"the address lacks the token, as in http://{host}/?token=... that the program printed"
         return ""
 
     def welcome(self, response: Response) -> None:
@@ -52,7 +52,7 @@ class Guard:
         response.headers["X-Frame-Options"] = "SAMEORIGIN"
         response.headers["Referrer-Policy"] = "no-referrer"
         if self.token:
-            kept = "{}={}; HttpOnly; SameSite=Strict; Path=/".format(self.cookie, self.token)
+            kept = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
             response.headers["Set-Cookie"] = kept
 
     def _offered(self, request: Request) -> List[str]:

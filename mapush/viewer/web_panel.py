@@ -7,9 +7,9 @@ from typing import Any, Callable, List
 
 import viser
 
-from mapush.viewer.board import Scoreboard
-from mapush.viewer.episode import Episode
-from mapush.viewer.transport import SPEEDS, Transport
+from mapush.evaluation.episode import Episode
+from mapush.viewer.playback_controls import SPEEDS, Transport
+from mapush.viewer.scoreboard import Scoreboard
 from mapush.viewer.web_text import frame_text, rest_text
 
 MAX_COMMAND = 0.5  # [m/s] and [rad/s]
@@ -69,7 +69,7 @@ class Panel:
         self._camera = gui.add_checkbox("Camera follows", False, hint="keep the object in the middle")
         last = self._transport.num_envs - 1
         if last > 0:
-            env = gui.add_number("Env", 0, min=0, max=last, step=1, hint="which of {} is shown".format(last + 1))
+            env = gui.add_number("Env", 0, min=0, max=last, step=1, hint=f"which of {last + 1} is shown")
             self._bind(env, lambda: self._transport.follow, self._set_follow)
         seed = gui.add_number("Seed", self._transport.seed, min=0, max=MAX_SEED, step=1)
         again = gui.add_button("Restart from seed", color="gray")
@@ -150,7 +150,7 @@ class Bound:
 
 
 def _robot(agent: Any) -> str:
-    return NOBODY if agent is None else "robot {}".format(agent)
+    return NOBODY if agent is None else f"robot {agent}"
 
 
 def _clamp(value: Any, low: Any, high: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import trimesh
 import viser
 
-from mapush.viewer.episode import Episode, Frame, pose
+from mapush.evaluation.episode import Episode, Frame, pose
 from mapush.viewer.overlay import ARROW_WIDTH, PATH_WIDTH, Colour, Overlay, overlay_of
 
 CAMERA_PITCH = math.radians(40)  # downwards
@@ -90,10 +90,10 @@ class WebScene:
 
     def _add_body(self, body: int) -> viser.FrameHandle:
         """Add a frame for `body`, and in it a mesh for each colour of its geoms."""
-        name = "{}/{}".format(_ROOT, self._model.body(body).name)
+        name = f"{_ROOT}/{self._model.body(body).name}"
         frame = self._server.scene.add_frame(name, show_axes=False)
         for index, (colour, shape) in enumerate(_meshes_of(self._model, body).items()):
-            self._add_mesh("{}/{}".format(name, index), shape, _rgb(colour), colour[3])
+            self._add_mesh(f"{name}/{index}", shape, _rgb(colour), colour[3])
         return frame
 
     def _add_mesh(self, name: str, shape: trimesh.Trimesh, colour: Tuple[int, int, int], opacity: float = 1.0) -> None:
@@ -127,7 +127,7 @@ class WebScene:
         for index, disc in enumerate(overlay.discs[len(self._discs) :], len(self._discs)):
             self._discs.append(
                 self._server.scene.add_cylinder(
-                    "{}/disc{}".format(_ROOT, index),
+                    f"{_ROOT}/disc{index}",
                     radius=disc.radius,
                     height=_FLOOR_GAP,
                     color=_rgb(disc.colour),
@@ -143,7 +143,7 @@ class WebScene:
         for index, arrow in enumerate(overlay.arrows[len(self._arrows) :], len(self._arrows)):
             self._arrows.append(
                 self._server.scene.add_arrows(
-                    "{}/arrow{}".format(_ROOT, index),
+                    f"{_ROOT}/arrow{index}",
                     np.array([[arrow.start, arrow.end]], np.float32),
                     _rgb(arrow.colour),
                     shaft_radius=ARROW_WIDTH,
@@ -162,7 +162,7 @@ class WebScene:
             points = np.insert(path.points.astype(np.float32), 2, 12 * _FLOOR_GAP, axis=1)
             segments = np.stack((points[:-1], points[1:]), axis=1)
             if index == len(self._paths):
-                name, colour = "{}/path{}".format(_ROOT, index), _rgb(path.colour)
+                name, colour = f"{_ROOT}/path{index}", _rgb(path.colour)
                 self._paths.append(self._server.scene.add_line_segments(name, segments, colour, thickness=PATH_WIDTH))
             self._paths[index].visible = len(segments) > 0
             if len(segments):

@@ -38,12 +38,12 @@ class PageServer(viser.ViserServer):
 
     def __init__(self, host: str, port: Optional[int], label: str) -> None:
         self.port = _choose_port(host, port)
-        self.guard = Guard("" if is_loopback(host) else secrets.token_urlsafe(16), "mapush-{}".format(self.port))
+        self.guard = Guard("" if is_loopback(host) else secrets.token_urlsafe(16), f"mapush-{self.port}")
         with _silence(), guarded(self.guard) as guards:
             super().__init__(host=host, port=self.port, label=label, verbose=False)
         if not guards or self.get_port() != self.port:
             self.stop()
-            cause = "another program took port {}".format(self.port) if guards else "viser has changed since 1.1"
+            cause = f"another program took port {self.port}" if guards else "viser has changed since 1.1"
             raise ConfigError("the page cannot be served", cause=cause, fix="try again, or pip install 'viser<1.2'")
         self.gui.configure_theme(show_share_button=False, show_logo=False)
         self.gui.main_panel.dock_right()
@@ -54,7 +54,7 @@ class PageServer(viser.ViserServer):
         host = self.get_host()
         host = socket.gethostname() if host in _ANY_ADDRESS else host
         token = "?token=" + self.guard.token if self.guard.token else ""
-        return "http://{}:{}/{}".format("[{}]".format(host) if ":" in host else host, self.port, token)
+        return "http://{}:{}/{}".format(f"[{host}]" if ":" in host else host, self.port, token)
 
     def run_in_browsers(self, source: str) -> None:
         """Run JavaScript in each browser as it opens the page."""
@@ -87,20 +87,20 @@ def _silence() -> Iterator[None]:
 def _choose_port(host: str, port: Optional[int]) -> int:
     first = DEFAULT_PORT if port is None else port
     if not 0 <= first <= _LAST_PORT:
-        raise ConfigError("there is no such port", got=str(port), expected="0 to {}".format(_LAST_PORT))
+        raise ConfigError("there is no such port", got=str(port), expected=f"0 to {_LAST_PORT}")
     try:
         return _listen(host, first)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
-            what, fix = "cannot listen at {}, port {}".format(host, first), "--host 127.0.0.1 --port 8080"
+            what, fix = f"cannot listen at {host}, port {first}", "--host 127.0.0.1 --port 8080"
             raise ConfigError(what, cause=str(error), fix=fix) from error
     free = _next_free(host, first + 1)
     if port is None:
         return free
     raise ConfigError(
-        "port {} is in use".format(port),
+        f"port {port} is in use",
         cause="another program listens there, perhaps another viewer",
-        fix="--port {}".format(free),
+        fix=f"--port {free}",
     )
 
 

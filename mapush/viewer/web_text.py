@@ -6,11 +6,11 @@ import html
 import math
 from typing import Dict, Iterable, Tuple
 
-from mapush.sim.base import STEP_DT
-from mapush.viewer.board import Scoreboard
-from mapush.viewer.episode import Episode
+from mapush.evaluation.episode import Episode
+from mapush.sim.physics import STEP_DT
 from mapush.viewer.overlay import OBJECT_COLOUR, ROBOT_COLOURS, TURN_COLOUR, WALK_COLOUR, Colour
-from mapush.viewer.transport import Transport
+from mapush.viewer.playback_controls import Transport
+from mapush.viewer.scoreboard import Scoreboard
 
 _STATUS_COLOURS = {"live": "#2b8a3e", "paused": "#e67700", "replay": "#1971c2", "success": "#2b8a3e"}
 _OTHER_COLOUR = "#c92a2a"  # of endings that are no success
@@ -47,10 +47,10 @@ def frame_text(episode: Episode, step: int, transport: Transport, board: Scorebo
     badges = ["live" if transport.replay is None else "replay"] + (["paused"] if transport.paused else [])
     if episode.ending and step == len(episode.frames) - 1:
         badges.append(episode.ending)
-    heading = '<b data-name="episode" style="font-size:1.1em">Episode {}</b> '.format(episode.number)
+    heading = f'<b data-name="episode" style="font-size:1.1em">Episode {episode.number}</b> '
     rows = {
-        "time": "{:.2f} s".format((step + 1) * STEP_DT),
-        "object to goal": "{:.2f} m".format(episode.frames[step].distance),
+        "time": f"{(step + 1) * STEP_DT:.2f} s",
+        "object to goal": f"{episode.frames[step].distance:.2f} m",
         "last episode": board.last or "none yet",
     }
     return _BLOCK.format(heading + " ".join(map(_badge, badges)) + _table(rows.items()))
@@ -66,14 +66,14 @@ def _rewards(rewards: Dict[str, float]) -> str:
     if not rewards:
         return ""
     rows = dict(rewards, sum=sum(rewards.values())).items()
-    table = _table([(name, "{:+.4f}".format(value)) for name, value in rows], columns=2)
+    table = _table([(name, f"{value:+.4f}") for name, value in rows], columns=2)
     return _TITLE.format("Reward of the last decision") + table
 
 
 def _totals(board: Scoreboard) -> str:
     totals = board.totals()
-    wanted = "" if board.episodes is None else " of {}".format(board.episodes)
-    title = "Over {}{} episodes".format(board.tally.played, wanted)
+    wanted = "" if board.episodes is None else f" of {board.episodes}"
+    title = f"Over {board.tally.played}{wanted} episodes"
     formats = {"success_rate": "{:.0%}", "finished_time": "{:.1f} s"}
     rows = [
         (label, "–" if math.isnan(totals[name]) else formats.get(name, "{:.3f}").format(totals[name]))
@@ -83,7 +83,7 @@ def _totals(board: Scoreboard) -> str:
 
 
 def _legend(num_agents: int) -> str:
-    colours = [("robot {}".format(agent), ROBOT_COLOURS[agent % len(ROBOT_COLOURS)]) for agent in range(num_agents)]
+    colours = [(f"robot {agent}", ROBOT_COLOURS[agent % len(ROBOT_COLOURS)]) for agent in range(num_agents)]
     colours += [("object's path", OBJECT_COLOUR), ("walk", WALK_COLOUR), ("turn", TURN_COLOUR)]
     return _TITLE.format("Colours") + " ".join(_DOT.format(_css(colour), name) for name, colour in colours)
 

@@ -13,14 +13,14 @@ from harl_runs import ITERATIONS, NETWORK, NUM_ENVS, NUM_STEPS, Harl, make_endin
 from runs import assert_same, rows
 
 from benchmarks.harl import stock_runner
-from mapush import checkpoint as checkpoints
 from mapush.assembly import make_agent, sizes_of
 from mapush.env.harl_view import HarlView
 from mapush.errors import CheckpointError, NonFiniteError
 from mapush.happo.rollout import Rollout
-from mapush.harl import models
-from mapush.harl.arguments import algo_args
+from mapush.run import checkpoint as checkpoints
 from mapush.train import Run
+from mapush.upstream.harl import models
+from mapush.upstream.harl.arguments import algo_args
 
 pytestmark = [pytest.mark.adapters, pytest.mark.harl]
 
@@ -97,7 +97,8 @@ def test_adapter_evaluates_as_the_stock_runner_does_and_in_an_env_of_its_own(tmp
     assert [step for _, _, step in told] == [35, 70, 105] == [int(step) for step, _ in returns]
     assert [value for _, value, _ in told] == pytest.approx([float(value) for _, value in returns], rel=1e-5)
     assert {name for name, _, _ in told} == {"eval/return"}
-    assert ours.env.simulator.steps == ITERATIONS * NUM_STEPS and evals[0].simulator.steps > 0
+    assert ours.env.simulator.steps == ITERATIONS * NUM_STEPS
+    assert evals[0].simulator.steps > 0
     assert_same(weights_of(ours.runner), weights_of(stock))
 
 
@@ -136,7 +137,8 @@ def test_run_tells_the_environments_statistics(tmp_path, logs, capsys):
     harl.runner.run()
     said = capsys.readouterr().out
     assert "[MAPush Stats] Success: 33.3% | Collision: 0.0% | Episodes: 3" in said
-    assert said.count("updates ") == ITERATIONS and "updates 3/3 episodes, total num timesteps 105/105" in said
+    assert said.count("updates ") == ITERATIONS
+    assert "updates 3/3 episodes, total num timesteps 105/105" in said
     told = rows(tmp_path)
     assert [row["step"] for row in told] == ["35", "70", "105"]
     native = {"policy_loss", "entropy", "ratio", "actor_grad_norm", "value_loss", "critic_grad_norm"}
@@ -272,7 +274,7 @@ def assert_acts_alike(runner, agent, obs, state):
 
 def test_value_statistics_are_saved_where_upstream_leaves_plain_tensors(tmp_path, logs, monkeypatch):
     """Statistics that were moved to a GPU, and so lost from upstream's `state_dict`, are saved as they are."""
-    from mapush.harl import runner
+    from mapush.upstream.harl import runner
 
     class Moved(runner._HARL.ValueNorm):
         def __init__(self, *arguments, **keywords):
@@ -287,7 +289,8 @@ def test_value_statistics_are_saved_where_upstream_leaves_plain_tensors(tmp_path
     harl = Harl(tmp_path, logs)
     harl.runner.run()
     saved = models.read(tmp_path / "models", harl.config).agent["value_norm"]
-    assert float(saved["debiasing_term"]) > 0 and float(saved["running_mean"]) != 0
+    assert float(saved["debiasing_term"]) > 0
+    assert float(saved["running_mean"]) != 0
     live = {name: getattr(harl.runner.value_normalizer, name) for name in saved}
     values = torch.ones(3, 1)
     mean, std = (

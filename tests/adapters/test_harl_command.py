@@ -11,12 +11,12 @@ from doubles import run
 from harl_runs import Harl
 from runs import assert_same, in_process, last_checkpoint
 
-from mapush import checkpoint as checkpoints
-from mapush.candidates import load_candidate
-from mapush.evaluate import EvaluateConfig
-from mapush.harl import models, upstream
-from mapush.harl.logger import HarlLogger
+from mapush.evaluation.evaluate_config import EvaluateConfig
+from mapush.evaluation.loaded_policy import load_candidate
+from mapush.run import checkpoint as checkpoints
 from mapush.train import main
+from mapush.upstream.harl import harl_source, models
+from mapush.upstream.harl.harl_logger import HarlLogger
 
 pytestmark = [pytest.mark.adapters, pytest.mark.harl]
 
@@ -28,7 +28,7 @@ GUARD = "if available_actions[0] is not None"
 
 def fork(folder, changes):
     """Return a checkout of HARL in which texts of some files are replaced by others."""
-    shutil.copytree(str(upstream.locate()), str(folder / "harl"), ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(str(harl_source.locate()), str(folder / "harl"), ignore=shutil.ignore_patterns("__pycache__"))
     for name, (old, new) in changes:
         text = (folder / "harl" / name).read_text()
         assert old in text
@@ -75,9 +75,11 @@ def test_patched_fork_trains_to_the_same_parameters(tmp_path, logs):
 @pytest.mark.parametrize("asked", ["self.curriculum", "self.logger.curriculum", "self.envs.curriculum"])
 def test_fork_whose_loop_asks_for_more_is_refused(tmp_path, asked):
     """A loop that uses what upstream's does not, of runner, logger or envs, ends in one message that names it."""
-    changes = [(BASE, ("            self.prep_rollout()", "            {}.advance()".format(asked)))]
+    changes = [(BASE, ("            self.prep_rollout()", f"            {asked}.advance()"))]
     code, said = in_process(tmp_path / "said.txt", train_with, fork(tmp_path / "fork", changes), tmp_path / "run")
-    assert code == 1 and "LearnerError: this HARL's loop asks for something" in said and "'curriculum'" in said
+    assert code == 1
+    assert "LearnerError: this HARL's loop asks for something" in said
+    assert "'curriculum'" in said
 
 
 # -- from the command line -------------------------------------------------------------------------------------------
@@ -104,7 +106,8 @@ def test_command_trains_on_the_cpu_and_what_it_saves_can_be_evaluated(tmp_path):
     """`--learner harl` runs the physics to the end, checkpoints on its way, and any of them acts as HARL does."""
     code, said = in_process(tmp_path / "said.txt", command, tmp_path / "run")
     assert code == 0, said
-    assert "updates 3/3 episodes, total num timesteps 210/200" in said and "done; evaluate with" in said
+    assert "updates 3/3 episodes, total num timesteps 210/200" in said
+    assert "done; evaluate with" in said
     names = [path.name for path in checkpoints.all_of(tmp_path / "run")]
     assert names == ["step_000000000140.pt", "step_000000000210.pt"]
     saved = last_checkpoint(tmp_path / "run")
@@ -131,5 +134,6 @@ def test_command_trains_on_isaac_gym(tmp_path):
     words += " --task.steps-per-decision 10 --happo.ppo-epoch 2 --happo.critic-epoch 2 --run-dir run"
     result = run(["mapush.train"] + words.split(), tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "simulator Isaac Gym on cpu" in result.stdout.replace("\n", " ") and "HARL on cpu" in result.stdout
+    assert "simulator Isaac Gym on cpu" in result.stdout.replace("\n", " ")
+    assert "HARL on cpu" in result.stdout
     assert last_checkpoint(tmp_path / "run").step == 300

@@ -13,10 +13,10 @@ from harl_runs import run_config
 from runs import rows
 
 from mapush.config import HappoConfig, HarlConfig, TaskConfig
-from mapush.harl.arguments import algo_args, iterations_of
-from mapush.harl.logger import HarlLogger, ScalarWriter, Stopped
-from mapush.harl_config import apply
-from mapush.logger import RunLogger
+from mapush.run.logger import RunLogger
+from mapush.upstream.harl.arguments import algo_args, iterations_of
+from mapush.upstream.harl.harl_logger import HarlLogger, ScalarWriter, Stopped
+from mapush.upstream.harl_config import apply
 
 pytestmark = pytest.mark.adapters
 
@@ -66,7 +66,8 @@ def test_settings_count_decisions_and_save_where_the_configuration_says():
     train = algo_args(config, {})["train"]
     assert iterations_of(config) == 8  # of 140 env steps
     assert train["num_env_steps"] // train["episode_length"] // train["n_rollout_threads"] == 8
-    assert train["eval_interval"] == 2 and train["use_eval"] is False
+    assert train["eval_interval"] == 2
+    assert train["use_eval"] is False
     often = dataclasses.replace(config, checkpoint_every=1, harl=HarlConfig(eval_episodes=3))
     train = algo_args(often, {})["train"]
     assert (train["eval_interval"], train["use_eval"], train["n_eval_rollout_threads"]) == (1, True, 3)

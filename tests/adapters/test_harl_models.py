@@ -11,15 +11,15 @@ import pytest
 import torch
 from runs import assert_same
 
-from mapush import checkpoint as checkpoints
 from mapush.assembly import make_agent
-from mapush.candidates import checkpoint_paths, load
-from mapush.checkpoint import Checkpoint
 from mapush.config import HappoConfig, PushRunConfig, TaskConfig
 from mapush.errors import CheckpointError, ConfigError
-from mapush.evaluate import EvaluateConfig
-from mapush.harl import models
-from mapush.run_dir import RunDir
+from mapush.evaluation.evaluate_config import EvaluateConfig
+from mapush.evaluation.loaded_policy import checkpoint_paths, load
+from mapush.run import checkpoint as checkpoints
+from mapush.run.checkpoint import Checkpoint
+from mapush.run.folder import RunDir
+from mapush.upstream.harl import models
 
 pytestmark = pytest.mark.adapters
 
@@ -65,7 +65,8 @@ def test_models_bear_harls_names_and_hold_a_state_dict_each(tmp_path):
     names = sorted(path.name for path in write(tmp_path).iterdir())
     assert names == ["actor_agent0.pt", "actor_agent1.pt", "actor_agent2.pt", "critic_agent.pt", "value_normalizer.pt"]
     weights = torch.load(str(tmp_path / "models" / "critic_agent.pt"), weights_only=True)
-    assert weights["v_out.weight"].shape == (1, 9) and "base.mlp.fc.6.weight" in weights
+    assert weights["v_out.weight"].shape == (1, 9)
+    assert "base.mlp.fc.6.weight" in weights
 
 
 def test_models_without_critic_are_a_policy(tmp_path):
@@ -74,9 +75,10 @@ def test_models_without_critic_are_a_policy(tmp_path):
     for name in (models.CRITIC, models.VALUE_NORM):
         (folder / name).unlink()
     found = models.read(folder, CONFIG)
-    assert "share_obs_dim" not in found.sizes and set(found.agent) == {"actors"}
+    assert "share_obs_dim" not in found.sizes
+    assert set(found.agent) == {"actors"}
     assert sorted(path.name for path in models.write(found, tmp_path / "again").iterdir()) == [
-        "actor_agent{}.pt".format(agent) for agent in range(3)
+        f"actor_agent{agent}.pt" for agent in range(3)
     ]
 
 
@@ -131,7 +133,8 @@ def test_model_that_asks_to_run_code_is_refused(tmp_path, name):
     torch.save({"base.mlp.fc.0.weight": RunsCode(tmp_path / "executed")}, str(folder / name))
     with pytest.raises(CheckpointError, match="asks to execute code") as caught:
         models.read(folder, CONFIG)
-    assert name in caught.value.where and "mkdir" in caught.value.got
+    assert name in caught.value.where
+    assert "mkdir" in caught.value.got
     assert not (tmp_path / "executed").exists()
 
 

@@ -10,9 +10,8 @@ import pytest
 from mapush import train as training
 from mapush.config import HarlConfig, PushRunConfig, SimConfig
 from mapush.errors import ConfigError, LearnerError
-from mapush.harl import training as harl_training
-from mapush.harl import upstream
-from mapush.run_dir import RunDir
+from mapush.run.folder import RunDir
+from mapush.upstream.harl import harl_source, harl_training
 
 pytestmark = pytest.mark.adapters
 
@@ -85,8 +84,8 @@ def test_upstream_is_loaded_from_the_folder_that_is_named(tmp_path, checkout):
     """`HARL_DIR` needs no installation; HARL's own settings come along, so that a fork's keys keep its values."""
     settings = "algo: {clip_param: 0.2, curriculum: 3}\nmodel: {gain: 0.01}"
     checkout({"configs/algos_cfgs/happo.yaml": settings})
-    assert upstream.locate() == tmp_path / "checkout" / "harl"
-    found = upstream.load()
+    assert harl_source.locate() == tmp_path / "checkout" / "harl"
+    found = harl_source.load()
     assert found.HAPPO.__module__ == "harl.algorithms.actors.happo"
     assert found.defaults == {"clip_param": 0.2, "curriculum": 3, "gain": 0.01}
 
@@ -94,7 +93,7 @@ def test_upstream_is_loaded_from_the_folder_that_is_named(tmp_path, checkout):
 def test_locating_loads_neither_harl_nor_torch(checkout):
     """The simulator comes first, and Isaac Gym has to be imported before torch."""
     checkout({"__init__.py": "raise RuntimeError('imported')"})
-    upstream.locate()
+    harl_source.locate()
     assert "harl" not in sys.modules
 
 
@@ -111,15 +110,16 @@ def test_missing_packages_are_named_with_the_command(checkout, installed, absent
     checkout()
     installed -= absent
     with pytest.raises(LearnerError) as caught:
-        upstream.locate()
-    assert got in caught.value.got and fix in caught.value.fix
+        harl_source.locate()
+    assert got in caught.value.got
+    assert fix in caught.value.fix
 
 
 def test_folder_without_harl_is_refused(tmp_path, installed, monkeypatch):
     """`HARL_DIR` that is not a checkout is told with its value."""
     monkeypatch.setenv("HARL_DIR", str(tmp_path))
     with pytest.raises(LearnerError, match="HARL_DIR is not a checkout") as caught:
-        upstream.locate()
+        harl_source.locate()
     assert caught.value.got == str(tmp_path)
 
 
@@ -140,9 +140,11 @@ def test_fork_that_differs_is_refused_by_the_part_that_does(checkout, changes, w
     """One message names the part, what the fork takes and what was expected."""
     checkout(changes)
     with pytest.raises(LearnerError) as caught:
-        upstream.load()
-    assert what in caught.value.what and (got is None or got in caught.value.got)
-    assert caught.value.fix and caught.value.where.endswith("harl")
+        harl_source.load()
+    assert what in caught.value.what
+    assert got is None or got in caught.value.got
+    assert caught.value.fix
+    assert caught.value.where.endswith("harl")
 
 
 # -- the command line ------------------------------------------------------------------------------------------------
@@ -153,7 +155,8 @@ def test_run_without_harl_ends_before_it_begins(tmp_path, installed, monkeypatch
     monkeypatch.setattr(harl_training, "make_env", lambda _: pytest.fail("the simulator was started"))
     assert training.main(TINY + ["--run-dir", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("LearnerError: HARL is not installed") and "git clone" in said
+    assert said.startswith("LearnerError: HARL is not installed")
+    assert "git clone" in said
     assert list(tmp_path.iterdir()) == []
 
 
@@ -170,7 +173,8 @@ def test_run_of_harl_cannot_be_continued(tmp_path, capsys):
     before = sorted(tmp_path.rglob("*"))
     assert training.main(["--resume", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
-    assert "a run of HARL cannot be continued" in said and "--learner native" in said
+    assert "a run of HARL cannot be continued" in said
+    assert "--learner native" in said
     assert sorted(tmp_path.rglob("*")) == before
 
 

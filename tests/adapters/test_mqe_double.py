@@ -45,7 +45,8 @@ def test_double_has_upstreams_shapes():
     obs, reward, done, _ = env.step(torch.zeros(NUM_ENVS, 2, 3))
     assert (obs.shape, reward.shape, done.shape, done.dtype) == ((5, 2, 8), (5, 2), (5,), torch.bool)
     assert (env.root_states.shape, env.root_states_npc.shape, env.base_quat.shape) == ((10, 13), (10, 13), (10, 4))
-    assert env.max_episode_length == 1000 and env.num_npcs == 2
+    assert env.max_episode_length == 1000
+    assert env.num_npcs == 2
 
 
 def test_double_refuses_transposed_actions_as_upstream_does():
@@ -104,4 +105,5 @@ def test_double_keeps_the_last_heading_after_a_reset():
     env.step(torch.zeros(NUM_ENVS, 2, 3))
     heading = env.base_quat.clone()
     env.reset()
-    assert torch.equal(env.base_quat, heading) and not torch.allclose(env.root_states[:, 3:7], heading)
+    assert torch.equal(env.base_quat, heading)
+    assert not torch.allclose(env.root_states[:, 3:7], heading)

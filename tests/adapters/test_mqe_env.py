@@ -96,7 +96,8 @@ def test_mqe_env_first_episodes_equal_upstreams_measures():
             env._upstream.episode_length_buf += 800
     upstream, metrics = env._upstream, first.metrics()
     finished = upstream.init_finished_buf
-    assert metrics.success_rate == pytest.approx(finished.float().mean().item()) and 0 < metrics.success_rate < 1
+    assert metrics.success_rate == pytest.approx(finished.float().mean().item())
+    assert 0 < metrics.success_rate < 1
     seconds = (upstream.init_episode_length_buf * upstream.dt).float().mean()
     assert metrics.finished_time == pytest.approx(seconds.item(), rel=1e-5)
     together = (upstream.collaboration_degree_buf / upstream.init_episode_length_buf)[finished].mean()
@@ -122,10 +123,12 @@ def test_mqe_env_changes_nothing_of_upstreams():
 
     entry, env_class = dict(ENV_DICT["go1push_mid"]), dict(vars(ENV_DICT["go1push_mid"]["class"]))
     make_mqe()
-    assert ENV_DICT["go1push_mid"] == entry and dict(vars(entry["class"])) == env_class
+    assert ENV_DICT["go1push_mid"] == entry
+    assert dict(vars(entry["class"])) == env_class
     assert (Go1Cfg.env.num_envs, Go1Cfg.env.record_video) == (256, True)
     assert Go1Cfg.control.actuator_network_path == "./resources/actuator_nets"
-    assert Go1Cfg.rewards.scales.reach_target_reward_scale == 10 and not Go1Cfg.rewards.expanded_ocb_reward
+    assert Go1Cfg.rewards.scales.reach_target_reward_scale == 10
+    assert not Go1Cfg.rewards.expanded_ocb_reward
 
 
 @pytest.mark.parametrize("name", sorted(OBJECTS))
@@ -141,21 +144,23 @@ def test_mqe_env_takes_the_object_that_was_asked_for(name, tmp_path, monkeypatch
 def test_mqe_env_has_upstream_make_no_camera_and_no_window():
     """Recording is off, as a machine without Vulkan needs it, unless a film was asked for."""
     env = make_mqe()
-    assert env._upstream.headless and not env._upstream.cfg.env.record_video
+    assert env._upstream.headless
+    assert not env._upstream.cfg.env.record_video
 
 
 def test_arguments_have_all_that_upstream_reads():
     """A real Namespace, with every attribute that upstream reads on any of its paths."""
     import argparse
 
-    from mapush.env.mqe_upstream import arguments
+    from mapush.upstream.mqe_upstream import arguments
 
     read = (
         "num_envs record_video seed physics_engine use_gpu subscenes use_gpu_pipeline num_threads sim_device headless"
     )
     read += " device max_iterations resume experiment_name run_name load_run checkpoint"
     made = arguments(NUM_ENVS, 7, window=False, camera=False)
-    assert isinstance(made, argparse.Namespace) and set(read.split()) <= set(vars(made))
+    assert isinstance(made, argparse.Namespace)
+    assert set(read.split()) <= set(vars(made))
     assert (made.num_envs, made.seed, made.record_video, made.headless) == (NUM_ENVS, 7, False, True)
 
 
@@ -268,7 +273,8 @@ def test_mqe_env_continues_its_statistics():
         torch.ones(NUM_ENVS, dtype=torch.bool), {key: torch.ones(NUM_ENVS) for key in env.metrics.names}
     )
     env.load_state_dict(saved)
-    assert env.metrics.summary() == pytest.approx(before, nan_ok=True) and before["episodes"] == NUM_ENVS
+    assert env.metrics.summary() == pytest.approx(before, nan_ok=True)
+    assert before["episodes"] == NUM_ENVS
 
 
 def test_mqe_env_closes_once():
@@ -305,5 +311,7 @@ def test_mqe_env_behind_harls_interface_tells_a_time_limit_from_a_failure():
     _, share_obs, rewards, dones, infos, available = view.step(actions)
     assert dones.all(axis=1).tolist() == [False, False, True, False, True]
     assert [bool(info[0].get("bad_transition")) for info in infos] == [False, False, False, False, True]
-    assert infos[2][0]["outcome"]["success"] and available == [None] * NUM_ENVS
-    assert share_obs.shape == (NUM_ENVS, 2, 20) and rewards.shape == (NUM_ENVS, 2, 1)
+    assert infos[2][0]["outcome"]["success"]
+    assert available == [None] * NUM_ENVS
+    assert share_obs.shape == (NUM_ENVS, 2, 20)
+    assert rewards.shape == (NUM_ENVS, 2, 1)

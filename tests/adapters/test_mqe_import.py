@@ -21,7 +21,8 @@ except SimulatorError as error:
 def said(tmp_path, before="", **environ):
     """Return what choosing Isaac Gym says in a new process."""
     result = run(CHOOSE.format(before), tmp_path, **environ)
-    assert result.returncode == 0 and "Traceback" not in result.stderr, result.stderr
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr, result.stderr
     return result.stdout
 
 
@@ -55,7 +56,8 @@ def test_the_mqe_of_the_package_index_is_told_apart(tmp_path):
     (tmp_path / "mqe").mkdir()
     (tmp_path / "mqe" / "__init__.py").write_text("raise SystemExit('loaded')")
     text = said(tmp_path, "import isaacgym, sys; sys.path.insert(0, '')")
-    assert "another one" in text and "pip uninstall mqe" in text
+    assert "another one" in text
+    assert "pip uninstall mqe" in text
 
 
 def test_mqe_without_what_it_does_not_declare_names_the_package(tmp_path):
@@ -65,4 +67,5 @@ def test_mqe_without_what_it_does_not_declare_names_the_package(tmp_path):
     (tmp_path / "mqe" / "envs" / "__init__.py").write_text("")
     (tmp_path / "mqe" / "envs" / "utils.py").write_text("import treelib_of_upstream")
     text = said(tmp_path, "import isaacgym, sys; sys.path.insert(0, '')")
-    assert "treelib_of_upstream" in text and "pip install openrl" in text
+    assert "treelib_of_upstream" in text
+    assert "pip install openrl" in text

@@ -22,7 +22,7 @@ from mapush.assembly import make_mqe_env
 from mapush.errors import SimulatorError
 from mapush.objects import OBJECTS
 from mapush.presets import preset
-from mapush.sim.base import Simulator
+from mapush.sim.simulator import Simulator
 from mapush.sim.walking import WalkingPolicy
 
 pytestmark = [pytest.mark.adapters, pytest.mark.mujoco]

@@ -8,7 +8,7 @@ import pytest
 from doubles import forget_doubles, load_doubles, run
 
 from mapush import evaluate, train
-from mapush.run_dir import read_config
+from mapush.run.folder import read_config
 
 pytestmark = pytest.mark.adapters
 
@@ -58,15 +58,18 @@ def test_walking_task_on_isaac_gym_is_refused(fresh, tmp_path, capsys):
     """MQE brings its own walking policy, so there is nothing to train."""
     fresh()
     assert train.main(["walk"] + ISAAC + ["--run-dir", str(tmp_path / "run")]) == 2
-    assert "pushing tasks alone" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    assert "pushing tasks alone" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("program", ["train", "evaluate"])
 def test_command_without_isaac_gym_is_one_message(tmp_path, program):
     """Without the packages, a command ends with 2 and one message that says where to get them."""
     code = "import sys; sys.path = [p for p in sys.path if not p.endswith('doubles')]; "
-    code += "from mapush.{} import main; sys.exit(main(['cuboid', '--sim', 'isaacgym']))".format(program)
+    code += f"from mapush.{program} import main; sys.exit(main(['cuboid', '--sim', 'isaacgym']))"
     result = run(code, tmp_path)
-    assert result.returncode == 2 and "Traceback" not in result.stderr
-    assert "Isaac Gym is not installed" in result.stderr and "developer.nvidia.com" in result.stderr
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "Isaac Gym is not installed" in result.stderr
+    assert "developer.nvidia.com" in result.stderr
     assert list(tmp_path.iterdir()) == []

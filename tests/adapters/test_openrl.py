@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from mapush import openrl
 from mapush.config import SimConfig
 from mapush.errors import CheckpointError
-from mapush.evaluate import EvaluateConfig, load_candidate
+from mapush.evaluate import load_candidate
+from mapush.evaluation.evaluate_config import EvaluateConfig
 from mapush.objects import OBJECTS
+from mapush.upstream import openrl
 
 pytestmark = pytest.mark.adapters
 
@@ -144,7 +145,7 @@ def test_load_refuses_every_name_that_is_not_known(tmp_path, name):
     with zipfile.ZipFile(str(tmp_path / "module.pt"), "w") as archive:
         archive.writestr("module/data.pkl", pickled)
     assert openrl.recognises(tmp_path / "module.pt")
-    with pytest.raises(CheckpointError, match="(?s)run code.*{}".format(name)):
+    with pytest.raises(CheckpointError, match=f"(?s)run code.*{name}"):
         openrl.load(tmp_path / "module.pt")
 
 
@@ -153,7 +154,8 @@ def test_load_of_harmless_names_imports_nothing(tmp_path):
     before = set(sys.modules)
     pickled = b"\x80\x02cisaacgym.gymapi\nSimType\ncgym.spaces.box\nBox\ncopenrl.modules.ppo_module\nPPOModule\n."
     reader = openrl._Reader(io.BytesIO(pickled), None, "", tmp_path)
-    assert reader.load().__name__ == "PPOModule" and set(sys.modules) == before
+    assert reader.load().__name__ == "PPOModule"
+    assert set(sys.modules) == before
 
 
 @pytest.mark.parametrize("kept", [0.2, 0.9])
@@ -205,7 +207,8 @@ def test_candidate_of_openrl_means_the_same_commands(classes, tmp_path, asked_fo
     made = []
     config = EvaluateConfig(checkpoint=(path,), upstream_quirks=asked_for, sim=SimConfig(backend="mujoco"))
     team = load_candidate(config, path, 5, make=lambda *args: made.append(args))
-    assert [args[1:] for args in made] == [(5, 0)] and (team.path, team.step) == (path, 100)
+    assert [args[1:] for args in made] == [(5, 0)]
+    assert (team.path, team.step) == (path, 100)
     task = made[0][0].task
     assert (task.upstream_quirks, task.steps_per_decision, task.object) == (quirks, 1, "cuboid")
     obs = torch.randn(5, 2, FEATURES)

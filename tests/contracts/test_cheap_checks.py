@@ -33,7 +33,7 @@ def test_state_on_a_cpu_is_checked_in_every_env_step(step):
     env = make_env(steps_per_decision=3)
     env.reset()
     poison(env, step)
-    with pytest.raises(NonFiniteError, match=r"env 3, agent 1, robot_lin_vel_w\[2\], env step {}".format(step)):
+    with pytest.raises(NonFiniteError, match=rf"env 3, agent 1, robot_lin_vel_w\[2\], env step {step}"):
         for seed in range(2):
             env.step(random_actions(seed))
 

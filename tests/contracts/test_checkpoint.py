@@ -11,10 +11,10 @@ import pytest
 import torch
 from runs import start_process
 
-from mapush import checkpoint as checkpoints
-from mapush.checkpoint import Checkpoint
 from mapush.config import PushRunConfig
 from mapush.errors import CheckpointError
+from mapush.run import checkpoint as checkpoints
+from mapush.run.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.contracts
 
@@ -57,7 +57,7 @@ def test_truncated_file_is_refused(tmp_path):
         path.write_bytes(whole[:length])
         with pytest.raises(CheckpointError) as caught:
             checkpoints.load(path)
-        assert "{} bytes".format(length) in caught.value.got
+        assert f"{length} bytes" in caught.value.got
 
 
 def test_foreign_files_are_refused(tmp_path):
@@ -82,7 +82,7 @@ def test_file_that_torch_did_not_write_is_told_in_our_words(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(CheckpointError) as caught:
         checkpoints.load(path)
-    assert caught.value.got == "{} bytes that torch did not write".format(len(content))
+    assert caught.value.got == f"{len(content)} bytes that torch did not write"
 
 
 class _Bomb:
@@ -105,8 +105,8 @@ def test_checkpoint_of_other_sizes_is_refused(tmp_path, name, value):
     """A checkpoint that does not fit says what it holds and what was expected."""
     with pytest.raises(CheckpointError) as caught:
         checkpoints.require_fit(make(), tmp_path, "cuboid", dict(SIZES, **{name: value}))
-    assert "{} {}".format(name, SIZES[name]) in caught.value.got
-    assert "{} {}".format(name, value) in caught.value.expected
+    assert f"{name} {SIZES[name]}" in caught.value.got
+    assert f"{name} {value}" in caught.value.expected
 
 
 def test_checkpoint_of_another_task_is_refused(tmp_path):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mapush import checkpoint as checkpoints
 from mapush.config import PushRunConfig
 from mapush.errors import CheckpointError
+from mapush.run import checkpoint as checkpoints
 
 pytestmark = pytest.mark.contracts
 

@@ -10,8 +10,8 @@ import pytest
 from mapush.assembly import TASKS
 from mapush.config import HappoConfig, PushRunConfig, run_config_from_dict, steps_per_decision, to_dict
 from mapush.errors import ConfigError
-from mapush.harl_config import apply
 from mapush.presets import PRESETS, preset
+from mapush.upstream.harl_config import apply
 
 pytestmark = pytest.mark.contracts
 
@@ -56,7 +56,7 @@ def test_preset_unknown_name_suggests_the_nearest(task, name, meant):
     """A misspelt task or preset gets the one that was meant."""
     with pytest.raises(ConfigError) as caught:
         preset(task, name)
-    assert "did you mean {!r}".format(meant) in caught.value.fix
+    assert f"did you mean {meant!r}" in caught.value.fix
 
 
 def test_config_unknown_key_is_refused_with_its_path():
@@ -65,7 +65,8 @@ def test_config_unknown_key_is_refused_with_its_path():
     values["happo"]["gama"] = 0.9
     with pytest.raises(ConfigError) as caught:
         run_config_from_dict(values)
-    assert "happo.gama" in caught.value.what and "'gamma'" in caught.value.fix
+    assert "happo.gama" in caught.value.what
+    assert "'gamma'" in caught.value.fix
 
 
 @pytest.mark.parametrize(

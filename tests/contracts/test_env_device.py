@@ -13,7 +13,7 @@ from mapush.config import TaskConfig
 from mapush.env.metrics import EpisodeMetrics
 from mapush.env.push import PushEnv
 from mapush.env.walk import EPISODE_STEPS, WalkEnv
-from mapush.geometry import constant
+from mapush.sim.geometry import constant
 
 pytestmark = pytest.mark.contracts
 

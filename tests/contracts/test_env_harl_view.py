@@ -54,8 +54,10 @@ def test_reset_returns_the_observation_for_every_agent():
     """`reset` gives obs (N, A, D), share_obs (N, A, S) equal over agents, and None for each env."""
     obs, share_obs, available_actions = HarlView(make_env(seed=3)).reset()
     expected = make_env(seed=3).reset()
-    assert obs.shape == (NUM_ENVS, NUM_AGENTS, OBS_DIM) and obs.dtype == np.float32
-    assert share_obs.shape == (NUM_ENVS, NUM_AGENTS, SHARE_OBS_DIM) and share_obs.dtype == np.float32
+    assert obs.shape == (NUM_ENVS, NUM_AGENTS, OBS_DIM)
+    assert obs.dtype == np.float32
+    assert share_obs.shape == (NUM_ENVS, NUM_AGENTS, SHARE_OBS_DIM)
+    assert share_obs.dtype == np.float32
     assert np.array_equal(obs, expected.obs.numpy())
     for agent in range(NUM_AGENTS):
         assert np.array_equal(share_obs[:, agent], expected.share_obs.numpy())
@@ -66,9 +68,12 @@ def test_step_returns_what_the_environment_says():
     """Observations, rewards and dones are the environment's for the same seed and actions, in HARL's shapes."""
     ends = 0
     for (obs, share_obs, rewards, dones, _, available_actions), expected in play_both():
-        assert np.array_equal(obs, expected.observation.obs.numpy()) and obs.dtype == np.float32
-        assert share_obs.dtype == rewards.dtype == np.float32 and dones.dtype == bool
-        assert rewards.shape == (NUM_ENVS, NUM_AGENTS, 1) and dones.shape == (NUM_ENVS, NUM_AGENTS)
+        assert np.array_equal(obs, expected.observation.obs.numpy())
+        assert obs.dtype == np.float32
+        assert share_obs.dtype == rewards.dtype == np.float32
+        assert dones.dtype == bool
+        assert rewards.shape == (NUM_ENVS, NUM_AGENTS, 1)
+        assert dones.shape == (NUM_ENVS, NUM_AGENTS)
         team = [sum(row) / NUM_AGENTS for row in expected.reward.tolist()]
         for agent in range(NUM_AGENTS):
             assert np.array_equal(share_obs[:, agent], expected.observation.share_obs.numpy())
@@ -144,7 +149,8 @@ def test_returned_arrays_share_no_memory():
     for step in range(3):
         end_episodes(view.env)
         arrays += arrays_of(view.step(as_harl_hands_over(random_actions(seed=step))))
-    assert len(tensors) > 12 and len(arrays) > 30
+    assert len(tensors) > 12
+    assert len(arrays) > 30
     for index, array in enumerate(arrays):
         assert array.flags.owndata or array.base.base is None and array.flags.writeable
         assert not any(np.shares_memory(array, other) for other in arrays[:index])
@@ -236,8 +242,11 @@ def test_spaces_are_boxes_of_every_agent():
     for per_agent, size, high in zip(spaces, (OBS_DIM, SHARE_OBS_DIM, ACTION_DIM), (math.inf, math.inf, 1.0)):
         assert len(per_agent) == NUM_AGENTS
         for space in per_agent:
-            assert type(space).__name__ == "Box" and space.shape == (size,) and space.dtype == np.float32
-            assert space.high.tolist() == [high] * size and space.low.tolist() == [-high] * size
+            assert type(space).__name__ == "Box"
+            assert space.shape == (size,)
+            assert space.dtype == np.float32
+            assert space.high.tolist() == [high] * size
+            assert space.low.tolist() == [-high] * size
 
 
 @pytest.mark.parametrize("low, high", ((-1.0, 2.0), (-math.inf, math.inf), (0.0, math.inf)))

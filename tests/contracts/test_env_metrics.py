@@ -51,7 +51,8 @@ def test_metrics_many_episodes_memory_is_bounded():
     for done, outcome in random_episodes(1500):
         metrics.add_episodes(done, outcome)
         sizes.add(sum(value.numel() for value in metrics.state_dict().values() if isinstance(value, torch.Tensor)))
-    assert metrics.summary()["episodes"] > 2500 and sizes == {1001 * 2 + 1}
+    assert metrics.summary()["episodes"] > 2500
+    assert sizes == {1001 * 2 + 1}
 
 
 def test_summary_reward_terms_restart_at_each_read():
@@ -68,7 +69,8 @@ def test_summary_reward_terms_restart_at_each_read():
 def test_summary_without_episodes_is_nan():
     """Before the first episode there is no rate, not a rate of zero."""
     summary = metrics_of().summary()
-    assert summary["episodes"] == 0.0 and math.isnan(summary["episode/success"])
+    assert summary["episodes"] == 0.0
+    assert math.isnan(summary["episode/success"])
 
 
 def test_metrics_state_dict_continues_exactly():
@@ -143,7 +145,8 @@ def test_first_episodes_no_success_has_no_collaboration():
     outcome.update(timeout=~never, finished_time=torch.full((NUM_ENVS,), 20.0), collaboration=torch.rand(NUM_ENVS))
     first.add(~never, outcome)
     result = first.metrics()
-    assert result.success_rate == 0.0 and result.finished_time == 20.0
+    assert result.success_rate == 0.0
+    assert result.finished_time == 20.0
     assert math.isnan(result.collaboration_degree)
 
 

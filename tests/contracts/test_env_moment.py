@@ -8,7 +8,7 @@ from fakes import make_env, put_object_at_goal, put_robots_together, random_acti
 from still import NUM_ENVS, walk_config
 from still import make_env as make_walk_env
 
-from mapush.env.base import VecEnv
+from mapush.env.vec_env import VecEnv
 
 pytestmark = pytest.mark.contracts
 

@@ -11,7 +11,7 @@ import torch
 from fakes import random_state
 
 from mapush.env import observations
-from mapush.geometry import (
+from mapush.sim.geometry import (
     positive_angle,
     quat_from_rpy,
     rotate,
@@ -76,7 +76,8 @@ def test_obs_random_states_match_slow_derivation(num_agents):
     """The actor sees goal, object and team mates in its yaw frame, as published, mate k being (i - k) mod A."""
     state, goal = level_state(num_agents)
     obs = actor_obs(state, goal)
-    assert obs.shape == (NUM_ENVS, num_agents, 2 + 3 * num_agents) and obs.dtype == torch.float32
+    assert obs.shape == (NUM_ENVS, num_agents, 2 + 3 * num_agents)
+    assert obs.dtype == torch.float32
     yaw = yaw_of(state.robot_quat_w).double().numpy()
     object_yaw = yaw_of(state.object_quat_w).double().numpy()
     position = state.robot_pos_w.double().numpy()
@@ -117,7 +118,7 @@ def test_share_obs_random_states_match_slow_derivation(num_agents):
         }
         for agent in range(num_agents):
             relative = float(yaw_of(state.robot_quat_w)[env, agent]) - yaw
-            robot = "robot_{}_".format(agent)
+            robot = f"robot_{agent}_"
             expected[robot + "xy"] = frame @ (state.robot_pos_w[env, agent, :2].numpy() - origin)
             expected[robot + "sin_cos_yaw"] = [math.sin(relative), math.cos(relative)]
             expected[robot + "velocity_xy"] = frame @ state.robot_lin_vel_w[env, agent, :2].numpy()
@@ -172,7 +173,8 @@ def test_obs_world_reflected_flips_y_and_angles():
 def test_positive_angle_edges_stay_in_range():
     """Angles lie in [0, 2 pi), also where rounding would give 2 pi."""
     angle = positive_angle(torch.tensor((0.0, -1e-9, 2.0 * math.pi, -7.0, 50.0)))
-    assert float(angle.min()) >= 0.0 and float(angle.max()) < 2.0 * math.pi
+    assert float(angle.min()) >= 0.0
+    assert float(angle.max()) < 2.0 * math.pi
 
 
 def test_rotate_inverse_undoes_rotate_and_keeps_yaw():

@@ -23,8 +23,8 @@ from mapush.env import observations
 from mapush.env.push import PushEnv
 from mapush.env.rewards import TERMS
 from mapush.errors import ConfigError, MapushError, NonFiniteError, SpecError
-from mapush.geometry import pairwise_distance, quat_from_rpy, yaw_of
 from mapush.objects import OBJECTS
+from mapush.sim.geometry import pairwise_distance, quat_from_rpy, yaw_of
 
 pytestmark = pytest.mark.contracts
 
@@ -40,10 +40,13 @@ def test_push_env_returns_what_its_specs_say(name):
         env.obs_spec.validate(seen.obs, "test")
         env.share_obs_spec.validate(seen.share_obs, "test")
     assert env.obs_spec.shape == (NUM_ENVS, agents, 2 + 3 * agents)
-    assert transition.reward.shape == (NUM_ENVS, agents) and transition.reward.dtype == torch.float32
+    assert transition.reward.shape == (NUM_ENVS, agents)
+    assert transition.reward.dtype == torch.float32
     for flag in (transition.terminated, transition.truncated):
-        assert flag.shape == (NUM_ENVS,) and flag.dtype == torch.bool
-    assert env.max_episode_length == 1000 and env.goal_pos_w.shape == (NUM_ENVS, 3)
+        assert flag.shape == (NUM_ENVS,)
+        assert flag.dtype == torch.bool
+    assert env.max_episode_length == 1000
+    assert env.goal_pos_w.shape == (NUM_ENVS, 3)
 
 
 def test_step_action_is_scaled_once_and_clipped():
@@ -132,13 +135,17 @@ def test_step_success_ends_only_that_env():
     put_object_at_goal(env, 3)
     before = env.simulator.state()
     transition = env.step(rest())
-    assert ended(transition) == [3] and bool(transition.terminated[3]) and not transition.truncated.any()
+    assert ended(transition) == [3]
+    assert bool(transition.terminated[3])
+    assert not transition.truncated.any()
     assert [name for name in ("success", "collision", "fall", "timeout") if transition.outcome[name][3]] == ["success"]
-    assert float(transition.reward[3].min()) > 9.0 and float(transition.reward[[0, 1, 2, 4]].max()) < 1.0
+    assert float(transition.reward[3].min()) > 9.0
+    assert float(transition.reward[[0, 1, 2, 4]].max()) < 1.0
     assert float(transition.outcome["finished_time"][3]) == pytest.approx(0.02)
     after = env.simulator.state()
     others = torch.tensor((0, 1, 2, 4))
-    assert torch.equal(env.goal_pos_w[others], goal[others]) and not torch.equal(env.goal_pos_w[3], goal[3])
+    assert torch.equal(env.goal_pos_w[others], goal[others])
+    assert not torch.equal(env.goal_pos_w[3], goal[3])
     assert torch.equal(after.robot_pos_w[others], before.robot_pos_w[others])
     assert torch.equal(after.joint_pos[others], before.joint_pos[others])
 
@@ -158,7 +165,8 @@ def test_step_collision_costs_and_counts_the_longest_time():
     env.reset()
     put_robots_together(env, 2)
     transition = env.step(rest())
-    assert ended(transition) == [2] and bool(transition.outcome["collision"][2])
+    assert ended(transition) == [2]
+    assert bool(transition.outcome["collision"][2])
     assert float(transition.reward[2].max()) < -4.9
     assert float(transition.outcome["finished_time"][2]) == 20.0
 
@@ -170,7 +178,8 @@ def test_step_success_and_collision_pays_both_and_counts_as_success():
     put_object_at_goal(env, 1)
     put_robots_together(env, 1)
     transition = env.step(rest())
-    assert bool(transition.outcome["success"][1]) and not bool(transition.outcome["collision"][1])
+    assert bool(transition.outcome["success"][1])
+    assert not bool(transition.outcome["collision"][1])
     assert 4.0 < float(transition.reward[1].mean()) < 8.0  # 10 - 5, and some progress
 
 
@@ -182,7 +191,8 @@ def test_step_fall_is_named():
     quat[4, 0] = quat_from_rpy(*torch.tensor((1.2, 0.0, 0.4)))
     env.simulator.place(robot_quat_w=quat)
     transition = env.step(rest())
-    assert ended(transition) == [4] and bool(transition.outcome["fall"][4])
+    assert ended(transition) == [4]
+    assert bool(transition.outcome["fall"][4])
 
 
 def test_outcome_several_limits_at_once_names_one_cause():
@@ -211,8 +221,10 @@ def test_step_timeout_comes_after_exactly_1001_env_steps():
     for _ in range(10):
         assert not env.step(rest()).done.any()
     transition = env.step(rest())
-    assert bool(transition.truncated.all()) and not transition.terminated.any()
-    assert transition.outcome["length"].tolist() == [1001] * NUM_ENVS and env.simulator.steps == 1001
+    assert bool(transition.truncated.all())
+    assert not transition.terminated.any()
+    assert transition.outcome["length"].tolist() == [1001] * NUM_ENVS
+    assert env.simulator.steps == 1001
     assert bool(transition.outcome["timeout"].all())
     assert float(transition.final_observation.share_obs[:, -1].abs().max()) == 0.0
     assert bool((transition.observation.share_obs[:, -1] == 1.0).all())
@@ -289,7 +301,8 @@ def test_step_tells_the_terms_that_its_reward_is_the_sum_of(quirks):
     transition = env.step(rest())
     assert set(transition.terms) == set(TERMS)
     torch.testing.assert_close(sum(transition.terms.values()), transition.reward)
-    assert float(transition.terms["reach_target"][3].min()) > 9.0 and not transition.terms["reach_target"][:3].any()
+    assert float(transition.terms["reach_target"][3].min()) > 9.0
+    assert not transition.terms["reach_target"][:3].any()
 
 
 def test_step_all_envs_ended_skips_the_rest_of_the_physics():
@@ -298,7 +311,8 @@ def test_step_all_envs_ended_skips_the_rest_of_the_physics():
     env.reset()
     for env_id in range(NUM_ENVS):
         put_robots_together(env, env_id)
-    assert env.step(rest()).done.all() and env.simulator.steps == 1
+    assert env.step(rest()).done.all()
+    assert env.simulator.steps == 1
 
 
 def test_reset_robots_start_apart():
@@ -320,7 +334,7 @@ def test_outcome_counts_equal_slow_recount():
     for _ in range(500):
         transition = env.step(pull_towards_object(env))
         part = dict(zip(blocks, transition.final_observation.share_obs.split(list(blocks.values()), dim=1)))
-        near = [part["robot_{}_xy".format(agent)].norm(dim=1) < 1.0 for agent in range(NUM_AGENTS)]
+        near = [part[f"robot_{agent}_xy"].norm(dim=1) < 1.0 for agent in range(NUM_AGENTS)]
         together += near[0] & near[1]
         lengths, returns = lengths + 1, returns + transition.reward.mean(dim=1)
         for env_id in ended(transition):
@@ -331,7 +345,8 @@ def test_outcome_counts_equal_slow_recount():
             assert outcome["collaboration"] == pytest.approx(float(together[env_id] / lengths[env_id]))
             collaborations.add(outcome["collaboration"])
             returns[env_id] = lengths[env_id] = together[env_id] = 0.0
-    assert episodes >= 7 and max(collaborations) > 0.2
+    assert episodes >= 7
+    assert max(collaborations) > 0.2
 
 
 def pull_towards_object(env):
@@ -348,10 +363,12 @@ def test_metrics_of_push_env_hold_terms_and_outcomes():
     put_object_at_goal(env, 3)
     transition = env.step(rest())
     summary = env.metrics.summary()
-    assert summary["episodes"] == 1.0 and summary["episode/success"] == 1.0
+    assert summary["episodes"] == 1.0
+    assert summary["episode/success"] == 1.0
     assert summary["episode/return"] == pytest.approx(float(transition.reward[3].mean()))
     terms = [value for name, value in summary.items() if name.startswith("reward/")]
-    assert len(terms) == 7 and sum(terms) == pytest.approx(float(transition.reward.mean()), rel=1e-5)
+    assert len(terms) == 7
+    assert sum(terms) == pytest.approx(float(transition.reward.mean()), rel=1e-5)
 
 
 @pytest.mark.parametrize("quirks", (False, True))
@@ -386,9 +403,11 @@ def test_push_env_state_dict_continues_bitwise(quirks):
     first, first_summary = play(env)
     fresh.load_state_dict(saved)
     second, second_summary = play(fresh)
-    assert sum(int(step.done.sum()) for step in first) >= 3 and first_summary == second_summary
+    assert sum(int(step.done.sum()) for step in first) >= 3
+    assert first_summary == second_summary
     for one, other in zip(first, second):
-        assert torch.equal(one.observation.obs, other.observation.obs) and torch.equal(one.reward, other.reward)
+        assert torch.equal(one.observation.obs, other.observation.obs)
+        assert torch.equal(one.reward, other.reward)
         assert torch.equal(one.final_observation.share_obs, other.final_observation.share_obs)
         assert all(torch.equal(one.outcome[name], other.outcome[name]) for name in one.outcome)
 

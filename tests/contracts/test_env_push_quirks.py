@@ -17,8 +17,8 @@ from fakes import (
 )
 
 from mapush.env import observations, rewards
-from mapush.geometry import wrap, yaw_of
 from mapush.objects import OBJECTS
+from mapush.sim.geometry import wrap, yaw_of
 
 pytestmark = pytest.mark.contracts
 
@@ -113,6 +113,8 @@ def test_quirks_non_finite_state_becomes_zero_and_costs():
     env.simulator.place(robot_pos_w=position)
     transition = env.step(rest())
     assert not transition.done.any()
-    assert bool(transition.observation.obs.isfinite().all()) and bool(transition.reward.isfinite().all())
+    assert bool(transition.observation.obs.isfinite().all())
+    assert bool(transition.reward.isfinite().all())
     assert float(transition.observation.obs[3, 1, :4].abs().max()) == 0.0
-    assert float(transition.reward[3].max()) < -4.9 and float(transition.reward[[0, 1, 2, 4]].min()) > -1.0
+    assert float(transition.reward[3].max()) < -4.9
+    assert float(transition.reward[[0, 1, 2, 4]].min()) > -1.0

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mapush.env.resets import Spawner
-from mapush.geometry import pairwise_distance, roll_of, rotate, yaw_of
 from mapush.objects import OBJECTS
+from mapush.sim.geometry import pairwise_distance, roll_of, rotate, yaw_of
 from mapush.sim.go1 import DEFAULT_JOINT_POS
 
 pytestmark = pytest.mark.contracts
@@ -78,7 +78,8 @@ def test_spawn_cylinder_is_level():
 def test_spawn_same_seed_is_bitwise_equal():
     """A start is a function of the seed."""
     (first, first_goal), (second, second_goal) = draw("tblock", seed=7), draw("tblock", seed=7)
-    assert torch.equal(first.joint_pos, second.joint_pos) and torch.equal(first_goal, second_goal)
+    assert torch.equal(first.joint_pos, second.joint_pos)
+    assert torch.equal(first_goal, second_goal)
     assert torch.equal(first.robot_pos_w, second.robot_pos_w)
     assert not torch.equal(first.robot_pos_w, draw("tblock", seed=8)[0].robot_pos_w)
 
@@ -87,7 +88,8 @@ def assert_uniform(values, low, high):
     """Assert range and deciles of a uniform distribution."""
     values = values.flatten().double().sort().values
     slack = 1e-4 * (high - low)
-    assert low - slack <= float(values[0]) and float(values[-1]) <= high + slack
+    assert low - slack <= float(values[0])
+    assert float(values[-1]) <= high + slack
     deciles = values[[int(len(values) * k / 10) for k in range(1, 10)]]
     expected = low + (high - low) * torch.arange(1, 10) / 10.0
     assert float((deciles - expected).abs().max()) < 0.02 * (high - low)

@@ -103,7 +103,8 @@ def test_rewards_random_states_match_slow_derivation(name, expanded):
     fast = terms_of(inputs, name, weights)
     for env, agent in itertools.product(range(NUM_ENVS), range(OBJECTS[name].num_agents)):
         for term, value in slow_terms(inputs, env, agent, name, weights).items():
-            assert fast[term].shape == (NUM_ENVS, OBJECTS[name].num_agents) and fast[term].dtype == torch.float32
+            assert fast[term].shape == (NUM_ENVS, OBJECTS[name].num_agents)
+            assert fast[term].dtype == torch.float32
             assert float(fast[term][env, agent]) == pytest.approx(value, rel=2e-5, abs=2e-6), (term, env, agent)
 
 

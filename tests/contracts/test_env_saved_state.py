@@ -42,7 +42,8 @@ def assert_same(one, other, where="state"):
     """Check that two nested values are equal to the bit."""
     assert type(one) is type(other), where
     if isinstance(one, torch.Tensor):
-        assert one.dtype == other.dtype and torch.equal(one, other), where
+        assert one.dtype == other.dtype, where
+        assert torch.equal(one, other), where
     elif dataclasses.is_dataclass(one):
         for field in dataclasses.fields(one):
             assert_same(getattr(one, field.name), getattr(other, field.name), where + "." + field.name)
@@ -96,5 +97,6 @@ def test_reset_forgets_the_episodes_it_interrupts():
     transition = env.step(random_actions(9))
     assert transition.done.tolist() == [False, False, False, True, False]
     outcome = {name: float(values[3]) for name, values in transition.outcome.items()}
-    assert outcome["length"] == 1.0 and outcome["collaboration"] in (0.0, 1.0)
+    assert outcome["length"] == 1.0
+    assert outcome["collaboration"] in (0.0, 1.0)
     assert outcome["return"] == pytest.approx(float(transition.reward[3].mean()))

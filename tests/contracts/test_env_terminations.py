@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from mapush.env import terminations
-from mapush.geometry import quat_from_rpy
 from mapush.objects import OBJECTS
-from mapush.sim.base import State
+from mapush.sim.geometry import quat_from_rpy
+from mapush.sim.physics import State
 
 pytestmark = pytest.mark.contracts
 

@@ -47,4 +47,5 @@ def test_update_makes_every_tensor_on_the_learners_device(minibatches, active_ma
             learner.load_state_dict(learner.state_dict())
     assert all(value == value for value in metrics.values())
     arrays = [value for value in vars(rollout).values() if isinstance(value, torch.Tensor)]
-    assert {array.device for array in arrays} == {CPU} and len(arrays) == 9
+    assert {array.device for array in arrays} == {CPU}
+    assert len(arrays) == 9

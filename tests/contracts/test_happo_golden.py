@@ -30,7 +30,7 @@ class Golden:
     """One recorded case, its learner and its rollout."""
 
     def __init__(self, case: str) -> None:
-        with np.load(GOLDEN / "happo_{}.npz".format(case)) as arrays:
+        with np.load(GOLDEN / f"happo_{case}.npz") as arrays:
             self.arrays = dict(arrays)
         config = json.loads(str(self.arrays["config"]))
         self.cfg = HappoConfig(**dict(config, hidden_sizes=tuple(config["hidden_sizes"])))
@@ -55,7 +55,7 @@ class Golden:
     def fill(self, iteration: int) -> None:
         """Insert the recorded steps."""
         names = ("actions", "log_probs", "values", "rewards", "terminated", "truncated", "obs", "share_obs", "active")
-        steps = zip(*(self["rollout{}/{}".format(iteration, name)] for name in names))
+        steps = zip(*(self[f"rollout{iteration}/{name}"] for name in names))
         for action, log_prob, value, reward, terminated, truncated, obs, share_obs, active in steps:
             decision = Decision(action, log_prob, value)
             self.rollout.insert(decision, reward[:, :1], terminated, truncated, obs, share_obs, active)
@@ -68,10 +68,10 @@ class Golden:
 
     def largest_difference(self, stage: str) -> float:
         """Compare all weights and statistics with the recorded ones."""
-        modules = {"actor{}".format(i): actor for i, actor in enumerate(self.learner.actors)}
+        modules = {f"actor{i}": actor for i, actor in enumerate(self.learner.actors)}
         modules.update(critic=self.learner.critic, value_norm=self.learner.value_norm)
         mine = {
-            "{}/{}/{}".format(stage, name, key): value
+            f"{stage}/{name}/{key}": value
             for name, module in modules.items()
             for key, value in module.state_dict().items()
         }
@@ -124,7 +124,7 @@ def test_update_twice_equals_upstream(golden: Golden) -> None:
     for iteration in range(2):
         golden.update(iteration)
         golden.rollout.finish()
-        assert golden.largest_difference("updated{}".format(iteration)) <= TOLERANCE
+        assert golden.largest_difference(f"updated{iteration}") <= TOLERANCE
 
 
 def test_update_draws_upstreams_permutations(golden: Golden) -> None:
@@ -143,7 +143,7 @@ def test_update_metrics_carry_the_right_agent(golden: Golden) -> None:
     for iteration in range(2):
         metrics = golden.update(iteration)
         golden.rollout.finish()
-        prefix = "metrics{}/".format(iteration)
+        prefix = f"metrics{iteration}/"
         recorded = {name[len(prefix) :]: float(golden[name]) for name in golden.arrays if name.startswith(prefix)}
         assert set(recorded) <= set(metrics)
         assert {name: metrics[name] for name in recorded} == pytest.approx(recorded, rel=1e-4, abs=1e-5)

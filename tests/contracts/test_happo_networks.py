@@ -29,7 +29,8 @@ def test_networks_have_the_layers_they_are_told_to_have(hidden_sizes):
     linear = [tuple(layer.weight.shape) for layer in actor.modules() if isinstance(layer, torch.nn.Linear)]
     assert linear == [(size, below) for below, size in widths] + [(ACTION_DIM, hidden_sizes[-1])]
     linear = [tuple(layer.weight.shape) for layer in critic.modules() if isinstance(layer, torch.nn.Linear)]
-    assert linear[0] == (hidden_sizes[0], SHARE_OBS_DIM) and linear[-1] == (1, hidden_sizes[-1])
+    assert linear[0] == (hidden_sizes[0], SHARE_OBS_DIM)
+    assert linear[-1] == (1, hidden_sizes[-1])
     assert actor.mean(torch.zeros(BATCH, OBS_DIM)).shape == (BATCH, ACTION_DIM)
     assert critic(torch.zeros(BATCH, SHARE_OBS_DIM)).shape == (BATCH, 1)
 

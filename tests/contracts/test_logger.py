@@ -9,7 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mapush.config import PushRunConfig
-from mapush.logger import RunLogger
+from mapush.run.logger import RunLogger
 
 pytestmark = pytest.mark.contracts
 
@@ -57,7 +57,8 @@ def test_log_tensorboard_and_csv_hold_the_same_numbers(tmp_path):
     for name, points in in_csv.items():
         assert [step for step, _ in points] == [1000, 2000, 3000]
         for (step, value), (logged_step, logged_value) in zip(points, in_tensorboard[name]):
-            assert step == logged_step and value == pytest.approx(logged_value, rel=1e-6), name
+            assert step == logged_step, name
+            assert value == pytest.approx(logged_value, rel=1e-6), name
     assert all(value > 10.0 for _, value in in_csv["rss_mib"])
 
 

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mapush.config import PushRunConfig
 from mapush.errors import MapushError
-from mapush.logger import RunLogger
+from mapush.run.logger import RunLogger
 
 pytestmark = pytest.mark.contracts
 
@@ -48,7 +48,8 @@ def test_report_row_has_the_reward_the_speed_and_all_it_was_given(logger, tmp_pa
     expected.update({"train/policy_loss": 0.5, "train/value_loss": 0.125, "sim/contacts_peak": 11.0}, **METRICS)
     assert set(row) == set(expected) | {"rss_mib"}
     assert {name: float(row[name]) for name in expected} == expected
-    assert list(row)[:2] == ["step", "iteration"] and list(row)[2:] == sorted(list(row)[2:])
+    assert list(row)[:2] == ["step", "iteration"]
+    assert list(row)[2:] == sorted(list(row)[2:])
 
 
 def test_log_first_row_decides_the_columns(logger, tmp_path):
@@ -56,8 +57,10 @@ def test_log_first_row_decides_the_columns(logger, tmp_path):
     logger.report(1000, 1, 5.0, LOSSES, HEALTH, METRICS)
     logger.report(2000, 2, 6.0, {}, HEALTH, dict(METRICS, late=2.5))
     first, second = rows(tmp_path)
-    assert set(first) == set(second) and "late" not in first
-    assert second["train/policy_loss"] == "" and second["fps"] == "6.0"
+    assert set(first) == set(second)
+    assert "late" not in first
+    assert second["train/policy_loss"] == ""
+    assert second["fps"] == "6.0"
     assert in_tensorboard(tmp_path)["late"] == [(2000, 2.5)]
 
 
@@ -75,7 +78,8 @@ def test_console_counts_all_iterations_of_the_run(logger, capsys):
     said = capsys.readouterr().out
     assert "updates 4/19 episodes, total num timesteps 1500/7000, FPS 100." in said
     assert "Average step reward is 1.250000." in said
-    assert "episode reward" not in said and "Success" not in said  # no episode has ended
+    assert "episode reward" not in said
+    assert "Success" not in said  # no episode has ended
 
 
 def test_console_without_successes_tells_the_return_alone(logger, capsys):
@@ -83,7 +87,8 @@ def test_console_without_successes_tells_the_return_alone(logger, capsys):
     walk = {"reward/height": -0.5, "episode/return": 40.0, "episodes": 1.0}
     logger.report(1500, 4, 99.6, LOSSES, HEALTH, walk)
     said = capsys.readouterr().out
-    assert "Some episodes done, average episode reward is 40.0000." in said and "Success" not in said
+    assert "Some episodes done, average episode reward is 40.0000." in said
+    assert "Success" not in said
 
 
 def test_say_prints_what_it_is_given(logger, capsys):
@@ -104,9 +109,12 @@ def test_progress_bar_shows_share_speed_and_success(tmp_path, capsys, monkeypatc
     logger.advance(step, 5644.2, success)
     logger.close()
     said = capsys.readouterr().out
-    assert "cuboid seed 3" in said and share in said and "5,644 steps/s" in said
+    assert "cuboid seed 3" in said
+    assert share in said
+    assert "5,644 steps/s" in said
     assert re.search(r"\d:\d\d:\d\d\S* +\S*ETA\S* +\S*[-\d]:[-\d]{2}:[-\d]{2}", said)  # so far, and what is left
-    assert ("success 25%" in said) == told and "nan" not in said
+    assert ("success 25%" in said) == told
+    assert "nan" not in said
 
 
 def test_progress_bar_of_a_resumed_run_starts_where_the_run_was(tmp_path, capsys, monkeypatch):
@@ -129,7 +137,8 @@ def test_log_that_cannot_be_written_says_how_to_go_on(logger, tmp_path):
     (tmp_path / "progress.csv").mkdir()
     with pytest.raises(MapushError) as caught:
         logger.report(1000, 1, 5.0, LOSSES, HEALTH, METRICS)
-    assert caught.value.where == str(tmp_path) and "--resume {}".format(tmp_path) in caught.value.fix
+    assert caught.value.where == str(tmp_path)
+    assert f"--resume {tmp_path}" in caught.value.fix
 
 
 def test_log_resumed_before_its_first_row_starts_anew(tmp_path):
@@ -139,5 +148,6 @@ def test_log_resumed_before_its_first_row_starts_anew(tmp_path):
         made.report(step, 1, 5.0, {}, {}, dict(METRICS, **{name: 1.0 for name in columns}))
         made.close()
     assert [row["step"] for row in rows(tmp_path)] == ["900", "1500"]
-    assert "two" in rows(tmp_path)[0] and "one" not in rows(tmp_path)[0]
+    assert "two" in rows(tmp_path)[0]
+    assert "one" not in rows(tmp_path)[0]
     assert not list(tmp_path.glob("*.part"))

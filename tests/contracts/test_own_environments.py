@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from fakes import make_env
 
-from harness.contracts import check_env, impulse, names, shape, subject, twins, upkeep
-from harness.matrix import PointmassTask
-from harness.stack import check_stack
+from harness.contracts import check_env, env_under_test, impulse, lifecycle, names, paired_runs, shape
+from harness.faults.fault_matrix import PointmassTask
+from harness.stack.check_stack import check_stack
 from harness.toys import make_pointmass, make_push
 from mapush.env import push, terminations
 from mapush.env.harl_view import HarlView
@@ -24,10 +24,10 @@ def limit(monkeypatch):
     """Let every contract look at runs of so many steps."""
 
     def limit(steps):
-        monkeypatch.setattr(subject, "LONG_RUN", steps)
-        monkeypatch.setattr(twins, "LONG_RUN", steps)
+        monkeypatch.setattr(env_under_test, "LONG_RUN", steps)
+        monkeypatch.setattr(paired_runs, "LONG_RUN", steps)
         monkeypatch.setattr(impulse, "STARTS", (1,))
-        monkeypatch.setattr(upkeep, "PART", max(steps // 4, 20))
+        monkeypatch.setattr(lifecycle, "PART", max(steps // 4, 20))
         monkeypatch.setattr(shape, "SEARCHES", 2)
 
     return limit
@@ -70,4 +70,5 @@ def test_push_env_on_mujoco_keeps_the_contracts_that_a_short_run_can_judge(limit
 def test_stack_keeps_every_contract():
     """Learner, logger, configuration and checkpoint keep theirs."""
     report = check_stack()
-    assert report.ok and not report.not_judged, str(report)
+    assert report.ok, str(report)
+    assert not report.not_judged, str(report)

@@ -16,19 +16,19 @@ from runs import ROLLOUT, assert_same, tiny
 
 from harness.__main__ import main as harness_main
 from harness.findings import ContractError
-from harness.guard import guarded
-from mapush import checkpoint as checkpoints
+from harness.stack.guarded_training import guarded
 from mapush import replay as replaying
 from mapush.env.walk import WalkEnv
 from mapush.errors import CheckpointError, MapushError, NonFiniteError, SimulatorError
-from mapush.failure import FILE, TRANSITIONS, Failure, Recorder, failed_envs
-from mapush.failure import replay as replay_envs
 from mapush.happo.happo import Happo
 from mapush.presets import preset
 from mapush.replay import replay
-from mapush.run_dir import read_config
+from mapush.run import checkpoint as checkpoints
+from mapush.run.failure_bundle import FILE, TRANSITIONS, DecisionRecorder, Failure, failed_envs
+from mapush.run.failure_bundle import replay as replay_envs
+from mapush.run.folder import read_config
+from mapush.run.versions import changed
 from mapush.train import NON_FINITE, Run, main, train
-from mapush.versions import changed
 
 pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
@@ -90,9 +90,9 @@ def poison_weights(monkeypatch):
 @pytest.mark.parametrize(
     "poison, kind, said",
     [
-        (poison_physics, SimulatorError, ["env 3", "env step {}".format(BAD_STEP)]),
-        (poison_reward, NonFiniteError, ["rewards", "step 4, env 3, agent 0", "env step {}".format(5 * ROLLOUT)]),
-        (poison_weights, NonFiniteError, ["agent0/", "env step {}".format(5 * ROLLOUT)]),
+        (poison_physics, SimulatorError, ["env 3", f"env step {BAD_STEP}"]),
+        (poison_reward, NonFiniteError, ["rewards", "step 4, env 3, agent 0", f"env step {5 * ROLLOUT}"]),
+        (poison_weights, NonFiniteError, ["agent0/", f"env step {5 * ROLLOUT}"]),
     ],
 )
 def test_non_finite_number_stops_the_run_and_replays(tmp_path, monkeypatch, poison, kind, said):
@@ -104,7 +104,7 @@ def test_non_finite_number_stops_the_run_and_replays(tmp_path, monkeypatch, pois
         for words in said:
             assert words in str(failed.value)
         dump = tmp_path / "run" / NON_FINITE
-        assert "python -m mapush.replay {}".format(dump) in failed.value.fix
+        assert f"python -m mapush.replay {dump}" in failed.value.fix
         with pytest.raises(kind) as again:
             replay(dump)
         told = [(error.value.what, error.value.where, error.value.got) for error in (failed, again)]
@@ -158,7 +158,7 @@ def test_run_stopped_in_a_rollout_fails_after_resume_with_a_dump(tmp_path, monke
     assert checkpoints.load(folder / NON_FINITE).step == BAD_STEP - 5
     with pytest.raises(SimulatorError, match="the physics diverged") as again:
         replay(folder / NON_FINITE)
-    assert "env step {}".format(BAD_STEP) in again.value.where
+    assert f"env step {BAD_STEP}" in again.value.where
 
 
 def test_lost_weights_are_found_in_the_next_env_step(tmp_path):
@@ -169,7 +169,8 @@ def test_lost_weights_are_found_in_the_next_env_step(tmp_path):
         weights.data.fill_(float("nan"))
     with pytest.raises(NonFiniteError) as caught:
         run.iterate()
-    assert "actions" in caught.value.what and "num_agents 0" in caught.value.where
+    assert "actions" in caught.value.what
+    assert "num_agents 0" in caught.value.where
     assert caught.value.where.endswith("env step 5")
     run.close()
 
@@ -211,7 +212,7 @@ def fail_with(folder, poison, monkeypatch, config=None):
         poison(patch)
         with pytest.raises(MapushError) as failed:
             train(config or tiny(), folder)
-    assert "python -m mapush.replay {}".format(folder / FILE) in failed.value.fix
+    assert f"python -m mapush.replay {folder / FILE}" in failed.value.fix
     return Failure.load(folder / FILE)
 
 
@@ -233,10 +234,12 @@ def test_bundle_holds_the_failed_env_alone(tmp_path, monkeypatch):
     assert (tmp_path / "run" / FILE).stat().st_size < 200_000
     assert failure.config == read_config(tmp_path / "run")
     assert (failure.env_ids, failure.step) == ([BAD_ENV], BAD_STEP)
-    assert failure.error["kind"] == "SimulatorError" and "diverged" in failure.error["what"]
+    assert failure.error["kind"] == "SimulatorError"
+    assert "diverged" in failure.error["what"]
     assert len(failure.transitions) == TRANSITIONS
     assert all(value.shape[0] == 1 for moment in failure.transitions for value in moment.values())
-    assert failure.versions["torch"] == torch.__version__ and not changed(failure.versions)
+    assert failure.versions["torch"] == torch.__version__
+    assert not changed(failure.versions)
     of_then = dict(failure.versions, cores="999", numpy="0.1", torch="0.2")
     assert [line.split(", is ")[0] for line in changed(of_then)] == ["numpy was 0.1", "torch was 0.2"]
 
@@ -246,7 +249,8 @@ def test_bundle_of_a_wild_robot_fails_again(tmp_path, monkeypatch):
     failure = fail_with(tmp_path / "run", throw_robot, monkeypatch)
     with pytest.raises(SimulatorError, match="the physics diverged") as again:
         replay_envs(failure)
-    assert "env 0" in again.value.where and "decision 4 of 4" in again.value.where
+    assert "env 0" in again.value.where
+    assert "decision 4 of 4" in again.value.where
 
 
 def test_bundle_of_lost_weights_fails_again(tmp_path, monkeypatch):
@@ -294,7 +298,8 @@ def test_bundle_without_a_cause_goes_well_and_says_how_well(tmp_path, monkeypatc
     said = replay_envs(failure)
     assert len(said) == TRANSITIONS
     gaps = [float(re.search(r"within (\S+) m", line).group(1)) for line in said[:-1]]
-    assert len(gaps) == TRANSITIONS - 1 and max(gaps) < 1e-3
+    assert len(gaps) == TRANSITIONS - 1
+    assert max(gaps) < 1e-3
     failure.transitions[1]["robot_pos_w"][0, 0, 0] += 0.5  # the outcome of the first decision
     assert "within 0.5 m" in replay_envs(failure)[0]
 
@@ -333,7 +338,7 @@ class LateEnv:
 
 def test_env_on_a_gpu_keeps_what_was_before_it_failed():
     """Where a failure shows late, an env that has left the physical world keeps its last good moments, others go on."""
-    env, recorder = LateEnv(), Recorder()
+    env, recorder = LateEnv(), DecisionRecorder()
     for number in range(9):
         env.position[:] = float(number)
         if number >= 5:
@@ -347,7 +352,8 @@ def test_env_on_a_gpu_keeps_what_was_before_it_failed():
     assert [moment["action"][0, 0].item() for moment in good] == [5.0, 6.0, 7.0, 8.0]
     for env_id in (1, 2):
         bad = recorder.transitions([env_id])
-        assert len(bad) == 1 and bad[0]["position"][0, 0] == 4.0
+        assert len(bad) == 1
+        assert bad[0]["position"][0, 0] == 4.0
         assert bad[0]["action"].isnan().all() if env_id == 2 else bad[0]["action"][0, 0] == 4.0
 
 
@@ -359,7 +365,8 @@ def test_replay_command_takes_bundles(tmp_path, monkeypatch, capsys):
         words = ["replay", bundle] if command is harness_main else [bundle]
         assert command(words) == 2
         said = capsys.readouterr()
-        assert "env 3 at env step {} on mujoco".format(BAD_STEP) in said.out and "the same as then" in said.out
+        assert f"env 3 at env step {BAD_STEP} on mujoco" in said.out
+        assert "the same as then" in said.out
         assert "SimulatorError: the physics diverged" in said.err
 
 

@@ -18,13 +18,13 @@ import torch
 from runs import ROLLOUT, contents, in_process, last_checkpoint, rows, tiny
 
 import mapush
-from mapush import checkpoint as checkpoints
 from mapush import train as training
 from mapush.config import SimConfig
 from mapush.env.walk import WalkEnv
 from mapush.errors import ConfigError, MapushError, SimulatorError
-from mapush.logger import RunLogger
-from mapush.run_dir import RunDir
+from mapush.run import checkpoint as checkpoints
+from mapush.run.folder import RunDir
+from mapush.run.logger import RunLogger
 from mapush.train import Run, StopRequest, main, train
 
 pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
@@ -83,15 +83,18 @@ def test_refused_run_says_why_and_leaves_nothing(tmp_path, monkeypatch, capsys, 
     (tmp_path / "file").write_text("mine")
     assert main(words) == 2
     message = capsys.readouterr().err
-    assert said in message and message.startswith(("ConfigError: ", "SimulatorError: "))
-    assert sorted(contents(tmp_path)) == ["file", "happo.yaml"] and len(list(tmp_path.iterdir())) == 2
+    assert said in message
+    assert message.startswith(("ConfigError: ", "SimulatorError: "))
+    assert sorted(contents(tmp_path)) == ["file", "happo.yaml"]
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_refused_run_that_cannot_start_closes_what_it_began(tmp_path, closed):
     """A learner that cannot be made, after the simulator was, leaves no simulator behind."""
     with pytest.raises(ConfigError, match="cannot be used"):
         train(dataclasses.replace(tiny(), device="gpu"), tmp_path / "run")
-    assert len(closed) == 1 and not (tmp_path / "run").exists()
+    assert len(closed) == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_command_line_error_has_no_traceback(tmp_path):
@@ -99,9 +102,11 @@ def test_command_line_error_has_no_traceback(tmp_path):
     command = [sys.executable, "-m", "mapush.train"]
     refused = subprocess.run(command + ["cubiod"], cwd=tmp_path, capture_output=True, text=True)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith("ConfigError: unknown task 'cubiod'") and "Traceback" not in refused.stderr
+    assert refused.stderr.startswith("ConfigError: unknown task 'cubiod'")
+    assert "Traceback" not in refused.stderr
     misspelt = subprocess.run(command + ["--num-env", "5"], cwd=tmp_path, capture_output=True, text=True)
-    assert misspelt.returncode == 2 and "--num-envs" in misspelt.stdout + misspelt.stderr
+    assert misspelt.returncode == 2
+    assert "--num-envs" in misspelt.stdout + misspelt.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -148,25 +153,23 @@ def test_run_tells_its_progress(tmp_path, monkeypatch, capsys):
     assert main(TINY + ["--total-steps", "210", "--log-interval", "2"]) == 0
     said = capsys.readouterr().out
     (folder,) = (tmp_path / "runs" / "walk").iterdir()
-    assert "training walk in {}".format(folder.relative_to(tmp_path)) in said
+    assert f"training walk in {folder.relative_to(tmp_path)}" in said
     assert len(re.findall(r"about 1 min to go at [\d,]+ env-steps/s", said)) == 1
     updates = re.findall(
         r"Task walk Algo happo Exp default updates (\d)/6 episodes, total num timesteps (\d+)/210", said
     )
     assert updates == [("2", "70"), ("4", "140"), ("6", "210")]
     assert len(re.findall(r"Average step reward is -?\d+\.\d+\.", said)) == 3
-    assert "MAPush Stats" not in said and "nan" not in said
-    assert (
-        "done; evaluate with: python -m mapush.evaluate walk --checkpoint {}".format(folder.relative_to(tmp_path))
-        in said
-    )
+    assert "MAPush Stats" not in said
+    assert "nan" not in said
+    assert f"done; evaluate with: python -m mapush.evaluate walk --checkpoint {folder.relative_to(tmp_path)}" in said
     assert [row["step"] for row in rows(folder)] == ["70", "140", "210"]
 
 
 @pytest.mark.parametrize("steps, rate, said", [(1, 1e6, "1 min"), (6e5, 100.0, "1 h 40 min"), (6e3, 50.0, "2 min")])
 def test_outlook_is_in_hours_and_minutes(steps, rate, said):
     """What is left is said in the units of a person."""
-    assert training._outlook(steps, rate).startswith("about {} to go".format(said))
+    assert training._outlook(steps, rate).startswith(f"about {said} to go")
 
 
 def test_run_twice_from_one_seed_is_the_same_run(tmp_path):
@@ -181,7 +184,7 @@ def test_log_keeps_no_history(tmp_path):
     tracemalloc.start()
     try:
         for iteration in range(1, 121):
-            metrics = {"reward/{}".format(index): float(iteration) for index in range(9)}
+            metrics = {f"reward/{index}": float(iteration) for index in range(9)}
             row = dict(metrics, fps=100.0, episodes=0.0, **{"reward/total": 1.0})
             logger.log(iteration * ROLLOUT, iteration, row)
             logger.advance(iteration * ROLLOUT, 100.0, 0.5)
@@ -240,7 +243,9 @@ def test_full_disk_ends_the_run_with_its_older_checkpoint(tmp_path, limit, what)
     folder = tmp_path / "run"
     code, said = in_process(tmp_path / "said.txt", _train_on_a_disk_that_fills, limit, folder)
     assert code == 2, said
-    assert what in said and "--resume {}".format(folder) in said and "Traceback" not in said
+    assert what in said
+    assert f"--resume {folder}" in said
+    assert "Traceback" not in said
     assert last_checkpoint(folder).step == 70
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step_000000000070.pt"]
 

@@ -25,10 +25,10 @@ from runs import (
     train_until_signal,
 )
 
-from mapush import checkpoint as checkpoints
 from mapush.config import SimConfig
 from mapush.errors import ConfigError
-from mapush.run_dir import RunDir, read_config
+from mapush.run import checkpoint as checkpoints
+from mapush.run.folder import RunDir, read_config
 from mapush.train import Run, main, train
 
 pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
@@ -58,11 +58,13 @@ def killed(tmp_path_factory):
 def test_run_killed_and_resumed_ends_in_the_same_bits(straight, killed, tmp_path):
     """After kill -9 and `--resume` in a new process, learner, env, rollout and log are those of an unbroken run."""
     steps = [checkpoints.load(path).step for path in checkpoints.all_of(killed)]
-    assert steps == [2 * ROLLOUT, 4 * ROLLOUT] and len(rows(killed)) == 5
+    assert steps == [2 * ROLLOUT, 4 * ROLLOUT]
+    assert len(rows(killed)) == 5
     run = copy_of(killed, tmp_path / "run")
     code, said = in_process(tmp_path / "said.txt", resume_from_command_line, run)
     assert code == 0, said
-    assert "min to go" in said and "done; evaluate with" in said
+    assert "min to go" in said
+    assert "done; evaluate with" in said
     assert_same_end(run, straight)
 
 
@@ -108,7 +110,8 @@ def test_second_interrupt_acts_at_once(tmp_path):
     assert process.is_alive()
     os.kill(process.pid, signal.SIGINT)
     process.join(timeout=20.0)
-    assert process.exitcode == 130 and "Traceback" not in (tmp_path / "said.txt").read_text()
+    assert process.exitcode == 130
+    assert "Traceback" not in (tmp_path / "said.txt").read_text()
     assert last_checkpoint(folder).step == 2 * ROLLOUT
 
 
@@ -117,7 +120,8 @@ def test_finished_run_says_so_and_is_left_alone(straight, capsys):
     before = contents(straight)
     assert main(["--resume", str(straight)]) == 0
     said = capsys.readouterr().out
-    assert "finished" in said and "--resume {} --total-steps".format(straight) in said
+    assert "finished" in said
+    assert f"--resume {straight} --total-steps" in said
     assert contents(straight) == before
 
 
@@ -146,7 +150,9 @@ def test_resume_with_another_structure_is_refused_by_name(killed, capsys, flags,
     before = contents(killed)
     assert main(["--resume", str(killed)] + flags) == 2
     said = capsys.readouterr().err
-    assert "{} cannot change".format(name) in said and "expected" in said and "total_steps" in said
+    assert f"{name} cannot change" in said
+    assert "expected" in said
+    assert "total_steps" in said
     assert contents(killed) == before
 
 

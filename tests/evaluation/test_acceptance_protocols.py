@@ -10,13 +10,13 @@ import pytest
 import torch
 from walkers import untrained_walker
 
-from mapush import acceptance, course
-from mapush.acceptance import GRID, Measure, rate_upper_bound, run_acceptance
 from mapush.config import SimConfig
-from mapush.course import SETTLE_S, TRUNK_SPHERES, Course, Recording, Setup
+from mapush.evaluation import acceptance, walking_course
+from mapush.evaluation.acceptance import GRID, Measure, rate_upper_bound, run_acceptance
+from mapush.evaluation.walking_course import SETTLE_S, TRUNK_SPHERES, Course, CourseRecording, Setup
 from mapush.objects import CUBOID
-from mapush.sim.base import STEP_DT
 from mapush.sim.mjcpu import MujocoPhysics
+from mapush.sim.physics import STEP_DT
 from mapush.sim.scene import Scene, build_model
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
@@ -24,14 +24,14 @@ pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
 STEPS, WORLDS, AGENTS = 7, 5, 2
 
 
-def _recording(steps=STEPS, worlds=WORLDS, agents=AGENTS) -> Recording:
+def _recording(steps=STEPS, worlds=WORLDS, agents=AGENTS) -> CourseRecording:
     """Return robots that stand still and level at 0.3 m."""
     position = torch.zeros(steps, worlds, agents, 3)
     position[..., 2] = 0.3
     quat = torch.zeros(steps, worlds, agents, 4)
     quat[..., 0] = 1.0
     zero = torch.zeros(steps, worlds, agents)
-    return Recording(torch.zeros_like(position), position, quat, torch.zeros_like(position), zero, zero)
+    return CourseRecording(torch.zeros_like(position), position, quat, torch.zeros_like(position), zero, zero)
 
 
 def _pitched(angle: float) -> torch.Tensor:
@@ -170,7 +170,8 @@ def test_kicks_every_three_seconds_change_velocities_only(monkeypatch):
     for before, after in kicks[1:]:
         linear = after.robot_lin_vel_w - before.robot_lin_vel_w
         angular = after.robot_ang_vel_b - before.robot_ang_vel_b
-        assert 0.0 < float(linear[..., :2].abs().max()) <= 0.5 + 1e-5 and float(linear[..., 2].abs().max()) == 0.0
+        assert 0.0 < float(linear[..., :2].abs().max()) <= 0.5 + 1e-5
+        assert float(linear[..., 2].abs().max()) == 0.0
         assert 0.0 < float(angular.abs().max()) <= 0.5 + 1e-5
         for name in ("robot_pos_w", "robot_quat_w", "joint_pos", "joint_vel"):
             assert torch.equal(getattr(before, name), getattr(after, name))
@@ -205,7 +206,7 @@ def test_foot_friction_of_a_course_is_what_was_asked():
 
 def _shorten_walks(monkeypatch, duration_s):
     """Walk for `duration_s` and score what comes after 0.04 s."""
-    monkeypatch.setattr(course, "SETTLE_S", 0.04)
+    monkeypatch.setattr(walking_course, "SETTLE_S", 0.04)
     monkeypatch.setattr(acceptance, "SETTLE_S", 0.04)
     original = Course.walk
     monkeypatch.setattr(Course, "walk", lambda self, _, *rest: original(self, duration_s, *rest))

@@ -13,13 +13,15 @@ import pytest
 import torch
 from walkers import untrained_walker
 
-from mapush import checkpoint as checkpoints
 from mapush.assembly import make_agent
-from mapush.checkpoint import Checkpoint
 from mapush.config import PushRunConfig, SimConfig, TaskConfig
-from mapush.env.base import Observation, Transition
-from mapush.evaluate import EvaluateConfig, Evaluation, evaluate, first_episodes, load_candidate, main
+from mapush.env.vec_env import Observation, Transition
+from mapush.evaluate import evaluate, first_episodes, load_candidate, main
+from mapush.evaluation.evaluate_config import EvaluateConfig
+from mapush.evaluation.results import Evaluation
 from mapush.reports.published import PUBLISHED
+from mapush.run import checkpoint as checkpoints
+from mapush.run.checkpoint import Checkpoint
 from mapush.sim.walking import WalkingPolicy
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
@@ -82,7 +84,8 @@ def test_first_episodes_against_a_recount_of_the_transitions_agree(seed):
             if done[env_id] and env_id not in firsts:
                 firsts[env_id] = {name: value[env_id] for name, value in outcome.items()}
                 last = index
-    assert last == len(env.log) - 1 and len(firsts) == NUM_ENVS
+    assert last == len(env.log) - 1
+    assert len(firsts) == NUM_ENVS
     won = [first for first in firsts.values() if first["success"]]
     assert metrics.success_rate == pytest.approx(len(won) / NUM_ENVS)
     times = [first["finished_time"] for first in firsts.values()]
@@ -111,7 +114,7 @@ def run_dir(tmp_path, monkeypatch):
     """A run with three checkpoints of arbitrary weights, in episodes of at most 1.2 s."""
     monkeypatch.chdir(tmp_path)
     for module in ("push", "terminations"):
-        monkeypatch.setattr("mapush.env.{}.MAX_EPISODE_LENGTH".format(module), 60)
+        monkeypatch.setattr(f"mapush.env.{module}.MAX_EPISODE_LENGTH", 60)
     monkeypatch.setattr(WalkingPolicy, "load", classmethod(lambda cls, **_: untrained_walker()))
     folder = tmp_path / "runs" / "cuboid" / "mine"
     for step, seed in ((30, 3), (10, 1), (20, 2)):
@@ -138,7 +141,8 @@ def test_evaluation_of_one_checkpoint_twice_is_the_same_to_the_bit(run_dir):
     path = checkpoints.path_of(run_dir, 20)
     first, second = (evaluate(_config(checkpoint=(path,), seed=7)) for _ in range(2))
     assert repr(first) == repr(second)
-    assert first[0].step == 20 and first[0].metrics.episodes == NUM_ENVS
+    assert first[0].step == 20
+    assert first[0].metrics.episodes == NUM_ENVS
     assert sum(first[0].metrics.endings.values()) == NUM_ENVS
 
 
@@ -150,7 +154,8 @@ def test_candidate_is_the_checkpoint_in_its_own_task_under_the_seed_of_the_evalu
         team = load_candidate(_config(seed=seed), path, NUM_ENVS)
         starts.append(team.env.reset().obs)
         team.env.close()
-    assert torch.equal(starts[0], starts[1]) and not torch.equal(starts[0], starts[2])
+    assert torch.equal(starts[0], starts[1])
+    assert not torch.equal(starts[0], starts[2])
     assert (team.step, team.env.num_envs, team.env.steps_per_decision) == (20, NUM_ENVS, 7)
     for actor, saved in zip(team.agent.state_dict()["actors"], checkpoints.load(path).agent["actors"]):
         assert all(torch.equal(actor[name], saved[name]) for name in saved)
@@ -230,7 +235,7 @@ def test_published_curves_end_where_the_published_tables_do():
 )
 def test_command_that_cannot_run_exits_with_two_and_says_why(argv, phrases, run_dir, capsys, monkeypatch):
     """A wrong command line, or a checkpoint that is missing or does not fit, gives a short error and no traceback."""
-    monkeypatch.setattr("mapush.candidates.POLICIES", run_dir)
+    monkeypatch.setattr("mapush.evaluation.loaded_policy.POLICIES", run_dir)
     assert main(argv) == 2
     message = capsys.readouterr().err
     assert "Traceback" not in message
@@ -240,7 +245,7 @@ def test_command_that_cannot_run_exits_with_two_and_says_why(argv, phrases, run_
 
 def test_shipped_policy_is_taken_when_no_checkpoint_is_named(run_dir, monkeypatch):
     """Without --checkpoint, the policy shipped for the task is evaluated."""
-    monkeypatch.setattr("mapush.candidates.POLICIES", run_dir)
+    monkeypatch.setattr("mapush.evaluation.loaded_policy.POLICIES", run_dir)
     shipped = run_dir / "cuboid.pt"
     checkpoints.path_of(run_dir, 30).rename(shipped)
     assert [(item.path, item.step) for item in evaluate(_config())] == [(shipped, 30)]

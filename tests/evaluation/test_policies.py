@@ -29,7 +29,7 @@ def test_walking_policy_is_small_and_its_card_says_what_it_scored():
 
 def test_walking_policy_keeps_the_limits_in_a_small_acceptance_run():
     """A tenth of the acceptance worlds, simulated here: no falls, and all else within a tenth of its limit."""
-    from mapush.acceptance import run_acceptance
+    from mapush.evaluation.acceptance import run_acceptance
 
     results = run_acceptance(WalkingPolicy.load(), SimConfig(backend="mujoco"), seed=0, scale=0.1)
     for result in results:
@@ -40,13 +40,16 @@ def test_walking_policy_keeps_the_limits_in_a_small_acceptance_run():
 
 def test_pushing_policy_succeeds_and_carries_no_run():
     """The shipped policy is below 1 MB, and pushes the box to the goal in nearly every one of 60 episodes."""
-    from mapush import checkpoint as checkpoints
-    from mapush.candidates import POLICIES
-    from mapush.evaluate import EvaluateConfig, evaluate
+    from mapush.evaluate import evaluate
+    from mapush.evaluation.evaluate_config import EvaluateConfig
+    from mapush.evaluation.loaded_policy import POLICIES
+    from mapush.run import checkpoint as checkpoints
 
     path = POLICIES / "cuboid.pt"
-    assert path.stat().st_size < 1_000_000 and checkpoints.load(path).run == {}
+    assert path.stat().st_size < 1_000_000
+    assert checkpoints.load(path).run == {}
     config = EvaluateConfig(num_envs=60, device="cpu", sim=SimConfig(backend="mujoco"))
     [result] = evaluate(config)
     assert result.path == path
-    assert result.metrics.success_rate >= 0.95 and result.metrics.finished_time < 8.0
+    assert result.metrics.success_rate >= 0.95
+    assert result.metrics.finished_time < 8.0

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.report import ON_ITS_SIDE, made_up_trace
 from mapush.objects import CUBOID
-from mapush.reports.episodes import (
+from mapush.reports.episode_data import (
     HARDLY_MOVED,
     MOVED_AWAY,
     RINGS,
@@ -67,7 +67,8 @@ def test_episode_numbers_against_a_slow_derivation_agree(trace, episodes):
         assert (episodes.goal_direction[env_id] - wanted + 180.0) % 360.0 == pytest.approx(180.0, abs=1e-2)
         assert episodes.seconds[env_id] == pytest.approx(0.02 * (len(qpos) - 1))
         assert trace.outcome[str(episodes.ending[env_id])][env_id]
-    assert -180.0 <= episodes.goal_direction.min() and episodes.goal_direction.max() < 180.0
+    assert -180.0 <= episodes.goal_direction.min()
+    assert episodes.goal_direction.max() < 180.0
     assert np.array_equal(episodes.success, trace.outcome["success"])
 
 
@@ -132,9 +133,11 @@ def test_fall_names_the_robot_that_rolled_over():
 def test_fall_names_the_robot_that_sank_and_the_object_that_rose():
     """A fall is of the robot that left its height, or of the object if none did."""
     reason, spot, last, item = fallen([(21, (0.05,))])
-    assert reason == SANK and spot == pytest.approx(point(last[19:21]) - item, abs=1e-5)
+    assert reason == SANK
+    assert spot == pytest.approx(point(last[19:21]) - item, abs=1e-5)
     reason, spot, _, _ = fallen(object_rise=0.4)
-    assert reason == TIPPED and spot == pytest.approx(0.0, abs=1e-6)
+    assert reason == TIPPED
+    assert spot == pytest.approx(0.0, abs=1e-6)
 
 
 def test_collision_is_between_the_two_robots_that_were_nearest(trace, episodes):

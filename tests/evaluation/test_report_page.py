@@ -14,13 +14,13 @@ from pages import Document
 from walkers import untrained_walker
 
 from benchmarks.report import evaluation_of, made_up_trace
-from mapush import checkpoint as checkpoints
 from mapush.assembly import make_agent
-from mapush.checkpoint import Checkpoint
 from mapush.config import PushRunConfig, TaskConfig
 from mapush.evaluate import main
-from mapush.reports import evaluation as report
-from mapush.reports.evaluation import Setting, write_evaluation
+from mapush.reports import evaluation_report as report
+from mapush.reports.evaluation_report import Setting, write_evaluation
+from mapush.run import checkpoint as checkpoints
+from mapush.run.checkpoint import Checkpoint
 from mapush.sim.walking import WalkingPolicy
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
@@ -72,11 +72,11 @@ def test_measures_on_the_page_are_those_of_the_evaluation(page, groups):
         few, many = metrics.collaboration_degree_interval
         assert row == [
             name,
-            "{:.3g}".format(newest.step / 1e6),
-            "{:.3g} {:.3g} to {:.3g}".format(metrics.success_rate, low, high),
-            "{:.3g} {:.3g} to {:.3g}".format(metrics.finished_time, early, late),
-            "{:.3g}".format(newest.success_time),
-            "{:.3g} {:.3g} to {:.3g}".format(metrics.collaboration_degree, few, many),
+            f"{newest.step / 1e6:.3g}",
+            f"{metrics.success_rate:.3g} {low:.3g} to {high:.3g}",
+            f"{metrics.finished_time:.3g} {early:.3g} to {late:.3g}",
+            f"{newest.success_time:.3g}",
+            f"{metrics.collaboration_degree:.3g} {few:.3g} to {many:.3g}",
             "0",
             *(str(metrics.endings[ending]) for ending in ("collision", "fall", "timeout")),
         ]
@@ -105,22 +105,24 @@ def test_single_policy_has_its_measures_on_tiles(tmp_path, groups, monkeypatch):
     monkeypatch.setattr(report, "record", lambda *_: "none")
     group = groups["other/policy.pt"]
     tiles = {tile[0]: tile[1:] for tile in Document(write_evaluation(tmp_path, SETTING, {"p": group})).tiles}
-    assert tiles["success rate"][0] == "{:.3g}".format(group[0].metrics.success_rate)
+    assert tiles["success rate"][0] == f"{group[0].metrics.success_rate:.3g}"
     assert tiles["success rate"][1].endswith("MAPush, published: 0.597")
-    assert tiles["finished time"][0] == "{:.3g} s".format(group[0].metrics.finished_time)
-    assert tiles["collaboration degree"][0] == "{:.3g}".format(group[0].metrics.collaboration_degree)
+    assert tiles["finished time"][0] == f"{group[0].metrics.finished_time:.3g} s"
+    assert tiles["collaboration degree"][0] == f"{group[0].metrics.collaboration_degree:.3g}"
     assert tiles["collision degree"][0] == "0"
 
 
 def test_page_needs_nothing_from_elsewhere_and_is_small(page, folder):
     """No script, font, picture or style is fetched; links lead to files beside the page that exist."""
     assert page.outside() == []
-    assert "script" not in {tag for tag, _ in page.references} and "<script" not in page.source
+    assert "script" not in {tag for tag, _ in page.references}
+    assert "<script" not in page.source
     links = {address for tag, address in page.references if tag == "a" and not address.startswith("#")}
     assert links == {"episodes.csv", "trajectories.npz", "results.json"}
     assert len(page.source) < 5 * 2**20
     anchors = {address[1:] for tag, address in page.references if address.startswith("#")}
-    assert anchors <= set(page.ids) and len(page.ids) == len(set(page.ids))
+    assert anchors <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
 
 
 def test_names_are_text_and_never_markup(page):
@@ -144,8 +146,9 @@ def test_every_kind_of_figure_is_there_for_every_policy(page):
         "paths0",
         "paths1",
     ):
-        assert "{}-figure_1".format(name) in page.ids
-    assert "var(--success)" in page.source and "#0b9e73" not in page.source.split("</style>")[1]
+        assert f"{name}-figure_1" in page.ids
+    assert "var(--success)" in page.source
+    assert "#0b9e73" not in page.source.split("</style>")[1]
 
 
 def test_table_of_episodes_has_one_row_for_each(folder, groups):
@@ -155,7 +158,8 @@ def test_table_of_episodes_has_one_row_for_each(folder, groups):
     assert [int(row["env"]) for row in rows] == 2 * list(range(NUM_ENVS))
     trace = groups["other/policy.pt"][0].trace
     for env_id, row in enumerate(rows[NUM_ENVS:]):
-        assert row["policy"] == "policy.pt" and trace.outcome[row["ending"]][env_id]
+        assert row["policy"] == "policy.pt"
+        assert trace.outcome[row["ending"]][env_id]
         assert float(row["time_s"]) == pytest.approx(0.02 * trace.outcome["length"][env_id])
         start = trace.goals[env_id] - trace.qpos[env_id][0][-7:-5]
         assert float(row["goal_distance_m"]) == pytest.approx(np.linalg.norm(start), rel=1e-4)
@@ -181,17 +185,19 @@ def test_worst_episodes_are_recorded_and_linked(tmp_path, groups):
     page = Document(path)
     rows = page.table("watch")
     links = [address for tag, address in page.references if tag == "a" and address.startswith("episodes/")]
-    assert [row[-1] for row in rows] == ["replay"] * 3 and len(links) == 3
+    assert [row[-1] for row in rows] == ["replay"] * 3
+    assert len(links) == 3
     for row, link in zip(rows, links):
-        assert link == "episodes/env{:03d}.html".format(int(row[3]))
+        assert link == f"episodes/env{int(row[3]):03d}.html"
         assert (tmp_path / link).stat().st_size > 10_000
 
 
 def test_report_without_a_recorder_says_why(tmp_path, groups, monkeypatch):
     """Where viser is missing the page is whole but for the recordings, and says so."""
-    monkeypatch.setitem(sys.modules, "mapush.viewer.page", None)  # which alone imports viser
+    monkeypatch.setitem(sys.modules, "mapush.viewer.html_film", None)  # which alone imports viser
     page = Document(write_evaluation(tmp_path, SETTING, {"p": groups["other/policy.pt"]}))
-    assert "There are no recordings" in page.text and "pip install viser" in page.text
+    assert "There are no recordings" in page.text
+    assert "pip install viser" in page.text
     assert [row[-1] for row in page.table("watch")] == ["–"] * 3
 
 
@@ -199,7 +205,8 @@ def test_report_without_traces_tells_the_measures(tmp_path, groups):
     """Of a simulator that keeps its positions to itself there are no episodes, but all measures."""
     alone = [dataclasses.replace(groups["other/policy.pt"][0], trace=None)]
     page = Document(write_evaluation(tmp_path, SETTING, {"p": alone}))
-    assert page.table("success rate")[0][0] == "p" and page.figures == 1
+    assert page.table("success rate")[0][0] == "p"
+    assert page.figures == 1
     assert not (tmp_path / "episodes.csv").exists()
 
 
@@ -226,7 +233,7 @@ def run_dir(tmp_path, monkeypatch):
     """A run with two checkpoints of arbitrary weights, in episodes of at most 0.8 s."""
     monkeypatch.chdir(tmp_path)
     for module in ("push", "terminations"):
-        monkeypatch.setattr("mapush.env.{}.MAX_EPISODE_LENGTH".format(module), 40)
+        monkeypatch.setattr(f"mapush.env.{module}.MAX_EPISODE_LENGTH", 40)
     monkeypatch.setattr(WalkingPolicy, "load", classmethod(lambda cls, **_: untrained_walker()))
     monkeypatch.setattr(report, "record", lambda *_: "none")
     config = PushRunConfig(task=TaskConfig(object="cuboid", steps_per_decision=7))
@@ -313,13 +320,15 @@ def test_page_opens_in_a_browser_from_the_disk(folder):
             page.goto((folder / "index.html").as_uri())
             assert page.title() == "cuboid: <b>bold & co and policy.pt"
             sizes = page.eval_on_selector_all("figure svg", "all => all.map(one => one.getBoundingClientRect().height)")
-            assert len(sizes) == 10 and min(sizes) > 100
+            assert len(sizes) == 10
+            assert min(sizes) > 100
             brightness = sum(map(int, page.eval_on_selector("body", _BACKGROUND)[4:-1].split(",")[:3]))
             assert (brightness < 200) == dark
             width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert width <= 0, "the page is wider than the window"
             assert page.eval_on_selector("figure path[style*='--success']", _FILL) not in ("none", "rgb(0, 0, 0)")
-    assert errors == [] and all(address.startswith(("file:", "data:")) for address in asked)
+    assert errors == []
+    assert all(address.startswith(("file:", "data:")) for address in asked)
 
 
 _BACKGROUND = "body => getComputedStyle(body).backgroundColor"

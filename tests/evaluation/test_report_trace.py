@@ -10,10 +10,10 @@ from walkers import untrained_walker
 from mapush.assembly import make_push_env
 from mapush.config import PushRunConfig, SimConfig, TaskConfig
 from mapush.evaluate import first_episodes
-from mapush.sim.rows import rows_of
+from mapush.evaluation.episode import Frame
+from mapush.evaluation.traces import Tracer
+from mapush.sim.qpos_layout import rows_of
 from mapush.sim.walking import WalkingPolicy
-from mapush.trace import Tracer
-from mapush.viewer.episode import Frame
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
 
@@ -39,7 +39,7 @@ def make_env(monkeypatch):
     monkeypatch.setattr(WalkingPolicy, "load", classmethod(lambda cls, **_: untrained_walker()))
     monkeypatch.setattr("mapush.env.terminations.MAX_ROLL", 0.04)  # sooner or later, depending on the start
     for module in ("push", "terminations"):
-        monkeypatch.setattr("mapush.env.{}.MAX_EPISODE_LENGTH".format(module), LONGEST - 1)
+        monkeypatch.setattr(f"mapush.env.{module}.MAX_EPISODE_LENGTH", LONGEST - 1)
     task = TaskConfig(object="cuboid", steps_per_decision=HELD)
     return lambda: make_push_env(PushRunConfig(sim=SimConfig(threads=1)), task, NUM_ENVS, seed=4)
 
@@ -81,11 +81,13 @@ def test_trace_holds_each_first_episode_from_its_start_to_its_end(make_env):
     trace = tracer.trace(first.outcome)
     lengths = first.outcome["length"].tolist()
     decisions = [-(-length // HELD) for length in lengths]
-    assert len(set(decisions)) > 1 and any(length % HELD for length in lengths)
+    assert len(set(decisions)) > 1
+    assert any(length % HELD for length in lengths)
     assert sum(len(env_ids) for env_ids, *_ in tracer._steps) == HELD * sum(decisions), "kept after the end"
     assert len(trace) == NUM_ENVS
     for env_id, length in enumerate(lengths):
-        assert trace.qpos[env_id].shape == (length + 1, 45) and trace.commands[env_id].shape == (length, 2, 3)
+        assert trace.qpos[env_id].shape == (length + 1, 45)
+        assert trace.commands[env_id].shape == (length, 2, 3)
         assert np.array_equal(trace.qpos[env_id][1:], np.stack([qpos[env_id] for qpos, _ in seen[:length]]))
         assert np.array_equal(trace.commands[env_id], np.stack([commands[env_id] for _, commands in seen[:length]]))
         assert trace.qpos[env_id][0] == pytest.approx(start["qpos"][env_id], abs=1e-6)
@@ -111,7 +113,8 @@ def test_trace_gives_an_episode_as_frames(make_env):
     assert len(episode.frames) == int(first.outcome["length"][3]) == episode.outcome["length"]
     assert (episode.env_id, episode.number) == (3, 4)
     frame: Frame = episode.frames[-1]
-    assert np.array_equal(frame.qpos, trace.qpos[3][-1]) and np.array_equal(frame.commands, trace.commands[3][-1])
+    assert np.array_equal(frame.qpos, trace.qpos[3][-1])
+    assert np.array_equal(frame.commands, trace.commands[3][-1])
     assert np.array_equal(frame.goal, trace.goals[3])
     assert episode.ending == next(
         name for name in ("success", "collision", "fall", "timeout") if first.outcome[name][3]

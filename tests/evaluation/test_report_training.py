@@ -10,12 +10,12 @@ import pytest
 from pages import Document
 
 from mapush.config import to_dict
-from mapush.logger import RunLogger
 from mapush.presets import preset
 from mapush.report import main
 from mapush.reports.figures import MAX_POINTS, thinned
-from mapush.reports.run import read_run
-from mapush.run_dir import RunDir
+from mapush.reports.run_data import read_run
+from mapush.run.folder import RunDir
+from mapush.run.logger import RunLogger
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
 
@@ -44,7 +44,7 @@ def make_run(path, seed=1, rows=ROWS):
         logger.report(1000 * row, row, 5000.0 + row, {"value_loss": 1.0 / row, "entropy": 3.0 - row / 10}, {}, metrics)
     logger.close()
     for step in (2000, 7000):
-        checkpoint = path / "checkpoints" / "step_{:012d}.pt".format(step)
+        checkpoint = path / "checkpoints" / f"step_{step:012d}.pt"
         checkpoint.parent.mkdir(exist_ok=True)
         checkpoint.write_bytes(bytes(2**20))
     return path
@@ -76,8 +76,11 @@ def test_report_of_a_run_tells_what_its_folder_holds(run, capsys):
     assert "report: {}".format(run / "report.html") in capsys.readouterr().out
     page = read(run)
     tiles = {tile[0]: tile[1] for tile in page.tiles}
-    assert tiles["success rate"] == "0.875" and tiles["mean return"] == "-21" and tiles["speed"] == "5,007"
-    assert tiles["env steps"] == "0.007 M" and tiles["memory"].endswith("MiB")
+    assert tiles["success rate"] == "0.875"
+    assert tiles["mean return"] == "-21"
+    assert tiles["speed"] == "5,007"
+    assert tiles["env steps"] == "0.007 M"
+    assert tiles["memory"].endswith("MiB")
     rows = page.table("written")
     assert [(row[1], row[2], row[4], row[5]) for row in rows] == [
         ("0.002", "1.0", "–", ""),
@@ -85,7 +88,8 @@ def test_report_of_a_run_tells_what_its_folder_holds(run, capsys):
     ]
     versions = next(table[1:] for table in page.tables if table[1][0] == "python")
     assert dict(versions) == json.loads((run / "versions.json").read_text())
-    assert "could not be shown" not in page.text and page.outside() == []
+    assert "could not be shown" not in page.text
+    assert page.outside() == []
 
 
 def test_settings_that_differ_from_the_preset_are_marked(run):
@@ -94,7 +98,8 @@ def test_settings_that_differ_from_the_preset_are_marked(run):
     page = read(run)
     first, everything = [table[1:] for table in page.tables if table[0][0] == "setting"]
     assert first == [["num_envs", "64", "256"]]
-    assert len(everything) == len(read_run(run, "x").settings) and first[0] in everything
+    assert len(everything) == len(read_run(run, "x").settings)
+    assert first[0] in everything
     assert page.source.count('<tr class="marked">') == 2
 
 
@@ -111,7 +116,8 @@ def test_several_runs_are_overlaid_and_compared(run, tmp_path):
         (path / "config.json").write_text(config.replace('"quick"', '"forgotten"'))
     main([str(run), str(other), "--out", str(tmp_path / "both.html")])
     assert Document(tmp_path / "both.html").table("setting") == [["seed", "1", "2", "–"]]
-    assert "var(--series-1)" in page.source and not (run / "report.html").exists()
+    assert "var(--series-1)" in page.source
+    assert not (run / "report.html").exists()
 
 
 def test_panels_show_every_reward_term_and_what_the_learner_says(run):
@@ -119,7 +125,7 @@ def test_panels_show_every_reward_term_and_what_the_learner_says(run):
     main([str(run)])
     page = read(run)
     for title in ("target", "push", "total", "value loss", "entropy of the policy [nats]", "resident memory [MiB]"):
-        assert ">{}</text>".format(title) in page.source, title
+        assert f">{title}</text>" in page.source, title
 
 
 def test_log_with_a_torn_last_row_is_read_without_it(run):
@@ -152,7 +158,8 @@ def test_run_that_is_not_whole_has_a_page_that_says_so(run, damage, phrase):
     damage(run)
     assert main([str(run)]) == 0
     page = read(run)
-    assert phrase in page.text and ["num_envs", "64", "256"] in page.table("setting")
+    assert phrase in page.text
+    assert ["num_envs", "64", "256"] in page.table("setting")
 
 
 def test_run_of_an_older_version_is_shown_with_what_it_has(run):
@@ -165,7 +172,8 @@ def test_run_of_an_older_version_is_shown_with_what_it_has(run):
     assert main([str(run)]) == 0
     page = read(run)
     everything = [table for table in page.tables if table[0][0] == "setting"][-1]
-    assert ["retired", "1, 2", "–"] in everything and "nan" not in page.text.split()
+    assert ["retired", "1, 2", "–"] in everything
+    assert "nan" not in page.text.split()
     assert {tile[0]: tile[1] for tile in page.tiles}["speed"] == "6.5"
 
 
@@ -196,7 +204,9 @@ def test_long_curve_is_thinned_to_its_means():
     """A curve of many rows keeps its shape in few points, and a short one every row; nan is left out."""
     steps = np.arange(10.0 * MAX_POINTS)
     places, values = thinned(steps, 2.0 * steps + 1.0)
-    assert len(places) == MAX_POINTS and places[0] == 4.5 and values == pytest.approx(2.0 * places + 1.0)
+    assert len(places) == MAX_POINTS
+    assert places[0] == 4.5
+    assert values == pytest.approx(2.0 * places + 1.0)
     few = np.array([1.0, np.nan, 3.0])
     assert [part.tolist() for part in thinned(np.arange(3.0), few)] == [[0.0, 2.0], [1.0, 3.0]]
     assert all(part.size == 0 for part in thinned(np.arange(2.0), np.full(2, np.nan)))
@@ -206,4 +216,5 @@ def test_settings_of_a_preset_are_those_of_the_code(run):
     """A run is compared with the preset that it names."""
     found = read_run(run, "x").preset
     wanted = to_dict(preset("cuboid", "quick"))
-    assert found["happo.lr"] == wanted["happo"]["lr"] and found["num_envs"] == wanted["num_envs"] == 256
+    assert found["happo.lr"] == wanted["happo"]["lr"]
+    assert found["num_envs"] == wanted["num_envs"] == 256

@@ -26,7 +26,7 @@ from walkers import untrained_walker
 WalkingPolicy.load = classmethod(lambda cls, **_: untrained_walker())
 mapush.env.push.MAX_EPISODE_LENGTH = mapush.env.terminations.MAX_EPISODE_LENGTH = 40
 drawn, windows = [], []
-draw, init = native.Window._draw, native.Window.__init__
+draw, init = native.NativeWindow._draw, native.NativeWindow.__init__
 
 def count(window, episode, step, board):
     draw(window, episode, step, board)
@@ -36,7 +36,7 @@ def keep(window, model, transport):
     init(window, model, transport)
     windows.append(window)
 
-native.Window._draw, native.Window.__init__ = count, keep
+native.NativeWindow._draw, native.NativeWindow.__init__ = count, keep
 
 def until(condition):
     end = time.monotonic() + 60.0
@@ -118,23 +118,24 @@ sys.exit(view(user, "--num-envs", "3"))
         DISPLAY=display,
     )
     assert done.returncode == 0, done.stderr
-    assert "viewer native" in done.stdout and "all keys work" in done.stdout, done.stdout + done.stderr
+    assert "viewer native" in done.stdout, done.stdout + done.stderr
+    assert "all keys work" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("way", ["close()", "windows[0]._transport.quit()", "interrupt()"])
 def test_window_is_closed_cleanly_however_it_ends(display, way):
     """Closed by the user, told to quit or stopped by Ctrl-C: no crash, no hang, no complaint, exit code 0."""
     done = _run(
-        """
+        f"""
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
 def user():
     until(lambda: len(drawn) > 3)
-    {}
+    {way}
 
 sys.exit(view(user, "--viewer", "native"))
-""".format(way),
+""",
         DISPLAY=display,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
@@ -144,6 +145,9 @@ def test_window_on_a_display_that_refuses_is_one_clear_message():
     """Asked for a window, the program says what refused it, and what else there is, and does not hang."""
     started = time.monotonic()
     done = _run("sys.exit(main(['cuboid', '--untrained', '--mode', 'viewer', '--viewer', 'native']))", DISPLAY=":4021")
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "no window can be opened" in done.stderr and ":4021" in done.stderr and "--viewer web" in done.stderr
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "no window can be opened" in done.stderr
+    assert ":4021" in done.stderr
+    assert "--viewer web" in done.stderr
     assert time.monotonic() - started < 120.0

@@ -100,7 +100,7 @@ def test_overlay_carries_text_and_the_middle_of_object_and_goal():
 
 def test_colours_of_robots_are_those_of_their_shells(model):
     """A robot is recognised by one colour: on its shell, its path and its disc."""
-    shells = [model.material("robot{}/shell".format(robot)).rgba for robot in range(2)]
+    shells = [model.material(f"robot{robot}/shell").rgba for robot in range(2)]
     assert shells == [pytest.approx(colour) for colour in ROBOT_COLOURS[:2]]
 
 
@@ -127,7 +127,8 @@ def test_draw_lays_paths_flat_on_the_floor_without_gaps(model):
             along = ribbon.mat[:, 0] * (ribbon.size[0] - ribbon.size[1])
             for reached, wanted in ((ribbon.pos - along, start), (ribbon.pos + along, end)):
                 assert reached[:2] == pytest.approx(wanted, abs=1e-5)
-            assert 0.0 < ribbon.pos[2] - ribbon.size[2] and ribbon.pos[2] + ribbon.size[2] < 0.02
+            assert 0.0 < ribbon.pos[2] - ribbon.size[2]
+            assert ribbon.pos[2] + ribbon.size[2] < 0.02
             assert ribbon.rgba == pytest.approx(path.colour)
     assert next(ribbons, None) is None
 
@@ -148,7 +149,8 @@ def test_draw_makes_discs_and_arrows_as_large_as_they_are(model):
     discs, arrows = (_of_kind(scene, kind) for kind in (mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_ARROW))
     assert len(discs) == len(overlay.discs) == 3
     for geom, disc in zip(discs, overlay.discs):
-        assert geom.pos[:2] == pytest.approx(disc.centre) and 0.0 < geom.pos[2] < 0.02
+        assert geom.pos[:2] == pytest.approx(disc.centre)
+        assert 0.0 < geom.pos[2] < 0.02
         assert geom.size == pytest.approx((disc.radius, disc.radius, 0.001))
     assert len(arrows) == len(overlay.arrows) == 3
     for geom, arrow in zip(arrows, overlay.arrows):
@@ -172,4 +174,6 @@ def test_aim_lets_the_camera_look_from_the_side_of_small_y(model):
     mujoco.mjv_updateScene(model, data, mujoco.MjvOption(), None, camera, mujoco.mjtCatBit.mjCAT_ALL, scene)
     offset = np.mean([eye.pos for eye in scene.camera], axis=0) - (1.0, 2.0, 0.0)
     assert np.linalg.norm(offset) == pytest.approx(5.0, abs=0.01)
-    assert offset[0] == pytest.approx(0.0, abs=1e-5) and offset[1] < -3.0 and offset[2] > 3.0
+    assert offset[0] == pytest.approx(0.0, abs=1e-5)
+    assert offset[1] < -3.0
+    assert offset[2] > 3.0

@@ -17,15 +17,15 @@ import pytest
 from episodes import GOAL, STEP, frame_at, walking_episode
 
 from mapush.errors import ConfigError
+from mapush.evaluation.episode import Episode
 from mapush.objects import OBJECTS
 from mapush.sim.scene import Scene, build_model
 from mapush.viewer import encoder, gl
 from mapush.viewer.encoder import find_ffmpeg
-from mapush.viewer.episode import Episode
 from mapush.viewer.gl import choose_gl
 from mapush.viewer.overlay import ROBOT_COLOURS, aim
 from mapush.viewer.recorder import framing, open_film, steps_of
-from mapush.viewer.text import write_text
+from mapush.viewer.text_overlay import write_text
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
 
@@ -128,8 +128,10 @@ def test_film_plays_with_the_expected_frames(folder):
     changes = np.abs(np.diff(frames[:, ::4, ::4].astype(int), axis=0)).mean(axis=(1, 2, 3))
     moves = changes > 0.1
     ends = moving[0] + HELD
-    assert moves[: moving[0]].all() and not moves[moving[0] + 1 : ends - 1].any()
-    assert moves[ends - 1 : ends + moving[1]].all() and not moves[ends + moving[1] + 1 :].any()
+    assert moves[: moving[0]].all()
+    assert not moves[moving[0] + 1 : ends - 1].any()
+    assert moves[ends - 1 : ends + moving[1]].all()
+    assert not moves[ends + moving[1] + 1 :].any()
     assert min(frame.std() for frame in frames[::8]) > 20.0
 
 
@@ -159,7 +161,8 @@ def test_film_shows_paths_where_the_robots_went(folder):
     last = frames[LENGTHS[0] // 2 + 5]
     colours = last[y.astype(int), x.astype(int)] / 255.0
     orange, floor, blue = colours
-    assert orange[0] > 2 * orange[2] and blue[2] > 2 * blue[0]
+    assert orange[0] > 2 * orange[2]
+    assert blue[2] > 2 * blue[0]
     assert np.ptp(floor) < 0.2
     assert np.argmax(ROBOT_COLOURS[0][:3]) == np.argmax(orange)
 
@@ -170,7 +173,8 @@ def test_film_shows_the_object_where_it_is(folder):
     frames, _ = _decode(folder / "silent.mp4")
     ((x, y),) = _pixels(walking_episode(LENGTHS[0]), np.array([(20 * STEP + 0.3, 0.0, 0.49)])).round().astype(int)
     floor, top = (frames[index, y, x].astype(int) for index in (0, LENGTHS[0] // 2 + 5))
-    assert floor[0] <= floor[2] and top[0] > 1.3 * top[2]
+    assert floor[0] <= floor[2]
+    assert top[0] > 1.3 * top[2]
 
 
 @pytest.mark.render
@@ -179,7 +183,8 @@ def test_gif_plays_with_the_expected_frames_and_is_small(folder):
     from PIL import Image
 
     frames, said = _decode(folder / "film.gif", 640, 360)
-    assert "gif" in said and "10 fps" in said
+    assert "gif" in said
+    assert "10 fps" in said
     assert len(frames) == sum(-(-(length - 1) // 5) for length in LENGTHS) + 2 * 10
     assert np.abs(np.diff(frames[:4].astype(int), axis=0)).mean(axis=(1, 2, 3)).min() > 0.1
     three_lines, below = frames[0][10:65, 8:12], frames[0][95:110, 8:12]
@@ -202,7 +207,9 @@ def test_film_whose_encoder_dies_is_an_error_that_names_the_file(folder):
     """Recording does not go on into nothing."""
     for when, film in (("writing", "full.mp4"), ("closing", "late.mp4")):
         said = (folder / (when + ".txt")).read_text()
-        assert "the film could not be written" in said and film in said and "disk" in said
+        assert "the film could not be written" in said
+        assert film in said
+        assert "disk" in said
 
 
 @pytest.mark.render
@@ -257,7 +264,8 @@ def test_framing_keeps_the_whole_episode_in_the_picture(seed):
     places = [np.append(GOAL, 0.0)]
     places += [np.append(xy, 0.0) for frame in episode.frames for xy in (*frame.robots[:, :2], frame.object[:2])]
     pixels = _pixels(episode, (np.array(places)[:, None] + around).reshape(-1, 3))
-    assert pixels.min() >= 0.0 and (pixels.max(axis=0) <= (1280, 720)).all()
+    assert pixels.min() >= 0.0
+    assert (pixels.max(axis=0) <= (1280, 720)).all()
     margins = np.concatenate((pixels.min(axis=0), (1280, 720) - pixels.max(axis=0)))
     assert margins.min() < 60.0
 
@@ -273,7 +281,8 @@ def test_text_changes_nothing_but_its_box():
         write_text(picture, lines)
         changed = np.argwhere((picture != blank).any(axis=2))
         assert (changed.min(axis=0) == 8).all()
-        assert (picture[tuple(changed.T)] <= 255).all() and picture[12, 12].tolist() == [79, 79, 79]
+        assert (picture[tuple(changed.T)] <= 255).all()
+        assert picture[12, 12].tolist() == [79, 79, 79]
         assert changed.max(axis=0)[0] >= min(89, 8 + 22 * len(lines))
         assert (changed.max(axis=0) == (89, 159)).all() or changed.max(axis=0)[0] < 8 + 8 * 2 + 28 * len(lines)
     silent = blank.copy()
@@ -349,7 +358,8 @@ def test_open_film_leaves_a_film_of_that_name_as_it_is(tmp_path):
     old = tmp_path / "film.mp4"
     old.write_text("old")
     encoder.require_writable(old)
-    assert old.read_text() == "old" and list(tmp_path.iterdir()) == [old]
+    assert old.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [old]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems draw with their own library")
@@ -368,7 +378,8 @@ def test_choose_gl_without_a_working_library_names_the_packages(monkeypatch, nam
     monkeypatch.setattr(gl.subprocess, "run", fail)
     with pytest.raises(ConfigError, match="libosmesa6") as caught:
         choose_gl()
-    assert asked == tried and os.environ.get("MUJOCO_GL") == named
+    assert asked == tried
+    assert os.environ.get("MUJOCO_GL") == named
     assert (named is None) == ("MUJOCO_GL" not in str(caught.value))
 
 

@@ -10,12 +10,12 @@ import mujoco
 import numpy as np
 import pytest
 
+from mapush.evaluation.episode import Episode, Frame
 from mapush.objects import OBJECTS
 from mapush.sim.scene import Scene, build_model
 from mapush.viewer import web
-from mapush.viewer.board import Scoreboard
-from mapush.viewer.episode import Episode, Frame
-from mapush.viewer.transport import Transport
+from mapush.viewer.playback_controls import Transport
+from mapush.viewer.scoreboard import Scoreboard
 from mapush.viewer.web_panel import Bound
 from mapush.viewer.web_scene import WebScene, shape_of
 from mapush.viewer.web_server import PageServer
@@ -153,7 +153,8 @@ def test_screen_sends_few_frames_and_always_the_newest(model, monkeypatch, capfd
     assert shown[-1] == 123
     assert 3 <= len(shown) <= 25 * (time.monotonic() - start) + 1 < steps
     out = capfd.readouterr().out
-    assert out.startswith("watch at http://127.0.0.1:") and "ssh -L" in out
+    assert out.startswith("watch at http://127.0.0.1:")
+    assert "ssh -L" in out
 
 
 def test_closed_screen_leaves_no_thread(model):
@@ -228,11 +229,13 @@ def test_widget_and_setting_follow_each_other_without_an_echo():
     widget.callback(by_user)
     widget.callback(by_user)
     bound.refresh()
-    assert widget.sent == [] and setting["speed"] == 1.3
+    assert widget.sent == []
+    assert setting["speed"] == 1.3
     setting["speed"] = 4.0
     bound.refresh()
     bound.refresh()
-    assert widget.sent == [4.0] and widget.value == 4.0
+    assert widget.sent == [4.0]
+    assert widget.value == 4.0
     assert written == [1.2, 1.3, 1.3]
 
 
@@ -241,12 +244,15 @@ def test_text_tells_the_truth_about_the_frame(model):
     episode, transport, board = _episode(model), Transport(), Scoreboard("cuboid", 7)
     frame, text = episode.frames[3], frame_text(episode, 3, transport, board)
     distance = np.hypot(*(frame.qpos[-7:-5] - frame.goal))
-    for part in ("Episode 1", ">live<", ">0.08 s<", ">{:.2f} m<".format(distance)):
+    for part in ("Episode 1", ">live<", ">0.08 s<", f">{distance:.2f} m<"):
         assert part in text
     assert ">paused<" not in text
     transport.paused, transport.replay, board.last = True, 1, "<b>"
     text = frame_text(episode, 3, transport, board)
-    assert ">paused<" in text and ">replay<" in text and ">live<" not in text and "&lt;b&gt;" in text
+    assert ">paused<" in text
+    assert ">replay<" in text
+    assert ">live<" not in text
+    assert "&lt;b&gt;" in text
     rest = rest_text(episode, 3, board)
     for part in (">+0.5000<", ">-0.2500<", ">+0.2500<", "Over 0 of 7 episodes", "robot 1"):
         assert part in rest

@@ -10,11 +10,11 @@ import pytest
 from browsers import enter, field, open_browser, press, settle, visit, wait_for
 from PIL import Image
 
+from mapush.evaluation.episode import Episode, Frame
 from mapush.objects import OBJECTS
 from mapush.sim.scene import Scene, build_model
-from mapush.viewer.board import Scoreboard
-from mapush.viewer.episode import Episode, Frame
-from mapush.viewer.transport import Transport, Wish
+from mapush.viewer.playback_controls import Transport, Wish
+from mapush.viewer.scoreboard import Scoreboard
 from mapush.viewer.web import WebScreen
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web, pytest.mark.browser]
@@ -142,11 +142,13 @@ def test_controls_ask_the_player_for_what_they_say(browser, stage):
     enter(page, "Speed", 2.5)
     assert _soon(lambda: transport.speed == 2.5)
     enter(page, "Env", 3)
-    assert transport.take(TIMEOUT_S) == Wish.FOLLOW and transport.follow == 3
+    assert transport.take(TIMEOUT_S) == Wish.FOLLOW
+    assert transport.follow == 3
     enter(page, "Seed", 12)
     settle(page)
     press(page, "Restart from seed")
-    assert transport.take(TIMEOUT_S) == Wish.RESEED and transport.seed == 12
+    assert transport.take(TIMEOUT_S) == Wish.RESEED
+    assert transport.seed == 12
     settle(page)
     assert [transport.writes.get(name) for name in ("speed", "_follow", "seed")] == [1, 1, 1]
     page.context.close()

@@ -44,7 +44,7 @@ def remote():
 
 def _status(server, path="/", **headers):
     """Return the status of a request for the page, and the answer's headers."""
-    address = "http://127.0.0.1:{}{}".format(server.port, path)
+    address = f"http://127.0.0.1:{server.port}{path}"
     request = urllib.request.Request(address, headers={name.replace("_", "-"): text for name, text in headers.items()})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
@@ -54,7 +54,7 @@ def _status(server, path="/", **headers):
 
 
 def _socket(server, path="/", origin=None, **headers):
-    address = "ws://127.0.0.1:{}{}".format(server.port, path)
+    address = f"ws://127.0.0.1:{server.port}{path}"
     return connect(address, origin=origin, subprotocols=[PROTOCOL], additional_headers=headers, open_timeout=TIMEOUT_S)
 
 
@@ -86,7 +86,7 @@ def test_websocket_of_another_page_is_refused(local, remote, origin):
 
 def test_websocket_of_the_page_itself_or_of_a_program_is_accepted(local):
     """The page's own origin, also through a tunnel, and clients that are no browser get the scene."""
-    own = "http://127.0.0.1:{}".format(local.port)
+    own = f"http://127.0.0.1:{local.port}"
     for connection in (_socket(local, origin=own), _socket(local)):
         with connection:
             assert connection.recv(TIMEOUT_S)
@@ -106,18 +106,18 @@ def test_without_token_remote_page_and_websocket_are_refused(remote):
         assert _status(remote, path)[0] == 403
         assert _refused(remote, path)
     name = _cookie(remote).partition("=")[0]
-    assert _refused(remote, Cookie="{}=wrong".format(name))
-    assert _refused(remote, Cookie="other={}".format(remote.guard.token))
+    assert _refused(remote, Cookie=f"{name}=wrong")
+    assert _refused(remote, Cookie=f"other={remote.guard.token}")
 
 
 def test_with_token_remote_page_and_websocket_are_accepted(remote):
     """The address that is printed opens the page, and leaves a cookie that opens the rest."""
-    assert remote.address.startswith("http://{}:{}/?token=".format(socket.gethostname(), remote.port))
+    assert remote.address.startswith(f"http://{socket.gethostname()}:{remote.port}/?token=")
     status, headers = _status(remote, "/?" + remote.address.partition("?")[2])
     assert status == 200
     assert {"HttpOnly", "SameSite=Strict"} <= set(headers["Set-Cookie"].split("; "))
-    own = "http://127.0.0.1:{}".format(remote.port)
-    with _socket(remote, origin=own, Cookie="theme=dark; {}".format(_cookie(remote))) as connection:
+    own = f"http://127.0.0.1:{remote.port}"
+    with _socket(remote, origin=own, Cookie=f"theme=dark; {_cookie(remote)}") as connection:
         assert connection.recv(TIMEOUT_S)
     with _socket(remote, "/?token=" + remote.guard.token) as connection:
         assert connection.recv(TIMEOUT_S)
@@ -127,7 +127,8 @@ def test_tokens_of_two_servers_differ():
     """A token opens one server, once it has started."""
     servers = [PageServer("0.0.0.0", 0, "one") for _ in range(2)]
     first, second = (server.guard for server in servers)
-    assert first.token != second.token and first.cookie != second.cookie
+    assert first.token != second.token
+    assert first.cookie != second.cookie
     assert len(first.token) >= 20
     for server in servers:
         server.stop()
@@ -163,7 +164,7 @@ def test_message_that_asks_to_share_opens_nothing(monkeypatch, ours):
     monkeypatch.setattr("viser._viser.ViserTunnel", Tunnel)
     monkeypatch.setattr("viser._viser.print_threadpool_errors", lambda future: asked.set())
     server = PageServer("127.0.0.1", 0, "") if ours else viser.ViserServer("127.0.0.1", 0, verbose=False)
-    with connect("ws://127.0.0.1:{}".format(server.get_port()), subprotocols=[PROTOCOL]) as connection:
+    with connect(f"ws://127.0.0.1:{server.get_port()}", subprotocols=[PROTOCOL]) as connection:
         connection.recv(TIMEOUT_S)
         connection.send(msgspec.msgpack.encode({"type": "ShareUrlRequest"}))
         assert asked.wait(TIMEOUT_S)
@@ -187,7 +188,7 @@ def test_guard_that_viser_passes_by_stops_the_server(monkeypatch):
 
 def test_port_in_use_is_an_error_that_names_a_free_one(local):
     """A port that the user chose is taken or refused; nobody is moved to another one unasked."""
-    with pytest.raises(ConfigError, match="port {} is in use".format(local.port)) as error:
+    with pytest.raises(ConfigError, match=f"port {local.port} is in use") as error:
         PageServer("127.0.0.1", local.port, "")
     free = int(error.value.fix.split()[-1])
     server = PageServer("127.0.0.1", free, "")
@@ -199,7 +200,8 @@ def test_default_port_in_use_gives_way_to_the_next(local, monkeypatch):
     """Who chose no port gets one that is free."""
     monkeypatch.setattr(web_server, "DEFAULT_PORT", local.port)
     server = PageServer("127.0.0.1", None, "")
-    assert server.port > local.port and _status(server)[0] == 200
+    assert server.port > local.port
+    assert _status(server)[0] == 200
     server.stop()
 
 

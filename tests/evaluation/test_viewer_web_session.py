@@ -70,8 +70,8 @@ def test_session_is_watched_paused_advanced_left_and_ended(start):
     port = _free_port()
     session = start("--port", str(port))
     address = session.line("watch at (http://.*)")[1]
-    assert address == "http://127.0.0.1:{}/".format(port)
-    assert "ssh -L {0}:127.0.0.1:{0}".format(port) in session.line("from another machine.*")[0]
+    assert address == f"http://127.0.0.1:{port}/"
+    assert f"ssh -L {port}:127.0.0.1:{port}" in session.line("from another machine.*")[0]
     with open_browser() as browser:
         page = visit(browser, address)
         wait_for(page, "episode", "Episode 1")
@@ -116,6 +116,6 @@ def test_session_on_a_port_in_use_is_one_message(start):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         session = start("--port", str(port))
-        session.line("ConfigError: port {} is in use".format(port))
+        session.line(f"ConfigError: port {port} is in use")
         assert re.match(r"--port \d+", session.line(r"fix +(.*)")[1])
         assert session.process.wait(END_S) == 2

@@ -11,8 +11,8 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 import pynvml
 
-from mapush import checkpoint as checkpoints
 from mapush.objects import OBJECTS
+from mapush.run import checkpoint as checkpoints
 
 SIM = "warp"
 NUM_ENVS, NUM_STEPS, STEPS_PER_DECISION = 500, 4, 10
@@ -68,7 +68,8 @@ def live(name: str, folder: Path) -> Life:
     peak = max(peak, peak_until(process, lambda: process.poll() is not None))
     said = said_by(folder)
     assert process.returncode == 0, said
-    assert "{}/{}".format(saved + ROLLOUT, last) in said and "done; evaluate with" in said, said
+    assert f"{saved + ROLLOUT}/{last}" in said, said
+    assert "done; evaluate with" in said, said
     words = ["--checkpoint", checkpoints.latest(folder), "--num-envs", EPISODES, "--json", folder / "results.json"]
     run("mapush.evaluate", name, "--sim", SIM, *words)
     return Life(folder, peak, (killed, process.pid))
@@ -91,7 +92,7 @@ def peak_until(process: subprocess.Popen, happened: Any) -> int:
     """Wait for something while a process lives; return the most that it held of the GPU's memory [bytes]."""
     peak, deadline = 0, time.monotonic() + PATIENCE
     while not happened() and process.poll() is None:
-        assert time.monotonic() < deadline, "{} does not end".format(process.args)
+        assert time.monotonic() < deadline, f"{process.args} does not end"
         peak = max(peak, held().get(process.pid, 0))
         time.sleep(0.05)
     return peak

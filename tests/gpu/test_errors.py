@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from mapush import checkpoint as checkpoints
-from mapush.gpu_errors import explain
-from mapush.run_dir import read_config
+from mapush.device.gpu_errors import explain
+from mapush.run import checkpoint as checkpoints
+from mapush.run.folder import read_config
 
 pytestmark = pytest.mark.gpu
 
@@ -39,7 +39,7 @@ sys.exit(main(sys.argv[1:]))
 ILLEGAL_INDEX = """
 import torch
 from mapush.errors import SimulatorError
-from mapush.gpu_errors import gpu_errors
+from mapush.device.gpu_errors import gpu_errors
 
 try:
     with gpu_errors():
@@ -60,7 +60,8 @@ def python(*words, **environment):
 def one_message(ended):
     """Assert that a process ended with exit code 2 and one message, and return the message."""
     assert ended.returncode == 2, ended.stdout + ended.stderr
-    assert ended.stderr.count("SimulatorError: ") == 1 and "Traceback" not in ended.stderr, ended.stderr
+    assert ended.stderr.count("SimulatorError: ") == 1, ended.stderr
+    assert "Traceback" not in ended.stderr, ended.stderr
     return ended.stderr
 
 
@@ -95,7 +96,7 @@ def run_dir(side_by_side):
 def test_auto_chooses_warp_and_says_on_which_card(side_by_side, run_dir):
     """With a usable GPU, auto is Warp; the console names card and version, the stored configuration names Warp."""
     said = " ".join(side_by_side[0]["auto"].stdout.split())
-    assert "({}, mujoco-warp 4.0.0)".format(torch.cuda.get_device_name()) in said
+    assert f"({torch.cuda.get_device_name()}, mujoco-warp 4.0.0)" in said
     assert read_config(run_dir).sim.backend == "warp"
 
 
@@ -103,9 +104,11 @@ def test_hidden_gpu_is_named_by_auto_and_refused_by_warp(side_by_side):
     """With CUDA_VISIBLE_DEVICES="", auto trains on MuJoCo and says why, and --sim warp is refused with the same."""
     ended, folder = side_by_side
     auto = ended["auto-hidden"]
-    assert auto.returncode == 0 and "(CUDA sees no GPU)" in " ".join(auto.stdout.split()), auto.stderr
+    assert auto.returncode == 0, auto.stderr
+    assert "(CUDA sees no GPU)" in " ".join(auto.stdout.split()), auto.stderr
     said = one_message(ended["warp-hidden"])
-    assert "the simulator warp is not available" in said and "CUDA_VISIBLE_DEVICES" in said
+    assert "the simulator warp is not available" in said
+    assert "CUDA_VISIBLE_DEVICES" in said
     assert not (folder / "warp-hidden").exists()
 
 
@@ -119,8 +122,10 @@ def test_card_that_others_fill_refuses_a_run_and_leaves_nothing(tmp_path):
     finally:
         del held
         torch.cuda.empty_cache()
-    assert ended.returncode == 2 and "Traceback" not in ended.stderr, ended.stderr
-    assert "Error: " in ended.stderr.splitlines()[0] and "--num-envs" in ended.stderr
+    assert ended.returncode == 2, ended.stderr
+    assert "Traceback" not in ended.stderr, ended.stderr
+    assert "Error: " in ended.stderr.splitlines()[0]
+    assert "--num-envs" in ended.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -130,7 +135,8 @@ def test_card_that_fills_up_in_training_leaves_a_checkpoint_that_goes_on(tmp_pat
     flags = ["--sim", "warp", "--total-steps", 5 * ROLLOUT, "--checkpoint-every", 2 * ROLLOUT, "--run-dir", folder]
     said = one_message(python("-c", FILLS_THE_CARD_IN_UPDATE_4, *RUN, *flags))
     newest = checkpoints.latest(folder)
-    assert "the memory of the GPU is full" in said and "{} is whole: --resume {}".format(newest, folder) in said
+    assert "the memory of the GPU is full" in said
+    assert f"{newest} is whole: --resume {folder}" in said
     assert checkpoints.load(newest).step == 2 * ROLLOUT
     ended = python("-m", "mapush.train", "--resume", folder)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -141,7 +147,9 @@ def test_buffer_that_is_too_small_ends_a_run_with_the_flag_that_raises_it(side_b
     """A dropped row ends training at the end of its rollout: one message with demand, limit, flag and dump."""
     ended, folder = side_by_side
     said = one_message(ended["small-buffer"])
-    assert "had no room" in said and "--sim.njmax" in said and "python -m mapush.replay" in said
+    assert "had no room" in said
+    assert "--sim.njmax" in said
+    assert "python -m mapush.replay" in said
     assert (folder / "small-buffer" / "nonfinite.pt").is_file()
 
 

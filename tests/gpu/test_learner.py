@@ -12,8 +12,8 @@ import warnings
 import pytest
 import torch
 
-from mapush.capture import Captured
 from mapush.config import HappoConfig
+from mapush.device.cuda_graphs import Captured
 from mapush.happo.happo import Happo
 from mapush.happo.rollout import Rollout
 
@@ -343,5 +343,6 @@ def test_saved_optimiser_does_not_tell_its_device(device):
     learner.set_progress(0.75)
     _update(learner, 0)
     [group] = _saved(learner)["critic_optimizer"]["param_groups"]
-    assert type(group["lr"]) is float and group["lr"] == CFG.critic_lr * 0.25
+    assert type(group["lr"]) is float
+    assert group["lr"] == CFG.critic_lr * 0.25
     assert (group["capturable"], group["fused"]) == (False, None)

@@ -12,10 +12,10 @@ import pytest
 import torch
 from lives import EPISODES, ROLLOUT, SIM, held, held_by_nobody, run
 
-from mapush import checkpoint as checkpoints
-from mapush.capacity import predict
 from mapush.objects import OBJECTS
-from mapush.run_dir import read_config
+from mapush.run import checkpoint as checkpoints
+from mapush.run.capacity import predict
+from mapush.run.folder import read_config
 
 pytestmark = pytest.mark.gpu
 
@@ -55,7 +55,8 @@ def test_run_logs_each_rollout_once_and_finite_numbers(folder):
 def test_run_leaves_finite_weights(folder):
     """Every number of the learner in the last checkpoint is finite."""
     weights = list(tensors(checkpoints.load(checkpoints.latest(folder)).agent))
-    assert len(weights) > 10 and all(value.isfinite().all() for value in weights)
+    assert len(weights) > 10
+    assert all(value.isfinite().all() for value in weights)
 
 
 def tensors(nest):
@@ -73,7 +74,8 @@ def test_run_is_evaluated_by_the_published_protocol(folder):
     assert result["step"] == checkpoints.step_of(checkpoints.latest(folder))
     metrics = result["metrics"]
     assert metrics["episodes"] == sum(metrics["endings"].values()) == EPISODES
-    assert 0.0 <= metrics["success_rate"] <= 1.0 and 0.0 < metrics["finished_time"] <= 20.0
+    assert 0.0 <= metrics["success_rate"] <= 1.0
+    assert 0.0 < metrics["finished_time"] <= 20.0
 
 
 def test_runs_give_the_memory_back(lives):
@@ -105,4 +107,5 @@ def test_runs_are_recorded(lives, tmp_path):
     with ThreadPoolExecutor(len(OBJECTS)) as pool:
         films = list(pool.map(record, OBJECTS))
     for frames, seconds in films:
-        assert frames > 5 and seconds == pytest.approx(frames / 25, abs=0.1)
+        assert frames > 5
+        assert seconds == pytest.approx(frames / 25, abs=0.1)

@@ -10,9 +10,9 @@ import time
 import pytest
 import torch
 
-from mapush import capacity
-from mapush.capacity import GIB, predict
 from mapush.presets import preset
+from mapush.run import capacity
+from mapush.run.capacity import GIB, predict
 
 pytestmark = pytest.mark.gpu
 
@@ -80,7 +80,9 @@ def test_run_that_cannot_fit_is_refused_at_once(tmp_path):
     started = time.monotonic()
     code, text, used = finish(start(tmp_path / "run", *two_rollouts(10**7), "--vram-limit", LIMIT))
     assert code == 2, text
-    assert text.strip().startswith("CapacityError") and "is the most that fits" in text and "Traceback" not in text
+    assert text.strip().startswith("CapacityError")
+    assert "is the most that fits" in text
+    assert "Traceback" not in text
     assert used < 2 * GIB
     assert time.monotonic() - started < 60.0
     assert not (tmp_path / "run").exists()

@@ -43,5 +43,6 @@ def test_bug_names_tests_that_exist(number):
 def test_bug_names_planted_bugs_of_the_zoo_and_all_of_its_own(number):
     """Each section names planted bugs that exist; those of the zoo that come from this bug are among them."""
     named = set(re.findall(r"`([a-z0-9-]+)`", SECTIONS[number].split("**Planted.**")[1]))
-    own = {name for name, fault in FAULTS.items() if re.match(r"mission bug {}\b".format(number), fault.origin)}
-    assert own <= named <= set(FAULTS) and own
+    own = {name for name, fault in FAULTS.items() if re.match(rf"mission bug {number}\b", fault.origin)}
+    assert own <= named <= set(FAULTS)
+    assert own

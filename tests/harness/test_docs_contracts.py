@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import harness.stack  # noqa: F401  registers the contracts of the stack
+import harness.stack.check_stack  # noqa: F401  registers the contracts of the stack
 from harness.contracts import CONTRACTS
 
 pytestmark = pytest.mark.harness
@@ -19,6 +19,6 @@ HEADINGS = {"env": "Of an environment", "stack": "Of the stack"}
 @pytest.mark.parametrize("group", sorted(HEADINGS))
 def test_contracts_are_listed_in_their_order_with_what_they_hold(group):
     """No contract is missing, none is left that is gone, and none promises another thing."""
-    section = TEXT.split("## {}\n".format(HEADINGS[group]))[1].split("\n## ")[0]
+    section = TEXT.split(f"## {HEADINGS[group]}\n")[1].split("\n## ")[0]
     listed = re.findall(r"^\| `(.+?)` \| (.+) \|$", section, re.M)
     assert listed == [(one.name, one.sentence) for one in CONTRACTS.values() if one.group == group]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.contracts import upkeep
+from harness.contracts import lifecycle
 from harness.findings import ContractError, NotJudgedError
 
 pytestmark = pytest.mark.harness
@@ -20,11 +20,11 @@ def judged(monkeypatch):
         driven, counted = [], iter(counts)
         player = SimpleNamespace(seen=["first", "last"], env=None)
         subject = SimpleNamespace(steps=lambda wanted, runs: part, player=lambda: player, sizes=None, seed=0)
-        monkeypatch.setattr(upkeep, "Driver", lambda sizes, seed: None)
-        monkeypatch.setattr(upkeep, "drive", lambda player, driver, steps: driven.append(steps))
-        monkeypatch.setattr(upkeep, "measure", lambda env: next(counted))
+        monkeypatch.setattr(lifecycle, "ActionDriver", lambda sizes, seed: None)
+        monkeypatch.setattr(lifecycle, "drive", lambda player, driver, steps: driven.append(steps))
+        monkeypatch.setattr(lifecycle, "measure", lambda env: next(counted))
         try:
-            upkeep.bounded_statistics(subject)
+            lifecycle.bounded_statistics(subject)
         finally:
             assert driven == [] or driven[0] == 10 and set(driven[1:]) <= {part}
             assert driven == [] or player.seen == ["last"]

@@ -18,9 +18,9 @@ import pytest
 
 from harness.__main__ import main
 from harness.contracts import Task, check_env
+from harness.faults.fault_matrix import PointmassTask
 from harness.findings import NO_TIME, Report
-from harness.matrix import PointmassTask
-from harness.sequence import unpack
+from harness.interface.sequence import unpack
 from harness.toys import PointMass, make_pointmass
 
 pytestmark = pytest.mark.harness
@@ -229,7 +229,8 @@ def test_check_death_in_a_contract_names_it_and_leaves_the_others_unjudged(
     assert main(words) == 1
     printed = capsys.readouterr().out
     assert printed.startswith("step-form: the environment kills the process (SIGSEGV)")
-    assert "test_harness_check.py" in printed and "--contracts step-form" in printed
+    assert "test_harness_check.py" in printed
+    assert "--contracts step-form" in printed
     assert "not judged: spaces, close: the process died in step-form\n1 of 3 contracts judged" in printed
 
 
@@ -251,7 +252,7 @@ def make_task() -> Any:
     return PointmassTask()
 
 
-@pytest.mark.parametrize("task", ["harness.matrix:PointmassTask", "test_harness_check:make_task"])
+@pytest.mark.parametrize("task", ["harness.faults.fault_matrix:PointmassTask", "test_harness_check:make_task"])
 def test_check_with_a_task_holds_the_reward_to_it(task: str, elsewhere: Path, capsys: pytest.CaptureFixture) -> None:
     """A flipped reward is found where the task is stated, and so again by the command and by the bundle."""
     words = ["check", "test_harness_check:make_negated", "--contracts", "reward-task"]
@@ -261,17 +262,19 @@ def test_check_with_a_task_holds_the_reward_to_it(task: str, elsewhere: Path, ca
     printed = capsys.readouterr().out
     assert printed.startswith("reward-task: the reward has the wrong sign")
     reproduce = next(line for line in printed.splitlines() if "python -m harness check" in line)
-    assert "--task {} --contracts reward-task".format(task) in reproduce
+    assert f"--task {task} --contracts reward-task" in reproduce
     (written,) = Path("runs/harness").iterdir()
     assert main(["replay", str(written)]) == 1
     assert "the reward has the wrong sign" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("task, words", [(PointmassTask(), "--task harness.matrix:PointmassTask"), (Task(), "")])
+@pytest.mark.parametrize(
+    "task, words", [(PointmassTask(), "--task harness.faults.fault_matrix:PointmassTask"), (Task(), "")]
+)
 def test_command_of_a_library_call_states_the_task(task: Task, words: str) -> None:
     """What a call of `check_env` found is seen again by a command, if the task has a class of its own."""
     finding = check_env(make_overflowing, task=task, contracts=["finite"], seed=3).findings[0]
-    factory = "{}:make_overflowing".format(__name__)
+    factory = f"{__name__}:make_overflowing"
     command = ["python", "-m", "harness", "check", factory, *words.split(), "--contracts", "finite", "--seed", "3"]
     assert shlex.split(finding.reproduce) == command
 
@@ -286,8 +289,8 @@ def test_finding_of_what_cannot_be_built_says_how_to_see_it_again() -> None:
 @pytest.mark.parametrize(
     "task, expected",
     [
-        ("harness.matrix:PointmasTask", "harness.matrix has no PointmasTask"),
-        ("harness.matrix", "'harness.matrix' names no task"),
+        ("harness.faults.fault_matrix:PointmasTask", "harness.faults.fault_matrix has no PointmasTask"),
+        ("harness.faults.fault_matrix", "'harness.faults.fault_matrix' names no task"),
         ("harness.toys:make_pointmass", "harness.toys:make_pointmass returns a PointMass, not a Task"),
         ("test_harness_check:make_raising", "test_harness_check:make_raising raises RuntimeError: no licence"),
         ("test_harness_check:make_leaving", "test_harness_check:make_leaving raises SystemExit: 7"),
@@ -305,7 +308,8 @@ def test_reader_that_leaves_early_is_no_error() -> None:
     """Into `head`, the report ends as any program's output does: by SIGPIPE's exit code, without a traceback."""
     words = [sys.executable, "-m", "harness", "check", "harness.toys:make_pointmass", "--contracts", "spaces"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         process.stdout.close()
         said = process.stderr.read()
     assert (process.returncode, said) == (128 + signal.SIGPIPE, b"")
@@ -319,10 +323,13 @@ def test_check_finding_leaves_a_bundle_that_replays_its_shortest_actions(
     replay = shlex.split(capsys.readouterr().out.split("  replay ")[1].splitlines()[0])
     assert replay[:4] == ["python", "-m", "harness", "replay"]
     actions = unpack(json.loads(Path(replay[4]).read_text())["finding"]["actions"])
-    assert len(actions) == 1 and np.argwhere(actions[0]).tolist() == [[2, 1, 0]] and actions[0][2, 1, 0] > 5.0
+    assert len(actions) == 1
+    assert np.argwhere(actions[0]).tolist() == [[2, 1, 0]]
+    assert actions[0][2, 1, 0] > 5.0
     assert main(replay[3:]) == 1
     printed = capsys.readouterr().out
-    assert "finite is still broken" in printed and "1 step after a reset" in printed
+    assert "finite is still broken" in printed
+    assert "1 step after a reset" in printed
 
 
 BUNDLE = {
@@ -356,7 +363,9 @@ def test_replay_of_what_cannot_be_built_judges_nothing(
     """A contract of an environment that is not here, or not any more, is neither broken nor kept."""
     assert replay(tmp_path, **changes) == 2
     told = capsys.readouterr()
-    assert told.out == "" and told.err.startswith("spaces cannot be judged:\nfactory: ") and reason in told.err
+    assert told.out == ""
+    assert told.err.startswith("spaces cannot be judged:\nfactory: ")
+    assert reason in told.err
 
 
 def test_replay_of_a_factory_that_still_fails_is_still_broken(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -383,7 +392,8 @@ def test_replay_bundle_with_fields_of_other_types_is_refused(
     """A file in which a field is of another type is no bundle, and the field is named."""
     assert replay(tmp_path, **changes) == 2
     told = capsys.readouterr().err
-    assert "this is no replay bundle" in told and got in told
+    assert "this is no replay bundle" in told
+    assert got in told
 
 
 def test_replay_of_endless_brackets_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -418,7 +428,8 @@ def test_check_that_had_no_time_for_most_contracts_is_no_success(capsys: pytest.
 def test_report_is_inconclusive_where_time_was_too_short_for_most(reason: str, conclusive: bool) -> None:
     """What does not apply is no lack of time, and half of the contracts are enough."""
     report = Report([], ["finite", "close"], {"horizon": reason, "dones": reason, "infos": reason})
-    assert report.conclusive is conclusive and ("larger budget" in str(report)) is not conclusive
+    assert report.conclusive is conclusive
+    assert ("larger budget" in str(report)) is not conclusive
     assert Report([], ["finite"], {"horizon": reason}).conclusive
     assert not Report([], [], {"horizon": reason}).conclusive
 

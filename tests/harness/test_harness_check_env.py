@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from wrapped import DONES, OBS, REWARDS, Wrapped, check, convert, factory, report_of, with_entry
 
-from harness.contracts import CONTRACTS, Task, check_env, names, subject
+from harness.contracts import CONTRACTS, Task, check_env, env_under_test, names
 from harness.findings import Report
 from harness.toys import PointMass, make_pointmass
 from mapush.errors import ConfigError
@@ -43,7 +43,7 @@ def make_by_other_names(n_rollout_threads: int = 6, n_agents: int = 2, seed: int
 
 def test_subject_factory_with_other_names_is_varied() -> None:
     """Sizes are varied under the names that HARL's own factories have, too."""
-    one = subject.Subject(make_by_other_names, {}, None, 0, 60.0)
+    one = env_under_test.EnvUnderTest(make_by_other_names, {}, None, 0, 60.0)
     assert one.sizes.num_envs == 5
     assert check(make_by_other_names, "factory") == ""
 
@@ -69,7 +69,8 @@ def test_check_env_contract_that_fails_counts_as_broken(monkeypatch: pytest.Monk
     """What a contract did not reckon with is a finding with a place, not silence."""
     monkeypatch.setitem(CONTRACTS, "finite", dataclasses.replace(CONTRACTS["finite"], check=fail))
     report = report_of(make_pointmass, contracts=["finite", "bounds"])
-    assert report.passed == ["bounds"] and not report.ok
+    assert report.passed == ["bounds"]
+    assert not report.ok
     assert report.findings[0].what == "the environment raised KeyError: 'no such key'"
     assert "test_harness_check_env.py:" in report.findings[0].where
 
@@ -77,7 +78,8 @@ def test_check_env_contract_that_fails_counts_as_broken(monkeypatch: pytest.Monk
 def test_check_env_environment_that_raises_when_asked_is_a_finding() -> None:
     """An attribute that raises is the environment's fault, and no traceback of ours."""
     report = report_of(lambda: Unreadable(5, 2, 0, 20), contracts=["spaces"])
-    assert "raise" in report.findings[0].what and "invalid literal" in report.findings[0].what
+    assert "raise" in report.findings[0].what
+    assert "invalid literal" in report.findings[0].what
 
 
 class Mapping(PointMass):
@@ -103,7 +105,7 @@ def test_spaces_number_of_agents_that_is_no_whole_number_is_refused(count: Any, 
         env.n_agents = count
         return env
 
-    assert check(make_env, "spaces") == "the number of agents is {}, not a whole number".format(expected)
+    assert check(make_env, "spaces") == f"the number of agents is {expected}, not a whole number"
 
 
 class Abort(BaseException):
@@ -124,13 +126,14 @@ def raising(error: BaseException) -> Callable[..., Any]:
 def test_environment_that_ends_the_program_is_found(error: BaseException) -> None:
     """Whatever an environment raises does not end the check, nor does it where it is built, asked or closed."""
     name = type(error).__name__
-    assert check(factory(actions=raising(error)), "step-form") == "step raised {}: {}".format(name, error)
-    assert check(raising(error), "factory") == "the factory raises {}: {}".format(name, error)
+    assert check(factory(actions=raising(error)), "step-form") == f"step raised {name}: {error}"
+    assert check(raising(error), "factory") == f"the factory raises {name}: {error}"
     asked = type("Asked", (PointMass,), {"n_agents": property(raising(error), lambda env, count: None)})
-    assert check(lambda: asked(5, 2, 0, 20), "spaces") == "the environment raised {}: {}".format(name, error)
+    assert check(lambda: asked(5, 2, 0, 20), "spaces") == f"the environment raised {name}: {error}"
     closed = type("Closed", (PointMass,), {"close": raising(error)})
     report = report_of(lambda: closed(5, 2, 0, 20), contracts=["spaces", "close"])
-    assert [one.contract for one in report.findings] == ["close"] and report.passed == ["spaces"]
+    assert [one.contract for one in report.findings] == ["close"]
+    assert report.passed == ["spaces"]
 
 
 def interrupted(*_: Any) -> Any:
@@ -175,9 +178,10 @@ def test_step_that_raises_an_error_without_a_text_is_found_with_its_step() -> No
 
 def test_check_env_defect_of_the_harness_in_the_long_run_lets_no_contract_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that ends early for whatever reason is no run to judge by, and the reason is said once."""
-    monkeypatch.setattr(subject, "Driver", fail)
+    monkeypatch.setattr(env_under_test, "ActionDriver", fail)
     report = report_of(make_pointmass, contracts=["step-form", "finite", "dones"])
-    assert [one.contract for one in report.findings] == ["step-form"] and not report.passed
+    assert [one.contract for one in report.findings] == ["step-form"]
+    assert not report.passed
 
 
 def test_check_env_overdrawn_budget_judges_no_more() -> None:
@@ -328,5 +332,6 @@ def test_report_is_json_and_reproducible() -> None:
     """A finding carries the command that shows it again."""
     report: Report = report_of(with_entry(OBS, np.nan, 2, 1, 3), contracts=["finite"], seed=4)
     finding = report.as_dict()["findings"][0]
-    assert finding["step"] == 7 and finding["where"] == "step 7, env 2, agent 1, entry 3"
+    assert finding["step"] == 7
+    assert finding["where"] == "step 7, env 2, agent 1, entry 3"
     assert finding["reproduce"].endswith("--contracts finite --seed 4")

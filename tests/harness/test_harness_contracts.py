@@ -273,7 +273,7 @@ BROKEN = {
         "the obs buffer is reused: the array of step 1 changed at step 3",
     ),
     "bounded-statistics": (factory(result=grow), "env.history grows without bound"),
-    "bounded-statistics module": (factory(result=grow_in_the_module), "{}.SEEN_STEPS grows without".format(__name__)),
+    "bounded-statistics module": (factory(result=grow_in_the_module), f"{__name__}.SEEN_STEPS grows without"),
 }
 
 
@@ -292,5 +292,5 @@ def test_dones_one_step_late_are_named_so_and_nothing_follows_from_them() -> Non
 
 def test_horizon_no_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment that is never done would let an evaluation run for ever."""
-    monkeypatch.setattr("harness.contracts.episodes.ENDLESS", 200)
+    monkeypatch.setattr("harness.contracts.episode_ends.ENDLESS", 200)
     assert check(factory(result=never_done), "horizon") == "no episode ever ends"

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from harness import doctor
-from harness.doctor import machine, stack, upstream
+from harness.doctor import machine, training_stack, upstream_stack
 from harness.doctor.line import OK, WARNING, WRONG, Broken, Line, once, probe
 
 pytestmark = pytest.mark.harness
@@ -31,7 +31,7 @@ def test_torch_stays_in_the_process_that_tries_it():
     """What is told of torch takes no torch to read; a version of torch's own type would load it in the doctor."""
     pytest.importorskip("torch")
     plain = (str, int, dict, type(None))
-    assert {name for name, value in stack.torch_facts().items() if type(value) not in plain} == set()
+    assert {name for name, value in training_stack.torch_facts().items() if type(value) not in plain} == set()
 
 
 @NEEDS_MUJOCO
@@ -41,7 +41,8 @@ def test_this_machine_can_train(capsys):
     report = json.loads(capsys.readouterr().out)
     wrong = [line for line in report["lines"] if line["status"] == WRONG]
     names = [line["name"] for line in report["lines"]]
-    assert code == 0 and not wrong, wrong
+    assert code == 0, wrong
+    assert not wrong, wrong
     assert len(set(names)) == len(names) > 20
     assert not any("could not be checked" in line["found"] for line in report["lines"]), report["lines"]
     assert sum(report["count"].values()) == len(names)
@@ -49,13 +50,14 @@ def test_this_machine_can_train(capsys):
 
 def test_upstream_stack_is_wrong_only_if_it_is_asked_for(monkeypatch, capsys):
     """Without `--upstream` the upstream stack warns at most; with it, what is missing fails."""
-    monkeypatch.setattr(stack, "checks", lambda upstream: [])
-    monkeypatch.setattr(upstream, "checks", lambda: [lambda: Line("HARL", WRONG, "not installed", "clone it")])
+    monkeypatch.setattr(training_stack, "checks", lambda upstream: [])
+    monkeypatch.setattr(upstream_stack, "checks", lambda: [lambda: Line("HARL", WRONG, "not installed", "clone it")])
     assert doctor.main([]) == 0
     assert "! HARL" in capsys.readouterr().out
     assert doctor.main(["--upstream"]) == 1
     printed = capsys.readouterr().out
-    assert "x HARL" in printed and "fix: clone it" in printed
+    assert "x HARL" in printed
+    assert "fix: clone it" in printed
 
 
 def test_check_that_fails_is_told_and_the_others_go_on(monkeypatch):
@@ -64,27 +66,28 @@ def test_check_that_fails_is_told_and_the_others_go_on(monkeypatch):
     def odd_disk():
         raise OSError("no such device")
 
-    monkeypatch.setattr(stack, "checks", lambda upstream: [odd_disk, lambda: Line("torch", OK, "2.3.1")])
+    monkeypatch.setattr(training_stack, "checks", lambda upstream: [odd_disk, lambda: Line("torch", OK, "2.3.1")])
     monkeypatch.setattr(machine, "checks", lambda: [odd_disk])
-    monkeypatch.setattr(upstream, "checks", lambda: [odd_disk])
+    monkeypatch.setattr(upstream_stack, "checks", lambda: [odd_disk])
     lines = doctor.examine()
     assert [line.status for line in lines] == [WRONG, OK, WARNING, WARNING]
-    assert lines[0].name == "odd disk" and "no such device" in lines[0].found
+    assert lines[0].name == "odd disk"
+    assert "no such device" in lines[0].found
 
 
 ALONE = """
 import os, threading
 from harness import doctor
-from harness.doctor import machine, stack, upstream
+from harness.doctor import machine, training_stack, upstream_stack
 
 def refuse(thread):
     raise RuntimeError("can't start new thread")
 
 if "NO_THREADS" in os.environ:
     threading.Thread.start = refuse
-stack.checks = lambda old: [machine.processors]
+training_stack.checks = lambda old: [machine.processors]
 machine.checks = lambda: [machine.display]
-upstream.checks = lambda: []
+upstream_stack.checks = lambda: []
 raise SystemExit(doctor.main(["--json"] if "NO_THREADS" in os.environ else []))
 """
 
@@ -98,7 +101,8 @@ def doctor_alone(stdout=subprocess.PIPE, **environ):
 def test_examination_needs_no_threads():
     """Where the system allows no more threads, one thing is checked after the other."""
     told = doctor_alone(NO_THREADS="yes")
-    assert told.returncode == 0 and told.stderr == b""
+    assert told.returncode == 0
+    assert told.stderr == b""
     assert [line["name"] for line in json.loads(told.stdout)["lines"]] == ["processors", "display"]
 
 
@@ -106,7 +110,8 @@ def test_examination_needs_no_threads():
 def test_report_is_told_in_any_encoding(encoding, name):
     """What stdout has no letters for is escaped."""
     told = doctor_alone(DISPLAY="Größe:1", PYTHONIOENCODING=encoding)
-    assert name in told.stdout and told.stderr == b""
+    assert name in told.stdout
+    assert told.stderr == b""
 
 
 def test_report_that_cannot_be_written_says_so_in_one_line():
@@ -116,7 +121,9 @@ def test_report_that_cannot_be_written_says_so_in_one_line():
     with open("/dev/full", "w") as full, open(writer, "w") as gone:
         for stdout, reason in ((full, b"No space left on device"), (gone, b"Broken pipe")):
             told = doctor_alone(stdout)
-            assert told.returncode == 0 and reason in told.stderr and told.stderr.count(b"\n") == 1
+            assert told.returncode == 0
+            assert reason in told.stderr
+            assert told.stderr.count(b"\n") == 1
 
 
 def crash():
@@ -129,7 +136,8 @@ def test_probe_survives_a_crash():
     with pytest.raises(Broken) as caught:
         probe("library", crash)
     assert caught.value.line.status == WRONG
-    assert caught.value.line.found.startswith("segmentation fault") and caught.value.line.fix
+    assert caught.value.line.found.startswith("segmentation fault")
+    assert caught.value.line.fix
 
 
 def test_once_asks_once_and_tells_all_the_same():
@@ -143,7 +151,8 @@ def test_once_asks_once_and_tells_all_the_same():
     ask = once(fail)
     with ThreadPoolExecutor(4) as pool:
         errors = [pool.submit(ask).exception() for _ in range(4)]
-    assert asked == [1] and {error.line.found for error in errors} == {"broken"}
+    assert asked == [1]
+    assert {error.line.found for error in errors} == {"broken"}
 
 
 @pytest.mark.parametrize(
@@ -156,8 +165,8 @@ def test_once_asks_once_and_tells_all_the_same():
         (machine.offscreen, {"MUJOCO_GL": "egl"}, WRONG, "import mujoco fails"),
         (machine.offscreen, {"MUJOCO_GL": ""}, WARNING, "neither EGL nor OSMesa"),
         (machine.libraries, {"LD_LIBRARY_PATH": "/no/such/place"}, WARNING, "/no/such/place"),
-        (upstream.vulkan, {"VK_ICD_FILENAMES": "/no/icd.json"}, WRONG, "/no/icd.json"),
-        (upstream.vulkan, {"VK_ICD_FILENAMES": ""}, WRONG, "no libvulkan"),
+        (upstream_stack.vulkan, {"VK_ICD_FILENAMES": "/no/icd.json"}, WRONG, "/no/icd.json"),
+        (upstream_stack.vulkan, {"VK_ICD_FILENAMES": ""}, WRONG, "no libvulkan"),
     ],
 )
 def test_environment_is_checked(monkeypatch, check, plant, status, named):
@@ -168,7 +177,9 @@ def test_environment_is_checked(monkeypatch, check, plant, status, named):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
     line = check()
-    assert line.status == status and named in line.found and bool(line.fix) == (status != OK)
+    assert line.status == status
+    assert named in line.found
+    assert bool(line.fix) == (status != OK)
 
 
 @pytest.mark.parametrize("free, status", [(500 * GIB, OK), (5 * GIB, WARNING), (GIB // 2, WRONG)])
@@ -183,7 +194,9 @@ def test_folder_that_cannot_be_written_is_wrong(monkeypatch):
     """That nothing can be written here is told as such, not as a full disk."""
     monkeypatch.chdir("/proc")
     line = machine.disk()
-    assert line.status == WRONG and line.found.startswith("/proc cannot be written: ") and "--run-dir" in line.fix
+    assert line.status == WRONG
+    assert line.found.startswith("/proc cannot be written: ")
+    assert "--run-dir" in line.fix
 
 
 def test_folder_that_was_removed_is_told(monkeypatch, tmp_path):
@@ -192,7 +205,9 @@ def test_folder_that_was_removed_is_told(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     line = machine.disk()
-    assert line.status == WRONG and "removed" in line.found and line.fix.startswith("cd")
+    assert line.status == WRONG
+    assert "removed" in line.found
+    assert line.fix.startswith("cd")
 
 
 LITTLE_FILES = """
@@ -207,7 +222,8 @@ print(machine.disk(), flush=True)
 def test_limit_of_file_size_is_told():
     """A limit of the size of files is not taken for a place that cannot be written."""
     told = subprocess.run([sys.executable, "-c", LITTLE_FILES], stdout=-1, stderr=-1, text=True)
-    assert "File too large" in told.stdout and "fix: ulimit -f unlimited" in told.stdout, told.stderr
+    assert "File too large" in told.stdout, told.stderr
+    assert "fix: ulimit -f unlimited" in told.stdout, told.stderr
 
 
 @pytest.mark.parametrize(

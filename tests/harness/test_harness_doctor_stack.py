@@ -1,4 +1,4 @@
-"""What the doctor says of what is installed: our own stack, and the upstream one."""
+"""What the doctor says of what is installed: our own training_stack, and the upstream one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from harness.doctor import machine, stack, upstream
+from harness.doctor import machine, training_stack, upstream_stack
 from harness.doctor.line import OK, WARNING, WRONG, Broken, Line
 
 pytestmark = pytest.mark.harness
@@ -64,7 +64,7 @@ CRASH = "import ctypes; ctypes.string_at(0)"
 def test_python_suits_one_of_the_stacks(monkeypatch, version, old, status):
     """MuJoCo needs 3.11; with Isaac Gym 3.8 does."""
     monkeypatch.setattr(sys, "version_info", version)
-    assert stack.python(old).status == status
+    assert training_stack.python(old).status == status
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,9 @@ def test_python_suits_one_of_the_stacks(monkeypatch, version, old, status):
 def test_dependencies_are_compared_with_what_is_declared(monkeypatch, declared, status, named):
     """What is declared has to be there, in the version to which it is pinned; extras do not."""
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: declared)
-    line = stack.dependencies()
-    assert line.status == status and named in line.found
+    line = training_stack.dependencies()
+    assert line.status == status
+    assert named in line.found
 
 
 @pytest.mark.parametrize(
@@ -96,12 +97,13 @@ def test_dependencies_are_compared_with_what_is_declared(monkeypatch, declared, 
 )
 def test_gpu_is_judged_by_driver_and_torch(monkeypatch, tmp_path, facts, driver, hidden, status, named):
     """A GPU that a driver knows and torch cannot use is wrong, unless torch was built without; none at all is fine."""
-    monkeypatch.setattr(stack, "DRIVER", tmp_path if driver else tmp_path / "none")
+    monkeypatch.setattr(training_stack, "DRIVER", tmp_path if driver else tmp_path / "none")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if hidden is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    line = stack.gpu_line(facts)
-    assert line.status == status and named in line.found
+    line = training_stack.gpu_line(facts)
+    assert line.status == status
+    assert named in line.found
 
 
 @pytest.mark.parametrize(
@@ -116,8 +118,9 @@ def test_gpu_is_judged_by_driver_and_torch(monkeypatch, tmp_path, facts, driver,
 )
 def test_vram_says_what_fits(changes, status, named):
     """Of the GPU's memory is told what is free and how many envs of each task fit."""
-    line = stack.vram(of(**changes))
-    assert line.status == status and named in line.found
+    line = training_stack.vram(of(**changes))
+    assert line.status == status
+    assert named in line.found
 
 
 @NEEDS_MUJOCO
@@ -125,10 +128,10 @@ def test_what_fits_is_what_training_would_accept():
     """The number of envs is the largest whose prediction is within what is free."""
     import dataclasses
 
-    from mapush.capacity import predict
     from mapush.presets import preset
+    from mapush.run.capacity import predict
 
-    fits = stack._fits(9 * GIB)["tblock"]
+    fits = training_stack._fits(9 * GIB)["tblock"]
     config = preset("tblock", "gpu")
     sizes = [predict(dataclasses.replace(config, num_envs=count)).total for count in (fits, fits + 1)]
     assert sizes[0] <= 9 * GIB < sizes[1]
@@ -145,25 +148,28 @@ def test_what_fits_is_what_training_would_accept():
 )
 def test_warp_is_needed_with_a_gpu(monkeypatch, installed, gpu, status):
     """Without a GPU, Warp may be missing; in another version than the tested one it is not right."""
-    monkeypatch.setattr(stack, "_version", installed.get)
-    line = stack.warp(lambda: gpu)
-    assert line.status == status and bool(line.fix) == (status != OK)
+    monkeypatch.setattr(training_stack, "_version", installed.get)
+    line = training_stack.warp(lambda: gpu)
+    assert line.status == status
+    assert bool(line.fix) == (status != OK)
 
 
 @NEEDS_MUJOCO
 def test_mujoco_of_another_version_is_wrong(monkeypatch):
     """MuJoCo is loaded, and its version compared."""
-    assert stack.mujoco(old=False) == Line("MuJoCo", OK, "4.0.0")
-    monkeypatch.setattr(stack, "MUJOCO", "4.0.1")
-    assert stack.mujoco(old=False).status == WRONG
+    assert training_stack.mujoco(old=False) == Line("MuJoCo", OK, "4.0.0")
+    monkeypatch.setattr(training_stack, "MUJOCO", "4.0.1")
+    assert training_stack.mujoco(old=False).status == WRONG
 
 
 @NEEDS_MUJOCO
 def test_mujoco_that_a_variable_keeps_from_loading_need_not_be_installed_again(monkeypatch):
     """A value of MUJOCO_GL that MuJoCo does not know is named, and how to be rid of it."""
     monkeypatch.setenv("MUJOCO_GL", "banana")
-    line = stack.mujoco(old=False)
-    assert line.status == WRONG and "MUJOCO_GL: banana" in line.found and line.fix == "unset MUJOCO_GL"
+    line = training_stack.mujoco(old=False)
+    assert line.status == WRONG
+    assert "MUJOCO_GL: banana" in line.found
+    assert line.fix == "unset MUJOCO_GL"
 
 
 NO_PERMISSION = """
@@ -179,11 +185,13 @@ def nvmlInit(): raise NVMLError("Insufficient Permissions")
 )
 def test_nvml_that_cannot_be_read_is_a_warning(monkeypatch, tmp_path, source, named):
     """With a driver that cannot be asked, the meters of leaks are blind, and the doctor says so."""
-    monkeypatch.setattr(stack, "DRIVER", tmp_path)
+    monkeypatch.setattr(training_stack, "DRIVER", tmp_path)
     package(tmp_path, "pynvml", source)
     monkeypatch.syspath_prepend(str(tmp_path))
-    line = stack.nvml()
-    assert line.status == WARNING and named in line.found and line.fix
+    line = training_stack.nvml()
+    assert line.status == WARNING
+    assert named in line.found
+    assert line.fix
 
 
 @pytest.mark.parametrize(
@@ -200,7 +208,9 @@ def test_ffmpeg_that_cannot_be_had_is_a_warning(monkeypatch, tmp_path, source, n
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PATH", "")
     line = machine.ffmpeg()
-    assert line.status == WARNING and named in line.found and line.fix
+    assert line.status == WARNING
+    assert named in line.found
+    assert line.fix
 
 
 LIBPYTHON = "raise ImportError('libpython3.8.so.1.0: cannot open shared object file: No such file or directory')"
@@ -220,37 +230,39 @@ def test_isaac_gym_that_does_not_load_is_diagnosed(monkeypatch, tmp_path, source
     """Isaac Gym is really imported, in a process of its own, and what stops it is told with its fix."""
     package(tmp_path, "isaacgym", source)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(upstream, "ISAAC_PYTHONS", ((3, 6), sys.version_info[:2]))
-    line = upstream.isaac_gym()
-    assert line.status == WRONG and line.found.startswith(found) and fix in line.fix
+    monkeypatch.setattr(upstream_stack, "ISAAC_PYTHONS", ((3, 6), sys.version_info[:2]))
+    line = upstream_stack.isaac_gym()
+    assert line.status == WRONG
+    assert line.found.startswith(found)
+    assert fix in line.fix
 
 
 def test_isaac_gym_that_loads_is_ok(monkeypatch, tmp_path):
     """An Isaac Gym of which every part can be imported is fine; for another Python it is not even tried."""
     package(tmp_path, "isaacgym", "", gymapi="", gymtorch="", torch_utils="")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(upstream, "ISAAC_PYTHONS", ((3, 6), sys.version_info[:2]))
-    assert upstream.isaac_gym() == Line("Isaac Gym", OK, str(tmp_path / "isaacgym"))
-    monkeypatch.setattr(upstream, "ISAAC_PYTHONS", ((3, 6), (3, 7)))
-    assert upstream.isaac_gym().status == WRONG
+    monkeypatch.setattr(upstream_stack, "ISAAC_PYTHONS", ((3, 6), sys.version_info[:2]))
+    assert upstream_stack.isaac_gym() == Line("Isaac Gym", OK, str(tmp_path / "isaacgym"))
+    monkeypatch.setattr(upstream_stack, "ISAAC_PYTHONS", ((3, 6), (3, 7)))
+    assert upstream_stack.isaac_gym().status == WRONG
 
 
 def test_lock_of_a_killed_build_is_found(monkeypatch, tmp_path):
     """A lock in gymtorch's build folder, for which every import would wait, is told with its path."""
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/" + name)
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    assert upstream.gymtorch().status == OK
+    assert upstream_stack.gymtorch().status == OK
     (tmp_path / "py38_cu121" / "gymtorch").mkdir(parents=True)
     lock = tmp_path / "py38_cu121" / "gymtorch" / "lock"
     lock.write_text("")
-    assert str(lock) in upstream.gymtorch().fix
+    assert str(lock) in upstream_stack.gymtorch().fix
 
 
 def test_unrelated_mqe_is_recognised(monkeypatch, tmp_path):
     """The package mqe of PyPI, MAPush's and none at all are told apart."""
 
     def mqe():
-        return upstream.mqe(isaac_loads)
+        return upstream_stack.mqe(isaac_loads)
 
     assert mqe().found == "not installed"
     info = tmp_path / "pypi" / "mqe-0.1.5.dist-info"
@@ -258,7 +270,9 @@ def test_unrelated_mqe_is_recognised(monkeypatch, tmp_path):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: MQE\nVersion: 0.1.5\nSummary: An estimator\n")
     monkeypatch.syspath_prepend(str(tmp_path / "pypi"))
     line = mqe()
-    assert line.status == WRONG and "An estimator" in line.found and "pip uninstall mqe" in line.fix
+    assert line.status == WRONG
+    assert "An estimator" in line.found
+    assert "pip uninstall mqe" in line.fix
     package(tmp_path / "other", "mqe")
     monkeypatch.syspath_prepend(str(tmp_path / "other"))
     assert mqe().status == WRONG
@@ -278,41 +292,45 @@ def test_mqe_and_harl_that_do_not_load_are_wrong(monkeypatch, tmp_path, source, 
     package(tmp_path, "harl", "", runners__on_policy_ha_runner=source)
     (tmp_path / "harl" / "configs" / "algos_cfgs").mkdir(parents=True)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for line in (upstream.mqe(isaac_loads), upstream.harl()):
-        assert line.status == WRONG and line.found.startswith(found) and line.fix
+    for line in (upstream_stack.mqe(isaac_loads), upstream_stack.harl()):
+        assert line.status == WRONG
+        assert line.found.startswith(found)
+        assert line.fix
 
 
 def test_mqe_is_not_tried_without_isaac_gym(monkeypatch, tmp_path):
     """What cannot be known of MQE before Isaac Gym loads is no fault of MQE, and no success."""
     package(tmp_path, "mqe", "", envs__utils=CRASH)
     monkeypatch.syspath_prepend(str(tmp_path))
-    line = upstream.mqe(lambda: Line("Isaac Gym", WRONG, "not installed", "install it"))
-    assert line.status == WARNING and "Isaac Gym" in line.found
+    line = upstream_stack.mqe(lambda: Line("Isaac Gym", WRONG, "not installed", "install it"))
+    assert line.status == WARNING
+    assert "Isaac Gym" in line.found
 
 
 def test_removed_aliases_of_numpy_are_found_in_isaac_gym(monkeypatch, tmp_path):
     """A torch_utils that uses np.float does not go with this numpy; a patched one does."""
     package(tmp_path, "isaacgym", "", torch_utils="x = np.float(1)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(upstream, "MQE_NEEDS", ("numpy",))
+    monkeypatch.setattr(upstream_stack, "MQE_NEEDS", ("numpy",))
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.24.4")
-    assert "np.float" in upstream.mqe_needs().found
+    assert "np.float" in upstream_stack.mqe_needs().found
     (tmp_path / "isaacgym" / "torch_utils.py").write_text("x = np.float32(1)\n")
-    assert upstream.mqe_needs().status == OK
+    assert upstream_stack.mqe_needs().status == OK
 
 
 def test_harl_needs_its_checkout_and_undeclared_packages(monkeypatch, tmp_path):
     """HARL without its configurations, or without what it imports, is wrong."""
     package(tmp_path, "harl")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert "algos_cfgs" in upstream.harl().found
+    assert "algos_cfgs" in upstream_stack.harl().found
     (tmp_path / "harl" / "configs" / "algos_cfgs").mkdir(parents=True)
     (tmp_path / "harl" / "runners").mkdir()
     (tmp_path / "harl" / "runners" / "on_policy_ha_runner.py").touch()
-    assert upstream.harl().status == OK
-    monkeypatch.setattr(upstream, "HARL_NEEDS", {"json": "json", "no_such_module": "no-such-package"})
-    line = upstream.harl_needs()
-    assert line.status == WRONG and line.fix == "pip install no-such-package"
+    assert upstream_stack.harl().status == OK
+    monkeypatch.setattr(upstream_stack, "HARL_NEEDS", {"json": "json", "no_such_module": "no-such-package"})
+    line = upstream_stack.harl_needs()
+    assert line.status == WRONG
+    assert line.fix == "pip install no-such-package"
 
 
 def test_harl_is_looked_for_where_training_looks(monkeypatch, tmp_path):
@@ -320,7 +338,9 @@ def test_harl_is_looked_for_where_training_looks(monkeypatch, tmp_path):
     package(tmp_path, "harl", configs__algos_cfgs__happo="", runners__on_policy_ha_runner="")
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setenv("HARL_DIR", str(tmp_path / "elsewhere"))
-    line = upstream.harl()
-    assert line.status == WRONG and "HARL_DIR" in line.found and str(tmp_path / "elsewhere") in line.found
+    line = upstream_stack.harl()
+    assert line.status == WRONG
+    assert "HARL_DIR" in line.found
+    assert str(tmp_path / "elsewhere") in line.found
     monkeypatch.setenv("HARL_DIR", str(tmp_path))
-    assert upstream.harl() == Line("HARL", OK, str(tmp_path / "harl"))
+    assert upstream_stack.harl() == Line("HARL", OK, str(tmp_path / "harl"))

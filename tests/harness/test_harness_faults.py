@@ -9,8 +9,8 @@ import pytest
 
 from harness.contracts import names
 from harness.faults import FAULTS, find
+from harness.faults.fault_matrix import main, run_matrix
 from harness.faults.plant import replaced
-from harness.matrix import main, run_matrix
 from harness.toys import make_pointmass
 from mapush.errors import ConfigError
 
@@ -97,9 +97,10 @@ def with_fault(name, start=1, **kwargs):
 def test_zoo_holds_40_bugs_in_12_classes_and_those_of_the_mission():
     """The zoo is large, varied, and knows the eight bugs from which the project came."""
     on_cpu = [fault for fault in FAULTS.values() if fault.needs == "cpu"]
-    assert len(on_cpu) >= 40 and len({fault.kind for fault in on_cpu}) >= 12
+    assert len(on_cpu) >= 40
+    assert len({fault.kind for fault in on_cpu}) >= 12
     origins = {fault.origin[:13] for fault in FAULTS.values() if fault.origin.startswith("mission bug")}
-    assert origins == {"mission bug {}".format(number) for number in range(1, 9)}
+    assert origins == {f"mission bug {number}" for number in range(1, 9)}
     assert sum(fault.origin.startswith("public report") for fault in FAULTS.values()) >= 10
 
 
@@ -206,7 +207,7 @@ def test_command_inject_runs_a_module_with_the_fault_planted(tmp_path, monkeypat
 def test_command_inject_plants_the_fault_in_child_processes_too(tmp_path, monkeypatch):
     """A command that works in a process of its own works in code that has the bug."""
     child = "from harness.toys import make_pointmass; make_pointmass()"
-    script = "import subprocess, sys\nsys.exit(subprocess.call([sys.executable, '-c', {!r}]))\n".format(child)
+    script = f"import subprocess, sys\nsys.exit(subprocess.call([sys.executable, '-c', {child!r}]))\n"
     (tmp_path / "planted_parent.py").write_text(script)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert main(["--inject", "seed-ignored", "--", "planted_parent"]) == 0

@@ -10,8 +10,8 @@ import torch
 
 from harness.contracts import names
 from harness.faults import FAULTS, find
-from harness.matrix import run_matrix
-from harness.stack import GROUP
+from harness.faults.fault_matrix import run_matrix
+from harness.stack.check_stack import GROUP
 from harness.toys import make_push
 
 pytestmark = [pytest.mark.harness, pytest.mark.mujoco]

@@ -13,8 +13,8 @@ from harness.contracts import impulse as contracts
 from harness.contracts.impulse import Impulse
 from harness.faults import find
 from harness.findings import ContractError
-from harness.interface import Seen
-from harness.sizes import Sizes
+from harness.interface.player import Seen
+from harness.interface.spaces import Sizes
 from harness.toys import PointMass, make_pointmass
 
 pytestmark = pytest.mark.harness
@@ -51,7 +51,8 @@ def impulse(agent=0, axis=0, sign=1, change=None, env=0, first=1, obs=1, share_o
 def test_every_action_is_tried_alone_where_there_is_time():
     """Each agent's each axis in each env, up in even envs and down in odd ones."""
     batches = contracts._batches(sized(), 55)
-    assert len(batches) == NUM_ENVS * AGENTS * AXES and all(len(batch) == 1 for batch in batches)
+    assert len(batches) == NUM_ENVS * AGENTS * AXES
+    assert all(len(batch) == 1 for batch in batches)
     probes = [batch[0] for batch in batches]
     assert {probe[:3] for probe in probes} == {(e, a, k) for e in range(5) for a in range(2) for k in range(3)}
     assert all(sign == (1 if env % 2 == 0 else -1) for env, _, _, sign in probes)
@@ -62,7 +63,8 @@ def test_actions_are_tried_side_by_side_where_time_is_short():
     alone, together = 31 * 59.0, 3 * 59.0  # steps of a start of 55 and a window of 4, once without an impulse
     for time_s, number, size in ((alone / 0.05 + 1, 30, 1), (alone / 0.05, 2, 4), (together / 0.2 + 1, 2, 4)):
         batches = contracts._batches(sized(time_s=time_s), 55)
-        assert len(batches) == number and all(len(batch) == size for batch in batches)
+        assert len(batches) == number
+        assert all(len(batch) == size for batch in batches)
     assert contracts._batches(sized(time_s=together / 0.2), 55) == []
     assert contracts._batches(sized(time_s=together / 0.2 + 1, build_s=1.0), 55) == []
     envs = [[probe[0] for probe in batch] for batch in contracts._batches(sized(time_s=together / 0.2 + 1), 55)]
@@ -112,7 +114,8 @@ def test_change_in_another_env_is_named_by_what_moved():
     assert named[1] == "the rewards of env 4 follow the actions of env 2"
     assert named[2] == "actions of env 2 go to env 4"
     error = contracts._wrong_env(55, (2, 1, 0, 1), 4, "dones", False)
-    assert error.step == 56 and error.expected == "a change in env 2 alone"
+    assert error.step == 56
+    assert error.expected == "a change in env 2 alone"
     assert error.where == "after 55 steps: action on env 2, agent 1, axis 0; dones of env 4 changed"
 
 
@@ -136,7 +139,8 @@ def test_ignored_actions_are_named_as_a_whole(monkeypatch, dead, what):
     found = [impulse(a, k, first=0 if (a, k) in dead else 2) for a in range(2) for k in range(3)]
     with pytest.raises(ContractError) as caught:
         contracts._require_effect(sized(), 55, found)
-    assert caught.value.what == what and caught.value.step == 56
+    assert caught.value.what == what
+    assert caught.value.step == 56
     assert caught.value.where == "after 55 steps, in every env"
     probes = {probe for batch in asked for probe in batch}
     assert probes == {(e, a, k, s) for a, k in dead for e in range(5) for s in (1, -1)}
@@ -171,7 +175,7 @@ def test_action_that_moves_something_elsewhere_is_not_ignored(monkeypatch):
 def of_envs(**firsts):
     """Return impulses of both agents on two axes in each env, which show in these steps; in other envs in the first."""
     return [
-        impulse(a, k, env=e, first=firsts.get("env{}".format(e), 1), obs=firsts.get("env{}".format(e), 1))
+        impulse(a, k, env=e, first=firsts.get(f"env{e}", 1), obs=firsts.get(f"env{e}", 1))
         for e in range(NUM_ENVS)
         for a in range(AGENTS)
         for k in range(2)
@@ -223,13 +227,14 @@ def test_only_what_was_asked_can_stay_behind():
     """An env in which nothing was tried is no reason to look again; one that is dead or late is."""
     some = [one for one in of_envs() if one.env < 3]
     assert not contracts._stays_behind(some)
-    assert contracts._stays_behind(of_envs(env4=0)) and contracts._stays_behind(of_envs(env2=2))
+    assert contracts._stays_behind(of_envs(env4=0))
+    assert contracts._stays_behind(of_envs(env2=2))
 
 
 @pytest.fixture
 def short_run(monkeypatch):
     """Let there be time for starts after 1 and 55 steps alone."""
-    monkeypatch.setattr("harness.contracts.subject.LONG_RUN", 150)
+    monkeypatch.setattr("harness.contracts.env_under_test.LONG_RUN", 150)
 
 
 @pytest.mark.parametrize("name", ["last-env-ignored", "actions-late-in-some-envs"])
@@ -237,7 +242,8 @@ def test_env_that_falls_behind_later_is_looked_at_again(short_run, name):
     """A bug that shows after the last start alone is told from a moment at which nothing happens to move."""
     with find(name).inject(start=50):
         report = check_env(make_pointmass, contracts=["impulse"])
-    assert [one.contract for one in report.findings] == ["impulse"] and " env" in report.findings[0].what
+    assert [one.contract for one in report.findings] == ["impulse"]
+    assert " env" in report.findings[0].what
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -281,7 +287,8 @@ def test_delay_is_that_of_the_fastest_action(firsts, obs, share_obs, delay, what
     with pytest.raises(ContractError) as caught:
         contracts._require_no_delay(subject, 55, found)
     late = what.split()[-3]
-    assert caught.value.what == what and caught.value.fix.endswith("Task(delay={})".format(late))
+    assert caught.value.what == what
+    assert caught.value.fix.endswith(f"Task(delay={late})")
 
 
 def sees_itself(agent, seen_by):
@@ -303,7 +310,8 @@ def test_agents_that_hang_together_are_told_apart_by_what_moves_first():
     less = impulse(change={(0, 0): 1.0, (0, 1): 1.0, (1, 0): 1.0}).change  # two entries against one, both times
     for unclear in (coupled[:6], [dataclasses.replace(one, onset=less) for one in coupled]):
         subject = sized()
-        assert contracts._require_own_agent(subject, 1, unclear) is None and "told apart" in subject.notes[0]
+        assert contracts._require_own_agent(subject, 1, unclear) is None
+        assert "told apart" in subject.notes[0]
 
 
 def test_agent_that_moves_is_the_one_that_sees_everything_move():
@@ -330,7 +338,8 @@ def test_agents_that_cannot_be_told_apart_are_noted_once():
     clear = [impulse(0, change={**five, **faint}), sees_itself(1, 1)]
     ended = Impulse(0, 0, 0, 1, None, 1, {"obs": 1, "share_obs": 1})
     subject = sized()
-    assert contracts._require_own_agent(subject, 1, [*clear, ended, impulse(0)]) is None and not subject.notes
+    assert contracts._require_own_agent(subject, 1, [*clear, ended, impulse(0)]) is None
+    assert not subject.notes
 
 
 def changes(axis, *values):
@@ -364,7 +373,8 @@ def test_axis_does_what_the_task_says(own, other, sign, what):
         return
     with pytest.raises(ContractError) as caught:
         contracts._require_axis(55, found, 0, 2, sign)
-    assert caught.value.what == what and caught.value.where == "after 55 steps, agent 1, entry 2 of its observation"
+    assert caught.value.what == what
+    assert caught.value.where == "after 55 steps, agent 1, entry 2 of its observation"
 
 
 def test_axis_without_impulses_is_not_judged():
@@ -388,7 +398,8 @@ def test_stated_effects_are_asked_of_every_agent_and_axis():
 
     assert contracts._states_effects(sized(task=OfTheLast()))
     assert not contracts._states_effects(sized(task=OfTheLast(), discrete=True))
-    assert not contracts._states_effects(sized(task=Task())) and not contracts._states_effects(sized())
+    assert not contracts._states_effects(sized(task=Task()))
+    assert not contracts._states_effects(sized())
     wrong = changes(2, 1, 1, 1, 1)
     with pytest.raises(ContractError, match="axis 2 of the actions has the wrong sign"):
         contracts._require_stated_effect(sized(task=OfTheLast()), 1, wrong)
@@ -399,12 +410,13 @@ def test_stated_effects_are_asked_of_every_agent_and_axis():
 
 def test_starts_beyond_the_run_are_said_to_be_left_out(monkeypatch):
     """What a short run does not reach is a note, no finding and no silence."""
-    monkeypatch.setattr("harness.contracts.subject.LONG_RUN", 90)
+    monkeypatch.setattr("harness.contracts.env_under_test.LONG_RUN", 90)
     report = check_env(make_pointmass, contracts=["impulse"])
-    assert report.ok and "impulse: not tried after 1040 steps, there was no time" in report.notes
+    assert report.ok
+    assert "impulse: not tried after 1040 steps, there was no time" in report.notes
     assert not any("after 1 steps" in note or "after 55 steps" in note for note in report.notes)
     monkeypatch.setattr(contracts, "_batches", lambda subject, start: [])
     notes = check_env(make_pointmass, contracts=["impulse"]).notes
     assert [note for note in notes if note.startswith("impulse")] == [
-        "impulse: not tried after {} steps, there was no time".format(start) for start in contracts.STARTS
+        f"impulse: not tried after {start} steps, there was no time" for start in contracts.STARTS
     ]

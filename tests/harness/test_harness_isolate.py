@@ -14,8 +14,8 @@ import psutil
 import pytest
 from programs import GROWING, LONG, LOOP, MIB, PYTHON, SHORT, run_all
 
-from harness.isolate import Limits, call, run
-from harness.watch import LINES, SAMPLES, Console, MemoryCurve, examine
+from harness.process.isolate import Limits, call, run
+from harness.process.monitor import LINES, SAMPLES, Console, MemoryCurve, examine
 from mapush.errors import ConfigError
 
 pytestmark = pytest.mark.harness
@@ -135,8 +135,10 @@ def test_stacks_of_all_threads_are_kept():
     for name, body, limits in (("crashes", "ctypes.string_at(0)", LONG), ("hangs", "time.sleep(100)", SHORT)):
         ending = run(PYTHON + [source.format(name, body)], limits)
         stacks = "\n".join(ending.evidence.stacks)
-        assert "in waits" in stacks and "in " + name in stacks, str(ending)
-        assert "in waits" in str(ending) and "in " + name in str(ending)
+        assert "in waits" in stacks, str(ending)
+        assert "in " + name in stacks, str(ending)
+        assert "in waits" in str(ending)
+        assert "in " + name in str(ending)
         assert not any("in waits" in line for line in ending.evidence.lines)
 
 
@@ -177,7 +179,8 @@ def crash():
 def test_function_returns_its_result():
     """What a function returns in its process comes back."""
     ending = call(squares, 3, start=2)
-    assert ending.ok and ending.result == [4, 9, 16]
+    assert ending.ok
+    assert ending.result == [4, 9, 16]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +194,8 @@ def test_function_returns_its_result():
 def test_function_that_does_not_return_is_no_success(function, args, begins):
     """A function whose process ends before it returns is reported, even if the exit code is 0."""
     ending = call(function, *args)
-    assert not ending.ok and ending.result is None
+    assert not ending.ok
+    assert ending.result is None
     assert str(ending).startswith(begins), str(ending)
     assert function.__name__ in ending.evidence.command[0]
 
@@ -216,7 +220,7 @@ def test_many_open_files_are_no_obstacle():
     """A process with more open files than `select` can count still runs commands."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 2000:
-        pytest.skip("no more than {} files may be open here".format(hard))
+        pytest.skip(f"no more than {hard} files may be open here")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
     try:
         with contextlib.ExitStack() as stack:
@@ -240,7 +244,7 @@ def test_console_is_bounded():
     """However much is printed, the last lines are kept, whole, without colours, and no more."""
     console = Console()
     for number in range(10_000):
-        console.feed(0, "\x1b[31mline {}\x1b[0m\n".format(number).encode())
+        console.feed(0, f"\x1b[31mline {number}\x1b[0m\n".encode())
         console.feed(1, b"half ")
     console.feed(0, b"x" * 10**6)
     console.finish()
@@ -252,18 +256,22 @@ def test_console_is_bounded():
 def test_memory_curve_is_bounded(monkeypatch):
     """Samples of any length of time are few, in order, and spread over all of it."""
     clock = [0.0]
-    monkeypatch.setattr("harness.watch.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("harness.process.monitor.time.monotonic", lambda: clock[0])
     sizes = [7] * 9_999 + [11] + [3] * 10_000  # the peak between two samples that are kept
     process = SimpleNamespace(
         pid=2, num_threads=lambda: 1, memory_info=lambda: SimpleNamespace(rss=sizes[int(clock[0]) - 1])
     )
-    monkeypatch.setattr("harness.watch.descendants", lambda pid: [process])
+    monkeypatch.setattr("harness.process.monitor.descendants", lambda pid: [process])
     curve = MemoryCurve()
     for _ in sizes:
         clock[0] += 1.0
         curve.sample(1)
-    assert (curve.rss, curve.peak) == (3, 11) and 11 not in [sample.rss for sample in curve.samples]
+    assert (curve.rss, curve.peak) == (3, 11)
+    assert 11 not in [sample.rss for sample in curve.samples]
     times = [sample.seconds for sample in curve.samples]
-    assert 50 < len(times) <= SAMPLES and times == sorted(times)
+    assert 50 < len(times) <= SAMPLES
+    assert times == sorted(times)
     gaps = [after - before for before, after in zip(times, times[1:])]
-    assert times[0] < 10 and times[-1] > 19_000 and max(gaps) < 4 * min(gaps)
+    assert times[0] < 10
+    assert times[-1] > 19_000
+    assert max(gaps) < 4 * min(gaps)

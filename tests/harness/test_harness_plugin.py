@@ -7,8 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
+import selection
 
-from harness import bundle, contracts, plugin, replay, selection
+from harness import contracts, plugin
+from harness.checking import bundle, replay_finding
 from harness.findings import Finding, Report
 
 pytest_plugins = "pytester"
@@ -66,7 +68,7 @@ def run(pytester, monkeypatch):
 
     def run(*arguments, source="def test_ordinary(): pass"):
         pytester.makepyfile(test_it="import pytest\n" + source)
-        return pytester.runpytest_inprocess("-p", "harness.plugin", "-p", "harness.selection", *arguments)
+        return pytester.runpytest_inprocess("-p", "harness.plugin", "-p", "selection", *arguments)
 
     return run
 
@@ -110,7 +112,7 @@ def test_broken_contract_prints_finding_command_and_bundle(run, checked):
         [
             "actions-untouched: the actions are clipped in place",
             "*got*4 of 30 values changed",
-            "*reproduce python -m harness check {} --contracts actions-untouched --seed 11".format(ENV),
+            f"*reproduce python -m harness check {ENV} --contracts actions-untouched --seed 11",
             "*replay*python -m harness replay *actions-untouched*.json",
         ]
     )
@@ -126,7 +128,7 @@ def test_broken_environment_is_found_and_replayed(run, pytester, capsys):
     result.stdout.fnmatch_lines(["actions-untouched: step writes into the actions it is given"])
     (written,) = (pytester.path / bundle.FOLDER).iterdir()
     capsys.readouterr()
-    assert replay.main([str(written)]) == 1
+    assert replay_finding.main([str(written)]) == 1
     assert "actions-untouched is still broken" in capsys.readouterr().out
 
 
@@ -135,7 +137,8 @@ def test_broken_contract_leaves_a_bundle_where_it_says(run, checked, pytester):
     result = run("--env", ENV)
     line = next(line for line in result.outlines if "harness replay" in line)
     content = json.loads((pytester.path / line.split()[-1]).read_text())
-    assert content["factory"] == ENV and content["finding"]["contract"] == "actions-untouched"
+    assert content["factory"] == ENV
+    assert content["finding"]["contract"] == "actions-untouched"
 
 
 def test_finding_of_a_contract_that_was_not_selected_still_fails(run, checked):
@@ -160,18 +163,22 @@ def test_sim_is_handed_to_the_factory_and_to_the_commands(run, checked):
 def test_task_is_handed_to_the_check_and_to_the_commands(run, pytester):
     """With --task, rewards are held to it, and the reproducing line says so."""
     pytester.makepyfile(negating=NEGATING)
-    result = run("--env", "negating:make_env", "--task", "harness.matrix:PointmassTask", "-k", "reward-task")
+    result = run(
+        "--env", "negating:make_env", "--task", "harness.faults.fault_matrix:PointmassTask", "-k", "reward-task"
+    )
     result.assert_outcomes(failed=1, deselected=len(contracts.names("env")) - 1)
-    result.stdout.fnmatch_lines(["reward-task: the reward has the wrong sign", "*reproduce*--task harness.matrix:*"])
+    result.stdout.fnmatch_lines(
+        ["reward-task: the reward has the wrong sign", "*reproduce*--task harness.faults.fault_matrix:*"]
+    )
 
 
 @pytest.mark.parametrize("marker, reason", [("slow", "takes minutes"), ("soak", "runs for as long as")])
 def test_marker_that_runs_on_request_is_deselected_with_the_reason(run, marker, reason):
     """What takes long runs if it is asked for, and says so otherwise."""
-    source = "@pytest.mark.{}\ndef test_long(): pass\ndef test_short(): pass".format(marker)
+    source = f"@pytest.mark.{marker}\ndef test_long(): pass\ndef test_short(): pass"
     result = run("--strict-markers", source=source)
     result.assert_outcomes(passed=1, deselected=1)
-    result.stdout.fnmatch_lines(["deselected {}: *{}*".format(marker, reason)])
+    result.stdout.fnmatch_lines([f"deselected {marker}: *{reason}*"])
     asked = ["--soak=1"] if marker == "soak" else []
     run("-m", marker, *asked, source=source).assert_outcomes(passed=1, deselected=1)
 
@@ -198,12 +205,12 @@ def test_quick_gates_read_their_own_folder_alone(run, pytester, marker):
     """`-m contracts` spends no time on files that hold none; no other folder has a test that would be lost."""
     for folder in (marker, "others"):
         (pytester.path / "tests" / folder).mkdir(parents=True)
-    own = "import pytest\n@pytest.mark.{}\ndef test_it(): pass".format(marker)
+    own = f"import pytest\n@pytest.mark.{marker}\ndef test_it(): pass"
     (pytester.path / "tests" / marker / "test_own.py").write_text(own)
     (pytester.path / "tests" / "others" / "test_other.py").write_text("raise RuntimeError('read')")
     run("-m", marker, "tests").assert_outcomes(passed=1)
     run("-m", "not " + marker, "tests").assert_outcomes(errors=1, deselected=1)
-    bearing = re.compile(r"^(pytestmark = |@).*pytest\.mark\.{}\b".format(marker), re.MULTILINE)
+    bearing = re.compile(rf"^(pytestmark = |@).*pytest\.mark\.{marker}\b", re.MULTILINE)
     tests = Path(__file__).parents[1]
     found = {path.relative_to(tests).parts[0] for path in tests.rglob("*.py") if bearing.search(path.read_text())}
     assert found == {marker}
@@ -271,5 +278,6 @@ def test_report_of_contracts_holds_the_commands_and_the_matrix(run, checked, pyt
     content = json.loads((pytester.path / "out/report.json").read_text())
     failed = next(row for row in content["checks"] if row["outcome"] == "failed")
     assert failed["diagnosis"] == "actions-untouched: the actions are clipped in place"
-    assert "--contracts actions-untouched" in failed["reproduce"] and "harness replay" in failed["replay"]
+    assert "--contracts actions-untouched" in failed["reproduce"]
+    assert "harness replay" in failed["replay"]
     assert "late-reward" in (pytester.path / "out/report.html").read_text()

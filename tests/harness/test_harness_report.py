@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from harness import replay
-from harness.bundle import Bundle, check_command, keep
+from harness.check_report import ReportRow, write_report
+from harness.checking import replay_finding
+from harness.checking.bundle import Bundle, check_command, keep
+from harness.checking.replay_finding import main
 from harness.findings import Finding, Report
-from harness.replay import main
-from harness.report import Row, write_report
 
 pytestmark = pytest.mark.harness
 
 FINDING = Finding("aliasing", "reward buffer is reused", got="5 values changed", step=4)
 ACTIONS = [[3, [[[0.0, 0.5]]]]]  # for three steps
 ROWS = [
-    Row("finite", "passed", 0.25),
-    Row("aliasing", "failed", 1.5, "reward <buffer> is reused", "all & everything", "check again", "replay it"),
-    Row("horizon", "skipped", 0.0, "episodes never end"),
+    ReportRow("finite", "passed", 0.25),
+    ReportRow("aliasing", "failed", 1.5, "reward <buffer> is reused", "all & everything", "check again", "replay it"),
+    ReportRow("horizon", "skipped", 0.0, "episodes never end"),
 ]
 MATRIX = [
     {
@@ -91,14 +91,15 @@ def checked(monkeypatch):
 
     check.calls, check.actions = [], ACTIONS
 
-    monkeypatch.setattr(replay, "check", check)
+    monkeypatch.setattr(replay_finding, "check", check)
     return check
 
 
 def test_report_page_is_whole_and_loads_nothing(tmp_path):
     """The page is well formed, escapes what it shows, and needs neither network nor other files."""
     page = Page(write_report(tmp_path / "new" / "folder", ROWS, "checks of <this>"))
-    assert page.open == [] and page.loads == []
+    assert page.open == []
+    assert page.loads == []
     text = " ".join(page.words)
     for expected in ("reward <buffer> is reused", "all & everything", "checks of <this>", "check again", "replay it"):
         assert expected in text
@@ -113,7 +114,8 @@ def test_report_shows_failures_first(tmp_path):
 def test_nothing_is_marked_as_failed_where_nothing_is(tmp_path):
     """Red is for what is broken."""
     page = write_report(tmp_path, [ROWS[0]], "")
-    assert 'class="failed"' not in page.read_text() and "0 failed" in page.read_text()
+    assert 'class="failed"' not in page.read_text()
+    assert "0 failed" in page.read_text()
 
 
 def test_report_json_holds_rows_counts_versions_and_matrix(tmp_path):
@@ -122,7 +124,8 @@ def test_report_json_holds_rows_counts_versions_and_matrix(tmp_path):
     content = json.loads((tmp_path / "report.json").read_text())
     assert content["counts"] == {"passed": 1, "failed": 1, "skipped": 1}
     assert content["checks"] == [dataclasses.asdict(row) for row in ROWS]
-    assert content["matrix"] == MATRIX and "python" in content["versions"]
+    assert content["matrix"] == MATRIX
+    assert "python" in content["versions"]
 
 
 def test_report_shows_missed_bugs_first(tmp_path):
@@ -130,7 +133,8 @@ def test_report_shows_missed_bugs_first(tmp_path):
     page = write_report(tmp_path, [], "", MATRIX)
     words = Page(page).words
     assert words.index("swapped-actions") < words.index("missed") < words.index("late-reward")
-    assert words.count("missed") == 1 and "reward-task, bounds" in words
+    assert words.count("missed") == 1
+    assert "reward-task, bounds" in words
 
 
 def test_report_without_rows_is_written(tmp_path):
@@ -169,7 +173,8 @@ def test_replay_mended_names_what_differs_from_then(bundle, checked, capsys):
     checked.report = Report([], ["aliasing"])
     assert main([str(bundle)]) == 0
     said = capsys.readouterr().out
-    assert "aliasing holds now" in said and "numpy was 0.1" in said
+    assert "aliasing holds now" in said
+    assert "numpy was 0.1" in said
 
 
 def test_replay_not_judged_is_no_success(bundle, checked, capsys):

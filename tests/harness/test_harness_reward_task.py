@@ -8,7 +8,7 @@ import pytest
 from harness.contracts import task as contracts
 from harness.contracts.task import Task
 from harness.findings import ContractError, NotJudgedError
-from harness.interface import Seen
+from harness.interface.player import Seen
 
 pytestmark = pytest.mark.harness
 
@@ -69,8 +69,9 @@ def test_reward_of_the_wrong_sign_or_step_is_named(lag, sign, what, cause):
     """The lag with the strongest relation decides, and its sign before its lag."""
     with pytest.raises(ContractError) as caught:
         contracts._require_agreement(series(), sign * later(series(), lag))
-    assert caught.value.what == what and caught.value.cause == cause
-    assert "{:+.2f} at lag {}".format(sign, lag) in caught.value.got
+    assert caught.value.what == what
+    assert caught.value.cause == cause
+    assert f"{sign:+.2f} at lag {lag}" in caught.value.got
 
 
 @pytest.mark.parametrize("noise, kept", [(2.0, True), (8.0, False)])
@@ -148,7 +149,8 @@ def test_reward_task_leaves_out_the_steps_that_end_an_episode():
     expected, actual = contracts._pairs(told, told.seen)
     at_end = np.zeros((STEPS, NUM_ENVS), bool)
     at_end[tuple(np.transpose(ends))] = True
-    assert np.array_equal(np.isnan(expected), at_end) and np.array_equal(np.isnan(actual), at_end)
+    assert np.array_equal(np.isnan(expected), at_end)
+    assert np.array_equal(np.isnan(actual), at_end)
     np.testing.assert_allclose(expected[~at_end], series()[~at_end])
     np.testing.assert_allclose(actual[~at_end], series()[~at_end])
 
@@ -201,4 +203,5 @@ def test_task_says_what_it_was_given_and_nothing_else():
     assert (task.state_type, task.agents_by_effect, task.delay) == ("EP", True, 0)
     task = Task("FP", agents_by_effect=False, delay=2)
     assert (task.state_type, task.agents_by_effect, task.delay) == ("FP", False, 2)
-    assert task.reward(None, None) is None and task.effect(0, 0) is None
+    assert task.reward(None, None) is None
+    assert task.effect(0, 0) is None

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from programs import LONG, MIB, PYTHON
 
-from harness.isolate import Limits, main, run
-from harness.watch import MemoryCurve, alive, descendants
+from harness.process.isolate import Limits, main, run
+from harness.process.monitor import MemoryCurve, alive, descendants
 
 pytestmark = pytest.mark.harness
 
@@ -46,8 +46,8 @@ def test_nothing_outlives_a_keeper_that_is_stopped_again_and_again(monkeypatch, 
     stopper += "signal.alarm(60)\nwhile True:\n    try: os.kill(int(sys.argv[1]), signal.SIGSTOP)\n"
     stopper += "    except ProcessLookupError: time.sleep(0.1)"
     source = "import os, subprocess, sys\n"
-    source += "subprocess.run([sys.executable, '-S', '-c', {!r}, str(os.getppid())])".format(stopper)
-    monkeypatch.setattr("harness.isolate.PATIENCE", 0.5)
+    source += f"subprocess.run([sys.executable, '-S', '-c', {stopper!r}, str(os.getppid())])"
+    monkeypatch.setattr("harness.process.isolate.PATIENCE", 0.5)
     ending = run(PYTHON + [source], Limits(timeout=2.5))
     assert str(ending).startswith("hang: no end within 2.5 s"), str(ending)
     deadline = time.monotonic() + 20.0
@@ -60,10 +60,11 @@ def test_nothing_outlives_the_command(tmp_path):
     """Descendants that left the process group, and whose parent is gone, are killed and counted."""
     daemon = "import os, time\nopen({!r}, 'w').write(str(os.getpid()))\ntime.sleep(100)".format(str(tmp_path / "pid"))
     source = "import os, subprocess, sys, time\nif os.fork() == 0:\n    os.setsid()\n"
-    source += "    subprocess.Popen([sys.executable, '-S', '-c', {!r}])\n    os._exit(0)\n".format(daemon)
+    source += f"    subprocess.Popen([sys.executable, '-S', '-c', {daemon!r}])\n    os._exit(0)\n"
     source += "while not (os.path.exists({0!r}) and open({0!r}).read()): time.sleep(0.01)".format(str(tmp_path / "pid"))
     ending = run(PYTHON + [source], LONG)
-    assert ending.ok and ending.evidence.left == 1
+    assert ending.ok
+    assert ending.evidence.left == 1
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
 
 
@@ -78,7 +79,8 @@ def test_nothing_outlives_the_owner(tmp_path):
     owner.kill()
     owner.wait()
     gone, left = psutil.wait_procs(below, timeout=10)
-    assert not left and len(gone) == 3
+    assert not left
+    assert len(gone) == 3
 
 
 def wait_for(path, seconds=20.0):
@@ -88,7 +90,7 @@ def wait_for(path, seconds=20.0):
         if path.is_file() and path.read_text():
             return path.read_text()
         time.sleep(0.01)
-    raise AssertionError("nothing was written to {}".format(path))
+    raise AssertionError(f"nothing was written to {path}")
 
 
 def test_command_line_passes_everything_through():
@@ -154,7 +156,8 @@ def test_report_is_written(tmp_path, capfd):
     assert main(["--report", str(tmp_path / "report"), "--", *PYTHON, source]) == 1
     text = (tmp_path / "report" / "crash.txt").read_text()
     content = json.loads((tmp_path / "report" / "crash.json").read_text())
-    assert text.startswith("exception: ValueError: bad") and "last words" in text
+    assert text.startswith("exception: ValueError: bad")
+    assert "last words" in text
     assert (content["kind"], content["exit_code"]) == ("exception", 1)
     assert max(sample["rss"] for sample in content["evidence"]["memory"]) > 50 * MIB
     assert "exception: ValueError: bad" in capfd.readouterr().err
@@ -166,7 +169,8 @@ def test_report_that_cannot_be_written_costs_neither_message_nor_exit_code(tmp_p
     assert main(["--report", str(tmp_path / "file"), "--", *PYTHON, "raise SystemExit(7)"]) == 7
     printed = capfd.readouterr().err
     assert printed.count("exit without an exception: exit code 7") == 1
-    assert "ConfigError: the report cannot be written" in printed and str(tmp_path / "file") in printed
+    assert "ConfigError: the report cannot be written" in printed
+    assert str(tmp_path / "file") in printed
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
@@ -182,6 +186,6 @@ def test_closed_standard_streams_keep_nothing_from_running(closed, tmp_path):
     """A shell's `1>&- 2>&-` leaves the command its work and its exit code."""
     source = "import os\nfor stream in (1, 2):\n    os.write(stream, b'1' * 99)\n"
     source += "open({!r}, 'w').write('done')\nos._exit(7)".format(str(tmp_path / "file"))
-    close = " ".join("{}>&-".format(descriptor) for descriptor in closed)
+    close = " ".join(f"{descriptor}>&-" for descriptor in closed)
     done = subprocess.run(["sh", "-c", '"$@" ' + close, "sh", *HARNESS, "--", *PYTHON, source], timeout=60)
     assert (done.returncode, wait_for(tmp_path / "file")) == (7, "done")

@@ -7,8 +7,8 @@ import pytest
 from wrapped import check
 
 from harness.contracts import check_env
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.shape import SEARCH_SHARE, SEARCHES, _isolated_zeros, _search
-from harness.contracts.subject import Subject
 from harness.findings import ContractError
 from harness.toys import Discrete, PointMass, make_pointmass
 from mapush.env.harl_view import Box
@@ -49,7 +49,8 @@ def test_zero_at_the_rim_of_the_run_is_not_judged(step):
 def test_zero_of_a_number_that_is_often_zero_is_none():
     """Two are an exception, three are not; each entry counts for itself."""
     two, three = [(9, 2, 1, 3), (21, 4, 1, 3)], [(9, 2, 1, 3), (21, 4, 1, 3), (40, 0, 1, 3)]
-    assert found(*two) == two and found(*three) == []
+    assert found(*two) == two
+    assert found(*three) == []
     assert found(*three, (9, 2, 0, 3)) == [(9, 2, 0, 3)]
 
 
@@ -107,7 +108,8 @@ def test_observation_that_is_all_zero_is_found_unless_it_is_usual():
 def test_short_run_is_not_judged():
     """With less than twenty steps, nothing is rare."""
     values, ended = seen((17, 2, 1, 3))
-    assert len(_isolated_zeros(values[:20], ended[:19])) == 1 and len(_isolated_zeros(values[:19], ended[:18])) == 0
+    assert len(_isolated_zeros(values[:20], ended[:19])) == 1
+    assert len(_isolated_zeros(values[:19], ended[:18])) == 0
 
 
 # -- the search for short sequences ----------------------------------------------------------------------------------
@@ -135,7 +137,7 @@ def searched(make, seed, build_s=0.0):
         made.append(make(num_envs, AGENTS, seed, 20))
         return made[-1]
 
-    subject = Subject(make_env, {}, None, seed, 60.0)
+    subject = EnvUnderTest(make_env, {}, None, seed, 60.0)
     subject.sizes  # noqa: B018  read from an environment that is built for it
     made.clear()
     subject.build_s = build_s
@@ -149,7 +151,8 @@ def searched(make, seed, build_s=0.0):
 def test_search_finds_what_breaks_the_form():
     """Short sequences with actions beyond the bounds are tried, in a new environment each; the seed decides which."""
     error, _ = searched(Flawed, seed=5)
-    assert error is not None and (error.contract, error.what) == ("finite", "obs holds infinity")
+    assert error is not None
+    assert (error.contract, error.what) == ("finite", "obs holds infinity")
     assert searched(PointMass, seed=5) == (None, SEARCHES)
 
 
@@ -178,7 +181,7 @@ def make_with(**spaces):
 def test_range_of_actions_far_from_one_is_named(largest, said):
     """HARL draws actions of about half a unit, whatever the bounds; on either side of 0."""
     for low, high in ((-largest, largest), (0.0, largest), (-largest, 0.0)):
-        expected = "actions range up to {}, far from 1".format(said) if said else ""
+        expected = f"actions range up to {said}, far from 1" if said else ""
         assert check(make_with(action_space=[Box(low, high, (3,))] * 2), "spaces") == expected
 
 
@@ -222,7 +225,8 @@ def test_factory_that_makes_another_number_of_agents_is_named():
 
     assert check(fixed, "factory") == "the factory was asked for 3 agents and made 2"
     report = check_env(refusing, contracts=["factory"])
-    assert report.ok and [note for note in report.notes if "refuses" in note] == [
+    assert report.ok
+    assert [note for note in report.notes if "refuses" in note] == [
         "the factory refuses num_agents 3",
         "the factory refuses num_agents 4",
     ]

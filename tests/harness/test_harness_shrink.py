@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from harness.contracts import shrink
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.shrink import broken_by, shorten, shortest
-from harness.contracts.subject import Subject
 from harness.findings import Finding
-from harness.sequence import in_words, pack, unpack
+from harness.interface.sequence import in_words, pack, unpack
 from harness.toys import PointMass, make_pointmass
 
 pytestmark = pytest.mark.harness
@@ -49,7 +49,7 @@ def subject():
         env.__class__ = Overflowing
         return env
 
-    return Subject(make_env, {}, None, 11, 60.0)
+    return EnvUnderTest(make_env, {}, None, 11, 60.0)
 
 
 @pytest.mark.parametrize("needed", [(39,), (12, 30), (3, 4, 39)])
@@ -71,7 +71,8 @@ def test_shortest_keeps_the_steps_and_the_entries_that_matter(needed):
 def test_shortest_of_a_fault_of_the_clock_is_at_rest():
     """Where only the number of steps counts, no action remains."""
     found = shortest(random_actions(), lambda candidate: len(candidate) >= 17, REST)
-    assert found.shape == (17, 5, 2, 3) and (found == REST).all()
+    assert found.shape == (17, 5, 2, 3)
+    assert (found == REST).all()
 
 
 def test_shortest_where_all_matters_is_what_was_given():
@@ -84,7 +85,8 @@ def test_shorten_gives_a_sequence_that_breaks_the_contract(subject):
     """The sequence of a finding is played on environments, and breaks its contract by itself."""
     (found,) = shorten(subject, [dataclasses.replace(FINDING, actions=list(random_actions()))])
     actions = unpack(found.actions)
-    assert len(actions) == 3 and np.argwhere(np.stack(actions)).tolist() == [[step, 2, 1, 0] for step in range(3)]
+    assert len(actions) == 3
+    assert np.argwhere(np.stack(actions)).tolist() == [[step, 2, 1, 0] for step in range(3)]
     assert set(broken_by(subject, actions)) >= {"finite"}
     assert not broken_by(subject, actions[:2])
 

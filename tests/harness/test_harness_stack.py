@@ -8,9 +8,9 @@ from unittest import mock
 import pytest
 from stack_bugs import BUGS, FILES, OVER, broken, edits_actions, stores_swapped_actions
 
-from harness import stack_logger
 from harness.contracts.registry import CONTRACTS
-from harness.stack import check_stack, main
+from harness.stack import logger_contracts
+from harness.stack.check_stack import check_stack, main
 from mapush import presets
 from mapush.env.push import PushEnv
 from mapush.happo.happo import Happo
@@ -27,7 +27,9 @@ NAMES = (
 
 def test_check_stack_of_mapush_trips_nothing():
     """The stack as it is keeps every contract."""
-    with mock.patch.object(stack_logger, "ROWS", 5 * ROWS):  # what is left of the noise is less than a bug would make
+    with mock.patch.object(
+        logger_contracts, "ROWS", 5 * ROWS
+    ):  # what is left of the noise is less than a bug would make
         report = check_stack(seed=3)
     assert report.ok, str(report)
     assert report.passed == NAMES
@@ -36,7 +38,8 @@ def test_check_stack_of_mapush_trips_nothing():
 def test_contracts_have_a_sentence_each():
     """Every contract says in one line what it promises."""
     for name in NAMES:
-        assert CONTRACTS[name].group == "stack" and CONTRACTS[name].sentence.endswith("."), name
+        assert CONTRACTS[name].group == "stack", name
+        assert CONTRACTS[name].sentence.endswith("."), name
 
 
 @pytest.fixture(autouse=True)
@@ -48,15 +51,15 @@ def _clean_up():
 
 
 @pytest.mark.parametrize(
-    ("contract", "owner", "name", "bug", "says"), BUGS, ids=["{}-{}".format(b[0], b[3].__name__) for b in BUGS]
+    ("contract", "owner", "name", "bug", "says"), BUGS, ids=[f"{b[0]}-{b[3].__name__}" for b in BUGS]
 )
 def test_planted_bug_is_named_in_the_first_line(contract, owner, name, bug, says):
     """The contract finds the bug, and the first line of the finding says what it is."""
-    with broken(owner, name, bug), mock.patch.object(stack_logger, "ROWS", ROWS):
+    with broken(owner, name, bug), mock.patch.object(logger_contracts, "ROWS", ROWS):
         report = check_stack([contract])
     assert len(report.findings) == 1, bug.__name__
     assert says in report.findings[0].what, str(report)
-    assert report.findings[0].reproduce == "python -m harness stack --contracts {} --seed 0".format(contract)
+    assert report.findings[0].reproduce == f"python -m harness stack --contracts {contract} --seed 0"
 
 
 def test_env_that_edits_its_actions_changes_nothing_that_is_stored():

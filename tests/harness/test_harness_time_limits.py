@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from harness.contracts.episodes import Episode, _by_chance
+from harness.contracts.episode_ends import EpisodeSpan, _by_chance
 
 pytestmark = pytest.mark.harness
 
@@ -23,7 +23,7 @@ def drawn(seed, hazard, forgetful_env=None):
             failed, late = draw.random() < hazard, step - start == LIMIT
             if failed or late:
                 flagged = not failed and env != forgetful_env
-                found.append(Episode(env=env, end=step, length=step - start, truncated=flagged, first=start == 0))
+                found.append(EpisodeSpan(env=env, end=step, length=step - start, truncated=flagged, first=start == 0))
                 start = step
     return found
 

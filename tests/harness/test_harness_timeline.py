@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.contracts import episodes as contracts
+from harness.contracts import episode_ends as contracts
 from harness.contracts.timeline import (
-    Episode,
+    EpisodeSpan,
     Jumps,
     at_end,
     episodes,
@@ -20,7 +20,7 @@ from harness.contracts.timeline import (
     usual_change,
 )
 from harness.findings import ContractError, NotJudgedError
-from harness.interface import Seen
+from harness.interface.player import Seen
 
 pytestmark = pytest.mark.harness
 
@@ -66,7 +66,7 @@ class Told:
 
 def listed(*lengths, truncated=False, envs=3):
     """Return later episodes of these lengths, of the envs in turn."""
-    return [Episode(index % envs, 10 * index + 9, length, truncated, False) for index, length in enumerate(lengths)]
+    return [EpisodeSpan(index % envs, 10 * index + 9, length, truncated, False) for index, length in enumerate(lengths)]
 
 
 # -- reading a run -----------------------------------------------------------------------------------------------
@@ -77,11 +77,11 @@ def test_episodes_are_counted_from_the_reset_and_from_each_end():
     history = run(3, 9, [(3, 0), (3, 2), (7, 0), (8, 2), (9, 2)], flagged=[(7, 0)])
     history[3].truncated[2] = (True, False)  # not of all agents
     assert episodes(history) == [
-        Episode(0, 3, 3, False, True),
-        Episode(2, 3, 3, False, True),
-        Episode(0, 7, 4, True, False),
-        Episode(2, 8, 5, False, False),
-        Episode(2, 9, 1, False, False),
+        EpisodeSpan(0, 3, 3, False, True),
+        EpisodeSpan(2, 3, 3, False, True),
+        EpisodeSpan(0, 7, 4, True, False),
+        EpisodeSpan(2, 8, 5, False, False),
+        EpisodeSpan(2, 9, 1, False, False),
     ]
 
 
@@ -99,7 +99,7 @@ def test_episodes_are_counted_from_the_reset_and_from_each_end():
         (listed(20, 20, 20, 20, 20, 20, 20, 19, 19), 20),
         (listed(2, 2, 2, 2, 2), None),
         (listed(3, 3, 3, 3), 3),
-        ([Episode(0, 9, 9, True, True)], None),
+        ([EpisodeSpan(0, 9, 9, True, True)], None),
         ([], None),
     ],
 )
@@ -114,7 +114,7 @@ def test_time_limit_is_where_episodes_pile_up(ended, limit):
 )
 def test_stated_horizon_counts_if_it_was_reached_twice_and_never_passed(lengths, stated, limit):
     """The first episode of an env, which may have begun before, tells nothing."""
-    assert reached_horizon(listed(*lengths) + [Episode(0, 40, 40, False, True)], stated) == limit
+    assert reached_horizon(listed(*lengths) + [EpisodeSpan(0, 40, 40, False, True)], stated) == limit
 
 
 def test_usual_change_is_that_of_steps_far_from_ends():
@@ -188,7 +188,8 @@ def test_env_that_stays_done_is_told_from_short_episodes(ends, found):
     with pytest.raises(ContractError) as caught:
         contracts._require_running(history)
     first = next(step for step, _ in ends if step > 5)
-    assert caught.value.step == first + 1 and caught.value.where == "steps {} to 30".format(first)
+    assert caught.value.step == first + 1
+    assert caught.value.where == f"steps {first} to 30"
 
 
 def test_env_done_at_every_step_is_told_from_one_that_stands_still():
@@ -233,7 +234,7 @@ def test_time_limits_flagged_in_part(unflagged, found):
         return
     with pytest.raises(ContractError, match="bad_transition is missing at some time limits") as caught:
         contracts.bad_transition(told)
-    assert caught.value.got == "3 of {} episodes of 12 steps are not flagged".format(len(ends) - 3)
+    assert caught.value.got == f"3 of {len(ends) - 3} episodes of 12 steps are not flagged"
     assert caught.value.where == "envs [0], first at step 37"
 
 
@@ -244,7 +245,8 @@ def test_time_limit_flag_on_a_shorter_episode_is_early():
     flags = [one for one in short if one != (36, 0)]
     with pytest.raises(ContractError, match="although no time limit was reached") as caught:
         contracts.bad_transition(Told(run(3, 61, short, flagged=flags)))
-    assert caught.value.where == "env 0, step 34" and caught.value.got == "flagged after 9, 13 steps"
+    assert caught.value.where == "env 0, step 34"
+    assert caught.value.got == "flagged after 9, 13 steps"
 
 
 def test_flags_of_which_nothing_can_be_said_are_not_judged():
@@ -283,7 +285,8 @@ def test_horizon_overdue_env_is_found(steps, found):
         return
     with pytest.raises(ContractError, match="the episode of env 2 never ends") as caught:
         contracts.horizon(told)
-    assert caught.value.got == "no end for 27 steps; others end after 12" and caught.value.where == "envs [2]"
+    assert caught.value.got == "no end for 27 steps; others end after 12"
+    assert caught.value.where == "envs [2]"
 
 
 @pytest.mark.parametrize("stated, found", [(11, True), (12, False), (13, True), (24, False)])
@@ -296,7 +299,7 @@ def test_horizon_off_by_one_is_found(stated, found):
         return
     with pytest.raises(ContractError, match="off by one") as caught:
         contracts.horizon(told)
-    assert caught.value.expected == "{}, as env.max_episode_steps says".format(stated)
+    assert caught.value.expected == f"{stated}, as env.max_episode_steps says"
 
 
 @pytest.mark.parametrize(

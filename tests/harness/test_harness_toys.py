@@ -112,7 +112,8 @@ def test_pointmass_moves_as_the_slow_derivation(num_agents, discrete):
             pushes += not dones[env_id, 0] and next_share[env_id, 0, 0] != share_obs[env_id, 0, 0]
             if dones[env_id, 0]:
                 ends["time" if not terminated else "both" if expired else "task"] += 1
-    assert pushes > 100 and min(ends.values()) > 0, (pushes, ends)
+    assert pushes > 100, (pushes, ends)
+    assert min(ends.values()) > 0, (pushes, ends)
 
 
 @pytest.mark.parametrize("discrete", (False, True))
@@ -121,14 +122,19 @@ def test_pointmass_returns_what_its_spaces_say(discrete):
     env = make_pointmass(discrete=discrete)
     for _, _, returned in play(env, 60, hold=30):
         obs, share_obs, rewards, dones, infos, available = returned
-        assert obs.shape == (6, 2, 7) and share_obs.shape == (6, 2, 13) and rewards.shape == (6, 2, 1)
-        assert obs.dtype == share_obs.dtype == rewards.dtype == np.float32 and dones.dtype == bool
+        assert obs.shape == (6, 2, 7)
+        assert share_obs.shape == (6, 2, 13)
+        assert rewards.shape == (6, 2, 1)
+        assert obs.dtype == share_obs.dtype == rewards.dtype == np.float32
+        assert dones.dtype == bool
         assert all(env.observation_space[agent].contains(row) for rows in obs for agent, row in enumerate(rows))
         assert all(env.share_observation_space[0].contains(row) for rows in share_obs for row in rows)
-        assert np.array_equal(share_obs[:, 0], share_obs[:, 1]) and np.array_equal(rewards[:, 0], rewards[:, 1])
+        assert np.array_equal(share_obs[:, 0], share_obs[:, 1])
+        assert np.array_equal(rewards[:, 0], rewards[:, 1])
         assert [len(row) for row in infos] == [2] * 6
         if discrete:
-            assert available.shape == (6, 2, 5) and available.dtype == np.float32
+            assert available.shape == (6, 2, 5)
+            assert available.dtype == np.float32
         else:
             assert available == [None] * 6
     assert [type(space).__name__ for space in env.action_space] == ["Discrete" if discrete else "Box"] * 2
@@ -193,7 +199,8 @@ def test_pointmass_returns_new_arrays_and_infos():
         arrays += [item for item in returned if isinstance(item, np.ndarray)]
         infos += [info for row in returned[4] for info in row]
     arrays += [value for info in infos for value in info.values() if isinstance(value, np.ndarray)]
-    assert len({id(info) for info in infos}) == len(infos) and len(arrays) > 100
+    assert len({id(info) for info in infos}) == len(infos)
+    assert len(arrays) > 100
     assert not any(np.may_share_memory(one, two) for index, one in enumerate(arrays) for two in arrays[:index])
 
 
@@ -205,7 +212,8 @@ def test_pointmass_statistics_are_bounded():
         running += rewards[:, 0, 0]
         returns += running[dones[:, 0]].tolist()
         running[dones[:, 0]] = 0.0
-    assert len(returns) > 200 and list(env.recent_returns) == pytest.approx(returns[-100:], abs=1e-5)
+    assert len(returns) > 200
+    assert list(env.recent_returns) == pytest.approx(returns[-100:], abs=1e-5)
 
 
 def test_discrete_pointmass_masks_the_moves_that_leave_the_arena():
@@ -244,9 +252,8 @@ def test_discrete_pointmass_unknown_move_is_refused(move):
     """A move that does not exist is an error, not the last one."""
     env = make_pointmass(discrete=True)
     env.reset()
-    assert env.action_space[0].contains(4) and not any(
-        env.action_space[0].contains(wrong) for wrong in (move, 1.0, [1])
-    )
+    assert env.action_space[0].contains(4)
+    assert not any(env.action_space[0].contains(wrong) for wrong in (move, 1.0, [1]))
     with pytest.raises(SpecError, match="0 to 4"):
         env.step(np.full((NUM_ENVS, NUM_AGENTS, 1), move))
 
@@ -272,9 +279,14 @@ def test_push_is_the_pushing_task_behind_harls_interface():
         env = make_push(seed=seed, object="tblock", steps_per_decision=2)
         obs, share_obs, _ = env.reset()
         obs, share_obs, rewards, dones, infos, available = env.step(np.ones((5, 2, 3), np.float32))
-        assert obs.shape == (5, 2, 8) and share_obs.shape == (5, 2, 20) and rewards.shape == (5, 2, 1)
-        assert dones.shape == (5, 2) and available == [None] * 5
-        assert env.env.steps_per_decision == 2 and env.env.task.object == "tblock"
+        assert obs.shape == (5, 2, 8)
+        assert share_obs.shape == (5, 2, 20)
+        assert rewards.shape == (5, 2, 1)
+        assert dones.shape == (5, 2)
+        assert available == [None] * 5
+        assert env.env.steps_per_decision == 2
+        assert env.env.task.object == "tblock"
         starts.append(obs)
         env.close()
-    assert np.array_equal(starts[0], starts[1]) and not np.array_equal(starts[0], starts[2])
+    assert np.array_equal(starts[0], starts[1])
+    assert not np.array_equal(starts[0], starts[2])

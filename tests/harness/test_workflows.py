@@ -113,7 +113,8 @@ def test_every_workflow_is_read():
 def test_pinned_action_names_its_release(name):
     """Beside the commit stands the release, so that a person can judge it."""
     lines = [line for line in (FOLDER / name).read_text().splitlines() if "uses:" in line]
-    assert lines and all(VERSIONED.search(line) for line in lines)
+    assert lines
+    assert all(VERSIONED.search(line) for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,8 @@ def test_workflow_runs_what_the_docs_say(name, commands):
 def test_soak_runs_every_night():
     """What shows only after an hour is looked for once a day, and not on every push."""
     workflow = load("gpu.yml")
-    assert workflow["on"]["schedule"] and "github.event_name != 'push'" in step_with(workflow, "run", "soak")["if"]
+    assert workflow["on"]["schedule"]
+    assert "github.event_name != 'push'" in step_with(workflow, "run", "soak")["if"]
 
 
 def test_soaks_end_in_their_time():

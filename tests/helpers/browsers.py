@@ -10,7 +10,7 @@ import contextlib
 import shutil
 from typing import TYPE_CHECKING, Any, Iterator
 
-from harness.selection import BROWSERS
+from selection import BROWSERS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -45,18 +45,18 @@ def visit(browser: Any, address: str) -> Page:
 
 def said(page: Page, name: str) -> str:
     """Return what the panel says of `name` at this moment."""
-    return page.locator('[data-name="{}"]'.format(name)).first.inner_text()
+    return page.locator(f'[data-name="{name}"]').first.inner_text()
 
 
 def wait_for(page: Page, name: str, text: Any) -> None:
     """Wait until the panel says `text`, all of a string or part of a pattern, of `name`."""
-    page.locator('[data-name="{}"]'.format(name)).and_(page.get_by_text(text, exact=True)).first.wait_for()
+    page.locator(f'[data-name="{name}"]').and_(page.get_by_text(text, exact=True)).first.wait_for()
 
 
 def settle(page: Page) -> None:
     """Let the page draw and send what it was told, by its own clock."""
     for wait in ("requestAnimationFrame", "requestAnimationFrame", "done => setTimeout(done, 200)"):
-        page.evaluate("new Promise({})".format(wait))
+        page.evaluate(f"new Promise({wait})")
 
 
 def press(page: Page, button: str) -> None:
@@ -67,7 +67,7 @@ def press(page: Page, button: str) -> None:
 def field(page: Page, label: str) -> Any:
     """Return the text field of the number or the slider that is called `label`."""
     number = "input[@inputmode='decimal']"
-    return page.get_by_text(label, exact=True).locator("xpath=ancestor::div[.//{0}][1]//{0}".format(number))
+    return page.get_by_text(label, exact=True).locator(f"xpath=ancestor::div[.//{number}][1]//{number}")
 
 
 def enter(page: Page, label: str, value: Any) -> None:

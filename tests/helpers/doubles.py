@@ -12,10 +12,10 @@ import torch
 from fakes import KinematicSimulator
 
 from mapush.config import RewardConfig, TaskConfig
-from mapush.env.mqe import MqeEnv
 from mapush.env.push import PushEnv
 from mapush.env.resets import Spawner
 from mapush.objects import OBJECTS
+from mapush.upstream.mqe import MqeEnv
 
 FOLDER = Path(__file__).resolve().parent.parent / "doubles"
 NUM_ENVS = 5

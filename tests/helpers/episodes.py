@@ -7,8 +7,8 @@ from typing import Sequence
 
 import numpy as np
 
+from mapush.evaluation.episode import Episode, Frame
 from mapush.sim.go1 import DEFAULT_JOINT_POS, STAND_HEIGHT
-from mapush.viewer.episode import Episode, Frame
 
 GOAL = (2.5, 0.75)
 STEP = 0.05  # by which everything moves in an env step [m]

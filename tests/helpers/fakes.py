@@ -9,9 +9,9 @@ import torch
 
 from mapush.config import TaskConfig
 from mapush.env.push import PushEnv
-from mapush.geometry import rotate_xy, yaw_of
 from mapush.objects import OBJECTS
-from mapush.sim.base import JOINTS, STEP_DT, State
+from mapush.sim.geometry import rotate_xy, yaw_of
+from mapush.sim.physics import JOINTS, STEP_DT, State
 from mapush.spec import TensorSpec
 
 NUM_ENVS, NUM_AGENTS = 5, 2
@@ -49,7 +49,7 @@ def rows_at(state: State, env_ids: torch.Tensor) -> State:
 class KinematicSimulator:
     """Robots that move exactly as commanded; an object that moves with `object_velocity_w` (E, 3) [m/s].
 
-    It has the interface of `mapush.sim.base.Simulator`.
+    It has the interface of `mapush.sim.simulator.Simulator`.
     """
 
     def __init__(self, num_envs: int, num_agents: int) -> None:

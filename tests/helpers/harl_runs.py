@@ -10,9 +10,9 @@ from fakes import make_env, put_object_at_goal
 
 from mapush.config import HappoConfig, PushRunConfig
 from mapush.env.harl_view import HarlView
-from mapush.harl.arguments import algo_args
-from mapush.harl.logger import HarlLogger, ScalarWriter
-from mapush.logger import RunLogger
+from mapush.run.logger import RunLogger
+from mapush.upstream.harl.arguments import algo_args
+from mapush.upstream.harl.harl_logger import HarlLogger, ScalarWriter
 
 NUM_ENVS, NUM_STEPS, ITERATIONS = 5, 7, 3
 NETWORK = HappoConfig(hidden_sizes=(16, 12), lr=3e-3, critic_lr=3e-3)
@@ -51,7 +51,7 @@ class Harl:
     """The adapter's runner on a kinematic world, its parts at hand."""
 
     def __init__(self, folder: Path, logs, config=None, env=None, eval_env=None, stopped=lambda: False) -> None:
-        from mapush.harl.runner import DEFAULTS, HarlRunner
+        from mapush.upstream.harl.runner import DEFAULTS, HarlRunner
 
         folder.mkdir(parents=True, exist_ok=True)
         self.config = config or run_config()

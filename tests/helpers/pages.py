@@ -35,7 +35,7 @@ class Document(HTMLParser):
         self._seen: List[str] = []
         self.source = path.read_text(encoding="utf-8")
         self.feed(self.source)
-        assert not self._open, "elements that are not closed: {}".format(self._open)
+        assert not self._open, f"elements that are not closed: {self._open}"
         self.text = " ".join(self._seen)
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:

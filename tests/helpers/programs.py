@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from harness.isolate import Limits, run
+from harness.process.isolate import Limits, run
 
 PYTHON = [sys.executable, "-S", "-c"]
 SHORT = Limits(timeout=3.0)

@@ -14,11 +14,11 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import torch
 
-from mapush import checkpoint as checkpoints
-from mapush.checkpoint import Checkpoint
 from mapush.config import SimConfig, WalkRunConfig
 from mapush.presets import preset
-from mapush.run_dir import read_config
+from mapush.run import checkpoint as checkpoints
+from mapush.run.checkpoint import Checkpoint
+from mapush.run.folder import read_config
 from mapush.train import Run, main, train
 
 ROLLOUT = 5 * 7  # env steps
@@ -135,13 +135,14 @@ def assert_same(one: Any, other: Any, name: str = "") -> None:
     if isinstance(one, dict):
         assert set(one) == set(other), name
         for key in one:
-            assert_same(one[key], other[key], "{}/{}".format(name, key))
+            assert_same(one[key], other[key], f"{name}/{key}")
     elif isinstance(one, (list, tuple)):
         assert len(one) == len(other), name
         for index, (left, right) in enumerate(zip(one, other)):
-            assert_same(left, right, "{}/{}".format(name, index))
+            assert_same(left, right, f"{name}/{index}")
     elif isinstance(one, torch.Tensor):
-        assert one.dtype == other.dtype and one.shape == other.shape, name
+        assert one.dtype == other.dtype, name
+        assert one.shape == other.shape, name
         assert one.contiguous().numpy().tobytes() == other.contiguous().numpy().tobytes(), name
     else:
         assert one == other, name

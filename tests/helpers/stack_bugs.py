@@ -11,10 +11,9 @@ from unittest import mock
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from harness.stack_parts import Window
-from mapush import checkpoint as checkpoints
+from harness.stack.small_parts import WatchedEnv
 from mapush import config as settings
-from mapush import harl_config, presets
+from mapush import presets
 from mapush.env.metrics import EpisodeMetrics
 from mapush.env.push import PushEnv
 from mapush.happo import update
@@ -23,9 +22,11 @@ from mapush.happo.networks import Actor
 from mapush.happo.optimizer import Optimizer
 from mapush.happo.rollout import Rollout
 from mapush.happo.value_norm import ValueNorm
-from mapush.logger import RunLogger
-from mapush.sim.base import Simulator
+from mapush.run import checkpoint as checkpoints
+from mapush.run.logger import RunLogger
+from mapush.sim.simulator import Simulator
 from mapush.train import Run
+from mapush.upstream import harl_config
 
 
 @contextlib.contextmanager
@@ -138,7 +139,7 @@ def stores_rewards_late(original, rollout, decision, reward, *rest):
     rollout.late = reward.clone()
 
 
-class FirstReward(Window):
+class FirstReward(WatchedEnv):
     """An env of which only the first agent's reward is seen."""
 
     def step(self, actions):

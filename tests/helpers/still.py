@@ -9,8 +9,8 @@ import torch
 
 from mapush.config import WalkConfig
 from mapush.env.walk import WalkEnv
-from mapush.sim.base import Physics, State
 from mapush.sim.go1 import DEFAULT_JOINT_POS
+from mapush.sim.physics import Physics, State
 
 NUM_ENVS = 5
 

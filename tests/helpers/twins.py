@@ -8,10 +8,10 @@ from typing import Callable, List, Optional, Tuple
 
 import torch
 
-from mapush.geometry import rotate_xy, yaw_of
-from mapush.sim.base import Physics, Randomization, State
+from mapush.sim.geometry import rotate_xy, yaw_of
 from mapush.sim.mjcpu import MujocoPhysics
 from mapush.sim.mjwarp import WarpPhysics
+from mapush.sim.physics import Physics, Randomization, State
 from mapush.sim.scene import Scene
 
 SEED = 4

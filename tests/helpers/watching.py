@@ -8,9 +8,9 @@ from walkers import untrained_walker
 from mapush.assembly import make_push_env
 from mapush.config import PushRunConfig, SimConfig, TaskConfig
 from mapush.sim.walking import WalkingPolicy
-from mapush.viewer.board import Scoreboard
-from mapush.viewer.player import Player
-from mapush.viewer.transport import Transport
+from mapush.viewer.playback import Playback
+from mapush.viewer.playback_controls import Transport
+from mapush.viewer.scoreboard import Scoreboard
 
 EPISODE = 21  # env steps of the longest episode
 SEED = 3
@@ -71,7 +71,7 @@ class Clock:
     def __init__(self, monkeypatch, transport) -> None:
         self.now = 1000.0
         self._take = transport.take
-        monkeypatch.setattr("mapush.viewer.player.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("mapush.viewer.playback.time.monotonic", lambda: self.now)
         monkeypatch.setattr(transport, "take", self.take)
 
     def take(self, seconds):
@@ -92,7 +92,7 @@ def short_episodes(monkeypatch) -> None:
     """Let episodes be over soon, of robots that need no trained policy."""
     monkeypatch.setattr(WalkingPolicy, "load", classmethod(lambda cls, **_: untrained_walker()))
     for module in ("push", "terminations"):
-        monkeypatch.setattr("mapush.env.{}.MAX_EPISODE_LENGTH".format(module), EPISODE - 1)
+        monkeypatch.setattr(f"mapush.env.{module}.MAX_EPISODE_LENGTH", EPISODE - 1)
 
 
 def make_env(seed=SEED, num_envs=1, hold=1, **task):
@@ -136,7 +136,7 @@ class Show:
             return make_env(seed, num_envs, **task)
 
         rest = (self.transport, self.board, [self.screen], recording)
-        self.player = Player(self.env, again, team or Team(), *rest)
+        self.player = Playback(self.env, again, team or Team(), *rest)
 
     def play(self):
         """Play, and return which frames were shown."""

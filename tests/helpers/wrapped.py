@@ -7,7 +7,7 @@ from unittest import mock
 
 import numpy as np
 
-from harness.contracts import check_env, shape, subject, upkeep
+from harness.contracts import check_env, env_under_test, lifecycle, shape
 from harness.findings import Report
 from harness.toys import make_pointmass
 
@@ -16,8 +16,8 @@ OBS, SHARE_OBS, REWARDS, DONES, INFOS, AVAILABLE = range(6)
 
 def report_of(make_env: Callable[..., Any], **options: Any) -> Report:
     """Check a factory with few steps."""
-    with mock.patch.object(subject, "LONG_RUN", 90), mock.patch.object(shape, "SEARCHES", 0):
-        with mock.patch.object(upkeep, "PART", 40), mock.patch.object(upkeep, "LARGE", 150):
+    with mock.patch.object(env_under_test, "LONG_RUN", 90), mock.patch.object(shape, "SEARCHES", 0):
+        with mock.patch.object(lifecycle, "PART", 40), mock.patch.object(lifecycle, "LARGE", 150):
             return check_env(make_env, **options)
 
 

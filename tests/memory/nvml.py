@@ -40,7 +40,7 @@ class Nvml(types.ModuleType):
 
     def __init__(self, count: int = 1) -> None:
         super().__init__("pynvml")
-        self._handles = [Handle(index, "GPU-{}".format(index)) for index in range(count)]
+        self._handles = [Handle(index, f"GPU-{index}") for index in range(count)]
         self._ready = False
         self.processes: List[Dict[int, Optional[int]]] = [{} for _ in range(count)]
         self.used = [0] * count
@@ -82,7 +82,7 @@ class Nvml(types.ModuleType):
 
     def _index(self, handle: Handle) -> int:
         if not isinstance(handle, Handle):
-            raise TypeError("expected a handle, got {!r}".format(handle))
+            raise TypeError(f"expected a handle, got {handle!r}")
         return handle.index
 
     def _require(self, good: bool) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mapush import capacity
-from mapush.capacity import GIB, MIB
-from mapush.contact_pairs import BYTES_PER_PAIR, DEFAULT_PAIRS, REST, budget
 from mapush.errors import CapacityError, ConfigError
+from mapush.run import capacity
+from mapush.run.capacity import GIB, MIB
+from mapush.upstream.contact_pairs import BYTES_PER_PAIR, DEFAULT_PAIRS, REST, budget
 
 pytestmark = pytest.mark.memory
 
@@ -30,7 +30,8 @@ def test_published_setting_fits_a_card_of_8_gib_and_mapushs_does_not():
     assert quiet(1.0, 8 * GIB).pairs == DEFAULT_PAIRS
     with pytest.raises(CapacityError) as caught:
         quiet(5.0, 8 * GIB)
-    assert "8.0 GiB" in caught.value.expected and "10.0 GiB" in caught.value.got
+    assert "8.0 GiB" in caught.value.expected
+    assert "10.0 GiB" in caught.value.got
 
 
 def test_refusal_names_a_multiplier_that_fits():

@@ -99,7 +99,8 @@ def test_c_library_that_does_not_tell_makes_the_heap_blind(monkeypatch):
     """An older C library is named as the reason."""
     monkeypatch.setattr(heap, "_mallinfo2", None)
     meter = Heap()
-    assert meter.read() is None and "mallinfo2" in meter.blind
+    assert meter.read() is None
+    assert "mallinfo2" in meter.blind
 
 
 def test_small_objects_of_python_show():
@@ -126,20 +127,23 @@ def test_children_are_counted_and_named():
     for process in ended:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     try:
-        assert meter.read() - before == 5 and meter.parts()["true (ended)"] == 2
+        assert meter.read() - before == 5
+        assert meter.parts()["true (ended)"] == 2
     finally:
         for process in living:
             process.kill()
         for process in living + ended:
             process.wait()
-    assert meter.read() == before and "true (ended)" not in meter.parts()
+    assert meter.read() == before
+    assert "true (ended)" not in meter.parts()
 
 
 def test_children_are_told_where_the_system_tells(monkeypatch, tmp_path):
     """Elsewhere the meter is blind."""
     monkeypatch.setattr(meters, "TASKS", tmp_path / "none")
     meter = Children()
-    assert meter.read() is None and meter.blind
+    assert meter.read() is None
+    assert meter.blind
     with pytest.raises(Blind):
         meter.parts()
 
@@ -147,7 +151,7 @@ def test_children_are_told_where_the_system_tells(monkeypatch, tmp_path):
 def test_threads_are_counted_and_named():
     """Threads count until they end; digits in their names are one."""
     meter, wait = Threads(), threading.Event()
-    workers = [threading.Thread(target=wait.wait, name="worker-{}".format(index)) for index in range(3)]
+    workers = [threading.Thread(target=wait.wait, name=f"worker-{index}") for index in range(3)]
     assert grown(meter, lambda: [worker.start() for worker in workers]) == 3
     assert meter.parts()["worker-N"] == 3
     wait.set()
@@ -177,23 +181,27 @@ def test_meters_of_torch_show_its_statistics(monkeypatch, kind, stats):
 def test_meters_of_torch_are_blind_without_a_gpu(kind):
     """A process that uses no GPU has no such memory, which is not 0."""
     meter = kind()
-    assert meter.read() is None and "GPU" in meter.blind
+    assert meter.read() is None
+    assert "GPU" in meter.blind
 
 
 def test_meter_of_warp_shows_its_pool_or_says_why(monkeypatch):
     """What Warp refuses to tell is the reason; it is never loaded for this."""
     monkeypatch.setitem(sys.modules, "warp", None)
     meter = WarpPool(2)
-    assert meter.read() is None and "not loaded" in meter.blind
+    assert meter.read() is None
+    assert "not loaded" in meter.blind
 
     def refuse(device):
-        raise RuntimeError("Device {} does not support memory pools".format(device))
+        raise RuntimeError(f"Device {device} does not support memory pools")
 
     monkeypatch.setitem(sys.modules, "warp", types.SimpleNamespace(get_mempool_used_mem_current=refuse))
-    assert meter.read() is None and "cuda:2" in meter.blind
+    assert meter.read() is None
+    assert "cuda:2" in meter.blind
     pool = types.SimpleNamespace(get_mempool_used_mem_current=lambda device: {"cuda:2": 44}[device])
     monkeypatch.setitem(sys.modules, "warp", pool)
-    assert meter.read() == 44 and meter.blind is None
+    assert meter.read() == 44
+    assert meter.blind is None
 
 
 @pytest.mark.parametrize("error", [psutil.AccessDenied(1), PermissionError("no")])
@@ -205,7 +213,8 @@ def test_process_that_may_not_be_read_makes_a_meter_blind(monkeypatch, error):
 
     monkeypatch.setattr(psutil.Process, "memory_info", refuse)
     meter = Resident()
-    assert meter.read() is None and type(error).__name__ in meter.blind
+    assert meter.read() is None
+    assert type(error).__name__ in meter.blind
 
 
 def test_names_of_meters_differ_and_each_says_whom_to_blame():

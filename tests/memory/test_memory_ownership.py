@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from harness.memory.meters import MIB, Descriptors, Heap, Resident, Threads
-from harness.memory.owners import Owned, holder_of
+from harness.memory.object_sizes import Owned, holder_of
 from harness.memory.soak import Subject, soak
-from harness.memory.training import crowded, make_training, soak_training
+from harness.memory.training_soak import crowded, make_training, soak_training
 from harness.memory.verdict import CLEAN, ENDS, LEAK
 from mapush import train
 from mapush.assembly import make_env
@@ -21,8 +21,8 @@ from mapush.config import SimConfig, TaskConfig
 from mapush.env.metrics import EpisodeMetrics
 from mapush.errors import CapacityError, NonFiniteError
 from mapush.happo.happo import Happo
-from mapush.logger import RunLogger
 from mapush.presets import preset
+from mapush.run.logger import RunLogger
 
 pytestmark = [pytest.mark.memory, pytest.mark.mujoco, pytest.mark.usefixtures("only_new_objects")]
 
@@ -146,7 +146,8 @@ def test_run_that_cannot_start_leaves_nothing(monkeypatch):
     monkeypatch.setattr(train, "make_agent", refuse)
     with pytest.raises(CapacityError):
         train.Run.start(tiny())
-    assert len(references) == 3 and alive(references) == []
+    assert len(references) == 3
+    assert alive(references) == []
 
 
 def test_ten_envs_made_and_closed_one_after_another_leave_nothing():
@@ -165,7 +166,8 @@ def test_ten_envs_made_and_closed_one_after_another_leave_nothing():
         gc.collect()
         used.append([meter.read() or 0.0 for meter in meters])
     heap, rss, descriptors, threads = (last - second for last, second in zip(used[-1], used[1]))
-    assert heap < MIB / 2 and rss < 4 * MIB
+    assert heap < MIB / 2
+    assert rss < 4 * MIB
     assert (descriptors, threads) == (0, 0)
 
 
@@ -206,7 +208,8 @@ def test_logger_does_not_grow_with_rows(tmp_path):
         (tmp_path / str(index)).mkdir()
     report = soak(make, warm_up=4, cycles=80)
     assert report.kind in (CLEAN, ENDS), report
-    assert report.ok and report.finding("logger").kind in (CLEAN, ENDS), report
+    assert report.ok, report
+    assert report.finding("logger").kind in (CLEAN, ENDS), report
     assert alive(loggers) == []
 
 
@@ -250,8 +253,9 @@ def test_leak_in_a_training_is_found_and_named(tmp_path, monkeypatch):
 def test_training_soak_says_what_it_ran_on():
     """The report names envs, task and simulator; buffers are those of a GPU, so here there are none."""
     report = soak_training(tiny(), iterations=34)
-    assert "{} envs of cuboid on mujoco".format(NUM_ENVS) in report.notes[0]
-    assert report.buffers == {} and report.kind in (CLEAN, ENDS), report
+    assert f"{NUM_ENVS} envs of cuboid on mujoco" in report.notes[0]
+    assert report.buffers == {}, report
+    assert report.kind in (CLEAN, ENDS), report
 
 
 def test_crowd_walks_at_the_object(monkeypatch):
@@ -269,8 +273,10 @@ def test_crowd_walks_at_the_object(monkeypatch):
     for _ in range(40):
         env.step(actions)
     closer = before - distances()
-    assert (closer[::2] > 0.1).all() and (closer[1::2].abs() < 0.1).all()
-    assert not actions.any() and state is not None
+    assert (closer[::2] > 0.1).all()
+    assert (closer[1::2].abs() < 0.1).all()
+    assert not actions.any()
+    assert state is not None
     env.close()
 
 

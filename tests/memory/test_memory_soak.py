@@ -19,14 +19,14 @@ from benchmarks.gpu_leaks import LEAKS as GPU_LEAKS
 from benchmarks.leaks import LEAKS, Cache, Loop, find
 from harness.faults import FAULTS
 from harness.memory import soak as soaks
-from harness.memory.aftermath import what_was_kept
+from harness.memory.after_close import what_was_kept
 from harness.memory.curves import write_soak
-from harness.memory.driver import WHOLE_GPU, Driver
+from harness.memory.driver import WHOLE_GPU, DriverMeter
 from harness.memory.meters import Heap
-from harness.memory.owners import Population
-from harness.memory.report import SoakReport
+from harness.memory.object_sizes import Population
 from harness.memory.soak import Subject, soak
-from harness.memory.verdict import CLEAN, ENDS, LEAK, NOT_ENOUGH, Finding
+from harness.memory.soak_report import SoakReport
+from harness.memory.verdict import CLEAN, ENDS, LEAK, NOT_ENOUGH, MeterVerdict
 from mapush.errors import ConfigError
 
 pytestmark = [pytest.mark.memory, pytest.mark.usefixtures("only_new_objects")]
@@ -51,7 +51,8 @@ def test_planted_leak_is_found_and_named(name):
 def test_every_bug_that_needs_a_meter_is_planted():
     """What the zoo of bugs leaves to the meters is among the planted leaks, here or on a GPU."""
     listed = {name for name, fault in FAULTS.items() if fault.needs == "memory"}
-    assert listed and listed <= set(LEAKS) | set(GPU_LEAKS)
+    assert listed
+    assert listed <= set(LEAKS) | set(GPU_LEAKS)
 
 
 @pytest.mark.parametrize("every", [10, 50])
@@ -65,14 +66,16 @@ def test_list_that_grows_seldom_is_named(every):
             kept.entries.append(np.ones(128 * every))
 
     report = soak(lambda: Subject(advance), warm_up=10, cycles=8000)
-    assert report.kind == LEAK and "Cache.entries" in report.owners[0], report
+    assert report.kind == LEAK, report
+    assert "Cache.entries" in report.owners[0], report
 
 
 @pytest.mark.parametrize("cycles", [60, 400])
 def test_subject_that_keeps_nothing_is_clean(cycles):
     """No meter rises where nothing is kept, in a short run and in a longer one."""
     report = soak(loop, warm_up=10, cycles=cycles)
-    assert report.kind in (CLEAN, ENDS) and report.ok, report
+    assert report.kind in (CLEAN, ENDS), report
+    assert report.ok, report
     assert not report.owners
     assert report.finding("descriptors").kind == report.finding("threads").kind == CLEAN
 
@@ -92,7 +95,8 @@ def test_bounded_history_that_is_not_full_yet_is_told():
     """Malloc's growth looks like a leak so far; the report says which ring fills."""
     recent = collections.deque(maxlen=1000)
     report = soak(lambda: Subject(lambda: recent.append(np.ones(512))), warm_up=5, cycles=300)
-    assert report.kind == LEAK and report.owners[0].startswith(Heap.owner), report
+    assert report.kind == LEAK, report
+    assert report.owners[0].startswith(Heap.owner), report
     assert any(note.startswith("still filling: entries of a deque of at most 1,000") for note in report.notes), report
 
 
@@ -176,7 +180,8 @@ def test_objects_are_counted_all_over_the_run(cycles, monkeypatch):
     monkeypatch.setattr(Population, "look", lambda self, step: looks.append(len(turns)) or look(self, step))
     turns = []
     soak(lambda: Subject(lambda: turns.append(None)), warm_up=1, cycles=cycles)
-    assert looks[-1] == len(turns) and len(set(looks)) == len(looks)
+    assert looks[-1] == len(turns)
+    assert len(set(looks)) == len(looks)
     assert [turn - 3 for turn in looks] == [pytest.approx(part * cycles, abs=1.0) for part in soaks.LOOKS]
 
 
@@ -184,7 +189,8 @@ def test_objects_of_a_run_of_few_cycles_are_not_judged():
     """Four cycles in which a list grows are too few to call it a leak."""
     kept = []
     report = soak(lambda: Subject(lambda: kept.extend(range(100))), warm_up=1, cycles=4)
-    assert report.finding("objects").kind == NOT_ENOUGH and report.kind == NOT_ENOUGH, report
+    assert report.finding("objects").kind == NOT_ENOUGH, report
+    assert report.kind == NOT_ENOUGH, report
 
 
 @pytest.mark.parametrize("period", [80, 84, 88])
@@ -225,14 +231,17 @@ def test_readings_are_spread_over_the_run():
     report = soak(loop, warm_up=3, cycles=100)
     for curve in report.curves.values():
         steps = [point[0] for point in curve if point[0] > 3]
-        assert len(steps) >= 32 and steps[0] <= 10 and steps[-1] == 103
+        assert len(steps) >= 32
+        assert steps[0] <= 10
+        assert steps[-1] == 103
 
 
 def test_soak_by_time_lasts_as_long_as_it_is_told():
     """With seconds, cycles go on until both have passed."""
     turns = []
     report = soak(lambda: Subject(lambda: turns.append(time.sleep(0.001))), warm_up=1, cycles=2, seconds=0.5)
-    assert report.steps > 2 and report.seconds >= 0.5
+    assert report.steps > 2
+    assert report.seconds >= 0.5
 
 
 def test_cost_of_sampling_is_told():
@@ -245,9 +254,9 @@ def test_cost_of_sampling_is_told():
 def on_gpu(kinds, scope=WHOLE_GPU, others=False):
     """Return a report after its notes, of findings by meter, and of what the driver's meter covers."""
     report = SoakReport(kind=LEAK if LEAK in kinds.values() else CLEAN, owners=["memory outside"])
-    report.findings = [Finding(name, "bytes", kind) for name, kind in kinds.items()]
+    report.findings = [MeterVerdict(name, "bytes", kind) for name, kind in kinds.items()]
     report.peaks = {"driver": 1000.0}
-    driver = Driver()
+    driver = DriverMeter()
     driver.scope, driver.others, driver.of_others, driver.blind = scope, others, 100, None
     soaks._note_scope(report, driver)
     return report
@@ -271,12 +280,15 @@ def test_report_is_written_for_machines_and_for_people(tmp_path):
     report = soak(loop, warm_up=2, cycles=40)
     page = write_soak(report, tmp_path / "report")
     content = json.loads((tmp_path / "report" / "soak.json").read_text())
-    assert content["kind"] == report.kind and content["ok"] is report.ok
+    assert content["kind"] == report.kind
+    assert content["ok"] is report.ok
     assert {finding["meter"] for finding in content["findings"]} == {finding.meter for finding in report.findings}
     assert content["curves"]["heap"] == [list(point) for point in report.curves["heap"]]
     assert (tmp_path / "report" / "soak.png").read_bytes().startswith(b"\x89PNG")
     text = page.read_text()
-    assert "data:image/png;base64," in text and 'src="http' not in text and "heap" in text
+    assert "data:image/png;base64," in text
+    assert 'src="http' not in text
+    assert "heap" in text
 
 
 def test_soak_leaves_no_tensor_behind():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness.memory.meters import MIB, Meter
-from harness.memory.recorder import Series
+from harness.memory.sampler import Series
 from harness.memory.verdict import (
     CLEAN,
     ENDS,
@@ -66,7 +66,8 @@ def test_two_kib_per_step_are_seen_by_a_meter_of_two_mib_within_5000_steps(shift
     """The driver moves by 2 MiB: five stairs in 5,000 steps are a leak, wherever the first one is."""
     found = verdict(stairs(2048, 2 * MIB, 5000, 20, shift * 2 * MIB), quantum=2 * MIB, stride=20)
     assert found.kind == LEAK
-    assert found.floor < 2048 and found.interval[0] > 0.0
+    assert found.floor < 2048
+    assert found.interval[0] > 0.0
     assert found.slope == pytest.approx(2048, rel=0.35)
 
 
@@ -204,7 +205,8 @@ def test_run_is_never_clean_when_the_main_meter_is_blind():
     blind.blind = "no permission"
     quiet, dark = verdict([1.0] * 50), judge(blind, Series(), 0.0)
     kind, why = overall([quiet, dark], "driver")
-    assert kind == NOT_ENOUGH and "no permission" in why
+    assert kind == NOT_ENOUGH
+    assert "no permission" in why
     assert overall([quiet, dark], "scale")[0] == CLEAN
     assert overall([quiet], "driver")[0] == NOT_ENOUGH
 
@@ -224,7 +226,8 @@ def test_meter_that_went_blind_on_the_way_is_not_clean():
 def test_run_leaks_if_one_meter_leaks():
     """A leak in any meter outweighs a blind main one."""
     kind, why = overall([verdict([1.0] * 50), verdict([10.0 * index for index in range(50)])], "driver")
-    assert kind == LEAK and "scale: leak" in why
+    assert kind == LEAK
+    assert "scale: leak" in why
 
 
 def test_run_that_grew_for_a_while_says_so():

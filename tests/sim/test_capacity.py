@@ -11,9 +11,8 @@ import torch
 from fakes import KinematicSimulator
 from torch.profiler import ProfilerActivity, profile
 
-from mapush import capacity, train
+from mapush import train
 from mapush.assembly import sizes_of
-from mapush.capacity import GIB, MIB, predict, require_fit
 from mapush.config import bytes_of
 from mapush.env.push import PushEnv
 from mapush.errors import CapacityError, ConfigError
@@ -21,6 +20,8 @@ from mapush.happo import update
 from mapush.happo.happo import Happo
 from mapush.happo.rollout import Rollout
 from mapush.presets import preset
+from mapush.run import capacity
+from mapush.run.capacity import GIB, MIB, predict, require_fit
 
 pytestmark = pytest.mark.sim
 
@@ -199,5 +200,5 @@ def test_outlook_says_how_much_of_the_limit():
     """The line at the start gives the prediction, and the limit or the size of the card."""
     config = on_gpu()
     predicted = capacity.gib(predict(config).total)
-    assert capacity.outlook(config) == "VRAM: {} predicted of 40.0 GiB".format(predicted)
-    assert capacity.outlook(on_gpu(vram_limit="8GiB")) == "VRAM: {} predicted of 8.0 GiB".format(predicted)
+    assert capacity.outlook(config) == f"VRAM: {predicted} predicted of 40.0 GiB"
+    assert capacity.outlook(on_gpu(vram_limit="8GiB")) == f"VRAM: {predicted} predicted of 8.0 GiB"

@@ -11,8 +11,8 @@ from still import NUM_ENVS, act, command_of, make_env, walk_config
 from mapush.config import WalkConfig
 from mapush.env.walk import EPISODE_STEPS, WalkEnv
 from mapush.errors import NonFiniteError, SpecError
-from mapush.geometry import quat_from_rpy, rotate_inverse
-from mapush.sim.base import STEP_DT
+from mapush.sim.geometry import quat_from_rpy, rotate_inverse
+from mapush.sim.physics import STEP_DT
 
 pytestmark = pytest.mark.sim
 
@@ -61,8 +61,10 @@ def test_commands_are_held_as_long_as_configured(chatter_share, shortest, longes
     config = walk_config(chatter_share=chatter_share, standing_share=0.0)
     commands, _ = record(make_env(config, num_envs=23), 2 * longest + 20)
     lengths = [length for env in range(23) for _, length, _ in runs(commands[:, env])]
-    assert min(lengths) >= shortest and max(lengths) <= longest
-    assert min(lengths) < shortest + 0.2 * longest and max(lengths) > 0.8 * longest
+    assert min(lengths) >= shortest
+    assert max(lengths) <= longest
+    assert min(lengths) < shortest + 0.2 * longest
+    assert max(lengths) > 0.8 * longest
 
 
 def test_chatter_is_drawn_for_the_configured_share_of_episodes():
@@ -76,7 +78,8 @@ def test_command_to_stand_stays_until_it_expires():
     """A zero command is held as long as any other."""
     commands, _ = record(make_env(walk_config(chatter_share=0.0, standing_share=0.5), num_envs=53), 400)
     standing = [length for env in range(53) for _, length, value in runs(commands[:, env]) if not value.any()]
-    assert len(standing) > 5 and min(standing) >= 50
+    assert len(standing) > 5
+    assert min(standing) >= 50
 
 
 def test_parked_episodes_have_no_command_to_walk():
@@ -231,7 +234,8 @@ def test_reset_staggers_the_episodes():
     env = make_env(CALM, num_envs=601)
     env.reset()
     ages = env._buffers["length"]
-    assert float(ages.min()) < 50 and 950 < float(ages.max()) < EPISODE_STEPS
+    assert float(ages.min()) < 50
+    assert 950 < float(ages.max()) < EPISODE_STEPS
     assert float(ages.mean()) == pytest.approx(500, abs=50)
 
 
@@ -241,12 +245,16 @@ def test_reset_draws_a_standing_robot():
     env.reset()
     state = env.physics.state()
     height = state.robot_pos_w[:, 0, 2]
-    assert 0.30 <= float(height.min()) < 0.31 and 0.42 < float(height.max()) <= 0.43
-    assert not state.robot_pos_w[..., :2].any() and not state.joint_vel.any()
+    assert 0.30 <= float(height.min()) < 0.31
+    assert 0.42 < float(height.max()) <= 0.43
+    assert not state.robot_pos_w[..., :2].any()
+    assert not state.joint_vel.any()
     assert float(state.robot_quat_w[..., 1:3].abs().max()) == 0.0
-    assert float(state.robot_lin_vel_w.abs().max()) <= 0.3 and float(state.robot_ang_vel_b.abs().max()) <= 0.3
+    assert float(state.robot_lin_vel_w.abs().max()) <= 0.3
+    assert float(state.robot_ang_vel_b.abs().max()) <= 0.3
     share = state.joint_pos / torch.tensor((0.1, 0.9, -1.8, -0.1, 0.9, -1.8) * 2)
-    assert 0.7 - 1e-5 < float(share.min()) < 0.71 and 1.29 < float(share.max()) < 1.3 + 1e-5
+    assert 0.7 - 1e-5 < float(share.min()) < 0.71
+    assert 1.29 < float(share.max()) < 1.3 + 1e-5
 
 
 # -- actions and determinism -------------------------------------------------------------------------------------
@@ -259,8 +267,10 @@ def test_actions_beyond_the_limits_are_clipped():
     action = torch.full((NUM_ENVS, 1, 12), 40.0)
     clipped, limit = one.step(action), other.step(action.clamp(max=6.0))
     assert torch.equal(one.physics.targets, other.physics.targets)
-    assert torch.equal(clipped.observation.obs, limit.observation.obs) and torch.equal(clipped.reward, limit.reward)
-    assert bool((action == 40.0).all()) and bool((clipped.observation.obs[..., 33:45] == 6.0).all())
+    assert torch.equal(clipped.observation.obs, limit.observation.obs)
+    assert torch.equal(clipped.reward, limit.reward)
+    assert bool((action == 40.0).all())
+    assert bool((clipped.observation.obs[..., 33:45] == 6.0).all())
 
 
 @pytest.mark.parametrize("action", [torch.zeros(1, NUM_ENVS, 12), torch.zeros(NUM_ENVS, 1, 12).double(), None])
@@ -308,7 +318,8 @@ def test_same_seed_gives_the_same_trajectory():
     """The seed decides every bit, through disturbances and resets; another seed differs."""
     first, again, other = (play(make_real(seed), 30, 0) for seed in (5, 5, 6))
     assert all(torch.equal(one, two) for one, two in zip(first, again))
-    assert bool(first[3].any()) and not torch.equal(first[0], other[0])
+    assert bool(first[3].any())
+    assert not torch.equal(first[0], other[0])
 
 
 def test_state_dict_continues_bitwise():
@@ -322,7 +333,8 @@ def test_state_dict_continues_bitwise():
     assert all(torch.equal(one, two) for one, two in zip(play(fresh, 25, 1), expected))
     assert bool(expected[3].any())
     summary, loaded = env.metrics.summary(), fresh.metrics.summary()
-    assert loaded == pytest.approx(summary) and summary["episodes"] > 0
+    assert loaded == pytest.approx(summary)
+    assert summary["episodes"] > 0
     for name, value in env._buffers.items():
         assert torch.equal(value, fresh._buffers[name]), name
 
@@ -334,4 +346,5 @@ def test_specs_are_those_of_what_comes_out():
     env.obs_spec.validate(observation.obs, "test")
     env.share_obs_spec.validate(observation.share_obs, "test")
     transition = act(env)
-    assert env.num_agents == 1 and tuple(transition.reward.shape) == (NUM_ENVS, 1)
+    assert env.num_agents == 1
+    assert tuple(transition.reward.shape) == (NUM_ENVS, 1)

@@ -9,7 +9,7 @@ import torch
 from still import NUM_ENVS, act, make_env, walk_config
 
 from mapush.env.walk import REWARD_WEIGHTS
-from mapush.geometry import quat_from_rpy
+from mapush.sim.geometry import quat_from_rpy
 
 pytestmark = pytest.mark.sim
 

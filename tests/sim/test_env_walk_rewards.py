@@ -10,9 +10,9 @@ import torch
 from still import NUM_ENVS, act, make_env, walk_config
 
 from mapush.env.walk import REWARD_WEIGHTS
-from mapush.geometry import quat_from_rpy
-from mapush.sim.base import JOINTS
+from mapush.sim.geometry import quat_from_rpy
 from mapush.sim.go1 import DEFAULT_JOINT_POS, SERVOS
+from mapush.sim.physics import JOINTS
 
 pytestmark = pytest.mark.sim
 

@@ -10,12 +10,12 @@ import types
 import pytest
 import torch
 
-from mapush import checkpoint as checkpoints
 from mapush.assembly import resolve
 from mapush.config import SimConfig, WalkRunConfig
+from mapush.device.gpu_errors import explain, gpu_errors, why_no_gpu
 from mapush.errors import NonFiniteError, SimulatorError
-from mapush.gpu_errors import explain, gpu_errors, why_no_gpu
-from mapush.run_dir import read_config
+from mapush.run import checkpoint as checkpoints
+from mapush.run.folder import read_config
 from mapush.sim import choose_backend
 
 pytestmark = pytest.mark.sim
@@ -60,8 +60,10 @@ def test_explain_what_a_gpu_says_names_the_trouble_and_a_way_out(text, what, fix
     """Every text in which PyTorch and Warp complain of a GPU becomes an error that fits a screen."""
     explained = explain(RuntimeError(text))
     assert isinstance(explained, SimulatorError)
-    assert what in explained.what and fix in explained.fix
-    assert text.startswith(explained.got.split(" ...")[0]) and max(map(len, str(explained).splitlines())) < 180
+    assert what in explained.what
+    assert fix in explained.fix
+    assert text.startswith(explained.got.split(" ...")[0])
+    assert max(map(len, str(explained).splitlines())) < 180
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,8 @@ def test_gpu_errors_asks_for_a_way_out_only_when_needed():
     with pytest.raises(SimulatorError) as caught:
         with gpu_errors(lambda: "go home"):
             raise RuntimeError(ILLEGAL)
-    assert caught.value.fix.endswith("; go home") and str(caught.value.__cause__) == ILLEGAL
+    assert caught.value.fix.endswith("; go home")
+    assert str(caught.value.__cause__) == ILLEGAL
 
 
 # -- the choice of the simulator -------------------------------------------------------------------------------------
@@ -114,7 +117,8 @@ def test_pytorch_without_cuda_is_the_reason_for_mujoco(warp_is_installed):
         choose_backend("warp")
     assert (refused.value.where, refused.value.got) == ("sim.backend", "Torch not compiled with CUDA enabled")
     assert "built for the CPU alone" in refused.value.cause
-    assert "pytorch.org" in refused.value.fix and "--sim mujoco" in refused.value.fix
+    assert "pytorch.org" in refused.value.fix
+    assert "--sim mujoco" in refused.value.fix
 
 
 @pytest.mark.parametrize("text", [TOO_OLD, NO_DRIVER, "No CUDA GPUs are available", OUT_OF_MEMORY, "anything else"])
@@ -126,10 +130,13 @@ def test_gpu_that_fails_is_the_reason_for_mujoco(monkeypatch, warp_is_installed,
 
     monkeypatch.setattr(torch, "ones", fail)
     backend, reason = choose_backend("auto")
-    assert backend == "mujoco" and reason == why_no_gpu().what and "\n" not in reason
+    assert backend == "mujoco"
+    assert reason == why_no_gpu().what
+    assert "\n" not in reason
     with pytest.raises(SimulatorError) as refused:
         choose_backend("warp")
-    assert "warp is not available" in refused.value.what and reason in refused.value.cause
+    assert "warp is not available" in refused.value.what
+    assert reason in refused.value.cause
 
 
 def test_gpu_that_computes_is_the_reason_for_warp(monkeypatch, warp_is_installed):
@@ -196,9 +203,12 @@ def test_gpu_that_fails_in_training_leaves_a_checkpoint_and_the_way_back(train, 
         assert train(words) == 2
     said = capsys.readouterr().err
     newest = checkpoints.latest(folder)
-    assert said.startswith("SimulatorError: the memory of the GPU is full\n") and said.count("SimulatorError") == 1
-    assert "{} is whole: --resume {}".format(newest, folder) in said and "Traceback" not in said
-    assert checkpoints.load(newest).step == 70 and not (folder / "nonfinite.pt").exists()
+    assert said.startswith("SimulatorError: the memory of the GPU is full\n")
+    assert said.count("SimulatorError") == 1
+    assert f"{newest} is whole: --resume {folder}" in said
+    assert "Traceback" not in said
+    assert checkpoints.load(newest).step == 70
+    assert not (folder / "nonfinite.pt").exists()
     assert train(["--resume", str(folder)]) == 0
     assert checkpoints.load(checkpoints.latest(folder)).step == 175
 
@@ -212,7 +222,8 @@ def test_gpu_that_fails_at_the_start_leaves_nothing(train, tmp_path, monkeypatch
     break_update(monkeypatch, RuntimeError(ILLEGAL), number=1)
     assert train(WORDS.split() + ["--run-dir", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
-    assert "the GPU gave up" in said and "--resume" not in said
+    assert "the GPU gave up" in said
+    assert "--resume" not in said
 
 
 def test_program_that_fails_in_training_keeps_its_traceback(train, tmp_path, monkeypatch):
@@ -232,7 +243,8 @@ def test_gpu_that_fails_in_an_evaluation_ends_in_one_message(train, monkeypatch,
     assert main(["cuboid", "--untrained"]) == 2
     said = capsys.readouterr()
     assert said.out == "simulator mujoco (the card is in the post)\n"
-    assert said.err.startswith("SimulatorError: the GPU gave up\n") and "Traceback" not in said.err
+    assert said.err.startswith("SimulatorError: the GPU gave up\n")
+    assert "Traceback" not in said.err
 
 
 # -- the simulator of a run ------------------------------------------------------------------------------------------
@@ -243,7 +255,8 @@ def test_run_stores_and_tells_which_simulator_computes_and_why(train, tmp_path, 
     assert train(WORDS.split() + ["--run-dir", str(tmp_path / "run")]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert read_config(tmp_path / "run").sim.backend == "mujoco"
-    assert "simulator mujoco" in said and "on cpu (the card is in the post), learner on cpu" in said
+    assert "simulator mujoco" in said
+    assert "on cpu (the card is in the post), learner on cpu" in said
 
 
 def test_resumed_run_stays_on_its_simulator(train, tmp_path, monkeypatch, capsys):
@@ -257,12 +270,13 @@ def test_resumed_run_stays_on_its_simulator(train, tmp_path, monkeypatch, capsys
         assert "(as configured)" in " ".join(capsys.readouterr().out.split())
         assert train(["--resume", str(folder), "--total-steps", "245", "--sim", "warp"]) == 2
     said = capsys.readouterr().err
-    assert "sim.backend cannot change" in said and "'mujoco', with which the run was made" in said
+    assert "sim.backend cannot change" in said
+    assert "'mujoco', with which the run was made" in said
 
 
 def test_run_that_did_not_store_its_simulator_can_be_resumed(train, tmp_path):
     """A run of an older version, whose configuration says auto, goes on; then its configuration says where."""
-    from mapush.run_dir import RunDir
+    from mapush.run.folder import RunDir
 
     folder = tmp_path / "run"
     assert train(WORDS.split() + ["--run-dir", str(folder)]) == 0

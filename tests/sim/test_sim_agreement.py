@@ -13,18 +13,19 @@ import pytest
 import torch
 from twins import RANDOM, joined, map_state, on, place, towards_object, twins
 
-from mapush.acceptance import GRID
 from mapush.config import TaskConfig
-from mapush.course import Recording
 from mapush.env.push import PushEnv
 from mapush.env.resets import Spawner
 from mapush.errors import SimulatorError
-from mapush.geometry import rotate_inverse
+from mapush.evaluation.acceptance import GRID
+from mapush.evaluation.walking_course import CourseRecording
 from mapush.objects import CUBOID, OBJECTS
-from mapush.sim.base import STEP_DT, Simulator
+from mapush.sim.geometry import rotate_inverse
 from mapush.sim.mjcpu import MujocoPhysics
-from mapush.sim.rows import rows_of
+from mapush.sim.physics import STEP_DT
+from mapush.sim.qpos_layout import rows_of
 from mapush.sim.scene import Scene
+from mapush.sim.simulator import Simulator
 from mapush.sim.walking import WalkingPolicy
 
 pytestmark = [pytest.mark.sim, pytest.mark.mujoco]
@@ -107,7 +108,9 @@ def roam(physics, start, command, seconds):
     yaw_rate = run.robot_ang_vel_b[..., 2]
     object_x = None if run.object_pos_w is None else run.object_pos_w[..., 0]
     asked = torch.stack(commands).cpu()
-    return Recording(asked, run.robot_pos_w, run.robot_quat_w, velocity, yaw_rate, torch.zeros_like(yaw_rate), object_x)
+    return CourseRecording(
+        asked, run.robot_pos_w, run.robot_quat_w, velocity, yaw_rate, torch.zeros_like(yaw_rate), object_x
+    )
 
 
 def test_walking_follows_commands_as_well_as_on_mujoco(device):
@@ -122,11 +125,12 @@ def test_walking_follows_commands_as_well_as_on_mujoco(device):
     assert [run.falls for run in runs] == [0, 0]
 
     def per_command(errors):
-        return Recording.scored(errors).mean(dim=(0, 2)).view(len(grid), worlds).mean(dim=1)
+        return CourseRecording.scored(errors).mean(dim=(0, 2)).view(len(grid), worlds).mean(dim=1)
 
     linear, warp_linear = (per_command(run.velocity_error) for run in runs)
     turn, warp_turn = (per_command(run.yaw_rate_error) for run in runs)
-    assert 0.0 < float(linear.mean()) < 0.08 and 0.0 < float(turn.mean()) < 0.10
+    assert 0.0 < float(linear.mean()) < 0.08
+    assert 0.0 < float(turn.mean()) < 0.10
     assert float((linear - warp_linear).abs().max()) <= 0.02
     assert float((turn - warp_turn).abs().max()) <= 0.03
 
@@ -216,5 +220,6 @@ def test_episodes_on_warp_go_as_on_mujoco(device):
         collisions.append(int(torch.stack(ended).sum()))
         speeds.append(float(torch.stack(moved).mean()))
     assert rewards[1] == pytest.approx(rewards[0], rel=0.1)
-    assert speeds[1] == pytest.approx(speeds[0], rel=0.1) and speeds[0] > 0.1
+    assert speeds[1] == pytest.approx(speeds[0], rel=0.1)
+    assert speeds[0] > 0.1
     assert abs(collisions[1] - collisions[0]) <= 3.0 * max(sum(collisions), 1) ** 0.5

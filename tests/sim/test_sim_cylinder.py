@@ -9,9 +9,9 @@ import mujoco
 import pytest
 import torch
 
-from mapush.geometry import quat_from_rpy
 from mapush.objects import CYLINDER
 from mapush.sim import mjcpu
+from mapush.sim.geometry import quat_from_rpy
 from mapush.sim.go1 import DEFAULT_JOINT_POS
 from mapush.sim.scene import Scene
 

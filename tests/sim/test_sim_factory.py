@@ -78,8 +78,8 @@ def test_choose_backend_without_the_packages_of_warp_says_how_to_install_them(mo
     """Without a package of Warp, auto takes MuJoCo and says why; warp is refused with the command that installs it."""
     monkeypatch.setattr("mapush.sim.importlib.util.find_spec", lambda name: None if name == package else name)
     monkeypatch.setattr("mapush.sim.why_no_gpu", lambda: pytest.fail("the GPU was asked"))
-    assert choose_backend("auto") == ("mujoco", "{} is not installed".format(package))
-    with pytest.raises(SimulatorError, match="pip install {}".format(distribution)):
+    assert choose_backend("auto") == ("mujoco", f"{package} is not installed")
+    with pytest.raises(SimulatorError, match=f"pip install {distribution}"):
         choose_backend("warp")
 
 
@@ -93,14 +93,14 @@ def test_choose_backend_without_the_packages_of_warp_says_how_to_install_them(mo
 )
 def test_choose_backend_that_needs_no_gpu_loads_no_torch(choice):
     """Torch is loaded to look at the GPU alone: Isaac Gym has to come before it."""
-    code = "import sys; from mapush.sim import choose_backend; {}; sys.exit('torch' in sys.modules)".format(choice)
+    code = f"import sys; from mapush.sim import choose_backend; {choice}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_import_of_the_scene_needs_neither_torch_nor_mujoco():
     """Scene, factory and robot data load without the two heavy packages, as Isaac Gym's import order demands."""
     code = (
-        "import sys; import mapush.sim, mapush.sim.scene, mapush.sim.go1, mapush.sim.base; "
+        "import sys; import mapush.sim, mapush.sim.scene, mapush.sim.go1, mapush.sim.physics; "
         "sys.exit(any(name in sys.modules for name in ('torch', 'mujoco')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

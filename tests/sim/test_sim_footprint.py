@@ -9,10 +9,10 @@ import pytest
 import warp
 
 from mapush.objects import OBJECTS
-from mapush.sim.base import Randomization
-from mapush.sim.buffers import buffer_sizes
+from mapush.sim.contact_capacity import buffer_sizes
 from mapush.sim.footprint import CONVEX_CONTACT, data_bytes, footprint
-from mapush.sim.rows import draw_fields
+from mapush.sim.physics import Randomization
+from mapush.sim.qpos_layout import draw_fields
 from mapush.sim.scene import Scene, build_model
 
 pytestmark = [pytest.mark.sim, pytest.mark.warp]

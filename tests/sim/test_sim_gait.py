@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mapush.sim import gait
-from mapush.sim.base import JOINTS, LEGS
 from mapush.sim.go1 import DEFAULT_JOINT_POS, SERVOS
+from mapush.sim.physics import JOINTS, LEGS
 
 pytestmark = pytest.mark.sim
 
@@ -69,7 +69,7 @@ def test_foot_positions_match_mujoco(posed):
     """Each foot is where MuJoCo puts its sphere."""
     for joint_pos in random_poses(0):
         _, data = posed(joint_pos)
-        expected = np.array([data.geom("robot0/{}_foot".format(leg)).xpos for leg in LEGS])
+        expected = np.array([data.geom(f"robot0/{leg}_foot").xpos for leg in LEGS])
         np.testing.assert_allclose(gait.foot_positions_b(joint_pos), expected, atol=1e-5)
 
 
@@ -98,8 +98,8 @@ def test_load_torques_match_the_jacobian(posed):
         generalised = np.zeros(model.nv)
         for leg, force in zip(LEGS, load.tolist()):
             jacobian = np.zeros((3, model.nv))
-            point = data.geom("robot0/{}_foot".format(leg)).xpos
-            body = model.body("robot0/{}_calf".format(leg)).id
+            point = data.geom(f"robot0/{leg}_foot").xpos
+            body = model.body(f"robot0/{leg}_calf").id
             mujoco.mj_jac(model, data, jacobian, None, point, body)
             generalised += jacobian[2] * force
         dofs = [model.joint("robot0/" + joint).dofadr[0] for joint in JOINTS]

@@ -13,8 +13,8 @@ from fakes import rows_at
 from mapush.errors import CheckpointError, SimulatorError
 from mapush.objects import CUBOID, CYLINDER, TBLOCK
 from mapush.sim import mjcpu
-from mapush.sim.base import DECIMATION, PHYSICS_DT, Randomization
 from mapush.sim.go1 import DEFAULT_JOINT_POS, SERVOS
+from mapush.sim.physics import DECIMATION, PHYSICS_DT, Randomization
 from mapush.sim.scene import Scene
 
 pytestmark = [pytest.mark.sim, pytest.mark.mujoco]
@@ -65,7 +65,7 @@ def assert_equal(one, other):
     """Compare two states bit for bit."""
     for field in dataclasses.fields(one):
         a, b = getattr(one, field.name), getattr(other, field.name)
-        assert torch.equal(a, b), "{} differs by {}".format(field.name, (a - b).abs().max())
+        assert torch.equal(a, b), f"{field.name} differs by {(a - b).abs().max()}"
 
 
 def test_object_in_free_fall_falls_as_newton_says():
@@ -141,7 +141,9 @@ def test_randomization_changes_only_what_it_names():
         payload = model.body_mass[trunk] - base.body_mass[trunk]
         shift = model.body_ipos[trunk] - base.body_ipos[trunk]
         strength = model.actuator_gainprm[:, 0] / base.actuator_gainprm[:, 0]
-        assert 0.4 <= foot <= 0.9 and -0.5 <= payload <= 2.0 and 0.8 <= strength[0] <= 1.2
+        assert 0.4 <= foot <= 0.9
+        assert -0.5 <= payload <= 2.0
+        assert 0.8 <= strength[0] <= 1.2
         assert 0.0 < np.abs(shift).max() <= 0.03
         np.testing.assert_allclose(strength, strength[0])
         np.testing.assert_allclose(model.actuator_biasprm, base.actuator_biasprm * strength[0])
@@ -360,7 +362,7 @@ def test_step_of_a_diverged_env_raises_and_names_it(speed, monkeypatch, tmp_path
     with pytest.raises(SimulatorError) as caught:
         physics.step(default_targets(physics))
     assert caught.value.where == "env 4"
-    assert "{:g} in 1 envs".format(speed) in caught.value.got
+    assert f"{speed:g} in 1 envs" in caught.value.got
 
 
 def test_close_twice_is_harmless():

@@ -10,14 +10,14 @@ import torch
 from fakes import rows_at
 from twins import RANDOM, SEED, map_state, on, place, twins
 
-from mapush import size
 from mapush.errors import CheckpointError, SimulatorError
 from mapush.objects import CUBOID, TBLOCK
+from mapush.run import measure_contacts
 from mapush.sim import mjwarp
 from mapush.sim.go1 import DEFAULT_JOINT_POS
 from mapush.sim.mjcpu import MujocoPhysics
 from mapush.sim.mjwarp import WarpPhysics
-from mapush.sim.rows import MAX_SPEED, rows_of
+from mapush.sim.qpos_layout import MAX_SPEED, rows_of
 from mapush.sim.scene import Scene, build_model
 
 pytestmark = [pytest.mark.sim, pytest.mark.mujoco]
@@ -86,7 +86,7 @@ def assert_equal(one, other):
     """Compare two states bit for bit."""
     for field in dataclasses.fields(one):
         a, b = getattr(one, field.name), getattr(other, field.name)
-        assert torch.equal(a, b), "{} differs by {}".format(field.name, (a - b).abs().max())
+        assert torch.equal(a, b), f"{field.name} differs by {(a - b).abs().max()}"
 
 
 def assert_same_future(one, other):
@@ -227,7 +227,7 @@ def test_state_dict_continues_bit_for_bit(device, randomization):
     ids=["num_envs", "num_agents", "randomization", "simulator"],
 )
 def test_state_dict_of_another_simulation_is_refused(shared, device, make_other):
-    """A state of another size, scene or simulator is refused in words and changes nothing."""
+    """A state of another measure_contacts, scene or simulator is refused in words and changes nothing."""
     physics, _ = shared
     before = physics.state()
     with pytest.raises(CheckpointError, match="does not fit"):
@@ -272,7 +272,7 @@ def test_check_of_a_diverged_env_names_it_once(crowded, speed):
     with pytest.raises(SimulatorError) as caught:
         physics.check()
     assert caught.value.where == "env 4"
-    assert "{:g} in 1 envs".format(speed) in caught.value.got
+    assert f"{speed:g} in 1 envs" in caught.value.got
     physics.check()
 
 
@@ -306,7 +306,7 @@ def test_check_of_a_full_buffer_names_flags_that_are_enough(device, flag, sizes,
             return
         except SimulatorError as error:
             advice = dict(re.findall(r"--sim\.(\w+) (\d+)", error.fix))
-    pytest.fail("still too small with {}".format(advice))
+    pytest.fail(f"still too small with {advice}")
 
 
 def test_solver_that_stops_early_is_counted_and_not_fatal(device, monkeypatch, capfd):
@@ -323,7 +323,9 @@ def test_solver_that_stops_early_is_counted_and_not_fatal(device, monkeypatch, c
     place(physics, crowd(physics))
     shake(physics, 5)
     demand = physics.demand()
-    assert demand.unconverged == NUM_ENVS and demand.contacts > 4.0 and demand.rows > 12
+    assert demand.unconverged == NUM_ENVS
+    assert demand.contacts > 4.0
+    assert demand.rows > 12
     in_the_air = physics.state()
     in_the_air.robot_pos_w[..., 2] = 3.0
     in_the_air.object_pos_w[:, 2] = 9.0
@@ -331,7 +333,9 @@ def test_solver_that_stops_early_is_counted_and_not_fatal(device, monkeypatch, c
     shake(physics, 1)
     assert physics.demand() == demand
     assert physics.check() == dataclasses.asdict(demand)
-    assert physics.demand().unconverged == 0 and physics.demand().contacts == 0.0 and physics.demand().rows == 0
+    assert physics.demand().unconverged == 0
+    assert physics.demand().contacts == 0.0
+    assert physics.demand().rows == 0
     assert capfd.readouterr() == ("", "")
 
 
@@ -374,13 +378,14 @@ def test_close_twice_is_harmless(device):
 
 def test_size_prints_flags_that_are_enough(device, capsys, monkeypatch):
     """The measured sizes are printed as flags with twice the room that was needed, and hold another team in a heap."""
-    demands, measure = [], size.measure
-    monkeypatch.setattr(size, "measure", lambda config: demands.append(measure(config)) or demands[0])
-    words = "cuboid --num-envs 5 --walk-s 2.0 --flail-s 1.0 --device {}".format(device).split()
-    assert size.main(words) == 0
+    demands, measure = [], measure_contacts.measure
+    monkeypatch.setattr(measure_contacts, "measure", lambda config: demands.append(measure(config)) or demands[0])
+    words = f"cuboid --num-envs 5 --walk-s 2.0 --flail-s 1.0 --device {device}".split()
+    assert measure_contacts.main(words) == 0
     [said] = re.findall(r"--sim.nconmax (\d+) --sim.njmax (\d+)\n", capsys.readouterr().out)
     nconmax, njmax = map(int, said)
-    assert nconmax - 1 < 2 * demands[0].contacts <= nconmax and njmax == 2 * demands[0].rows
+    assert nconmax - 1 < 2 * demands[0].contacts <= nconmax
+    assert njmax == 2 * demands[0].rows
     physics = make(device, nconmax=nconmax, njmax=njmax)
     place(physics, crowd(physics))
     shake(physics, 10)
@@ -398,6 +403,7 @@ def test_size_prints_flags_that_are_enough(device, capsys, monkeypatch):
 )
 def test_size_that_cannot_be_measured_exits_with_2(words, said, capsys):
     """What does not exist or has no room is one message, and exit code 2."""
-    assert size.main(words) == 2
+    assert measure_contacts.main(words) == 2
     captured = capsys.readouterr()
-    assert said in captured.err and not captured.out
+    assert said in captured.err
+    assert not captured.out

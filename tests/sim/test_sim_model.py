@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mapush.objects import CUBOID, CYLINDER, TBLOCK
-from mapush.sim.base import JOINTS, LEGS
 from mapush.sim.go1 import DEFAULT_JOINT_POS, leg_signs
+from mapush.sim.physics import JOINTS, LEGS
 from mapush.sim.scene import Scene, build_model
 
 pytestmark = [pytest.mark.sim, pytest.mark.mujoco]
@@ -105,7 +105,7 @@ def test_foot_position_matches_trigonometry(model):
             left * 0.04675 + sideways * math.cos(hip) + down * math.sin(hip),
             sideways * math.sin(hip) - down * math.cos(hip),
         )
-        found = data.geom("robot2/{}_foot".format(leg)).xpos
+        found = data.geom(f"robot2/{leg}_foot").xpos
         np.testing.assert_allclose(found, expected, atol=1e-12, err_msg=leg)
 
 
@@ -150,7 +150,7 @@ def test_model_names_are_those_that_users_rely_on(model):
     """Bodies, joints, servos, goal, camera and keyframe have their documented names."""
     for agent in range(3):
         for name in JOINTS:
-            full_name = "robot{}/{}".format(agent, name)
+            full_name = f"robot{agent}/{name}"
             assert model.body(full_name).id == model.jnt_bodyid[model.joint(full_name).id]
             assert model.actuator(full_name).trnid[0] == model.joint(full_name).id
     assert model.body("robot2/trunk").parentid == 0
@@ -164,10 +164,10 @@ def test_joint_order_is_that_of_state(model):
     """Coordinates come robot by robot, root first, then joints as in `JOINTS`, and the object last."""
     for agent in range(3):
         for index, name in enumerate(JOINTS):
-            joint = model.joint("robot{}/{}".format(agent, name))
+            joint = model.joint(f"robot{agent}/{name}")
             assert joint.qposadr == 19 * agent + 7 + index
             assert joint.dofadr == 18 * agent + 6 + index
-            assert model.actuator("robot{}/{}".format(agent, name)).id == 12 * agent + index
+            assert model.actuator(f"robot{agent}/{name}").id == 12 * agent + index
     assert model.joint("object").qposadr == model.nq - 7
 
 
@@ -199,7 +199,8 @@ def test_contact_pairs_are_exactly_the_intended_ones(target):
             allowed |= kind == other_kind == "trunk" and owner != other_owner
             assert (frozenset((one, other)) in found) == allowed, (one, other)
     assert len(found) == model.npair
-    assert not model.geom_contype.any() and not model.geom_conaffinity.any()
+    assert not model.geom_contype.any()
+    assert not model.geom_conaffinity.any()
 
 
 def test_visuals_leave_the_physics_alone():

@@ -15,8 +15,9 @@ from mapush.config import HappoConfig
 from mapush.errors import CheckpointError
 from mapush.happo.networks import Actor
 from mapush.sim import walking
-from mapush.sim.base import JOINTS, Simulator
 from mapush.sim.go1 import DEFAULT_JOINT_POS
+from mapush.sim.physics import JOINTS
+from mapush.sim.simulator import Simulator
 from mapush.sim.walking import MEMORY_DIM, OBS_DIM, Network, WalkingPolicy, walking_obs
 
 pytestmark = pytest.mark.sim
@@ -166,7 +167,8 @@ def test_remember_keeps_action_and_advances_phase():
         phases.append(float(memory[3, 1, 12]))
     assert torch.equal(memory[..., :12], action)
     np.testing.assert_allclose(phases[:16], 0.06 * np.arange(1, 17), atol=1e-5)
-    assert max(phases) < 1.0 and sum(later < sooner for sooner, later in zip(phases, phases[1:])) in (2, 3)
+    assert max(phases) < 1.0
+    assert sum(later < sooner for sooner, later in zip(phases, phases[1:])) in (2, 3)
 
 
 def test_joint_targets_correct_the_trot():

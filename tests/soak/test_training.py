@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
-from harness.guard import guarded
 from harness.memory.curves import write_soak
-from harness.memory.training import soak_training
+from harness.memory.training_soak import soak_training
 from harness.memory.verdict import CLEAN, ENDS
+from harness.stack.guarded_training import guarded
 from mapush.assembly import resolve
 from mapush.config import SimConfig
 from mapush.presets import preset
@@ -26,7 +26,7 @@ def test_training_for_long_breaks_no_contract_and_needs_no_more_memory(sim, soak
         report = soak_training(config, soak_minutes)
     write_soak(report, soak_folder)
     with capsys.disabled():
-        print("\n{}".format(report))
+        print(f"\n{report}")
     assert guards[-1].watched
     assert report.kind in (CLEAN, ENDS), report
     assert not [text for text in report.kept if "lives on" not in text], report  # the guards keep what they guard

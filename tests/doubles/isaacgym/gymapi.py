@@ -63,7 +63,8 @@ class Gym:
 
     def destroy_sim(self, sim: Sim) -> None:
         """Give the simulation up."""
-        assert sim is self.sim and not self.destroyed
+        assert sim is self.sim
+        assert not self.destroyed
         self.destroyed = True
 
     def destroy_viewer(self, viewer: object) -> None:

@@ -8,9 +8,10 @@ from typing import Any, Tuple
 
 import torch
 
-from mapush.geometry import rotate, rotate_inverse
 from mapush.objects import OBJECTS, PushObject
-from mapush.sim.base import Simulator, State
+from mapush.sim.geometry import rotate, rotate_inverse
+from mapush.sim.physics import State
+from mapush.sim.simulator import Simulator
 
 FLOOR = 0.02  # height of upstream's floor [m]
 CENTRE = 12.0  # of the track, where the object starts, along x [m]

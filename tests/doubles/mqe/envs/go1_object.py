@@ -10,7 +10,7 @@ import torch
 from isaacgym import gymapi, torch_utils  # noqa: F401
 
 from mapush.env.resets import Spawner
-from mapush.geometry import pairwise_distance, roll_of, yaw_of
+from mapush.sim.geometry import pairwise_distance, roll_of, yaw_of
 from mqe import physics
 
 ORIGIN = (1.0, 13.0, 0.0)  # of the track in the world [m]

@@ -46,7 +46,7 @@ def parse_sim_params(args: argparse.Namespace, settings: Dict[str, Any]) -> gyma
 def make_env(task_class: Any, env_cfg: Any, args: argparse.Namespace) -> Tuple[Any, Any]:
     """Make the environment; arguments of another type are refused, which upstream only says in its annotations."""
     if not isinstance(args, argparse.Namespace):
-        raise TypeError("args is a {}, not an argparse.Namespace".format(type(args).__name__))
+        raise TypeError(f"args is a {type(args).__name__}, not an argparse.Namespace")
     if args.num_envs is not None:
         env_cfg.env.num_envs = args.num_envs
     set_seed(args.seed)

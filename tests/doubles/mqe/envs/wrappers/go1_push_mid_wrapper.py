@@ -10,8 +10,8 @@ import torch
 
 from mapush.config import RewardConfig
 from mapush.env import observations, rewards
-from mapush.geometry import constant, yaw_of
-from mapush.sim.base import State
+from mapush.sim.geometry import constant, yaw_of
+from mapush.sim.physics import State
 from mqe import physics
 
 NAMES = {  # upstream's: ours

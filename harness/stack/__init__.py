@@ -1,0 +1,1 @@
+"""The training stack under the harness: learner, rollout, logger, configuration and checkpoint."""

@@ -1,0 +1,1 @@
+"""Other people's code: MQE on Isaac Gym, HARL, OpenRL."""

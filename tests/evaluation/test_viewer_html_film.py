@@ -1,0 +1,209 @@
+"""The page with a play bar: one file that a browser opens without a network, and in which time plays."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from episodes import walking_episode
+from selection import BROWSERS
+
+from mapush.errors import ConfigError, MapushError
+from mapush.objects import OBJECTS
+from mapush.sim.scene import Scene, build_model
+from mapush.viewer.recorder import open_film
+
+pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web]
+
+LENGTHS = (60, 41)  # env steps of the two episodes
+FPS = 25
+SECONDS = (30 + 25 + 20 + 25) / FPS  # a frame for every second env step, then one second of the last one, twice
+SOFTWARE_GL = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+
+
+def _lines_of(number):
+    return lambda step: [f"episode {number}", f"step {step} <b>&amp;</b> \"quoted\" 'it' \\n"]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The page of two episodes, as `--record FILE.html` writes it."""
+    path = tmp_path_factory.mktemp("page") / "episodes.html"
+    film = open_film(path, build_model(Scene(2, OBJECTS["cuboid"])), "<two> walks")
+    for number, length in enumerate(LENGTHS, 1):
+        film.add(walking_episode(length, number), _lines_of(number))
+    assert not path.exists()
+    film.close()
+    return path
+
+
+@pytest.mark.browser
+def test_page_is_one_small_file_without_links(page):
+    """Nothing is loaded from elsewhere, the file alone is left, and it has its title."""
+    text = page.read_text(encoding="utf-8")
+    assert [path.name for path in page.parent.iterdir()] == ["episodes.html"]
+    assert len(text) < 3_000_000
+    assert "<title>&lt;two&gt; walks</title>" in text
+    assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=\"(?!data:)", text)
+
+
+@pytest.fixture(scope="module")
+def tab(page):
+    """The page in a browser without a network; `requests` are what it asked for."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=next(filter(None, map(shutil.which, BROWSERS))), args=list(SOFTWARE_GL)
+        )
+        tab = browser.new_context(viewport={"width": 640, "height": 400}, offline=True).new_page()
+        tab.requests, tab.errors = [], []
+        tab.on("request", lambda request: tab.requests.append(request.url))
+        tab.on("pageerror", lambda error: tab.errors.append(str(error)))
+        tab.goto(page.as_uri())
+        tab.wait_for_selector("#mapush-text:not(:empty)", timeout=60_000)
+        tab.add_style_tag(content=".mantine-Notifications-root { display: none }")  # viser's, on drawing without a GPU
+        _wait_until_time_goes_on(tab)
+        tab.keyboard.press("Space")
+        _wait_until_time_stands_still(tab)
+        yield tab
+        browser.close()
+
+
+def _time(tab):
+    """Return the time that the play bar shows, as text."""
+    return tab.locator("input").first.input_value()
+
+
+def _wait_until_time_goes_on(tab):
+    tab.wait_for_function("time => document.querySelector('input').value != time", arg=_time(tab), timeout=60_000)
+
+
+def _wait_until_time_stands_still(tab):
+    before = ""
+    for _ in range(60):
+        if before == _time(tab):
+            return
+        before = _time(tab)
+        tab.wait_for_timeout(1000)
+    raise AssertionError("time does not stop")
+
+
+def _show(tab, seconds, text):
+    """Go to a time in `tab`, which stands still, and wait until it shows this text."""
+    tab.locator("input").first.fill(f"{seconds:.2f}")
+    tab.wait_for_function(f"document.getElementById('mapush-text').textContent == {json.dumps(text)}", timeout=60_000)
+
+
+def _picture(tab):
+    """Return what the canvas shows, (H, W, 3)."""
+    from PIL import Image
+
+    tab.wait_for_timeout(1000)
+    with Image.open(io.BytesIO(tab.locator("canvas").first.screenshot())) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+@pytest.mark.browser
+def test_page_plays_by_itself_and_without_a_network(page, tab):
+    """Opened from the disk, it asks for nothing but itself; its time has gone on by itself, until space stopped it."""
+    asked = [url for url in tab.requests if not url.startswith(("data:", "blob:"))]
+    assert asked == [page.as_uri()]
+    assert tab.errors == []
+    assert tab.title() == "<two> walks"
+    for _ in range(2):
+        tab.keyboard.press("Space")
+        _wait_until_time_goes_on(tab)
+        tab.keyboard.press("Space")
+        _wait_until_time_stands_still(tab)
+    assert float(tab.locator("[role=slider]").first.get_attribute("aria-valuemax")) == pytest.approx(SECONDS)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("seconds", "number", "step"), [(0.02, 1, 0), (0.5, 1, 24), (1.9, 1, 59), (2.3, 2, 4)])
+def test_page_says_at_each_time_what_a_film_says(tab, seconds, number, step):
+    """The text is that of the frame at this time, forwards and backwards, letter by letter."""
+    _show(tab, seconds, "\n".join(_lines_of(number)(step)))
+
+
+@pytest.mark.browser
+def test_page_shows_the_scene_move(tab):
+    """Sand-coloured object and red goal are there, things move, and paths have grown behind the robots."""
+    pictures = []
+    for seconds, step in ((0.02, 0), (1.9, 59)):
+        _show(tab, seconds, "\n".join(_lines_of(1)(step)))
+        pictures.append(_picture(tab))
+    before, after = pictures
+    assert before.std() > 10.0
+    assert (np.abs(before - after).max(axis=2) > 30).mean() > 0.01
+    blue = [(picture[..., 2] - picture[..., 0] > 90).sum() for picture in pictures]
+    assert blue[1] > 1.2 * blue[0] > 0
+    red = [(picture[..., 0] - picture[..., 2] > 60).sum() for picture in pictures]
+    assert min(red) > 100
+
+
+# -- what needs no browser -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.browser
+def test_page_without_an_episode_leaves_neither_file_nor_server(tmp_path):
+    """A page with nothing to show is not written, and nothing listens any more."""
+    film = open_film(tmp_path / "empty.html", build_model(Scene(2, OBJECTS["cuboid"])), "nothing")
+    port = film._server.port
+    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    film.close()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+@pytest.mark.browser
+def test_page_after_ctrl_c_plays_what_there_was(tmp_path):
+    """An episode that was interrupted is in the page as far as it came."""
+
+    def interrupt(step):
+        if step == 10:
+            raise KeyboardInterrupt
+        return ["step"]
+
+    film = open_film(tmp_path / "part.html", build_model(Scene(2, OBJECTS["cuboid"])), "part")
+    with pytest.raises(KeyboardInterrupt):
+        film.add(walking_episode(30), interrupt)
+    film.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["part.html"]
+
+
+@pytest.mark.browser
+def test_page_on_a_full_disk_is_an_error_that_leaves_nothing(tmp_path, monkeypatch):
+    """One message names the file, and half a page is removed."""
+
+    def fill(self, *_, **__):
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    film = open_film(tmp_path / "full.html", build_model(Scene(2, OBJECTS["cuboid"])), "full")
+    film.add(walking_episode(2), _lines_of(1))
+    monkeypatch.setattr(Path, "write_text", fill)
+    with pytest.raises(MapushError, match="No space left") as caught:
+        film.close()
+    assert "full.html" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_page_without_viser_says_what_to_install(tmp_path, monkeypatch):
+    """A missing package is one message, before anything is simulated."""
+    for name in [
+        name for name in sys.modules if name.startswith("mapush.viewer.html_film") or name.split(".")[0] == "viser"
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "viser", None)
+    with pytest.raises(ConfigError, match="pip install viser"):
+        open_film(tmp_path / "film.html", None, "")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,349 @@
+"""The player: what is shown, counted and kept, and what the user can do about it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from watching import COMMAND, EPISODE, SEED, Clock, Screen, Show, Team, make_env, short_episodes, until
+
+from mapush.sim.physics import STEP_DT
+from mapush.viewer import playback as player_module
+from mapush.viewer.playback import LINGER_S, MAX_LAG_S
+
+pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
+
+LAST = EPISODE - 1
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    short_episodes(monkeypatch)
+
+
+def frames_of(number, start=0, end=LAST):
+    """Return what a screen shows of an episode from step `start` to `end`."""
+    return [(number, step) for step in range(start, end + 1)]
+
+
+# -- what is shown ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hold", [1, 10])
+def test_play_shows_every_env_step_of_every_episode(hold):
+    """However long an action is held, each env step is a frame, with everything where the env has it."""
+    seen = []
+
+    def user(transport):
+        while True:
+            episode, step = yield
+            qpos = show.env.simulator.physics.batch.bind("qpos")[0]
+            now = np.array_equal(episode.frames[step].qpos, qpos.astype(np.float32))
+            same_goal = np.array_equal(episode.frames[step].goal, show.env.goal_pos_w[0, :2].numpy())
+            seen.append((step == LAST or now) and (step == LAST or same_goal))
+
+    show = Show(user, hold=hold)
+    assert show.play() == frames_of(1) + frames_of(2)
+    assert all(seen)
+    assert len(seen) >= 2 * EPISODE
+    assert [outcome["length"] for outcome in show.board.outcomes] == [EPISODE, EPISODE]
+    kept = list(show.player._kept)
+    assert [(episode.number, episode.ending, len(episode.frames)) for episode in kept] == [
+        (1, "timeout", EPISODE),
+        (2, "timeout", EPISODE),
+    ]
+    assert kept[0].frames[7].commands == pytest.approx(np.array([COMMAND, COMMAND]))
+    assert kept[0].frames[0].qpos.dtype == np.float32
+
+
+@pytest.mark.parametrize("hold", [1, 10])
+def test_rewards_of_the_decisions_add_up_to_the_return(hold):
+    """The last frame of each decision has the terms of its reward, those after it until the next one too."""
+    show = Show(hold=hold, episodes=2)
+    show.play()
+    for episode in show.player._kept:
+        assert _sum_of_rewards(episode, hold) == pytest.approx(episode.outcome["return"], rel=1e-4)
+        assert episode.frames[0].rewards == {} or hold == 1
+    if hold == 10:
+        assert episode.frames[12].rewards == episode.frames[9].rewards != episode.frames[19].rewards
+
+
+def test_a_decision_that_outlives_an_episode_adds_no_frames():
+    """Of an env that ends while others go on in the same decision, nothing is kept that came after its end."""
+
+    class AtGoal(Team):
+        """Moves the goal of env 1 to the object at the second decision."""
+
+        decisions = 0
+
+        def act_deterministic(self, obs):
+            self.decisions += 1
+            if self.decisions == 2:
+                show.env.goal_pos_w[1] = show.env.simulator.state().object_pos_w[1]
+            return super().act_deterministic(obs)
+
+    def user(transport):
+        transport.follow = 1
+        yield
+
+    show = Show(user, episodes=1, num_envs=3, hold=10, team=AtGoal())
+    show.play()
+    (episode,) = show.player._kept
+    assert (episode.env_id, episode.ending, len(episode.frames)) == (1, "success", 11)
+    assert show.screen.shown[-1] == (1, 10)
+
+
+def test_time_passes_as_fast_as_it_should(monkeypatch):
+    """A frame stays for an env step, an end for a second, both divided by the speed."""
+    for speed in (1.0, 0.5, 4.0):
+        show = Show(episodes=2)
+        clock = Clock(monkeypatch, show.transport)
+        show.transport.speed, start = speed, clock.now
+        show.play()
+        expected = 2 * (EPISODE * STEP_DT + LINGER_S) / speed
+        assert clock.now - start == pytest.approx(expected, abs=2 * STEP_DT / speed)
+
+
+@pytest.mark.parametrize("stall, lost", [(0.09, 0.0), (5.0, 5.0)])
+def test_a_short_stall_is_made_up_for_and_a_long_one_is_not(monkeypatch, stall, lost):
+    """Time keeps its pace on a busy machine, but never rushes after a long wait."""
+
+    def user(transport):
+        yield from until((1, 4))
+        clock.now += stall
+
+    show = Show(user, episodes=1)
+    clock = Clock(monkeypatch, show.transport)
+    show.transport.speed, start = 1.0, clock.now
+    show.play()
+    expected = EPISODE * STEP_DT + LINGER_S + lost
+    assert clock.now - start == pytest.approx(expected, abs=0.03 if lost == 0.0 else MAX_LAG_S + 3 * STEP_DT)
+
+
+def test_without_a_screen_nothing_waits(monkeypatch):
+    """Where nobody watches, time is that of the computation."""
+    show = Show()
+    show.player._screens = []
+    monkeypatch.setattr(show.transport, "take", lambda seconds: pytest.fail("waits"))
+    show.play()
+    assert len(show.board.outcomes) == 2
+
+
+# -- what the user does ----------------------------------------------------------------------------------------------
+
+
+def test_pause_stops_the_time_and_step_goes_on_by_one(monkeypatch):
+    """While paused the same frame stays; a step shows the next one, and stays there."""
+
+    def user(transport):
+        yield from until((1, 4))
+        transport.paused = True
+        for wanted in (4, 4, 4):
+            assert (yield)[1] == wanted
+        transport.step()
+        assert (yield)[1] == 5
+        for wanted in (5, 5):
+            assert (yield)[1] == wanted
+        assert len(show.player._live[0].frames) == 6
+        transport.paused = False
+
+    show = Show(user, episodes=1)
+    Clock(monkeypatch, show.transport)
+    assert show.play() == frames_of(1)
+    assert show.screen.user is None
+
+
+@pytest.mark.parametrize("hold", [1, 10])
+def test_next_leaves_an_episode_in_the_middle_of_a_decision(hold):
+    """The rest of the episode is not played, it does not count, and the new one is whole."""
+
+    def user(transport):
+        yield from until((1, 4))
+        transport.next()
+
+    show = Show(user, episodes=1, hold=hold)
+    assert show.play() == frames_of(1, 0, 4) + frames_of(2)
+    cut, whole = show.player._kept
+    assert (cut.ending, len(cut.frames), whole.ending) == ("", 5, "timeout")
+    assert [outcome["length"] for outcome in show.board.outcomes] == [EPISODE]
+    assert not np.array_equal(cut.frames[0].goal, whole.frames[0].goal)
+    assert whole.outcome["return"] == pytest.approx(_sum_of_rewards(whole, hold), rel=1e-4)
+
+
+def _sum_of_rewards(episode, hold):
+    last = sorted({*range(hold - 1, EPISODE, hold), LAST})
+    return sum(sum(episode.frames[step].rewards.values()) for step in last)
+
+
+def test_previous_replays_kept_episodes_while_the_live_one_waits():
+    """Each `previous` goes one back; what is kept plays on to the live episode, which then goes on where it was."""
+    live = []
+
+    def user(transport):
+        episode = yield from until((3, 6))
+        live.append(len(episode.frames))
+        transport.previous()
+        yield from until((2, 3))
+        assert transport.replay == 2
+        transport.previous()
+        yield from until((1, 8))
+        assert transport.replay == 1
+        live.append(len(episode.frames))
+        transport.next()
+        yield from until((3, 6))
+        assert transport.replay is None
+
+    show = Show(user, episodes=3)
+    shown = show.play()
+    assert live == [7, 7]
+    again = frames_of(3, 0, 6) + frames_of(2, 0, 3) + frames_of(1, 0, 8) + frames_of(2) + frames_of(3, 6)
+    assert shown == frames_of(1) + frames_of(2) + again
+    assert len(show.board.outcomes) == 3
+
+
+def test_previous_without_a_kept_episode_or_at_an_end_is_the_one_before():
+    """At first there is none to replay; while an end stays on the screen, it is the episode before that."""
+
+    def user(transport):
+        yield from until((1, 2))
+        transport.previous()
+        episode = yield from until((2, LAST))
+        while not episode.ending:
+            yield
+        transport.previous()
+        yield from until((1, 3))
+        transport.previous()
+        yield from until((1, 0))
+        yield from until((1, 5))
+        transport.next()
+
+    show = Show(user, episodes=2)
+    first = frames_of(1, 0, 3) + frames_of(1, 0, 5)
+    assert show.play() == frames_of(1) + frames_of(2) + first + frames_of(2)
+
+
+@pytest.mark.parametrize("seed", [SEED, 8])
+def test_reseed_starts_over_as_if_with_this_seed(seed):
+    """The episodes after it are, bit for bit, those of a program that starts with this seed."""
+
+    def user(transport):
+        yield from until((1, 4))
+        transport.reseed(seed)
+
+    show = Show(user, episodes=1)
+    show.play()
+    fresh = Show(episodes=1)
+    fresh.player._env = make_env(seed)
+    fresh.play()
+    assert show.seeds == [seed]
+    mine, theirs = show.player._kept[-1], fresh.player._kept[-1]
+    assert len(mine.frames) == len(theirs.frames) == EPISODE
+    for left, right in zip(mine.frames, theirs.frames):
+        assert np.array_equal(left.qpos, right.qpos)
+        assert np.array_equal(left.goal, right.goal)
+
+
+@pytest.mark.parametrize("quirks", [False, True])
+def test_a_robot_that_is_driven_by_hand_does_as_told_at_once(quirks):
+    """Its commands are the user's, in the middle of a decision and however actions are scaled; its mate's are not."""
+
+    def user(transport):
+        yield from until((1, 3))
+        transport.teleop, transport.command = 1, (-0.2, 0.1, 9.0)
+        yield from until((1, 12))
+        transport.teleop = None
+
+    show = Show(user, episodes=1, hold=10, upstream_quirks=quirks)
+    show.play()
+    commands = np.stack([frame.commands for frame in show.player._kept[0].frames])
+    policy = 0.5 * np.array(COMMAND) if quirks else np.array(COMMAND)
+    assert commands[:, 0] == pytest.approx(np.tile(policy, (EPISODE, 1)))
+    by_hand = slice(4, 13)
+    assert commands[by_hand, 1] == pytest.approx(np.tile((-0.2, 0.1, 0.5), (9, 1)))
+    assert np.delete(commands[:, 1], by_hand, axis=0) == pytest.approx(np.tile(policy, (EPISODE - 9, 1)))
+
+
+def test_follow_shows_another_env_from_its_start_also_while_paused(monkeypatch):
+    """All envs are in the same step of their own episodes, of which only the followed one's count."""
+
+    def user(transport):
+        episode = yield from until((1, 4))
+        assert episode.env_id == 0
+        transport.paused = True
+        transport.follow = 2
+        other, step = yield
+        assert (other.env_id, step, len(other.frames)) == (2, 4, 5)
+        assert not np.array_equal(other.frames[0].goal, episode.frames[0].goal)
+        qpos = show.env.simulator.physics.batch.bind("qpos")[2]
+        assert np.array_equal(other.frames[4].qpos, qpos.astype(np.float32))
+        transport.paused = False
+
+    show = Show(user, episodes=1, num_envs=3)
+    Clock(monkeypatch, show.transport)
+    assert show.play() == frames_of(1)
+    assert [episode.env_id for episode in show.player._kept] == [2]
+
+
+def test_play_ends_when_the_user_quits_at_the_end_of_an_episode():
+    """The episode counts, and no other one begins."""
+
+    def user(transport):
+        episode = yield from until((1, LAST))
+        while not episode.ending:
+            yield
+        transport.quit()
+
+    show = Show(user, episodes=3)
+    assert show.play() == frames_of(1)
+    assert len(show.board.outcomes) == 1
+
+
+@pytest.mark.parametrize("way", ["quit", "close"])
+def test_play_ends_when_the_user_quits_or_closes_the_screen(way):
+    """At once, with nothing counted, and with the simulator released."""
+
+    def user(transport):
+        yield from until((1, 4))
+        if way == "quit":
+            transport.quit()
+        else:
+            show.screen.closed = True
+
+    show = Show(user)
+    assert show.play() == frames_of(1, 0, 4)
+    assert show.board.outcomes == []
+    assert show.env.simulator.physics.batch is None
+
+
+def test_play_when_interrupted_releases_the_simulator():
+    """Ctrl-C comes through to who called."""
+
+    class Impatient(Screen):
+        def show(self, episode, step, board):
+            raise KeyboardInterrupt
+
+    show = Show()
+    show.player._screens = [Impatient()]
+    with pytest.raises(KeyboardInterrupt):
+        show.play()
+    assert show.env.simulator.physics.batch is None
+
+
+def test_only_the_latest_episodes_are_kept(monkeypatch):
+    """However long the user watches, memory does not grow."""
+    monkeypatch.setattr(player_module, "KEPT_EPISODES", 2)
+    show = Show(episodes=3)
+    show.play()
+    assert [episode.number for episode in show.player._kept] == [2, 3]
+
+
+def test_player_on_no_screen_plays_the_same_episodes_as_on_one():
+    """Watching changes nothing."""
+    shown, hidden = Show(episodes=1, hold=10), Show(episodes=1, hold=10)
+    hidden.player._screens = []
+    for show in (shown, hidden):
+        show.play()
+    mine, theirs = (show.player._kept[0].frames for show in (shown, hidden))
+    assert len(mine) == len(theirs) == EPISODE
+    for left, right in zip(mine, theirs):
+        assert np.array_equal(left.qpos, right.qpos)
+        assert left.rewards == right.rewards

@@ -1,0 +1,344 @@
+"""What the contracts work on: how a factory is called, how time is shared out, and how runs are compared."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from wrapped import factory
+
+from harness import contracts
+from harness.contracts import check_env, env_under_test
+from harness.contracts.env_under_test import Bystanders, EnvUnderTest, first_difference, where_they_part
+from harness.findings import ContractError, NotJudgedError
+from harness.interface.player import Player, Seen
+from harness.toys import make_pointmass
+
+pytestmark = pytest.mark.harness
+
+NUM_ENVS, AGENTS = 5, 2
+
+
+def make_subject(make_env=make_pointmass, kwargs=None, seed=3, budget_s=60.0):
+    """Return a subject as `check_env` makes it."""
+    return EnvUnderTest(make_env, kwargs or {}, None, seed, budget_s)
+
+
+# -- the factory -------------------------------------------------------------------------------------------------
+
+
+def test_factory_is_given_what_it_takes_under_its_own_names():
+    """Sizes and seed are varied, fixed arguments stay, and what is not wanted is left to the factory."""
+    calls = []
+
+    def make(n_rollout_threads=4, seed=9, horizon=20, **others):
+        calls.append(dict(others, n_rollout_threads=n_rollout_threads, seed=seed, horizon=horizon))
+        return make_pointmass(n_rollout_threads, 2, seed, horizon)
+
+    made = make_subject(make, {"horizon": 30})
+    assert made.varied == {"num_envs": "n_rollout_threads", "seed": "seed"}
+    made.build()
+    made.build(5, num_envs=7, num_agents=3)
+    assert made.sizes.num_envs == 5
+    made.build()
+    assert calls[0] == {"n_rollout_threads": 4, "seed": 3, "horizon": 30}
+    assert calls[1] == {"n_rollout_threads": 7, "seed": 5, "horizon": 30}
+    assert calls[-1] == {"n_rollout_threads": 5, "seed": 3, "horizon": 30}
+
+
+def test_factory_argument_that_is_fixed_is_not_varied():
+    """Under whichever name it was fixed."""
+
+    def make(n_envs=4, num_envs=4, num_agents=2, *args, **kwargs):
+        return None
+
+    assert make_subject(make).varied == {"num_envs": "num_envs", "num_agents": "num_agents"}
+    assert make_subject(make, {"n_envs": 3}).varied == {"num_agents": "num_agents"}
+    assert make_subject(make, {"num_agents": 3}).varied == {"num_envs": "num_envs"}
+    assert make_subject(lambda seed, /: None).varied == {}
+    assert make_subject(lambda **seed: None).varied == {}
+    assert make_subject(SimpleNamespace()).varied == {}
+
+
+def test_factory_without_a_seed_finds_the_global_generators_seeded():
+    """As HARL seeds them; a factory that takes a seed finds them as they were."""
+    torch = pytest.importorskip("torch")
+    drawn = []
+
+    def make(num_envs=4):
+        drawn.append((random.random(), np.random.rand(), float(torch.rand(()))))
+        return make_pointmass(num_envs, 2, 0)
+
+    made = make_subject(make)
+    for seed in (None, 3, 2**32 + 3):
+        made.build(seed)
+    random.seed(3), np.random.seed(3), torch.manual_seed(3)
+    assert drawn[0] == drawn[1] == (random.random(), np.random.rand(), float(torch.rand(())))
+    assert drawn[2][1] == drawn[1][1]
+    assert drawn[2][0] != drawn[1][0]
+
+
+def test_sizes_are_chosen_unlike_each_other():
+    """The number of envs is the first of the list that equals no other size."""
+    made = make_subject(kwargs={"num_agents": 5})  # what is seen has 13 numbers, of all 25
+    assert made.sizes.num_envs == 7
+    assert not made.notes
+    alike = make_subject(lambda seed=0: make_pointmass(2, 2, seed))
+    assert alike.sizes.num_envs == 2
+    assert alike.notes == ["equal sizes (A = N = 2): a swap of these axes may hide"]
+
+
+def test_single_env_and_factory_that_raises_are_findings_of_the_factory():
+    """With what was asked for, and where it failed."""
+    with pytest.raises(ContractError, match="one env only") as caught:
+        make_subject(lambda: make_pointmass(1, 2, 0)).long_run()
+    assert caught.value.contract == "factory"
+
+    def fails(num_envs=2):
+        raise RuntimeError("no\nthing")
+
+    with pytest.raises(ContractError) as caught:
+        make_subject(fails).build(num_envs=4)
+    assert caught.value.what == "the factory raises RuntimeError: no"
+    assert caught.value.contract == "factory"
+    assert caught.value.got == "called with {'num_envs': 4}"
+    assert "test_harness_env_under_test" in caught.value.where
+    assert "--kwargs" in caught.value.fix
+    with pytest.raises(ContractError) as caught:
+        make_subject(lambda: 1 / 0).build()
+    assert caught.value.got == "called with no arguments"
+    assert caught.value.fix is None
+
+
+def test_factory_that_is_not_given_an_argument_it_needs_names_it():
+    """With the option that states it; a place in the harness would mislead."""
+
+    def make(config, num_envs=4, *, name):
+        return make_pointmass(num_envs, 2, 0)
+
+    with pytest.raises(ContractError) as caught:
+        make_subject(make).build()
+    assert caught.value.what == "the factory needs arguments that it is not given: config, name"
+    assert caught.value.fix == """--kwargs '{"config": ..., "name": ...}', or give them defaults"""
+    with pytest.raises(ContractError, match=r"not given: name\n"):
+        make_subject(make, {"config": 1}).build()
+    assert make_subject(make, {"config": 1, "name": "a"}).build() is not None
+    assert make_subject(lambda num_envs, seed: make_pointmass(num_envs, 2, seed), {"num_envs": 3}).build() is not None
+
+
+@pytest.mark.parametrize("make, kwargs", [(make_pointmass, {"horizont": 9}), (lambda seed, /: None, {})])
+def test_factory_that_cannot_be_called_so_names_no_place_in_the_harness(make, kwargs):
+    """It was the call that failed, not a line that somebody could look at."""
+    with pytest.raises(ContractError, match="the factory raises TypeError") as caught:
+        make_subject(make, kwargs).build()
+    assert caught.value.where is None
+
+
+# -- time --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is told to go on."""
+    now = SimpleNamespace(s=100.0)
+    monkeypatch.setattr(env_under_test, "time", SimpleNamespace(perf_counter=lambda: now.s))
+    return now
+
+
+def test_time_is_shared_out_of_what_is_left(clock):
+    """A share of the whole budget, but never more than half of what remains; a quarter may be overdrawn."""
+    made = make_subject(budget_s=40.0)
+    clock.s += 10.0
+    assert made.time_left == 30.0
+    assert made.time_for(0.1) == 4.0
+    assert made.time_for(0.5) == 15.0
+    for spent, enough in ((50.0, True), (50.1, False)):
+        clock.s = 100.0 + spent
+        if enough:
+            made.require_time()
+        else:
+            with pytest.raises(NotJudgedError, match="no time left"):
+                made.require_time()
+
+
+@pytest.mark.parametrize("wanted, runs, share, steps", [(900, 2, 0.1, 130), (50, 2, 0.1, 50), (900, 1, 0.2, 580)])
+def test_steps_are_what_the_share_of_time_is_enough_for(clock, monkeypatch, wanted, runs, share, steps):
+    """Building counts, too; eight steps are always taken."""
+    made = make_subject(budget_s=30.0)
+    monkeypatch.setattr(made, "long_run", lambda: None)
+    made.build_s, made.step_s = 0.2, 0.01
+    assert made.steps(wanted, runs, share) == pytest.approx(steps, abs=1)
+    clock.s += 29.9
+    assert made.steps(wanted, runs, share) == 8
+
+
+def test_drive_stops_at_the_number_of_steps_or_at_the_limit_of_time(clock):
+    """It tells how long a step took."""
+    taken = []
+
+    def step(action):
+        taken.append(action)
+        clock.s += 2.0
+
+    player = SimpleNamespace(seen=["last"], step=step)
+    assert env_under_test.drive(player, lambda seen: seen + "!", 3) == 2.0
+    assert taken == ["last!"] * 3
+    assert env_under_test.drive(player, lambda seen: seen, 9, limit_s=5.0) == 2.0
+    assert len(taken) == 6
+    assert env_under_test.drive(player, lambda seen: seen, 0) == 0.0
+
+
+def test_long_run_is_played_once_and_fails_the_same_way_for_everyone(monkeypatch):
+    """What it found is kept; its length and its episodes are noted."""
+    monkeypatch.setattr(env_under_test, "LONG_RUN", 30)
+    made = make_subject()
+    player = made.long_run()
+    assert made.long_run() is player
+    assert len(player.seen) == 31
+    ends = sum(int(seen.ended.sum()) for seen in player.seen[1:])
+    assert ends > 0
+    assert made.notes == [f"long run: 30 steps of 5 envs, {ends} episodes"]
+    shortest = make_subject(kwargs={"horizon": 1})
+    shortest.long_run()
+    assert shortest.notes == ["long run: 30 steps of 5 envs, 150 episodes"]
+    calls = []
+
+    def broken(**kwargs):
+        calls.append(1)
+        return factory(actions=lambda env, actions: 1 / 0)(**kwargs)
+
+    failing = make_subject(broken, {"num_envs": 5})
+    errors = []
+    for _ in range(2):
+        with pytest.raises(ContractError) as caught:
+            failing.long_run()
+        errors.append(caught.value)
+    assert errors[0] is errors[1]
+    assert len(calls) == 2  # one for the sizes, one for the run
+
+
+def test_step_is_expected_to_take_what_it_takes_unwatched_once_a_run_was_played_again(clock, monkeypatch):
+    """Runs that are compared are not watched, so that more of them fit into the time than the long run suggests."""
+    monkeypatch.setattr(env_under_test, "LONG_RUN", 20)
+
+    def slow(env, actions):
+        clock.s += 0.25
+        return actions
+
+    watched = Player._step
+
+    def step_watched(self, actions):
+        clock.s += 2.0 * self._watch
+        return watched(self, actions)
+
+    monkeypatch.setattr(Player, "_step", step_watched)
+    made = make_subject(factory(actions=slow), {"num_envs": 5}, budget_s=1000.0)
+    made.long_run()
+    assert made.step_s == 2.25
+    made.require_same_again()
+    assert made.step_s == 0.25
+    made.replay(0)
+    assert made.step_s == 0.25
+
+
+# -- comparing runs ----------------------------------------------------------------------------------------------
+
+
+def step(**changes):
+    """Return a step, all zero but for what is given as (place, value)."""
+    fields = {"obs": np.zeros((NUM_ENVS, AGENTS, 4)), "share_obs": np.zeros((NUM_ENVS, AGENTS, 3))}
+    fields.update(rewards=np.zeros((NUM_ENVS, AGENTS)), dones=np.zeros((NUM_ENVS, AGENTS), bool))
+    fields["truncated"] = fields["dones"].copy()
+    for name, (place, value) in changes.items():
+        fields[name][place] = value
+    return Seen(**fields)
+
+
+EVERYWHERE = np.ones(NUM_ENVS, bool)
+
+
+def test_first_difference_is_the_first_field_and_the_first_place():
+    """Whatever differs by a bit counts, nan equals nan, and what is in other envs does not count."""
+    other = step(rewards=((3, 1), 1e-300), share_obs=((4, 0, 2), -1.0))
+    assert first_difference(step(), other, EVERYWHERE) == ("share_obs", (4, 0, 2))
+    assert first_difference(step(), other, np.arange(NUM_ENVS) < 4) == ("rewards", (3, 1))
+    assert first_difference(step(), other, np.arange(NUM_ENVS) < 3) is None
+    assert first_difference(step(), other, EVERYWHERE, ("obs", "dones")) is None
+    ill = step(obs=((2, 1, 3), np.nan))
+    assert first_difference(ill, step(obs=((2, 1, 3), np.nan)), EVERYWHERE) is None
+    assert first_difference(ill, step(), EVERYWHERE) == first_difference(step(), ill, EVERYWHERE)
+    assert first_difference(ill, step(), EVERYWHERE) == ("obs", (2, 1, 3))
+    reset = Seen(step().obs, step().share_obs)
+    assert first_difference(reset, other, EVERYWHERE, ("rewards", "share_obs")) == ("share_obs", (4, 0, 2))
+
+
+def test_where_they_part_is_the_first_step_that_differs():
+    """Step, field and place; the shorter run decides how far is looked."""
+    one = [step() for _ in range(6)]
+    other = [step() for _ in range(4)] + [step(dones=((1, 0), True))]
+    assert where_they_part(one, other) == (4, "dones", (1, 0))
+    assert where_they_part(one[:4], other) is None
+
+
+def test_bystander_that_starts_anew_elsewhere_is_no_longer_compared():
+    """Once a disturbed env has ended at another time, starts may differ; whatever else differs is found."""
+    alone = np.arange(NUM_ENVS) >= 2
+    others = Bystanders(alone)
+    assert others.difference(step(), step(obs=((0, 0, 0), 1.0))) is None
+    assert not others.diverged
+    both_end = {"dones": ((3, slice(None)), True)}
+    assert others.difference(step(**both_end), step(**both_end, obs=((3, 0, 0), 1.0))) == ("obs", (3, 0, 0))
+    assert others.difference(step(), step(dones=((1, slice(None)), True))) is None
+    assert others.diverged
+    assert others.difference(step(**both_end), step(**both_end, obs=((3, 0, 0), 1.0))) is None
+    assert others.compared.tolist() == [False, False, True, False, True]
+    assert others.difference(step(), step(obs=((3, 0, 0), 1.0))) is None
+    assert others.difference(step(), step(rewards=((4, 1), 1.0))) == ("rewards", (4, 1))
+    assert alone.tolist() == [False, False, True, True, True]
+
+
+# -- check_env ---------------------------------------------------------------------------------------------------
+
+
+def make_nan(num_envs=5, num_agents=2, seed=0, horizon=20, note=""):
+    """Return an environment with a NaN from its seventh step on."""
+
+    def result(env, returned):
+        if env.count >= 7:
+            returned[0][2, 1, 3] = np.nan
+
+    return factory(result=result)(num_envs, num_agents, seed)
+
+
+def test_finding_names_the_command_that_shows_it_again():
+    """The factory, its fixed arguments, the contract and the seed."""
+    report = check_env(make_nan, kwargs={"note": "a b"}, contracts=["finite"], seed=4)
+    command = 'python -m harness check {}:make_nan --kwargs \'{{"note": "a b"}}\' --contracts finite --seed 4'
+    assert report.findings[0].reproduce == command.format(__name__)
+    assert contracts._command(make_nan, None, None, 0).endswith(":make_nan --contracts {} --seed 0")
+    assert contracts._command(SimpleNamespace(), {}, None, 7).startswith("python -m harness check ?:namespace()")
+
+
+def test_check_env_tells_each_contract_before_it_runs_and_how_long_it_took():
+    """In the order in which they are registered, whatever the order they are asked for in."""
+    told = []
+    report = check_env(make_pointmass, contracts=["close", "spaces", "reset-form"], on_contract=told.append)
+    assert told == ["spaces", "reset-form", "close"] == report.passed == list(report.times)
+    assert sum(report.times.values()) <= report.seconds
+    assert all(value > 0.0 for value in report.times.values())
+
+
+def test_check_env_gives_the_generators_back_as_they_were():
+    """Python's, numpy's and torch's, even where the factory seeds them."""
+    torch = pytest.importorskip("torch")
+
+    def make(num_envs=5):
+        return make_pointmass(num_envs, 2, 0)
+
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    expected = (random.random(), np.random.rand(), float(torch.rand(())))
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    check_env(make, contracts=["spaces"])
+    assert (random.random(), np.random.rand(), float(torch.rand(()))) == expected

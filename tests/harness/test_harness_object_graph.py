@@ -1,0 +1,149 @@
+"""What is reached from an object: counts and settings of objects that are written down by hand."""
+
+from __future__ import annotations
+
+import collections
+import types
+
+import numpy as np
+import pytest
+
+from harness import object_graph
+from harness.contracts import lifecycle
+from harness.object_graph import measure, settings
+
+pytestmark = pytest.mark.harness
+
+KEPT_BY_THE_MODULE = [1, 2, 3]
+
+
+class Slotted:
+    """An object without a dict."""
+
+    __slots__ = ("rows", "empty")
+
+    def __init__(self):
+        self.rows = [0] * 11
+
+
+class Env:
+    """An object with something of every kind."""
+
+    of_the_class = {"a": 1, "b": [1, 2]}
+    limit = 12.5
+
+    def __init__(self):
+        self.text, self.raw = "seven..", b"12345"
+        self.array = np.zeros((3, 4))
+        self.nested = {"one": [[1, 2], (3,)], "two": {5}}
+        self.bounded = collections.deque([1, 2, 3], maxlen=9)
+        self.unbounded = collections.deque([1, 2, 3, 4])
+        self.slotted = Slotted()
+        self.itself = self
+        self.number = 3
+        rows = [0] * 13
+        self.closure = lambda: rows
+        self.method = self.unbounded.append
+        self.bound = self.look
+
+    def look(self):
+        """Do nothing."""
+
+
+def test_measure_counts_what_is_kept_by_its_path():
+    """Every container, array and text counts its entries under the path of the outermost, once."""
+    torch = pytest.importorskip("torch")
+    env = Env()
+    env.tensor = torch.zeros(2, 5, 3)
+    counts = measure(env)
+    expected = {
+        "env.text": 7,
+        "env.raw": 5,
+        "env.array": 12,
+        "env.nested": 2 + 2 + 2 + 1 + 1,  # the dict, its list, that list's list and tuple, and the set
+        "env.unbounded": 4,
+        "env.slotted.rows": 11,
+        "env.closure": 13,
+        "env.tensor": 30,
+        "Env.of_the_class": 2 + 2,
+        __name__ + ".KEPT_BY_THE_MODULE": 3,
+    }
+    assert {path: counts.get(path) for path in expected} == expected
+    assert "env.bounded" not in counts
+    assert not any("__" in path for path in counts)
+
+
+def test_measure_looks_into_a_bounded_deque_and_an_unset_cell():
+    """What a bounded deque holds may grow by itself; a name that is not bound yet is nothing."""
+
+    def outer():
+        def inner():
+            return later
+
+        return inner
+        later = 1  # noqa: F841
+
+    env = types.SimpleNamespace(last=collections.deque([[1, 2, 3]], maxlen=4), function=outer())
+    assert measure(env)["env.last"] == 3
+
+
+def test_measure_ends_at_its_limit(monkeypatch):
+    """A huge object is measured in part."""
+    monkeypatch.setattr(object_graph, "MAX_OBJECTS", 4)
+    env = types.SimpleNamespace(**{f"rows_{index}": [0] * 7 for index in range(50)})
+    assert sum(path.startswith("env.rows") for path in measure(env)) <= 3
+
+
+def test_settings_are_the_numbers_that_are_set():
+    """Attributes and named entries, of the object and of its classes, but no zeros, flags, arrays or texts."""
+    env = Env()
+    env.config = {"dt": 0.02, "name": "x", "flag": True, 3: 4.0, "deep": {"count": np.int64(7), "zero": 0}}
+    env.sub = types.SimpleNamespace(gain=np.float64(0.5), minus=-2.0, none=None, infinite=float("inf"), huge=2e300)
+    found = settings(env)
+    assert found == {
+        "env.number": 3.0,
+        "env.limit": 12.5,
+        "env.of_the_class['a']": 1.0,
+        "env.config['dt']": 0.02,
+        "env.config['deep']['count']": 7.0,
+        "env.sub.gain": 0.5,
+        "env.sub.minus": -2.0,
+    }
+    assert all(type(value) is float for value in found.values())
+
+
+def test_settings_are_looked_for_six_levels_deep():
+    """A number seven levels down is not a setting; one that holds itself does not hang the search."""
+    env = inner = types.SimpleNamespace(depth=1)
+    for depth in range(2, 9):
+        inner.sub = types.SimpleNamespace(depth=depth)
+        inner = inner.sub
+    env.itself = env
+    assert sorted(settings(env).values()) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+def test_settings_of_a_class_that_is_kept_as_a_value():
+    """A settings class needs no instance; one of a foreign package says nothing."""
+    env = types.SimpleNamespace(cfg=Env, foreign=collections.OrderedDict, array=np.ones(3), call=lambda: 1)
+    assert settings(env) == {"env.cfg.limit": 12.5, "env.cfg.of_the_class['a']": 1.0}
+
+
+@pytest.mark.parametrize(
+    "sizes, grows",
+    [
+        ((5, 10, 15, 20, 25), True),
+        ((5, 5, 5, 5, 5), False),
+        ((5, 10, 15, 15, 15), False),
+        ((0, 0, 0, 0, 5), True),
+        ((0, 0, 0, 5, 5), True),
+        ((0, 64, 80, 84, 85), False),
+        ((0, 10, 20, 25, 30), True),
+        ((0, 10, 20, 25, 29), False),
+        ((5, 10, 8, 20, 25), False),
+        ((0, 10, 20, 30, 30), True),
+    ],
+)
+def test_growth_is_what_goes_on_and_does_not_slow_down(sizes, grows):
+    """A buffer that fills, a cache that slows down to half, and what is emptied at times are bounded."""
+    counts = [{"env.rows": size} if size else {} for size in sizes]
+    assert lifecycle._growing(counts) == (["env.rows"] if grows else [])
