@@ -4,7 +4,9 @@ BIN := $(VENV)/bin
 RUN ?= runs/quick
 MINUTES ?= 60
 
-.PHONY: install quick test half-1 half-2 gpu soak check format test-38 check-38 bench mutants clean
+REPOSITORY ?=
+
+.PHONY: install quick test half-1 half-2 gpu soak check format docs dist test-38 check-38 bench mutants clean
 
 install: $(VENV)/installed
 
@@ -41,6 +43,18 @@ check: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install  ## the documentation site, in build/site; fails on a broken link
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build --strict --quiet
+
+dist: install  ## the wheel, in dist; REPOSITORY=https://github.com/OWNER/NAME is where the README's links then lead
+	@test -n "$(REPOSITORY)" || (echo "say where the README's links lead: make dist REPOSITORY=https://github.com/OWNER/NAME"; exit 2)
+	rm -rf build/source dist && mkdir -p build/source
+	git archive HEAD | tar -x -C build/source
+	sed -E -i 's#\]\((docs/[^)]*\.(png|gif))\)#](@REPOSITORY@/raw/main/\1)#g; s#\]\(([A-Za-z]+[A-Za-z/_.-]*)\)#](@REPOSITORY@/blob/main/\1)#g; s#@REPOSITORY@#$(REPOSITORY)#g' \
+		build/source/README.md
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist ./build/source
 
 test-38:  ## everything that does not need MuJoCo, on Isaac Gym's Python
 	$(MAKE) VENV=.venv38 PYTHON=python3.8 .venv38/installed-38
