@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from interrupts import interruptible
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.display]
 
@@ -76,7 +77,8 @@ def _run(script, **changes):
     env = dict(os.environ, PYTHONPATH=os.pathsep.join([str(HELPERS), os.environ.get("PYTHONPATH", "")]), **changes)
     env.pop("MUJOCO_GL", None)
     words = [sys.executable, "-c", _HEAD + script]
-    return subprocess.run(words, env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
+    with interruptible():
+        return subprocess.run(words, env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
 
 
 def test_window_shows_episodes_and_obeys_its_keys(display):
