@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Dict
 
 import numpy as np
 import pytest
@@ -23,6 +24,9 @@ pytestmark = pytest.mark.contracts
 NUM_STEPS, NUM_ENVS, OBS_DIM, SHARE_OBS_DIM, ACTION_DIM = 7, 5, 8, 11, 3
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(path.stem.replace("happo_", "", 1) for path in GOLDEN.glob("happo_*.npz"))
+# LAPACK and BLAS choose their instructions by the processor, and each rounds in its own way: with SSE4.2, AVX2 and
+# AVX-512, the largest difference was 1.4e-6, for initial weights and for updated ones. An error of 1 % in the
+# gain of the actions' head makes 6e-5, an error of 0.1 % in any other gain 5e-4, and a different seed more than 1.
 TOLERANCE = 1e-5
 
 
@@ -52,6 +56,20 @@ class Golden:
     def __getitem__(self, name: str) -> torch.Tensor:
         return torch.from_numpy(self.arrays[name])
 
+    def modules(self) -> Dict[str, torch.nn.Module]:
+        """Return the networks and the value normalization by the names under which they are recorded."""
+        modules: Dict[str, torch.nn.Module] = {}
+        for agent, actor in enumerate(self.learner.actors):
+            modules[f"actor{agent}"] = actor
+        modules.update(critic=self.learner.critic, value_norm=self.learner.value_norm)
+        return modules
+
+    def load_initial(self) -> None:
+        """Take the recorded initial weights, so that updates start from the same bits on every processor."""
+        for name, module in self.modules().items():
+            weights = {key: self[f"initial/{name}/{key}"] for key in module.state_dict()}
+            module.load_state_dict(weights)
+
     def fill(self, iteration: int) -> None:
         """Insert the recorded steps."""
         names = ("actions", "log_probs", "values", "rewards", "terminated", "truncated", "obs", "share_obs", "active")
@@ -68,11 +86,9 @@ class Golden:
 
     def largest_difference(self, stage: str) -> float:
         """Compare all weights and statistics with the recorded ones."""
-        modules = {f"actor{i}": actor for i, actor in enumerate(self.learner.actors)}
-        modules.update(critic=self.learner.critic, value_norm=self.learner.value_norm)
         mine = {
             f"{stage}/{name}/{key}": value
-            for name, module in modules.items()
+            for name, module in self.modules().items()
             for key, value in module.state_dict().items()
         }
         assert set(mine) == {name for name in self.arrays if name.startswith(stage + "/")}
@@ -82,8 +98,10 @@ class Golden:
 
 @pytest.fixture(params=CASES)
 def golden(request: pytest.FixtureRequest) -> Golden:
-    """Every recorded case."""
-    return Golden(request.param)
+    """Return every recorded case, with the recorded initial weights."""
+    case = Golden(request.param)
+    case.load_initial()
+    return case
 
 
 def test_golden_cases_are_all_there() -> None:
@@ -91,9 +109,10 @@ def test_golden_cases_are_all_there() -> None:
     assert len(CASES) == 8
 
 
-def test_initial_weights_same_seed_equal_upstream_bitwise(golden: Golden) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_initial_weights_same_seed_equal_upstream(case: str) -> None:
     """The same seed gives upstream's initial weights, under upstream's names."""
-    assert golden.largest_difference("initial") == 0.0
+    assert Golden(case).largest_difference("initial") <= TOLERANCE
 
 
 def test_act_same_random_numbers_equals_upstream(golden: Golden) -> None:

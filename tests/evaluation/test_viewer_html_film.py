@@ -103,12 +103,17 @@ def _show(tab, seconds, text):
 
 
 def _picture(tab):
-    """Return what the canvas shows, (H, W, 3)."""
+    """Wait until the canvas is drawn, and return what it shows, (H, W, 3)."""
     from PIL import Image
 
-    tab.wait_for_timeout(1000)
-    with Image.open(io.BytesIO(tab.locator("canvas").first.screenshot())) as image:
-        return np.asarray(image.convert("RGB")).astype(int)
+    pictures = []
+    for _ in range(60):
+        tab.wait_for_timeout(1000)
+        with Image.open(io.BytesIO(tab.locator("canvas").first.screenshot())) as image:
+            pictures.append(np.asarray(image.convert("RGB")).astype(int))
+        if len(pictures) > 1 and (np.abs(pictures[-1] - pictures[-2]) > 30).mean() < 1e-3:
+            return pictures[-1]
+    raise AssertionError("the picture does not come to rest")
 
 
 @pytest.mark.browser

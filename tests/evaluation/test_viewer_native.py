@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from interrupts import interruptible
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.display]
 
@@ -77,7 +77,8 @@ def _run(script, **changes):
     env = dict(os.environ, PYTHONPATH=os.pathsep.join([str(HELPERS), os.environ.get("PYTHONPATH", "")]), **changes)
     env.pop("MUJOCO_GL", None)
     words = [sys.executable, "-c", _HEAD + script]
-    return subprocess.run(words, env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
+    with interruptible():
+        return subprocess.run(words, env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
 
 
 def test_window_shows_episodes_and_obeys_its_keys(display):
@@ -103,12 +104,13 @@ def user():
     key(333)
     assert transport.speed == 0.5
     key(334)
-    key(ord(" "))
     number = drawn[-1][0]
     key(ord("N"))
     until(lambda: drawn[-1][0] == number + 1)
     key(ord("P"))
     until(lambda: transport.replay == number)
+    key(ord(" "))
+    until(lambda: not drawn[-1][2])
     assert max(shapes for *_, shapes in drawn) > 4
     print("all keys work")
     close()
@@ -143,11 +145,9 @@ sys.exit(view(user, "--viewer", "native"))
 
 def test_window_on_a_display_that_refuses_is_one_clear_message():
     """Asked for a window, the program says what refused it, and what else there is, and does not hang."""
-    started = time.monotonic()
     done = _run("sys.exit(main(['cuboid', '--untrained', '--mode', 'viewer', '--viewer', 'native']))", DISPLAY=":4021")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "no window can be opened" in done.stderr
     assert ":4021" in done.stderr
     assert "--viewer web" in done.stderr
-    assert time.monotonic() - started < 120.0

@@ -15,6 +15,7 @@ import mujoco
 import numpy as np
 import pytest
 from episodes import GOAL, STEP, frame_at, walking_episode
+from interrupts import interruptible
 
 from mapush.errors import ConfigError
 from mapush.evaluation.episode import Episode
@@ -95,7 +96,8 @@ def _python(script, folder, **how):
     env = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MUJOCO_GL")}
     env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1] / "helpers"), env.get("PYTHONPATH", "")])
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen([sys.executable, "-c", _START + script, str(folder)], env=env, **pipes, **how)
+    with interruptible():
+        return subprocess.Popen([sys.executable, "-c", _START + script, str(folder)], env=env, **pipes, **how)
 
 
 @pytest.fixture(scope="module")

@@ -164,6 +164,9 @@ def test_closed_screen_leaves_no_thread(model):
     screen.show(_episode(model), 0, Scoreboard("cuboid"))
     time.sleep(0.2)
     screen.close()
+    end = time.monotonic() + 60.0
+    while not set(threading.enumerate()) <= before and time.monotonic() < end:
+        time.sleep(0.02)
     assert set(threading.enumerate()) <= before
 
 

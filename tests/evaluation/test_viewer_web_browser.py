@@ -20,6 +20,7 @@ from mapush.viewer.web import WebScreen
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web, pytest.mark.browser]
 
 TIMEOUT_S = 60.0
+REST_MS = 500
 NUM_ENVS = 5
 REWARDS = {"target": 0.0123, "approach": -0.0045}
 SUCCESS = dict(success=1.0, collision=0.0, fall=0.0, timeout=0.0, finished_time=6.0)
@@ -87,6 +88,19 @@ def _picture(page):
     return np.asarray(image.convert("RGB"), dtype=float)[:, : int(canvas["width"])]
 
 
+def _picture_at_rest(page):
+    """Wait until two pictures in a row are nearly the same: all parts of the scene are drawn; return the last."""
+    pictures = [_picture(page)]
+
+    def same():
+        page.wait_for_timeout(REST_MS)
+        pictures.append(_picture(page))
+        return _share(np.abs(pictures[-1] - pictures[-2]), 0, 30) > 0.999
+
+    assert _soon(same)
+    return pictures[-1]
+
+
 def _share(picture, low, high):
     """Return which share of the pixels lies between two colours."""
     return float(np.all((picture >= low) & (picture <= high), axis=-1).mean())
@@ -99,7 +113,7 @@ def test_page_shows_the_robots_the_goal_and_what_moves(browser, stage):
     """The canvas has both robots in their colours and the goal, and another picture when they have moved."""
     page = visit(browser, stage.screen.address)
     assert _soon(lambda: all(_share(_picture(page), *colour) > 2e-4 for colour in (ORANGE, BLUE, RED)))
-    before = _picture(page)
+    before = _picture_at_rest(page)
     assert before.std() > 15.0
     stage.show(shift=1.0)
     assert _soon(lambda: np.abs(_picture(page) - before).mean() > 1.0)
@@ -158,7 +172,8 @@ def test_robot_driven_by_hand_gets_the_commands_of_the_sliders(browser, stage):
     """One robot is taken from the policy, driven, halted and given back."""
     page, transport = visit(browser, stage.screen.address), stage.transport
     page.get_by_text("Drive by hand").click()
-    assert not page.get_by_text("Stand still").is_visible()
+    page.get_by_label("By hand", exact=True).wait_for()
+    page.get_by_text("Stand still").wait_for(state="hidden")
     page.get_by_label("By hand", exact=True).click()
     page.get_by_role("option", name="robot 1").click()
     assert _soon(lambda: transport.teleop == 1)

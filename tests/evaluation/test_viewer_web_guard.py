@@ -23,7 +23,8 @@ from mapush.viewer.web_server import PageServer
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web]
 
 PROTOCOL = "viser-v" + viser.__version__
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
+QUICK_S = 10.0  # 2 ms on an idle machine
 
 
 @pytest.fixture
@@ -220,7 +221,7 @@ def test_stop_with_a_client_connected_is_quick_and_frees_the_port(capfd):
         connection.recv(TIMEOUT_S)
         start = time.monotonic()
         server.stop()
-        assert time.monotonic() - start < TIMEOUT_S
+        assert time.monotonic() - start < QUICK_S
     again = PageServer("127.0.0.1", server.port, "")
     again.stop()
     assert _ended(before)

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
 import pytest
+from interrupts import interruptible
 from wrapped import DONES, OBS, REWARDS, Wrapped, check, convert, factory, report_of, with_entry
 
 from harness.contracts import CONTRACTS, Task, check_env, env_under_test, names
@@ -151,7 +152,7 @@ CLOSE_INTERRUPTED = type("CloseInterrupted", (PointMass,), {"close": interrupted
 )
 def test_check_env_ctrl_c_in_the_environment_ends_the_check(make_env: Callable[..., Any]) -> None:
     """A KeyboardInterrupt that nobody raised is the user's, and no finding."""
-    with pytest.raises(KeyboardInterrupt):
+    with interruptible(), pytest.raises(KeyboardInterrupt):
         report_of(make_env, contracts=["step-form"])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from typing import TYPE_CHECKING, Any, Iterator
 
 from selection import BROWSERS
@@ -51,6 +52,21 @@ def said(page: Page, name: str) -> str:
 def wait_for(page: Page, name: str, text: Any) -> None:
     """Wait until the panel says `text`, all of a string or part of a pattern, of `name`."""
     page.locator(f'[data-name="{name}"]').and_(page.get_by_text(text, exact=True)).first.wait_for()
+
+
+def wait_until_still(page: Page, name: str, seconds: float) -> None:
+    """Wait until the panel has shown the same text for `name` during `seconds`.
+
+    Right after "Pause", the env step in progress still ends and is shown.
+    """
+    deadline = time.monotonic() + TIMEOUT_MS / 1000.0
+    text, since = said(page, name), time.monotonic()
+    while time.monotonic() - since < seconds:
+        assert time.monotonic() < deadline, f"{name} does not stand still: {text}"
+        page.wait_for_timeout(50)
+        now = said(page, name)
+        if now != text:
+            text, since = now, time.monotonic()
 
 
 def settle(page: Page) -> None:
