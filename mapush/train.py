@@ -30,6 +30,7 @@ from mapush.presets import preset
 from mapush.run import capacity
 from mapush.run import checkpoint as checkpoints
 from mapush.run import failure_bundle as failures
+from mapush.run.announce import announce
 from mapush.run.checkpoint import Checkpoint
 from mapush.run.folder import RunDir, read_config, require_same_run
 
@@ -272,6 +273,7 @@ def _loop(run: Run, folder: Path, reason: str) -> None:
             logger.say(capacity.outlook(config))
         speed, first = Speed(run.step), run.iteration + 1
         while run.step < config.total_steps and stop.name is None:
+            announce(folder, run.step)
             before, start = run.step, run.snapshot()
             try:
                 losses = run.iterate(lambda: stop.name is not None)
