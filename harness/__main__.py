@@ -8,6 +8,7 @@ import signal
 import sys
 from typing import List, Optional
 
+from harness.stack import training_hints
 from mapush.errors import nearest
 
 COMMANDS = {
@@ -16,7 +17,7 @@ COMMANDS = {
     "faults": "harness.faults.fault_matrix:main",
     "memory": "harness.memory.training_soak:main",
     "replay": "harness.checking.replay_finding:main",
-    "run": "harness.process.isolate:main",
+    "run": "harness.process.run_command:main",
     "stack": "harness.stack.check_stack:main",
     "train": "harness.stack.guarded_training:main",
 }
@@ -33,6 +34,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     if words[0] not in COMMANDS:
         print(f"there is no command {words[0]!r}; {nearest(words[0], COMMANDS)}", file=sys.stderr)
         return 2
+    training_hints.activate()
     module, function = COMMANDS[words[0]].split(":")
     return int(getattr(importlib.import_module(module), function)(words[1:]) or 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import sys
@@ -11,8 +12,11 @@ import psutil
 import pytest
 from programs import GROWING, LONG, LOOP, MIB, PYTHON, SHORT, run_all
 
+from harness.process.announcement import Announcement, AnnouncementFile
 from harness.process.isolate import Limits, run
-from harness.process.known_crashes import CAUSES, likely
+from harness.process.known_crashes import CRASHES, SIGNALS, SITUATIONS, likely_cause
+from harness.stack import training_hints
+from mapush.run.announce import announce
 
 pytestmark = pytest.mark.harness
 
@@ -70,14 +74,19 @@ TOLD = [  # what is run, what it may take, how the report begins, what the cause
         "it waits: for a lock, another process, a network, or input; perhaps MUJOCO_GL=egl",
     ),
     ("print('12:01 Too many open files, trying again')\n" + LOOP, SHORT, "hang: no end", "it computes"),
-    ("import ctypes; print('hint: python -m mujoco.viewer'); ctypes.string_at(0)", LONG, "segm", "native code used"),
-    ("import ctypes; print('note: MemoryError, halved'); ctypes.string_at(0)", LONG, "segm", "native code used"),
-    ("import ctypes; print('see /dev/shm in README'); ctypes.string_at(0)", LONG, "segm", "native code used"),
+    (
+        "import ctypes; print('hint: python -m mujoco.viewer'); ctypes.string_at(0)",
+        LONG,
+        "segm",
+        "invalid memory",
+    ),
+    ("import ctypes; print('note: MemoryError, halved'); ctypes.string_at(0)", LONG, "segm", "invalid memory"),
+    ("import ctypes; print('see /dev/shm in README'); ctypes.string_at(0)", LONG, "segm", "invalid memory"),
     (
         "import ctypes\nprint('No space left on device')\nfor _ in range(30): print('on it goes')\nctypes.string_at(0)",
         LONG,
         "segm",
-        "native code used",
+        "invalid memory",
     ),
     (
         "import os\nprint('  what():  CUDA error: device-side assert triggered')\n"
@@ -100,6 +109,7 @@ TOLD = [  # what is run, what it may take, how the report begins, what the cause
 @pytest.fixture(scope="module")
 def told():
     """Run all of `TOLD`, side by side."""
+    training_hints.activate()
     return run_all(TOLD)
 
 
@@ -146,7 +156,7 @@ def test_command_line_that_is_too_long_cannot_start():
     before = psutil.Process().num_fds()
     ending = run(["true", "x" * 3 * MIB])
     assert str(ending).startswith("cannot start: true: "), str(ending)[:200]
-    assert "longer than the system takes" in ending.cause
+    assert "longer than the system allows" in ending.cause
     assert ending.exit_code == 127
     assert psutil.Process().num_fds() == before
 
@@ -173,15 +183,50 @@ def test_missing_program_is_told_with_its_name():
     assert ending.exit_code == 127
 
 
-def test_training_is_told_with_its_last_step(tmp_path):
-    """Of a training run, the report says how far it was and how to continue it."""
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "step_000000004000.pt").write_text("")
-    lines = f"training cuboid in {tmp_path}: simulator mujoco\n"
-    lines += "Env mapush Task cuboid Algo happo Exp quick updates 3/9 episodes, total num timesteps 4321/9000, FPS 9."
-    ending = run(PYTHON + [f"import os; print({lines!r}, flush=True); os.abort()"])
+ANNOUNCING = """
+import os
+with open(os.environ["HARNESS_ANNOUNCE"], "w") as file:
+    file.write({!r})
+os.abort()
+"""
+
+
+def test_report_shows_what_a_training_announced():
+    """The report names the last announced step, the newest checkpoint and the command that continues the run."""
+    content = {"folder": "runs/x", "step": 4321, "checkpoint": "runs/x/4000.pt", "resume": "python train.py --resume"}
+    ending = run(PYTHON + [ANNOUNCING.format(json.dumps(content))])
+    assert ending.evidence.announced == Announcement(**content)
     assert "at env step 4,321" in str(ending).splitlines()[0]
-    assert f"step_000000004000.pt; continue with: python -m mapush.train --resume {tmp_path}" in str(ending)
+    assert "runs/x/4000.pt; continue with: python train.py --resume" in str(ending)
+    assert (ending.as_dict()["evidence"]["run"], ending.as_dict()["evidence"]["step"]) == ("runs/x", 4321)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", '{"step": "many", "folder": 3}'])
+def test_announcement_that_cannot_be_read_is_ignored(content):
+    """Whatever a program writes to the file, nothing is announced by it, and the report is written."""
+    ending = run(PYTHON + [ANNOUNCING.format(content)])
+    assert ending.kind == "abort"
+    assert ending.evidence.announced == Announcement()
+
+
+def test_mapush_announces_folder_step_and_newest_checkpoint(tmp_path, monkeypatch):
+    """What `mapush.train` writes is what the harness reads; before the first checkpoint there is nothing to resume."""
+    announcements = AnnouncementFile()
+    for name, value in announcements.environment.items():
+        monkeypatch.setenv(name, value)
+    announce(tmp_path, 0)
+    assert announcements.read().in_words() == f"nothing yet in {tmp_path}"
+    (tmp_path / "checkpoints").mkdir()
+    checkpoint = tmp_path / "checkpoints" / "step_000000004000.pt"
+    checkpoint.write_text("")
+    announce(tmp_path, 4321)
+    resume = f"python -m mapush.train --resume {tmp_path}"
+    assert announcements.read() == Announcement(str(tmp_path), 4321, str(checkpoint), resume)
+    announce(tmp_path, 5000, resumable=False)
+    assert announcements.read() == Announcement(str(tmp_path), 5000, str(checkpoint))
+    announcements.close()
+    announce(tmp_path, 6000)
+    assert announcements.read() == Announcement()
 
 
 def test_errors_of_ours_speak_for_themselves():
@@ -245,7 +290,7 @@ MESSAGES = [  # as they were reported in public, and what the cause has to name
     ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", "memory of the GPU"),
     ("RuntimeError: CUDA error: device-side assert triggered", "GPU gave up"),
     ("terminate called after throwing an instance of 'std::bad_alloc'", "memory is full"),
-    ("double free or corruption (!prev)", "wrote where"),
+    ("double free or corruption (!prev)", "corrupted the heap"),
     ("AttributeError: `np.float_` was removed in the NumPy 2.0 release. Use `np.float64` instead.", "numpy 2"),
     ("AttributeError: module 'numpy' has no attribute 'product'", "numpy 2"),
     ("ImportError: libGL.so.1: cannot open shared object file: No such file or directory", "OpenGL"),
@@ -259,12 +304,21 @@ MESSAGES = [  # as they were reported in public, and what the cause has to name
 @pytest.mark.parametrize("message, named", MESSAGES)
 def test_known_message_has_its_cause_and_fix(message, named):
     """What is known to kill this stack is recognised by what it prints."""
-    cause = likely(message)
+    training_hints.activate()
+    cause = likely_cause(message)
     assert named in cause.cause
     assert cause.fix
 
 
 def test_unknown_message_has_no_cause():
     """Nothing is made up about what is not known."""
-    assert likely("ValueError: not enough values to unpack (expected 2, got 1)") is None
-    assert all(cause.cause and cause.fix for cause in CAUSES)
+    assert likely_cause("ValueError: not enough values to unpack (expected 2, got 1)") is None
+
+
+def test_every_entry_of_the_catalogue_explains_something():
+    """Every crash and signal has a cause and a fix; every situation has one of them."""
+    for entry in (*CRASHES, *SIGNALS.values()):
+        assert entry.cause, entry
+        assert entry.fix, entry
+    for situation in SITUATIONS.values():
+        assert situation.cause or situation.fix

@@ -14,8 +14,10 @@ import psutil
 import pytest
 from programs import GROWING, LONG, LOOP, MIB, PYTHON, SHORT, run_all
 
+from harness.process.console import MAX_LINES, OutputTail
 from harness.process.isolate import Limits, call, run
-from harness.process.monitor import LINES, SAMPLES, Console, MemoryCurve, examine
+from harness.process.memory_curve import MAX_SAMPLES, MemoryCurve
+from harness.process.processes import examine
 from mapush.errors import ConfigError
 
 pytestmark = pytest.mark.harness
@@ -242,34 +244,32 @@ def test_isolation_leaves_no_descriptors_open():
 
 def test_console_is_bounded():
     """However much is printed, the last lines are kept, whole, without colours, and no more."""
-    console = Console()
+    console = OutputTail()
     for number in range(10_000):
         console.feed(0, f"\x1b[31mline {number}\x1b[0m\n".encode())
         console.feed(1, b"half ")
     console.feed(0, b"x" * 10**6)
     console.finish()
-    assert len(console.lines) == LINES
+    assert len(console.lines) == MAX_LINES
     assert "line 9999" in console.lines
     assert max(map(len, console.lines)) < 2001
 
 
-def test_memory_curve_is_bounded(monkeypatch):
+def test_memory_curve_is_bounded():
     """Samples of any length of time are few, in order, and spread over all of it."""
     clock = [0.0]
-    monkeypatch.setattr("harness.process.monitor.time.monotonic", lambda: clock[0])
     sizes = [7] * 9_999 + [11] + [3] * 10_000  # the peak between two samples that are kept
     process = SimpleNamespace(
         pid=2, num_threads=lambda: 1, memory_info=lambda: SimpleNamespace(rss=sizes[int(clock[0]) - 1])
     )
-    monkeypatch.setattr("harness.process.monitor.descendants", lambda pid: [process])
-    curve = MemoryCurve()
+    curve = MemoryCurve(clock=lambda: clock[0], processes=lambda pid: [process])
     for _ in sizes:
         clock[0] += 1.0
         curve.sample(1)
     assert (curve.rss, curve.peak) == (3, 11)
     assert 11 not in [sample.rss for sample in curve.samples]
     times = [sample.seconds for sample in curve.samples]
-    assert 50 < len(times) <= SAMPLES
+    assert 50 < len(times) <= MAX_SAMPLES
     assert times == sorted(times)
     gaps = [after - before for before, after in zip(times, times[1:])]
     assert times[0] < 10

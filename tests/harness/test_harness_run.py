@@ -13,8 +13,10 @@ import psutil
 import pytest
 from programs import LONG, MIB, PYTHON
 
-from harness.process.isolate import Limits, main, run
-from harness.process.monitor import MemoryCurve, alive, descendants
+from harness.process.isolate import Limits, run
+from harness.process.memory_curve import MemoryCurve
+from harness.process.processes import alive, descendants
+from harness.process.run_command import main
 
 pytestmark = pytest.mark.harness
 
@@ -47,7 +49,7 @@ def test_nothing_outlives_a_keeper_that_is_stopped_again_and_again(monkeypatch, 
     stopper += "    except ProcessLookupError: time.sleep(0.1)"
     source = "import os, subprocess, sys\n"
     source += f"subprocess.run([sys.executable, '-S', '-c', {stopper!r}, str(os.getppid())])"
-    monkeypatch.setattr("harness.process.isolate.PATIENCE", 0.5)
+    monkeypatch.setattr("harness.process.session.KILL_TIMEOUT_S", 0.5)
     ending = run(PYTHON + [source], Limits(timeout=2.5))
     assert str(ending).startswith("hang: no end within 2.5 s"), str(ending)
     deadline = time.monotonic() + 20.0
