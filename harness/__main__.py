@@ -12,11 +12,11 @@ from harness.stack import training_hints
 from mapush.errors import nearest
 
 COMMANDS = {
-    "check": "harness.checking.check:main",
+    "check": "harness.checking.check_command:main",
     "doctor": "harness.doctor:main",
     "faults": "harness.faults.fault_matrix:main",
     "memory": "harness.stack.training_soak:main",
-    "replay": "harness.checking.replay_finding:main",
+    "replay": "harness.stack.replay_command:main",
     "run": "harness.process.run_command:main",
     "stack": "harness.stack.check_stack:main",
     "train": "harness.stack.guarded_training:main",

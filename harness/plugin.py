@@ -18,9 +18,9 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Type
 
 import pytest
 
-from harness.check_report import ReportRow, write_report
 from harness.checking import bundle
 from harness.findings import Finding, Report
+from harness.pages.check_page import ReportRow, write_report
 
 MARKERS = {
     "contracts": "what must hold, checked in seconds",

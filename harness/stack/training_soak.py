@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Sequence, Tuple
 from unittest import mock
 
-from harness.memory.curves import make_writable, write_soak
 from harness.memory.driver import DriverMeter
 from harness.memory.soak import Subject, soak
 from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import amount
+from harness.pages.soak_page import make_writable, write_soak
 from mapush import train
 from mapush.assembly import TASKS, resolve, share_the_cores
 from mapush.config import PushRunConfig, RunConfig, SimConfig, steps_per_decision

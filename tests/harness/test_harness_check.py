@@ -332,6 +332,21 @@ def test_check_finding_leaves_a_bundle_that_replays_its_shortest_actions(
     assert "1 step after a reset" in printed
 
 
+def test_commands_of_an_injected_check_plant_the_same_bug(elsewhere: Path) -> None:
+    """Under `faults --inject`, the printed commands begin with the injection, so that they show the finding again."""
+    harness = [sys.executable, "-m", "harness"]
+    injected = ["faults", "--inject", "seed-ignored", "--", "harness"]
+    words = ["check", "harness.toys:make_pointmass", "--contracts", "other-seed", "--seed", "0"]
+    found = subprocess.run([*harness, *injected, *words], capture_output=True, text=True)
+    assert found.returncode == 1, found.stderr
+    lines = dict(line.split(maxsplit=1) for line in found.stdout.splitlines() if " python -m harness " in line)
+    reproduce, replay = shlex.split(lines["reproduce"]), shlex.split(lines["replay"])
+    assert reproduce == ["python", "-m", "harness", *injected, *words]
+    assert replay[:-1] == ["python", "-m", "harness", *injected, "replay"]
+    again = subprocess.run([*harness, *replay[3:]], capture_output=True, text=True)
+    assert "other-seed is still broken" in again.stdout, again.stderr
+
+
 BUNDLE = {
     "factory": "harness.toys:make_pointmass",
     "kwargs": {},
@@ -392,7 +407,7 @@ def test_replay_bundle_with_fields_of_other_types_is_refused(
     """A file in which a field is of another type is no bundle, and the field is named."""
     assert replay(tmp_path, **changes) == 2
     told = capsys.readouterr().err
-    assert "this is no replay bundle" in told
+    assert "not a replay bundle" in told
     assert got in told
 
 
@@ -401,7 +416,7 @@ def test_replay_of_endless_brackets_is_refused(tmp_path: Path, capsys: pytest.Ca
     path = tmp_path / "deep.json"
     path.write_text("[" * 100000)
     assert main(["replay", str(path)]) == 2
-    assert "this is no replay bundle" in capsys.readouterr().err
+    assert "not a replay bundle" in capsys.readouterr().err
 
 
 def test_check_of_which_nothing_is_judged_is_no_success(capsys: pytest.CaptureFixture) -> None:

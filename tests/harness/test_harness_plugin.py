@@ -128,7 +128,7 @@ def test_broken_environment_is_found_and_replayed(run, pytester, capsys):
     result.stdout.fnmatch_lines(["actions-untouched: step writes into the actions it is given"])
     (written,) = (pytester.path / bundle.FOLDER).iterdir()
     capsys.readouterr()
-    assert replay_finding.main([str(written)]) == 1
+    assert replay_finding.replay(written) == 1
     assert "actions-untouched is still broken" in capsys.readouterr().out
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.check_report import ReportRow, write_report
-from harness.checking import replay_finding
 from harness.checking.bundle import Bundle, keep
-from harness.checking.replay_finding import main
+from harness.checking.replay_finding import replay
 from harness.findings import Finding, Report, check_command
+from harness.pages.check_page import ReportRow, write_report
 
 pytestmark = pytest.mark.harness
 
@@ -82,7 +81,7 @@ def path_of(finding):
 
 
 @pytest.fixture
-def checked(monkeypatch):
+def checked():
     """Let every check come to `checked.report`, one by actions to `checked.by_actions`, and keep their arguments."""
 
     def check(*arguments, actions=None, task=""):
@@ -90,8 +89,6 @@ def checked(monkeypatch):
         return check.by_actions if actions == check.actions else check.report
 
     check.calls, check.actions = [], ACTIONS
-
-    monkeypatch.setattr(replay_finding, "check", check)
     return check
 
 
@@ -160,7 +157,7 @@ def test_check_command_quotes_what_a_shell_would_read():
 def test_replay_broken_again_says_so(bundle, checked, capsys):
     """A contract that is still broken is exit code 1, with the finding."""
     checked.report = Report([FINDING], [])
-    assert main([str(bundle)]) == 1
+    assert replay(bundle, checked) == 1
     assert checked.calls == [("some.module:make_env", {"num_envs": 5}, ["aliasing"], 11)]
     assert "reward buffer is reused" in capsys.readouterr().out
 
@@ -171,7 +168,7 @@ def test_replay_mended_names_what_differs_from_then(bundle, checked, capsys):
     content["versions"]["numpy"] = "0.1"
     bundle.write_text(json.dumps(content))
     checked.report = Report([], ["aliasing"])
-    assert main([str(bundle)]) == 0
+    assert replay(bundle, checked) == 0
     said = capsys.readouterr().out
     assert "aliasing holds now" in said
     assert "numpy was 0.1" in said
@@ -180,14 +177,14 @@ def test_replay_mended_names_what_differs_from_then(bundle, checked, capsys):
 def test_replay_not_judged_is_no_success(bundle, checked, capsys):
     """A contract that the check could not judge is exit code 2, with the reason."""
     checked.report = Report([], [], {"aliasing": "the environment has no steps"})
-    assert main([str(bundle)]) == 2
+    assert replay(bundle, checked) == 2
     assert "the environment has no steps" in capsys.readouterr().err
 
 
 def test_replay_of_an_unknown_contract_names_the_nearest(tmp_path, capsys):
     """A bundle of another version may name a contract that is no more."""
     finding = keep(dataclasses.replace(FINDING, contract="aliasin"), "some.module:make_env", {}, 11, tmp_path)
-    assert main([str(path_of(finding))]) == 2
+    assert replay(path_of(finding)) == 2
     assert "did you mean 'aliasing'" in capsys.readouterr().err
 
 
@@ -200,7 +197,7 @@ def test_replay_tries_the_actions_before_the_whole_contract(
     checked.actions = [[count, ACTIONS[0][1]]]
     finding = keep(dataclasses.replace(FINDING, actions=checked.actions), "some.module:make_env", {}, 11, tmp_path)
     checked.by_actions, checked.report = Report([FINDING] * still, ["aliasing"]), Report([], ["aliasing"])
-    assert main([str(path_of(finding))]) == status
+    assert replay(path_of(finding), checked) == status
     assert len(checked.calls) == checks
     assert (text in capsys.readouterr().out) == (not still)
 
@@ -214,5 +211,5 @@ def test_replay_of_no_bundle_says_so(tmp_path, capsys, content):
     path = tmp_path / "bundle.json"
     if content is not None:
         path.write_text(content)
-    assert main([str(path)]) == 2
-    assert "no replay bundle" in capsys.readouterr().err
+    assert replay(path) == 2
+    assert "not a replay bundle" in capsys.readouterr().err

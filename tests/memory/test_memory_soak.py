@@ -20,13 +20,13 @@ from benchmarks.leaks import LEAKS, Cache, Loop, find
 from harness.faults import FAULTS
 from harness.memory import soak as soaks
 from harness.memory.after_close import what_was_kept
-from harness.memory.curves import write_soak
 from harness.memory.driver import WHOLE_GPU, DriverMeter
 from harness.memory.meters import Heap
 from harness.memory.object_sizes import Population
 from harness.memory.soak import Subject, soak
 from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import CLEAN, ENDS, LEAK, NOT_ENOUGH, MeterVerdict
+from harness.pages.soak_page import write_soak
 from mapush.errors import ConfigError
 
 pytestmark = [pytest.mark.memory, pytest.mark.usefixtures("only_new_objects")]

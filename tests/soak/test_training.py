@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from harness.memory.curves import write_soak
 from harness.memory.verdict import CLEAN, ENDS
+from harness.pages.soak_page import write_soak
 from harness.stack.guarded_training import guarded
 from harness.stack.training_soak import soak_training
 from mapush.assembly import resolve
