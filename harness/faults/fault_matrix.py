@@ -31,7 +31,6 @@ from harness import toys
 from harness.contracts import Report, check_env
 from harness.contracts.task import Task
 from harness.faults import FAULTS, Fault, find
-from harness.findings import PLANTED_FAULT
 from harness.interface.player import Seen
 
 MOVED = 0.01  # by an object in a decision [m]; with less, other terms of the reward say more
@@ -217,11 +216,7 @@ def _planted_in_children(fault: Fault, start: int) -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "sitecustomize.py").write_text(code.format(fault.name, start))
         places = (folder, str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
-        path = os.pathsep.join(filter(None, places))
-        options = f"--inject {fault.name}"  # findings print these options in their reproduce line
-        if start != 1:
-            options += f" --start {start}"
-        with mock.patch.dict(os.environ, {"PYTHONPATH": path, PLANTED_FAULT: options}):
+        with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, places))):
             yield
 
 
