@@ -14,7 +14,7 @@ from mapush.errors import nearest
 COMMANDS = {
     "check": "harness.checking.check_command:main",
     "doctor": "harness.doctor:main",
-    "faults": "harness.faults.fault_matrix:main",
+    "faults": "harness.faults.faults_command:main",
     "memory": "harness.stack.training_soak:main",
     "replay": "harness.stack.replay_command:main",
     "run": "harness.process.run_command:main",
