@@ -233,7 +233,9 @@ class EnvCheck:
     def run(self, contracts: Optional[Sequence[str]], seed: int) -> Report:
         """Check these contracts, or all for None, with a seed."""
         from harness.checking.check import check
+        from harness.stack import training_hints
 
+        training_hints.activate()
         return check(self.factory, self.kwargs, contracts, seed, task=self.task)
 
     def require_none(self, item: pytest.Item, findings: Sequence[Finding], seed: int) -> None:

@@ -12,9 +12,7 @@ from typing import Iterator, Sequence
 from unittest import mock
 
 from harness.faults.plant import Fault
-
-PLANTED_FAULT = "HARNESS_PLANTED_FAULT"
-"""Environment variable with the options of `harness faults` that plant the bug; findings print it to be reproduced."""
+from harness.findings import PLANTED_FAULT
 
 
 def run_with(fault: Fault, command: Sequence[str], start: int = 1) -> int:
