@@ -38,8 +38,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _replay_run(file: Path) -> int:
-    from harness.stack.guarded_training import guarded
+    from harness.stack.guarded_training import GuardedEnvs
     from mapush import replay
 
-    with guarded(time_share=math.inf):
-        return replay.main([str(file)])
+    return replay.main([str(file)], make_env=GuardedEnvs(time_share=math.inf))
