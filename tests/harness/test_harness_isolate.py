@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import psutil
@@ -275,3 +276,31 @@ def test_memory_curve_is_bounded():
     assert times[0] < 10
     assert times[-1] > 19_000
     assert max(gaps) < 4 * min(gaps)
+
+
+WITHOUT_FORK = """
+import os, signal, sys
+import psutil  # needs `resource` itself where it runs on Linux
+for name in ("fcntl", "resource", "termios"):
+    sys.modules[name] = None
+del os.fork, signal.SIGHUP
+from harness.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_system_without_fork_is_reported_in_one_message():
+    """On Windows, `harness run` says that it cannot isolate the command, and exits with 2."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_FORK, "run", "--", "true"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("ConfigError: processes cannot be isolated on this system")
+    assert "Traceback" not in done.stderr
+
+
+def test_check_without_fork_runs_in_this_process_and_says_so():
+    """On Windows, `harness check` checks without a child process, and a note says what that means."""
+    words = ["check", "harness.toys:make_pointmass", "--contracts", "spaces"]
+    done = subprocess.run([sys.executable, "-c", WITHOUT_FORK, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "note: this system cannot isolate processes" in done.stdout
+    assert "1 of 1 contracts judged: 0 broken, 1 hold" in done.stdout

@@ -14,6 +14,7 @@ from harness.checking.bundle import Bundle, keep
 from harness.checking.replay_finding import replay
 from harness.findings import Finding, Report, check_command
 from harness.pages.check_page import ReportRow, write_report
+from harness.stack import replay_command
 
 pytestmark = pytest.mark.harness
 
@@ -213,3 +214,10 @@ def test_replay_of_no_bundle_says_so(tmp_path, capsys, content):
         path.write_text(content)
     assert replay(path) == 2
     assert "not a replay bundle" in capsys.readouterr().err
+
+
+def test_replay_of_a_failed_run_is_left_to_mapush(tmp_path, capsys):
+    """A .pt file is not read as a bundle; what is wrong with it is reported by `mapush.replay`."""
+    pytest.importorskip("torch")
+    assert replay_command.main([str(tmp_path / "failure.pt")]) == 2
+    assert capsys.readouterr().err.startswith("CheckpointError: ")
