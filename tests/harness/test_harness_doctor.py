@@ -126,6 +126,25 @@ def test_report_that_cannot_be_written_says_so_in_one_line():
             assert told.stderr.count(b"\n") == 1
 
 
+WITHOUT_PACKAGES = """
+import sys
+for name in ("psutil", "numpy", "tyro", "typing_extensions", "rich"):
+    sys.modules[name] = None
+from harness.__main__ import main
+sys.exit(main(["doctor", "--json"]))
+"""
+
+
+def test_missing_packages_are_lines_and_not_a_traceback():
+    """Without psutil, numpy and tyro the doctor still runs, and reports what it therefore cannot check."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_PACKAGES], capture_output=True)
+    assert done.stderr == b""
+    lines = {line["name"]: line for line in json.loads(done.stdout)["lines"]}
+    assert lines["torch"]["found"] == "not tried, because psutil is not installed"
+    assert lines["torch"]["fix"] == "pip install psutil"
+    assert lines["memory"]["found"] == "could not be checked: psutil is missing"
+
+
 def crash():
     """Die as a broken library lets a process die."""
     ctypes.string_at(0)
@@ -158,15 +177,15 @@ def test_once_asks_once_and_tells_all_the_same():
 @pytest.mark.parametrize(
     "check, plant, status, named",
     [
-        (machine.display, {"DISPLAY": ":4711"}, WARNING, "nobody answers"),
-        (machine.display, {"DISPLAY": "nonsense:xx.y"}, WARNING, "names no display"),
+        (machine.display, {"DISPLAY": ":4711"}, WARNING, "no X server answers"),
+        (machine.display, {"DISPLAY": "nonsense:xx.y"}, WARNING, "not the name of a display"),
         (machine.display, {"DISPLAY": "localhost:10.0"}, OK, "localhost:10.0"),
         (machine.display, {"DISPLAY": ""}, OK, "none"),
         (machine.offscreen, {"MUJOCO_GL": "egl"}, WRONG, "import mujoco fails"),
         (machine.offscreen, {"MUJOCO_GL": ""}, WARNING, "neither EGL nor OSMesa"),
         (machine.libraries, {"LD_LIBRARY_PATH": "/no/such/place"}, WARNING, "/no/such/place"),
         (upstream_stack.vulkan, {"VK_ICD_FILENAMES": "/no/icd.json"}, WRONG, "/no/icd.json"),
-        (upstream_stack.vulkan, {"VK_ICD_FILENAMES": ""}, WRONG, "no libvulkan"),
+        (upstream_stack.vulkan, {"VK_ICD_FILENAMES": ""}, WRONG, "libvulkan is not installed"),
     ],
 )
 def test_environment_is_checked(monkeypatch, check, plant, status, named):

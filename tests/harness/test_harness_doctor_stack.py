@@ -92,7 +92,7 @@ def test_dependencies_are_compared_with_what_is_declared(monkeypatch, declared, 
         (lambda: NO_GPU, True, None, WARNING, "built for the CPU"),
         (lambda: dict(NO_GPU, cuda="12.1", obstacle="too old"), True, None, WRONG, "too old"),
         (lambda: NO_GPU, True, "", WARNING, "CUDA_VISIBLE_DEVICES"),
-        (no_torch, True, None, WARNING, "not known"),
+        (no_torch, True, None, WARNING, "unknown"),
     ],
 )
 def test_gpu_is_judged_by_driver_and_torch(monkeypatch, tmp_path, facts, driver, hidden, status, named):
@@ -131,7 +131,7 @@ def test_what_fits_is_what_training_would_accept():
     from mapush.presets import preset
     from mapush.run.capacity import predict
 
-    fits = training_stack._fits(9 * GIB)["tblock"]
+    fits = training_stack.fitting_envs(9 * GIB)["tblock"]
     config = preset("tblock", "gpu")
     sizes = [predict(dataclasses.replace(config, num_envs=count)).total for count in (fits, fits + 1)]
     assert sizes[0] <= 9 * GIB < sizes[1]
