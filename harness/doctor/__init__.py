@@ -63,10 +63,13 @@ def examine(upstream_too: bool = False) -> List[Line]:
             checks.append(functools.partial(_checked_optional, check))
     try:
         with ThreadPoolExecutor(THREADS) as pool:
-            futures = [pool.submit(check) for check in checks]
-            return [future.result() for future in futures]
+            return list(pool.map(_call, checks))
     except RuntimeError:  # the system allows no more threads
         return [check() for check in checks]
+
+
+def _call(check: Check) -> Line:
+    return check()
 
 
 def _checked(if_unknown: str, check: Check) -> Line:

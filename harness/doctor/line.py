@@ -7,7 +7,7 @@ import functools
 import importlib.util
 import threading
 from concurrent.futures import Future
-from typing import Any, Callable, Dict, TypeVar
+from typing import Any, Callable, Dict, Iterable, List, TypeVar
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 SIGNS = {OK: "+", WARNING: "!", WRONG: "x"}
@@ -73,6 +73,11 @@ def probe(name: str, function: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
         fix = ending.fix or ending.cause or "install it again"
         raise Broken(Line(name, WRONG, ending.summary, fix))
     return ending.result
+
+
+def missing_modules(names: Iterable[str]) -> List[str]:
+    """Return those of some modules that are not installed."""
+    return [name for name in names if importlib.util.find_spec(name) is None]
 
 
 def once(function: Callable[[], T]) -> Callable[[], T]:

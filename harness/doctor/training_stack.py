@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from harness.doctor.line import OK, WARNING, WRONG, Broken, Check, Line, once, probe
+from harness.doctor.line import OK, WARNING, WRONG, Broken, Check, Line, missing_modules, once, probe
 from harness.units import gib
 
 OLDEST_PYTHON, MUJOCO_PYTHON = (3, 8), (3, 11)
@@ -67,7 +67,7 @@ def dependencies() -> Line:
         name, pinned = requirement
         version = _version(name)
         if version is None:
-            problems.append(f"{name}=={pinned}" if pinned else name)
+            problems.append(text.partition(";")[0].strip())
         elif pinned and version != pinned:
             problems.append(f"{name}=={pinned} (it is {version})")
     if problems:
@@ -78,7 +78,7 @@ def dependencies() -> Line:
 
 def _needed_modules() -> Line:
     """Check the modules without which nothing works, where mapush is not installed and declares nothing."""
-    missing = [name for name in NEEDED_MODULES if importlib.util.find_spec(name) is None]
+    missing = missing_modules(NEEDED_MODULES)
     fix = "pip install -e ."
     if missing:
         return Line("dependencies", WRONG, f"mapush is not installed, missing: {', '.join(missing)}", fix)
@@ -94,7 +94,9 @@ def _requirement(text: str) -> Optional[Tuple[str, Optional[str]]]:
     if "extra ==" in text or ("python_version" in text and sys.version_info < MUJOCO_PYTHON):
         return None
     parts = re.match(r"([\w.-]+)\s*(?:\(?==\s*([\w.]+))?", text)
-    return None if parts is None else (parts.group(1), parts.group(2))
+    if parts is None:
+        return None
+    return parts.group(1), parts.group(2)
 
 
 def torch_facts() -> Dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional
 
-from harness.doctor.line import OK, WARNING, WRONG, Broken, Check, Line, once, probe
+from harness.doctor.line import OK, WARNING, WRONG, Broken, Check, Line, missing_modules, once, probe
 from harness.process.known_crashes import (
     FIX_HARL_PYTHON,
     FIX_ISAAC_PYTHON,
@@ -144,7 +144,7 @@ def mqe(isaac: Check) -> Line:
 
 def mqe_needs() -> Line:
     """Check what importing MQE needs, declared or not, and whether Isaac Gym works with this numpy."""
-    missing = [name for name in MQE_NEEDS if importlib.util.find_spec(name) is None]
+    missing = missing_modules(MQE_NEEDS)
     if missing:
         return Line("MQE's needs", WRONG, f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}")
     numpy = importlib.metadata.version("numpy")
@@ -199,7 +199,7 @@ def harl() -> Line:
 
 def harl_needs() -> Line:
     """Check what importing HARL needs, declared or not."""
-    missing = [name for module, name in HARL_NEEDS.items() if importlib.util.find_spec(module) is None]
+    missing = [HARL_NEEDS[module] for module in missing_modules(HARL_NEEDS)]
     if missing:
         return Line("HARL's needs", WRONG, f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}")
     return Line("HARL's needs", OK, "all installed")

@@ -52,7 +52,7 @@ def write_report(
       title: what was checked, and how.
       matrix: one mapping for each planted bug, as `python -m harness faults --json FILE` writes them.
     """
-    counts = dict.fromkeys(("passed", "failed", "skipped"), 0)
+    counts = dict.fromkeys(OUTCOMES, 0)
     for row in rows:
         counts[row.outcome] += 1
     installed = versions()
@@ -69,9 +69,9 @@ def write_report(
         folder / "report.html",
         "check.html",
         title=title,
-        counts={outcome: counts[outcome] for outcome in OUTCOMES},
+        counts=counts,
         checks=_shown_checks(rows, folder),
-        bugs=_shown_bugs(matrix) if matrix else None,
+        bugs=_shown_bugs(matrix or ()),
         versions=installed,
     )
 
@@ -96,16 +96,22 @@ def _shown_checks(rows: Sequence[ReportRow], folder: Path) -> List[Dict[str, Any
 
 def _shown_bugs(matrix: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
     """Return what the page shows of the planted bugs; those that were missed come first."""
+    if not matrix:
+        return {}
     durations = [bug["seconds"] for bug in matrix]
     longest = max(durations)
-    rows = []
+    caught, missed = [], []
     for bug in matrix:
-        caught = bool(set(bug["expected"]) & set(bug["caught_by"]))
-        rows.append({**bug, "caught": caught, "bar": _bar(bug["seconds"], longest)})
-    rows.sort(key=lambda row: bool(row["caught"]))
+        is_caught = bool(set(bug["expected"]) & set(bug["caught_by"]))
+        row = {**bug, "caught": is_caught, "bar": _bar(bug["seconds"], longest)}
+        if is_caught:
+            caught.append(row)
+        else:
+            missed.append(row)
+    rows = missed + caught
     return {
         "rows": rows,
-        "caught": sum(row["caught"] for row in rows),
+        "caught": len(caught),
         "median": statistics.median(durations),
         "plot": bug_plot(rows),
     }

@@ -48,12 +48,13 @@ def write_soak(report: SoakReport, folder: Path, name: str = "soak") -> Path:
     (folder / f"{name}.json").write_text(as_json + "\n", encoding="utf-8")
     picture = folder / f"{name}.png"
     draw_curves(report, picture)
+    rows = [_row(report, finding) for finding in report.findings]
     return write_page(
         folder / f"{name}.html",
         "soak.html",
         title="memory soak",
         text=str(report),
-        rows=[_row(report, finding) for finding in report.findings],
+        rows=rows,
         picture=base64.b64encode(picture.read_bytes()).decode(),
     )
 

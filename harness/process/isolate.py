@@ -69,7 +69,10 @@ def run(
     except (OSError, ValueError) as error:
         return diagnose(Evidence(tuple(map(str, command)), start_error=f"{command[0]}: {error}"))
     with opened as session:
-        with _forwarding(session) if attached else contextlib.nullcontext():
+        if attached:
+            with _forwarding(session):
+                session.watch()
+        else:
             session.watch()
     return diagnose(session.evidence())
 
@@ -91,8 +94,9 @@ def call(function: Callable[..., Any], *args: Any, limits: Limits = NO_LIMITS, *
         request, answer = Path(folder, "request"), Path(folder, "answer")
         request.write_bytes(pickle.dumps(preparation) + pickle.dumps((function, args, kwargs)))
         ending = run([sys.executable, str(CHILD_CALL), str(request), str(answer)], limits)
-        returned = answer.is_file()
-        result = pickle.loads(answer.read_bytes()) if returned else None
+        result, returned = None, answer.is_file()
+        if returned:
+            result = pickle.loads(answer.read_bytes())
     name = getattr(function, "__qualname__", function)
     command = (f"{function.__module__}.{name}",)
     evidence = dataclasses.replace(ending.evidence, command=command, result_lost=not returned)

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Mapping, NamedTuple, Sequence, Tuple
 
 from harness.process.descriptors import open_terminal
 from harness.process.limits import Limits
@@ -54,12 +54,12 @@ def launch(command: Sequence[str], limits: Limits, attached: bool, env: Mapping[
 
         control_reader, control = closed_on_failure(os.pipe())
         report, report_writer = closed_on_failure(os.pipe())
-        outputs: List[Tuple[int, int]] = []
-        if attached and os.isatty(1) and os.isatty(2):
-            outputs.append(closed_on_failure(open_terminal()))
-        else:
-            outputs.append(closed_on_failure(os.pipe()))
-            outputs.append(closed_on_failure(os.pipe()))
+        stdout, stdout_writer = closed_on_failure(_open_stdout(attached))
+        outputs, writers = [stdout], [stdout_writer]
+        if not os.isatty(stdout_writer):
+            stderr, stderr_writer = closed_on_failure(os.pipe())
+            outputs.append(stderr)
+            writers.append(stderr_writer)
         settings = {
             "control": control_reader,
             "report": report_writer,
@@ -69,17 +69,20 @@ def launch(command: Sequence[str], limits: Limits, attached: bool, env: Mapping[
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(SUPERVISOR), json.dumps(settings), *command],
             stdin=None if attached else subprocess.DEVNULL,
-            stdout=outputs[0][1],
-            stderr=outputs[-1][1],
-            env=_environment(env),
+            stdout=writers[0],
+            stderr=writers[-1],
+            env={**STACKS_AND_PROMPT_OUTPUT, **os.environ, **env},
             pass_fds=(control_reader, report_writer),
             start_new_session=True,
         )
         on_failure.pop_all()
-    for descriptor in (control_reader, report_writer, *(writer for _, writer in outputs)):
+    for descriptor in (control_reader, report_writer, *writers):
         os.close(descriptor)
-    return Launched(process, control, report, [reader for reader, _ in outputs])
+    return Launched(process, control, report, outputs)
 
 
-def _environment(env: Mapping[str, str]) -> Dict[str, str]:
-    return {**STACKS_AND_PROMPT_OUTPUT, **os.environ, **env}
+def _open_stdout(attached: bool) -> Tuple[int, int]:
+    """Return (reader, writer) of a terminal for stdout and stderr if this process writes to one, else of a pipe."""
+    if attached and os.isatty(1) and os.isatty(2):
+        return open_terminal()
+    return os.pipe()

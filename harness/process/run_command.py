@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import tyro
 from typing_extensions import Annotated
@@ -58,7 +58,9 @@ class RunOptions:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run a command, report how it ended if it did not end well, and return its exit code."""
     open_closed_standard_streams()
-    words, command = _split(list(sys.argv[1:] if argv is None else argv))
+    if argv is None:
+        argv = sys.argv[1:]
+    words, command = _split(argv)
     options = tyro.cli(RunOptions, args=words, prog="python -m harness run", description=_HELP)
     try:
         if not command:
@@ -79,15 +81,16 @@ _HELP = """Run a command; if it crashes or hangs, report why.
 The command follows after --: python -m harness run --timeout 600 -- python -m mapush.train cuboid"""
 
 
-def _split(words: List[str]) -> Tuple[List[str], List[str]]:
+def _split(words: Sequence[str]) -> Tuple[Sequence[str], Sequence[str]]:
     """Separate the options of `run` from the command, which begins after `--` or at the first word without a dash."""
     index = 0
     while index < len(words) and words[index].startswith("-"):
         word = words[index]
         if word == "--":
             return words[:index], words[index + 1 :]
-        has_its_value = "=" in word or word in ("-h", "--help")
-        index += 1 if has_its_value else 2
+        index += 1
+        if "=" not in word and word not in ("-h", "--help"):
+            index += 1  # its value
     return words[:index], words[index:]
 
 
