@@ -25,6 +25,7 @@ from harness.toys import PointMass, PointmassTask, make_pointmass
 pytestmark = pytest.mark.harness
 
 BUILT: List[Any] = []
+ROOT = Path(__file__).parents[2]
 
 
 def make_crashing(num_envs: int = 5) -> None:
@@ -331,16 +332,20 @@ def test_check_finding_leaves_a_bundle_that_replays_its_shortest_actions(
 
 def test_commands_of_an_injected_check_plant_the_same_bug(elsewhere: Path) -> None:
     """Under `faults --inject`, the printed commands begin with the injection, so that they show the finding again."""
-    harness = [sys.executable, "-m", "harness"]
+
+    def harness(*words: str) -> Any:
+        environ = dict(os.environ, PYTHONPATH=str(ROOT))
+        return subprocess.run([sys.executable, "-m", "harness", *words], capture_output=True, text=True, env=environ)
+
     injected = ["faults", "--inject", "seed-ignored", "--", "harness"]
     words = ["check", "harness.toys:make_pointmass", "--contracts", "other-seed", "--seed", "0"]
-    found = subprocess.run([*harness, *injected, *words], capture_output=True, text=True)
+    found = harness(*injected, *words)
     assert found.returncode == 1, found.stderr
     lines = dict(line.split(maxsplit=1) for line in found.stdout.splitlines() if " python -m harness " in line)
     reproduce, replay = shlex.split(lines["reproduce"]), shlex.split(lines["replay"])
     assert reproduce == ["python", "-m", "harness", *injected, *words]
     assert replay[:-1] == ["python", "-m", "harness", *injected, "replay"]
-    again = subprocess.run([*harness, *replay[3:]], capture_output=True, text=True)
+    again = harness(*replay[3:])
     assert "other-seed is still broken" in again.stdout, again.stderr
 
 
