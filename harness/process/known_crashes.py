@@ -262,11 +262,11 @@ SITUATIONS: Dict[str, Cause] = {
         "kill -9, a batch system whose limit of time or memory was reached, or a container that was stopped",
         "find out who sent the signal; most batch systems send SIGTERM first, on which a training can save",
     ),
-    "signal": Cause("another process sent this signal", "find out who sent it"),
+    "signal": Cause("a different process sent this signal", "find out who sent it"),
     "computes": Cause("it computes: an endless loop, or work that takes longer than allowed"),
     "disk-sleep": Cause("it waits for a disk, a network share or a driver that does not answer"),
     "stopped": Cause("a process was stopped (SIGSTOP, Ctrl-Z or a debugger)"),
-    "waits": Cause("it waits: for a lock, another process, a network, or input"),
+    "waits": Cause("it waits: for a lock, a different process, a network, or input"),
     "hang": Cause("", "the stacks show where; if it is only slow, raise the limit"),
     "deadlock at fork": Cause(
         "fork copies only the thread that forks; a lock that a different thread held stays locked in the child",
