@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import sys
@@ -12,11 +11,9 @@ import psutil
 import pytest
 from programs import GROWING, LONG, LOOP, MIB, PYTHON, SHORT, run_all
 
-from harness.process.announcement import Announcement, AnnouncementFile
 from harness.process.isolate import Limits, run
 from harness.process.known_crashes import CRASHES, SIGNALS, SITUATIONS, likely_cause
 from harness.stack import training_hints
-from mapush.run.announce import announce
 
 pytestmark = pytest.mark.harness
 
@@ -181,52 +178,6 @@ def test_missing_program_is_named():
     ending = run(["no-such-program", "--flag"])
     assert str(ending).startswith("cannot start: no-such-program"), str(ending)
     assert ending.exit_code == 127
-
-
-ANNOUNCING = """
-import os
-with open(os.environ["HARNESS_ANNOUNCE"], "w") as file:
-    file.write({!r})
-os.abort()
-"""
-
-
-def test_report_shows_what_a_training_announced():
-    """The report names the last announced step, the newest checkpoint and the command that continues the run."""
-    content = {"folder": "runs/x", "step": 4321, "checkpoint": "runs/x/4000.pt", "resume": "python train.py --resume"}
-    ending = run(PYTHON + [ANNOUNCING.format(json.dumps(content))])
-    assert ending.evidence.announced == Announcement(**content)
-    assert "at env step 4,321" in str(ending).splitlines()[0]
-    assert "runs/x/4000.pt; continue with: python train.py --resume" in str(ending)
-    assert (ending.as_dict()["evidence"]["run"], ending.as_dict()["evidence"]["step"]) == ("runs/x", 4321)
-
-
-@pytest.mark.parametrize("content", ["", "[1]", "{", '{"step": "many", "folder": 3}'])
-def test_announcement_that_cannot_be_read_is_ignored(content):
-    """Invalid content of the file announces nothing, and the report is written."""
-    ending = run(PYTHON + [ANNOUNCING.format(content)])
-    assert ending.kind == "abort"
-    assert ending.evidence.announced == Announcement()
-
-
-def test_mapush_announces_folder_step_and_newest_checkpoint(tmp_path, monkeypatch):
-    """The harness reads what mapush writes; without a checkpoint the report says that nothing was saved."""
-    announcements = AnnouncementFile()
-    for name, value in announcements.environment.items():
-        monkeypatch.setenv(name, value)
-    announce(tmp_path, 0)
-    assert announcements.read().in_words() == f"nothing yet in {tmp_path}"
-    (tmp_path / "checkpoints").mkdir()
-    checkpoint = tmp_path / "checkpoints" / "step_000000004000.pt"
-    checkpoint.write_text("")
-    announce(tmp_path, 4321)
-    resume = f"python -m mapush.train --resume {tmp_path}"
-    assert announcements.read() == Announcement(str(tmp_path), 4321, str(checkpoint), resume)
-    announce(tmp_path, 5000, resumable=False)
-    assert announcements.read() == Announcement(str(tmp_path), 5000, str(checkpoint))
-    announcements.close()
-    announce(tmp_path, 6000)
-    assert announcements.read() == Announcement()
 
 
 def test_error_that_states_its_cause_is_quoted():
