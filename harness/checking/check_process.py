@@ -39,7 +39,7 @@ def check(
     except ContractError as error:
         return Report([Finding.of(error, "factory", target.command)], [])
     if actions:
-        env = EnvUnderTest(make_env, target.kwargs, task, target.seed, budget_s)
+        env = EnvUnderTest(make_env, target.kwargs, task, seed=target.seed, budget_s=budget_s)
         return _take(actions, env, target, contracts)
     return check_env(
         make_env,
