@@ -127,7 +127,7 @@ def memory() -> Line:
 
 
 def _judged(name: str, free: int, little: int, too_little: int, found: str, fix: str) -> Line:
-    """Return the line about an amount [bytes] of which there should be enough."""
+    """Return the line about something of which there should be enough."""
     if free < too_little:
         return Line(name, WRONG, found, fix)
     if free < little:
@@ -172,15 +172,11 @@ def _container_share() -> Optional[float]:
 
 def files() -> Line:
     """Check how many files a process may open."""
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    found, fix = f"at most {soft}", "ulimit -n 65536"
-    if 0 <= soft < TOO_FEW_OPEN_FILES:
-        return Line("open files", WRONG, found, fix)
-    if 0 <= soft < FEW_OPEN_FILES:
-        return Line("open files", WARNING, found, fix)
-    return Line("open files", OK, found)
+    limit = _soft_limit("RLIMIT_NOFILE")
+    if limit is None:
+        return Line("open files", OK, "not limited")
+    found, fix = f"at most {limit}", "ulimit -n 65536"
+    return _judged("open files", limit, FEW_OPEN_FILES, TOO_FEW_OPEN_FILES, found, fix)
 
 
 def shared_memory() -> Line:
@@ -196,9 +192,21 @@ def shared_memory() -> Line:
 
 def address_space() -> Line:
     """Check that the address space is not limited: CUDA reserves far more addresses than it uses memory."""
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY:
-        return Line("address space", WARNING, f"limited to {gib(soft)}: CUDA may not start", "ulimit -v unlimited")
+    limit = _soft_limit("RLIMIT_AS")
+    if limit is not None:
+        return Line("address space", WARNING, f"limited to {gib(limit)}: CUDA may not start", "ulimit -v unlimited")
     return Line("address space", OK, "not limited")
+
+
+def _soft_limit(name: str) -> Optional[int]:
+    """Return a limit of this process; None if it is not limited, as on Windows, which has no such limits.
+
+    Args:
+      name: name of the limit in the module `resource`.
+    """
+    try:
+        import resource
+    except ImportError:
+        return None
+    soft, _ = resource.getrlimit(getattr(resource, name))
+    return None if soft == resource.RLIM_INFINITY else soft
