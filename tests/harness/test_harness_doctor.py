@@ -248,11 +248,13 @@ def test_limit_of_file_size_is_wrong():
 @pytest.mark.parametrize(
     "available, limit, status", [(30, None, OK), (2, None, WARNING), (0.5, None, WRONG), (30, 2, WARNING)]
 )
-def test_memory_is_that_of_the_container(monkeypatch, available, limit, status):
+def test_memory_is_that_of_the_container(monkeypatch, tmp_path, available, limit, status):
     """The available memory is limited by the machine and by the container."""
     now = SimpleNamespace(available=int(available * GIB), total=64 * GIB)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: now)
-    monkeypatch.setattr(machine, "_container_limit", lambda: limit and limit * GIB)
+    cgroup = tmp_path / "memory.max"
+    cgroup.write_text("max\n" if limit is None else f"{limit * GIB}\n")
+    monkeypatch.setattr(machine, "CONTAINER_MEMORY", (str(tmp_path / "missing"), str(cgroup)))
     assert machine.memory().status == status
 
 

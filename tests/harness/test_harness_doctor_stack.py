@@ -148,7 +148,13 @@ def test_number_of_envs_that_fit_is_what_training_accepts():
 )
 def test_warp_is_needed_with_a_gpu(monkeypatch, installed, gpu, status):
     """Without a GPU, Warp may be missing; a version that was not tested is a warning."""
-    monkeypatch.setattr(training_stack, "_version", installed.get)
+
+    def version(name):
+        if name not in installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
     line = training_stack.warp(lambda: gpu)
     assert line.status == status
     assert bool(line.fix) == (status != OK)

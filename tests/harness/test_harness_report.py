@@ -221,3 +221,36 @@ def test_replay_of_a_failed_run_is_left_to_mapush(tmp_path, capsys):
     pytest.importorskip("torch")
     assert replay_command.main([str(tmp_path / "failure.pt")]) == 2
     assert capsys.readouterr().err.startswith("CheckpointError: ")
+
+
+LONG_ROW = ReportRow(
+    "tests/some/folder/test_of_a_module.py::test_with_a_long_name[a-parameter-or-two]",
+    "failed",
+    1.5,
+    "a diagnosis " * 10,
+    "details/" * 40,
+    "python -m harness check " + "x" * 150,
+    "python -m harness replay " + "y" * 150,
+)
+BACKGROUND = "getComputedStyle(document.body).backgroundColor"
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("scheme, background", [("light", "rgb(255, 255, 255)"), ("dark", "rgb(17, 23, 29)")])
+def test_report_page_fits_the_window_and_follows_the_colour_scheme(tmp_path, width, scheme, background):
+    """On a phone and on a desktop only tables scroll sideways, and the page follows light or dark mode."""
+    from browsers import open_browser
+
+    path = write_report(tmp_path, [*ROWS, LONG_ROW], "checks", MATRIX)
+    errors = []
+    with open_browser() as browser:
+        window = browser.new_context(offline=True, color_scheme=scheme, viewport={"width": width, "height": 800})
+        page = window.new_page()
+        page.on("console", lambda message: errors.append(message.text))
+        page.goto(path.as_uri())
+        assert page.evaluate(OVERFLOW) <= 0
+        assert page.evaluate(BACKGROUND) == background
+        assert page.locator("circle").count() == len(MATRIX)
+    assert errors == []
