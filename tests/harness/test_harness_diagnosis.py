@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
 import sys
 from pathlib import Path
 
@@ -273,3 +274,17 @@ def test_every_entry_of_the_catalogue_explains_something():
         assert entry.fix, entry
     for situation in SITUATIONS.values():
         assert situation.cause or situation.fix
+
+
+PUBLIC_RUN = """
+import sys
+import harness
+source = "raise RuntimeError('CUDA out of memory. Tried to allocate 2.00 GiB')"
+print(harness.run([sys.executable, "-S", "-c", source]).cause)
+"""
+
+
+def test_public_run_explains_errors_of_the_gpu():
+    """Who imports `run` from the package gets the explanations that mapush has."""
+    done = subprocess.run([sys.executable, "-c", PUBLIC_RUN], stdout=subprocess.PIPE, text=True)
+    assert done.stdout.startswith("the memory of the GPU is full")
