@@ -1,42 +1,42 @@
-"""Crashes that are told right: `python -m benchmarks.crashes [--number 100]`.
+"""Count crashes that are diagnosed correctly: `python -m benchmarks.crashes [--number 100]`.
 
-Runs real processes that really crash, hang or leave, one kind after the other, under `harness.process.isolate`, and
-prints how many of them were diagnosed correctly in the first line of the report. The exit code is 1 if one was not.
+Runs processes that really crash, hang or exit, one kind after the other, under `harness.process.isolate`, and prints
+how many of them were diagnosed correctly in the first line of the report. The exit code is 1 if one was not.
 """
 
 from __future__ import annotations
 
 import argparse
-import collections
 import os
 import random
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence
 
 import psutil
 
 from harness.process.isolate import Limits, run
+from harness.stack import training_hints
 
 GIB = 2**30
-SLOW = Limits(timeout=60.0)  # for what ends by itself
-HANG = Limits(timeout=3.0)
-MARK = f"--of-crashes-{os.getpid()}"  # on the command lines of all that is started here
+ENDS = Limits(timeout=60.0)  # for programs that end by themselves
+HANGS = Limits(timeout=3.0)
+MARK = f"--of-crashes-{os.getpid()}"  # on the command line of every process that is started here
 
 
 class Crash(NamedTuple):
     """A way to end badly.
 
     Attributes:
-      kind: how the report has to begin.
-      source: Python code; `{n}` stands for a number that differs from run to run.
-      limits: what it may take.
+      kind: the expected beginning of the report; "{n}" stands for the number of the variant.
+      source: Python code; "" for a program that does not exist.
+      limits: what it may use.
     """
 
     kind: str
     source: str
-    limits: Limits = SLOW
+    limits: Limits = ENDS
 
 
 THREADS = "import threading, time\nfor _ in range({n} % 5 + 1):\n"
@@ -93,15 +93,15 @@ CRASHES = {
         Limits(timeout=60.0, memory=GIB // 5),
     ),
     "CPU time": Crash("CPU time limit passed: 1 s", "while True: sum(range({n}))", Limits(timeout=60.0, cpu=1)),
-    "endless loop": Crash("hang: no end within 3 s", "while True: sum(range({n}))", HANG),
-    "wait": Crash("hang: no end within 3 s", THREADS + "threading.Event().wait()", HANG),
+    "endless loop": Crash("hang: no end within 3 s", "while True: sum(range({n}))", HANGS),
+    "wait": Crash("hang: no end within 3 s", THREADS + "threading.Event().wait()", HANGS),
     "silence": Crash(
         "hang: nothing printed within 2 s",
         "import time\nfor _ in range(5):\n    print('.', flush=True); time.sleep(0.0{n})\ntime.sleep(99)",
         Limits(silence=2.0),
     ),
-    "stopped": Crash("hang: no end within 3 s", "import os; os.kill(os.getpid(), 19)", HANG),
-    "deadlock at fork": Crash("deadlock at fork, probably", FORK, HANG),
+    "stopped": Crash("hang: no end within 3 s", "import os; os.kill(os.getpid(), 19)", HANGS),
+    "deadlock at fork": Crash("deadlock at fork, probably", FORK, HANGS),
     "illegal access, abort": Crash(
         "illegal memory access on the GPU",
         "import os; os.write(2, b'  what():  " + ILLEGAL_ACCESS + "\\n'); os.abort()",
@@ -111,52 +111,71 @@ CRASHES = {
     ),
     "no program": Crash("cannot start", ""),
 }
-"""Illegal memory access is played with the words of torch and its ways to end, for not every machine has a GPU."""
+"""An illegal memory access is simulated by the message and the exit of torch, since not every machine has a GPU."""
 
 
 def crash(name: str, number: int) -> Optional[str]:
-    """Let a process crash; return what is wrong with the report, None if nothing is.
+    """Let a process crash; return what is wrong with the report, None if it is right.
 
     Args:
-      name: of `CRASHES`.
-      number: of the variant, 1 to 9.
+      name: key of `CRASHES`.
+      number: number of the variant, 1 to 9.
     """
-    how = CRASHES[name]
-    command = [sys.executable, "-S", "-c", how.source.replace("{n}", str(number)), MARK]
-    ending = run(command if how.source else [f"no-such-program-{number}"], how.limits)
+    expected = CRASHES[name]
+    command = [f"no-such-program-{number}"]
+    if expected.source:
+        command = [sys.executable, "-S", "-c", _variant(expected.source, number), MARK]
+    ending = run(command, expected.limits)
     report = str(ending)
-    if not report.startswith(how.kind.replace("{n}", str(number))):
+    if not report.startswith(_variant(expected.kind, number)):
         return report
-    if ending.exit_code == 0 or not (ending.cause or how.kind.startswith("exception")):
-        return "no exit code or no cause:\n" + report
+    if ending.exit_code == 0:
+        return f"no exit code:\n{report}"
+    if not ending.cause and not expected.kind.startswith("exception"):
+        return f"no cause:\n{report}"
     return None
+
+
+def _variant(text: str, number: int) -> str:
+    return text.replace("{n}", str(number))
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Do what the command line asks for, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.crashes", description=__doc__.splitlines()[0])
-    parser.add_argument("--number", type=int, default=100, help="of crashes (default 100)")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.crashes", description=str(__doc__).splitlines()[0])
+    parser.add_argument("--number", type=int, default=100, help="number of crashes (default 100)")
     parser.add_argument("--seed", type=int, default=0, help="decides their variants (default 0)")
-    parser.add_argument("--jobs", type=int, default=2, help="crashes side by side (default 2)")
+    parser.add_argument("--jobs", type=int, default=2, help="crashes that run at the same time (default 2)")
     options = parser.parse_args(argv)
-    names = [list(CRASHES)[index % len(CRASHES)] for index in range(options.number)]
+    training_hints.activate()
+    kinds = list(CRASHES)
+    names = [kinds[index % len(kinds)] for index in range(options.number)]
     draw = random.Random(options.seed)
     numbers = [draw.randint(1, 9) for _ in names]
     began = time.perf_counter()
     with ThreadPoolExecutor(options.jobs) as pool:
         failures = list(pool.map(crash, names, numbers))
-    wrong: Dict[str, List[str]] = collections.defaultdict(list)
+    wrong = 0
     for name, failure in zip(names, failures):
         if failure is not None:
-            wrong[name].append(failure)
+            wrong += 1
             print(f"{name}\n{failure}")
-    orphans = [one.pid for one in psutil.process_iter(["cmdline"]) if MARK in (one.info["cmdline"] or [])]
+    orphans = _orphans()
     print(f"crashes.injected {len(names)}")
     print(f"crashes.kinds {len(set(names))}")
-    print(f"crashes.told_right {len(names) - sum(map(len, wrong.values()))}")
+    print(f"crashes.diagnosed_correctly {len(names) - wrong}")
     print(f"crashes.orphans {len(orphans)}")
     print(f"crashes.seconds {time.perf_counter() - began:.0f}")
-    return int(bool(wrong or orphans))
+    return 1 if wrong or orphans else 0
+
+
+def _orphans() -> List[int]:
+    """Return the ids of processes that were started here and are still running."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if MARK in (process.info["cmdline"] or []):
+            found.append(process.pid)
+    return found
 
 
 if __name__ == "__main__":

@@ -1,33 +1,33 @@
-"""What it takes to see a finding again, as a file and as commands."""
+"""A replay bundle: a file that holds everything needed to see a finding again."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
 from pathlib import Path
 from typing import Any, Dict, Mapping
 
-from harness.findings import Finding
+from harness.findings import CheckTarget, Finding, harness_command
+from harness.installed import versions
 from mapush.errors import ConfigError
-from mapush.run.versions import versions
 
 FOLDER = Path("runs") / "harness"
-TYPES = {"factory": str, "kwargs": dict, "seed": int, "finding": dict, "versions": dict, "task": str}
-TYPES_OF_FINDING = {"contract": str, "what": str}
+
+_BUNDLE_TYPES = {"factory": str, "kwargs": dict, "seed": int, "finding": dict, "versions": dict, "task": str}
+_FINDING_TYPES = {"contract": str, "what": str}
 
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """All that it takes to break a contract again.
+    """Everything needed to break a contract again.
 
     Attributes:
       factory: "package.module:factory" of the environment.
-      kwargs: what the factory was called with.
-      seed: of environments and actions.
+      kwargs: fixed arguments of the factory.
+      seed: seed for environments and actions.
       finding: the fields of the `Finding`.
       versions: what was installed.
-      task: "package.module:task" that was stated; "" if none was.
+      task: "package.module:task" of the stated task; "" if none was stated.
     """
 
     factory: str
@@ -42,28 +42,34 @@ class Bundle:
         """Return the bundle in a file.
 
         Raises:
-          ConfigError: there is none.
+          ConfigError: the file is missing, damaged, or not a bundle.
         """
         try:
             bundle = cls(**json.loads(path.read_text(encoding="utf-8")))
-            _require_types(vars(bundle), TYPES)
+            _require_types(vars(bundle), _BUNDLE_TYPES)
             finding = Finding(**bundle.finding)
-            _require_types(vars(finding), TYPES_OF_FINDING)
-            str(finding)  # fails where the actions are no packed sequence
+            _require_types(vars(finding), _FINDING_TYPES)
+            str(finding)  # raises if the actions are not a packed sequence
         except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise ConfigError("this is no replay bundle", where=str(path), got=str(error)) from error
+            raise ConfigError("not a replay bundle", where=str(path), got=str(error)) from error
         return bundle
 
+    @property
+    def contract(self) -> str:
+        """Name of the broken contract."""
+        return str(self.finding["contract"])
+
     def write(self, folder: Path) -> Path:
-        """Write the bundle into `folder` and return its path."""
+        """Write the bundle into a folder, which is created if it does not exist, and return the path of the file."""
         folder.mkdir(parents=True, exist_ok=True)
-        name = "{}-{}-{}.json".format(self.factory.replace(":", "."), self.finding["contract"], self.seed)
-        path = folder / name
-        path.write_text(json.dumps(dataclasses.asdict(self), default=str) + "\n", encoding="utf-8")
+        factory = self.factory.replace(":", ".")
+        path = folder / f"{factory}-{self.contract}-{self.seed}.json"
+        text = json.dumps(dataclasses.asdict(self), default=str)
+        path.write_text(text + "\n", encoding="utf-8")
         return path
 
 
-def _require_types(fields: Dict[str, Any], types: Mapping[str, type]) -> None:
+def _require_types(fields: Mapping[str, Any], types: Mapping[str, type]) -> None:
     for name, kind in types.items():
         if not isinstance(fields[name], kind):
             raise TypeError(f"{name} is {fields[name]!r}, not a {kind.__name__}")
@@ -72,16 +78,17 @@ def _require_types(fields: Dict[str, Any], types: Mapping[str, type]) -> None:
 def keep(
     finding: Finding, factory: str, kwargs: Dict[str, Any], seed: int, folder: Path = FOLDER, task: str = ""
 ) -> Finding:
-    """Write the bundle of a finding into a folder, and return the finding with the commands that show it again."""
-    reproduce = check_command(factory, kwargs, finding.contract, seed, task)
-    path = Bundle(factory, kwargs, seed, dataclasses.asdict(finding), task=task).write(folder)
-    replay = f"python -m harness replay {shlex.quote(str(path))}"
-    return dataclasses.replace(finding, reproduce=reproduce, replay=replay)
+    """Write the bundle of a finding, and return the finding with the commands that show it again.
 
-
-def check_command(factory: str, kwargs: Dict[str, Any], contract: str, seed: int, task: str = "") -> str:
-    """Return the command that runs one contract again."""
-    given = f" --kwargs {shlex.quote(json.dumps(kwargs))}" if kwargs else ""
-    stated = f" --task {shlex.quote(task)}" if task else ""
-    text = "python -m harness check {}{}{} --contracts {} --seed {}"
-    return text.format(shlex.quote(factory), given, stated, contract, seed)
+    Args:
+      finding: what was found.
+      factory: "package.module:factory" of the environment.
+      kwargs: fixed arguments of the factory.
+      seed: seed for environments and actions.
+      folder: where the bundle is written.
+      task: "package.module:task" of the stated task; "" if none was stated.
+    """
+    target = CheckTarget(factory, kwargs, seed, task)
+    bundle = Bundle(factory, kwargs, seed, dataclasses.asdict(finding), task=task)
+    replay = harness_command("replay", str(bundle.write(folder)))
+    return dataclasses.replace(finding, reproduce=target.command(finding.contract), replay=replay)

@@ -1,4 +1,4 @@
-"""What runs in the child process of `harness.checking.check`."""
+"""The part of `harness.checking.check` that runs in the child process."""
 
 from __future__ import annotations
 
@@ -6,67 +6,72 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence
 
-from harness.checking.bundle import check_command
 from harness.contracts import Task, check_env
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.shrink import broken_by
-from harness.findings import ContractError, Finding, Report
+from harness.findings import CheckTarget, ContractError, Finding, Report
 from harness.interface.player import first_line, innermost_line, is_ctrl_c, load_factory
 from harness.interface.sequence import unpack
 
 
 def check(
-    factory: str,
-    kwargs: Dict[str, Any],
+    target: CheckTarget,
     contracts: List[str],
-    seed: int,
     budget_s: float,
     actions: Optional[Sequence[Any]],
-    task: str,
     running: Path,
 ) -> Report:
     """Check what a factory builds.
 
     Args:
-      factory: "package.module:factory", found from the present folder, too.
-      kwargs: as in `harness.checking.check.check`.
-      contracts: names of those to run.
-      seed: of environments and actions.
-      budget_s: for all contracts [s].
+      target: what to check; its names are also searched in the current folder.
+      contracts: names of the contracts to run.
+      budget_s: time for all contracts [s].
       actions: as in `harness.checking.check.check`.
-      task: as in `harness.checking.check.check`.
-      running: the file that says which contract runs, for whoever finds this process dead.
+      running: file to which the name of the running contract is written, for the parent that finds this process dead.
     """
     sys.path.insert(0, os.getcwd())
-    command = check_command(factory, kwargs, "{}", seed, task)
     try:
-        make_env = load_factory(factory)
-        stated = _load_task(task) if task else None
+        make_env = load_factory(target.factory)
+        task = _load_task(target.task) if target.task else None
     except ContractError as error:
-        return Report([Finding.of(error, "factory", command)], [])
+        return Report([Finding.of(error, "factory", target.command)], [])
     if actions:
-        errors = broken_by(EnvUnderTest(make_env, kwargs, stated, seed, budget_s), unpack(actions))
-        found = {name: Finding.of(errors[name], name, command) for name in contracts if name in errors}
-        findings = [dataclasses.replace(finding, actions=list(actions)) for finding in found.values()]
-        return Report(findings, [name for name in contracts if name not in found])
+        env = EnvUnderTest(make_env, target.kwargs, task, seed=target.seed, budget_s=budget_s)
+        return _take(actions, env, target, contracts)
     return check_env(
         make_env,
-        kwargs=kwargs,
-        task=stated,
+        kwargs=target.kwargs,
+        task=task,
         contracts=contracts,
-        seed=seed,
+        seed=target.seed,
         budget_s=budget_s,
         on_contract=running.write_text,
+        target=target,
     )
+
+
+def _take(actions: Sequence[Any], env: EnvUnderTest, target: CheckTarget, contracts: List[str]) -> Report:
+    """Take a packed sequence of actions after a reset, and report which contracts it breaks."""
+    errors = broken_by(env, unpack(actions))
+    findings: List[Finding] = []
+    passed: List[str] = []
+    for name in contracts:
+        if name not in errors:
+            passed.append(name)
+            continue
+        finding = Finding.of(errors[name], name, target.command)
+        findings.append(dataclasses.replace(finding, actions=list(actions)))
+    return Report(findings, passed)
 
 
 def _load_task(name: str) -> Task:
     """Return the task that a class or a function of this name makes.
 
     Raises:
-      ContractError: it makes none.
+      ContractError: the name does not exist, or what it names does not return a `Task`.
     """
     make_task = load_factory(name, "task")
     try:

@@ -1,70 +1,64 @@
-"""`python -m harness replay FILE`: a finding once more, by its shortest sequence of actions or by the whole contract.
-
-A file .pt is of a run of `mapush.train` that failed, see `mapush.replay`; its exit codes are that module's.
-
-Exit codes: 0 the contract holds now; 1 it is still broken; 2 it cannot be judged, or the file is no bundle.
-"""
+"""Replays the bundle of a finding: first its shortest sequence of actions, then the complete contract."""
 
 from __future__ import annotations
 
-import argparse
-import math
 import sys
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Callable
 
 from harness.checking.bundle import Bundle
 from harness.checking.check import check
 from harness.findings import Report
-from harness.stack.guarded_training import guarded
-from mapush import replay as runs
+from harness.installed import changed
 from mapush.errors import MapushError
-from mapush.run.versions import changed
+
+HOLDS, BROKEN, NOT_JUDGED = 0, 1, 2
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Replay a bundle and say what came of it."""
-    parser = argparse.ArgumentParser(prog="python -m harness replay", description="Run a failed check or run again.")
-    parser.add_argument("file", type=Path, help="bundle that a failed check wrote, or .pt that a failed run did")
-    file = parser.parse_args(argv).file
-    if file.suffix == ".pt":
-        with guarded(time_share=math.inf):
-            return runs.main([str(file)])
+def replay(path: Path, judge: Callable[..., Report] = check) -> int:
+    """Replay a bundle, print what came of it, and return the exit code.
+
+    Args:
+      path: file of the bundle.
+      judge: checks a factory, as `harness.checking.check.check` does.
+    Returns:
+      0 the contract holds now; 1 it is still broken; 2 it cannot be judged, or the file is not a bundle.
+    """
     try:
-        bundle = Bundle.read(file)
-        report = _replay(bundle)
+        bundle = Bundle.read(path)
+        report = _checked_again(bundle, judge)
     except MapushError as error:
         print(error, file=sys.stderr)
-        return 2
-    contract = bundle.finding["contract"]
-    if contract != "factory" and [finding.contract for finding in report.findings] == ["factory"]:
+        return NOT_JUDGED
+    contract = bundle.contract
+    broken = [finding.contract for finding in report.findings]
+    if contract != "factory" and broken == ["factory"]:
         print(f"{contract} cannot be judged:\n{report.findings[0]}", file=sys.stderr)
-        return 2
+        return NOT_JUDGED
     if not report.ok:
         print(f"{contract} is still broken")
-        print("\n".join(str(finding) for finding in report.findings))
-        return 1
+        for finding in report.findings:
+            print(finding)
+        return BROKEN
     if contract not in report.passed:
         print(f"{contract} could not be judged: {report.not_judged.get(contract)}", file=sys.stderr)
-        return 2
-    print("{} holds now; when it broke: {}".format(contract, bundle.finding["what"]))
+        return NOT_JUDGED
+    print(f"{contract} holds now; when it broke: {bundle.finding['what']}")
     print("\n".join(changed(bundle.versions)) or "the versions are the same")
-    return 0
+    return HOLDS
 
 
-def _replay(bundle: Bundle) -> Report:
-    """Take the actions of the finding, if it has any; if they show nothing, judge the whole contract."""
-    arguments = (bundle.factory, bundle.kwargs, [bundle.finding["contract"]], bundle.seed)
+def _checked_again(bundle: Bundle, judge: Callable[..., Report]) -> Report:
+    """Take the actions of the finding, if it has any; if they break nothing, judge the complete contract."""
+    arguments = (bundle.factory, bundle.kwargs, [bundle.contract], bundle.seed)
     actions = bundle.finding.get("actions")
     if actions:
-        report = check(*arguments, actions=actions, task=bundle.task)
+        report = judge(*arguments, actions=actions, task=bundle.task)
         if not report.ok:
             return report
-        count = sum(count for count, _ in actions)
-        they = "its one step no longer shows it" if count == 1 else f"its {count} steps no longer show it"
-        print(f"{they}; the whole contract:")
-    return check(*arguments, task=bundle.task)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        steps = sum(count for count, _ in actions)
+        if steps == 1:
+            print("its one step no longer shows it; checking the complete contract:")
+        else:
+            print(f"its {steps} steps no longer show it; checking the complete contract:")
+    return judge(*arguments, task=bundle.task)

@@ -1,4 +1,4 @@
-"""What the doctor checks of the machine: display, libraries, disk, memory and limits."""
+"""The doctor's checks of the machine: display, libraries, disk, memory and limits."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from harness.doctor.line import OK, WARNING, WRONG, Broken, Check, Line, probe
-from mapush.run.capacity import GIB, MIB, gib
+from harness.process.known_crashes import FIX_SHM
+from harness.units import GIB, MIB, gib
 
-LITTLE_DISK, LITTLE_MEMORY, LITTLE_SHM = 10 * GIB, 4 * GIB, 256 * MIB
-NO_DISK, NO_MEMORY = GIB, GIB
-FEW_FILES, NO_FILES = 1024, 128
-GL = {"egl": ("EGL", "apt install libegl1"), "osmesa": ("OSMesa", "apt install libosmesa6")}
+LITTLE_DISK, LITTLE_MEMORY, LITTLE_SHM = 10 * GIB, 4 * GIB, 256 * MIB  # below it, a warning
+TOO_LITTLE_DISK, TOO_LITTLE_MEMORY = GIB, GIB  # below it, wrong
+FEW_OPEN_FILES, TOO_FEW_OPEN_FILES = 1024, 128
+RENDERERS = {  # value of MUJOCO_GL: library, how to install it
+    "egl": ("EGL", "apt install libegl1"),
+    "osmesa": ("OSMesa", "apt install libosmesa6"),
+}
+LIBRARY_VARIABLES = ("LD_LIBRARY_PATH", "LD_PRELOAD")
+CONTAINER_MEMORY = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def checks() -> List[Check]:
@@ -26,7 +32,7 @@ def checks() -> List[Check]:
 
 
 def display() -> Line:
-    """Check that the display that is named is there."""
+    """Check that the display which the environment names exists."""
     name = os.environ.get("DISPLAY", "")
     if os.environ.get("WAYLAND_DISPLAY") and not name:
         return Line("display", OK, "Wayland")
@@ -34,28 +40,28 @@ def display() -> Line:
         return Line("display", OK, "none; recording needs none")
     parts = re.fullmatch(r"(.*):(\d+)(\.\d+)?", name)
     if parts is None:
-        return Line("display", WARNING, f"DISPLAY={name}, which names no display", "unset DISPLAY")
+        return Line("display", WARNING, f"DISPLAY={name}, which is not the name of a display", "unset DISPLAY")
     host, number = parts.group(1), parts.group(2)
     if not host and not Path(f"/tmp/.X11-unix/X{number}").exists():
-        return Line("display", WARNING, f"DISPLAY={name}, but nobody answers there", "unset DISPLAY")
+        return Line("display", WARNING, f"DISPLAY={name}, but no X server answers there", "unset DISPLAY")
     return Line("display", OK, f"DISPLAY={name}")
 
 
 def offscreen() -> Line:
-    """Check that there is a library that renders without a display."""
-    there = [name for name, (library, _) in GL.items() if ctypes.util.find_library(library)]
+    """Check that a library is installed that renders without a display."""
+    installed = [name for name, (library, _) in RENDERERS.items() if ctypes.util.find_library(library)]
     asked = os.environ.get("MUJOCO_GL", "").lower()
-    if asked in GL and asked not in there:
-        found = f"MUJOCO_GL={asked}, but its library is not here: import mujoco fails"
-        return Line("rendering", WRONG, found, f"{GL[asked][1]}, or unset MUJOCO_GL")
-    if there:
-        return Line("rendering", OK, "without a display by " + " or ".join(there))
-    fix = "{} (draws on the CPU), or {}".format(GL["osmesa"][1], GL["egl"][1])
+    if asked in RENDERERS and asked not in installed:
+        found = f"MUJOCO_GL={asked}, but its library is not installed: import mujoco fails"
+        return Line("rendering", WRONG, found, f"{RENDERERS[asked][1]}, or unset MUJOCO_GL")
+    if installed:
+        return Line("rendering", OK, f"without a display by {' or '.join(installed)}")
+    fix = f"{RENDERERS['osmesa'][1]} (draws on the CPU), or {RENDERERS['egl'][1]}"
     return Line("rendering", WARNING, "neither EGL nor OSMesa: no videos without a display", fix)
 
 
 def ffmpeg_facts() -> Dict[str, Any]:
-    """Return the ffmpeg that recording would take."""
+    """Return the ffmpeg that recording would use."""
     import imageio_ffmpeg
 
     return {"program": str(imageio_ffmpeg.get_ffmpeg_exe())}
@@ -72,17 +78,17 @@ def ffmpeg() -> Line:
 
 
 def libraries() -> Line:
-    """Check that the places where libraries are looked for first exist."""
-    missing = [
-        f"{name}={entry}"
-        for name in ("LD_LIBRARY_PATH", "LD_PRELOAD")
-        for entry in os.environ.get(name, "").replace(" ", ":").split(":")
-        if entry.startswith("/") and not os.path.exists(entry)
-    ]
+    """Check that the folders and files in which libraries are searched first exist."""
+    missing = []
+    for name in LIBRARY_VARIABLES:
+        for entry in os.environ.get(name, "").replace(" ", ":").split(":"):
+            if entry.startswith("/") and not os.path.exists(entry):
+                missing.append(f"{name}={entry}")
     if missing:
-        fix = "leave out what is not there: it may have been meant for another machine"
-        return Line("libraries", WARNING, "not there: " + ", ".join(missing), fix)
-    return Line("libraries", OK, "LD_LIBRARY_PATH={}".format(os.environ.get("LD_LIBRARY_PATH", "") or "(unset)"))
+        fix = "remove what does not exist: it may have been meant for a different machine"
+        return Line("libraries", WARNING, f"does not exist: {', '.join(missing)}", fix)
+    path = os.environ.get("LD_LIBRARY_PATH") or "(unset)"
+    return Line("libraries", OK, f"LD_LIBRARY_PATH={path}")
 
 
 def disk() -> Line:
@@ -90,42 +96,48 @@ def disk() -> Line:
     try:
         here = os.getcwd()
     except FileNotFoundError:
-        return Line("disk", WRONG, "the present folder was removed", "cd to one that is there")
+        return Line("disk", WRONG, "the current folder was removed", "cd to a folder that exists")
     try:
         with tempfile.TemporaryFile(dir=here) as file:
             file.write(b"something")
     except OSError as error:
-        fix = "ulimit -f unlimited" if error.errno == errno.EFBIG else "work elsewhere, or name --run-dir"
+        fix = "work in a different folder, or pass --run-dir"
+        if error.errno == errno.EFBIG:
+            fix = "ulimit -f unlimited"
         return Line("disk", WRONG, f"{here} cannot be written: {error.strerror}", fix)
-    free = shutil.disk_usage(here).free
-    scratch = shutil.disk_usage(tempfile.gettempdir()).free
-    found = f"{gib(free)} free here, {gib(scratch)} in {tempfile.gettempdir()}"
-    if min(free, scratch) < NO_DISK:
-        return Line("disk", WRONG, found, "free some: a run of a day writes gigabytes")
-    if min(free, scratch) < LITTLE_DISK:
-        return Line("disk", WARNING, found, "free some: a run of a day writes gigabytes")
-    return Line("disk", OK, found)
+    scratch = tempfile.gettempdir()
+    free, free_scratch = shutil.disk_usage(here).free, shutil.disk_usage(scratch).free
+    found = f"{gib(free)} free here, {gib(free_scratch)} in {scratch}"
+    fix = "free some space: a run of a day writes gigabytes"
+    return _judged("disk", min(free, free_scratch), LITTLE_DISK, TOO_LITTLE_DISK, found, fix)
 
 
 def memory() -> Line:
-    """Check that there is memory left, also by the container's measure."""
+    """Check that enough memory is available, also by the limit of the container."""
     import psutil
 
-    now = psutil.virtual_memory()
-    free, total, source = now.available, now.total, "of this machine"
+    machine = psutil.virtual_memory()
+    free, total, owner = machine.available, machine.total, "of this machine"
     allowed = _container_limit()
     if allowed is not None and allowed < total:
-        free, total, source = min(free, allowed), allowed, "of this container"
-    found = f"{gib(free)} of {gib(total)} {source} available"
-    if free < NO_MEMORY:
-        return Line("memory", WRONG, found, "close what takes it, or allow the container more")
-    if free < LITTLE_MEMORY:
-        return Line("memory", WARNING, found, "fewer envs, or close what takes it")
-    return Line("memory", OK, found)
+        free, total, owner = min(free, allowed), allowed, "of this container"
+    found = f"{gib(free)} of {gib(total)} {owner} available"
+    fix = "use fewer envs, close other programs, or give the container more memory"
+    return _judged("memory", free, LITTLE_MEMORY, TOO_LITTLE_MEMORY, found, fix)
+
+
+def _judged(name: str, free: int, little: int, too_little: int, found: str, fix: str) -> Line:
+    """Return the line about something of which there should be enough."""
+    if free < too_little:
+        return Line(name, WRONG, found, fix)
+    if free < little:
+        return Line(name, WARNING, found, fix)
+    return Line(name, OK, found)
 
 
 def _container_limit() -> Optional[int]:
-    for place in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+    """Return the memory that the container may use [bytes]; None if it is not limited."""
+    for place in CONTAINER_MEMORY:
         try:
             text = Path(place).read_text().strip()
         except OSError:
@@ -136,47 +148,65 @@ def _container_limit() -> Optional[int]:
 
 
 def processors() -> Line:
-    """Check that the threads of the simulator find processors."""
-    there = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
-    found = f"{usable} of {there} usable"
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        share = there if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
-        share = there
-    if share < usable:
-        fix = f"--sim.threads {max(int(share), 1)}: more only hinder each other"
+    """Check that the container may use all the processors for which the simulator starts threads."""
+    count = os.cpu_count() or 1
+    usable = count
+    if hasattr(os, "sched_getaffinity"):
+        usable = len(os.sched_getaffinity(0))
+    found = f"{usable} of {count} usable"
+    share = _container_share()
+    if share is not None and share < usable:
+        fix = f"--sim.threads {max(int(share), 1)}: more threads only slow each other down"
         return Line("processors", WARNING, f"{found}, but the container gets {share:g}", fix)
     return Line("processors", OK, found)
 
 
-def files() -> Line:
-    """Check how many files a process may have open."""
-    import resource
+def _container_share() -> Optional[float]:
+    """Return how many processors the container may use; None if that is not limited."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= soft < FEW_FILES:
-        return Line("open files", WRONG if soft < NO_FILES else WARNING, f"at most {soft}", "ulimit -n 65536")
-    return Line("open files", OK, f"at most {soft}")
+
+def files() -> Line:
+    """Check how many files a process may open."""
+    limit = _soft_limit("RLIMIT_NOFILE")
+    if limit is None:
+        return Line("open files", OK, "not limited")
+    found, fix = f"at most {limit}", "ulimit -n 65536"
+    return _judged("open files", limit, FEW_OPEN_FILES, TOO_FEW_OPEN_FILES, found, fix)
 
 
 def shared_memory() -> Line:
-    """Check the memory that processes share, for worker processes."""
+    """Check the shared memory, which worker processes need."""
     place = Path("/dev/shm")
     if not place.is_dir():
-        return Line("/dev/shm", OK, "not of this system")
+        return Line("/dev/shm", OK, "does not exist on this system")
     free = shutil.disk_usage(str(place)).free
     if free < LITTLE_SHM:
-        return Line("/dev/shm", WARNING, f"{gib(free)} free: bus errors of workers", "docker run --shm-size 2g")
+        return Line("/dev/shm", WARNING, f"{gib(free)} free: workers may die of bus errors", FIX_SHM)
     return Line("/dev/shm", OK, f"{gib(free)} free")
 
 
 def address_space() -> Line:
-    """Check that addresses are not limited: CUDA reserves far more of them than it uses."""
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY:
-        return Line("address space", WARNING, f"limited to {gib(soft)}: CUDA may not start", "ulimit -v unlimited")
+    """Check that the address space is not limited: CUDA reserves far more addresses than it uses memory."""
+    limit = _soft_limit("RLIMIT_AS")
+    if limit is not None:
+        return Line("address space", WARNING, f"limited to {gib(limit)}: CUDA may not start", "ulimit -v unlimited")
     return Line("address space", OK, "not limited")
+
+
+def _soft_limit(name: str) -> Optional[int]:
+    """Return a limit of this process; None if it is not limited, as on Windows, which has no such limits.
+
+    Args:
+      name: name of the limit in the module `resource`.
+    """
+    try:
+        import resource
+    except ImportError:
+        return None
+    soft, _ = resource.getrlimit(getattr(resource, name))
+    return None if soft == resource.RLIM_INFINITY else soft

@@ -12,17 +12,18 @@ from multiprocessing import spawn
 
 
 def main(request: str, answer: str) -> None:
-    """Call what the file `request` asks for and write what it returns to the file `answer`."""
+    """Call the function that the file `request` names, and write what it returns to the file `answer`."""
     faulthandler.enable()
-    with contextlib.suppress(AttributeError):  # a signal that this system lacks
+    with contextlib.suppress(AttributeError):  # Windows has neither the signal nor `register`
         faulthandler.register(signal.SIGXCPU, chain=True)
     with open(request, "rb") as file:
         spawn.prepare(pickle.load(file))
         function, args, kwargs = pickle.load(file)
     result = pickle.dumps(function(*args, **kwargs))
-    with open(answer + ".part", "wb") as file:
+    part = f"{answer}.part"
+    with open(part, "wb") as file:
         file.write(result)
-    os.replace(answer + ".part", answer)
+    os.replace(part, answer)
 
 
 if __name__ == "__main__":

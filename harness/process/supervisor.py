@@ -1,13 +1,14 @@
-"""Starts a command and answers for every process that comes of it: `python -I -S supervisor.py SETTINGS COMMAND ...`.
+"""Starts a command and kills every process that is left of it: `python -I -S supervisor.py SETTINGS COMMAND ...`.
 
-It stands between a command and the process that asked for it, the owner. On Linux it adopts every descendant whose
-parent dies; when the command has ended, or the owner says so or is gone, it kills what is left. A process that is
-started for each command has to start fast, so it takes nothing but the standard library.
+The supervisor stands between a command and the process that asked for it, the owner. On Linux it adopts every
+descendant whose parent dies. When the command has ended, or the owner asks for it or has died, the supervisor kills all
+processes that are left. It is started for each command, so it must start fast, and imports only the standard library.
 
-SETTINGS is JSON: `control` and `report`, two file descriptors; `owner`, a process id; `limits`, soft and hard, as
-`resource` names them. The owner writes to `control` the numbers of signals for the command, one byte each; closing it
-kills everything. To `report` go lines of JSON: `{"pid": ...}` or `{"error": ...}` at the start; at the end `status`,
-`peak`, the largest resident memory of a process [bytes], and `left`, how many processes had to be killed.
+SETTINGS is JSON: `control` and `report`, two file descriptors; `owner`, a process id; `limits`, soft and hard limits
+under the names of the module `resource`. The owner writes the numbers of signals for the command to `control`, one byte
+each; closing it kills everything. The supervisor writes lines of JSON to `report`: `{"pid": ...}` or `{"error": ...}`
+at the start; at the end `status`, as `os.wait` returns it, `peak`, the largest resident memory of a process [bytes],
+and `left`, how many processes had to be killed.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ import sys
 import time
 from typing import Any, Dict, List, Optional, Set
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
-GRACE = 0.5  # for descendants that end by themselves once the command has [s]
-PATIENCE = 10.0  # with processes that do not even die when killed [s]
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # from linux/prctl.h
+EXIT_GRACE_S = 0.5  # for descendants that end by themselves after the command
+KILL_TIMEOUT_S = 10.0  # for processes that do not die although they were killed
+NOT_STARTED_CODE = 127
+BYTES_PER_MAXRSS = 1 if sys.platform == "darwin" else 1024
 
 
 def main() -> None:
-    """Start the command, wait for its end, leave nothing behind."""
+    """Start the command, wait for its end, and leave no process behind."""
     settings, command = json.loads(sys.argv[1]), sys.argv[2:]
     for name in ("control", "report"):
         os.set_inheritable(settings[name], False)
@@ -44,19 +47,24 @@ def main() -> None:
             return
         print(json.dumps({"pid": pid}), file=report)
         ending = wait(pid, settings["control"], wakeup, settings["owner"])
-        left = clear(pid, GRACE if ending else 0.0)
+        if ending is None:
+            ending = {}
+            grace = 0.0
+        else:
+            grace = EXIT_GRACE_S
+        ending["left"] = kill_descendants(pid, grace)
         with contextlib.suppress(BrokenPipeError):
-            print(json.dumps(dict(ending or {}, left=left)), file=report)
+            print(json.dumps(ending), file=report)
 
 
 def prctl(option: int, value: int) -> None:
-    """Set an attribute of this process, where the system knows it."""
+    """Set an attribute of this process; does nothing where the system is not Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def wake_on(*numbers: int) -> int:
-    """Return a file descriptor from which a byte can be read for each such signal."""
+    """Return a file descriptor from which one byte can be read for each of these signals that arrives."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
@@ -67,12 +75,15 @@ def wake_on(*numbers: int) -> int:
 
 
 def start(command: List[str], limits: Dict[str, List[int]]) -> int:
-    """Run the command as a child, in a session of its own.
+    """Run the command as a child in a session of its own, and return its process id.
 
+    Args:
+      command: program and arguments.
+      limits: soft and hard limits, under the names of the module `resource`.
     Raises:
-      OSError: it cannot be run.
+      OSError: the command cannot be run.
     """
-    reader, writer = os.pipe()  # closes when the command runs; otherwise it brings the reason
+    reader, writer = os.pipe()  # closed by a successful exec; otherwise it carries the reason
     pid = os.fork()
     if pid == 0:
         try:
@@ -80,7 +91,7 @@ def start(command: List[str], limits: Dict[str, List[int]]) -> int:
         except BaseException as error:
             os.write(writer, str(error).encode())
         finally:
-            os._exit(127)
+            os._exit(NOT_STARTED_CODE)
     os.close(writer)
     with os.fdopen(reader) as failure:
         reason = failure.read()
@@ -93,20 +104,29 @@ def start(command: List[str], limits: Dict[str, List[int]]) -> int:
 def _become(command: List[str], limits: Dict[str, List[int]]) -> None:
     os.setsid()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM):  # which Python or we have changed
-        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # Python or the supervisor has changed it
     for name, (soft, hard) in limits.items():
         resource.setrlimit(getattr(resource, name), (soft, hard))
     os.execvp(command[0], command)
 
 
 def wait(pid: int, control: int, wakeup: int, owner: int) -> Optional[Dict[str, Any]]:
-    """Return how the command ended; None if everything is to be killed before it has."""
+    """Wait for the end of the command.
+
+    Args:
+      pid: the command.
+      control: see the module's docstring.
+      wakeup: descriptor that becomes readable when a child has ended.
+      owner: the process for which the command runs.
+    Returns:
+      `status` and `peak`; None if everything is to be killed although the command has not ended.
+    """
     events = select.poll()
     for descriptor in (control, wakeup):
         events.register(descriptor, select.POLLIN)
     while os.getppid() == owner:
-        ready = [descriptor for descriptor, _ in events.poll()]
+        ready = {descriptor for descriptor, _ in events.poll()}
         if wakeup in ready:
             os.read(wakeup, 4096)
         ending = _reap(pid)
@@ -122,6 +142,7 @@ def wait(pid: int, control: int, wakeup: int, owner: int) -> Optional[Dict[str, 
 
 
 def _reap(pid: int) -> Optional[Dict[str, Any]]:
+    """Collect all children that have ended; return how `pid` ended if it is one of them."""
     ending = None
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -129,45 +150,58 @@ def _reap(pid: int) -> Optional[Dict[str, Any]]:
             if ended == 0:
                 break
             if ended == pid:
-                unit = 1 if sys.platform == "darwin" else 1024
-                ending = {"status": status, "peak": unit * usage.ru_maxrss}
+                ending = {"status": status, "peak": BYTES_PER_MAXRSS * usage.ru_maxrss}
     return ending
 
 
-def clear(command: int, grace: float) -> int:
-    """Wait `grace` seconds for all descendants, then kill them; return how many that were.
+def kill_descendants(command: int, grace: float) -> int:
+    """Wait until all descendants have ended, killing them after some time; return how many were killed.
 
     Args:
-      command: the process that was started first.
-      grace: how long [s].
+      command: process id of the command, which is also the id of its process group.
+      grace: how long they may take to end by themselves [s].
     """
-    begin = time.monotonic()
+    kill_at = time.monotonic() + grace
+    give_up_at = kill_at + KILL_TIMEOUT_S
     killed: Set[int] = set()
-    while time.monotonic() < begin + grace + PATIENCE:
+    while time.monotonic() < give_up_at:
         try:
             ended, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             break
         if ended:
             continue
-        if time.monotonic() >= begin + grace:
-            for pid in set(children() if sys.platform == "linux" else [-command]) - killed:  # -: the process group
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                    killed.add(pid)
+        if time.monotonic() >= kill_at:
+            _kill(_targets(command) - killed, killed)
         time.sleep(0.005)
     return len(killed)
 
 
-def children() -> List[int]:
-    """Return the processes whose parent this one is, by birth or because theirs died."""
-    found = []
+def _targets(command: int) -> Set[int]:
+    """Return what is to be killed: on Linux all children, elsewhere the process group of the command."""
+    if sys.platform == "linux":
+        return children()
+    return {-command}
+
+
+def _kill(pids: Set[int], killed: Set[int]) -> None:
+    """Kill processes, and add those that still existed to `killed`."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+
+
+def children() -> Set[int]:
+    """Return the children of this process, including those it has adopted."""
+    found = set()
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError, ValueError):
             with open(f"/proc/{int(name)}/stat", "rb") as stat:
-                parent = int(stat.read().rpartition(b")")[2].split()[1])
+                after_name = stat.read().rpartition(b")")[2]
+            parent = int(after_name.split()[1])
             if parent == os.getpid():
-                found.append(int(name))
+                found.add(int(name))
     return found
 
 

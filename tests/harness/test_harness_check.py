@@ -1,4 +1,4 @@
-"""The command that checks a factory: whatever the environment does, it ends in a finding."""
+"""Contracts of `harness check` and `harness replay`: whatever the environment does becomes a finding."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ import pytest
 
 from harness.__main__ import main
 from harness.contracts import Task, check_env
-from harness.faults.fault_matrix import PointmassTask
 from harness.findings import NO_TIME, Report
 from harness.interface.sequence import unpack
-from harness.toys import PointMass, make_pointmass
+from harness.toys import PointMass, PointmassTask, make_pointmass
 
 pytestmark = pytest.mark.harness
 
 BUILT: List[Any] = []
+ROOT = Path(__file__).parents[2]
 
 
 def make_crashing(num_envs: int = 5) -> None:
@@ -34,7 +34,7 @@ def make_crashing(num_envs: int = 5) -> None:
 
 
 def make_hanging() -> None:
-    """Never come back."""
+    """Never return."""
     time.sleep(3600.0)
 
 
@@ -54,7 +54,7 @@ def make_raising(num_envs: int = 5) -> None:
 
 
 def make_once(num_envs: int = 5) -> Any:
-    """Fail at the second time, as a simulator does that allows one instance."""
+    """Fail on the second call, like a simulator that allows one instance."""
     if BUILT:
         raise RuntimeError("there is a simulator already")
     BUILT.append(1)
@@ -145,7 +145,7 @@ class Unreadable:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a folder of its own."""
+    """Work in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -167,20 +167,20 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_factory_bad_input_is_one_finding(make_env: Callable[..., Any], expected: str) -> None:
-    """What cannot be checked is one finding that says why, however many contracts ask for it."""
+    """If the environment cannot be checked, there is one finding that says why."""
     report = check_env(make_env)
     assert [(one.contract, one.what) for one in report.findings] == [("factory", expected)]
 
 
-def test_factory_that_cannot_be_called_twice_is_told_from_one_that_never_works() -> None:
-    """The cause says that it worked before, in the same process."""
+def test_factory_that_cannot_be_called_twice_has_its_own_cause() -> None:
+    """Only a factory that worked once has the cause that it can be called once only."""
     BUILT.clear()
     assert "built once only" in check_env(make_once, contracts=["factory"]).findings[0].cause
     assert check_env(make_raising, contracts=["factory"]).findings[0].cause is None
 
 
 def test_factory_tensors_are_refused_with_the_conversion() -> None:
-    """Tensors instead of arrays are named, and how to convert them."""
+    """A tensor in place of an array is refused, and the fix is its conversion."""
     torch = pytest.importorskip("torch")
 
     def make_env(num_envs: int = 5) -> Any:
@@ -206,7 +206,7 @@ def test_factory_tensors_are_refused_with_the_conversion() -> None:
 def test_check_dying_environment_is_a_finding(
     name: str, timeout: str, expected: str, capsys: pytest.CaptureFixture, elsewhere: Path
 ) -> None:
-    """The parent lives, and says what the child died of."""
+    """The parent survives and reports how the child died."""
     status = main(["check", "test_harness_check:" + name, "--contracts", "factory", "--timeout", timeout])
     printed = capsys.readouterr().out
     assert status == 1
@@ -215,7 +215,7 @@ def test_check_dying_environment_is_a_finding(
 
 
 def test_check_module_that_exits_when_imported_is_a_finding(elsewhere: Path, capsys: pytest.CaptureFixture) -> None:
-    """A script whose end is not guarded by its name is told from an environment that dies."""
+    """A script without `if __name__ == ...` is reported as such, not as an environment that dies."""
     Path("unguarded.py").write_text("import sys\n\nsys.exit(0)\n")
     assert main(["check", "unguarded:make_env", "--contracts", "factory"]) == 1
     assert capsys.readouterr().out.startswith("factory: importing unguarded raises SystemExit: 0\n")
@@ -224,7 +224,7 @@ def test_check_module_that_exits_when_imported_is_a_finding(elsewhere: Path, cap
 def test_check_death_in_a_contract_names_it_and_leaves_the_others_unjudged(
     elsewhere: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """A crash at step 30 is a finding of the contract that ran, and nothing is said of the others."""
+    """A crash at step 30 is a finding of the running contract; the others are not judged."""
     words = ["check", "test_harness_check:make_crashing_late", "--contracts", "spaces,step-form,close"]
     assert main(words) == 1
     printed = capsys.readouterr().out
@@ -235,7 +235,7 @@ def test_check_death_in_a_contract_names_it_and_leaves_the_others_unjudged(
 
 
 class Negated(PointMass):
-    """Rewards what takes the disc away from the goal."""
+    """Rewards motion of the disc away from the goal."""
 
     def step(self, actions: np.ndarray) -> Any:  # noqa: D102
         returned = super().step(actions)
@@ -248,13 +248,13 @@ def make_negated(num_envs: int = 5, seed: int = 0) -> Any:
 
 
 def make_task() -> Any:
-    """Return what the toy is about."""
+    """Return the task of the toy."""
     return PointmassTask()
 
 
-@pytest.mark.parametrize("task", ["harness.faults.fault_matrix:PointmassTask", "test_harness_check:make_task"])
-def test_check_with_a_task_holds_the_reward_to_it(task: str, elsewhere: Path, capsys: pytest.CaptureFixture) -> None:
-    """A flipped reward is found where the task is stated, and so again by the command and by the bundle."""
+@pytest.mark.parametrize("task", ["harness.toys:PointmassTask", "test_harness_check:make_task"])
+def test_check_with_a_task_judges_the_reward(task: str, elsewhere: Path, capsys: pytest.CaptureFixture) -> None:
+    """A reward of the wrong sign is found if the task is stated, also when the finding is reproduced and replayed."""
     words = ["check", "test_harness_check:make_negated", "--contracts", "reward-task"]
     assert main(words) == 2, "nothing is judged without a task"
     assert "no task is stated: --task PACKAGE.MODULE:TASK" in capsys.readouterr().out
@@ -268,11 +268,9 @@ def test_check_with_a_task_holds_the_reward_to_it(task: str, elsewhere: Path, ca
     assert "the reward has the wrong sign" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "task, words", [(PointmassTask(), "--task harness.faults.fault_matrix:PointmassTask"), (Task(), "")]
-)
+@pytest.mark.parametrize("task, words", [(PointmassTask(), "--task harness.toys:PointmassTask"), (Task(), "")])
 def test_command_of_a_library_call_states_the_task(task: Task, words: str) -> None:
-    """What a call of `check_env` found is seen again by a command, if the task has a class of its own."""
+    """The command that reproduces a finding of `check_env` names the task if it has a class of its own."""
     finding = check_env(make_overflowing, task=task, contracts=["finite"], seed=3).findings[0]
     factory = f"{__name__}:make_overflowing"
     command = ["python", "-m", "harness", "check", factory, *words.split(), "--contracts", "finite", "--seed", "3"]
@@ -280,32 +278,32 @@ def test_command_of_a_library_call_states_the_task(task: Task, words: str) -> No
 
 
 def test_finding_of_what_cannot_be_built_says_how_to_see_it_again() -> None:
-    """What a contract raises comes with its command, as what a player finds does."""
+    """A finding about the factory has a command that reproduces it."""
     finding = check_env(make_raising, contracts=["factory"], seed=3).findings[0]
-    command = "python -m harness check {}:make_raising --contracts factory --seed 3"
-    assert finding.reproduce == command.format(__name__)
+    command = f"python -m harness check {__name__}:make_raising --contracts factory --seed 3"
+    assert finding.reproduce == command
 
 
 @pytest.mark.parametrize(
     "task, expected",
     [
-        ("harness.faults.fault_matrix:PointmasTask", "harness.faults.fault_matrix has no PointmasTask"),
-        ("harness.faults.fault_matrix", "'harness.faults.fault_matrix' names no task"),
+        ("harness.toys:PointmasTask", "harness.toys has no PointmasTask"),
+        ("harness.toys", "'harness.toys' names no task"),
         ("harness.toys:make_pointmass", "harness.toys:make_pointmass returns a PointMass, not a Task"),
         ("test_harness_check:make_raising", "test_harness_check:make_raising raises RuntimeError: no licence"),
         ("test_harness_check:make_leaving", "test_harness_check:make_leaving raises SystemExit: 7"),
     ],
 )
-def test_check_task_that_is_none_is_a_finding(
+def test_check_invalid_task_is_a_finding(
     task: str, expected: str, elsewhere: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """What is wrong with the name, or with what it names."""
+    """The finding says what is wrong with the name of the task, or with the task."""
     assert main(["check", "harness.toys:make_pointmass", "--contracts", "spaces", "--task", task]) == 1
     assert capsys.readouterr().out.startswith("factory: " + expected)
 
 
-def test_reader_that_leaves_early_is_no_error() -> None:
-    """Into `head`, the report ends as any program's output does: by SIGPIPE's exit code, without a traceback."""
+def test_reader_that_leaves_early_causes_no_traceback() -> None:
+    """If the reader leaves early, as `head` does, the exit code is that of SIGPIPE, and there is no traceback."""
     words = [sys.executable, "-m", "harness", "check", "harness.toys:make_pointmass", "--contracts", "spaces"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -318,7 +316,7 @@ def test_reader_that_leaves_early_is_no_error() -> None:
 def test_check_finding_leaves_a_bundle_that_replays_its_shortest_actions(
     elsewhere: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Of a long run, the bundle keeps the one action that matters, and it breaks the contract again."""
+    """The bundle keeps only the action that matters, and it breaks the contract again."""
     assert main(["check", "test_harness_check:make_overflowing", "--contracts", "finite", "--seed", "3"]) == 1
     replay = shlex.split(capsys.readouterr().out.split("  replay ")[1].splitlines()[0])
     assert replay[:4] == ["python", "-m", "harness", "replay"]
@@ -330,6 +328,25 @@ def test_check_finding_leaves_a_bundle_that_replays_its_shortest_actions(
     printed = capsys.readouterr().out
     assert "finite is still broken" in printed
     assert "1 step after a reset" in printed
+
+
+def test_commands_of_an_injected_check_plant_the_same_bug(elsewhere: Path) -> None:
+    """Under `faults --inject`, the printed commands repeat the injection, so that they show the finding again."""
+
+    def harness(*words: str) -> Any:
+        environ = dict(os.environ, PYTHONPATH=str(ROOT))
+        return subprocess.run([sys.executable, "-m", "harness", *words], capture_output=True, text=True, env=environ)
+
+    injected = ["faults", "--inject", "seed-ignored", "--", "harness"]
+    words = ["check", "harness.toys:make_pointmass", "--contracts", "other-seed", "--seed", "0"]
+    found = harness(*injected, *words)
+    assert found.returncode == 1, found.stderr
+    lines = dict(line.split(maxsplit=1) for line in found.stdout.splitlines() if " python -m harness " in line)
+    reproduce, replay = shlex.split(lines["reproduce"]), shlex.split(lines["replay"])
+    assert reproduce == ["python", "-m", "harness", *injected, *words]
+    assert replay[:-1] == ["python", "-m", "harness", *injected, "replay"]
+    again = harness(*replay[3:])
+    assert "other-seed is still broken" in again.stdout, again.stderr
 
 
 BUNDLE = {
@@ -360,16 +377,16 @@ def replay(folder: Path, **changes: Any) -> int:
 def test_replay_of_what_cannot_be_built_judges_nothing(
     changes: Any, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """A contract of an environment that is not here, or not any more, is neither broken nor kept."""
+    """A contract of an environment that does not exist any more is not judged."""
     assert replay(tmp_path, **changes) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("spaces cannot be judged:\nfactory: ")
-    assert reason in told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("spaces cannot be judged:\nfactory: ")
+    assert reason in printed.err
 
 
 def test_replay_of_a_factory_that_still_fails_is_still_broken(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """Where the bundle is of the factory itself, that it cannot be built is what was to be seen."""
+    """If the finding was that the factory fails, a factory that fails is still broken."""
     finding = {"contract": "factory", "what": "the factory raises RuntimeError: no licence"}
     assert replay(tmp_path, factory="test_harness_check:make_raising", finding=finding) == 1
     assert capsys.readouterr().out.startswith("factory is still broken\n")
@@ -389,35 +406,35 @@ def test_replay_of_a_factory_that_still_fails_is_still_broken(tmp_path: Path, ca
 def test_replay_bundle_with_fields_of_other_types_is_refused(
     changes: Any, got: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """A file in which a field is of another type is no bundle, and the field is named."""
+    """A file in which a field has the wrong type is not a bundle, and the message names the field."""
     assert replay(tmp_path, **changes) == 2
-    told = capsys.readouterr().err
-    assert "this is no replay bundle" in told
-    assert got in told
+    printed = capsys.readouterr().err
+    assert "not a replay bundle" in printed
+    assert got in printed
 
 
 def test_replay_of_endless_brackets_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """JSON that is nested too deeply to be read is no bundle either."""
+    """JSON that is nested too deeply is not a bundle."""
     path = tmp_path / "deep.json"
     path.write_text("[" * 100000)
     assert main(["replay", str(path)]) == 2
-    assert "this is no replay bundle" in capsys.readouterr().err
+    assert "not a replay bundle" in capsys.readouterr().err
 
 
-def test_check_of_which_nothing_is_judged_is_no_success(capsys: pytest.CaptureFixture) -> None:
-    """Where no contract applies, the exit code is neither that of success nor that of a finding."""
+def test_check_that_judges_nothing_exits_with_2(capsys: pytest.CaptureFixture) -> None:
+    """If no contract applies, the exit code is neither that of success nor that of a finding."""
     assert main(["check", "harness.toys:make_pointmass", "--contracts", "reward-task"]) == 2
     assert capsys.readouterr().out.splitlines()[-1].startswith("0 of 1 contracts judged")
 
 
 def make_slowly(num_envs: int = 5, seed: int = 0) -> Any:
-    """Take longer than the budget that it is given."""
+    """Take longer than the budget."""
     time.sleep(0.2)
     return make_pointmass(num_envs, seed=seed)
 
 
-def test_check_that_had_no_time_for_most_contracts_is_no_success(capsys: pytest.CaptureFixture) -> None:
-    """One contract that holds says little where there was no time for the others."""
+def test_check_without_time_for_most_contracts_exits_with_2(capsys: pytest.CaptureFixture) -> None:
+    """One contract that holds is not enough if there was no time for the others."""
     words = ["check", "test_harness_check:make_slowly", "--budget", "0.1", "--contracts", "factory,horizon,close"]
     assert main(words) == 2
     expected = "1 of 3 contracts judged: 0 broken, 1 hold; too little time for most: give them a larger budget; "
@@ -426,7 +443,7 @@ def test_check_that_had_no_time_for_most_contracts_is_no_success(capsys: pytest.
 
 @pytest.mark.parametrize("reason, conclusive", [(NO_TIME, False), ("no task is stated", True)])
 def test_report_is_inconclusive_where_time_was_too_short_for_most(reason: str, conclusive: bool) -> None:
-    """What does not apply is no lack of time, and half of the contracts are enough."""
+    """Contracts that do not apply do not count as lack of time, and half of the contracts are enough."""
     report = Report([], ["finite", "close"], {"horizon": reason, "dones": reason, "infos": reason})
     assert report.conclusive is conclusive
     assert ("larger budget" in str(report)) is not conclusive
@@ -435,7 +452,7 @@ def test_report_is_inconclusive_where_time_was_too_short_for_most(reason: str, c
 
 
 def test_check_clean_environment_writes_a_report(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """A kept contract ends in status 0 and a report for programs."""
+    """If every contract holds, the exit code is 0, and the report is written as JSON, too."""
     words = ["check", "harness.toys:make_pointmass", "--contracts", "reset-form,close", "--kwargs", '{"horizon": 9}']
     assert main([*words, "--report", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[-2].startswith("2 of 2 contracts judged: 0 broken, 2 hold")
@@ -451,6 +468,6 @@ def test_check_clean_environment_writes_a_report(tmp_path: Path, capsys: pytest.
     ],
 )
 def test_command_line_mistake_is_explained(words: List[str], expected: str, capsys: pytest.CaptureFixture) -> None:
-    """A mistyped command line is refused with the right word."""
+    """A mistyped word is refused, and the message proposes the right one."""
     assert main(words) == 2
     assert expected in capsys.readouterr().err

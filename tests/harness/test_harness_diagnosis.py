@@ -1,9 +1,10 @@
-"""What is said of an ending: its cause from stacks and last words, and no cause from what was survived."""
+"""Contracts of the diagnosis: the cause comes from stacks and last lines, not from what the command survived."""
 
 from __future__ import annotations
 
 import os
 import resource
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 from programs import GROWING, LONG, LOOP, MIB, PYTHON, SHORT, run_all
 
 from harness.process.isolate import Limits, run
-from harness.process.known_crashes import CAUSES, likely
+from harness.process.known_crashes import CRASHES, SIGNALS, SITUATIONS, likely_cause
+from harness.stack import training_hints
 
 pytestmark = pytest.mark.harness
 
@@ -32,7 +34,7 @@ if pid == 0:
         os._exit(0)
 os.waitpid(pid, 0)
 """
-TOLD = [  # what is run, what it may take, how the report begins, what the cause names
+MISLEADING = [  # program, limits, beginning of the report, words of the cause
     (
         "import os, traceback\ntry: 1 / 0\nexcept ZeroDivisionError: traceback.print_exc()\n"
         "print('a good hour later')\nos._exit(3)",
@@ -67,17 +69,22 @@ TOLD = [  # what is run, what it may take, how the report begins, what the cause
         "import threading\nprint('libEGL: no device')\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()",
         SHORT,
         "hang: no end",
-        "it waits: for a lock, another process, a network, or input; perhaps MUJOCO_GL=egl",
+        "it waits: for a lock, a different process, a network, or input; perhaps MUJOCO_GL=egl",
     ),
     ("print('12:01 Too many open files, trying again')\n" + LOOP, SHORT, "hang: no end", "it computes"),
-    ("import ctypes; print('hint: python -m mujoco.viewer'); ctypes.string_at(0)", LONG, "segm", "native code used"),
-    ("import ctypes; print('note: MemoryError, halved'); ctypes.string_at(0)", LONG, "segm", "native code used"),
-    ("import ctypes; print('see /dev/shm in README'); ctypes.string_at(0)", LONG, "segm", "native code used"),
+    (
+        "import ctypes; print('hint: python -m mujoco.viewer'); ctypes.string_at(0)",
+        LONG,
+        "segm",
+        "invalid memory",
+    ),
+    ("import ctypes; print('note: MemoryError, halved'); ctypes.string_at(0)", LONG, "segm", "invalid memory"),
+    ("import ctypes; print('see /dev/shm in README'); ctypes.string_at(0)", LONG, "segm", "invalid memory"),
     (
         "import ctypes\nprint('No space left on device')\nfor _ in range(30): print('on it goes')\nctypes.string_at(0)",
         LONG,
         "segm",
-        "native code used",
+        "invalid memory",
     ),
     (
         "import os\nprint('  what():  CUDA error: device-side assert triggered')\n"
@@ -98,29 +105,30 @@ TOLD = [  # what is run, what it may take, how the report begins, what the cause
 
 
 @pytest.fixture(scope="module")
-def told():
-    """Run all of `TOLD`, side by side."""
-    return run_all(TOLD)
+def endings():
+    """Run all of `MISLEADING` in parallel."""
+    training_hints.activate()
+    return run_all(MISLEADING)
 
 
-@pytest.mark.parametrize("index, begins, named", [(index, case[2], case[3]) for index, case in enumerate(TOLD)])
-def test_what_was_said_and_survived_is_no_cause(told, index, begins, named):
-    """What was printed long ago, logged or only mentioned neither decides the kind nor hides the cause."""
-    ending = told[index]
+@pytest.mark.parametrize("index, begins, named", [(index, case[2], case[3]) for index, case in enumerate(MISLEADING)])
+def test_message_that_was_survived_is_not_the_cause(endings, index, begins, named):
+    """A message printed long ago, logged or only quoted neither decides the kind nor hides the cause."""
+    ending = endings[index]
     assert str(ending).startswith(begins), str(ending)
     assert named in (ending.cause or ""), str(ending)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="needs ExceptionGroup")
 def test_exception_group_is_an_exception():
-    """Several exceptions at once are told with the line that names their group."""
+    """A group of exceptions is reported by the line that names the group."""
     ending = run(PYTHON + ["raise ExceptionGroup('two workers', [ValueError('a'), KeyError('b')])"])
     assert str(ending).startswith("exception: ExceptionGroup: two workers (2 sub-exceptions)"), str(ending)
 
 
 @pytest.mark.parametrize("words", [["no-such-file.py"], ["-m", "no_such_module"]])
-def test_wrong_command_line_of_the_command_is_told_with_its_words(words):
-    """What Python says of a script or a module that is not there stands in the first line."""
+def test_wrong_command_line_of_the_command_is_quoted(words):
+    """The first line quotes Python's message about a missing script or module."""
     ending = run([sys.executable, *words])
     assert words[-1] in str(ending).splitlines()[0], str(ending)
     assert "command line is wrong" in ending.cause
@@ -130,8 +138,8 @@ def test_wrong_command_line_of_the_command_is_told_with_its_words(words):
     "text, named",
     [("#!/no/such/interpreter\n", "interpret"), ("no program\n", "first line"), (None, "no such program")],
 )
-def test_program_that_cannot_start_is_told_apart(tmp_path, text, named):
-    """A file whose interpreter is missing, one that is no program, and none at all have their own causes."""
+def test_program_that_cannot_start_has_its_own_cause(tmp_path, text, named):
+    """A missing interpreter, a file that is not a program and a missing file have different causes."""
     path = tmp_path / "program"
     if text is not None:
         path.write_text(text)
@@ -142,17 +150,17 @@ def test_program_that_cannot_start_is_told_apart(tmp_path, text, named):
 
 
 def test_command_line_that_is_too_long_cannot_start():
-    """An argument that the system does not take is no error of ours, and nothing stays open."""
+    """An argument that is too long for the system is reported, and no descriptor stays open."""
     before = psutil.Process().num_fds()
     ending = run(["true", "x" * 3 * MIB])
     assert str(ending).startswith("cannot start: true: "), str(ending)[:200]
-    assert "longer than the system takes" in ending.cause
+    assert "longer than the system allows" in ending.cause
     assert ending.exit_code == 127
     assert psutil.Process().num_fds() == before
 
 
-def test_lack_of_descriptors_is_told():
-    """If so many files are open that no command can be started, the report says so, and nothing stays open."""
+def test_lack_of_descriptors_is_reported():
+    """If too many files are open to start a command, the report says so, and no descriptor stays open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     before = psutil.Process().num_fds()
     with open(os.devnull) as lowest:
@@ -166,26 +174,15 @@ def test_lack_of_descriptors_is_told():
     assert psutil.Process().num_fds() == before
 
 
-def test_missing_program_is_told_with_its_name():
-    """A command that is not there ends with a shell's 127, and the report names it."""
+def test_missing_program_is_named():
+    """The report names a program that does not exist, and the exit code is 127 as in a shell."""
     ending = run(["no-such-program", "--flag"])
     assert str(ending).startswith("cannot start: no-such-program"), str(ending)
     assert ending.exit_code == 127
 
 
-def test_training_is_told_with_its_last_step(tmp_path):
-    """Of a training run, the report says how far it was and how to continue it."""
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "step_000000004000.pt").write_text("")
-    lines = f"training cuboid in {tmp_path}: simulator mujoco\n"
-    lines += "Env mapush Task cuboid Algo happo Exp quick updates 3/9 episodes, total num timesteps 4321/9000, FPS 9."
-    ending = run(PYTHON + [f"import os; print({lines!r}, flush=True); os.abort()"])
-    assert "at env step 4,321" in str(ending).splitlines()[0]
-    assert f"step_000000004000.pt; continue with: python -m mapush.train --resume {tmp_path}" in str(ending)
-
-
-def test_errors_of_ours_speak_for_themselves():
-    """An error that was printed with cause and fix is told with these."""
+def test_error_that_states_its_cause_is_quoted():
+    """The cause and the fix that an error has printed are used."""
     text = "SimulatorError: the physics diverged\n  where     env 3\n  cause     bad targets\n  fix       better ones"
     ending = run(PYTHON + [f"import sys; sys.stderr.write({text!r}); sys.exit(2)"])
     assert str(ending).startswith("exception: SimulatorError: the physics diverged"), str(ending)
@@ -193,7 +190,7 @@ def test_errors_of_ours_speak_for_themselves():
 
 
 def test_crash_of_a_child_is_named():
-    """An exception that a crashed worker has caused is told as such."""
+    """An exception caused by the crash of a child process names that crash as the cause."""
     source = (
         "import subprocess, sys\nsubprocess.run([sys.executable, '-S', '-c', 'import ctypes; ctypes.string_at(0)'], "
     )
@@ -204,7 +201,7 @@ def test_crash_of_a_child_is_named():
 
 @pytest.mark.skipif(not os.access("/sys/fs/cgroup/memory", os.W_OK), reason="needs root and cgroup v1")
 def test_out_of_memory_kill_is_suspected():
-    """A process that the kernel really killed because memory was full is told so, with the count."""
+    """A process that the kernel killed because memory was full is recognised, with the number of such kills."""
     group = Path(f"/sys/fs/cgroup/memory/harness-{os.getpid()}")
     try:
         group.mkdir()
@@ -219,7 +216,7 @@ def test_out_of_memory_kill_is_suspected():
         group.rmdir()
 
 
-MESSAGES = [  # as they were reported in public, and what the cause has to name
+MESSAGES = [  # messages from public bug reports, words of the cause
     ("the application need to increase the PxgDynamicsMemoryConfig::foundLostPairsCapacity parameter", "contact pairs"),
     (
         "internal error : Contact buffer overflow detected, please increase its size to at least 8649690",
@@ -245,7 +242,7 @@ MESSAGES = [  # as they were reported in public, and what the cause has to name
     ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", "memory of the GPU"),
     ("RuntimeError: CUDA error: device-side assert triggered", "GPU gave up"),
     ("terminate called after throwing an instance of 'std::bad_alloc'", "memory is full"),
-    ("double free or corruption (!prev)", "wrote where"),
+    ("double free or corruption (!prev)", "corrupted the heap"),
     ("AttributeError: `np.float_` was removed in the NumPy 2.0 release. Use `np.float64` instead.", "numpy 2"),
     ("AttributeError: module 'numpy' has no attribute 'product'", "numpy 2"),
     ("ImportError: libGL.so.1: cannot open shared object file: No such file or directory", "OpenGL"),
@@ -258,13 +255,36 @@ MESSAGES = [  # as they were reported in public, and what the cause has to name
 
 @pytest.mark.parametrize("message, named", MESSAGES)
 def test_known_message_has_its_cause_and_fix(message, named):
-    """What is known to kill this stack is recognised by what it prints."""
-    cause = likely(message)
+    """Known crashes of this stack are recognised by their messages."""
+    training_hints.activate()
+    cause = likely_cause(message)
     assert named in cause.cause
     assert cause.fix
 
 
 def test_unknown_message_has_no_cause():
-    """Nothing is made up about what is not known."""
-    assert likely("ValueError: not enough values to unpack (expected 2, got 1)") is None
-    assert all(cause.cause and cause.fix for cause in CAUSES)
+    """No cause is invented for an unknown message."""
+    assert likely_cause("ValueError: not enough values to unpack (expected 2, got 1)") is None
+
+
+def test_every_entry_of_the_catalogue_explains_something():
+    """Every crash and signal has a cause and a fix; every situation has one of them."""
+    for entry in (*CRASHES, *SIGNALS.values()):
+        assert entry.cause, entry
+        assert entry.fix, entry
+    for situation in SITUATIONS.values():
+        assert situation.cause or situation.fix
+
+
+PUBLIC_RUN = """
+import sys
+import harness
+source = "raise RuntimeError('CUDA out of memory. Tried to allocate 2.00 GiB')"
+print(harness.run([sys.executable, "-S", "-c", source]).cause)
+"""
+
+
+def test_public_run_explains_errors_of_the_gpu():
+    """Who imports `run` from the package gets the explanations that mapush has."""
+    done = subprocess.run([sys.executable, "-c", PUBLIC_RUN], stdout=subprocess.PIPE, text=True)
+    assert done.stdout.startswith("the memory of the GPU is full")

@@ -1,4 +1,4 @@
-"""Contracts of the doctor: what is planted wrong on a machine is found and comes with its fix; nothing else is."""
+"""Contracts of the doctor: every planted problem of a machine is found with its fix, and nothing else is."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GIB = 2**30
 
 
 def test_torch_stays_in_the_process_that_tries_it():
-    """What is told of torch takes no torch to read; a version of torch's own type would load it in the doctor."""
+    """The facts about torch are plain types; unpickling one of torch's own types would load torch in the doctor."""
     pytest.importorskip("torch")
     plain = (str, int, dict, type(None))
     assert {name for name, value in training_stack.torch_facts().items() if type(value) not in plain} == set()
@@ -36,7 +36,7 @@ def test_torch_stays_in_the_process_that_tries_it():
 
 @NEEDS_MUJOCO
 def test_this_machine_can_train(capsys):
-    """On the machine that runs these tests nothing that training needs is wrong, and every thing has one line."""
+    """On the machine that runs these tests nothing that training needs is wrong, and every check has one line."""
     code = doctor.main(["--json"])
     report = json.loads(capsys.readouterr().out)
     wrong = [line for line in report["lines"] if line["status"] == WRONG]
@@ -49,7 +49,7 @@ def test_this_machine_can_train(capsys):
 
 
 def test_upstream_stack_is_wrong_only_if_it_is_asked_for(monkeypatch, capsys):
-    """Without `--upstream` the upstream stack warns at most; with it, what is missing fails."""
+    """Without `--upstream` the upstream stack only warns; with it, a missing part is wrong."""
     monkeypatch.setattr(training_stack, "checks", lambda upstream: [])
     monkeypatch.setattr(upstream_stack, "checks", lambda: [lambda: Line("HARL", WRONG, "not installed", "clone it")])
     assert doctor.main([]) == 0
@@ -60,8 +60,8 @@ def test_upstream_stack_is_wrong_only_if_it_is_asked_for(monkeypatch, capsys):
     assert "fix: clone it" in printed
 
 
-def test_check_that_fails_is_told_and_the_others_go_on(monkeypatch):
-    """A check that raises becomes a line with its name: wrong if it is of the software that training needs."""
+def test_check_that_raises_is_a_line_and_the_others_go_on(monkeypatch):
+    """A check that raises becomes a line with its name, which is wrong if training needs what it checks."""
 
     def odd_disk():
         raise OSError("no such device")
@@ -75,7 +75,7 @@ def test_check_that_fails_is_told_and_the_others_go_on(monkeypatch):
     assert "no such device" in lines[0].found
 
 
-ALONE = """
+TWO_CHECKS = """
 import os, threading
 from harness import doctor
 from harness.doctor import machine, training_stack, upstream_stack
@@ -92,47 +92,66 @@ raise SystemExit(doctor.main(["--json"] if "NO_THREADS" in os.environ else []))
 """
 
 
-def doctor_alone(stdout=subprocess.PIPE, **environ):
-    """Let the doctor look at display and processors in a process of its own."""
+def doctor_in_a_process(stdout=subprocess.PIPE, **environ):
+    """Run the doctor with only the checks of display and processors in a process of its own."""
     env = dict(os.environ, PYTHONUNBUFFERED="", **environ)
-    return subprocess.run([sys.executable, "-c", ALONE], stdout=stdout, stderr=subprocess.PIPE, env=env)
+    return subprocess.run([sys.executable, "-c", TWO_CHECKS], stdout=stdout, stderr=subprocess.PIPE, env=env)
 
 
 def test_examination_needs_no_threads():
-    """Where the system allows no more threads, one thing is checked after the other."""
-    told = doctor_alone(NO_THREADS="yes")
-    assert told.returncode == 0
-    assert told.stderr == b""
-    assert [line["name"] for line in json.loads(told.stdout)["lines"]] == ["processors", "display"]
+    """If the system allows no more threads, the checks run one after the other."""
+    done = doctor_in_a_process(NO_THREADS="yes")
+    assert done.returncode == 0
+    assert done.stderr == b""
+    assert [line["name"] for line in json.loads(done.stdout)["lines"]] == ["processors", "display"]
 
 
 @pytest.mark.parametrize("encoding, name", [("ascii", b"Gr\\xf6\\xdfe:1"), ("utf-8", "Größe:1".encode())])
-def test_report_is_told_in_any_encoding(encoding, name):
-    """What stdout has no letters for is escaped."""
-    told = doctor_alone(DISPLAY="Größe:1", PYTHONIOENCODING=encoding)
-    assert name in told.stdout
-    assert told.stderr == b""
+def test_report_is_printed_in_any_encoding(encoding, name):
+    """Characters that the encoding of stdout lacks are escaped."""
+    done = doctor_in_a_process(DISPLAY="Größe:1", PYTHONIOENCODING=encoding)
+    assert name in done.stdout
+    assert done.stderr == b""
 
 
 def test_report_that_cannot_be_written_says_so_in_one_line():
-    """A full disk and a reader that is gone are no tracebacks, and the exit code stays that of the machine."""
+    """A full disk and a reader that has left cause no traceback, and the exit code stays the same."""
     reader, writer = os.pipe()
     os.close(reader)
     with open("/dev/full", "w") as full, open(writer, "w") as gone:
         for stdout, reason in ((full, b"No space left on device"), (gone, b"Broken pipe")):
-            told = doctor_alone(stdout)
-            assert told.returncode == 0
-            assert reason in told.stderr
-            assert told.stderr.count(b"\n") == 1
+            done = doctor_in_a_process(stdout)
+            assert done.returncode == 0
+            assert reason in done.stderr
+            assert done.stderr.count(b"\n") == 1
+
+
+WITHOUT_PACKAGES = """
+import sys
+for name in ("psutil", "numpy", "tyro", "typing_extensions", "rich"):
+    sys.modules[name] = None
+from harness.__main__ import main
+sys.exit(main(["doctor", "--json"]))
+"""
+
+
+def test_missing_packages_are_lines_and_not_a_traceback():
+    """Without psutil, numpy and tyro the doctor still runs, and reports what it therefore cannot check."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_PACKAGES], capture_output=True)
+    assert done.stderr == b""
+    lines = {line["name"]: line for line in json.loads(done.stdout)["lines"]}
+    assert lines["torch"]["found"] == "not tried, because psutil is not installed"
+    assert lines["torch"]["fix"] == "pip install psutil"
+    assert lines["memory"]["found"] == "could not be checked: psutil is missing"
 
 
 def crash():
-    """Die as a broken library lets a process die."""
+    """Crash as a broken library would."""
     ctypes.string_at(0)
 
 
 def test_probe_survives_a_crash():
-    """A library that kills the process that loads it becomes a line."""
+    """A library that kills the process which loads it becomes a line."""
     with pytest.raises(Broken) as caught:
         probe("library", crash)
     assert caught.value.line.status == WRONG
@@ -140,8 +159,8 @@ def test_probe_survives_a_crash():
     assert caught.value.line.fix
 
 
-def test_once_asks_once_and_tells_all_the_same():
-    """However many threads ask, the function runs once, and an error reaches all of them, too."""
+def test_once_calls_once_and_answers_all_the_same():
+    """However many threads ask, the function runs once, and all of them get its error."""
     asked = []
 
     def fail():
@@ -158,19 +177,19 @@ def test_once_asks_once_and_tells_all_the_same():
 @pytest.mark.parametrize(
     "check, plant, status, named",
     [
-        (machine.display, {"DISPLAY": ":4711"}, WARNING, "nobody answers"),
-        (machine.display, {"DISPLAY": "nonsense:xx.y"}, WARNING, "names no display"),
+        (machine.display, {"DISPLAY": ":4711"}, WARNING, "no X server answers"),
+        (machine.display, {"DISPLAY": "nonsense:xx.y"}, WARNING, "not the name of a display"),
         (machine.display, {"DISPLAY": "localhost:10.0"}, OK, "localhost:10.0"),
         (machine.display, {"DISPLAY": ""}, OK, "none"),
         (machine.offscreen, {"MUJOCO_GL": "egl"}, WRONG, "import mujoco fails"),
         (machine.offscreen, {"MUJOCO_GL": ""}, WARNING, "neither EGL nor OSMesa"),
         (machine.libraries, {"LD_LIBRARY_PATH": "/no/such/place"}, WARNING, "/no/such/place"),
         (upstream_stack.vulkan, {"VK_ICD_FILENAMES": "/no/icd.json"}, WRONG, "/no/icd.json"),
-        (upstream_stack.vulkan, {"VK_ICD_FILENAMES": ""}, WRONG, "no libvulkan"),
+        (upstream_stack.vulkan, {"VK_ICD_FILENAMES": ""}, WRONG, "libvulkan is not installed"),
     ],
 )
-def test_environment_is_checked(monkeypatch, check, plant, status, named):
-    """What the environment names and is not there is found; here no library of graphics is."""
+def test_environment_variables_are_checked(monkeypatch, check, plant, status, named):
+    """Displays, libraries and drivers that a variable names but that do not exist are found."""
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "VK_DRIVER_FILES"):
         monkeypatch.delenv(name, raising=False)
     for name, value in plant.items():
@@ -183,15 +202,15 @@ def test_environment_is_checked(monkeypatch, check, plant, status, named):
 
 
 @pytest.mark.parametrize("free, status", [(500 * GIB, OK), (5 * GIB, WARNING), (GIB // 2, WRONG)])
-def test_disk_has_to_hold_a_run(monkeypatch, free, status):
-    """Little space is a warning, hardly any is wrong."""
+def test_disk_must_hold_a_run(monkeypatch, free, status):
+    """Little space is a warning, almost none is wrong."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     assert machine.disk().status == status
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which not even root can write")
 def test_folder_that_cannot_be_written_is_wrong(monkeypatch):
-    """That nothing can be written here is told as such, not as a full disk."""
+    """A folder that cannot be written is not reported as a full disk."""
     monkeypatch.chdir("/proc")
     line = machine.disk()
     assert line.status == WRONG
@@ -199,8 +218,8 @@ def test_folder_that_cannot_be_written_is_wrong(monkeypatch):
     assert "--run-dir" in line.fix
 
 
-def test_folder_that_was_removed_is_told(monkeypatch, tmp_path):
-    """In a folder that is gone nothing can run, and the line of the disk says why."""
+def test_folder_that_was_removed_is_wrong(monkeypatch, tmp_path):
+    """Nothing can run in a folder that was removed, and the line of the disk says so."""
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -210,7 +229,7 @@ def test_folder_that_was_removed_is_told(monkeypatch, tmp_path):
     assert line.fix.startswith("cd")
 
 
-LITTLE_FILES = """
+NO_FILE_SIZE = """
 import resource
 from harness.doctor import machine
 
@@ -219,26 +238,28 @@ print(machine.disk(), flush=True)
 """
 
 
-def test_limit_of_file_size_is_told():
-    """A limit of the size of files is not taken for a place that cannot be written."""
-    told = subprocess.run([sys.executable, "-c", LITTLE_FILES], stdout=-1, stderr=-1, text=True)
-    assert "File too large" in told.stdout, told.stderr
-    assert "fix: ulimit -f unlimited" in told.stdout, told.stderr
+def test_limit_of_file_size_is_wrong():
+    """A limit of the file size has its own fix."""
+    done = subprocess.run([sys.executable, "-c", NO_FILE_SIZE], stdout=-1, stderr=-1, text=True)
+    assert "File too large" in done.stdout, done.stderr
+    assert "fix: ulimit -f unlimited" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
     "available, limit, status", [(30, None, OK), (2, None, WARNING), (0.5, None, WRONG), (30, 2, WARNING)]
 )
-def test_memory_counts_as_the_container_counts(monkeypatch, available, limit, status):
-    """What is available is what the machine has and the container allows."""
+def test_memory_is_that_of_the_container(monkeypatch, tmp_path, available, limit, status):
+    """The available memory is limited by the machine and by the container."""
     now = SimpleNamespace(available=int(available * GIB), total=64 * GIB)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: now)
-    monkeypatch.setattr(machine, "_container_limit", lambda: limit and limit * GIB)
+    cgroup = tmp_path / "memory.max"
+    cgroup.write_text("max\n" if limit is None else f"{limit * GIB}\n")
+    monkeypatch.setattr(machine, "CONTAINER_MEMORY", (str(tmp_path / "missing"), str(cgroup)))
     assert machine.memory().status == status
 
 
 @pytest.mark.parametrize("limit, status", [(65536, OK), (256, WARNING), (64, WRONG)])
-def test_few_open_files_are_told(monkeypatch, limit, status):
-    """The number of files that a process may open is judged."""
+def test_limit_of_open_files_is_judged(monkeypatch, limit, status):
+    """Few open files are a warning, very few are wrong."""
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (limit, limit))
     assert machine.files().status == status

@@ -1,4 +1,4 @@
-"""What the doctor says of what is installed: our own training_stack, and the upstream one."""
+"""Contracts of the doctor's checks of installed software: the training stack and the upstream stack."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ GPU = {
 
 
 def of(**changes):
-    """Return what asks for the facts of a GPU."""
+    """Return a function that returns the facts of a GPU, with changes."""
     return lambda: dict(GPU, **changes)
 
 
 def no_torch():
-    """Raise what a torch that cannot be loaded raises."""
+    """Raise the error of a torch that cannot be loaded."""
     raise Broken(Line("torch", WRONG, "segmentation fault: SIGSEGV", "install it again"))
 
 
 def isaac_loads():
-    """Say that Isaac Gym can be loaded."""
+    """Return the line of an Isaac Gym that can be loaded."""
     return Line("Isaac Gym", OK, "/isaacgym")
 
 
 def package(folder, name, source="", **files):
-    """Write a package of Python."""
+    """Write a Python package."""
     (folder / name).mkdir(parents=True)
     (folder / name / "__init__.py").write_text(source)
     for stem, text in files.items():
@@ -61,8 +61,8 @@ CRASH = "import ctypes; ctypes.string_at(0)"
     "version, old, status",
     [((3, 11, 7), False, OK), ((3, 8, 18), False, WRONG), ((3, 8, 18), True, OK), ((3, 7, 1), True, WRONG)],
 )
-def test_python_suits_one_of_the_stacks(monkeypatch, version, old, status):
-    """MuJoCo needs 3.11; with Isaac Gym 3.8 does."""
+def test_python_must_suit_one_of_the_stacks(monkeypatch, version, old, status):
+    """MuJoCo needs Python 3.11; for Isaac Gym, 3.8 is enough."""
     monkeypatch.setattr(sys, "version_info", version)
     assert training_stack.python(old).status == status
 
@@ -77,7 +77,7 @@ def test_python_suits_one_of_the_stacks(monkeypatch, version, old, status):
     ],
 )
 def test_dependencies_are_compared_with_what_is_declared(monkeypatch, declared, status, named):
-    """What is declared has to be there, in the version to which it is pinned; extras do not."""
+    """Declared packages must be installed in their pinned version; extras need not."""
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: declared)
     line = training_stack.dependencies()
     assert line.status == status
@@ -92,11 +92,11 @@ def test_dependencies_are_compared_with_what_is_declared(monkeypatch, declared, 
         (lambda: NO_GPU, True, None, WARNING, "built for the CPU"),
         (lambda: dict(NO_GPU, cuda="12.1", obstacle="too old"), True, None, WRONG, "too old"),
         (lambda: NO_GPU, True, "", WARNING, "CUDA_VISIBLE_DEVICES"),
-        (no_torch, True, None, WARNING, "not known"),
+        (no_torch, True, None, WARNING, "unknown"),
     ],
 )
 def test_gpu_is_judged_by_driver_and_torch(monkeypatch, tmp_path, facts, driver, hidden, status, named):
-    """A GPU that a driver knows and torch cannot use is wrong, unless torch was built without; none at all is fine."""
+    """A GPU that torch cannot use is wrong, unless torch was built for the CPU; no GPU is fine."""
     monkeypatch.setattr(training_stack, "DRIVER", tmp_path if driver else tmp_path / "none")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if hidden is not None:
@@ -117,21 +117,21 @@ def test_gpu_is_judged_by_driver_and_torch(monkeypatch, tmp_path, facts, driver,
     ],
 )
 def test_vram_says_what_fits(changes, status, named):
-    """Of the GPU's memory is told what is free and how many envs of each task fit."""
+    """The line says how much memory of the GPU is free and how many envs of each task fit."""
     line = training_stack.vram(of(**changes))
     assert line.status == status
     assert named in line.found
 
 
 @NEEDS_MUJOCO
-def test_what_fits_is_what_training_would_accept():
-    """The number of envs is the largest whose prediction is within what is free."""
+def test_number_of_envs_that_fit_is_what_training_accepts():
+    """The number of envs is the largest whose predicted memory is free."""
     import dataclasses
 
     from mapush.presets import preset
     from mapush.run.capacity import predict
 
-    fits = training_stack._fits(9 * GIB)["tblock"]
+    fits = training_stack.fitting_envs(9 * GIB)["tblock"]
     config = preset("tblock", "gpu")
     sizes = [predict(dataclasses.replace(config, num_envs=count)).total for count in (fits, fits + 1)]
     assert sizes[0] <= 9 * GIB < sizes[1]
@@ -147,24 +147,30 @@ def test_what_fits_is_what_training_would_accept():
     ],
 )
 def test_warp_is_needed_with_a_gpu(monkeypatch, installed, gpu, status):
-    """Without a GPU, Warp may be missing; in another version than the tested one it is not right."""
-    monkeypatch.setattr(training_stack, "_version", installed.get)
+    """Without a GPU, Warp may be missing; a version that was not tested is a warning."""
+
+    def version(name):
+        if name not in installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
     line = training_stack.warp(lambda: gpu)
     assert line.status == status
     assert bool(line.fix) == (status != OK)
 
 
 @NEEDS_MUJOCO
-def test_mujoco_of_another_version_is_wrong(monkeypatch):
-    """MuJoCo is loaded, and its version compared."""
+def test_mujoco_of_a_different_version_is_wrong(monkeypatch):
+    """MuJoCo is loaded, and its version is compared."""
     assert training_stack.mujoco(old=False) == Line("MuJoCo", OK, "4.0.0")
     monkeypatch.setattr(training_stack, "MUJOCO", "4.0.1")
     assert training_stack.mujoco(old=False).status == WRONG
 
 
 @NEEDS_MUJOCO
-def test_mujoco_that_a_variable_keeps_from_loading_need_not_be_installed_again(monkeypatch):
-    """A value of MUJOCO_GL that MuJoCo does not know is named, and how to be rid of it."""
+def test_mujoco_with_a_wrong_variable_need_not_be_reinstalled(monkeypatch):
+    """If MuJoCo does not know the value of MUJOCO_GL, the fix is to unset it."""
     monkeypatch.setenv("MUJOCO_GL", "banana")
     line = training_stack.mujoco(old=False)
     assert line.status == WRONG
@@ -184,7 +190,7 @@ def nvmlInit(): raise NVMLError("Insufficient Permissions")
     [(NO_PERMISSION, "Insufficient Permissions"), (CRASH, "segmentation fault"), ("raise ValueError", "ValueError")],
 )
 def test_nvml_that_cannot_be_read_is_a_warning(monkeypatch, tmp_path, source, named):
-    """With a driver that cannot be asked, the meters of leaks are blind, and the doctor says so."""
+    """If the driver cannot be asked, leaks on the GPU cannot be found, and the doctor warns."""
     monkeypatch.setattr(training_stack, "DRIVER", tmp_path)
     package(tmp_path, "pynvml", source)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -202,8 +208,8 @@ def test_nvml_that_cannot_be_read_is_a_warning(monkeypatch, tmp_path, source, na
         ("def get_ffmpeg_exe(): raise RuntimeError('No ffmpeg exe could be found.')", "No ffmpeg exe"),
     ],
 )
-def test_ffmpeg_that_cannot_be_had_is_a_warning(monkeypatch, tmp_path, source, named):
-    """Without videos training goes on; a broken imageio_ffmpeg does not keep the doctor from saying so."""
+def test_ffmpeg_that_cannot_be_loaded_is_a_warning(monkeypatch, tmp_path, source, named):
+    """A broken imageio_ffmpeg is a warning, because training needs no videos."""
     package(tmp_path, "imageio_ffmpeg", source)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PATH", "")
@@ -227,7 +233,7 @@ ALIAS = "raise AttributeError(\"module 'numpy' has no attribute 'float'.\")"
     ],
 )
 def test_isaac_gym_that_does_not_load_is_diagnosed(monkeypatch, tmp_path, source, found, fix):
-    """Isaac Gym is really imported, in a process of its own, and what stops it is told with its fix."""
+    """Isaac Gym is imported in a process of its own, and its failure is reported with a fix."""
     package(tmp_path, "isaacgym", source)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(upstream_stack, "ISAAC_PYTHONS", ((3, 6), sys.version_info[:2]))
@@ -238,7 +244,7 @@ def test_isaac_gym_that_does_not_load_is_diagnosed(monkeypatch, tmp_path, source
 
 
 def test_isaac_gym_that_loads_is_ok(monkeypatch, tmp_path):
-    """An Isaac Gym of which every part can be imported is fine; for another Python it is not even tried."""
+    """An Isaac Gym that can be imported is ok; for a different Python it is not tried."""
     package(tmp_path, "isaacgym", "", gymapi="", gymtorch="", torch_utils="")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(upstream_stack, "ISAAC_PYTHONS", ((3, 6), sys.version_info[:2]))
@@ -248,7 +254,7 @@ def test_isaac_gym_that_loads_is_ok(monkeypatch, tmp_path):
 
 
 def test_lock_of_a_killed_build_is_found(monkeypatch, tmp_path):
-    """A lock in gymtorch's build folder, for which every import would wait, is told with its path."""
+    """A lock in gymtorch's build folder, for which every import would wait, is reported with its path."""
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/" + name)
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     assert upstream_stack.gymtorch().status == OK
@@ -259,7 +265,7 @@ def test_lock_of_a_killed_build_is_found(monkeypatch, tmp_path):
 
 
 def test_unrelated_mqe_is_recognised(monkeypatch, tmp_path):
-    """The package mqe of PyPI, MAPush's and none at all are told apart."""
+    """The package mqe of PyPI, that of MAPush and a missing one are distinguished."""
 
     def mqe():
         return upstream_stack.mqe(isaac_loads)
@@ -286,7 +292,7 @@ def test_unrelated_mqe_is_recognised(monkeypatch, tmp_path):
     "source, found", [("raise ValueError('broken')", "exception: ValueError: broken"), (CRASH, "segmentation fault")]
 )
 def test_mqe_and_harl_that_do_not_load_are_wrong(monkeypatch, tmp_path, source, found):
-    """MQE and HARL are really imported, in processes of their own; files alone do not make them usable."""
+    """MQE and HARL are imported in processes of their own; their files are not enough."""
     package(tmp_path, "isaacgym")
     package(tmp_path, "mqe", "", envs__utils=source)
     package(tmp_path, "harl", "", runners__on_policy_ha_runner=source)
@@ -299,7 +305,7 @@ def test_mqe_and_harl_that_do_not_load_are_wrong(monkeypatch, tmp_path, source, 
 
 
 def test_mqe_is_not_tried_without_isaac_gym(monkeypatch, tmp_path):
-    """What cannot be known of MQE before Isaac Gym loads is no fault of MQE, and no success."""
+    """If Isaac Gym cannot be loaded, MQE is neither ok nor wrong."""
     package(tmp_path, "mqe", "", envs__utils=CRASH)
     monkeypatch.syspath_prepend(str(tmp_path))
     line = upstream_stack.mqe(lambda: Line("Isaac Gym", WRONG, "not installed", "install it"))
@@ -308,7 +314,7 @@ def test_mqe_is_not_tried_without_isaac_gym(monkeypatch, tmp_path):
 
 
 def test_removed_aliases_of_numpy_are_found_in_isaac_gym(monkeypatch, tmp_path):
-    """A torch_utils that uses np.float does not go with this numpy; a patched one does."""
+    """A torch_utils that uses np.float does not work with this numpy; a patched one does."""
     package(tmp_path, "isaacgym", "", torch_utils="x = np.float(1)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(upstream_stack, "MQE_NEEDS", ("numpy",))
@@ -319,7 +325,7 @@ def test_removed_aliases_of_numpy_are_found_in_isaac_gym(monkeypatch, tmp_path):
 
 
 def test_harl_needs_its_checkout_and_undeclared_packages(monkeypatch, tmp_path):
-    """HARL without its configurations, or without what it imports, is wrong."""
+    """HARL without its configurations, or without a package that it imports, is wrong."""
     package(tmp_path, "harl")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "algos_cfgs" in upstream_stack.harl().found
@@ -333,8 +339,8 @@ def test_harl_needs_its_checkout_and_undeclared_packages(monkeypatch, tmp_path):
     assert line.fix == "pip install no-such-package"
 
 
-def test_harl_is_looked_for_where_training_looks(monkeypatch, tmp_path):
-    """A checkout that HARL_DIR names is found without being installed, and one that is none is refused."""
+def test_harl_is_searched_where_training_searches(monkeypatch, tmp_path):
+    """HARL_DIR names a checkout that need not be installed; a folder without HARL is refused."""
     package(tmp_path, "harl", configs__algos_cfgs__happo="", runners__on_policy_ha_runner="")
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setenv("HARL_DIR", str(tmp_path / "elsewhere"))

@@ -1,4 +1,4 @@
-"""Contracts of the isolation of crashes: whatever kills a process is told in plain words, whatever it takes."""
+"""Contracts of the isolation of crashes: whatever kills a process is reported in plain words."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import psutil
 import pytest
 from programs import GROWING, LONG, LOOP, MIB, PYTHON, SHORT, run_all
 
+from harness.process.console import MAX_LINES, OutputTail
 from harness.process.isolate import Limits, call, run
-from harness.process.monitor import LINES, SAMPLES, Console, MemoryCurve, examine
+from harness.process.memory_curve import MAX_SAMPLES, MemoryCurve
+from harness.process.processes import examine
 from mapush.errors import ConfigError
 
 pytestmark = pytest.mark.harness
@@ -52,7 +55,7 @@ os.abort()
 PROGRESS_BAR = "import sys, time\nprint(1)\nwhile True:\n    sys.stderr.write('\\r50 %')\n    time.sleep(0.05)"
 WAIT = "import time; time.sleep(100)"
 STOP = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
-STOP_KEEPER = "import os, signal, sys, time; os.kill(os.getppid(), signal.SIGSTOP); "
+STOP_SUPERVISOR = "import os, signal, sys, time; os.kill(os.getppid(), signal.SIGSTOP); "
 SHARED_LOCK = """
 import multiprocessing, os
 lock = multiprocessing.get_context("fork").Lock()
@@ -71,7 +74,7 @@ context.Process(target=time.sleep, args=(99,)).start()
 time.sleep(99)
 """
 CPU_LIMIT = "CPU time limit passed: 1 s"
-ENDINGS = [  # what is run, what it may take, how the report begins, exit code
+ENDINGS = [  # program, limits, beginning of the report, exit code
     ("print('done')", LONG, "ended well", 0),
     ("import ctypes; ctypes.string_at(0)", LONG, "segmentation fault: SIGSEGV", 139),
     ("import os; os.abort()", LONG, "abort: SIGABRT", 134),
@@ -90,8 +93,8 @@ ENDINGS = [  # what is run, what it may take, how the report begins, exit code
     (LOOP, SHORT, "hang: no end within 3 s", 124),
     (WAIT, SHORT, "hang: no end within 3 s", 124),
     (STOP, SHORT, "hang: no end within 3 s", 124),
-    (STOP_KEEPER + "sys.exit(3)", LONG, "exit without an exception: exit code 3", 3),
-    (STOP_KEEPER + "time.sleep(100)", SHORT, "hang: no end within 3 s", 124),
+    (STOP_SUPERVISOR + "sys.exit(3)", LONG, "exit without an exception: exit code 3", 3),
+    (STOP_SUPERVISOR + "time.sleep(100)", SHORT, "hang: no end within 3 s", 124),
     (SHARED_LOCK, SHORT, "hang: no end within 3 s", 124),
     (IDLE_WORKERS, Limits(timeout=5.0), "hang: no end within 5 s", 124),
     (FORK_DEADLOCK, SHORT, "deadlock at fork, probably", 124),
@@ -103,21 +106,21 @@ ENDINGS = [  # what is run, what it may take, how the report begins, exit code
 
 @pytest.fixture(scope="module")
 def endings():
-    """Run all of `ENDINGS`, side by side, because most of them wait."""
+    """Run all of `ENDINGS` in parallel, because most of them wait."""
     return run_all(ENDINGS)
 
 
 @pytest.mark.parametrize("index, begins, code", [(index, case[2], case[3]) for index, case in enumerate(ENDINGS)])
-def test_ending_is_told_in_the_first_line(endings, index, begins, code):
-    """The report begins with the kind of ending, and the exit code is that of a shell."""
+def test_first_line_of_the_report_names_the_ending(endings, index, begins, code):
+    """The report begins with the kind of ending, and the exit code is the one that a shell would return."""
     ending = endings[index]
     assert str(ending).startswith(begins), str(ending)
     assert ending.exit_code == code
     assert ending.ok == (code == 0)
 
 
-def test_busy_thread_computes(monkeypatch):
-    """A process whose first thread waits for one that computes computes, however little of a processor it gets."""
+def test_process_with_a_busy_thread_computes(monkeypatch):
+    """A process counts as computing if any of its threads runs, even if its first thread waits."""
     source = "import threading\ndef busy():\n    print(1, flush=True)\n    while True: pass\n"
     source += "thread = threading.Thread(target=busy)\nthread.start()\nthread.join()"
     monkeypatch.setattr(psutil.Process, "cpu_percent", lambda process: 0.0)
@@ -145,7 +148,7 @@ def test_stacks_of_all_threads_are_kept():
 @pytest.mark.parametrize(
     "source, said", [(LOOP, "endless loop"), (WAIT, "it waits: for a lock"), (STOP, "was stopped")]
 )
-def test_hang_tells_what_the_process_does(endings, source, said):
+def test_cause_of_a_hang_says_what_the_process_does(endings, source, said):
     """An endless loop, a wait and a stopped process are three different causes, and each shows its stack."""
     ending = endings[[case[:2] for case in ENDINGS].index((source, SHORT))]
     assert said in ending.cause
@@ -153,7 +156,7 @@ def test_hang_tells_what_the_process_does(endings, source, said):
 
 
 def test_only_what_waits_for_a_lost_lock_is_a_deadlock_at_fork(endings):
-    """Idle workers, a forked process that sleeps, and one that waits for a lock of a parent without threads are not."""
+    """Idle workers, a forked process that sleeps, and one whose parent has a single thread are no deadlock at fork."""
     kinds = {case[0]: ending.kind for case, ending in zip(ENDINGS, endings)}
     assert (kinds[IDLE_WORKERS], kinds[SHARED_LOCK]) == ("hang", "hang")
     assert kinds[FORK_DEADLOCK] == "deadlock at fork, probably"
@@ -167,7 +170,7 @@ def squares(count, start=0):
 
 
 def leave():
-    """End the process as if all were well."""
+    """End the process with exit code 0 before the function returns."""
     os._exit(0)
 
 
@@ -177,7 +180,7 @@ def crash():
 
 
 def test_function_returns_its_result():
-    """What a function returns in its process comes back."""
+    """The result of a function in a different process is returned."""
     ending = call(squares, 3, start=2)
     assert ending.ok
     assert ending.result == [4, 9, 16]
@@ -191,7 +194,7 @@ def test_function_returns_its_result():
         (squares, ("x",), "exception: TypeError"),
     ],
 )
-def test_function_that_does_not_return_is_no_success(function, args, begins):
+def test_function_that_does_not_return_has_failed(function, args, begins):
     """A function whose process ends before it returns is reported, even if the exit code is 0."""
     ending = call(function, *args)
     assert not ending.ok
@@ -203,21 +206,21 @@ def test_function_that_does_not_return_is_no_success(function, args, begins):
 @pytest.mark.parametrize(
     "limit", [{"timeout": 0}, {"silence": -1.0}, {"timeout": float("inf")}, {"memory": 2.5}, {"cpu": "1"}]
 )
-def test_limit_that_is_none_is_refused(limit):
-    """A limit that no command could keep, or that the system cannot, is an error of the caller."""
+def test_invalid_limit_is_refused(limit):
+    """A limit that is not positive, not finite or not a number is an error of the caller."""
     with pytest.raises(ConfigError, match=next(iter(limit))):
         Limits(**limit)
 
 
 @pytest.mark.parametrize("command", [[], "true"])
-def test_command_that_is_none_is_refused(command):
-    """A command is a list of words with at least one in it."""
+def test_invalid_command_is_refused(command):
+    """A command is a list of at least one word."""
     with pytest.raises(ConfigError, match="command"):
         run(command)
 
 
-def test_many_open_files_are_no_obstacle():
-    """A process with more open files than `select` can count still runs commands."""
+def test_process_with_many_open_files_runs_commands():
+    """Commands can be run with more open files than `select` supports."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 2000:
         pytest.skip(f"no more than {hard} files may be open here")
@@ -232,7 +235,7 @@ def test_many_open_files_are_no_obstacle():
 
 
 def test_isolation_leaves_no_descriptors_open():
-    """Running a command again and again opens nothing that stays open."""
+    """Running commands repeatedly leaves no descriptor open."""
     run(PYTHON + ["pass"])
     before = psutil.Process().num_fds()
     for _ in range(3):
@@ -241,37 +244,63 @@ def test_isolation_leaves_no_descriptors_open():
 
 
 def test_console_is_bounded():
-    """However much is printed, the last lines are kept, whole, without colours, and no more."""
-    console = Console()
+    """However much is printed, only the last lines are kept, complete and without colours."""
+    console = OutputTail()
     for number in range(10_000):
         console.feed(0, f"\x1b[31mline {number}\x1b[0m\n".encode())
         console.feed(1, b"half ")
     console.feed(0, b"x" * 10**6)
     console.finish()
-    assert len(console.lines) == LINES
+    assert len(console.lines) == MAX_LINES
     assert "line 9999" in console.lines
     assert max(map(len, console.lines)) < 2001
 
 
-def test_memory_curve_is_bounded(monkeypatch):
-    """Samples of any length of time are few, in order, and spread over all of it."""
+def test_memory_curve_is_bounded():
+    """For any duration there are few samples, in order, and evenly spread."""
     clock = [0.0]
-    monkeypatch.setattr("harness.process.monitor.time.monotonic", lambda: clock[0])
-    sizes = [7] * 9_999 + [11] + [3] * 10_000  # the peak between two samples that are kept
+    sizes = [7] * 9_999 + [11] + [3] * 10_000  # the peak lies between two samples that are kept
     process = SimpleNamespace(
         pid=2, num_threads=lambda: 1, memory_info=lambda: SimpleNamespace(rss=sizes[int(clock[0]) - 1])
     )
-    monkeypatch.setattr("harness.process.monitor.descendants", lambda pid: [process])
-    curve = MemoryCurve()
+    curve = MemoryCurve(clock=lambda: clock[0], processes=lambda pid: [process])
     for _ in sizes:
         clock[0] += 1.0
         curve.sample(1)
     assert (curve.rss, curve.peak) == (3, 11)
     assert 11 not in [sample.rss for sample in curve.samples]
     times = [sample.seconds for sample in curve.samples]
-    assert 50 < len(times) <= SAMPLES
+    assert 50 < len(times) <= MAX_SAMPLES
     assert times == sorted(times)
     gaps = [after - before for before, after in zip(times, times[1:])]
     assert times[0] < 10
     assert times[-1] > 19_000
     assert max(gaps) < 4 * min(gaps)
+
+
+WITHOUT_FORK = """
+import os, signal, sys
+import psutil  # needs `resource` itself where it runs on Linux
+for name in ("fcntl", "resource", "termios"):
+    sys.modules[name] = None
+del os.fork, signal.SIGHUP
+from harness.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_run_without_fork_is_refused_in_one_message():
+    """On Windows, `harness run` says that it cannot isolate the command, and exits with 2."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_FORK, "run", "--", "true"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("ConfigError: processes cannot be isolated on this system")
+    assert "Traceback" not in done.stderr
+
+
+def test_check_without_fork_runs_in_this_process_and_says_so():
+    """On Windows, `harness check` checks without a child process, and a note says what that means."""
+    words = ["check", "harness.toys:make_pointmass", "--contracts", "spaces"]
+    done = subprocess.run([sys.executable, "-c", WITHOUT_FORK, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "note: this system cannot isolate processes" in done.stdout
+    assert "1 of 1 contracts judged: 0 broken, 1 hold" in done.stdout

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import selection
 
-from harness import contracts, plugin
+from harness import contracts
 from harness.checking import bundle, replay_finding
+from harness.checking import check as checking
 from harness.findings import Finding, Report
 
 pytest_plugins = "pytester"
@@ -52,12 +53,12 @@ def checked(monkeypatch):
     """Let three contracts exist and every check come to one broken, one kept, one that does not apply; count checks."""
     calls = []
 
-    def check(config, names, seed):
-        calls.append((names, seed))
+    def fake_check(factory, kwargs, contracts, seed, task):
+        calls.append((contracts, seed))
         return Report([BROKEN], ["finite"], {"available-actions": "the actions are not discrete"})
 
     monkeypatch.setattr(contracts, "names", lambda group: ["actions-untouched", "finite", "available-actions"])
-    monkeypatch.setattr(plugin, "_check", check)
+    monkeypatch.setattr(checking, "check", fake_check)
     return calls
 
 
@@ -93,7 +94,7 @@ def test_env_given_tells_what_was_judged(run, checked):
 
 def test_env_given_of_which_nothing_is_judged_fails(run, monkeypatch, checked):
     """A session that could judge no contract is no success."""
-    monkeypatch.setattr(plugin, "_check", lambda config, names, seed: Report([], [], {"finite": "there was no time"}))
+    monkeypatch.setattr(checking, "check", lambda *_, **__: Report([], [], {"finite": "there was no time"}))
     result = run("--env", ENV, "-k", "finite")
     result.assert_outcomes(skipped=1, deselected=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -128,7 +129,7 @@ def test_broken_environment_is_found_and_replayed(run, pytester, capsys):
     result.stdout.fnmatch_lines(["actions-untouched: step writes into the actions it is given"])
     (written,) = (pytester.path / bundle.FOLDER).iterdir()
     capsys.readouterr()
-    assert replay_finding.main([str(written)]) == 1
+    assert replay_finding.replay(written) == 1
     assert "actions-untouched is still broken" in capsys.readouterr().out
 
 
@@ -163,13 +164,9 @@ def test_sim_is_handed_to_the_factory_and_to_the_commands(run, checked):
 def test_task_is_handed_to_the_check_and_to_the_commands(run, pytester):
     """With --task, rewards are held to it, and the reproducing line says so."""
     pytester.makepyfile(negating=NEGATING)
-    result = run(
-        "--env", "negating:make_env", "--task", "harness.faults.fault_matrix:PointmassTask", "-k", "reward-task"
-    )
+    result = run("--env", "negating:make_env", "--task", "harness.toys:PointmassTask", "-k", "reward-task")
     result.assert_outcomes(failed=1, deselected=len(contracts.names("env")) - 1)
-    result.stdout.fnmatch_lines(
-        ["reward-task: the reward has the wrong sign", "*reproduce*--task harness.faults.fault_matrix:*"]
-    )
+    result.stdout.fnmatch_lines(["reward-task: the reward has the wrong sign", "*reproduce*--task harness.toys:*"])
 
 
 @pytest.mark.parametrize("marker, reason", [("slow", "takes minutes"), ("soak", "runs for as long as")])

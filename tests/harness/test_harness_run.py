@@ -1,4 +1,4 @@
-"""Contracts of `python -m harness run`: nothing outlives the command, and nothing of it is changed."""
+"""Contracts of `python -m harness run`: no process outlives the command, and the command runs unchanged."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ import psutil
 import pytest
 from programs import LONG, MIB, PYTHON
 
-from harness.process.isolate import Limits, main, run
-from harness.process.monitor import MemoryCurve, alive, descendants
+from harness.process.isolate import Limits, run
+from harness.process.memory_curve import MemoryCurve
+from harness.process.processes import alive, descendants
+from harness.process.run_command import main
 
 pytestmark = pytest.mark.harness
 
 HARNESS = [sys.executable, "-m", "harness", "run"]
 
 
-def test_nothing_outlives_an_error_of_ours(monkeypatch):
-    """If watching fails, the command is killed, and nothing stays open."""
+def test_no_process_outlives_an_error_of_the_harness(monkeypatch):
+    """If watching fails, the command is killed, and no descriptor stays open."""
     run(PYTHON + ["pass"])
     before, children = psutil.Process().num_fds(), []
 
@@ -39,15 +41,15 @@ def test_nothing_outlives_an_error_of_ours(monkeypatch):
     assert psutil.Process().num_fds() == before
 
 
-def test_nothing_outlives_a_keeper_that_is_stopped_again_and_again(monkeypatch, tmp_path):
-    """A keeper that cannot do its work is given up, and what it was to kill is killed without it."""
+def test_no_process_outlives_a_supervisor_that_is_stopped_repeatedly(monkeypatch, tmp_path):
+    """A supervisor that cannot work is killed, and so are all processes below it."""
     stopper = "import os, signal, sys, time\nos.setsid()\nsignal.signal(signal.SIGABRT, signal.SIG_IGN)\n"
-    stopper += "open({!r}, 'w').write(str(os.getpid()))\n".format(str(tmp_path / "pid"))
+    stopper += f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
     stopper += "signal.alarm(60)\nwhile True:\n    try: os.kill(int(sys.argv[1]), signal.SIGSTOP)\n"
     stopper += "    except ProcessLookupError: time.sleep(0.1)"
     source = "import os, subprocess, sys\n"
     source += f"subprocess.run([sys.executable, '-S', '-c', {stopper!r}, str(os.getppid())])"
-    monkeypatch.setattr("harness.process.isolate.PATIENCE", 0.5)
+    monkeypatch.setattr("harness.process.session.KILL_TIMEOUT_S", 0.5)
     ending = run(PYTHON + [source], Limits(timeout=2.5))
     assert str(ending).startswith("hang: no end within 2.5 s"), str(ending)
     deadline = time.monotonic() + 20.0
@@ -56,23 +58,24 @@ def test_nothing_outlives_a_keeper_that_is_stopped_again_and_again(monkeypatch, 
     assert time.monotonic() < deadline
 
 
-def test_nothing_outlives_the_command(tmp_path):
-    """Descendants that left the process group, and whose parent is gone, are killed and counted."""
-    daemon = "import os, time\nopen({!r}, 'w').write(str(os.getpid()))\ntime.sleep(100)".format(str(tmp_path / "pid"))
+def test_no_process_outlives_the_command(tmp_path):
+    """Descendants that left the process group and whose parent has ended are killed and counted."""
+    file = str(tmp_path / "pid")
+    daemon = f"import os, time\nopen({file!r}, 'w').write(str(os.getpid()))\ntime.sleep(100)"
     source = "import os, subprocess, sys, time\nif os.fork() == 0:\n    os.setsid()\n"
     source += f"    subprocess.Popen([sys.executable, '-S', '-c', {daemon!r}])\n    os._exit(0)\n"
-    source += "while not (os.path.exists({0!r}) and open({0!r}).read()): time.sleep(0.01)".format(str(tmp_path / "pid"))
+    source += f"while not (os.path.exists({file!r}) and open({file!r}).read()): time.sleep(0.01)"
     ending = run(PYTHON + [source], LONG)
     assert ending.ok
     assert ending.evidence.left == 1
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
 
 
-def test_nothing_outlives_the_owner(tmp_path):
-    """When the process that asked for the command is killed, the command and its children die with it."""
+def test_no_process_outlives_the_owner(tmp_path):
+    """When the process that started the command is killed, the command and its children are killed, too."""
     child = "import subprocess, sys\n"
     child += "process = subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(99)'])\n"
-    child += "open({!r}, 'w').write(str(process.pid))\nprocess.wait()".format(str(tmp_path / "pid"))
+    child += f"open({str(tmp_path / 'pid')!r}, 'w').write(str(process.pid))\nprocess.wait()"
     owner = subprocess.Popen(HARNESS + ["--", *PYTHON, child], stdin=subprocess.DEVNULL)
     grandchild = psutil.Process(int(wait_for(tmp_path / "pid")))
     below = [grandchild, grandchild.parent(), grandchild.parent().parent()]
@@ -84,7 +87,7 @@ def test_nothing_outlives_the_owner(tmp_path):
 
 
 def wait_for(path, seconds=20.0):
-    """Return what is written to a file, as soon as it is."""
+    """Wait until something is written to a file, and return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if path.is_file() and path.read_text():
@@ -94,7 +97,7 @@ def wait_for(path, seconds=20.0):
 
 
 def test_command_line_passes_everything_through():
-    """What is typed reaches the command, what it prints comes out where it was printed, and its exit code is ours."""
+    """Input reaches the command, its output arrives on the same stream, and its exit code is returned."""
     source = "import sys; text = sys.stdin.read(); print(text.upper()); sys.stderr.write('aside\\n'); sys.exit(7)"
     done = subprocess.run(HARNESS + ["--", *PYTHON, source], input=b"typed", capture_output=True)
     assert done.returncode == 7
@@ -103,9 +106,9 @@ def test_command_line_passes_everything_through():
 
 
 def test_interrupt_reaches_the_command_once(tmp_path):
-    """Ctrl-C, which a terminal sends to the whole group, is one SIGINT for the command, which may end as it likes."""
+    """Ctrl-C, which a terminal sends to the process group, reaches the command as one SIGINT; its exit code counts."""
     source = "import os, signal, sys, time\ncount = []\nsignal.signal(signal.SIGINT, lambda *_: count.append(1))\n"
-    source += "open({!r}, 'w').write('ready')\nwhile not count: time.sleep(0.01)\n".format(str(tmp_path / "ready"))
+    source += f"open({str(tmp_path / 'ready')!r}, 'w').write('ready')\nwhile not count: time.sleep(0.01)\n"
     source += "time.sleep(0.3)\nprint(len(count), 'interrupts')\nsys.exit(130)"
     harness = subprocess.Popen(
         HARNESS + ["--", *PYTHON, source], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
@@ -117,7 +120,7 @@ def test_interrupt_reaches_the_command_once(tmp_path):
 
 
 def test_terminal_stays_a_terminal():
-    """In a terminal, the command sees one, too, so that progress bars and colours stay."""
+    """In a terminal, the command also sees a terminal, so that progress bars and colours stay."""
     reader, writer = os.openpty()
     source = "import sys; print(sys.stdout.isatty(), sys.stderr.isatty())"
     subprocess.run(
@@ -142,7 +145,7 @@ def test_terminal_stays_a_terminal():
     ],
 )
 def test_wrong_command_line_is_refused(words, capsys):
-    """Without a command, or with a limit that is none, nothing runs and the exit code is 2."""
+    """Without a command or with an invalid limit, nothing runs and the exit code is 2."""
     try:
         assert main(words) == 2
     except SystemExit as refused:
@@ -163,8 +166,8 @@ def test_report_is_written(tmp_path, capfd):
     assert "exception: ValueError: bad" in capfd.readouterr().err
 
 
-def test_report_that_cannot_be_written_costs_neither_message_nor_exit_code(tmp_path, capfd):
-    """If `--report` names no folder, one message says so, after the report on stderr."""
+def test_report_that_cannot_be_written_keeps_message_and_exit_code(tmp_path, capfd):
+    """If `--report` does not name a folder, one message after the report on stderr says so."""
     (tmp_path / "file").write_text("")
     assert main(["--report", str(tmp_path / "file"), "--", *PYTHON, "raise SystemExit(7)"]) == 7
     printed = capfd.readouterr().err
@@ -174,18 +177,18 @@ def test_report_that_cannot_be_written_costs_neither_message_nor_exit_code(tmp_p
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_full_stderr_does_not_cost_the_exit_code():
-    """If the report cannot even be printed, the exit code is the command's."""
+def test_full_stderr_keeps_the_exit_code():
+    """If the report cannot be printed, the exit code is still that of the command."""
     with open("/dev/full", "wb") as full:
         done = subprocess.run(HARNESS + ["--", *PYTHON, "raise SystemExit(7)"], stdout=full, stderr=full)
     assert done.returncode == 7
 
 
 @pytest.mark.parametrize("closed", [(1,), (2,), (1, 2), (0, 1, 2)])
-def test_closed_standard_streams_keep_nothing_from_running(closed, tmp_path):
-    """A shell's `1>&- 2>&-` leaves the command its work and its exit code."""
+def test_command_runs_with_closed_standard_streams(closed, tmp_path):
+    """With `1>&- 2>&-` the command still does its work and returns its exit code."""
     source = "import os\nfor stream in (1, 2):\n    os.write(stream, b'1' * 99)\n"
-    source += "open({!r}, 'w').write('done')\nos._exit(7)".format(str(tmp_path / "file"))
+    source += f"open({str(tmp_path / 'file')!r}, 'w').write('done')\nos._exit(7)"
     close = " ".join(f"{descriptor}>&-" for descriptor in closed)
     done = subprocess.run(["sh", "-c", '"$@" ' + close, "sh", *HARNESS, "--", *PYTHON, source], timeout=60)
     assert (done.returncode, wait_for(tmp_path / "file")) == (7, "done")

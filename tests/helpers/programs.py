@@ -1,4 +1,4 @@
-"""Small programs that end in every way, and what they may take."""
+"""Small programs that end in different ways, and limits for them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ LOOP = "while True: pass"
 
 
 def run_all(cases):
-    """Return the endings of programs, (source, limits, ...) each, run side by side because most of them wait."""
+    """Run programs in parallel, because most of them wait, and return how each of them ended.
+
+    Args:
+      cases: tuples whose first items are the source of the program and its limits.
+    """
+
+    def run_case(case):
+        source, limits = case[:2]
+        return run(PYTHON + [source], limits)
+
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(lambda case: run(PYTHON + [case[0]], case[1]), cases))
+        return list(pool.map(run_case, cases))

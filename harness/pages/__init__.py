@@ -1,0 +1,1 @@
+"""HTML pages for people, each in one file that loads nothing else."""
