@@ -6,7 +6,6 @@ those of HARL@d539bad with one state for all agents ("EP") and no recurrent laye
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from typing import Any, Dict, List, Sequence, Union
@@ -19,25 +18,10 @@ from mapush.errors import NonFiniteError
 from mapush.happo import update
 from mapush.happo.networks import Actor, Critic
 from mapush.happo.optimizer import Optimizer
-from mapush.happo.rollout import Rollout
+from mapush.happo.rollout import Decision, Rollout
 from mapush.happo.update import ActorBatch, Batch, CriticBatch
 from mapush.happo.value_norm import IdentityNorm, ValueNorm
 from mapush.spec import TensorSpec
-
-
-@dataclasses.dataclass(frozen=True)
-class Decision:
-    """What the learner decides for E envs of A agents.
-
-    Attributes:
-      action: (E, A, K).
-      log_prob: (E, A, K), of each action dimension.
-      value: (E, 1), in the units of the value normalisation.
-    """
-
-    action: torch.Tensor
-    log_prob: torch.Tensor
-    value: torch.Tensor
 
 
 class Happo:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Optional
+import dataclasses
+from typing import Any, Dict, Optional
 
 import torch
 
-if TYPE_CHECKING:
-    from mapush.happo.happo import Decision
-
 _CARRIED_OVER = ("obs", "share_obs", "masks", "bad_masks", "active_masks")
 _PER_STEP = ("actions", "log_probs", "values", "rewards")
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """What the learner decides for E envs of A agents.
+
+    Attributes:
+      action: (E, A, K).
+      log_prob: (E, A, K), of each action dimension.
+      value: (E, 1), in the units of the value normalisation.
+    """
+
+    action: torch.Tensor
+    log_prob: torch.Tensor
+    value: torch.Tensor
 
 
 class Rollout:

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from mapush.config import HappoConfig
-from mapush.happo.happo import Decision, Happo
-from mapush.happo.rollout import Rollout
+from mapush.happo.happo import Happo
+from mapush.happo.rollout import Decision, Rollout
 from mapush.happo.update import compute_returns, normalize_advantages
 
 pytestmark = pytest.mark.contracts

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mapush.happo.happo import Decision
-from mapush.happo.rollout import Rollout
+from mapush.happo.rollout import Decision, Rollout
 
 pytestmark = pytest.mark.contracts
 
