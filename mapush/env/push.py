@@ -40,7 +40,7 @@ OUTCOMES = (
 _OF_EPISODES = ("goal_pos_w", "_previous_object_xy", "_length", "_steps_together", "_return")
 
 
-class _Tally(NamedTuple):
+class DecisionTally(NamedTuple):
     """What a decision adds up, env step by env step.
 
     Attributes:
@@ -59,7 +59,7 @@ class _Tally(NamedTuple):
 
 
 class PushEnv(VecEnv):
-    """`num_envs` teams that each push one object to a goal.
+    """`num_envs` teams that each push one object to a goal, without upstream's errors; see `QuirkyPushEnv`.
 
     An action is a velocity command in the robot's own frame: v_x, v_y, omega_z, where 1 means 0.5 m/s or 0.5 rad/s.
     It is held for `task.steps_per_decision` env steps. Rewards and endings are judged after every env step, and add up
@@ -78,7 +78,16 @@ class PushEnv(VecEnv):
       goal_pos_w: where each goal is, (E, 3) [m].
     """
 
+    upstream_quirks = False
+
     def __init__(self, simulator: Simulator, task: TaskConfig, seed: int) -> None:
+        if task.upstream_quirks != self.upstream_quirks:
+            raise ConfigError(
+                "this environment is not the one that the task asks for",
+                where="task.upstream_quirks",
+                got=f"{type(self).__name__} for upstream_quirks={task.upstream_quirks}",
+                fix="make it with mapush.assembly.make_env, or of the class push_quirks.push_env_class(task)",
+            )
         self.simulator = simulator
         self.task = task
         self.num_envs, self.num_agents, self.device = simulator.num_envs, simulator.num_agents, simulator.device
@@ -89,8 +98,7 @@ class PushEnv(VecEnv):
         self._vertices = constant(self._object.vertices, self.device)
         self._declare_specs()
         self._generator = torch.Generator(device=self.device).manual_seed(seed)
-        separation = 0.0 if task.upstream_quirks else self._object.collision_distance + SPAWN_MARGIN
-        self._spawner = Spawner(self._object, self.num_envs, self._generator, separation)
+        self._spawner = Spawner(self._object, self.num_envs, self._generator, self._min_separation())
         self.metrics = EpisodeMetrics(OUTCOMES, self.num_envs, self.device)
         self.goal_pos_w = torch.zeros((self.num_envs, 3), device=self.device)
         self._state: Optional[State] = None
@@ -113,9 +121,7 @@ class PushEnv(VecEnv):
         """Start a new episode in every env."""
         observation = self._respawn(torch.ones(self.num_envs, dtype=torch.bool, device=self.device))
         self._return = torch.zeros_like(self._return)
-        self._previous_object_xy = self._state.object_pos_w[:, :2]
-        if self.task.upstream_quirks:
-            self._previous_object_xy = torch.full_like(self._previous_object_xy, math.nan)
+        self._previous_object_xy = self._object_xy_before_first_step(self._state)
         return observation
 
     def step(self, actions: torch.Tensor) -> Transition:
@@ -133,13 +139,13 @@ class PushEnv(VecEnv):
             self._env_step += 1
             tensors = (*_fields(self._state), *_fields(seen), *tally, self.goal_pos_w)
             fields, sums, endings = self._judge(*tensors)
-            seen, tally = State(*fields), _Tally(*sums)
+            seen, tally = State(*fields), DecisionTally(*sums)
             if self.device.type == "cpu" and not bool(self._finite):
                 raise _not_finite(seen, self._env_step)
             if _is_seen_empty(tally.live):
                 break
         endings = Endings(*(value.clone() for value in endings))  # these outlive the next call of the recorded function
-        return self._finish(seen, endings, _Tally(*(value.clone() for value in tally)))
+        return self._finish(seen, endings, DecisionTally(*(value.clone() for value in tally)))
 
     def state_dict(self) -> Dict[str, Any]:
         """Return everything that `load_state_dict` needs to continue bit for bit (on the CPU)."""
@@ -199,34 +205,32 @@ class PushEnv(VecEnv):
             self._unbounded_action_spec.validate(actions, where)
         else:  # what is not finite makes the state so, which `check` finds
             self._unbounded_action_spec.validate_form(actions, where)
-        scale = 0.5 if self.task.upstream_quirks else 1.0
-        return COMMAND_SCALE * (scale * actions).clamp(-1.0, 1.0)
+        return COMMAND_SCALE * self._bounded(actions)
 
-    def _new_tally(self) -> _Tally:
+    def _new_tally(self) -> DecisionTally:
         live = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         terms = torch.zeros((len(rewards.TERMS), self.num_envs, self.num_agents), device=self.device)
-        return _Tally(live, self._length, self._steps_together, self._previous_object_xy, terms)
+        return DecisionTally(live, self._length, self._steps_together, self._previous_object_xy, terms)
 
     def _judge_step(self, *tensors: torch.Tensor) -> Tuple[Tuple[torch.Tensor, ...], ...]:
         """Judge what one env step has led to.
 
         Args:
-          tensors: the fields of the present state, of the state last seen in each episode, of the `_Tally`; the goals.
+          tensors: the fields of the present state, of the state last seen in each episode, of the tally; the goals.
         Returns:
-          The fields of the state now seen, where ended episodes stand still, of the `_Tally`, and of the `Endings`.
+          The fields of the state now seen, where ended episodes stand still, of the tally, and of the `Endings`.
         """
         half = len(dataclasses.fields(State))
         state, seen = State(*tensors[:half]), State(*tensors[half : 2 * half])
-        tally, goal_pos_w = _Tally(*tensors[2 * half : -1]), tensors[-1]
+        tally, goal_pos_w = DecisionTally(*tensors[2 * half : -1]), tensors[-1]
         seen = state if self.steps_per_decision == 1 else _where(tally.live, state, seen)
-        if not self.task.upstream_quirks:
-            self._finite.logical_and_(torch.stack([value.sum() for value in _fields(seen)]).sum().isfinite())
+        self._note_whether_finite(seen)
         length = tally.length + tally.live
         together = tally.steps_together + (tally.live & _together(seen))
         endings = terminations.compute(seen, goal_pos_w, length, self._object)
-        rewarded = tally.live & ~endings.done if self.task.upstream_quirks else tally.live
+        rewarded = self._rewarded_now(tally.live, endings)
         terms, previous_xy = self._reward(seen, endings, rewarded, tally.previous_object_xy, goal_pos_w)
-        tally = _Tally(~endings.done, length, together, previous_xy, tally.terms + terms)
+        tally = DecisionTally(~endings.done, length, together, previous_xy, tally.terms + terms)
         return _fields(seen), tuple(tally), _fields(endings)
 
     def _reward(
@@ -238,8 +242,6 @@ class PushEnv(VecEnv):
         goal_pos_w: torch.Tensor,
     ) -> Tuple[torch.Tensor, torch.Tensor]:
         """Return one env step's terms (N, E, A) in the envs that are `rewarded` (E,), and the object's place (E, 2)."""
-        if self.task.upstream_quirks:
-            state = _finite_state(state)
         object_xy = state.object_pos_w[:, :2]
         inputs = RewardInputs(
             robot_pos_w=state.robot_pos_w,
@@ -255,19 +257,15 @@ class PushEnv(VecEnv):
         rewarded = rewarded.unsqueeze(1)
         return terms * rewarded, torch.where(rewarded, object_xy, previous_xy)
 
-    def _finish(self, seen: State, endings: Endings, tally: _Tally) -> Transition:
+    def _finish(self, seen: State, endings: Endings, tally: DecisionTally) -> Transition:
         """Start ended envs anew and make up the transition from `seen`, the state in which they ended."""
-        self._length, self._steps_together, terms = tally.length, tally.steps_together, tally.terms
+        self._length, self._steps_together = tally.length, tally.steps_together
         done, outcome = endings.done, self._outcome(endings)
         final = observation = self._observe(seen, yaw_of(seen.robot_quat_w))
         if not _is_seen_empty(done):
             observation = self._respawn(done)
-        if self.task.upstream_quirks:
-            after, _ = self._reward(self._state, endings, done, tally.previous_object_xy, self.goal_pos_w)
-            terms = terms + after
-            broken = ~observation.obs.isfinite().flatten(1).all(dim=1, keepdim=True)
-            terms[rewards.TERMS.index("exception")] += self.task.reward.exception * broken
-            final, observation = _finite_observation(final), _finite_observation(observation)
+        terms = self._terms_of_decision(tally, endings, observation)
+        final, observation = self._shown(final), self._shown(observation)
         self._previous_object_xy = self._state.object_pos_w[:, :2]
         by_name, reward = dict(zip(rewards.TERMS, terms)), terms.sum(dim=0)
         outcome["return"] = self._return + reward.mean(dim=1)
@@ -299,10 +297,7 @@ class PushEnv(VecEnv):
         self.goal_pos_w = torch.where(where.unsqueeze(1), goal_pos_w, self.goal_pos_w)
         self._length = self._length.masked_fill(where, 0)
         self._steps_together = self._steps_together.masked_fill(where, 0)
-        robot_yaw = yaw_of(self._state.robot_quat_w)
-        if self.task.upstream_quirks and before is not None:
-            robot_yaw = torch.where(where.unsqueeze(1), yaw_of(before.robot_quat_w), robot_yaw)
-        return self._observe(self._state, robot_yaw)
+        return self._observe(self._state, self._heading_after_reset(where, before))
 
     def _observe(self, state: State, robot_yaw: torch.Tensor) -> Observation:
         remaining_time = 1.0 - self._length / (MAX_EPISODE_LENGTH + 1)
@@ -310,6 +305,40 @@ class PushEnv(VecEnv):
             obs=observations.actor_obs(state, robot_yaw, self.goal_pos_w),
             share_obs=observations.critic_obs(state, self.goal_pos_w, remaining_time),
         )
+
+    # -- what `QuirkyPushEnv` does as upstream does ------------------------------------------------------------------
+
+    def _min_separation(self) -> float:
+        """Return how far apart robots start at least [m]."""
+        return self._object.collision_distance + SPAWN_MARGIN
+
+    def _bounded(self, actions: torch.Tensor) -> torch.Tensor:
+        """Return the actions (E, A, 3) within [-1, 1]."""
+        return actions.clamp(-1.0, 1.0)
+
+    def _object_xy_before_first_step(self, state: State) -> torch.Tensor:
+        """Return where the object is before the first step after `reset`, (E, 2) [m]; NaN if that is not known."""
+        return state.object_pos_w[:, :2]
+
+    def _note_whether_finite(self, state: State) -> None:
+        """Remember on the device whether every value of `state` is finite."""
+        self._finite.logical_and_(torch.stack([value.sum() for value in _fields(state)]).sum().isfinite())
+
+    def _rewarded_now(self, live: torch.Tensor, endings: Endings) -> torch.Tensor:
+        """Return which envs are rewarded for this env step before any reset, (E,) bool."""
+        return live
+
+    def _terms_of_decision(self, tally: DecisionTally, endings: Endings, observation: Observation) -> torch.Tensor:
+        """Return the decision's reward terms (N, E, A), after ended envs were reset and showed `observation`."""
+        return tally.terms
+
+    def _heading_after_reset(self, where: torch.Tensor, before: Optional[State]) -> torch.Tensor:
+        """Return the yaw (E, A) [rad] that each robot believes it has, after the envs of `where` were reset."""
+        return yaw_of(self._state.robot_quat_w)
+
+    def _shown(self, observation: Observation) -> Observation:
+        """Return what is shown of `observation`."""
+        return observation
 
 
 def _object_of(task: TaskConfig, num_agents: int) -> PushObject:
@@ -372,15 +401,3 @@ def _where(mask: torch.Tensor, yes: State, no: State) -> State:
         return torch.where(mask.reshape((-1,) + (1,) * (first.dim() - 1)), first, second)
 
     return State(**{field.name: pick(field.name) for field in dataclasses.fields(State)})
-
-
-def _finite(value: torch.Tensor) -> torch.Tensor:
-    return value.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def _finite_state(state: State) -> State:
-    return State(**{field.name: _finite(getattr(state, field.name)) for field in dataclasses.fields(State)})
-
-
-def _finite_observation(observation: Observation) -> Observation:
-    return Observation(_finite(observation.obs), _finite(observation.share_obs))

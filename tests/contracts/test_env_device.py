@@ -11,7 +11,7 @@ from still import StillPhysics, walk_config
 
 from mapush.config import TaskConfig
 from mapush.env.metrics import EpisodeMetrics
-from mapush.env.push import PushEnv
+from mapush.env.push_quirks import push_env_class
 from mapush.env.walk import EPISODE_STEPS, WalkEnv
 from mapush.sim.geometry import constant
 
@@ -54,7 +54,9 @@ def test_push_env_makes_every_tensor_on_its_simulators_device(upstream_quirks, s
     """The pushing task relies on no default device."""
     simulator, actions = KinematicSimulator(NUM_ENVS, NUM_AGENTS), random_actions()
     task = TaskConfig(upstream_quirks=upstream_quirks, steps_per_decision=steps_per_decision)
-    assert_on_cpu(lambda: PushEnv(simulator, task, seed=0), actions, lambda env: put_object_at_goal(env, 3))
+    assert_on_cpu(
+        lambda: push_env_class(task)(simulator, task, seed=0), actions, lambda env: put_object_at_goal(env, 3)
+    )
 
 
 def test_walk_env_makes_every_tensor_on_its_physics_device():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from fakes import (
     NUM_AGENTS,
+    KinematicSimulator,
     ended,
     make_env,
     put_object_at_goal,
@@ -16,11 +17,24 @@ from fakes import (
     rest,
 )
 
+from mapush.config import TaskConfig
 from mapush.env import observations, rewards
+from mapush.env.push import PushEnv
+from mapush.env.push_quirks import QuirkyPushEnv, push_env_class
+from mapush.errors import ConfigError
 from mapush.objects import OBJECTS
 from mapush.sim.geometry import wrap, yaw_of
 
 pytestmark = pytest.mark.contracts
+
+
+@pytest.mark.parametrize("kind, quirks", ((PushEnv, True), (QuirkyPushEnv, False)))
+def test_push_env_of_the_other_kind_is_refused(kind, quirks):
+    """A task with upstream's errors is not computed without them, nor the other way round."""
+    with pytest.raises(ConfigError) as caught:
+        kind(KinematicSimulator(5, NUM_AGENTS), TaskConfig(upstream_quirks=quirks), 0)
+    assert caught.value.where == "task.upstream_quirks"
+    assert push_env_class(TaskConfig(upstream_quirks=quirks)) is not kind
 
 
 def test_step_quirks_action_is_scaled_twice():

@@ -8,7 +8,7 @@ from typing import Any, Dict, Optional
 import torch
 
 from mapush.config import TaskConfig
-from mapush.env.push import PushEnv
+from mapush.env.push_quirks import push_env_class
 from mapush.objects import OBJECTS
 from mapush.sim.geometry import rotate_xy, yaw_of
 from mapush.sim.physics import JOINTS, STEP_DT, State
@@ -131,7 +131,8 @@ def _map(function: Any, state: State) -> State:
 def make_env(seed=0, num_envs=NUM_ENVS, **task):
     """Return a PushEnv on a kinematic simulator."""
     config = TaskConfig(**task)
-    return PushEnv(KinematicSimulator(num_envs, OBJECTS[config.object].num_agents), config, seed)
+    simulator = KinematicSimulator(num_envs, OBJECTS[config.object].num_agents)
+    return push_env_class(config)(simulator, config, seed)
 
 
 def random_actions(seed=0, num_envs=NUM_ENVS, num_agents=NUM_AGENTS, scale=2.0):
