@@ -13,7 +13,10 @@ import torch
 from mapush.config import TaskConfig
 from mapush.device.cuda_graphs import map_tensors
 from mapush.env import rewards
-from mapush.env.push import DecisionTally, PushEnv
+from mapush.env.finite import zero_if_not_finite
+from mapush.env.judgement import DecisionTally
+from mapush.env.object_state import object_of
+from mapush.env.push import PushEnv
 from mapush.env.terminations import Endings
 from mapush.env.vec_env import Observation
 from mapush.sim.geometry import yaw_of
@@ -42,15 +45,15 @@ class QuirkyPushEnv(PushEnv):
         return super()._bounded(0.5 * actions)
 
     def _object_xy_before_first_step(self, state: State) -> torch.Tensor:
-        return torch.full_like(state.object_pos_w[:, :2], math.nan)
+        return torch.full_like(object_of(state).pos_w[:, :2], math.nan)
 
     def _note_whether_finite(self, state: State) -> None:
-        """Accept any state: `_reward` and `_shown` replace what is not finite by 0."""
+        """Accept any state: `_reward_terms` and `_shown` replace what is not finite by 0."""
 
     def _rewarded_now(self, live: torch.Tensor, endings: Endings) -> torch.Tensor:
         return live & ~endings.done  # ended envs are rewarded after their reset
 
-    def _reward(
+    def _reward_terms(
         self,
         state: State,
         endings: Endings,
@@ -58,29 +61,28 @@ class QuirkyPushEnv(PushEnv):
         previous_xy: torch.Tensor,
         goal_pos_w: torch.Tensor,
     ) -> Tuple[torch.Tensor, torch.Tensor]:
-        return super()._reward(map_tensors(_finite, state), endings, rewarded, previous_xy, goal_pos_w)
+        state = map_tensors(zero_if_not_finite, state)
+        return super()._reward_terms(state, endings, rewarded, previous_xy, goal_pos_w)
 
     def _terms_of_decision(self, tally: DecisionTally, endings: Endings, observation: Observation) -> torch.Tensor:
-        after_reset, _ = self._reward(self._state, endings, endings.done, tally.previous_object_xy, self.goal_pos_w)
+        after_reset, _ = self._reward_terms(
+            self._present_state(), endings, endings.done, tally.previous_object_xy, self.goal_pos_w
+        )
         terms = tally.terms + after_reset
         broken = ~observation.obs.isfinite().flatten(1).all(dim=1, keepdim=True)
         terms[rewards.TERMS.index("exception")] += self.task.reward.exception * broken
         return terms
 
-    def _heading_after_reset(self, where: torch.Tensor, before: Optional[State]) -> torch.Tensor:
-        heading = super()._heading_after_reset(where, before)
+    def _heading_after_reset(self, state: State, where: torch.Tensor, before: Optional[State]) -> torch.Tensor:
+        heading = super()._heading_after_reset(state, where, before)
         if before is None:
             return heading
         return torch.where(where.unsqueeze(1), yaw_of(before.robot_quat_w), heading)
 
     def _shown(self, observation: Observation) -> Observation:
-        return map_tensors(_finite, observation)
+        return map_tensors(zero_if_not_finite, observation)
 
 
 def push_env_class(task: TaskConfig) -> Type[PushEnv]:
     """Return the class of the pushing task: with or without upstream's errors."""
     return QuirkyPushEnv if task.upstream_quirks else PushEnv
-
-
-def _finite(value: torch.Tensor) -> torch.Tensor:
-    return value.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)

@@ -10,6 +10,7 @@ import dataclasses
 
 import torch
 
+from mapush.env.object_state import object_of
 from mapush.objects import PushObject
 from mapush.sim.geometry import pairwise_distance, roll_of
 from mapush.sim.physics import State
@@ -65,9 +66,10 @@ def compute(state: State, goal_pos_w: torch.Tensor, length: torch.Tensor, item: 
       item: the object that is pushed.
     """
     robot_off = (state.robot_pos_w[..., 2] - ROBOT_HEIGHT).abs() > MAX_HEIGHT_CHANGE
-    object_off = (state.object_pos_w[:, 2] - item.spawn_height).abs() > MAX_HEIGHT_CHANGE
+    object_pos_w = object_of(state).pos_w
+    object_off = (object_pos_w[:, 2] - item.spawn_height).abs() > MAX_HEIGHT_CHANGE
     return Endings(
-        success=(state.object_pos_w[:, :2] - goal_pos_w[:, :2]).norm(dim=-1) < SUCCESS_DISTANCE,
+        success=(object_pos_w[:, :2] - goal_pos_w[:, :2]).norm(dim=-1) < SUCCESS_DISTANCE,
         timeout=length > MAX_EPISODE_LENGTH,
         roll=(roll_of(state.robot_quat_w).abs() > MAX_ROLL).any(dim=1),
         height=robot_off.any(dim=1) | object_off,

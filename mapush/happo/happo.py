@@ -196,7 +196,7 @@ class Happo:
         total = torch.zeros((), device=self.device)
         for _ in range(epochs):
             for minibatch in update.minibatches(batch, num_mini_batch, self.generator):
-                total = total + step(*minibatch)
+                total = total + step(minibatch)
         return (total / (epochs * num_mini_batch)).unbind()
 
 

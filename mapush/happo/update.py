@@ -147,18 +147,17 @@ def chunks(batch: Batch) -> Iterator[Batch]:
         yield type(batch)(*arrays)
 
 
-def improve_actor(actor: Actor, optimizer: Optimizer, cfg: HappoConfig, *minibatch: torch.Tensor) -> torch.Tensor:
+def improve_actor(actor: Actor, optimizer: Optimizer, cfg: HappoConfig, batch: ActorBatch) -> torch.Tensor:
     """Take one step along the gradient of a minibatch's policy loss and of the entropy.
 
     Args:
       actor: changed in place.
       optimizer: of the actor.
       cfg: clipping, entropy bonus and aggregation.
-      minibatch: the arrays of an `ActorBatch`.
+      batch: the minibatch.
     Returns:
       `ACTOR_METRICS` (4,).
     """
-    batch = ActorBatch(*minibatch)
     optimizer.zero_grad()
     entropy = actor.entropy
     (-cfg.entropy_coef * entropy).backward()
@@ -177,7 +176,7 @@ def improve_critic(
     value_norm: Union[ValueNorm, IdentityNorm],
     optimizer: Optimizer,
     cfg: HappoConfig,
-    *minibatch: torch.Tensor,
+    batch: CriticBatch,
 ) -> torch.Tensor:
     """Take one step along the gradient of a minibatch's value loss.
 
@@ -186,11 +185,10 @@ def improve_critic(
       value_norm: first takes in the targets.
       optimizer: of the critic.
       cfg: clipping and form of the loss.
-      minibatch: the arrays of a `CriticBatch`, targets in units of reward.
+      batch: the minibatch, targets in units of reward.
     Returns:
       `CRITIC_METRICS` (2,).
     """
-    batch = CriticBatch(*minibatch)
     optimizer.zero_grad()
     value_norm.update(batch.targets)
     batch = batch._replace(targets=value_norm.normalize(batch.targets))

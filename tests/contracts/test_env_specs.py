@@ -45,13 +45,12 @@ def test_walk_env_states_its_specs_and_sizes():
 def test_push_env_refuses_what_is_no_task():
     """An object that is not there, no step per decision, or a team of another size, are errors with a way out."""
     simulator = KinematicSimulator(NUM_ENVS, NUM_AGENTS)
-    with pytest.raises(ConfigError, match="no such object") as caught:
+    with pytest.raises(ConfigError, match="unknown object 'cuboit'; did you mean 'cuboid'?"):
         PushEnv(simulator, TaskConfig(object="cuboit"), 0)
-    assert "cuboid" in caught.value.fix
     for steps in (0, -1):
         with pytest.raises(ConfigError, match="steps_per_decision"):
             PushEnv(simulator, TaskConfig(steps_per_decision=steps), 0)
-    with pytest.raises(ConfigError, match="another team"):
+    with pytest.raises(ConfigError, match="team does not fit"):
         PushEnv(KinematicSimulator(NUM_ENVS, 3), TaskConfig(), 0)
 
 
