@@ -9,7 +9,7 @@ import pytest
 import torch
 from still import NUM_ENVS, act, make_env, walk_config
 
-from mapush.env.walk import REWARD_WEIGHTS
+from mapush.env.walk_rewards import REWARD_WEIGHTS
 from mapush.sim.geometry import quat_from_rpy
 from mapush.sim.go1 import DEFAULT_JOINT_POS, SERVOS
 from mapush.sim.physics import JOINTS
