@@ -9,6 +9,7 @@ from still import NUM_ENVS, walk_config
 from still import make_env as make_walk_env
 
 from mapush.env.vec_env import VecEnv
+from mapush.errors import MapushError
 
 pytestmark = pytest.mark.contracts
 
@@ -83,5 +84,5 @@ def test_env_without_moments_says_so():
         reset = step = check = state_dict = load_state_dict = close = None
 
     assert Plain().moment() == {}
-    with pytest.raises(NotImplementedError, match="Plain"):
+    with pytest.raises(MapushError, match="Plain has no moments"):
         Plain().place({})
