@@ -7,7 +7,7 @@ from typing import Dict, NamedTuple
 
 import torch
 
-from mapush.env.object_state import object_of
+from mapush.env.pushed_object import object_of
 from mapush.env.terminations import Endings
 from mapush.sim.physics import STEP_DT, State
 

@@ -10,7 +10,7 @@ from typing import Dict
 
 import torch
 
-from mapush.env.object_state import object_of
+from mapush.env.pushed_object import object_of
 from mapush.sim.geometry import positive_angle, rotate, rotate_xy, yaw_of
 from mapush.sim.physics import State
 from mapush.spec import TensorSpec

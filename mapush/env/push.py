@@ -14,13 +14,12 @@ from mapush.env import observations, rewards, terminations
 from mapush.env.finite import all_finite, non_finite_error
 from mapush.env.judgement import OUTCOMES, DecisionTally, Judgement, choose, outcome_of, together
 from mapush.env.metrics import EpisodeMetrics
-from mapush.env.object_state import object_of
+from mapush.env.pushed_object import object_for, object_of
 from mapush.env.resets import Spawner
 from mapush.env.rewards import RewardInputs
 from mapush.env.terminations import MAX_EPISODE_LENGTH, Endings
 from mapush.env.vec_env import Observation, Transition, VecEnv
-from mapush.errors import ConfigError, MapushError, unknown
-from mapush.objects import OBJECTS, PushObject
+from mapush.errors import ConfigError, MapushError
 from mapush.sim.geometry import constant, yaw_of
 from mapush.sim.physics import State
 from mapush.sim.simulator import Simulator
@@ -70,7 +69,7 @@ class PushEnv(VecEnv):
     upstream_quirks = False
 
     def __init__(self, simulator: Simulator, task: TaskConfig, seed: int) -> None:
-        self._require_own_kind(task)
+        self._require_possible(task)
         self.simulator = simulator
         self.task = task
         self.num_envs = simulator.num_envs
@@ -79,7 +78,7 @@ class PushEnv(VecEnv):
         self.simulator_name = simulator.name
         self.max_episode_length = MAX_EPISODE_LENGTH
         self.steps_per_decision = task.steps_per_decision
-        self._object = _push_object(task, self.num_agents)
+        self._object = object_for(task, self.num_agents)
         self._vertices = constant(self._object.vertices, self.device)
         self._declare_specs()
         self._generator = torch.Generator(device=self.device).manual_seed(seed)
@@ -88,7 +87,11 @@ class PushEnv(VecEnv):
         self._allocate()
         self._judge = Captured(self._judge_step)
 
-    def _require_own_kind(self, task: TaskConfig) -> None:
+    def _require_possible(self, task: TaskConfig) -> None:
+        if task.steps_per_decision < 1:
+            raise ConfigError(
+                "task.steps_per_decision is out of range", got=str(task.steps_per_decision), expected="at least 1"
+            )
         if task.upstream_quirks != self.upstream_quirks:
             raise ConfigError(
                 "this environment is not the one that the task asks for",
@@ -374,28 +377,6 @@ class PushEnv(VecEnv):
     def _shown(self, observation: Observation) -> Observation:
         """Return `observation` as actors and critic get it."""
         return observation
-
-
-def _push_object(task: TaskConfig, num_agents: int) -> PushObject:
-    """Return the object that `task` names, if `num_agents` robots can push it.
-
-    Raises:
-      ConfigError: they cannot, or no such object exists.
-    """
-    if task.object not in OBJECTS:
-        raise unknown("object", task.object, OBJECTS)
-    if task.steps_per_decision < 1:
-        raise ConfigError("task.steps_per_decision is out of range", got=str(task.steps_per_decision), expected=">= 1")
-    item = OBJECTS[task.object]
-    if num_agents != item.num_agents:
-        raise ConfigError(
-            "the simulator's team does not fit the task",
-            where=f"object {item.name}",
-            got=f"{num_agents} robots",
-            expected=f"{item.num_agents} robots",
-            fix=f"make the simulator's scene from OBJECTS[{item.name!r}]",
-        )
-    return item
 
 
 def _is_known_empty(mask: torch.Tensor) -> bool:

@@ -15,8 +15,8 @@ from mapush.device.cuda_graphs import map_tensors
 from mapush.env import rewards
 from mapush.env.finite import zero_if_not_finite
 from mapush.env.judgement import DecisionTally
-from mapush.env.object_state import object_of
 from mapush.env.push import PushEnv
+from mapush.env.pushed_object import object_of
 from mapush.env.terminations import Endings
 from mapush.env.vec_env import Observation
 from mapush.sim.geometry import yaw_of

@@ -10,7 +10,7 @@ import dataclasses
 
 import torch
 
-from mapush.env.object_state import object_of
+from mapush.env.pushed_object import object_of
 from mapush.objects import PushObject
 from mapush.sim.geometry import pairwise_distance, roll_of
 from mapush.sim.physics import State

@@ -39,7 +39,7 @@ def test_actions_are_normal_about_the_mean():
     """Probabilities and entropy are those of PyTorch's normal distribution, and samples are drawn from it."""
     actor = Actor(config(7, 5), OBS_DIM, ACTION_DIM)
     with torch.no_grad():
-        actor.act["action_out"].log_std.copy_(torch.tensor([0.2, 1.0, 2.5]))
+        actor.act.action_out.log_std.copy_(torch.tensor([0.2, 1.0, 2.5]))
     obs = torch.randn(BATCH, OBS_DIM, generator=torch.Generator().manual_seed(1))
     normal = Normal(actor.mean(obs), actor.std)
     action, log_prob = actor.sample(obs, torch.Generator().manual_seed(2))

@@ -254,6 +254,6 @@ def test_update_diverging_agent_is_named() -> None:
     """A loss that becomes NaN during the update is an error that names the agent."""
     learner = _learner(dataclasses.replace(CFG, fixed_order=True))
     rollout = _fill(learner, _rollout())
-    learner.actors[1].act["action_out"].fc_mean.weight.data.fill_(float("inf"))
+    learner.actors[1].act.action_out.fc_mean.weight.data.fill_(float("inf"))
     with pytest.raises(NonFiniteError, match="agent1/policy_loss"):
         learner.update(rollout)

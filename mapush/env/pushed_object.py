@@ -1,4 +1,4 @@
-"""The pushed object in a `State`, which holds None for the object of a scene without one."""
+"""The pushed object: which one a task names, and where it is in a `State`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import torch
 
-from mapush.errors import MapushError
+from mapush.config import TaskConfig
+from mapush.errors import ConfigError, MapushError, unknown
+from mapush.objects import OBJECTS, PushObject
 from mapush.sim.physics import State
 
 
@@ -27,7 +29,9 @@ class ObjectState(NamedTuple):
 
 
 def object_of(state: State) -> ObjectState:
-    """Return the object of `state`.
+    """Return where the object of `state` is.
+
+    A `State` holds None for the object of a scene without one, so its fields are optional; those returned are not.
 
     Raises:
       MapushError: the scene has no object.
@@ -42,3 +46,23 @@ def object_of(state: State) -> ObjectState:
             fix="make the simulator's scene with Scene(num_agents, object=OBJECTS[name])",
         )
     return ObjectState(pos_w, quat_w, lin_vel_w, ang_vel_b)
+
+
+def object_for(task: TaskConfig, num_agents: int) -> PushObject:
+    """Return the object that `task` names, if `num_agents` robots can push it.
+
+    Raises:
+      ConfigError: no object has this name, or its team has a different size.
+    """
+    if task.object not in OBJECTS:
+        raise unknown("object", task.object, OBJECTS)
+    item = OBJECTS[task.object]
+    if num_agents != item.num_agents:
+        raise ConfigError(
+            "the simulator's team does not fit the task",
+            where=f"object {item.name}",
+            got=f"{num_agents} robots",
+            expected=f"{item.num_agents} robots",
+            fix=f"make the simulator's scene from OBJECTS[{item.name!r}]",
+        )
+    return item
