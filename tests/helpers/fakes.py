@@ -1,4 +1,4 @@
-"""Stand-ins for what is slow or random, as strict about shapes and types as the real ones."""
+"""Fakes of the slow or random parts, as strict about shapes and types as the originals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WIDTHS = {
 
 
 def random_state(num_envs: int, num_agents: int, seed: int = 0) -> State:
-    """Return a state without structure, with unit quaternions."""
+    """Return a random state with unit quaternions."""
     generator = torch.Generator().manual_seed(seed)
     values = {}
     for name, width in WIDTHS.items():
@@ -66,7 +66,7 @@ class KinematicSimulator:
         return _map(torch.clone, self._state)
 
     def place(self, **fields: torch.Tensor) -> None:
-        """Overwrite whole fields of the present state."""
+        """Replace fields of the present state."""
         self._state = dataclasses.replace(self._state, **fields)
         self._validate(self._state, self.num_envs)
 
@@ -102,11 +102,11 @@ class KinematicSimulator:
         self._state = State(**values)
 
     def check(self) -> Dict[str, float]:
-        """Report nothing."""
+        """Return an empty report."""
         return {}
 
     def state_dict(self) -> Dict[str, Any]:
-        """Return all that changes."""
+        """Return everything that changes."""
         return {"state": self.state(), "steps": self.steps}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Contracts of captured functions on the CPU; those of the GPU are in tests/gpu/test_learner.py."""
+"""Contracts of captured functions on the CPU; tests/gpu/test_learner.py has the contracts on the GPU."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_captured_on_the_cpu_passes_structures_through():
 
 
 def test_captured_on_the_cpu_is_the_plain_function():
-    """Every call calls the function, with the caller's own tensors, and returns the function's own result."""
+    """On the CPU every call calls the function with the caller's tensors, and returns its result."""
     seen = []
 
     def function(*arguments):
@@ -104,7 +104,7 @@ def test_captured_on_the_cpu_is_the_plain_function():
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_no_garbage_collection_collects_before_and_leaves_the_collector_as_it_was(enabled):
-    """Garbage is collected before the block and not inside; after it, or an error in it, the collector is as before."""
+    """Garbage is collected before the block, not within it; an error in it, too, leaves the collector as before."""
     was_enabled = gc.isenabled()
     (gc.enable if enabled else gc.disable)()
     try:
