@@ -291,7 +291,7 @@ def _actor_batch(
 
 def _require_finite_rollout(rollout: Rollout) -> None:
     arrays = (
-        ("rewards", rollout.rewards, ("step", "env", "column")),
+        ("rewards", rollout.rewards, ("step", "env", "agent")),
         ("values", rollout.values, ("step", "env", "column")),
         ("log_probs", rollout.log_probs, ("step", "env", "agent", "action_dim")),
     )
