@@ -85,10 +85,10 @@ def make_push_env(config: RunConfig, task: TaskConfig, num_envs: int, seed: int)
     scene = Scene(num_agents=thing.num_agents, object=thing, upstream_inertia=task.upstream_quirks)
     physics = make_physics(config.sim, scene, num_envs, seed)
 
-    from mapush.env.push import PushEnv
+    from mapush.env.push_quirks import push_env_class
     from mapush.sim.walking import WalkingPolicy
 
-    return PushEnv(Simulator(physics, WalkingPolicy.load(device=str(physics.device))), task, seed)
+    return push_env_class(task)(Simulator(physics, WalkingPolicy.load(device=str(physics.device))), task, seed)
 
 
 def make_mqe_env(

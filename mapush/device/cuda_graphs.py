@@ -1,17 +1,21 @@
-"""Functions of tensors that the GPU repeats at the cost of one launch, whatever the number of their kernels."""
+"""Functions of tensors that the GPU repeats at the cost of one launch, whatever the number of their kernels.
+
+A structure is a tensor, None, or a tuple, named tuple, list, dict or dataclass of structures.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import gc
-from typing import Any, Callable, Iterator, Optional, Tuple
+from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple
 
 import torch
 
 
 class Captured:
-    """A function of tensors; on the GPU it is recorded as a CUDA graph, which later calls replay.
+    """A function of structures of tensors; on the GPU it is recorded as a CUDA graph, which later calls replay.
 
     On the CPU calling it calls the function. On the GPU so do the first calls, in which libraries and optimisers set
     themselves up; the next one records. Arguments of other shapes start over.
@@ -20,7 +24,7 @@ class Captured:
     change tensors in place, if they stay where they are; after one was replaced, call `forget`.
 
     Args:
-      function: takes tensors of one device, at least one; returns a tensor or nested tuples or dicts of tensors.
+      function: takes structures with at least one tensor, all on one device; returns a structure.
       warmups: calls on the GPU before the one that records.
     """
 
@@ -32,45 +36,94 @@ class Captured:
     def forget(self) -> None:
         """Drop the recording; the next calls are as the first ones."""
         self._graph: Optional[torch.cuda.CUDAGraph] = None
-        self._arguments: Tuple[torch.Tensor, ...] = ()
+        self._arguments: List[torch.Tensor] = []
         self._result: Any = None
         self._shapes: Tuple[torch.Size, ...] = ()
         self._calls = 0
 
-    def __call__(self, *arguments: torch.Tensor) -> Any:
+    def __call__(self, *arguments: Any) -> Any:
         """Return what the function returns; on the GPU the next call overwrites it."""
-        if not arguments[0].is_cuda:
+        tensors = tensors_in(arguments)
+        if not tensors[0].is_cuda:
             return self._function(*arguments)
-        shapes = tuple(argument.shape for argument in arguments)
+        shapes = tuple(tensor.shape for tensor in tensors)
         if shapes != self._shapes:
             self.forget()
             self._shapes = shapes
         self._calls += 1
         if self._calls <= self._warmups:
-            return self._warm_up(arguments)
+            return self._warm_up(arguments, tensors[0].device)
         if self._graph is None:
-            self._graph = self._record(arguments)
-        for recorded, argument in zip(self._arguments, arguments):
-            recorded.copy_(argument)
+            self._graph = self._record(arguments, tensors[0].device)
+        for recorded, tensor in zip(self._arguments, tensors):
+            recorded.copy_(tensor)
         self._graph.replay()
         return self._result
 
-    def _warm_up(self, arguments: Tuple[torch.Tensor, ...]) -> Any:
-        """Call the function where it is to be recorded: what autograd keeps must not belong to another stream."""
-        caller, stream = torch.cuda.current_stream(arguments[0].device), _stream(arguments[0].device)
+    def _warm_up(self, arguments: Tuple[Any, ...], device: torch.device) -> Any:
+        """Call the function where it is to be recorded: what autograd keeps must not belong to a different stream."""
+        caller, stream = torch.cuda.current_stream(device), _stream(device)
         stream.wait_stream(caller)
         with torch.cuda.stream(stream):
             result = self._function(*arguments)
         caller.wait_stream(stream)
         return result
 
-    def _record(self, arguments: Tuple[torch.Tensor, ...]) -> torch.cuda.CUDAGraph:
-        """Return the graph of the function, whose kernels have not run yet."""
-        self._arguments = tuple(argument.detach().clone() for argument in arguments)
+    def _record(self, arguments: Tuple[Any, ...], device: torch.device) -> torch.cuda.CUDAGraph:
+        """Return the graph of the function, whose kernels have not run yet.
+
+        The graph reads its arguments from copies that stay where they are; each call writes its tensors into them.
+        """
+        copies = map_tensors(lambda tensor: tensor.detach().clone(), arguments)
+        self._arguments = tensors_in(copies)
         graph = torch.cuda.CUDAGraph()
-        with no_garbage_collection(), torch.cuda.graph(graph, stream=_stream(arguments[0].device)):
-            self._result = self._function(*self._arguments)
+        with no_garbage_collection(), torch.cuda.graph(graph, stream=_stream(device)):
+            self._result = self._function(*copies)
         return graph
+
+
+def tensors_in(structure: Any) -> List[torch.Tensor]:
+    """Return the tensors of a structure, in order: of a dict by insertion, of a dataclass by field.
+
+    Raises:
+      TypeError: it holds something that is not part of a structure.
+    """
+    if isinstance(structure, torch.Tensor):
+        return [structure]
+    tensors: List[torch.Tensor] = []
+    for part in _parts(structure):
+        tensors.extend(tensors_in(part))
+    return tensors
+
+
+def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], structure: Any) -> Any:
+    """Return a structure of the same form, with `function` of each tensor in its place.
+
+    Raises:
+      TypeError: it holds something that is not part of a structure.
+    """
+    if isinstance(structure, torch.Tensor):
+        return function(structure)
+    parts = [map_tensors(function, part) for part in _parts(structure)]
+    if structure is None:
+        return structure
+    if isinstance(structure, dict):
+        return type(structure)(zip(structure, parts))
+    if isinstance(structure, (tuple, list)) and not hasattr(structure, "_fields"):
+        return type(structure)(parts)
+    return type(structure)(*parts)
+
+
+def _parts(structure: Any) -> Iterable[Any]:
+    if structure is None:
+        return ()
+    if isinstance(structure, (tuple, list)):
+        return structure
+    if isinstance(structure, dict):
+        return structure.values()
+    if dataclasses.is_dataclass(structure):
+        return [getattr(structure, field.name) for field in dataclasses.fields(structure)]
+    raise TypeError(f"a {type(structure).__name__} is neither a tensor nor a structure of tensors")
 
 
 @functools.lru_cache(maxsize=None)

@@ -1,1 +1,1 @@
-"""The tasks: what the robots see, what they earn, when an episode ends."""
+"""The tasks: observations, rewards, initial states and endings, behind the interface `VecEnv`."""

@@ -1,4 +1,4 @@
-"""Any `VecEnv` as HARL's on-policy runner sees a vectorised environment: numpy arrays, agent by agent."""
+"""Any `VecEnv` behind the interface that HARL's on-policy runner expects: numpy arrays, agent by agent."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Infos = List[List[Dict[str, Any]]]
 
 
 class Box:
-    """A box of real numbers. HARL recognises a space by the name of its class, and reads its shape.
+    """A box of real numbers. HARL recognises a space by the name of its class, `Box`, and reads its shape.
 
     Args:
       low: smallest value, the same for every element; may be infinite.
-      high: largest value.
-      shape: of a member.
+      high: largest value, the same for every element; may be infinite.
+      shape: shape of a member.
 
     Attributes:
       low: (shape) float32.
@@ -42,20 +42,24 @@ class Box:
         self.seed()
 
     def seed(self, seed: Optional[int] = None) -> None:
-        """Seed what `sample` draws."""
+        """Seed the generator from which `sample` draws; None seeds it from the operating system."""
         self._generator = np.random.default_rng(seed)
 
     def sample(self) -> np.ndarray:
-        """Draw a member: uniform between finite bounds, else normal within them."""
+        """Draw a member: uniform between finite bounds, otherwise normal and clipped to the bounds."""
         if np.isfinite(self.low).all() and np.isfinite(self.high).all():
             return self._generator.uniform(self.low, self.high).astype(self.dtype)
-        return self._generator.standard_normal(self.shape).clip(self.low, self.high).astype(self.dtype)
+        normal = self._generator.standard_normal(self.shape)
+        return normal.clip(self.low, self.high).astype(self.dtype)
 
     def contains(self, value: Any) -> bool:
-        """Return whether `value` is an array of this shape and of real numbers, within the bounds."""
-        if not isinstance(value, np.ndarray) or value.shape != self.shape or value.dtype.kind not in "fiu":
+        """Return whether `value` is an array of real numbers with this shape, within the bounds."""
+        if not isinstance(value, np.ndarray) or value.shape != self.shape:
             return False
-        return bool(((value >= self.low) & (value <= self.high)).all())
+        if value.dtype.kind not in "fiu":
+            return False
+        within = (value >= self.low) & (value <= self.high)
+        return bool(within.all())
 
     def __repr__(self) -> str:
         return f"Box({self.low.min():g}, {self.high.max():g}, {self.shape}, {self.dtype})"
@@ -64,33 +68,36 @@ class Box:
 class HarlView:
     """A `VecEnv` behind the interface of HARL's vectorised environments, for N envs of A agents.
 
-    Every array and every dict that it returns is new and belongs to the caller. Episodes that end start anew within
-    the step, so `obs` is the first of the next one where `dones` holds. All agents of an env are done together.
+    Below, D = obs_dim, S = share_obs_dim and K = action_dim. Every array and every dict that it returns is new and
+    belongs to the caller. An env whose episode ends is reset within the step, so where `dones` is True, `obs` is the
+    first observation of the next episode. All agents of an env are done together.
 
-    An info is a dict for each agent of each env, empty but for these keys:
+    Each agent of each env has an info, a dict. It is empty except at the end of an episode, where it holds:
 
-    * `bad_transition`: True where, and only where, the time limit ended the episode.
-    * `final_obs` (D,) and `final_share_obs` (S,) float32: what the agent and the critic would have seen last, at the
-      end of an episode.
-    * `outcome`: the results of the ended episode by name, as Python numbers.
+    * `bad_transition`: True, if the time limit ended the episode; otherwise the key is absent.
+    * `final_obs` (D,) and `final_share_obs` (S,) float32: the last observation of agent and critic in the episode.
+    * `outcome`: the results of the episode by name, as Python numbers.
+
+    Source: HARL@d539bad, `harl/envs/env_wrappers.py` and `harl/runners/on_policy_base_runner.py`, which read these.
 
     Args:
-      env: the environment; what goes wrong on its device is raised by the step that waits for the device.
-      team_reward: give every agent the team's mean reward. HARL's EP mode learns from agent 0's reward alone, while it
-        logs the mean of all; False leaves every agent its own, for the FP mode.
+      env: the environment. Every step waits for its device, and raises what went wrong there.
+      team_reward: give every agent the team's mean reward, for HARL's EP mode, which learns from the reward of agent 0
+        only but logs the mean of all. False leaves every agent its own reward, for the FP mode.
 
     Attributes:
       num_envs: N.
       n_agents: A.
-      observation_space: of each agent, D numbers.
-      share_observation_space: of each agent, the same S numbers.
-      action_space: of each agent, K numbers; values outside its bounds are clipped, not refused.
+      observation_space: one Box (D,) per agent.
+      share_observation_space: one Box (S,) per agent, all the same.
+      action_space: one Box (K,) per agent; values outside its bounds are clipped.
     """
 
     def __init__(self, env: VecEnv, team_reward: bool = True) -> None:
         self.env = env
         self.team_reward = team_reward
-        self.num_envs, self.n_agents = env.num_envs, env.num_agents
+        self.num_envs = env.num_envs
+        self.n_agents = env.num_agents
         self.observation_space = self._spaces(env.obs_spec)
         self.share_observation_space = self._spaces(env.share_obs_spec)
         self.action_space = self._spaces(env.action_spec)
@@ -100,7 +107,7 @@ class HarlView:
         """Start a new episode in every env.
 
         Returns:
-          obs (N, A, D) float32, share_obs (N, A, S) float32, and available_actions, which are None for each env.
+          obs (N, A, D) float32, share_obs (N, A, S) float32, and available_actions, a list of N times None.
         """
         obs, share_obs = self._views(self.env.reset())
         return obs, share_obs, [None] * self.num_envs
@@ -109,13 +116,13 @@ class HarlView:
         """Act; see `VecEnv.step`.
 
         Args:
-          actions: (N, A, K) floating-point numbers, in any memory layout; neither modified nor kept.
+          actions: (N, A, K) of any floating-point type, in any memory layout; neither modified nor kept.
         Returns:
           obs (N, A, D) float32, share_obs (N, A, S) float32, rewards (N, A, 1) float32, dones (N, A) bool,
-          infos [N][A], and available_actions, which are None for each env.
+          infos [N][A], and available_actions, a list of N times None.
         Raises:
-          SpecError: actions of another shape or type.
-          NonFiniteError: an action, or what came of it, is NaN or infinite.
+          SpecError: `actions` has a different shape or type.
+          NonFiniteError: an action or the new state is NaN or infinite.
           SimulatorError: the physics of an env diverged, or a buffer was too small.
         """
         transition = self.env.step(self._checked(actions))
@@ -132,29 +139,43 @@ class HarlView:
         self.env.close()
 
     def _spaces(self, spec: TensorSpec) -> List[Box]:
-        low = -np.inf if spec.low is None else spec.low
-        high = np.inf if spec.high is None else spec.high
+        low, high = spec.low, spec.high
+        if low is None:
+            low = -np.inf
+        if high is None:
+            high = np.inf
         return [Box(low, high, spec.shape[-1:]) for _ in range(self.n_agents)]
 
     def _checked(self, actions: np.ndarray) -> torch.Tensor:
-        """Return a copy of the caller's actions on the env's device, or say what is wrong with them."""
+        """Return a copy of the caller's actions on the env's device.
+
+        Raises:
+          SpecError: they are not floating-point numbers in an array of the right shape.
+          NonFiniteError: one of them is NaN, or infinite as float32.
+        """
         import torch
 
         where = "HarlView.step"
         if not isinstance(actions, np.ndarray) or actions.dtype.kind != "f":
-            raise SpecError(
-                "actions have the wrong type",
-                where=where,
-                got=f"dtype {actions.dtype}" if hasattr(actions, "dtype") else "a " + type(actions).__name__,
-                expected=f"a numpy array {self._actions_spec}",
-                cause=f"integers are the actions of a Discrete space; this one is {self.action_space[0]}",
-            )
+            raise self._wrong_type(actions, where)
         with np.errstate(over="ignore"):
             copy = np.array(actions, dtype=np.float32, order="C")
         return self._actions_spec.validate(torch.from_numpy(copy), where).to(self.env.device)
 
+    def _wrong_type(self, actions: Any, where: str) -> SpecError:
+        got = f"a {type(actions).__name__}"
+        if hasattr(actions, "dtype"):
+            got = f"dtype {actions.dtype}"
+        return SpecError(
+            "actions have the wrong type",
+            where=where,
+            got=got,
+            expected=f"a numpy array {self._actions_spec}",
+            cause=f"integers are the actions of a Discrete space; this space is {self.action_space[0]}",
+        )
+
     def _views(self, observation: Observation) -> Views:
-        """Return obs (N, A, D), and share_obs (N, A, S), the same for all agents."""
+        """Return obs (N, A, D), and share_obs (N, A, S), which is the same for all agents."""
         return _numpy(observation.obs), self._per_agent(_numpy(observation.share_obs))
 
     def _per_agent(self, values: np.ndarray) -> np.ndarray:
@@ -163,7 +184,7 @@ class HarlView:
 
     def _infos(self, transition: Transition) -> Infos:
         """Return the infos [N][A] of a step."""
-        infos: Infos = [[{} for _ in range(self.n_agents)] for _ in range(self.num_envs)]
+        infos = self._empty_infos()
         ended = np.flatnonzero(_numpy(transition.done))
         if not ended.size:
             return infos
@@ -179,7 +200,13 @@ class HarlView:
                     info["bad_transition"] = True
         return infos
 
+    def _empty_infos(self) -> Infos:
+        infos: Infos = []
+        for _ in range(self.num_envs):
+            infos.append([{} for _ in range(self.n_agents)])
+        return infos
+
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:
-    """Return a copy on the host; `Tensor.numpy` alone would be a view of a tensor on the CPU."""
+    """Return a copy on the host; without `np.array` it would be a view of a tensor on the CPU."""
     return np.array(tensor.detach().cpu().numpy())

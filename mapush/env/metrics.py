@@ -1,4 +1,4 @@
-"""Statistics of episodes: a bounded running view for training, and the published measures for evaluation."""
+"""Statistics of episodes: bounded running means for training, and the published measures for evaluation."""
 
 from __future__ import annotations
 
@@ -18,62 +18,75 @@ ENDINGS = ("success", "collision", "fall", "timeout")
 
 
 class EpisodeMetrics:
-    """Means over the most recent episodes, and of reward terms since the last `summary`.
+    """Means over the most recent episodes, and means of reward terms since the last `summary`.
 
-    Everything stays on the device, and nothing waits for it, until `summary` is read.
+    Everything stays on the device, and the host does not wait for it before `summary` is called.
 
     Args:
       names: keys of the outcomes to keep.
-      num_envs: parallel envs.
-      device: where the statistics live.
-      capacity: how many of the most recent episodes count.
+      num_envs: parallel envs, E.
+      device: where the statistics are stored.
+      capacity: number of most recent episodes over which the means are taken.
     """
 
     def __init__(self, names: Sequence[str], num_envs: int, device: torch.device, capacity: int = 1000) -> None:
         self.names = tuple(names)
         self.capacity = capacity
         self._done_spec = TensorSpec("done", ("num_envs",), (num_envs,), "bool")
-        self._episodes = torch.zeros((capacity + 1, len(self.names)), device=device)  # the last row takes discards
+        # A ring of episodes, one row each. What must not be stored is written to the last row, which nobody reads:
+        # the GPU then needs neither a branch nor a boolean index, for which the host would wait.
+        self._episodes = torch.zeros((capacity + 1, len(self.names)), device=device)
         self._count = torch.zeros((), dtype=torch.int64, device=device)
         self._term_sums: Dict[str, torch.Tensor] = {}
         self._steps = 0
 
     def add_step(self, terms: Dict[str, torch.Tensor]) -> None:
-        """Count one step's reward terms, each (E, A) or (E,)."""
+        """Count the reward terms of one step, (E, A) or (E,) each, by name."""
         for name, value in terms.items():
             mean = value.mean()
-            self._term_sums[name] = self._term_sums[name] + mean if name in self._term_sums else mean
+            if name in self._term_sums:
+                self._term_sums[name] = self._term_sums[name] + mean
+            else:
+                self._term_sums[name] = mean
         self._steps += 1
 
     def add_episodes(self, done: torch.Tensor, outcome: Dict[str, torch.Tensor]) -> None:
         """Count the episodes that ended.
 
         Args:
-          done: which envs' did, (E,) bool.
-          outcome: their results, each (E,).
+          done: envs whose episode ended, (E,) bool.
+          outcome: their results by name, (E,) each.
+        Raises:
+          SpecError: `done` has a different shape or type.
         """
         self._done_spec.validate_form(done, "EpisodeMetrics.add_episodes")
-        rank = done.cumsum(0)
-        kept = done & (rank > rank[-1] - self.capacity)
+        rank = done.cumsum(0)  # 1 for the first episode that ended in this step, 2 for the second, ...
+        ended = rank[-1]
+        kept = done & (rank > ended - self.capacity)
         row = ((self._count + rank - 1) % self.capacity).masked_fill(~kept, self.capacity)
-        self._episodes[row] = torch.stack([outcome[name].to(self._episodes.dtype) for name in self.names], dim=1)
-        self._count = self._count + rank[-1]
+        columns = [outcome[name].to(self._episodes.dtype) for name in self.names]
+        self._episodes[row] = torch.stack(columns, dim=1)
+        self._count = self._count + ended
 
     def summary(self) -> Dict[str, float]:
-        """Return the means, and start the reward terms anew.
+        """Return the means, and begin new means of the reward terms.
 
         Returns:
-          `episode/<name>` for each outcome (nan before the first episode), `reward/<name>` per step for each term, and
-          `episodes`, the number of episodes ever counted.
+          `episode/<name>`: mean of each outcome; nan before the first episode.
+          `reward/<name>`: mean of each reward term per step.
+          `episodes`: the number of episodes ever counted.
         """
-        recent = torch.arange(self.capacity, device=self._count.device) < self._count
-        rows = self._episodes[:-1].double().masked_fill(~recent.unsqueeze(1), 0.0)
-        means = rows.sum(dim=0) / recent.sum()
+        filled = torch.arange(self.capacity, device=self._count.device) < self._count
+        rows = self._episodes[:-1].double().masked_fill(~filled.unsqueeze(1), 0.0)
+        means = rows.sum(dim=0) / filled.sum()
         terms = [value.double() / self._steps for value in self._term_sums.values()]
+        # All numbers come to the host in one transfer.
         values = torch.cat((means, torch.stack(terms + [self._count.double()]))).tolist()
-        names = ["episode/" + name for name in self.names] + ["reward/" + name for name in self._term_sums]
+        names = [f"episode/{name}" for name in self.names]
+        names += [f"reward/{name}" for name in self._term_sums]
+        names += ["episodes"]
         self._term_sums, self._steps = {}, 0
-        return dict(zip(names + ["episodes"], values))
+        return dict(zip(names, values))
 
     def state_dict(self) -> Dict[str, Any]:
         """Return everything that `load_state_dict` needs to continue bit for bit."""
@@ -88,27 +101,29 @@ class EpisodeMetrics:
         """Continue from what `state_dict` returned."""
         self._episodes = state["episodes"].to(self._episodes.device, copy=True)
         self._count = state["count"].to(self._count.device, copy=True)
-        self._term_sums = {name: value.to(self._count.device) for name, value in state["term_sums"].items()}
+        device = self._count.device
+        self._term_sums = {name: value.to(device) for name, value in state["term_sums"].items()}
         self._steps = state["steps"]
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationMetrics:
-    """The published measures, over the first episode of each env.
+    """The published measures, taken over the first episode of each env.
 
     Source: MAPush@0e61e1b, `openrl_ws/test.py --test_mode calculator`.
 
     Attributes:
-      episodes: how many.
-      success_rate: share that succeeded.
+      episodes: number of episodes.
+      success_rate: share of the episodes that succeeded.
       success_rate_interval: its 95 % Wilson score interval.
-      finished_time: mean duration [s]; a failure counts as the longest episode.
+      finished_time: mean duration [s]; a failure counts as long as the longest possible episode.
       finished_time_interval: its 95 % normal interval [s].
-      collision_degree: nearness of object and obstacles, over successes; this task has no obstacles, so it is 0.
-      collaboration_degree: mean share of the steps in which all robots are near the object, over successes; nan
-        without one.
+      collision_degree: nearness of object and obstacles in the successful episodes; 0, because this task has no
+        obstacles.
+      collaboration_degree: mean share of the steps in which all robots are near the object, over the successful
+        episodes; nan if none succeeded.
       collaboration_degree_interval: its 95 % normal interval.
-      endings: episodes by cause: success, collision, fall, timeout.
+      endings: number of episodes by cause: success, collision, fall, timeout.
     """
 
     episodes: int
@@ -123,10 +138,10 @@ class EvaluationMetrics:
 
 
 class FirstEpisodes:
-    """Keeps the outcome of each env's first episode and ignores all later ones.
+    """The outcome of each env's first episode; later episodes are ignored.
 
     Args:
-      num_envs: how many envs take part.
+      num_envs: number of envs, E.
     """
 
     def __init__(self, num_envs: int) -> None:
@@ -140,34 +155,35 @@ class FirstEpisodes:
         return self._done is not None and bool(self._done.all())
 
     def add(self, done: torch.Tensor, outcome: Dict[str, torch.Tensor]) -> None:
-        """Take one transition's `done` (E,) bool and `outcome`, each (E,)."""
+        """Take `done` and `outcome` of one transition.
+
+        Args:
+          done: envs whose episode ended, (E,) bool.
+          outcome: their results by name, (E,) each.
+        Raises:
+          SpecError: `done` has a different shape or type.
+        """
         self._done_spec.validate(done, "FirstEpisodes.add")
         if self._done is None:
             self._done = torch.zeros_like(done)
             self._outcome = {name: torch.zeros_like(value) for name, value in outcome.items()}
         first = done & ~self._done
-        self._outcome = {name: torch.where(first, outcome[name], kept) for name, kept in self._outcome.items()}
+        for name, kept in self._outcome.items():
+            self._outcome[name] = torch.where(first, outcome[name], kept)
         self._done = self._done | done
 
     @property
     def outcome(self) -> Dict[str, torch.Tensor]:
-        """Results of the first episodes, each (E,); zero where none has ended."""
-        return self._outcome
+        """Results of the first episodes by name, (E,) each; zero in an env whose first episode has not ended."""
+        return dict(self._outcome)
 
     def metrics(self) -> EvaluationMetrics:
-        """Return the measures.
+        """Return the published measures of the first episodes.
 
         Raises:
-          MapushError: an env has not ended its first episode; to leave it out would favour short episodes.
+          MapushError: an env has not ended its first episode; leaving it out would favour short episodes.
         """
-        if not self.complete:
-            ended = 0 if self._done is None else int(self._done.sum())
-            raise MapushError(
-                "the evaluation is not over",
-                got=f"{ended} of {self._done_spec.shape[0]} envs have ended an episode",
-                expected="all of them",
-                fix="step until FirstEpisodes.complete",
-            )
+        self._require_complete()
         success = self._outcome["success"]
         successes, episodes = int(success.sum()), success.numel()
         time, time_interval = _mean(self._outcome["finished_time"])
@@ -184,18 +200,39 @@ class FirstEpisodes:
             endings={name: int(self._outcome[name].sum()) for name in ENDINGS},
         )
 
+    def _require_complete(self) -> None:
+        if self.complete:
+            return
+        ended = 0
+        if self._done is not None:
+            ended = int(self._done.sum())
+        raise MapushError(
+            "the evaluation is not over",
+            where="FirstEpisodes.metrics",
+            got=f"{ended} of {self._done_spec.shape[0]} envs have ended an episode",
+            expected="all of them",
+            fix="step until FirstEpisodes.complete",
+        )
+
 
 def wilson_interval(successes: int, trials: int) -> Interval:
-    """Return the 95 % score interval of a rate (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
-    rate, spread = successes / trials, Z_95**2 / trials
+    """Return the 95 % score interval of a rate (Wilson 1927, doi:10.1080/01621459.1927.10502953).
+
+    Unlike the normal interval it stays within [0, 1], and it is not empty when all trials succeed or all fail.
+    """
+    rate = successes / trials
+    spread = Z_95**2 / trials
     centre = rate + spread / 2.0
     half = math.sqrt(rate * (1.0 - rate) * spread + spread**2 / 4.0)
-    return max(0.0, (centre - half) / (1.0 + spread)), min(1.0, (centre + half) / (1.0 + spread))
+    low, high = (centre - half) / (1.0 + spread), (centre + half) / (1.0 + spread)
+    return max(0.0, low), min(1.0, high)
 
 
 def _mean(values: torch.Tensor) -> Tuple[float, Interval]:
-    """Return the mean of (n,) and its 95 % normal interval; nan where there are too few values."""
+    """Return the mean of (n,) and its 95 % normal interval; nan if there are too few values."""
     values = values.double()
     mean = float(values.mean())
-    half = Z_95 * float(values.std()) / math.sqrt(values.numel()) if values.numel() > 1 else math.nan
+    if values.numel() < 2:
+        return mean, (math.nan, math.nan)
+    half = Z_95 * float(values.std()) / math.sqrt(values.numel())
     return mean, (mean - half, mean + half)

@@ -1,7 +1,7 @@
 """What actors and critic see: pure functions of the state.
 
-Source: MAPush@0e61e1b, `Go1PushMidWrapper`, for the actor's observation. The critic's global state is ours: upstream
-has none.
+Source: MAPush@0e61e1b, `Go1PushMidWrapper`, for the actor's observation. Upstream has no global state for the critic;
+`critic_obs` defines one.
 """
 
 from __future__ import annotations
@@ -10,24 +10,29 @@ from typing import Dict
 
 import torch
 
+from mapush.env.pushed_object import object_of
 from mapush.sim.geometry import positive_angle, rotate, rotate_xy, yaw_of
 from mapush.sim.physics import State
 from mapush.spec import TensorSpec
 
 
 def obs_blocks(num_agents: int) -> Dict[str, int]:
-    """Return name and width of each part of the actor's observation, in order."""
-    others = {f"other_{k}": 3 for k in range(1, num_agents)}
-    return dict({"goal_xy": 2, "object_xy_yaw": 3}, **others)
+    """Return the name and width of each part of the actor's observation, in order."""
+    blocks = {"goal_xy": 2, "object_xy_yaw": 3}
+    for k in range(1, num_agents):
+        blocks[f"other_{k}"] = 3
+    return blocks
 
 
 def share_obs_blocks(num_agents: int) -> Dict[str, int]:
-    """Return name and width of each part of the critic's global state, in order."""
+    """Return the name and width of each part of the critic's global state, in order."""
     blocks = {"goal_xy": 2, "object_velocity_xy": 2, "object_yaw_rate": 1}
+    robot = {"xy": 2, "sin_cos_yaw": 2, "velocity_xy": 2, "yaw_rate": 1}
     for agent in range(num_agents):
-        robot = {"xy": 2, "sin_cos_yaw": 2, "velocity_xy": 2, "yaw_rate": 1}
-        blocks.update({f"robot_{agent}_{name}": width for name, width in robot.items()})
-    return dict(blocks, remaining_time=1)
+        for name, width in robot.items():
+            blocks[f"robot_{agent}_{name}"] = width
+    blocks["remaining_time"] = 1
+    return blocks
 
 
 def obs_dim(num_agents: int) -> int:
@@ -42,7 +47,8 @@ def share_obs_dim(num_agents: int) -> int:
 
 def obs_spec(num_envs: int, num_agents: int) -> TensorSpec:
     """Return the spec of `actor_obs`."""
-    return TensorSpec("obs", ("num_envs", "num_agents", "obs_dim"), (num_envs, num_agents, obs_dim(num_agents)))
+    dims = ("num_envs", "num_agents", "obs_dim")
+    return TensorSpec("obs", dims, (num_envs, num_agents, obs_dim(num_agents)))
 
 
 def share_obs_spec(num_envs: int, num_agents: int) -> TensorSpec:
@@ -51,50 +57,55 @@ def share_obs_spec(num_envs: int, num_agents: int) -> TensorSpec:
 
 
 def actor_obs(state: State, robot_yaw: torch.Tensor, goal_pos_w: torch.Tensor) -> torch.Tensor:
-    """Return what each robot sees, (E, A, 2 + 3 A): goal, object and team mates in its own yaw frame.
+    """Return what each robot sees: goal, object and team mates in its own yaw frame.
 
     Angles lie in [0, 2 pi) and jump at zero, as upstream's do. Block k of the team mates is robot (i - k) mod A.
 
     Args:
-      state: of E envs.
-      robot_yaw: the heading that each robot believes it has [rad], (E, A).
+      state: the state of E envs.
+      robot_yaw: the heading that each robot observes as its own [rad], (E, A).
       goal_pos_w: (E, 3) [m].
+    Returns:
+      (E, A, 2 + 3 A) float32, in [m] and [rad]; `obs_blocks` names the parts.
     """
-    robot_xy = state.robot_pos_w[..., :2]
     envs, agents = robot_yaw.shape
+    thing = object_of(state)
+    robot_xy = state.robot_pos_w[..., :2]
     agent = torch.arange(agents, device=robot_yaw.device)
-    mate = (agent.unsqueeze(1) - agent[1:]) % agents
+    mates = (agent.unsqueeze(1) - agent[1:]) % agents  # (A, A - 1), row i: the team mates of robot i
+    # Everything that robot i sees becomes a list of points and a list of headings, turned into its frame at once.
     goal = goal_pos_w[:, None, None, :2].expand(envs, agents, 1, 2)
-    body = state.object_pos_w[:, None, None, :2].expand(envs, agents, 1, 2)
-    points = torch.cat((goal, body, robot_xy[:, mate]), dim=2)
+    body = thing.pos_w[:, None, None, :2].expand(envs, agents, 1, 2)
+    points = torch.cat((goal, body, robot_xy[:, mates]), dim=2)
     seen = rotate_xy(points - robot_xy.unsqueeze(2), -robot_yaw.unsqueeze(2))
-    object_yaw = yaw_of(state.object_quat_w)[:, None, None].expand(envs, agents, 1)
-    headings = torch.cat((object_yaw, robot_yaw[:, mate]), dim=2)
+    object_yaw = yaw_of(thing.quat_w)[:, None, None].expand(envs, agents, 1)
+    headings = torch.cat((object_yaw, robot_yaw[:, mates]), dim=2)
     angles = positive_angle(headings - robot_yaw.unsqueeze(2))
-    poses = torch.cat((seen[:, :, 1:], angles.unsqueeze(-1)), dim=-1)
-    return torch.cat((seen[:, :, 0], poses.flatten(2)), dim=-1)
+    goal_xy, poses_xy = seen[:, :, 0], seen[:, :, 1:]
+    poses = torch.cat((poses_xy, angles.unsqueeze(-1)), dim=-1)
+    return torch.cat((goal_xy, poses.flatten(2)), dim=-1)
 
 
 def critic_obs(state: State, goal_pos_w: torch.Tensor, remaining_time: torch.Tensor) -> torch.Tensor:
-    """Return the global state (E, share_obs_dim): goal and robots in the object's yaw frame, with velocities.
+    """Return the global state: goal and robots in the object's yaw frame, with velocities.
 
     Args:
-      state: of E envs.
+      state: the state of E envs.
       goal_pos_w: (E, 3) [m].
-      remaining_time: share of the episode that is left, (E,).
+      remaining_time: share of the episode that is left, (E,), in [0, 1].
+    Returns:
+      (E, 6 + 7 A) float32, in [m], [m/s] and [rad/s]; `share_obs_blocks` names the parts.
     """
-    robot_yaw, object_yaw = yaw_of(state.robot_quat_w), yaw_of(state.object_quat_w)
-    object_xy = state.object_pos_w[:, :2]
-    planar = torch.cat(
-        (
-            (goal_pos_w[:, :2] - object_xy).unsqueeze(1),
-            state.object_lin_vel_w[:, None, :2],
-            state.robot_pos_w[..., :2] - object_xy.unsqueeze(1),
-            state.robot_lin_vel_w[..., :2],
-        ),
-        dim=1,
-    )
+    thing = object_of(state)
+    object_xy, object_yaw = thing.pos_w[:, :2], yaw_of(thing.quat_w)
+    # One rotation for all planar vectors: goal, object's velocity, robots' positions, robots' velocities.
+    goal_offset = (goal_pos_w[:, :2] - object_xy).unsqueeze(1)
+    object_velocity = thing.lin_vel_w[:, None, :2]
+    robot_offset = state.robot_pos_w[..., :2] - object_xy.unsqueeze(1)
+    robot_velocity = state.robot_lin_vel_w[..., :2]
+    planar = torch.cat((goal_offset, object_velocity, robot_offset, robot_velocity), dim=1)
     planar = rotate_xy(planar, -object_yaw.unsqueeze(1))
+    robot_yaw = yaw_of(state.robot_quat_w)
     agents = robot_yaw.shape[1]
     relative_yaw = robot_yaw - object_yaw.unsqueeze(1)
     robots = torch.cat(
@@ -107,5 +118,6 @@ def critic_obs(state: State, goal_pos_w: torch.Tensor, remaining_time: torch.Ten
         ),
         dim=-1,
     )
-    object_yaw_rate = rotate(state.object_quat_w, state.object_ang_vel_b)[:, 2:]
-    return torch.cat((planar[:, :2].flatten(1), object_yaw_rate, robots.flatten(1), remaining_time.unsqueeze(1)), dim=1)
+    goal_and_object = planar[:, :2].flatten(1)
+    object_yaw_rate = rotate(thing.quat_w, thing.ang_vel_b)[:, 2:]
+    return torch.cat((goal_and_object, object_yaw_rate, robots.flatten(1), remaining_time.unsqueeze(1)), dim=1)

@@ -21,7 +21,7 @@ PUSH_SPEED = 0.1  # [m/s], above which the object counts as pushed
 
 @dataclasses.dataclass(frozen=True)
 class RewardInputs:
-    """What the reward of one env step depends on, for E envs of A robots.
+    """Everything that the reward of one env step depends on, for E envs of A robots.
 
     Attributes:
       robot_pos_w: (E, A, 3) [m].
@@ -30,7 +30,7 @@ class RewardInputs:
       object_lin_vel_w: (E, 3) [m/s].
       previous_object_xy: where the object was one env step ago, (E, 2) [m].
       goal_pos_w: (E, 3) [m].
-      success: the object arrived, (E,) bool.
+      success: the object is at the goal, (E,) bool.
       exception: a collision or a fall, (E,) bool.
     """
 
@@ -45,20 +45,22 @@ class RewardInputs:
 
 
 def compute(inputs: RewardInputs, vertices: torch.Tensor, weights: RewardConfig) -> Dict[str, torch.Tensor]:
-    """Return each term, (E, A) float32, in the order of `TERMS`; their sum is the reward.
+    """Return the weighted terms, (E, A) float32 each, in the order of `TERMS`; their sum is the reward.
 
     Args:
       inputs: one env step.
       vertices: the object's outline, counter-clockwise in its root frame, (V, 2) [m].
-      weights: of the terms.
+      weights: weight of each term.
     """
-    team = {
+    team_terms = {
         "target": weights.target * target(inputs),
         "push": weights.push * push(inputs),
         "reach_target": weights.reach_target * inputs.success,
         "exception": weights.exception * inputs.exception,
     }
-    terms = {name: value.unsqueeze(1).expand(inputs.robot_pos_w.shape[:2]) for name, value in team.items()}
+    terms: Dict[str, torch.Tensor] = {}
+    for name, value in team_terms.items():
+        terms[name] = value.unsqueeze(1).expand(inputs.robot_pos_w.shape[:2])
     terms["approach"] = weights.approach * approach(inputs)
     terms["collision"] = weights.collision * collision(inputs)
     terms["ocb"] = weights.ocb * occlusion(inputs, vertices, weights.expanded_ocb)
@@ -66,7 +68,7 @@ def compute(inputs: RewardInputs, vertices: torch.Tensor, weights: RewardConfig)
 
 
 def target(inputs: RewardInputs) -> torch.Tensor:
-    """Return the object's progress towards the goal, less a share of what is left, (E,)."""
+    """Return the object's progress towards the goal, minus a share of the distance that is left, (E,)."""
     goal_xy = inputs.goal_pos_w[:, :2]
     before = (inputs.previous_object_xy - goal_xy).norm(dim=-1)
     now = (inputs.object_pos_w[:, :2] - goal_xy).norm(dim=-1)
@@ -80,17 +82,25 @@ def approach(inputs: RewardInputs) -> torch.Tensor:
 
 
 def collision(inputs: RewardInputs) -> torch.Tensor:
-    """Return each robot's nearness to its team mates, (E, A)."""
+    """Return how near each robot is to its team mates, (E, A): the sum of 1 / (0.02 + distance / 3)."""
     return (1.0 / (0.02 + pairwise_distance(inputs.robot_pos_w) / 3.0)).sum(dim=-1)
 
 
 def push(inputs: RewardInputs) -> torch.Tensor:
-    """Return whether the object moves, (E,) bool."""
+    """Return whether the object moves faster than `PUSH_SPEED`, (E,) bool."""
     return inputs.object_lin_vel_w[:, :2].norm(dim=-1) > PUSH_SPEED
 
 
 def occlusion(inputs: RewardInputs, vertices: torch.Tensor, expanded: bool) -> torch.Tensor:
-    """Return the cosine between the way to the goal and the inward normal of each robot's nearest edge, (E, A)."""
+    """Return the cosine between the way to the goal and the inward normal of each robot's nearest edge, (E, A).
+
+    It is 1 behind the object as seen from the goal, and -1 in front of it.
+
+    Args:
+      inputs: one env step.
+      vertices: see `compute`.
+      expanded: turn the way to the goal by half the object's yaw, as upstream's published runs did.
+    """
     towards_robot = inputs.robot_pos_w[..., :2] - inputs.object_pos_w[:, None, :2]
     yaw = inputs.object_yaw.unsqueeze(1)
     normal = rotate_xy(_nearest_normal(rotate_xy(towards_robot, -yaw), vertices), yaw)
@@ -101,6 +111,7 @@ def _way_to_goal(inputs: RewardInputs, expanded: bool) -> torch.Tensor:
     towards_goal = inputs.goal_pos_w[:, :2] - inputs.object_pos_w[:, :2]
     if not expanded:
         return normalize(towards_goal, dim=-1)
+    # Upstream's published runs: not quite a unit vector, and turned by half the object's yaw.
     direction = towards_goal / (towards_goal + 0.01).norm(dim=-1, keepdim=True)
     return rotate_xy(direction, -wrap(-inputs.object_yaw) / 2.0)
 
@@ -108,7 +119,9 @@ def _way_to_goal(inputs: RewardInputs, expanded: bool) -> torch.Tensor:
 def _nearest_normal(points: torch.Tensor, vertices: torch.Tensor) -> torch.Tensor:
     """Return the inward unit normal of the edge nearest to each of `points` (..., 2), all in the object's frame.
 
-    Beyond a corner both its edges are equally near: the first in the order of `vertices` is taken.
+    The distance from an edge is that from its line, if the point lies beside the edge, and otherwise that from the
+    nearer of its two corners. Beyond a corner both its edges are equally near: the first one in the order of
+    `vertices` is taken.
     """
     edges = vertices.roll(-1, dims=0) - vertices
     lengths = edges.norm(dim=-1)
@@ -117,6 +130,7 @@ def _nearest_normal(points: torch.Tensor, vertices: torch.Tensor) -> torch.Tenso
     along = (from_start * edges).sum(dim=-1) / lengths**2
     beside = (along >= 0.0) & (along <= 1.0)
     to_line = (from_start * normals).sum(dim=-1).abs().masked_fill(~beside, math.inf)
-    to_vertex = from_start.norm(dim=-1)
-    distance = torch.minimum(to_line, torch.minimum(to_vertex, to_vertex.roll(-1, dims=-1)))
+    to_start = from_start.norm(dim=-1)
+    to_end = to_start.roll(-1, dims=-1)
+    distance = torch.minimum(to_line, torch.minimum(to_start, to_end))
     return normals[distance.argmin(dim=-1)]

@@ -1,7 +1,7 @@
 """When an episode ends, judged on the state after the physics and before any reset.
 
-Source: MAPush@0e61e1b, `check_termination`. Of upstream's tests, those that can never fire (pitch beyond 1.6 rad, a
-goal that leaves its height) and those that every published configuration turns off are left out.
+Source: MAPush@0e61e1b, `check_termination`. Two kinds of upstream's tests are left out: those that can never fire
+(pitch beyond 1.6 rad, a goal that leaves its height), and those that every published configuration turns off.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import dataclasses
 
 import torch
 
+from mapush.env.pushed_object import object_of
 from mapush.objects import PushObject
 from mapush.sim.geometry import pairwise_distance, roll_of
 from mapush.sim.physics import State
@@ -17,7 +18,7 @@ from mapush.sim.physics import State
 MAX_EPISODE_LENGTH = 1000  # [env steps]; the episode ends on the step after
 SUCCESS_DISTANCE = 1.0  # [m]
 MAX_ROLL = 0.8  # [rad]
-ROBOT_HEIGHT = 0.43  # [m], about which a robot may move by `MAX_HEIGHT_CHANGE`
+ROBOT_HEIGHT = 0.43  # height at the start, from which a trunk may move by `MAX_HEIGHT_CHANGE` [m]
 MAX_HEIGHT_CHANGE = 0.35  # [m]
 
 
@@ -41,7 +42,7 @@ class Endings:
 
     @property
     def exception(self) -> torch.Tensor:
-        """(E,) bool: a fault of the robots."""
+        """(E,) bool: the robots have failed."""
         return self.roll | self.height | self.collision
 
     @property
@@ -56,20 +57,23 @@ class Endings:
 
 
 def compute(state: State, goal_pos_w: torch.Tensor, length: torch.Tensor, item: PushObject) -> Endings:
-    """Judge the state of E envs.
+    """Return which limits the state of each env has reached.
 
     Args:
-      state: after the physics.
+      state: the state after the physics, of E envs.
       goal_pos_w: (E, 3) [m].
       length: env steps of the episode, the present one included, (E,) int64.
       item: the object that is pushed.
     """
     robot_off = (state.robot_pos_w[..., 2] - ROBOT_HEIGHT).abs() > MAX_HEIGHT_CHANGE
-    object_off = (state.object_pos_w[:, 2] - item.spawn_height).abs() > MAX_HEIGHT_CHANGE
+    object_pos_w = object_of(state).pos_w
+    object_off = (object_pos_w[:, 2] - item.spawn_height).abs() > MAX_HEIGHT_CHANGE
+    goal_distance = (object_pos_w[:, :2] - goal_pos_w[:, :2]).norm(dim=-1)
+    too_close = pairwise_distance(state.robot_pos_w) < item.collision_distance
     return Endings(
-        success=(state.object_pos_w[:, :2] - goal_pos_w[:, :2]).norm(dim=-1) < SUCCESS_DISTANCE,
+        success=goal_distance < SUCCESS_DISTANCE,
         timeout=length > MAX_EPISODE_LENGTH,
         roll=(roll_of(state.robot_quat_w).abs() > MAX_ROLL).any(dim=1),
         height=robot_off.any(dim=1) | object_off,
-        collision=(pairwise_distance(state.robot_pos_w) < item.collision_distance).flatten(1).any(dim=1),
+        collision=too_close.flatten(1).any(dim=1),
     )

@@ -1,4 +1,4 @@
-"""The seam below the learner: what an environment takes and what it gives."""
+"""The interface between an environment and a learner: actions in, transitions out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import abc
 import dataclasses
 from typing import TYPE_CHECKING, Any, Dict, Protocol
 
+from mapush.errors import MapushError
 from mapush.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Team(Protocol):
-    """What chooses the actions of an evaluation.
+    """A policy for all agents of an environment, as an evaluation needs it.
 
     Attributes:
       device: where it computes.
@@ -24,7 +25,7 @@ class Team(Protocol):
     device: torch.device
 
     def act_deterministic(self, obs: torch.Tensor) -> torch.Tensor:
-        """Return the actions (E, A, action_dim) for observations (E, A, obs_dim), without exploring."""
+        """Return the actions (E, A, action_dim) for observations (E, A, obs_dim), without exploration."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Observation:
     """What actors and critic see, for E envs of A agents.
 
     Attributes:
-      obs: (E, A, obs_dim) float32, one row per actor.
-      share_obs: (E, share_obs_dim) float32, the critic's global state, the same for all agents.
+      obs: one row per actor, (E, A, obs_dim) float32.
+      share_obs: the critic's global state, the same for all agents, (E, share_obs_dim) float32.
     """
 
     obs: torch.Tensor
@@ -42,15 +43,15 @@ class Observation:
 
 @dataclasses.dataclass(frozen=True)
 class Transition:
-    """What one step returns. Envs that ended have been reset within the step.
+    """The result of one step, for E envs of A agents. Envs whose episode ended have been reset within the step.
 
     Attributes:
-      observation: the next one; of the new episode where the old one ended.
-      reward: (E, A) float32, of the step that ended the episode where it did.
-      terminated: (E,) bool, the task ended the episode.
-      truncated: (E,) bool, the time limit ended it.
-      final_observation: the last one of the ended episode where there is one, else equal to `observation`.
-      outcome: per-env results of the episode that ended, each (E,); meaningful where `done`.
+      observation: the next observation; where an episode ended, the first one of the new episode.
+      reward: (E, A) float32; where an episode ended, the reward of its last step.
+      terminated: the task ended the episode, (E,) bool.
+      truncated: the time limit ended the episode, (E,) bool.
+      final_observation: where an episode ended, its last observation; elsewhere equal to `observation`.
+      outcome: results of the episode that ended, by name, (E,) each; meaningful only where `done`.
       terms: reward terms by name, (E, A) each; their sum is `reward`. An environment that knows only the sum returns
         it as one term.
     """
@@ -70,19 +71,23 @@ class Transition:
 
 
 class VecEnv(abc.ABC):
-    """`num_envs` copies of a task with `num_agents` agents, reset within the step.
+    """`num_envs` copies of a task with `num_agents` agents, on one torch device.
+
+    Below, E = `num_envs` and A = `num_agents`. An env whose episode ends is reset within the same step. The order of
+    calls is `reset`, then `step` any number of times, with `check` once per rollout, then `close`. No call modifies
+    its arguments or a tensor that an earlier call returned, except for `moment`.
 
     Attributes:
-      num_envs: parallel copies.
-      num_agents: agents in each.
+      num_envs: parallel copies of the task, E.
+      num_agents: agents in each copy, A.
       device: torch device of every tensor that goes in or out.
-      max_episode_length: longest episode, in env steps of `STEP_DT`.
+      max_episode_length: longest episode, in env steps of `STEP_DT` = 0.02 s.
       steps_per_decision: env steps that one call of `step` takes.
-      obs_spec: of `Observation.obs`.
-      share_obs_spec: of `Observation.share_obs`.
-      action_spec: of the actions; values outside its bounds are clipped, not refused.
+      obs_spec: spec of `Observation.obs`, (E, A, obs_dim) float32.
+      share_obs_spec: spec of `Observation.share_obs`, (E, share_obs_dim) float32.
+      action_spec: spec of the actions, (E, A, action_dim) float32; values outside its bounds are clipped.
       metrics: bounded statistics of rewards and ended episodes.
-      simulator_name: what computes the physics, for the reader of the console.
+      simulator_name: name of the physics engine, for the console.
     """
 
     num_envs: int
@@ -98,7 +103,7 @@ class VecEnv(abc.ABC):
 
     @abc.abstractmethod
     def reset(self) -> Observation:
-        """Start a new episode in every env."""
+        """Start a new episode in every env, and return its first observation."""
 
     @abc.abstractmethod
     def step(self, actions: torch.Tensor) -> Transition:
@@ -107,8 +112,9 @@ class VecEnv(abc.ABC):
         Args:
           actions: (E, A, action_dim) float32; never modified.
         Raises:
-          SpecError: another shape or type.
-          NonFiniteError: an action, or what came of it, is NaN or infinite; on a GPU, `check` raises it.
+          SpecError: `actions` has a different shape or type.
+          NonFiniteError: an action or the new state is NaN or infinite; on a GPU, `check` raises it.
+          SimulatorError: the physics of an env diverged; on a GPU, `check` raises it.
         """
 
     @abc.abstractmethod
@@ -116,30 +122,43 @@ class VecEnv(abc.ABC):
         """Wait for the device, and raise what went wrong there since the last call; once per rollout is enough.
 
         Returns:
-          What the simulator reports, for the log.
+          The simulator's report for the log, by name.
         Raises:
-          NonFiniteError: what came of an action is NaN or infinite.
+          NonFiniteError: the state became NaN or infinite.
           SimulatorError: the physics of an env diverged, or a buffer was too small.
         """
 
     @abc.abstractmethod
     def state_dict(self) -> Dict[str, Any]:
-        """Return everything that `load_state_dict` needs to continue bit for bit (on the CPU)."""
+        """Return everything that `load_state_dict` needs to continue bit for bit (on the CPU).
+
+        Later steps do not change what was returned.
+        """
 
     @abc.abstractmethod
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Continue from what `state_dict` returned; `state` is copied."""
 
     def moment(self) -> Dict[str, torch.Tensor]:
-        """Return what `place` needs to put every env where it is now, each (E, ...); the next step may overwrite it.
+        """Return what `place` needs to restore the present place of every env, by name, (E, ...) each.
 
-        This is less than `state_dict` holds, but any simulator understands it. {} where an environment has none.
+        A moment holds less than `state_dict`, but any simulator understands it. The next step may overwrite it. An
+        environment without moments returns {}.
         """
         return {}
 
     def place(self, moment: Dict[str, torch.Tensor]) -> None:
-        """Put every env where it was when `moment` returned this, on whatever simulator."""
-        raise NotImplementedError(f"{type(self).__name__} has no moments")
+        """Put every env where it was when `moment` returned this, on whatever simulator.
+
+        Raises:
+          MapushError: this environment has no moments.
+        """
+        raise MapushError(
+            f"{type(self).__name__} has no moments",
+            where="VecEnv.place",
+            cause="`moment` returns {} and `place` is not implemented",
+            fix="replay this run with `state_dict` and `load_state_dict`",
+        )
 
     @abc.abstractmethod
     def close(self) -> None:

@@ -2,20 +2,22 @@
 
 What it trains becomes the frozen low level of the pushing task, so it asks what pushing asks: commands that change at
 every step, sustained forces at the front of the trunk, standing still on a zero command, and a level trunk.
-Reward terms and weights are chosen from those of mjlab 1.6 and MuJoCo Playground for the same robot.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Dict, Tuple
+from typing import Any, Dict
 
 import torch
 
 from mapush.config import WalkConfig
+from mapush.env import walk_draws, walk_rewards
 from mapush.env.metrics import EpisodeMetrics
 from mapush.env.vec_env import Observation, Transition, VecEnv
+from mapush.env.walk_draws import Draws
+from mapush.env.walk_rewards import CONTACT_HEIGHT, WalkMotion
 from mapush.sim.gait import foot_positions_b
 from mapush.sim.geometry import constant, gravity_b, rotate, rotate_inverse
 from mapush.sim.go1 import DEFAULT_JOINT_POS, SERVOS
@@ -32,44 +34,36 @@ from mapush.sim.walking import (
 )
 from mapush.spec import TensorSpec
 
-EPISODE_STEPS = 1000  # 20 s
-CONTACT_HEIGHT = 0.03  # a foot's centre below this touches the floor [m]
-FALL_TILT = math.cos(math.radians(70.0))
-FALL_HEIGHT = 0.15  # [m]
-HEIGHT = 0.28  # of a walking trunk [m]
-ROBOT_MASS = 12.74  # [kg]
-KICK_STEPS = 5
+EPISODE_STEPS = 1000  # [env steps], 20 s
+FALL_TILT = math.cos(math.radians(70.0))  # cosine of the tilt beyond which a robot has fallen
+FALL_HEIGHT = 0.15  # a robot whose trunk is lower has fallen [m]
+SPAWN_HEIGHT = (0.30, 0.43)  # of the trunk [m]
+SPAWN_SPEED = 0.3  # largest velocity along or about each axis [m/s, rad/s]
+JOINT_SCALE = (0.7, 1.3)  # of the default joint positions
 PRIVILEGED_DIM = 3 + 3 + 4 + 4  # force, torque, foot heights, foot contacts
+FORCE_SCALE, TORQUE_SCALE = 20.0, 5.0  # the critic sees the wrench in these units [N, N m]
+FOOT_HEIGHT_GAIN = 10.0  # and the heights of the feet times this [1/m]
+OUTCOMES = ("fall", "length", "return", "linear_error", "yaw_error")
 
 JOINT_SERVOS = tuple(SERVOS[joint] for joint in ("hip", "thigh", "calf")) * 4
-
-REWARD_WEIGHTS = {
-    "linear_tracking": 1.5,
-    "linear_precision": 1.0,
-    "yaw_tracking": 0.75,
-    "yaw_precision": 1.0,
-    "heading_drift": -1.5,
-    "stand_drift": 1.0,
-    "upright": 0.5,
-    "height": -100.0,
-    "stand_still": 0.5,
-    "vertical_velocity": -1.0,
-    "tilt_rate": -0.04,
-    "correction": -0.005,
-    "action_rate": -0.01,
-    "torque": -1e-4,
-    "foot_slip": -0.1,
-}
-_OF_ROBOT = ("robot_pos_w", "robot_quat_w", "robot_lin_vel_w", "robot_ang_vel_b", "joint_pos", "joint_vel")
+_ROBOT_FIELDS = ("robot_pos_w", "robot_quat_w", "robot_lin_vel_w", "robot_ang_vel_b", "joint_pos", "joint_vel")
 
 
 class WalkEnv(VecEnv):
     """One robot per env on a flat floor; see the module's docstring.
 
+    An action corrects the joint targets of a trot; `mapush.sim.walking` defines action and observation, because the
+    trained policy acts through them. The critic also sees the external wrench and the feet.
+
+    Shapes, for E envs: actions (E, 1, 12); obs (E, 1, 50); share_obs (E, 64); reward (E, 1).
+
+    `Transition.outcome` holds, for each ended episode, `fall`, `length` [env steps], `return`, and the mean
+    `linear_error` [m/s] and `yaw_error` [rad/s].
+
     Args:
       physics: one robot per env, no object.
       config: commands and disturbances.
-      seed: of commands, disturbances and resets.
+      seed: seeds commands, disturbances and initial states.
     """
 
     steps_per_decision = 1
@@ -78,22 +72,26 @@ class WalkEnv(VecEnv):
     def __init__(self, physics: Physics, config: WalkConfig, seed: int) -> None:
         self.physics = physics
         self.config = config
-        self.num_envs, self.num_agents, self.device = physics.num_envs, 1, physics.device
+        self.num_envs = physics.num_envs
+        self.num_agents = 1
+        self.device = physics.device
         self.simulator_name = physics.name
-        dims = (self.num_envs, 1)
-        axes = ("num_envs", "num_agents")
-        self.obs_spec = TensorSpec("obs", axes + ("obs_dim",), dims + (OBS_DIM,))
-        share_dim = OBS_DIM + PRIVILEGED_DIM
-        self.share_obs_spec = TensorSpec("share_obs", ("num_envs", "share_obs_dim"), (self.num_envs, share_dim))
-        self.action_spec = TensorSpec("actions", axes + ("joints",), dims + (12,))
-        names = ("fall", "length", "return", "linear_error", "yaw_error")
-        self.metrics = EpisodeMetrics(names, self.num_envs, self.device)
+        self._declare_specs()
+        self.metrics = EpisodeMetrics(OUTCOMES, self.num_envs, self.device)
         self._generator = torch.Generator(device=self.device).manual_seed(seed)
+        self._draws = Draws(self.num_envs, self._generator)
         self._default = constant(DEFAULT_JOINT_POS, self.device)
         self._kp = constant(tuple(servo.stiffness for servo in JOINT_SERVOS), self.device)
         self._kd = constant(tuple(servo.damping for servo in JOINT_SERVOS), self.device)
         self._effort = constant(tuple(servo.effort for servo in JOINT_SERVOS), self.device)
         self._allocate()
+
+    def _declare_specs(self) -> None:
+        axes, sizes = ("num_envs", "num_agents"), (self.num_envs, 1)
+        self.obs_spec = TensorSpec("obs", axes + ("obs_dim",), sizes + (OBS_DIM,))
+        share_sizes = (self.num_envs, OBS_DIM + PRIVILEGED_DIM)
+        self.share_obs_spec = TensorSpec("share_obs", ("num_envs", "share_obs_dim"), share_sizes)
+        self.action_spec = TensorSpec("actions", axes + ("joints",), sizes + (NUM_JOINTS,))
 
     def _allocate(self) -> None:
         def zeros(*shape: int) -> torch.Tensor:
@@ -101,38 +99,42 @@ class WalkEnv(VecEnv):
 
         self._buffers = {
             "age": zeros(),  # env steps since the training began
-            "length": zeros(),
+            "length": zeros(),  # env steps of the episode
             "return": zeros(),
-            "linear_error": zeros(),
-            "yaw_error": zeros(),
+            "linear_error": zeros(),  # summed over the episode [m/s]
+            "yaw_error": zeros(),  # summed over the episode [rad/s]
             "drift": zeros(3),  # mean error of v_x, v_y, omega_z over about the last second
-            "command": zeros(3),
-            "command_left": zeros(),
-            "chatter": zeros(),  # 1 in an episode of chatter, as the next two
-            "parked": zeros(),
-            "calm": zeros(),
-            "force_w": zeros(1, 3),
-            "torque_w": zeros(1, 3),
-            "disturbance_left": zeros(),
-            "memory": zeros(1, MEMORY_DIM),
-            "foot_pos_w": zeros(4, 3),
+            "command": zeros(3),  # v_x [m/s], v_y [m/s], omega_z [rad/s]
+            "command_left": zeros(),  # env steps until the next command
+            "chatter": zeros(),  # 1 in an episode whose commands change quickly, else 0
+            "parked": zeros(),  # 1 in an episode that stands throughout, else 0
+            "calm": zeros(),  # 1 in an episode without disturbances, else 0
+            "force_w": zeros(1, 3),  # [N]
+            "torque_w": zeros(1, 3),  # [N m]
+            "disturbance_left": zeros(),  # env steps until the next disturbance
+            "memory": zeros(1, MEMORY_DIM),  # of the walking policy
+            "foot_pos_w": zeros(4, 3),  # one env step ago [m]
         }
 
-    # -- the interface ---------------------------------------------------------------------------------------------
+    # -- the interface -----------------------------------------------------------------------------------------------
 
     def reset(self) -> Observation:
-        """Start a new episode in every env, at different ages so that they do not end together."""
-        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        self._reset(everyone)
-        self._buffers["length"] = torch.floor(self._uniform(0.0, EPISODE_STEPS - 1.0))
+        """Start a new episode in every env, at different ages so that they do not end together; see `VecEnv.reset`."""
+        self._reset(self._every_env())
+        self._buffers["length"] = torch.floor(self._draws.uniform(0.0, EPISODE_STEPS - 1.0))
         return self._observe(self.physics.state())
 
     def step(self, actions: torch.Tensor) -> Transition:
-        """Servo the joints towards `actions` (E, 1, 12) for one env step; see `VecEnv.step`."""
-        if self.device.type == "cpu":
-            self.action_spec.validate(actions, "WalkEnv.step")
-        else:  # what is not finite makes the physics so, which `check` finds
-            self.action_spec.validate_form(actions, "WalkEnv.step")
+        """Act for one env step; see `VecEnv.step`.
+
+        Args:
+          actions: corrections of the joint targets, (E, 1, 12) float32, clipped to plus or minus 6; never modified.
+        Raises:
+          SpecError: `actions` has a different shape or type.
+          NonFiniteError: an action is NaN or infinite.
+          SimulatorError: the physics of an env diverged; on a GPU, `check` raises it.
+        """
+        self._require_valid(actions)
         buffers = self._buffers
         action = actions.detach().clamp(-ACTION_LIMIT, ACTION_LIMIT)
         self._disturb()
@@ -144,7 +146,7 @@ class WalkEnv(VecEnv):
         reward = functools.reduce(torch.add, terms.values()) * STEP_DT
         buffers["return"] += reward
         buffers["memory"] = remember(action, buffers["memory"])
-        terminated = (gravity_b(state.robot_quat_w)[:, 0, 2] > -FALL_TILT) | (state.robot_pos_w[:, 0, 2] < FALL_HEIGHT)
+        terminated = _has_fallen(state)
         truncated = (buffers["length"] >= EPISODE_STEPS) & ~terminated
         done = terminated | truncated
         outcome = self._outcome(terminated)
@@ -153,9 +155,8 @@ class WalkEnv(VecEnv):
         buffers["command_left"] -= 1
         self._recommand(buffers["command_left"] <= 0)
         buffers["memory"] = settle(state, buffers["command"].unsqueeze(1), buffers["memory"])
-        final = self._observe(state)
-        observation = final
-        if self.device.type != "cpu" or bool(done.any()):  # a GPU is not asked, because the host would wait
+        final = observation = self._observe(state)
+        if self.device.type != "cpu" or bool(done.any()):  # reading `done` would make the host wait for a GPU
             self._reset(done)
             observation = self._observe(self.physics.state())
         return Transition(
@@ -165,11 +166,11 @@ class WalkEnv(VecEnv):
             truncated=truncated,
             final_observation=final,
             outcome=outcome,
-            terms=_earned_in_a_step(terms),
+            terms=walk_rewards.earned_in_a_step(terms),
         )
 
     def state_dict(self) -> Dict[str, Any]:
-        """See `VecEnv.state_dict`."""
+        """Return everything that `load_state_dict` needs; see `VecEnv.state_dict`."""
         return {
             "physics": self.physics.state_dict(),
             "buffers": {name: value.clone() for name, value in self._buffers.items()},
@@ -178,135 +179,120 @@ class WalkEnv(VecEnv):
         }
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """See `VecEnv.load_state_dict`."""
+        """Continue from what `state_dict` returned."""
         self.physics.load_state_dict(state["physics"])
         self._buffers = {name: value.to(self.device, copy=True) for name, value in state["buffers"].items()}
         self._generator.set_state(state["generator"].cpu())
         self.metrics.load_state_dict(state["metrics"])
 
     def moment(self) -> Dict[str, torch.Tensor]:
-        """See `VecEnv.moment`."""
+        """Return the physical state and what the present episodes have added up; see `VecEnv.moment`."""
         state = self.physics.state()
-        values = {name: getattr(state, name) for name in _OF_ROBOT}
-        return dict(values, **{"buffer/" + name: value for name, value in self._buffers.items()})
+        moment = {name: getattr(state, name) for name in _ROBOT_FIELDS}
+        for name, value in self._buffers.items():
+            moment["buffer/" + name] = value
+        return moment
 
     def place(self, moment: Dict[str, torch.Tensor]) -> None:
-        """See `VecEnv.place`."""
-        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        self.physics.reset(everyone, State(*(moment[name] for name in _OF_ROBOT)))
+        """Put every env where it was at `moment`; see `VecEnv.place`."""
+        state = State(**{name: moment[name] for name in _ROBOT_FIELDS})
+        self.physics.reset(self._every_env(), state)
         self._buffers = {name: moment["buffer/" + name].clone() for name in self._buffers}
         self.physics.push(self._buffers["force_w"], self._buffers["torque_w"])
 
     def check(self) -> Dict[str, float]:
-        """See `VecEnv.check`."""
+        """Wait for the device, and raise what went wrong there since the last call; see `VecEnv.check`."""
         return self.physics.check()
 
     def close(self) -> None:
-        """See `VecEnv.close`."""
+        """Release the physics; further calls do nothing."""
         self.physics.close()
 
-    # -- resets, commands, disturbances ----------------------------------------------------------------------------
+    # -- resets, commands, disturbances ------------------------------------------------------------------------------
 
-    def _uniform(self, low: float, high: float, *shape: int) -> torch.Tensor:
-        size = (self.num_envs,) + shape
-        return low + (high - low) * torch.rand(size, generator=self._generator, device=self.device)
+    def _every_env(self) -> torch.Tensor:
+        return torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+
+    def _require_valid(self, actions: torch.Tensor) -> None:
+        if self.device.type == "cpu":
+            self.action_spec.validate(actions, "WalkEnv.step")
+        else:  # an action that is not finite makes the physics so, which `check` finds
+            self.action_spec.validate_form(actions, "WalkEnv.step")
 
     def _reset(self, done: torch.Tensor) -> None:
-        yaw = self._uniform(-math.pi, math.pi)
-        position = torch.zeros(self.num_envs, 1, 3, device=self.device)
-        position[:, 0, 2] = self._uniform(0.30, 0.43)
-        quat = torch.zeros(self.num_envs, 1, 4, device=self.device)
-        quat[:, 0, 0], quat[:, 0, 3] = torch.cos(yaw / 2), torch.sin(yaw / 2)
-        joint_pos = self._default * self._uniform(0.7, 1.3, 1, 12)
-        velocity = self._uniform(-0.3, 0.3, 1, 6)
-        state = State(position, quat, velocity[..., :3], velocity[..., 3:], joint_pos, torch.zeros_like(joint_pos))
+        """Start a new episode in the envs of the mask `done` (E,)."""
+        buffers = self._buffers
+        state = self._draw_start()
         self.physics.reset(done, state)
         keep = (~done).float()
-        for name, value in self._buffers.items():
+        for name, value in buffers.items():
             if name != "age":
                 value.mul_(keep.view((-1,) + (1,) * (value.dim() - 1)))
-        for kind in ("chatter", "parked", "calm"):
-            drawn = (self._uniform(0.0, 1.0) < getattr(self.config, kind + "_share")).float()
-            self._buffers[kind] = torch.where(done, drawn, self._buffers[kind])
+        config = self.config
+        for kind, share in (
+            ("chatter", config.chatter_share),
+            ("parked", config.parked_share),
+            ("calm", config.calm_share),
+        ):
+            drawn = (self._draws.uniform(0.0, 1.0) < share).float()
+            buffers[kind] = torch.where(done, drawn, buffers[kind])
         each = done.view(-1, 1, 1)
-        self._buffers["foot_pos_w"] = torch.where(each, self._foot_positions_w(state), self._buffers["foot_pos_w"])
+        buffers["foot_pos_w"] = torch.where(each, _foot_positions_w(state), buffers["foot_pos_w"])
         self._recommand(done)
-        command, memory = self._buffers["command"].unsqueeze(1), self._buffers["memory"]
-        self._buffers["memory"] = torch.where(each, settle(state, command, memory), memory)
+        settled = settle(state, buffers["command"].unsqueeze(1), buffers["memory"])
+        buffers["memory"] = torch.where(each, settled, buffers["memory"])
+
+    def _draw_start(self) -> State:
+        """Draw an initial state for every env: level, near the default pose and slow, facing anywhere."""
+        draws = self._draws
+        yaw = draws.uniform(-math.pi, math.pi)
+        position = torch.zeros(self.num_envs, 1, 3, device=self.device)
+        position[:, 0, 2] = draws.uniform(*SPAWN_HEIGHT)
+        quat = torch.zeros(self.num_envs, 1, 4, device=self.device)
+        quat[:, 0, 0], quat[:, 0, 3] = torch.cos(yaw / 2), torch.sin(yaw / 2)
+        joint_pos = self._default * draws.uniform(*JOINT_SCALE, 1, NUM_JOINTS)
+        velocity = draws.uniform(-SPAWN_SPEED, SPAWN_SPEED, 1, 6)
+        return State(
+            robot_pos_w=position,
+            robot_quat_w=quat,
+            robot_lin_vel_w=velocity[..., :3],
+            robot_ang_vel_b=velocity[..., 3:],
+            joint_pos=joint_pos,
+            joint_vel=torch.zeros_like(joint_pos),
+        )
 
     def _recommand(self, expired: torch.Tensor) -> None:
-        """Draw a new command, and for how long to hold it, where the old one has `expired` (E,)."""
-        config, buffers = self.config, self._buffers
-        limits = constant(tuple(config.command_range), self.device)
-        command = self._uniform(-1.0, 1.0, 3) * limits
-        kind = self._uniform(0.0, 1.0)
-        axis = torch.randint(3, (self.num_envs,), generator=self._generator, device=self.device)
-        single = torch.nn.functional.one_hot(axis, 3).float()
-        is_single = kind > 1.0 - config.single_axis_share
-        command = torch.where(is_single.unsqueeze(1), command * single, command)
-        walks = (kind > config.standing_share) & (buffers["parked"] == 0)
-        command = command * walks.float().unsqueeze(1)
-        slow, fast = self._uniform(*config.hold_s), self._uniform(*config.chatter_hold_s)
-        hold = torch.where(buffers["chatter"] > 0, fast, slow) / STEP_DT
+        """Draw a new command, and how long it is held, in the envs of the mask `expired` (E,)."""
+        buffers = self._buffers
+        command, hold = walk_draws.draw_commands(self._draws, self.config, buffers["parked"], buffers["chatter"])
         buffers["command"] = torch.where(expired.unsqueeze(1), command, buffers["command"])
         buffers["command_left"] = torch.where(expired, hold, buffers["command_left"])
 
     def _disturb(self) -> None:
+        """Draw a new disturbance where the last one has expired, and apply all of them."""
         buffers = self._buffers
         buffers["disturbance_left"] -= 1
         expired = buffers["disturbance_left"] <= 0
-        kind = self._uniform(0.0, 1.0)
-        disturbed = buffers["calm"] == 0
-        is_push, is_kick = disturbed & (kind < 0.6), disturbed & (kind > 0.85)
-        push_force, push_torque = self._draw_push()
-        kick = self._uniform(-1.0, 1.0, 3) * self.config.kick / (KICK_STEPS * STEP_DT)
-        kick_force = torch.cat((kick[:, :2] * ROBOT_MASS, torch.zeros_like(kick[:, :1])), dim=1)
-        kick_torque = torch.cat((torch.zeros_like(kick[:, :2]), kick[:, 2:] * 0.25), dim=1)
-        force = torch.where(is_push.unsqueeze(1), push_force, kick_force * is_kick.unsqueeze(1))
-        torque = torch.where(is_push.unsqueeze(1), push_torque, kick_torque * is_kick.unsqueeze(1))
-        hold = torch.where(is_kick, torch.full_like(kind, float(KICK_STEPS)), self._uniform(0.5, 6.0) / STEP_DT)
+        quat = self.physics.state().robot_quat_w[:, 0]
+        drawn = walk_draws.draw_disturbance(self._draws, self.config, quat, buffers["calm"], buffers["age"])
         renew = expired.view(-1, 1, 1)
-        buffers["force_w"] = torch.where(renew, force.unsqueeze(1), buffers["force_w"])
-        buffers["torque_w"] = torch.where(renew, torque.unsqueeze(1), buffers["torque_w"])
-        buffers["disturbance_left"] = torch.where(expired, hold, buffers["disturbance_left"])
+        buffers["force_w"] = torch.where(renew, drawn.force_w.unsqueeze(1), buffers["force_w"])
+        buffers["torque_w"] = torch.where(renew, drawn.torque_w.unsqueeze(1), buffers["torque_w"])
+        buffers["disturbance_left"] = torch.where(expired, drawn.hold, buffers["disturbance_left"])
         self.physics.push(buffers["force_w"], buffers["torque_w"])
 
-    def _draw_push(self) -> Tuple[torch.Tensor, torch.Tensor]:
-        """Draw a horizontal force, mostly against the heading and at the front, and its torque (world frame)."""
-        quat = self.physics.state().robot_quat_w[:, 0]
-        ahead = rotate(quat, constant((1.0, 0.0, 0.0), self.device).expand(self.num_envs, 3))
-        heading = torch.atan2(ahead[:, 1], ahead[:, 0])
-        against = self._uniform(0.0, 1.0) < 0.6
-        angle = heading + torch.where(against, math.pi + self._uniform(-0.5, 0.5), self._uniform(-math.pi, math.pi))
-        ramp = (0.25 + 0.75 * self._buffers["age"] * STEP_DT / self.config.push_ramp_s).clamp(max=1.0)
-        size = self._uniform(0.0, 1.0).sqrt() * self.config.push_force * ramp
-        force = torch.stack((size * torch.cos(angle), size * torch.sin(angle), torch.zeros_like(size)), dim=1)
-        point = torch.zeros(self.num_envs, 3, device=self.device)
-        point[:, 0] = 0.29 * against.float()
-        point[:, 2] = self._uniform(-0.05, 0.05)
-        torque = torch.cross(rotate(quat, point), force, dim=1)
-        torque[:, 2] += self._uniform(-1.0, 1.0) * self.config.push_torque * ramp * (size > 0)
-        return force, torque
-
-    # -- what is seen and earned -----------------------------------------------------------------------------------
-
-    def _foot_positions_w(self, state: State) -> torch.Tensor:
-        feet = foot_positions_b(state.joint_pos[:, 0])
-        quat = state.robot_quat_w.expand(-1, 4, 4)
-        return rotate(quat, feet) + state.robot_pos_w
+    # -- observation, outcome and reward -----------------------------------------------------------------------------
 
     def _observe(self, state: State) -> Observation:
         buffers = self._buffers
         obs = walking_obs(state, buffers["command"].unsqueeze(1), buffers["memory"])
-        height = buffers["foot_pos_w"][..., 2]
+        foot_height = buffers["foot_pos_w"][..., 2]
         quat = state.robot_quat_w[:, 0]
-        privileged = (
-            rotate_inverse(quat, buffers["force_w"][:, 0]) / 20.0,
-            rotate_inverse(quat, buffers["torque_w"][:, 0]) / 5.0,
-            height * 10.0,
-            (height < CONTACT_HEIGHT).float(),
-        )
-        return Observation(obs, torch.cat((obs[:, 0],) + privileged, dim=1))
+        force = rotate_inverse(quat, buffers["force_w"][:, 0]) / FORCE_SCALE
+        torque = rotate_inverse(quat, buffers["torque_w"][:, 0]) / TORQUE_SCALE
+        contact = (foot_height < CONTACT_HEIGHT).float()
+        share_obs = torch.cat((obs[:, 0], force, torque, foot_height * FOOT_HEIGHT_GAIN, contact), dim=1)
+        return Observation(obs, share_obs)
 
     def _outcome(self, terminated: torch.Tensor) -> Dict[str, torch.Tensor]:
         buffers = self._buffers
@@ -319,59 +305,54 @@ class WalkEnv(VecEnv):
         }
 
     def _rewards(self, state: State, action: torch.Tensor, targets: torch.Tensor) -> Dict[str, torch.Tensor]:
-        """Return the weighted terms of this step, each (E,), and update what they remember."""
+        """Return the weighted reward terms of this step as rates [1/s], (E,) each, and update the errors so far.
+
+        Args:
+          state: the state after the step.
+          action: the clipped action, (E, 1, 12).
+          targets: set points of the servos [rad], (E, 1, 12).
+        """
         buffers, command = self._buffers, self._buffers["command"]
         velocity = rotate_inverse(state.robot_quat_w, state.robot_lin_vel_w)[:, 0]
         spin = state.robot_ang_vel_b[:, 0]
-        linear_error = self._linear_error(state, velocity)
-        yaw_error = (command[:, 2] - spin[:, 2]).abs()
-        drift = command - torch.cat((velocity[:, :2], spin[:, 2:]), dim=1)
-        buffers["drift"] += STEP_DT * (drift - buffers["drift"])
+        error = command - torch.cat((velocity[:, :2], spin[:, 2:]), dim=1)
+        buffers["drift"] += STEP_DT * (error - buffers["drift"])
         buffers["linear_error"] += (command[:, :2] - velocity[:, :2]).norm(dim=1)
-        buffers["yaw_error"] += yaw_error
-        moving = (command.abs().sum(dim=1) > 0.05).float()
-        joint_pos, joint_vel = state.joint_pos[:, 0], state.joint_vel[:, 0]
-        torque = (targets[:, 0] - joint_pos) * self._kp - joint_vel * self._kd
-        torque = torch.minimum(torch.maximum(torque, -self._effort), self._effort)
-        terms = {
-            "linear_tracking": torch.exp(-linear_error.square() / 0.25),
-            "linear_precision": torch.exp(-linear_error.square() / 0.01),
-            "yaw_tracking": torch.exp(-yaw_error.square() / 0.25),
-            "yaw_precision": torch.exp(-yaw_error.square() / 0.02),
-            "heading_drift": buffers["drift"][:, 2].abs(),
-            "stand_drift": torch.exp(-buffers["drift"].square().sum(dim=1) / 5e-4) * (1.0 - moving),
-            "upright": torch.exp(-gravity_b(state.robot_quat_w)[:, 0, :2].square().sum(dim=1) / 0.05),
-            "height": (state.robot_pos_w[:, 0, 2] - HEIGHT).square(),
-            "stand_still": torch.exp(-joint_vel.square().mean(dim=1) / 2.0) * (1.0 - moving),
-            "vertical_velocity": velocity[:, 2].square(),
-            "tilt_rate": spin[:, :2].square().sum(dim=1),
-            "correction": action[:, 0].square().sum(dim=1),
-            "action_rate": (action - buffers["memory"][..., :NUM_JOINTS])[:, 0].square().sum(dim=1),
-            "torque": torque.square().sum(dim=1),
-        }
-        terms["foot_slip"] = self._slip(state)
-        return {name: REWARD_WEIGHTS[name] * term for name, term in terms.items()}
+        buffers["yaw_error"] += (command[:, 2] - spin[:, 2]).abs()
+        motion = WalkMotion(
+            command=command,
+            velocity=velocity,
+            spin=spin,
+            drift=buffers["drift"],
+            gravity=gravity_b(state.robot_quat_w)[:, 0],
+            height=state.robot_pos_w[:, 0, 2],
+            joint_vel=state.joint_vel[:, 0],
+            torque=self._servo_torque(state, targets),
+            action=action[:, 0],
+            action_change=(action - buffers["memory"][..., :NUM_JOINTS])[:, 0],
+            push_xy=rotate_inverse(state.robot_quat_w, buffers["force_w"])[:, 0, :2],
+            foot_pos_w=_foot_positions_w(state),
+            previous_foot_pos_w=buffers["foot_pos_w"],
+        )
+        buffers["foot_pos_w"] = motion.foot_pos_w
+        return walk_rewards.compute(motion)
 
-    def _linear_error(self, state: State, velocity: torch.Tensor) -> torch.Tensor:
-        """Return |commanded - actual| planar velocity [m/s], (E,), less what a strong push excuses."""
-        error = self._buffers["command"][:, :2] - velocity[:, :2]
-        force = rotate_inverse(state.robot_quat_w, self._buffers["force_w"])[:, 0, :2]
-        size = force.norm(dim=1, keepdim=True)
-        along = force / size.clamp(min=1e-6)
-        carried = -(error * along).sum(dim=1, keepdim=True)
-        excused = torch.minimum(carried.clamp(min=0.0), 0.3 * ((size - 20.0) / 20.0).clamp(0.0, 1.0))
-        return (error + excused * along).norm(dim=1)
-
-    def _slip(self, state: State) -> torch.Tensor:
-        """Return the squared planar speed of the feet on the floor [m^2/s^2], summed, (E,)."""
-        feet = self._foot_positions_w(state)
-        speed = (feet - self._buffers["foot_pos_w"])[..., :2].norm(dim=-1) / STEP_DT
-        contact = feet[..., 2] < CONTACT_HEIGHT
-        self._buffers["foot_pos_w"] = feet
-        return (speed.square().clamp(max=4.0) * contact).sum(dim=1)
+    def _servo_torque(self, state: State, targets: torch.Tensor) -> torch.Tensor:
+        """Return the torque of each servo, a spring and damper limited to its effort, (E, 12) [N m]."""
+        stretch = targets[:, 0] - state.joint_pos[:, 0]
+        torque = stretch * self._kp - state.joint_vel[:, 0] * self._kd
+        return torch.minimum(torch.maximum(torque, -self._effort), self._effort)
 
 
-def _earned_in_a_step(terms: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
-    """Return what each term (E,), a rate [1/s], adds to the reward of one env step, (E, 1)."""
-    earned = torch.stack(tuple(terms.values())) * STEP_DT
-    return dict(zip(terms, earned.unsqueeze(2)))
+def _has_fallen(state: State) -> torch.Tensor:
+    """Return where the robot is tilted too far or too low, (E,) bool."""
+    tilted = gravity_b(state.robot_quat_w)[:, 0, 2] > -FALL_TILT
+    low = state.robot_pos_w[:, 0, 2] < FALL_HEIGHT
+    return tilted | low
+
+
+def _foot_positions_w(state: State) -> torch.Tensor:
+    """Return where the feet of the one robot of each env are [m], (E, 4, 3)."""
+    feet = foot_positions_b(state.joint_pos[:, 0])
+    quat = state.robot_quat_w.expand(-1, 4, 4)
+    return rotate(quat, feet) + state.robot_pos_w

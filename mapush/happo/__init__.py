@@ -1,1 +1,1 @@
-"""The learner: HAPPO on torch tensors. It knows neither environment nor simulator."""
+"""The learner: HAPPO on torch tensors. It imports neither environments nor simulators."""

@@ -1,12 +1,12 @@
-"""HAPPO: agents are updated one after the other, each allowing for the change of those before it.
+"""HAPPO: agents are updated one after the other, and each one allows for the change of those before it.
 
-Source: Kuba et al., Trust Region Policy Optimisation in Multi-Agent Reinforcement Learning, ICLR 2022; the numbers are
-those of HARL@d539bad with one state for all agents ("EP") and no recurrent layers.
+Source: Kuba et al., Trust Region Policy Optimisation in Multi-Agent Reinforcement Learning, ICLR 2022. It computes the
+same numbers as HARL@d539bad (`runners/on_policy_ha_runner.py`) with one state for all agents ("EP") and without
+recurrent layers.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from typing import Any, Dict, List, Sequence, Union
@@ -19,46 +19,32 @@ from mapush.errors import NonFiniteError
 from mapush.happo import update
 from mapush.happo.networks import Actor, Critic
 from mapush.happo.optimizer import Optimizer
-from mapush.happo.rollout import Rollout
+from mapush.happo.rollout import Decision, Rollout
 from mapush.happo.update import ActorBatch, Batch, CriticBatch
 from mapush.happo.value_norm import IdentityNorm, ValueNorm
 from mapush.spec import TensorSpec
 
 
-@dataclasses.dataclass(frozen=True)
-class Decision:
-    """What the learner decides for E envs of A agents.
-
-    Attributes:
-      action: (E, A, K).
-      log_prob: (E, A, K), of each action dimension.
-      value: (E, 1), in the units of the value normalisation.
-    """
-
-    action: torch.Tensor
-    log_prob: torch.Tensor
-    value: torch.Tensor
-
-
 class Happo:
-    """Actors, critic, their optimisers and their random numbers.
+    """The learner: actors, critic, their optimisers and their random numbers.
 
     On the CPU a batch passes through the networks in chunks, whose gradients add up to those of the batch. On the GPU
-    it passes as a whole, every optimiser step is the replay of a CUDA graph, and only `update` waits for the device.
+    it passes in one piece, every optimiser step is the replay of a CUDA graph, and the host waits for the device only
+    in `update`.
 
     Args:
-      cfg: settings.
+      cfg: settings of HAPPO and its networks.
       obs_dim: features of an agent's observation.
       share_obs_dim: features of the critic's state.
-      action_dim: K, numbers in an action.
-      num_agents: A.
-      device: where everything is computed.
-      seed: of the initial weights and of everything drawn later; the global generators are left alone.
+      action_dim: numbers in an action, K.
+      num_agents: agents in each env, A.
+      device: device of networks and batches.
+      seed: seeds the initial weights and everything drawn later; the global generators are not used.
 
     Attributes:
-      actors: one per agent; all the same object with `share_param`.
-      critic: of all agents.
-      value_norm: between units of reward and units of the critic.
+      actors: one per agent; with `share_param` all are the same object.
+      critic: values the state of all agents.
+      value_norm: converts between units of reward and units of the critic.
       generator: draws actions and permutations.
     """
 
@@ -75,39 +61,58 @@ class Happo:
     ) -> None:
         self.cfg = cfg
         self.device = torch.device(device)
-        count = 1 if cfg.share_param else num_agents
+        count = num_agents
+        if cfg.share_param:
+            count = 1
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             actors = [Actor(cfg, obs_dim, action_dim).to(self.device) for _ in range(count)]
             self.critic = Critic(cfg, share_obs_dim).to(self.device)
         self._actor_optimizers = [Optimizer(actor, cfg.lr, cfg) for actor in actors]
         self._critic_optimizer = Optimizer(self.critic, cfg.critic_lr, cfg)
-        self.actors: List[Actor] = [actors[agent % count] for agent in range(num_agents)]
-        value_norm: Union[ValueNorm, IdentityNorm] = ValueNorm() if cfg.use_valuenorm else IdentityNorm()
+        self.actors: List[Actor] = actors
+        if cfg.share_param:
+            self.actors = actors * num_agents
+        value_norm: Union[ValueNorm, IdentityNorm] = IdentityNorm()
+        if cfg.use_valuenorm:
+            value_norm = ValueNorm()
         self.value_norm = value_norm.to(self.device)
-        self._actor_steps = [
-            Captured(functools.partial(update.improve_actor, actor, optimizer, cfg))
-            for actor, optimizer in zip(actors, self._actor_optimizers)
-        ]
-        self._critic_step = Captured(
-            functools.partial(update.improve_critic, self.critic, self.value_norm, self._critic_optimizer, cfg)
-        )
+        self._capture_steps(actors)
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed(seed)
         if self.device.type == "cpu":
             _keep_freed_memory()
 
+    def _capture_steps(self, actors: Sequence[Actor]) -> None:
+        """Make the functions that take one optimiser step, on the GPU by replaying a CUDA graph."""
+        # Partials, not methods: a learner must be in no reference cycle, or its graphs would outlive it.
+        self._actor_steps: List[Captured] = []
+        for actor, optimizer in zip(actors, self._actor_optimizers):
+            self._actor_steps.append(Captured(functools.partial(update.improve_actor, actor, optimizer, self.cfg)))
+        improve_critic = functools.partial(
+            update.improve_critic, self.critic, self.value_norm, self._critic_optimizer, self.cfg
+        )
+        self._critic_step = Captured(improve_critic)
+
     @torch.no_grad()
     def act(self, obs: torch.Tensor, share_obs: torch.Tensor) -> Decision:
-        """Draw actions for observations (E, A, obs_dim) and value the states (E, share_obs_dim)."""
-        samples = [actor.sample(obs[:, agent], self.generator) for agent, actor in enumerate(self.actors)]
-        actions, log_probs = zip(*samples)
-        return Decision(torch.stack(actions, dim=1), torch.stack(log_probs, dim=1), self.critic(share_obs))
+        """Draw actions for observations (E, A, obs_dim), and value the states (E, share_obs_dim)."""
+        actions, log_probs = [], []
+        for agent, actor in enumerate(self.actors):
+            action, log_prob = actor.sample(obs[:, agent], self.generator)
+            actions.append(action)
+            log_probs.append(log_prob)
+        return Decision(
+            action=torch.stack(actions, dim=1),
+            log_prob=torch.stack(log_probs, dim=1),
+            value=self.critic(share_obs),
+        )
 
     @torch.no_grad()
     def act_deterministic(self, obs: torch.Tensor) -> torch.Tensor:
         """Return the mean actions (E, A, K) for observations (E, A, obs_dim)."""
-        return torch.stack([actor.mean(obs[:, agent]) for agent, actor in enumerate(self.actors)], dim=1)
+        means = [actor.mean(obs[:, agent]) for agent, actor in enumerate(self.actors)]
+        return torch.stack(means, dim=1)
 
     @torch.no_grad()
     def value(self, share_obs: torch.Tensor) -> torch.Tensor:
@@ -115,7 +120,11 @@ class Happo:
         return self.critic(share_obs)
 
     def set_progress(self, fraction: float) -> None:
-        """Lower the learning rates, if so configured, to what remains after a `fraction` in [0, 1) of the run."""
+        """Lower the learning rates linearly, if `use_linear_lr_decay` is set.
+
+        Args:
+          fraction: share of the run that is done, in [0, 1].
+        """
         if not self.cfg.use_linear_lr_decay:
             return
         for optimizer in self._actor_optimizers + [self._critic_optimizer]:
@@ -125,14 +134,14 @@ class Happo:
         """Improve all actors, one after the other in random order, then the critic.
 
         Args:
-          rollout: T filled steps.
+          rollout: T filled steps; its last value is filled in here.
         Returns:
           Metrics, averaged over the optimiser steps: `policy_loss`, `entropy` [nat], `ratio` and `actor_grad_norm`
-          (before clipping), over all agents and as `agent{i}/...`; `std` of the actions; `value_loss` and
-          `critic_grad_norm`.
+          (before clipping), as the mean over all agents and as `agent{i}/...` for each; `std` of the actions;
+          `value_loss` and `critic_grad_norm`.
         Raises:
-          NonFiniteError: a NaN or an infinity in the rollout, before anything is changed; or in a loss or gradient
-            norm, when weights are already lost.
+          NonFiniteError: the rollout holds a NaN or an infinity; nothing has been changed. Or a loss or a gradient norm
+            is NaN or infinite; then the weights are already lost.
         """
         rollout.values[-1].copy_(self.value(rollout.share_obs[-1]))
         _require_finite_rollout(rollout)
@@ -155,7 +164,7 @@ class Happo:
         }
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned; on another kind of device, with other random numbers."""
+        """Continue from what `state_dict` returned; on a different kind of device the random numbers differ."""
         self.load_actors(state["actors"])
         self.critic.load_state_dict(state["critic"])
         self.value_norm.load_state_dict(state["value_norm"])
@@ -168,16 +177,19 @@ class Happo:
             self.generator.set_state(state["generator"]["state"].cpu())
 
     def load_actors(self, weights: Sequence[Dict[str, torch.Tensor]]) -> None:
-        """Act as actors with these weights, one for each agent, do; all else stays as it is."""
+        """Load the weights of the actors only, one state dict for each agent."""
         for actor, values in zip(self.actors, weights):
             actor.load_state_dict(values)
 
     def _update_actors(self, rollout: Rollout, advantages: torch.Tensor) -> Dict[str, torch.Tensor]:
-        num_agents = len(self.actors)
-        order = list(range(num_agents))
-        if not self.cfg.fixed_order:
-            order = torch.randperm(num_agents, generator=self.generator, device=self.device).tolist()
+        """Improve the actors one after the other, and return their metrics.
+
+        `factor` is what makes this HAPPO: for each sample, the product of the probability ratios by which the agents
+        updated so far have changed their actions. It weights the loss of the next agent, which thereby improves the
+        joint policy that it will act in, not the one that filled the rollout.
+        """
         metrics: Dict[str, torch.Tensor] = {}
+        order = self._agent_order()
         factor = torch.ones_like(rollout.rewards).flatten(0, 1)
         for agent in order:
             batch = _actor_batch(rollout, agent, advantages, factor, self.cfg)
@@ -187,14 +199,24 @@ class Happo:
             log_ratio = self._log_probs(agent, batch) - before
             factor = factor * update.probability_ratio(log_ratio, self.cfg.action_aggregation)
         for name in ("policy_loss", "entropy", "ratio", "actor_grad_norm"):
-            metrics[name] = torch.stack([metrics[f"agent{agent}/{name}"] for agent in order]).mean()
-        metrics["std"] = torch.stack([actor.std.detach() for actor in self.actors]).mean()
+            of_agents = [metrics[f"agent{agent}/{name}"] for agent in order]
+            metrics[name] = torch.stack(of_agents).mean()
+        stds = [actor.std.detach() for actor in self.actors]
+        metrics["std"] = torch.stack(stds).mean()
         return metrics
+
+    def _agent_order(self) -> List[int]:
+        num_agents = len(self.actors)
+        if self.cfg.fixed_order:
+            return list(range(num_agents))
+        return torch.randperm(num_agents, generator=self.generator, device=self.device).tolist()
 
     @torch.no_grad()
     def _log_probs(self, agent: int, batch: ActorBatch) -> torch.Tensor:
+        """Return the log-probabilities (B, K) of the batch's actions under the agent's present policy."""
         actor = self.actors[agent]
-        return torch.cat([actor.log_prob(chunk.obs, chunk.actions) for chunk in update.chunks(batch)])
+        parts = [actor.log_prob(chunk.obs, chunk.actions) for chunk in update.chunks(batch)]
+        return torch.cat(parts)
 
     def _update_actor(self, agent: int, batch: ActorBatch) -> Dict[str, torch.Tensor]:
         step = self._actor_steps[agent % len(self._actor_steps)]
@@ -202,25 +224,37 @@ class Happo:
         return dict(zip(update.ACTOR_METRICS, means))
 
     def _update_critic(self, rollout: Rollout, returns: torch.Tensor) -> Dict[str, torch.Tensor]:
-        arrays = (rollout.share_obs[:-1], rollout.values[:-1], returns)
-        batch = CriticBatch(*(array.flatten(0, 1) for array in arrays))
+        batch = CriticBatch(
+            share_obs=rollout.share_obs[:-1].flatten(0, 1),
+            values=rollout.values[:-1].flatten(0, 1),
+            targets=returns.flatten(0, 1),
+        )
         means = self._epochs(self._critic_step, batch, self.cfg.critic_epoch, self.cfg.critic_num_mini_batch)
         return dict(zip(update.CRITIC_METRICS, means))
 
     def _epochs(self, step: Captured, batch: Batch, epochs: int, num_mini_batch: int) -> Sequence[torch.Tensor]:
-        """Pass over a batch several times, with one step per minibatch, and return the means of the steps' metrics."""
+        """Pass over a batch several times, with one optimiser step per minibatch.
+
+        Args:
+          step: takes a minibatch; returns metrics (M,).
+          batch: the samples of the rollout.
+          epochs: number of passes.
+          num_mini_batch: minibatches in each pass.
+        Returns:
+          The M metrics, averaged over all steps, () each.
+        """
         total = torch.zeros((), device=self.device)
         for _ in range(epochs):
             for minibatch in update.minibatches(batch, num_mini_batch, self.generator):
-                total = total + step(*minibatch)
+                total = total + step(minibatch)
         return (total / (epochs * num_mini_batch)).unbind()
 
 
 def _keep_freed_memory() -> None:
-    """Make glibc keep up to 62 MiB of freed memory, instead of fetching zeroed pages for every chunk anew.
+    """Make glibc keep up to 62 MiB of freed memory, so that not every chunk has to fetch zeroed pages again.
 
-    Its thresholds for giving memory back follow the largest block freed so far, up to 32 MiB. Without this, page
-    faults take a third of an update. Other allocators lose nothing by it.
+    glibc gives memory back above a threshold that follows the largest block freed so far, up to 32 MiB. Freeing one
+    large block raises it. Without this, page faults take a third of an update. Other allocators lose nothing by it.
     """
     torch.empty(31 << 20, dtype=torch.uint8)
 
@@ -228,26 +262,51 @@ def _keep_freed_memory() -> None:
 def _actor_batch(
     rollout: Rollout, agent: int, advantages: torch.Tensor, factor: torch.Tensor, cfg: HappoConfig
 ) -> ActorBatch:
-    active = rollout.active_masks[:-1]
-    weight = active if cfg.use_policy_active_masks else torch.ones_like(active)
-    arrays = (rollout.obs[:-1], rollout.actions, rollout.log_probs, advantages, weight)
-    obs, actions, log_probs, advantages, weight = (array[:, :, agent].flatten(0, 1) for array in arrays)
-    return ActorBatch(obs, actions, log_probs, advantages, factor, weight)
+    """Return the B = T E samples of one agent.
+
+    Args:
+      rollout: T filled steps of E envs.
+      agent: index of the agent.
+      advantages: normalised, (T, E, A, 1).
+      factor: see `Happo._update_actors`, (B, 1).
+      cfg: `use_policy_active_masks` is used.
+    """
+    weight = rollout.active_masks[:-1]
+    if not cfg.use_policy_active_masks:
+        weight = torch.ones_like(weight)
+
+    def samples(array: torch.Tensor) -> torch.Tensor:
+        """Return the rows (B, ...) of the agent in an array (T, E, A, ...)."""
+        return array[:, :, agent].flatten(0, 1)
+
+    return ActorBatch(
+        obs=samples(rollout.obs[:-1]),
+        actions=samples(rollout.actions),
+        log_probs=samples(rollout.log_probs),
+        advantages=samples(advantages),
+        factor=factor,
+        weight=samples(weight),
+    )
 
 
 def _require_finite_rollout(rollout: Rollout) -> None:
-    dims = {
-        "rewards": ("step", "env", "agent"),
-        "values": ("step", "env", "column"),
-        "log_probs": ("step", "env", "agent", "action_dim"),
-    }
-    for name, axes in dims.items():
-        array = getattr(rollout, name)
-        TensorSpec(name, axes, tuple(array.shape)).validate(array, "rollout")
+    arrays = (
+        ("rewards", rollout.rewards, ("step", "env", "agent")),
+        ("values", rollout.values, ("step", "env", "column")),
+        ("log_probs", rollout.log_probs, ("step", "env", "agent", "action_dim")),
+    )
+    for name, array, dims in arrays:
+        TensorSpec(name, dims, tuple(array.shape)).validate(array, "rollout")
 
 
 def _finite_floats(metrics: Dict[str, torch.Tensor]) -> Dict[str, float]:
-    numbers = dict(zip(metrics, torch.stack(list(metrics.values())).tolist()))
+    """Return the metrics, () each, as Python numbers, all of which come to the host in one transfer.
+
+    Raises:
+      NonFiniteError: one of them is NaN or infinite.
+    """
+    values = torch.stack(list(metrics.values())).tolist()
+    numbers = dict(zip(metrics, values))
     for name, number in numbers.items():
         if not math.isfinite(number):
             raise NonFiniteError(

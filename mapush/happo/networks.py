@@ -1,12 +1,12 @@
 """Actor and critic networks, with HARL's layers, initial weights and parameter names.
 
-Source: HARL@d539bad, `models/`; checkpoints of the one load into the other.
+Source: HARL@d539bad, `models/`. Because the names are the same, HARL's checkpoints load here, and ours load there.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Tuple, cast
+from typing import Any, List, Tuple
 
 import torch
 from torch import nn
@@ -24,17 +24,26 @@ _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 class Base(nn.Module):
-    """The layers below a head: LayerNorm of the input, then (Linear, activation, LayerNorm) per hidden size."""
+    """The layers below a head: LayerNorm of the input, then Linear, activation and LayerNorm for each hidden size.
+
+    Args:
+      cfg: sizes, activation and initialisation.
+      input_dim: features of the input.
+    """
 
     def __init__(self, cfg: HappoConfig, input_dim: int) -> None:
         super().__init__()
-        self.feature_norm = nn.LayerNorm(input_dim) if cfg.use_feature_normalization else nn.Identity()
-        activation_func: Any = cfg.activation_func  # torch wants a literal; the configuration has checked it
+        self.feature_norm: nn.Module = nn.Identity()
+        if cfg.use_feature_normalization:
+            self.feature_norm = nn.LayerNorm(input_dim)
+        activation_func: Any = cfg.activation_func  # torch declares a Literal; the configuration has checked the name
         gain = nn.init.calculate_gain(activation_func)
-        layers = []
-        for size_in, size_out in zip((input_dim,) + tuple(cfg.hidden_sizes), cfg.hidden_sizes):
+        layers: List[nn.Module] = []
+        size_in = input_dim
+        for size_out in cfg.hidden_sizes:
             activation = _ACTIVATIONS[cfg.activation_func]()
             layers += [_linear(cfg, size_in, size_out, gain), activation, nn.LayerNorm(size_out)]
+            size_in = size_out
         self.mlp = nn.ModuleDict({"fc": nn.Sequential(*layers)})
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -43,7 +52,13 @@ class Base(nn.Module):
 
 
 class GaussianHead(nn.Module):
-    """A normal distribution per action dimension; its standard deviation does not depend on the observation."""
+    """A normal distribution per action dimension; its standard deviation does not depend on the observation.
+
+    Args:
+      cfg: exploration and the gain of the output layer.
+      input_dim: features of the input.
+      action_dim: numbers in an action, K.
+    """
 
     def __init__(self, cfg: HappoConfig, input_dim: int, action_dim: int) -> None:
         super().__init__()
@@ -54,8 +69,20 @@ class GaussianHead(nn.Module):
 
     @property
     def std(self) -> torch.Tensor:
-        """(K,) standard deviation, between 0 and `std_y_coef`."""
+        """Standard deviation of each action dimension, between 0 and `std_y_coef`, (K,)."""
         return torch.sigmoid(self.log_std / self._std_x_coef) * self._std_y_coef
+
+
+class ActionLayer(nn.Module):
+    """Holds the head under the name that it has in HARL's checkpoints.
+
+    Args:
+      action_out: the head.
+    """
+
+    def __init__(self, action_out: GaussianHead) -> None:
+        super().__init__()
+        self.action_out = action_out
 
 
 class Actor(nn.Module):
@@ -64,34 +91,34 @@ class Actor(nn.Module):
     Args:
       cfg: sizes, activation, initialisation and exploration.
       obs_dim: features of an observation.
-      action_dim: K, numbers in an action.
+      action_dim: numbers in an action, K.
     """
 
     def __init__(self, cfg: HappoConfig, obs_dim: int, action_dim: int) -> None:
         super().__init__()
         self.base = Base(cfg, obs_dim)
-        self.act = nn.ModuleDict({"action_out": GaussianHead(cfg, cfg.hidden_sizes[-1], action_dim)})
+        self.act = ActionLayer(GaussianHead(cfg, cfg.hidden_sizes[-1], action_dim))
 
     @property
     def std(self) -> torch.Tensor:
-        """(K,) standard deviation of the action."""
-        return self._head.std
-
-    @property
-    def _head(self) -> GaussianHead:
-        return cast(GaussianHead, self.act["action_out"])
+        """Standard deviation of each action dimension, (K,)."""
+        return self.act.action_out.std
 
     @property
     def entropy(self) -> torch.Tensor:
-        """Entropy of the action, summed over its dimensions, in nats; the same for every observation."""
+        """Entropy of the action [nat], summed over its dimensions, (); the same for every observation."""
         return (self.std.log() + 0.5 + _HALF_LOG_2PI).sum()
 
     def mean(self, obs: torch.Tensor) -> torch.Tensor:
         """Return the mean action (B, K) for observations (B, obs_dim)."""
-        return self._head.fc_mean(self.base(obs))
+        return self.act.action_out.fc_mean(self.base(obs))
 
     def sample(self, obs: torch.Tensor, generator: torch.Generator) -> Tuple[torch.Tensor, torch.Tensor]:
-        """Draw actions (B, K) for observations (B, obs_dim), with the log-probability (B, K) of each dimension."""
+        """Draw actions for observations (B, obs_dim).
+
+        Returns:
+          Actions (B, K), and the log-probability of each of their dimensions (B, K).
+        """
         mean = self.mean(obs)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         action = noise * self.std + mean
@@ -107,7 +134,12 @@ class Actor(nn.Module):
 
 
 class Critic(nn.Module):
-    """The value of a global state, in the units of the value normalisation."""
+    """The value of a global state, in the units of the value normalisation.
+
+    Args:
+      cfg: sizes, activation and initialisation.
+      share_obs_dim: features of the state.
+    """
 
     def __init__(self, cfg: HappoConfig, share_obs_dim: int) -> None:
         super().__init__()

@@ -1,43 +1,59 @@
-"""Storage of one rollout: allocated once, on the learner's device."""
+"""Storage of one rollout, allocated once on the learner's device."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Optional
+import dataclasses
+from typing import Any, Dict, Optional
 
 import torch
-
-if TYPE_CHECKING:
-    from mapush.happo.happo import Decision
 
 _CARRIED_OVER = ("obs", "share_obs", "masks", "bad_masks", "active_masks")
 _PER_STEP = ("actions", "log_probs", "values", "rewards")
 
 
-class Rollout:
-    """T steps of E envs with A agents, and the observation that follows the last one.
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """The learner's decision in E envs of A agents.
 
-    Index t of an array of T + 1 belongs to the observation before step t, so what step t leads to is at t + 1.
+    Attributes:
+      action: (E, A, K) float32.
+      log_prob: log-probability of each action dimension, (E, A, K) float32.
+      value: value of the state before the step, in the units of the value normalisation, (E, 1) float32.
+    """
+
+    action: torch.Tensor
+    log_prob: torch.Tensor
+    value: torch.Tensor
+
+
+class Rollout:
+    """T steps of E envs with A agents, and the observation that follows the last step.
+
+    Every array is float32 and is allocated once; `insert` copies into it. In the arrays of length T + 1, index t
+    belongs to the observation before step t, so step t fills index t + 1.
+
+    Source: HARL@d539bad, `common/buffers/on_policy_actor_buffer.py` and `on_policy_critic_buffer_ep.py`.
 
     Args:
-      num_steps: T.
-      num_envs: E.
-      num_agents: A.
+      num_steps: decisions per env in a rollout, T.
+      num_envs: parallel envs, E.
+      num_agents: agents in each env, A.
       obs_dim: features of an agent's observation.
       share_obs_dim: features of the critic's state.
-      action_dim: K, numbers in an action.
-      device: where the arrays live.
+      action_dim: numbers in an action, K.
+      device: device of the arrays.
 
     Attributes:
       obs: (T+1, E, A, obs_dim).
       share_obs: (T+1, E, share_obs_dim).
       actions: (T, E, A, K).
-      log_probs: (T, E, A, K), of each action dimension, at sampling.
-      values: (T+1, E, 1), the critic's output at sampling; the last is filled in by the learner.
-      rewards: (T, E, 1), of the team.
-      masks: (T+1, E, 1), 0 where a new episode begins.
-      bad_masks: (T+1, E, 1), 0 where a time limit, and nothing else, ended the episode before.
-      active_masks: (T+1, E, A, 1), 0 where the agent is out of an episode that goes on.
-      step: how many of the T steps are filled.
+      log_probs: log-probability of each action dimension when it was drawn, (T, E, A, K).
+      values: the critic's output when the action was drawn, (T+1, E, 1); the learner fills in the last one.
+      rewards: the team's reward, (T, E, 1).
+      masks: 0 where a new episode begins, else 1, (T+1, E, 1).
+      bad_masks: 0 where only a time limit ended the episode before, else 1, (T+1, E, 1).
+      active_masks: 0 where the agent has left an episode that goes on, else 1, (T+1, E, A, 1).
+      step: number of the T steps that are filled.
     """
 
     def __init__(
@@ -66,7 +82,12 @@ class Rollout:
         self.step = 0
 
     def start(self, obs: torch.Tensor, share_obs: torch.Tensor) -> None:
-        """Store the first observation of a run: obs (E, A, obs_dim), share_obs (E, share_obs_dim)."""
+        """Store the first observation of a run.
+
+        Args:
+          obs: (E, A, obs_dim).
+          share_obs: (E, share_obs_dim).
+        """
         self.obs[0].copy_(obs)
         self.share_obs[0].copy_(share_obs)
 
@@ -80,16 +101,16 @@ class Rollout:
         share_obs: torch.Tensor,
         active: Optional[torch.Tensor] = None,
     ) -> None:
-        """Copy in one step.
+        """Store one step; all arguments are copied.
 
         Args:
-          decision: what the learner decided on the observation before the step.
-          reward: (E, 1), the team's.
-          terminated: (E,) bool, the task ended the episode.
-          truncated: (E,) bool, the time limit ended it.
-          obs: (E, A, obs_dim) after the step, of the new episode where the old one ended.
-          share_obs: (E, share_obs_dim) after the step.
-          active: (E, A), 0 where an agent is out of an episode that goes on; by default all are in.
+          decision: the learner's decision on the observation before the step.
+          reward: the team's reward, (E, 1).
+          terminated: the task ended the episode, (E,) bool.
+          truncated: the time limit ended the episode, (E,) bool.
+          obs: the observation after the step, (E, A, obs_dim); where an episode ended, of the new one.
+          share_obs: the state after the step, (E, share_obs_dim).
+          active: 0 where an agent has left an episode that goes on, else 1, (E, A); None if all agents take part.
         """
         step = self.step
         self.actions[step].copy_(decision.action)
@@ -107,16 +128,19 @@ class Rollout:
         self.step = step + 1
 
     def finish(self) -> None:
-        """Begin the next rollout where this one ended."""
+        """Begin the next rollout with the observation that ended this one."""
         for name in _CARRIED_OVER:
             array = getattr(self, name)
             array[0].copy_(array[-1])
         self.step = 0
 
     def state_dict(self) -> Dict[str, Any]:
-        """Return the filled steps, and the observation that follows them."""
-        filled = {name: getattr(self, name)[: self.step + 1].clone() for name in _CARRIED_OVER}
-        filled.update({name: getattr(self, name)[: self.step].clone() for name in _PER_STEP})
+        """Return a copy of the filled steps, and of the observation that follows them."""
+        filled: Dict[str, torch.Tensor] = {}
+        for name in _CARRIED_OVER:
+            filled[name] = getattr(self, name)[: self.step + 1].clone()
+        for name in _PER_STEP:
+            filled[name] = getattr(self, name)[: self.step].clone()
         return {"step": self.step, "filled": filled}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:

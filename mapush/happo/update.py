@@ -1,4 +1,4 @@
-"""The mathematics of one HAPPO update: returns, advantages, minibatches, losses and steps along their gradients.
+"""The mathematics of one HAPPO update: returns, advantages, minibatches, losses, and steps along their gradients.
 
 Source: HARL@d539bad, `runners/on_policy_ha_runner.py`, `algorithms/` and `common/buffers/`.
 """
@@ -17,7 +17,7 @@ from mapush.happo.rollout import Rollout
 from mapush.happo.value_norm import IdentityNorm, ValueNorm
 
 CPU_CHUNK_ROWS = 4096
-"""Samples whose activations still fit the processor's cache."""
+"""Number of samples whose activations still fit into the processor's cache."""
 
 ACTOR_METRICS = ("policy_loss", "ratio", "entropy", "actor_grad_norm")
 CRITIC_METRICS = ("value_loss", "critic_grad_norm")
@@ -29,10 +29,10 @@ class ActorBatch(NamedTuple):
     Attributes:
       obs: (B, obs_dim).
       actions: (B, K).
-      log_probs: (B, K), of each action dimension, at sampling.
-      advantages: (B, 1), normalised.
-      factor: (B, 1), how the agents updated before have changed the probability of the sample.
-      weight: (B, 1), 0 for samples that do not count.
+      log_probs: log-probability of each action dimension when it was drawn, (B, K).
+      advantages: normalised, (B, 1).
+      factor: ratio by which the agents updated before have changed the probability of the sample, (B, 1).
+      weight: 0 for samples that do not count, else 1, (B, 1).
     """
 
     obs: torch.Tensor
@@ -48,8 +48,8 @@ class CriticBatch(NamedTuple):
 
     Attributes:
       share_obs: (B, share_obs_dim).
-      values: (B, 1), the critic's output at sampling.
-      targets: (B, 1), the returns: of a batch in units of reward, of a chunk in units of the critic.
+      values: the critic's output when the action was drawn, (B, 1).
+      targets: the returns, (B, 1), in units of reward; `improve_critic` converts them to units of the critic.
     """
 
     share_obs: torch.Tensor
@@ -63,18 +63,25 @@ Batch = TypeVar("Batch", ActorBatch, CriticBatch)
 def compute_returns(rollout: Rollout, values: torch.Tensor, cfg: HappoConfig) -> torch.Tensor:
     """Return the lambda-returns of a rollout by generalised advantage estimation.
 
-    A step that a time limit cuts off has advantage 0: the observation that would have followed is gone after the reset.
-    Discounted returns are the case lambda = 1. HARL, asked for them with ValueNorm, adds a normalised last value.
+    From the last step to the first, advantage = delta + gamma lambda mask advantage of the next step, where
+    delta = reward + gamma mask next value - value; a return is an advantage plus the value. Discounted returns are
+    the case lambda = 1.
+
+    A step that a time limit cuts off has advantage 0: the observation that would have followed is lost in the reset.
+    Deviation: for discounted returns with ValueNorm, HARL adds a normalised last value to rewards that are not.
 
     Args:
       rollout: rewards and masks of T steps of E envs.
       values: (T+1, E, 1) in units of reward.
-      cfg: `gamma`, `gae_lambda`, `use_gae`, `use_proper_time_limits`.
+      cfg: `gamma`, `gae_lambda`, `use_gae` and `use_proper_time_limits` are used.
     Returns:
       (T, E, 1) in units of reward.
     """
     discount = cfg.gamma * rollout.masks[1:]
-    decay = discount * (cfg.gae_lambda if cfg.use_gae else 1.0)
+    gae_lambda = 1.0
+    if cfg.use_gae:
+        gae_lambda = cfg.gae_lambda
+    decay = discount * gae_lambda
     delta = rollout.rewards + discount * values[1:] - values[:-1]
     if cfg.use_proper_time_limits:
         delta = delta * rollout.bad_masks[1:]
@@ -90,7 +97,7 @@ def normalize_advantages(advantages: torch.Tensor, active: torch.Tensor) -> torc
 
     Args:
       advantages: (T, E, 1).
-      active: (T, E, A, 1), 1 where the agent takes part, else 0.
+      active: 1 where the agent takes part, else 0, (T, E, A, 1).
     Returns:
       (T, E, A, 1).
     """
@@ -102,7 +109,14 @@ def normalize_advantages(advantages: torch.Tensor, active: torch.Tensor) -> torc
 
 
 def probability_ratio(log_ratio: torch.Tensor, aggregation: str) -> torch.Tensor:
-    """Return one ratio (B, 1) from the log-ratios (B, K) of the action dimensions: their product or their mean."""
+    """Return one probability ratio for each sample.
+
+    Args:
+      log_ratio: logarithm of new over old probability, for each action dimension, (B, K).
+      aggregation: `prod` takes the product of the ratios, the joint probability's; `mean` takes their mean.
+    Returns:
+      (B, 1).
+    """
     if aggregation == "prod":
         return log_ratio.sum(dim=-1, keepdim=True).exp()
     return log_ratio.exp().mean(dim=-1, keepdim=True)
@@ -110,14 +124,18 @@ def probability_ratio(log_ratio: torch.Tensor, aggregation: str) -> torch.Tensor
 
 def policy_loss(actor: Actor, batch: ActorBatch, cfg: HappoConfig) -> Tuple[torch.Tensor, torch.Tensor]:
     """Return PPO's clipped loss, weighted by the agents updated before, and the ratio; both summed over the batch."""
-    ratio = probability_ratio(actor.log_prob(batch.obs, batch.actions) - batch.log_probs, cfg.action_aggregation)
+    log_ratio = actor.log_prob(batch.obs, batch.actions) - batch.log_probs
+    ratio = probability_ratio(log_ratio, cfg.action_aggregation)
     clipped = ratio.clamp(1.0 - cfg.clip_param, 1.0 + cfg.clip_param)
     surrogate = torch.min(ratio * batch.advantages, clipped * batch.advantages)
     return -(batch.weight * batch.factor * surrogate).sum(), ratio.detach().sum()
 
 
 def value_loss(values: torch.Tensor, batch: CriticBatch, cfg: HappoConfig) -> torch.Tensor:
-    """Return the loss of value predictions (B, 1), in units of the critic, summed over the batch."""
+    """Return the loss of value predictions (B, 1), summed over the batch; everything in units of the critic.
+
+    With `use_clipped_value_loss`, a prediction gains nothing by moving more than `clip_param` away from the old one.
+    """
     loss = _value_error(values, batch.targets, cfg)
     if cfg.use_clipped_value_loss:
         clipped = batch.values + (values - batch.values).clamp(-cfg.clip_param, cfg.clip_param)
@@ -128,7 +146,7 @@ def value_loss(values: torch.Tensor, batch: CriticBatch, cfg: HappoConfig) -> to
 def minibatches(batch: Batch, count: int, generator: torch.Generator) -> Iterator[Batch]:
     """Shuffle a batch into `count` minibatches of equal size; the remainder is left out.
 
-    One minibatch needs no shuffling, yet the permutation is drawn, so that random numbers are drawn in HARL's order.
+    One minibatch needs no shuffling, but the permutation is drawn, so that random numbers are drawn in HARL's order.
     """
     rows = batch[0].shape[0]
     order = torch.randperm(rows, generator=generator, device=generator.device)
@@ -137,28 +155,34 @@ def minibatches(batch: Batch, count: int, generator: torch.Generator) -> Iterato
         return
     size = rows // count
     for indices in order[: size * count].split(size):
-        yield type(batch)(*(array[indices] for array in batch))
-
-
-def chunks(batch: Batch) -> Iterator[Batch]:
-    """Cut a batch, in order, into pieces of the size that its device likes: on the GPU it stays whole."""
-    rows = CPU_CHUNK_ROWS if batch[0].device.type == "cpu" else len(batch[0])
-    for arrays in zip(*(array.split(rows) for array in batch)):
+        arrays = [array[indices] for array in batch]
         yield type(batch)(*arrays)
 
 
-def improve_actor(actor: Actor, optimizer: Optimizer, cfg: HappoConfig, *minibatch: torch.Tensor) -> torch.Tensor:
-    """Take one step along the gradient of a minibatch's policy loss and of the entropy.
+def chunks(batch: Batch) -> Iterator[Batch]:
+    """Cut a batch, in order, into pieces that suit its device: on the GPU it stays in one piece."""
+    rows = len(batch[0])
+    if batch[0].device.type == "cpu":
+        rows = CPU_CHUNK_ROWS
+    pieces = [array.split(rows) for array in batch]
+    for arrays in zip(*pieces):
+        yield type(batch)(*arrays)
+
+
+def improve_actor(actor: Actor, optimizer: Optimizer, cfg: HappoConfig, batch: ActorBatch) -> torch.Tensor:
+    """Take one step along the gradient of a minibatch's policy loss and of the entropy bonus.
+
+    The gradients of the chunks add up to that of the minibatch. The entropy does not depend on the observations, so
+    its gradient is taken once.
 
     Args:
-      actor: changed in place.
-      optimizer: of the actor.
+      actor: the actor; its weights are changed.
+      optimizer: the actor's optimiser.
       cfg: clipping, entropy bonus and aggregation.
-      minibatch: the arrays of an `ActorBatch`.
+      batch: the minibatch.
     Returns:
-      `ACTOR_METRICS` (4,).
+      The values of `ACTOR_METRICS`, (4,).
     """
-    batch = ActorBatch(*minibatch)
     optimizer.zero_grad()
     entropy = actor.entropy
     (-cfg.entropy_coef * entropy).backward()
@@ -177,20 +201,19 @@ def improve_critic(
     value_norm: Union[ValueNorm, IdentityNorm],
     optimizer: Optimizer,
     cfg: HappoConfig,
-    *minibatch: torch.Tensor,
+    batch: CriticBatch,
 ) -> torch.Tensor:
     """Take one step along the gradient of a minibatch's value loss.
 
     Args:
-      critic: changed in place.
-      value_norm: first takes in the targets.
-      optimizer: of the critic.
+      critic: the critic; its weights are changed.
+      value_norm: its statistics are updated by the targets before the loss is computed.
+      optimizer: the critic's optimiser.
       cfg: clipping and form of the loss.
-      minibatch: the arrays of a `CriticBatch`, targets in units of reward.
+      batch: the minibatch, with targets in units of reward.
     Returns:
-      `CRITIC_METRICS` (2,).
+      The values of `CRITIC_METRICS`, (2,).
     """
-    batch = CriticBatch(*minibatch)
     optimizer.zero_grad()
     value_norm.update(batch.targets)
     batch = batch._replace(targets=value_norm.normalize(batch.targets))

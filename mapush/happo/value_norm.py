@@ -10,7 +10,7 @@ from typing import Tuple
 import torch
 from torch import nn
 
-_BETA = 0.99999
+_BETA = 0.99999  # weight of the old average at each update
 _MIN_DEBIASING = 1e-5
 _MIN_VARIANCE = 1e-2
 
@@ -18,7 +18,13 @@ _MIN_VARIANCE = 1e-2
 class ValueNorm(nn.Module):
     """Mean and variance of all returns so far, as a debiased exponential average.
 
-    Before the first update the mean is 0 and the standard deviation 0.1, so first values are a tenth of the raw output.
+    Before the first update the mean is 0 and the standard deviation is 0.1, so the first values in units of reward are
+    a tenth of the critic's output.
+
+    Attributes:
+      running_mean: average of the returns, not yet debiased, (1,).
+      running_mean_sq: average of their squares, not yet debiased, (1,).
+      debiasing_term: total weight of both averages, from 0 towards 1, ().
     """
 
     running_mean: torch.Tensor
@@ -32,18 +38,18 @@ class ValueNorm(nn.Module):
         self.register_buffer("debiasing_term", torch.tensor(0.0))
 
     def update(self, returns: torch.Tensor) -> None:
-        """Take a batch of returns (B, 1) into the statistics."""
+        """Add a batch of returns (B, 1), in units of reward, to the statistics."""
         self.running_mean.mul_(_BETA).add_(returns.mean(dim=0) * (1.0 - _BETA))
         self.running_mean_sq.mul_(_BETA).add_((returns**2).mean(dim=0) * (1.0 - _BETA))
         self.debiasing_term.mul_(_BETA).add_(1.0 - _BETA)
 
     def normalize(self, values: torch.Tensor) -> torch.Tensor:
-        """Turn values (..., 1) in units of reward into units of the critic."""
+        """Convert values (..., 1) from units of reward to units of the critic."""
         mean, std = self._mean_std()
         return (values - mean) / std
 
     def denormalize(self, values: torch.Tensor) -> torch.Tensor:
-        """Turn values (..., 1) in units of the critic into units of reward."""
+        """Convert values (..., 1) from units of the critic to units of reward."""
         mean, std = self._mean_std()
         return values * std + mean
 
@@ -55,7 +61,7 @@ class ValueNorm(nn.Module):
 
 
 class IdentityNorm(nn.Module):
-    """What stands in for `ValueNorm` when values are not normalised."""
+    """Replaces `ValueNorm` when values are not normalised: both units are the same."""
 
     def update(self, returns: torch.Tensor) -> None:
         """Ignore the returns."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, Dict, Optional
 
 from mapush.sim.physics import Physics, State
@@ -10,8 +11,6 @@ if TYPE_CHECKING:
     import torch
 
     from mapush.sim.walking import WalkingPolicy
-
-_OF_ROBOTS = ("robot_pos_w", "robot_quat_w", "robot_lin_vel_w", "robot_ang_vel_b", "joint_pos", "joint_vel")
 
 
 class Simulator:
@@ -32,7 +31,7 @@ class Simulator:
 
         self.physics = physics
         self.walking = walking
-        self._walk = Captured(lambda *tensors: walking.step(State(*tensors[2:]), *tensors[:2]))
+        self._walk = Captured(walking.step)
         self.num_envs = physics.num_envs
         self.num_agents = physics.num_agents
         self.device = physics.device
@@ -51,8 +50,10 @@ class Simulator:
           state: the present state, if the caller has it at hand.
         """
         state = self.state() if state is None else state
-        of_robots = [getattr(state, name) for name in _OF_ROBOTS]
-        targets, self.memory = self._walk(commands, self.memory, *of_robots)
+        robots = dataclasses.replace(
+            state, object_pos_w=None, object_quat_w=None, object_lin_vel_w=None, object_ang_vel_b=None
+        )
+        targets, self.memory = self._walk(robots, commands, self.memory)
         return self.physics.step(targets)
 
     def reset(self, where: torch.Tensor, state: State) -> None:

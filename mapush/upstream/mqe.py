@@ -9,8 +9,8 @@ import torch
 
 from mapush.config import TaskConfig
 from mapush.env import observations
+from mapush.env.judgement import COLLABORATION_DISTANCE, OUTCOMES
 from mapush.env.metrics import EpisodeMetrics
-from mapush.env.push import COLLABORATION_DISTANCE, OUTCOMES
 from mapush.env.vec_env import Observation, Transition, VecEnv
 from mapush.errors import ConfigError, MapushError, NonFiniteError, SimulatorError
 from mapush.sim.geometry import rotate_inverse, yaw_of

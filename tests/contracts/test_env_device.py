@@ -1,4 +1,4 @@
-"""Environments make every tensor on their simulator's device, not where torch makes it by default."""
+"""Environments create every tensor on their simulator's device, not on torch's default device."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from still import StillPhysics, walk_config
 
 from mapush.config import TaskConfig
 from mapush.env.metrics import EpisodeMetrics
-from mapush.env.push import PushEnv
+from mapush.env.push_quirks import push_env_class
 from mapush.env.walk import EPISODE_STEPS, WalkEnv
 from mapush.sim.geometry import constant
 
 pytestmark = pytest.mark.contracts
 
-ELSEWHERE = torch.device("meta")  # where no number can be read; within this context, it is torch's default device
+ELSEWHERE = torch.device("meta")  # a device that stores no values; as a context, it becomes torch's default device
 CPU = torch.device("cpu")
 
 
@@ -33,7 +33,7 @@ def tensors_of(value):
 
 
 def assert_on_cpu(make, actions, end_an_episode):
-    """Build an env and run it where torch's default device is another one; all that it gives is on the CPU."""
+    """Build and run an env while torch's default device is a different one; everything it returns is on the CPU."""
     constant.cache_clear()
     with ELSEWHERE:
         env = make()
@@ -45,20 +45,22 @@ def assert_on_cpu(make, actions, end_an_episode):
         env.check()
         env.metrics.summary()
     assert bool(given[2].done.any())
-    devices = {tensor.device for value in given for tensor in tensors_of(value)}
-    assert devices == {CPU}
+    for value in given:
+        assert {tensor.device for tensor in tensors_of(value)} == {CPU}
 
 
 @pytest.mark.parametrize("upstream_quirks, steps_per_decision", [(False, 1), (True, 1), (False, 3)])
 def test_push_env_makes_every_tensor_on_its_simulators_device(upstream_quirks, steps_per_decision):
-    """The pushing task relies on no default device."""
+    """The pushing task does not rely on a default device."""
     simulator, actions = KinematicSimulator(NUM_ENVS, NUM_AGENTS), random_actions()
     task = TaskConfig(upstream_quirks=upstream_quirks, steps_per_decision=steps_per_decision)
-    assert_on_cpu(lambda: PushEnv(simulator, task, seed=0), actions, lambda env: put_object_at_goal(env, 3))
+    assert_on_cpu(
+        lambda: push_env_class(task)(simulator, task, seed=0), actions, lambda env: put_object_at_goal(env, 3)
+    )
 
 
 def test_walk_env_makes_every_tensor_on_its_physics_device():
-    """The walking task relies on no default device."""
+    """The walking task does not rely on a default device."""
     physics, actions = StillPhysics(NUM_ENVS), torch.zeros(NUM_ENVS, 1, 12)
 
     def end_an_episode(env):
@@ -68,7 +70,7 @@ def test_walk_env_makes_every_tensor_on_its_physics_device():
 
 
 def test_metrics_make_every_tensor_on_their_device():
-    """Statistics rely on no default device, before the first episode either."""
+    """Statistics do not rely on a default device, not even before the first episode."""
     done, outcome = torch.tensor([True, False, True, True, False]), {"length": torch.arange(5.0)}
     with ELSEWHERE:
         metrics = EpisodeMetrics(("length",), NUM_ENVS, CPU, capacity=7)

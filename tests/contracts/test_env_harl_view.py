@@ -1,7 +1,8 @@
-"""Contracts of HarlView: what HARL is handed is what the environment said, and belongs to HARL alone."""
+"""Contracts of HarlView: HARL gets what the environment returned, as copies that nobody else uses."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -19,7 +20,7 @@ TIMED_OUT, SUCCEEDED, COLLIDED = 1, 2, 4  # envs that `end_episodes` ends
 
 
 def as_harl_hands_over(actions):
-    """Return actions (N, A, K) as HARL's: a view of an array with the agents first."""
+    """Return actions (N, A, K) as HARL passes them: a view of an array with the agents first."""
     by_agent = np.array(actions.numpy().swapaxes(0, 1), order="C")
     return by_agent.swapaxes(0, 1)
 
@@ -32,7 +33,7 @@ def end_episodes(env):
 
 
 def play_both(steps=4, end_at=2, **kwargs):
-    """Yield, step by step, what a view returns and what the same env says by itself."""
+    """Yield, step by step, what a view returns and what an equal env returns without a view."""
     view, env = HarlView(make_env(seed=3), **kwargs), make_env(seed=3)
     view.reset(), env.reset()
     for step in range(steps):
@@ -43,11 +44,17 @@ def play_both(steps=4, end_at=2, **kwargs):
 
 
 def arrays_of(returned):
-    """Return the arrays of what `reset` or `step` returned, those in infos included."""
+    """Return the arrays that `reset` or `step` returned, including those in infos."""
     found = [item for item in returned if isinstance(item, np.ndarray)]
-    for infos in returned[4] if len(returned) == 6 else ():
-        found += [value for info in infos for value in info.values() if isinstance(value, np.ndarray)]
+    if len(returned) == 6:
+        for info in infos_of(returned):
+            found += [value for value in info.values() if isinstance(value, np.ndarray)]
     return found
+
+
+def infos_of(returned):
+    """Return the infos of all agents of all envs of a step, in one list."""
+    return list(itertools.chain.from_iterable(returned[4]))
 
 
 def test_reset_returns_the_observation_for_every_agent():
@@ -64,7 +71,7 @@ def test_reset_returns_the_observation_for_every_agent():
     assert available_actions == [None] * NUM_ENVS
 
 
-def test_step_returns_what_the_environment_says():
+def test_step_returns_what_the_environment_returns():
     """Observations, rewards and dones are the environment's for the same seed and actions, in HARL's shapes."""
     ends = 0
     for (obs, share_obs, rewards, dones, _, available_actions), expected in play_both():
@@ -85,7 +92,7 @@ def test_step_returns_what_the_environment_says():
 
 
 def test_step_without_team_reward_returns_each_agents_own():
-    """`team_reward=False` leaves every agent its reward, and the team's rewards do differ."""
+    """`team_reward=False` leaves every agent its own reward, and the rewards of a team differ."""
     for returned, expected in play_both(team_reward=False):
         assert np.array_equal(returned[2][..., 0], expected.reward.numpy())
         assert not torch.equal(expected.reward[:, 0], expected.reward[:, 1])
@@ -94,16 +101,17 @@ def test_step_without_team_reward_returns_each_agents_own():
 def test_infos_flag_the_time_limit_and_nothing_else():
     """`bad_transition` is True for every agent of an env that ran out of time, and absent everywhere else."""
     for step, (returned, _) in enumerate(play_both()):
-        flags = [[info.get("bad_transition") for info in infos] for infos in returned[4]]
-        expected = [[None] * NUM_AGENTS for _ in range(NUM_ENVS)]
         if step == 2:
-            expected[TIMED_OUT] = [True] * NUM_AGENTS
             assert returned[3][[TIMED_OUT, SUCCEEDED, COLLIDED]].all()
-        assert flags == expected
+        for env_id, infos in enumerate(returned[4]):
+            expected = None
+            if step == 2 and env_id == TIMED_OUT:
+                expected = True
+            assert [info.get("bad_transition") for info in infos] == [expected] * NUM_AGENTS
 
 
 def test_infos_of_an_ended_episode_hold_its_outcome_and_last_observation():
-    """At an end each agent's info holds the outcome as Python numbers and its own last view; else it is empty."""
+    """At the end of an episode each agent's info holds the outcome and its own last observation; else it is empty."""
     for returned, expected in play_both():
         final, ended = expected.final_observation, expected.done.tolist()
         for env_id, infos in enumerate(returned[4]):
@@ -115,19 +123,24 @@ def test_infos_of_an_ended_episode_hold_its_outcome_and_last_observation():
                 assert np.array_equal(info["final_obs"], final.obs[env_id, agent].numpy())
                 assert np.array_equal(info["final_share_obs"], final.share_obs[env_id].numpy())
                 assert not np.array_equal(info["final_obs"], returned[0][env_id, agent])
-                assert info["outcome"] == {name: values[env_id].item() for name, values in expected.outcome.items()}
-                assert {type(value) for value in info["outcome"].values()} <= {bool, int, float}
+                assert list(info["outcome"]) == list(expected.outcome)
+                for name, value in info["outcome"].items():
+                    assert type(value) in (bool, int, float), name
+                    assert value == expected.outcome[name][env_id].item(), name
 
 
 def test_infos_are_different_objects_for_every_agent_env_and_step():
     """No two infos share a dict, an outcome or an array."""
-    kept = [info for returned, _ in play_both() for infos in returned[4] for info in infos]
-    parts = kept + [value for info in kept for value in info.values() if not isinstance(value, bool)]
+    parts = []
+    for returned, _ in play_both():
+        for info in infos_of(returned):
+            parts.append(info)
+            parts += [value for value in info.values() if not isinstance(value, bool)]
     assert len({id(part) for part in parts}) == len(parts)
 
 
 def test_returned_arrays_share_no_memory():
-    """No returned array shares memory with another one, with an earlier step's or with the environment's tensors."""
+    """No returned array shares memory with another array, with those of earlier steps, or with the env's tensors."""
     view = HarlView(make_env())
     tensors = []
 
@@ -139,7 +152,8 @@ def test_returned_arrays_share_no_memory():
                 getattr(result, "observation", result),
                 getattr(result, "final_observation", result),
             )
-            tensors.extend(value for item in observations for value in vars(item).values() if torch.is_tensor(value))
+            for item in observations:
+                tensors.extend(value for value in vars(item).values() if torch.is_tensor(value))
             return result
 
         return wrapped
@@ -157,8 +171,8 @@ def test_returned_arrays_share_no_memory():
         assert not any(np.shares_memory(array, tensor.numpy()) for tensor in tensors)
 
 
-def test_step_leaves_the_actions_alone():
-    """The caller's actions are neither changed nor kept: writing to them after the step changes nothing."""
+def test_step_neither_changes_nor_keeps_the_actions():
+    """The caller's actions are neither changed nor kept: writing to them after the step has no effect."""
     first, second = HarlView(make_env()), HarlView(make_env())
     first.reset(), second.reset()
     actions = as_harl_hands_over(random_actions())
@@ -172,7 +186,7 @@ def test_step_leaves_the_actions_alone():
 
 @pytest.mark.parametrize("layout", ("transposed", "reversed", "read-only", "float64", "float16", "big-endian"))
 def test_step_takes_floating_point_actions_in_any_layout(layout):
-    """How actions lie in memory and how wide their numbers are changes nothing."""
+    """The memory layout and the floating-point type of the actions make no difference."""
     actions = (random_actions() * 4).round() / 4
     given = {
         "transposed": as_harl_hands_over(actions),
@@ -200,7 +214,7 @@ def test_step_takes_floating_point_actions_in_any_layout(layout):
     ),
 )
 def test_step_malformed_actions_are_refused_with_the_form_expected(given, message):
-    """Actions of another shape or type are a SpecError that shows num_envs, num_agents and action_dim."""
+    """Actions of a different shape or type raise a SpecError that shows num_envs, num_agents and action_dim."""
     view = HarlView(make_env())
     view.reset()
     with pytest.raises(SpecError, match=message) as caught:
@@ -211,7 +225,7 @@ def test_step_malformed_actions_are_refused_with_the_form_expected(given, messag
 
 @pytest.mark.parametrize("value", (math.nan, math.inf, 1e39))
 def test_step_non_finite_action_names_its_place(value):
-    """NaN, infinity, and what float32 cannot hold are refused with env, agent and axis."""
+    """NaN, infinity, and values too large for float32 raise an error that names env, agent and axis."""
     view = HarlView(make_env())
     view.reset()
     actions = np.zeros((5, 2, 3))
@@ -222,7 +236,7 @@ def test_step_non_finite_action_names_its_place(value):
 
 
 def test_step_raises_what_went_wrong_on_the_device():
-    """What the environment learns only when it waits for the device is raised by the step it happened in."""
+    """An error that shows only when the host waits for the device is raised by the step that caused it."""
     view = HarlView(make_env())
     view.reset()
 
@@ -235,7 +249,7 @@ def test_step_raises_what_went_wrong_on_the_device():
 
 
 def test_spaces_are_boxes_of_every_agent():
-    """There is a Box, by this very name, for each agent, with the sizes and bounds of the environment."""
+    """Each agent has a space whose class is called Box, with the sizes and bounds of the environment."""
     view = HarlView(make_env())
     assert (view.num_envs, view.n_agents) == (NUM_ENVS, NUM_AGENTS)
     spaces = (view.observation_space, view.share_observation_space, view.action_space)
@@ -251,7 +265,7 @@ def test_spaces_are_boxes_of_every_agent():
 
 @pytest.mark.parametrize("low, high", ((-1.0, 2.0), (-math.inf, math.inf), (0.0, math.inf)))
 def test_box_contains_what_it_samples(low, high):
-    """Samples are members and repeat with their seed; what is below, above or of another form is no member."""
+    """Samples are members and repeat with their seed; values out of bounds or of a different form are not members."""
     box = Box(low, high, (4,))
     box.seed(7)
     samples = [box.sample() for _ in range(20)]
@@ -262,8 +276,8 @@ def test_box_contains_what_it_samples(low, high):
     assert not any(box.contains(wrong) for wrong in (np.zeros(3), np.full(4, np.nan), [0.0] * 4, np.array(["a"] * 4)))
 
 
-def test_close_twice_closes_once_and_for_all():
-    """`close` may be called again."""
+def test_close_can_be_called_twice():
+    """`close` can be called twice."""
     view = HarlView(make_env())
     view.close()
     view.close()

@@ -31,7 +31,7 @@ def random_episodes(steps, num_envs=NUM_ENVS, seed=0):
 
 @pytest.mark.parametrize("capacity, num_envs", ((1000, 5), (11, 5), (3, 5), (7, 23)))
 def test_summary_after_episodes_equals_mean_of_the_latest(capacity, num_envs):
-    """Means are taken over the most recent episodes only, also when one step ends more than fit."""
+    """Means are taken over the most recent episodes only, also when one step ends more episodes than fit."""
     metrics, latest, total = metrics_of(capacity, num_envs), [], 0
     for done, outcome in random_episodes(60, num_envs):
         metrics.add_episodes(done, outcome)
@@ -45,7 +45,7 @@ def test_summary_after_episodes_equals_mean_of_the_latest(capacity, num_envs):
 
 
 def test_metrics_many_episodes_memory_is_bounded():
-    """However many episodes end, at most 1,000 are kept."""
+    """At most 1,000 episodes are kept, however many end."""
     metrics = metrics_of()
     sizes = set()
     for done, outcome in random_episodes(1500):
@@ -56,7 +56,7 @@ def test_metrics_many_episodes_memory_is_bounded():
 
 
 def test_summary_reward_terms_restart_at_each_read():
-    """Reward terms are means per step since the last read, over envs and agents."""
+    """Reward terms are means over envs, agents and the steps since the last summary."""
     metrics = metrics_of()
     for value in (1.0, 4.0):
         metrics.add_step({"target": torch.full((NUM_ENVS, NUM_AGENTS), value), "push": torch.full((NUM_ENVS,), -value)})
@@ -74,7 +74,7 @@ def test_summary_without_episodes_is_nan():
 
 
 def test_metrics_state_dict_continues_exactly():
-    """A copy made from `state_dict` gives the same summary, and later changes do not reach the saved state."""
+    """Statistics loaded from `state_dict` give the same summary, and later changes do not reach the saved state."""
     metrics, copy = metrics_of(7), metrics_of(7)
     episodes = list(random_episodes(20))
     for done, outcome in episodes[:10]:
@@ -92,7 +92,7 @@ def test_metrics_state_dict_continues_exactly():
 
 
 def test_add_episodes_wrong_shape_is_refused():
-    """A mask of another number of envs is an error, not a broadcast."""
+    """A mask with a wrong number of envs is an error, not a broadcast."""
     with pytest.raises(SpecError, match="done"):
         metrics_of().add_episodes(torch.ones(NUM_ENVS + 1, dtype=torch.bool), {})
 
@@ -112,7 +112,7 @@ def evaluation_steps(num_envs, seed=0):
 
 
 def test_first_episodes_equals_slow_recount():
-    """Each env counts until its first end; times over all, collaboration over successes, causes counted."""
+    """Only the first episode of each env counts; every measure equals a recount episode by episode."""
     num_envs, steps = 37, evaluation_steps(37)
     first = FirstEpisodes(num_envs)
     for done, outcome in steps:
@@ -128,7 +128,9 @@ def test_first_episodes_equals_slow_recount():
     assert result.finished_time == pytest.approx(sum(row["finished_time"] for row in rows) / num_envs)
     assert result.collaboration_degree == pytest.approx(sum(row["collaboration"] for row in won) / len(won))
     assert result.collision_degree == 0.0
-    assert result.endings == {n: sum(int(row[n]) for row in rows) for n in ("success", "collision", "fall", "timeout")}
+    assert set(result.endings) == {"success", "collision", "fall", "timeout"}
+    for cause, count in result.endings.items():
+        assert count == sum(int(row[cause]) for row in rows), cause
     for value, (low, high) in (
         (result.success_rate, result.success_rate_interval),
         (result.finished_time, result.finished_time_interval),
@@ -151,7 +153,7 @@ def test_first_episodes_no_success_has_no_collaboration():
 
 
 def test_first_episodes_incomplete_is_refused():
-    """Measures over those envs that happened to end early are refused."""
+    """Measures are refused as long as one env has not ended an episode."""
     first = FirstEpisodes(NUM_ENVS)
     assert not first.complete
     with pytest.raises(MapushError, match="0 of 5"):
@@ -162,5 +164,5 @@ def test_first_episodes_incomplete_is_refused():
     "successes, trials, low, high", ((0, 10, 0.0, 0.2775), (179, 300, 0.5404, 0.6505), (10, 10, 0.7225, 1.0))
 )
 def test_wilson_interval_matches_tables(successes, trials, low, high):
-    """The interval of a rate is Wilson's, which stays within [0, 1]."""
+    """The interval of a rate is Wilson's, and stays within [0, 1]."""
     assert wilson_interval(successes, trials) == (pytest.approx(low, abs=2e-4), pytest.approx(high, abs=2e-4))

@@ -1,4 +1,4 @@
-"""A moment of an environment puts another one, with its own random numbers and past, in the same place."""
+"""A moment of one env puts a second env, with different random numbers and a different past, in the same place."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from still import NUM_ENVS, walk_config
 from still import make_env as make_walk_env
 
 from mapush.env.vec_env import VecEnv
+from mapush.errors import MapushError
 
 pytestmark = pytest.mark.contracts
 
@@ -19,7 +20,7 @@ def kept(env):
 
 
 def assert_alike(one, other):
-    """Check that two transitions agree until, and on, the ends of episodes."""
+    """Check that two transitions agree, up to the last observation of episodes that ended."""
     for name in ("reward", "terminated", "truncated"):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
     for name in ("obs", "share_obs"):
@@ -28,8 +29,8 @@ def assert_alike(one, other):
         assert torch.equal(values, other.outcome[name]), name
 
 
-def test_push_env_placed_at_a_moment_goes_on_from_there():
-    """Rewards, endings and what the episodes have added up follow as where the moment was taken."""
+def test_push_env_placed_at_a_moment_continues_from_there():
+    """Rewards, endings and outcomes continue as in the env where the moment was taken."""
     env, other = make_env(seed=1), make_env(seed=2)
     for one, steps in ((env, 5), (other, 3)):
         one.simulator.object_velocity_w[:] = torch.tensor((0.3, 0.1, 0.0))
@@ -53,8 +54,8 @@ def test_push_env_placed_at_a_moment_goes_on_from_there():
     assert last.outcome["length"][last.done].tolist() == [7, 7]
 
 
-def test_walk_env_placed_at_a_moment_goes_on_from_there():
-    """The command, the disturbance, the memory and the feet are those of the moment, and belong to the new place."""
+def test_walk_env_placed_at_a_moment_continues_from_there():
+    """Command, disturbance, memory and feet are those of the moment, and are copies."""
     env, other = make_walk_env(walk_config(), seed=1), make_walk_env(walk_config(), seed=2)
     for one, action in ((env, 0.2), (other, 0.4)):
         one.reset()
@@ -77,11 +78,11 @@ def test_walk_env_placed_at_a_moment_goes_on_from_there():
 
 
 def test_env_without_moments_says_so():
-    """An environment that has none gives nothing, and refuses to be placed."""
+    """An environment without moments returns an empty one, and refuses to be placed."""
 
     class Plain(VecEnv):
         reset = step = check = state_dict = load_state_dict = close = None
 
     assert Plain().moment() == {}
-    with pytest.raises(NotImplementedError, match="Plain"):
+    with pytest.raises(MapushError, match="Plain has no moments"):
         Plain().place({})

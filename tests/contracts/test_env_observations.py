@@ -1,4 +1,4 @@
-"""Contracts of the observations: their published form and their symmetries."""
+"""Contracts of the observations: the published form, and symmetries."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ FIELDS = (
 
 @pytest.mark.parametrize("num_agents", (2, 3))
 def test_obs_random_states_match_slow_derivation(num_agents):
-    """The actor sees goal, object and team mates in its yaw frame, as published, mate k being (i - k) mod A."""
+    """The actor sees goal, object and team mates in its yaw frame, as published; mate k is robot (i - k) mod A."""
     state, goal = level_state(num_agents)
     obs = actor_obs(state, goal)
     assert obs.shape == (NUM_ENVS, num_agents, 2 + 3 * num_agents)
@@ -130,7 +130,7 @@ def test_share_obs_random_states_match_slow_derivation(num_agents):
 
 @pytest.mark.parametrize("angle", (0.3, 2.0, -2.9))
 def test_observations_world_turned_are_unchanged(angle):
-    """Nobody sees where north is."""
+    """Turning the world about the vertical does not change observations."""
     state, goal = level_state(2)
     turned_state, turned_goal = turn_world(state, goal, angle)
     apart = wrap(actor_obs(turned_state, turned_goal) - actor_obs(state, goal))
@@ -145,7 +145,7 @@ def test_observations_world_turned_are_unchanged(angle):
 
 
 def test_obs_agents_swapped_permutes_rows():
-    """Agents are interchangeable: their order permutes the rows of obs."""
+    """Agents are interchangeable: swapping them permutes the rows of obs."""
     state, goal = level_state(2)
     swapped = dataclasses.replace(
         state,
@@ -155,7 +155,7 @@ def test_obs_agents_swapped_permutes_rows():
 
 
 def test_obs_world_reflected_flips_y_and_angles():
-    """In a mirrored world every y and every angle changes its sign."""
+    """Mirroring the world flips the sign of every y and of every angle."""
     state, goal = level_state(3)
     mirror = torch.tensor((1.0, -1.0, 1.0))
     reflected = dataclasses.replace(
@@ -178,7 +178,7 @@ def test_positive_angle_edges_stay_in_range():
 
 
 def test_rotate_inverse_undoes_rotate_and_keeps_yaw():
-    """Rotation and its inverse cancel, and agree with roll, pitch, yaw composed by matrices."""
+    """A rotation and its inverse cancel, and agree with matrices of roll, pitch and yaw."""
     roll, pitch, yaw = torch.tensor(0.3), torch.tensor(-0.5), torch.tensor(2.1)
     quat = quat_from_rpy(roll, pitch, yaw)
 

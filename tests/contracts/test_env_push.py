@@ -29,6 +29,11 @@ from mapush.sim.geometry import pairwise_distance, quat_from_rpy, yaw_of
 pytestmark = pytest.mark.contracts
 
 
+def causes_of(outcome, env_id):
+    """Return the causes that an episode's outcome names."""
+    return [name for name in ("success", "collision", "fall", "timeout") if outcome[name][env_id]]
+
+
 @pytest.mark.parametrize("name", sorted(OBJECTS))
 def test_push_env_returns_what_its_specs_say(name):
     """Observations, rewards and flags have the declared shapes and types, for every object."""
@@ -50,7 +55,7 @@ def test_push_env_returns_what_its_specs_say(name):
 
 
 def test_step_action_is_scaled_once_and_clipped():
-    """The command is 0.5 clip(a); values outside the box are clipped, not refused."""
+    """The command is 0.5 clip(a, -1, 1); values out of bounds are clipped, not refused."""
     env = make_env()
     env.reset()
     actions = random_actions()
@@ -59,7 +64,7 @@ def test_step_action_is_scaled_once_and_clipped():
 
 
 def test_step_action_array_is_neither_changed_nor_kept():
-    """The caller's array is his: it is not written to, and writing to it later changes nothing."""
+    """The caller's actions are not written to, and writing to them after the step has no effect."""
     first, second = make_env(), make_env()
     first.reset(), second.reset()
     actions, copy = random_actions(), random_actions()
@@ -74,7 +79,7 @@ def test_step_action_array_is_neither_changed_nor_kept():
 
 @pytest.mark.parametrize("value", (math.nan, math.inf))
 def test_step_non_finite_action_names_env_and_agent(value):
-    """A NaN action is refused before it reaches the physics, with its place."""
+    """An action that is not finite is refused before it reaches the physics; the error names its place."""
     env = make_env()
     env.reset()
     actions = rest()
@@ -86,7 +91,7 @@ def test_step_non_finite_action_names_env_and_agent(value):
 
 @pytest.mark.parametrize("actions", (torch.zeros(2, 5, 3), torch.zeros(5, 2, 3).double(), torch.zeros(5, 2, 1)))
 def test_step_wrong_form_of_action_is_refused(actions):
-    """Swapped axes, another type or a broadcastable shape are errors."""
+    """Swapped axes, a different type or a broadcastable shape are errors."""
     env = make_env()
     env.reset()
     with pytest.raises(SpecError, match="actions"):
@@ -94,13 +99,13 @@ def test_step_wrong_form_of_action_is_refused(actions):
 
 
 def test_step_before_reset_is_refused():
-    """Stepping an env that was never reset says so."""
+    """A step before the first reset is an error that says so."""
     with pytest.raises(MapushError, match="before reset"):
         make_env().step(rest())
 
 
 def test_step_non_finite_state_names_env_agent_field_step():
-    """A NaN from the physics stops the run at once, with its place."""
+    """A NaN from the physics is an error in the same step; it names the place."""
     env = make_env()
     env.reset()
     env.step(rest())
@@ -116,19 +121,19 @@ def test_step_non_finite_state_names_env_agent_field_step():
     (({"object": "cubiod"}, "'cuboid'"), ({"steps_per_decision": 0}, "steps_per_decision")),
 )
 def test_push_env_wrong_task_is_refused(task, expected):
-    """A task that cannot be is refused with what was meant."""
+    """An impossible task is refused, and the error names the field or the nearest valid name."""
     with pytest.raises(ConfigError, match=expected):
         PushEnv(KinematicSimulator(NUM_ENVS, NUM_AGENTS), TaskConfig(**task), 0)
 
 
 def test_push_env_other_team_is_refused():
-    """A simulator with another number of robots than the object's team is refused."""
+    """A simulator whose number of robots is not that of the object's team is refused."""
     with pytest.raises(ConfigError, match="3 robots"):
         PushEnv(KinematicSimulator(NUM_ENVS, 2), TaskConfig(object="cylinder"), 0)
 
 
 def test_step_success_ends_only_that_env():
-    """A success terminates its env, pays the bonus to the team, and leaves the others alone."""
+    """A success terminates its env and pays the bonus to its team; other envs do not change."""
     env = make_env()
     env.reset()
     goal = env.goal_pos_w.clone()
@@ -138,7 +143,7 @@ def test_step_success_ends_only_that_env():
     assert ended(transition) == [3]
     assert bool(transition.terminated[3])
     assert not transition.truncated.any()
-    assert [name for name in ("success", "collision", "fall", "timeout") if transition.outcome[name][3]] == ["success"]
+    assert causes_of(transition.outcome, 3) == ["success"]
     assert float(transition.reward[3].min()) > 9.0
     assert float(transition.reward[[0, 1, 2, 4]].max()) < 1.0
     assert float(transition.outcome["finished_time"][3]) == pytest.approx(0.02)
@@ -151,7 +156,7 @@ def test_step_success_ends_only_that_env():
 
 
 def test_step_after_an_end_measures_progress_from_the_new_start():
-    """The first step of a new episode is not paid for the way from where the old one left the object."""
+    """The first step of a new episode is not rewarded for the distance between the objects of both episodes."""
     env = make_env()
     env.reset()
     put_object_at_goal(env, 3)
@@ -160,7 +165,7 @@ def test_step_after_an_end_measures_progress_from_the_new_start():
 
 
 def test_step_collision_costs_and_counts_the_longest_time():
-    """A collision terminates with the exception's cost, and counts as 20 s."""
+    """A collision terminates the episode, costs `exception`, and counts as 20 s."""
     env = make_env()
     env.reset()
     put_robots_together(env, 2)
@@ -172,7 +177,7 @@ def test_step_collision_costs_and_counts_the_longest_time():
 
 
 def test_step_success_and_collision_pays_both_and_counts_as_success():
-    """When both hold at once both rewards are paid, and the episode counts as a success."""
+    """If both happen in one step, both rewards are paid and the episode counts as a success."""
     env = make_env()
     env.reset()
     put_object_at_goal(env, 1)
@@ -196,7 +201,7 @@ def test_step_fall_is_named():
 
 
 def test_outcome_several_limits_at_once_names_one_cause():
-    """Causes are counted once each: success before collision, collision before fall, all before the time limit."""
+    """Each episode has one cause: success before collision, collision before fall, the time limit last."""
     env = make_env()
     env.reset()
     quat = env.simulator.state().robot_quat_w
@@ -208,14 +213,12 @@ def test_outcome_several_limits_at_once_names_one_cause():
     saved["length"] = torch.full_like(saved["length"], 1000)
     env.load_state_dict(saved)
     outcome = env.step(rest()).outcome
-    causes = [
-        [name for name in ("success", "collision", "fall", "timeout") if outcome[name][e]] for e in range(NUM_ENVS)
-    ]
-    assert causes == [["fall"], ["collision"], ["fall"], ["success"], ["fall"]]
+    for env_id, cause in enumerate(("fall", "collision", "fall", "success", "fall")):
+        assert causes_of(outcome, env_id) == [cause]
 
 
 def test_step_timeout_comes_after_exactly_1001_env_steps():
-    """The time limit truncates on step 1001, in every env, and is no failure."""
+    """The time limit truncates every env on step 1001, and is not a failure."""
     env = make_env(steps_per_decision=91)
     env.reset()
     for _ in range(10):
@@ -231,7 +234,7 @@ def test_step_timeout_comes_after_exactly_1001_env_steps():
 
 
 def test_step_final_observation_is_of_the_ended_episode():
-    """Where an episode ended, the last observation is kept; elsewhere both are the same."""
+    """`final_observation` is the last one where an episode ended, and equal to `observation` in the other envs."""
     env = make_env()
     env.reset()
     put_robots_together(env, 2)
@@ -248,7 +251,7 @@ def test_step_final_observation_is_of_the_ended_episode():
 
 
 def test_step_transition_is_not_changed_by_later_steps():
-    """What a step returned stays as it was, whatever happens next."""
+    """Later steps do not change what a step has returned."""
     env = make_env()
     env.reset()
     transition = env.step(rest())
@@ -260,7 +263,7 @@ def test_step_transition_is_not_changed_by_later_steps():
 
 
 def test_step_held_action_equals_single_steps():
-    """One decision of 7 env steps is 7 decisions of one with the same action, as long as nothing ends."""
+    """One decision of 7 env steps equals 7 decisions of one env step with the same action, if no episode ends."""
     held, single = make_env(steps_per_decision=7), make_env()
     held.reset(), single.reset()
     for env in (held, single):
@@ -277,7 +280,7 @@ def test_step_held_action_equals_single_steps():
 
 @pytest.mark.parametrize("quirks", (False, True))
 def test_step_held_action_reward_stops_at_the_end_of_the_episode(quirks):
-    """Env steps after an episode's end inside a decision add neither reward nor length, nor a later ending."""
+    """After an episode ends within a decision, its remaining env steps add no reward, length or second ending."""
     held, single = (make_env(steps_per_decision=k, upstream_quirks=quirks, seed=3) for k in (7, 1))
     held.reset(), single.reset()
     for env in (held, single):
@@ -293,8 +296,8 @@ def test_step_held_action_reward_stops_at_the_end_of_the_episode(quirks):
 
 
 @pytest.mark.parametrize("quirks", (False, True))
-def test_step_tells_the_terms_that_its_reward_is_the_sum_of(quirks):
-    """Every term has its name, and those of a decision add up to its reward, also where episodes end in it."""
+def test_step_returns_terms_that_add_up_to_the_reward(quirks):
+    """The terms have the names in TERMS, and add up to the reward, also where an episode ends."""
     env = make_env(steps_per_decision=7, upstream_quirks=quirks, seed=3)
     env.reset()
     put_object_at_goal(env, 3)
@@ -316,7 +319,7 @@ def test_step_all_envs_ended_skips_the_rest_of_the_physics():
 
 
 def test_reset_robots_start_apart():
-    """No robot starts near a collision, so no episode is lost on its first step."""
+    """Robots start well apart, so no episode ends on its first step."""
     env = make_env(num_envs=400)
     env.reset()
     nearest = pairwise_distance(env.simulator.state().robot_pos_w).flatten(1).amin(dim=1)
@@ -325,7 +328,7 @@ def test_reset_robots_start_apart():
 
 
 def test_outcome_counts_equal_slow_recount():
-    """Return, length and collaboration of every episode equal a recount from what the steps returned."""
+    """Return, length and collaboration of every episode equal a recount from the transitions."""
     env = make_env(seed=5)
     blocks = observations.share_obs_blocks(NUM_AGENTS)
     env.reset()
@@ -373,7 +376,7 @@ def test_metrics_of_push_env_hold_terms_and_outcomes():
 
 @pytest.mark.parametrize("quirks", (False, True))
 def test_push_env_same_seed_is_bitwise_equal(quirks):
-    """Same seed and actions, same trajectory, bit for bit."""
+    """The same seed and actions give the same trajectory bit for bit."""
     runs = []
     for _ in range(2):
         env = make_env(seed=11, upstream_quirks=quirks)
@@ -386,7 +389,7 @@ def test_push_env_same_seed_is_bitwise_equal(quirks):
 
 @pytest.mark.parametrize("quirks", (False, True))
 def test_push_env_state_dict_continues_bitwise(quirks):
-    """A saved env continues in a fresh one exactly, through later resets, and stays as saved meanwhile."""
+    """An env loaded from `state_dict` continues bit for bit, through later resets; the saved state does not change."""
     env, fresh = make_env(seed=11, upstream_quirks=quirks), make_env(seed=99, upstream_quirks=quirks)
 
     def play(one):
@@ -413,7 +416,7 @@ def test_push_env_state_dict_continues_bitwise(quirks):
 
 
 def test_reset_twice_starts_new_episodes():
-    """An explicit reset starts every env anew, elsewhere, with nothing left of the old episode."""
+    """`reset` starts a new episode in every env, in a new place and with nothing left of the old one."""
     env = make_env()
     first = env.reset()
     env.step(random_actions())

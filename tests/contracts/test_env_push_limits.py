@@ -1,4 +1,4 @@
-"""Numbers of the pushing task, each held from both sides."""
+"""Limits of the pushing task, each checked from both sides."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.contracts
 
 
 def test_team_is_together_if_all_robots_are_within_a_metre_of_the_object():
-    """One robot at 1.01 m is enough to be apart; heights do not count."""
+    """A team with one robot at 1.01 m is not together; heights do not count."""
     env = make_env()
     env.reset()
     state = env.simulator.state()

@@ -1,4 +1,4 @@
-"""Contracts of PushEnv on the real physics, with robots that only stand."""
+"""Contracts of PushEnv on MuJoCo, with robots that only stand."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rest(env):
 
 @pytest.mark.parametrize("name", sorted(OBJECTS))
 def test_push_env_standing_robots_survive_the_start(name):
-    """Robots dropped in a published start stand up: nothing ends, the object stays where it is."""
+    """Robots in a published initial state stand up: no episode ends, and the object does not move."""
     env = make_env(name, steps_per_decision=5)
     env.reset()
     for _ in range(20):
@@ -54,7 +54,7 @@ def test_push_env_standing_robots_survive_the_start(name):
 
 
 def test_push_env_on_mujoco_continues_bitwise_with_any_threads():
-    """A saved run continues bit for bit in a fresh env, through resets, with another number of threads."""
+    """A saved run continues bit for bit in a new env with a different number of threads, through resets."""
     env, fresh = make_env(seed=4, threads=1), make_env(seed=5, threads=2)
     env.reset()
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Contracts of PushEnv with `upstream_quirks`: it errs exactly where upstream errs."""
+"""Contracts of QuirkyPushEnv: it makes exactly the errors that upstream makes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 from fakes import (
     NUM_AGENTS,
+    KinematicSimulator,
     ended,
     make_env,
     put_object_at_goal,
@@ -16,11 +17,24 @@ from fakes import (
     rest,
 )
 
+from mapush.config import TaskConfig
 from mapush.env import observations, rewards
+from mapush.env.push import PushEnv
+from mapush.env.push_quirks import QuirkyPushEnv, push_env_class
+from mapush.errors import ConfigError
 from mapush.objects import OBJECTS
 from mapush.sim.geometry import wrap, yaw_of
 
 pytestmark = pytest.mark.contracts
+
+
+@pytest.mark.parametrize("kind, quirks", ((PushEnv, True), (QuirkyPushEnv, False)))
+def test_push_env_of_the_other_kind_is_refused(kind, quirks):
+    """A task with upstream's errors is refused by the class without them, and the other way round."""
+    with pytest.raises(ConfigError) as caught:
+        kind(KinematicSimulator(5, NUM_AGENTS), TaskConfig(upstream_quirks=quirks), 0)
+    assert caught.value.where == "task.upstream_quirks"
+    assert push_env_class(TaskConfig(upstream_quirks=quirks)) is not kind
 
 
 def test_step_quirks_action_is_scaled_twice():
@@ -41,7 +55,7 @@ def test_reset_quirks_loses_the_published_share_of_first_steps():
 
 
 def test_quirks_reward_of_an_ended_step_mixes_episodes():
-    """With upstream's quirks the flags are the old episode's, the positions and the goal the new one's."""
+    """With upstream's quirks the last reward uses flags of the old episode, positions and goal of the new one."""
     env = make_env(upstream_quirks=True, seed=3)
     env.reset()
     env.step(rest())
@@ -83,7 +97,7 @@ def test_quirks_first_step_after_reset_has_no_progress():
 
 @pytest.mark.parametrize("quirks", (False, True))
 def test_quirks_first_observation_after_an_end_has_a_stale_yaw(quirks):
-    """With upstream's quirks the new episode's first observation is turned by the old heading; else it never is."""
+    """With upstream's quirks the first observation of an episode uses the old heading; without, the new one."""
     env = make_env(upstream_quirks=quirks, seed=3)
     env.reset()
     env.step(rest())

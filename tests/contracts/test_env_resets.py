@@ -1,4 +1,4 @@
-"""Contracts of the starts: the published distributions."""
+"""Contracts of the initial states: the published distributions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def nearest_pair(state):
 
 @pytest.mark.parametrize("name, published", (("cuboid", 0.063), ("tblock", 0.068), ("cylinder", 0.065)))
 def test_spawn_without_separation_collides_as_often_as_published(name, published):
-    """Upstream's independent placement puts 6 to 7 % of the teams in collision, by object."""
+    """Without a separation, 6 to 7 % of the teams start in a collision, as published for each object."""
     state, _ = draw(name)
     share = float((nearest_pair(state) < OBJECTS[name].collision_distance).double().mean())
     tolerance = 3.3 * math.sqrt(published * (1.0 - published) / NUM_DRAWS) + 0.0005  # and the rounding of `published`
@@ -37,7 +37,7 @@ def test_spawn_without_separation_collides_as_often_as_published(name, published
 
 @pytest.mark.parametrize("name", sorted(OBJECTS))
 def test_spawn_with_separation_keeps_every_pair_apart(name):
-    """No team starts closer than asked for, even where chance does not find a place."""
+    """No two robots start closer than requested, even if no random placement keeps them apart."""
     for separation in (OBJECTS[name].collision_distance + 0.35, 1.9):
         state, _ = draw(name, separation)
         assert float(nearest_pair(state).min()) >= separation
@@ -45,7 +45,7 @@ def test_spawn_with_separation_keeps_every_pair_apart(name):
 
 @pytest.mark.parametrize("name", sorted(OBJECTS))
 def test_spawn_distances_fill_published_ranges(name):
-    """Robots and goals lie about the object at distances uniform in their published ranges."""
+    """Robots and goals are placed around the object at distances uniform in their published ranges."""
     state, goal = draw(name)
     for points, (low, high) in ((state.robot_pos_w, OBJECTS[name].agent_distance), (goal, (1.5, 3.0))):
         offset = points[..., :2] - (state.object_pos_w[:, None, :2] if points.dim() == 3 else state.object_pos_w[:, :2])
@@ -54,7 +54,7 @@ def test_spawn_distances_fill_published_ranges(name):
 
 
 def test_spawn_poses_and_velocities_fill_published_ranges():
-    """Headings, tilts, velocities and joints are uniform in their published ranges, heights fixed."""
+    """Headings, tilts, velocities and joints are uniform in their published ranges; heights are fixed."""
     state, goal = draw("cuboid")
     assert_uniform(yaw_of(state.robot_quat_w), -math.pi, math.pi)
     assert_uniform(yaw_of(state.object_quat_w), -math.pi, math.pi)
@@ -76,7 +76,7 @@ def test_spawn_cylinder_is_level():
 
 
 def test_spawn_same_seed_is_bitwise_equal():
-    """A start is a function of the seed."""
+    """The same seed draws the same initial states."""
     (first, first_goal), (second, second_goal) = draw("tblock", seed=7), draw("tblock", seed=7)
     assert torch.equal(first.joint_pos, second.joint_pos)
     assert torch.equal(first_goal, second_goal)

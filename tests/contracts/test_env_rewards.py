@@ -109,7 +109,7 @@ def test_rewards_random_states_match_slow_derivation(name, expanded):
 
 
 def test_rewards_terms_have_the_names_of_their_weights():
-    """A term exists for every weight, and no other."""
+    """There is exactly one term for each weight."""
     names = {field.name for field in dataclasses.fields(RewardConfig)} - {"expanded_ocb"}
     assert set(terms_of(random_inputs("cuboid"), "cuboid")) == names
 
@@ -136,7 +136,7 @@ def test_target_known_progress_matches_published_form(progress, expected):
 
 @pytest.mark.parametrize("speed, pushed", ((0.099, False), (0.101, True)))
 def test_push_speed_about_threshold_decides(speed, pushed):
-    """The push bonus needs a planar speed above 0.1 m/s; a vertical one does not count."""
+    """The push bonus needs a planar speed above 0.1 m/s; vertical speed does not count."""
     inputs = random_inputs("cuboid")
     velocity = torch.tensor((0.6 * speed, 0.8 * speed, 3.0)).repeat(NUM_ENVS, 1)
     value = terms_of(dataclasses.replace(inputs, object_lin_vel_w=velocity), "cuboid")["push"]
@@ -145,7 +145,7 @@ def test_push_speed_about_threshold_decides(speed, pushed):
 
 @pytest.mark.parametrize("bearing, expected", ((180.0, 1.0), (0.0, -1.0), (90.0, 0.0)))
 def test_occlusion_known_side_has_known_cosine(bearing, expected):
-    """Behind the object as seen from the goal the occlusion term is 1; in front of it, -1; beside it, 0."""
+    """The occlusion term is 1 behind the object as seen from the goal, -1 in front of it, and 0 at its side."""
     inputs = random_inputs("cuboid")
     angle = math.radians(bearing)
     offset = torch.tensor((math.cos(angle), math.sin(angle), 0.0))
@@ -161,7 +161,7 @@ def test_occlusion_known_side_has_known_cosine(bearing, expected):
 
 @pytest.mark.parametrize("name", OBJECT_NAMES)
 def test_rewards_agents_swapped_permutes_terms(name):
-    """Agents are interchangeable: their order permutes the terms and changes nothing else."""
+    """Agents are interchangeable: swapping them only permutes the terms."""
     inputs = random_inputs(name)
     swapped = dataclasses.replace(inputs, robot_pos_w=inputs.robot_pos_w.flip(1))
     for term, value in terms_of(swapped, name).items():
@@ -170,7 +170,7 @@ def test_rewards_agents_swapped_permutes_terms(name):
 
 @pytest.mark.parametrize("name", OBJECT_NAMES)
 def test_rewards_world_reflected_is_unchanged(name):
-    """A mirrored world, with an object that is symmetric in x, gives the same reward."""
+    """Mirroring the world gives the same reward, because each object is symmetric in x."""
 
     def mirror(vector):
         return vector * torch.tensor((-1.0, 1.0, 1.0))[: vector.shape[-1]]
@@ -188,7 +188,7 @@ def test_rewards_world_reflected_is_unchanged(name):
 
 
 def beside_an_edge(inputs, name):
-    """Return where the nearest point of the outline is no corner, (E, A)."""
+    """Return where the nearest point of the outline is not a corner, (E, A)."""
     polygon = np.array(OBJECTS[name].vertices)
     rows = []
     for robots, body, yaw in zip(inputs.robot_pos_w.numpy(), inputs.object_pos_w.numpy(), inputs.object_yaw.numpy()):
@@ -208,7 +208,7 @@ def nearest_is_inside_an_edge(point, polygon):
 
 
 def test_rewards_of_turned_world_are_unchanged():
-    """Turning the whole world about the vertical changes neither reward nor observation."""
+    """Turning the world about the vertical changes neither reward nor observation."""
     envs = [make_env(seed=3) for _ in range(2)]
     for env in envs:
         env.reset()

@@ -1,4 +1,4 @@
-"""What an environment saves belongs to whoever holds it: neither its source nor a loader changes it later."""
+"""A saved state is a copy: neither the env that saved it nor an env that loaded it changes it later."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.contracts
 
 
 def play_push(env, seed):
-    """Take steps of which one ends an episode."""
+    """Take four steps; one of them ends an episode."""
     for step in range(4):
         if step == 2:
             put_object_at_goal(env, 3)
@@ -25,7 +25,7 @@ def play_push(env, seed):
 
 
 def play_walk(env, seed):
-    """Take steps of which one ends an episode."""
+    """Take four steps; one of them ends an episode."""
     env.physics.set_height(0.28)
     for step in range(4):
         if step == 2:
@@ -39,7 +39,7 @@ def walk_env(seed):
 
 
 def assert_same(one, other, where="state"):
-    """Check that two nested values are equal to the bit."""
+    """Check that two nested values are equal bit for bit."""
     assert type(one) is type(other), where
     if isinstance(one, torch.Tensor):
         assert one.dtype == other.dtype, where
@@ -57,7 +57,7 @@ def assert_same(one, other, where="state"):
 
 @pytest.mark.parametrize("make, play", [(make_env, play_push), (walk_env, play_walk)], ids=["push", "walk"])
 def test_state_dict_is_changed_neither_by_its_source_nor_by_who_loads_it(make, play):
-    """Both go on, through resets and statistics, and what was saved stays as it was."""
+    """Both envs continue, through resets and statistics, and the saved state does not change."""
     env, fresh = make(seed=1), make(seed=2)
     for one in (env, fresh):
         one.reset()
@@ -73,7 +73,7 @@ def test_state_dict_is_changed_neither_by_its_source_nor_by_who_loads_it(make, p
 
 
 def test_statistics_loaded_twice_count_for_themselves():
-    """Two statistics that were loaded from one state do not share their episodes."""
+    """Two statistics loaded from one state do not share their episodes."""
     done = torch.ones(5, dtype=torch.bool)
     saved = EpisodeMetrics(("length",), 5, torch.device("cpu"), capacity=7).state_dict()
     one, other = (EpisodeMetrics(("length",), 5, torch.device("cpu"), capacity=7) for _ in range(2))
@@ -86,7 +86,7 @@ def test_statistics_loaded_twice_count_for_themselves():
 
 
 def test_reset_forgets_the_episodes_it_interrupts():
-    """An episode that `reset` began has the length and the return of its own steps alone."""
+    """Length and return of an episode that `reset` began count only its own steps."""
     env = make_env()
     env.reset()
     env.simulator.object_velocity_w[:] = torch.tensor((0.3, 0.1, 0.0))

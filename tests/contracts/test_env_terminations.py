@@ -1,4 +1,4 @@
-"""Contracts of the endings: one limit at a time, just inside and just outside."""
+"""Contracts of the endings: each limit is checked just inside and just outside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLAGS = ("success", "timeout", "roll", "height", "collision")
 
 
 def calm(name):
-    """Return a state without any ending, a goal and an episode length."""
+    """Return a state that has reached no limit, a goal and an episode length."""
     item = OBJECTS[name]
     robots = torch.zeros(NUM_ENVS, item.num_agents, 3)
     robots[..., 0], robots[..., 2] = torch.arange(item.num_agents) + 2.0, 0.26
@@ -45,7 +45,7 @@ def calm(name):
 
 
 def assert_only(endings, flag):
-    """Assert that `flag` holds in env `ENV`, and nothing else anywhere."""
+    """Assert that `flag` holds in env `ENV`, and that no other flag holds in any env."""
     for name in FLAGS:
         expected = torch.zeros(NUM_ENVS, dtype=torch.bool)
         expected[ENV] = name == flag
@@ -58,13 +58,13 @@ def assert_only(endings, flag):
 
 @pytest.mark.parametrize("name", sorted(OBJECTS))
 def test_terminations_calm_state_has_none(name):
-    """Robots that stand apart from each other, an object at its place: nothing ends."""
+    """Robots that stand apart and an object at its place end no episode."""
     assert_only(terminations.compute(*calm(name), OBJECTS[name]), None)
 
 
 @pytest.mark.parametrize("distance, expected", ((1.001, None), (1.0, None), (0.999, "success")))
 def test_success_planar_distance_is_strict(distance, expected):
-    """Success is a planar distance strictly below 1 m, whatever the heights."""
+    """Success is a planar distance strictly below 1 m; heights do not count."""
     state, goal, length = calm("cuboid")
     goal[ENV] = torch.tensor((0.0, distance, -40.0))
     assert_only(terminations.compute(state, goal, length, OBJECTS["cuboid"]), expected)
@@ -83,7 +83,7 @@ def test_timeout_length_above_limit_is_strict(steps, expected):
     "roll, expected", ((0.79, None), (-0.79, None), (0.81, "roll"), (-0.81, "roll"), (3.0, "roll"))
 )
 def test_roll_of_one_robot_beyond_limit_ends(roll, expected, pitch):
-    """One robot rolled beyond 0.8 rad ends the episode, whatever its pitch and yaw."""
+    """One robot rolled beyond 0.8 rad ends the episode, at any pitch and yaw."""
     state, goal, length = calm("cylinder")
     quat = state.robot_quat_w.clone()
     quat[ENV, 1] = quat_from_rpy(*torch.tensor((roll, pitch, 2.5)))
@@ -111,7 +111,7 @@ def test_object_height_change_beyond_limit_ends(name, change, expected):
 @pytest.mark.parametrize("name, limit", (("cuboid", 0.25), ("tblock", 0.27), ("cylinder", 0.25)))
 @pytest.mark.parametrize("margin, expected", ((0.001, None), (-0.001, "collision")))
 def test_collision_distance_below_limit_ends(name, limit, margin, expected):
-    """Two robots closer than the object's limit, in space, end the episode."""
+    """Two robots closer than the object's limit end the episode; the distance is spatial."""
     state, goal, length = calm(name)
     offset = (limit + margin) * torch.tensor((0.6, 0.0, 0.8))
     state.robot_pos_w[ENV, -1] = state.robot_pos_w[ENV, 0] + offset

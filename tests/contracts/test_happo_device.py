@@ -1,4 +1,4 @@
-"""The learner makes every tensor on its own device, not where torch makes it by default."""
+"""The learner creates every tensor on its own device, not on torch's default device."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mapush.happo.rollout import Rollout
 pytestmark = pytest.mark.contracts
 
 NUM_STEPS, NUM_ENVS, NUM_AGENTS, OBS_DIM, SHARE_OBS_DIM, ACTION_DIM = 7, 5, 2, 8, 11, 3
-ELSEWHERE = torch.device("meta")  # where no number can be read; within this context, it is torch's default device
+ELSEWHERE = torch.device("meta")  # a device that stores no values; as a context, it becomes torch's default device
 CPU = torch.device("cpu")
 
 
 @pytest.mark.skipif(sys.version_info < (3, 9), reason="its last PyTorch makes Adam's count on the default device")
 @pytest.mark.parametrize("minibatches, active_masks", [(1, True), (3, False)])
 def test_update_makes_every_tensor_on_the_learners_device(minibatches, active_masks):
-    """Acting, storing and learning rely on no default device, nor do the optimisers."""
+    """Acting, storing, learning and the optimisers do not rely on a default device."""
     cfg = HappoConfig(
         hidden_sizes=(16, 12),
         actor_num_mini_batch=minibatches,

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from mapush.config import HappoConfig
-from mapush.happo.happo import Decision, Happo
-from mapush.happo.rollout import Rollout
+from mapush.happo.happo import Happo
+from mapush.happo.rollout import Decision, Rollout
 from mapush.happo.update import compute_returns, normalize_advantages
 
 pytestmark = pytest.mark.contracts
@@ -85,15 +85,17 @@ class Golden:
         return self.learner.update(self.rollout)
 
     def largest_difference(self, stage: str) -> float:
-        """Compare all weights and statistics with the recorded ones."""
-        mine = {
-            f"{stage}/{name}/{key}": value
-            for name, module in self.modules().items()
-            for key, value in module.state_dict().items()
-        }
+        """Return the largest difference of a weight or statistic from the recorded value."""
+        mine = {}
+        for name, module in self.modules().items():
+            for key, value in module.state_dict().items():
+                mine[f"{stage}/{name}/{key}"] = value
         assert set(mine) == {name for name in self.arrays if name.startswith(stage + "/")}
-        assert all(value.shape == self[name].shape for name, value in mine.items())
-        return max(float((value - self[name]).abs().max()) for name, value in mine.items())
+        differences = []
+        for name, value in mine.items():
+            assert value.shape == self[name].shape, name
+            differences.append(float((value - self[name]).abs().max()))
+        return max(differences)
 
 
 @pytest.fixture(params=CASES)
@@ -116,7 +118,7 @@ def test_initial_weights_same_seed_equal_upstream(case: str) -> None:
 
 
 def test_act_same_random_numbers_equals_upstream(golden: Golden) -> None:
-    """Actions, log-probabilities and values are upstream's when the generator is seeded as upstream's was."""
+    """Actions, log-probabilities and values equal upstream's for the same seed."""
     golden.learner.generator.manual_seed(golden.seed * 10)
     obs, share_obs = golden["obs0"], golden["share_obs0"]
     for step in range(NUM_STEPS):
@@ -139,7 +141,7 @@ def test_returns_and_advantages_equal_upstream(golden: Golden) -> None:
 
 
 def test_update_twice_equals_upstream(golden: Golden) -> None:
-    """After one and after two updates every weight and statistic is upstream's to 1e-5."""
+    """After one and after two updates every weight and statistic equals upstream's to 1e-5."""
     for iteration in range(2):
         golden.update(iteration)
         golden.rollout.finish()
@@ -147,7 +149,7 @@ def test_update_twice_equals_upstream(golden: Golden) -> None:
 
 
 def test_update_draws_upstreams_permutations(golden: Golden) -> None:
-    """An update draws the agents' order, then a permutation per epoch of each actor and of the critic, and no more."""
+    """An update draws the agents' order, and one permutation per epoch of each actor and of the critic."""
     golden.update(0)
     upstream = torch.Generator().manual_seed(golden.seed * 10 + 5)
     if not golden.cfg.fixed_order:
@@ -169,5 +171,5 @@ def test_update_metrics_carry_the_right_agent(golden: Golden) -> None:
 
 
 def test_golden_orders_include_one_that_is_not_by_id() -> None:
-    """Some recorded update does not go in order of the agents, else labels could not be told from positions."""
+    """At least one recorded update is not in the order of the agents; otherwise wrong labels could not be noticed."""
     assert any(list(Golden(case).arrays["order0"]) != sorted(Golden(case).arrays["order0"]) for case in CASES)

@@ -1,4 +1,4 @@
-"""The networks' layers, and the distribution of the actions, against PyTorch's own."""
+"""Contracts of the networks: layers, and the distribution of actions against PyTorch's."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def config(*hidden_sizes):
 
 
 @pytest.mark.parametrize("hidden_sizes", [(5,), (5, 7), (5, 7, 11), (17, 11, 7, 5)])
-def test_networks_have_the_layers_they_are_told_to_have(hidden_sizes):
-    """Each hidden size has its linear layer, in order, and the head begins at the last."""
+def test_networks_have_the_configured_layers(hidden_sizes):
+    """Each hidden size has one linear layer, in order, and the head follows the last one."""
     widths = list(zip((OBS_DIM, *hidden_sizes), hidden_sizes))
     actor, critic = Actor(config(*hidden_sizes), OBS_DIM, ACTION_DIM), Critic(config(*hidden_sizes), SHARE_OBS_DIM)
     linear = [tuple(layer.weight.shape) for layer in actor.modules() if isinstance(layer, torch.nn.Linear)]
@@ -39,7 +39,7 @@ def test_actions_are_normal_about_the_mean():
     """Probabilities and entropy are those of PyTorch's normal distribution, and samples are drawn from it."""
     actor = Actor(config(7, 5), OBS_DIM, ACTION_DIM)
     with torch.no_grad():
-        actor.act["action_out"].log_std.copy_(torch.tensor([0.2, 1.0, 2.5]))
+        actor.act.action_out.log_std.copy_(torch.tensor([0.2, 1.0, 2.5]))
     obs = torch.randn(BATCH, OBS_DIM, generator=torch.Generator().manual_seed(1))
     normal = Normal(actor.mean(obs), actor.std)
     action, log_prob = actor.sample(obs, torch.Generator().manual_seed(2))

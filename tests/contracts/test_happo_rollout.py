@@ -1,12 +1,11 @@
-"""The rollout storage: what goes where, and that it is a copy."""
+"""Contracts of the rollout storage: each value lands at its index, as a copy."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from mapush.happo.happo import Decision
-from mapush.happo.rollout import Rollout
+from mapush.happo.rollout import Decision, Rollout
 
 pytestmark = pytest.mark.contracts
 
@@ -34,8 +33,8 @@ def _fill(rollout: Rollout, num_steps: int) -> None:
         rollout.insert(_decision(), reward, torch.rand(NUM_ENVS) < 0.3, NEVER, *_observation())
 
 
-def test_insert_tensors_changed_afterwards_leave_the_rollout_alone() -> None:
-    """Nothing in the rollout shares memory with what was put in."""
+def test_insert_copies_its_tensors() -> None:
+    """The rollout shares no memory with the tensors that were inserted."""
     rollout, decision, (obs, share_obs) = _rollout(), _decision(), _observation()
     first_obs, first_share_obs = _observation()
     reward, terminated = torch.randn(NUM_ENVS, 1), NEVER.clone()
@@ -50,7 +49,7 @@ def test_insert_tensors_changed_afterwards_leave_the_rollout_alone() -> None:
 
 
 def test_insert_step_lands_at_its_index() -> None:
-    """Decision and reward of step t are stored at t, the observation that follows at t + 1."""
+    """Decision and reward of step t are stored at t, the observation after the step at t + 1."""
     rollout, decision, (obs, share_obs) = _rollout(), _decision(), _observation()
     reward = torch.randn(NUM_ENVS, 1)
     rollout.start(*_observation())
@@ -76,7 +75,7 @@ def test_insert_ended_episodes_set_masks() -> None:
 
 
 def test_insert_without_active_after_inactive_means_all_active() -> None:
-    """An agent that was out of the last rollout is back in where `active` is left out."""
+    """Without `active` all agents are active, also if one was inactive in the last rollout."""
     rollout = _rollout()
     reward, active = torch.zeros(NUM_ENVS, 1), torch.zeros(NUM_ENVS, NUM_AGENTS)
     for _ in range(NUM_STEPS):
@@ -88,7 +87,7 @@ def test_insert_without_active_after_inactive_means_all_active() -> None:
 
 
 def test_finish_next_rollout_begins_at_the_last_observation() -> None:
-    """The observation after the last step becomes the first of the next rollout, and steps count from 0 again."""
+    """The observation after the last step is the first one of the next rollout, whose steps count from 0."""
     rollout = _rollout()
     _fill(rollout, NUM_STEPS)
     last_obs, last_share_obs = rollout.obs[-1].clone(), rollout.share_obs[-1].clone()
@@ -101,8 +100,8 @@ def test_finish_next_rollout_begins_at_the_last_observation() -> None:
 
 
 @pytest.mark.parametrize("filled", [0, 3])
-def test_state_dict_loaded_into_another_rollout_continues_alike(filled: int) -> None:
-    """A rollout that loads the state of a begun one ends up equal to it, and shares no memory with it."""
+def test_state_dict_loaded_into_a_second_rollout_continues_alike(filled: int) -> None:
+    """A rollout that loads a partly filled one ends up equal to it, and shares no memory with it."""
     rollout, other = _rollout(), _rollout()
     _fill(rollout, NUM_STEPS)
     rollout.finish()

@@ -1,4 +1,4 @@
-"""HAPPO's update against independent derivations, and the promises around it."""
+"""Contracts of HAPPO's update, most of them against independent derivations."""
 
 from __future__ import annotations
 
@@ -57,8 +57,10 @@ def _fill(learner: Happo, rollout: Rollout, seed: int = 0) -> Rollout:
 
 
 def _weights(learner: Happo) -> torch.Tensor:
-    modules = learner.actors + [learner.critic, learner.value_norm]
-    return torch.cat([value.detach().flatten() for module in modules for value in module.state_dict().values()])
+    values = []
+    for module in learner.actors + [learner.critic, learner.value_norm]:
+        values += [value.detach().flatten() for value in module.state_dict().values()]
+    return torch.cat(values)
 
 
 def _joint_log_prob(actor: torch.nn.Module, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
@@ -72,12 +74,12 @@ def test_networks_have_the_documented_number_of_parameters() -> None:
     learner = Happo(
         HappoConfig(), obs_dim=8, share_obs_dim=19, action_dim=3, num_agents=2, device=torch.device("cpu"), seed=1
     )
-    counts = [sum(p.numel() for p in net.parameters()) for net in (learner.actors[0], learner.critic)]
-    assert counts == [18582, 19751]
+    for network, count in ((learner.actors[0], 18582), (learner.critic, 19751)):
+        assert sum(parameter.numel() for parameter in network.parameters()) == count
 
 
-def test_happo_construction_and_acting_leave_the_global_generator_alone() -> None:
-    """A learner has random numbers of its own."""
+def test_happo_does_not_use_the_global_generator() -> None:
+    """A learner draws from its own generator only."""
     before = torch.get_rng_state()
     learner = _learner()
     learner.update(_fill(learner, _rollout()))
@@ -85,7 +87,7 @@ def test_happo_construction_and_acting_leave_the_global_generator_alone() -> Non
 
 
 def test_happo_dropped_is_freed_without_garbage_collection() -> None:
-    """A learner is in no reference cycle: what it holds on the GPU, graphs above all, must not outlive it."""
+    """A learner is in no reference cycle, so that its memory on the GPU is freed with it."""
     learner = _learner()
     learner.update(_fill(learner, _rollout()))
     networks = [weakref.ref(network) for network in learner.actors + [learner.critic]]
@@ -121,7 +123,7 @@ def test_compute_returns_equals_slow_recursion(use_gae: bool, use_proper_time_li
 
 
 def test_act_stored_log_prob_equals_recomputed() -> None:
-    """Before any update, a stored log-probability is that of the action under the actor's normal distribution."""
+    """Before any update, a stored log-probability equals that of the action under the actor's normal distribution."""
     learner = _learner()
     rollout = _fill(learner, _rollout())
     for agent, actor in enumerate(learner.actors):
@@ -159,7 +161,7 @@ def test_update_second_agent_is_weighted_by_the_first_agents_change() -> None:
 
 
 def test_update_chunks_add_up_to_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gradients summed over chunks, the last one smaller, give the weights that the whole batch gives."""
+    """Gradients summed over chunks, of which the last is smaller, give the weights of one complete batch."""
     whole, chunked = _learner(), _learner()
     whole_metrics = whole.update(_fill(whole, _rollout()))
     monkeypatch.setattr(update, "CPU_CHUNK_ROWS", 4)
@@ -177,8 +179,8 @@ def test_update_shared_actor_is_one_object_updated_for_each_agent() -> None:
     assert set(steps) == {3.0 * CFG.ppo_epoch}
 
 
-def test_state_dict_loaded_into_another_learner_continues_bit_for_bit() -> None:
-    """After loading, actions, metrics, weights and learning rate of the copy are the original's."""
+def test_state_dict_loaded_into_a_second_learner_continues_bit_for_bit() -> None:
+    """A learner that loads a saved state continues with the same metrics, weights and learning rate."""
     cfg = dataclasses.replace(CFG, use_linear_lr_decay=True)
     learner, other = _learner(cfg), _learner(cfg, seed=5)
     learner.set_progress(0.4)
@@ -196,7 +198,7 @@ def test_state_dict_loaded_into_another_learner_continues_bit_for_bit() -> None:
 
 @pytest.mark.parametrize(("decay", "expected"), [(True, 0.25), (False, 1.0)])
 def test_set_progress_lowers_both_learning_rates_linearly(decay: bool, expected: float) -> None:
-    """After three quarters of the run a quarter of the learning rate is left, if decay is on, also after loading."""
+    """With decay, a quarter of the learning rates is left after three quarters of the run, also after loading."""
     learner = _learner(dataclasses.replace(CFG, use_linear_lr_decay=decay, lr=1e-3, critic_lr=2e-3))
     learner.set_progress(0.5)
     learner.load_state_dict(learner.state_dict())
@@ -208,7 +210,7 @@ def test_set_progress_lowers_both_learning_rates_linearly(decay: bool, expected:
 
 
 def test_update_bandit_mean_action_approaches_target() -> None:
-    """Rewarded for nearness to a target per agent, the team halves its distance within a few updates."""
+    """A team rewarded for being near its targets halves its distance from them within a few updates."""
     cfg = HappoConfig(hidden_sizes=(16, 12), lr=5e-3, critic_lr=5e-3, gamma=0.0)
     learner, rollout = _learner(cfg), _rollout(num_steps=8, num_envs=64)
     target = torch.tensor([[0.5, -0.4, 0.3], [-0.6, 0.2, 0.4]])
@@ -239,7 +241,7 @@ def test_update_bandit_mean_action_approaches_target() -> None:
     ],
 )
 def test_update_non_finite_rollout_is_named_before_anything_changes(name: str, index: tuple, place: str) -> None:
-    """A NaN in the rollout is an error that says where it is, and the weights are as they were."""
+    """A NaN in the rollout is an error that names its place, and the weights do not change."""
     learner = _learner()
     rollout = _fill(learner, _rollout())
     before = _weights(learner)
@@ -254,6 +256,6 @@ def test_update_diverging_agent_is_named() -> None:
     """A loss that becomes NaN during the update is an error that names the agent."""
     learner = _learner(dataclasses.replace(CFG, fixed_order=True))
     rollout = _fill(learner, _rollout())
-    learner.actors[1].act["action_out"].fc_mean.weight.data.fill_(float("inf"))
+    learner.actors[1].act.action_out.fc_mean.weight.data.fill_(float("inf"))
     with pytest.raises(NonFiniteError, match="agent1/policy_loss"):
         learner.update(rollout)

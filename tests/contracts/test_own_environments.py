@@ -20,7 +20,7 @@ BUDGET_S = 60.0  # far more than it takes: it is the work that is limited here, 
 
 @pytest.fixture
 def limit(monkeypatch):
-    """Let every contract look at runs of so many steps."""
+    """Return a function that limits the runs of every contract to a number of steps."""
 
     def limit(steps):
         monkeypatch.setattr(env_under_test, "LONG_RUN", steps)
@@ -33,7 +33,7 @@ def limit(monkeypatch):
 
 
 def test_light_toy_keeps_every_contract(limit):
-    """All contracts are judged, the one of the reward included, and all hold."""
+    """All contracts, including that of the reward, are judged, and all hold."""
     limit(100)
     report = check_env(make_pointmass, task=PointmassTask(), seed=3, budget_s=BUDGET_S)
     assert report.ok, str(report)
@@ -41,7 +41,7 @@ def test_light_toy_keeps_every_contract(limit):
 
 
 def test_push_env_keeps_every_contract(limit, monkeypatch):
-    """The task itself, on robots that move as commanded: episodes end, are reset and flagged as HARL needs it."""
+    """The pushing task on a kinematic simulator keeps the contracts, with episodes that end within the run."""
     limit(30)
     for module in (push, terminations):
         monkeypatch.setattr(module, "MAX_EPISODE_LENGTH", SHORT_EPISODES)
@@ -58,7 +58,7 @@ def test_push_env_keeps_every_contract(limit, monkeypatch):
 
 @pytest.mark.mujoco
 def test_push_env_on_mujoco_keeps_the_contracts_that_a_short_run_can_judge(limit):
-    """With physics, too, nothing is broken; no episode ends so soon."""
+    """The pushing task on MuJoCo keeps the contracts that need no end of an episode."""
     limit(10)
     report = check_env(make_push, contracts=WITHOUT_AN_END, seed=3, budget_s=BUDGET_S)
     assert report.ok, str(report)
@@ -67,7 +67,7 @@ def test_push_env_on_mujoco_keeps_the_contracts_that_a_short_run_can_judge(limit
 
 @pytest.mark.mujoco
 def test_stack_keeps_every_contract():
-    """Learner, logger, configuration and checkpoint keep theirs."""
+    """Learner, logger, configuration and checkpoint keep their contracts."""
     report = check_stack()
     assert report.ok, str(report)
     assert not report.not_judged, str(report)

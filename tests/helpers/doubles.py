@@ -13,6 +13,7 @@ from fakes import KinematicSimulator
 
 from mapush.config import RewardConfig, TaskConfig
 from mapush.env.push import PushEnv
+from mapush.env.push_quirks import push_env_class
 from mapush.env.resets import Spawner
 from mapush.objects import OBJECTS
 from mapush.upstream.mqe import MqeEnv
@@ -58,7 +59,8 @@ def make_push(name="cuboid", quirks=False, hold=1, seed=3, simulator=None) -> Pu
     """Make the task without it, with upstream's starts."""
     item = OBJECTS[name]
     simulator = simulator or KinematicSimulator(NUM_ENVS, item.num_agents)
-    env = PushEnv(simulator, task(name, quirks, hold), seed)
+    config = task(name, quirks, hold)
+    env = push_env_class(config)(simulator, config, seed)
     env._spawner = Spawner(item, NUM_ENVS, env._generator, min_separation=0.0)
     return env
 

@@ -1,4 +1,4 @@
-"""Stand-ins for what is slow or random, as strict about shapes and types as the real ones."""
+"""Fakes of the slow or random parts, as strict about shapes and types as the originals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Dict, Optional
 import torch
 
 from mapush.config import TaskConfig
-from mapush.env.push import PushEnv
+from mapush.env.push_quirks import push_env_class
 from mapush.objects import OBJECTS
 from mapush.sim.geometry import rotate_xy, yaw_of
 from mapush.sim.physics import JOINTS, STEP_DT, State
@@ -31,7 +31,7 @@ WIDTHS = {
 
 
 def random_state(num_envs: int, num_agents: int, seed: int = 0) -> State:
-    """Return a state without structure, with unit quaternions."""
+    """Return a random state with unit quaternions."""
     generator = torch.Generator().manual_seed(seed)
     values = {}
     for name, width in WIDTHS.items():
@@ -66,7 +66,7 @@ class KinematicSimulator:
         return _map(torch.clone, self._state)
 
     def place(self, **fields: torch.Tensor) -> None:
-        """Overwrite whole fields of the present state."""
+        """Replace fields of the present state."""
         self._state = dataclasses.replace(self._state, **fields)
         self._validate(self._state, self.num_envs)
 
@@ -102,11 +102,11 @@ class KinematicSimulator:
         self._state = State(**values)
 
     def check(self) -> Dict[str, float]:
-        """Report nothing."""
+        """Return an empty report."""
         return {}
 
     def state_dict(self) -> Dict[str, Any]:
-        """Return all that changes."""
+        """Return everything that changes."""
         return {"state": self.state(), "steps": self.steps}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
@@ -131,7 +131,8 @@ def _map(function: Any, state: State) -> State:
 def make_env(seed=0, num_envs=NUM_ENVS, **task):
     """Return a PushEnv on a kinematic simulator."""
     config = TaskConfig(**task)
-    return PushEnv(KinematicSimulator(num_envs, OBJECTS[config.object].num_agents), config, seed)
+    simulator = KinematicSimulator(num_envs, OBJECTS[config.object].num_agents)
+    return push_env_class(config)(simulator, config, seed)
 
 
 def random_actions(seed=0, num_envs=NUM_ENVS, num_agents=NUM_AGENTS, scale=2.0):

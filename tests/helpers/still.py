@@ -1,4 +1,4 @@
-"""The walking task on a physics that stands still, for tests of everything but motion."""
+"""The walking task on a physics in which nothing moves, for tests that need no motion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NUM_ENVS = 5
 
 
 class StillPhysics(Physics):
-    """One robot per env that stays as it was placed.
+    """One robot per env that does not move.
 
     Attributes:
       targets: the last joint targets.
@@ -40,13 +40,13 @@ class StillPhysics(Physics):
         return self._state
 
     def place(self, **fields: torch.Tensor) -> None:
-        """Overwrite whole fields of the present state."""
+        """Replace fields of the present state."""
         for name, value in fields.items():
             assert value.shape == getattr(self._state, name).shape, name
         self._state = dataclasses.replace(self._state, **fields)
 
     def set_height(self, height) -> None:
-        """Put the trunks at `height` [m], a number or (E,)."""
+        """Set the height of the trunks to `height` [m], a number or (E,)."""
         position = self._state.robot_pos_w.clone()
         position[:, 0, 2] = height
         self.place(robot_pos_w=position)
@@ -66,7 +66,7 @@ class StillPhysics(Physics):
             self.place(**{field: value})
 
     def check(self):
-        """Report nothing."""
+        """Return an empty report."""
         return {}
 
     def push(self, force_w: torch.Tensor, torque_w: torch.Tensor) -> None:
@@ -101,5 +101,5 @@ def act(env: WalkEnv, value: float = 0.0):
 
 
 def command_of(obs: torch.Tensor) -> torch.Tensor:
-    """Return the commands (E, 3) [m/s, m/s, rad/s] that are seen in observations (E, 1, 50)."""
+    """Return the commands (E, 3) [m/s, m/s, rad/s] in observations (E, 1, 50)."""
     return obs[:, 0, 45:48] / torch.tensor((2.0, 2.0, 1.0))

@@ -1,4 +1,4 @@
-"""The same physics twice: on MuJoCo, which is the oracle, and on MuJoCo Warp."""
+"""The same physics twice: on MuJoCo, the oracle, and on MuJoCo Warp."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RANDOM = Randomization(foot_friction=(0.4, 0.9), payload=(-0.5, 2.0), com_shift=
 def twins(
     scene: Scene, num_envs: int, device: str, randomization: Optional[Randomization] = None
 ) -> Tuple[MujocoPhysics, WarpPhysics]:
-    """Return `scene` on MuJoCo and on Warp, with the same draws; beside a GPU, MuJoCo takes all cores."""
+    """Return `scene` on MuJoCo and on Warp, with the same random fields; if Warp has a GPU, MuJoCo takes all cores."""
     threads = 1 if device == "cpu" else os.cpu_count()
     cpu = MujocoPhysics(scene, num_envs, SEED, threads, randomization)
     return cpu, WarpPhysics(scene, num_envs, SEED, randomization, device)
@@ -44,18 +44,18 @@ def on(device: torch.device, state: State) -> State:
 
 
 def joined(states: List[State]) -> State:
-    """Return all envs of `states` side by side."""
+    """Return one state with the envs of all `states`."""
     return map_state(lambda *values: torch.cat(values), *states)
 
 
 def place(physics: Physics, state: State) -> None:
-    """Reset all envs to `state`, which may live anywhere."""
+    """Reset all envs to `state`, which may be on any device."""
     everyone = torch.ones(physics.num_envs, dtype=torch.bool, device=physics.device)
     physics.reset(everyone, on(physics.device, state))
 
 
 def towards_object(state: State) -> torch.Tensor:
-    """Return the commands (E, A, 3) that lead every robot straight to the object."""
+    """Return the commands (E, A, 3) that move every robot straight towards the object."""
     offset = state.object_pos_w[:, None, :2] - state.robot_pos_w[..., :2]
     velocity = SPEED * torch.nn.functional.normalize(rotate_xy(offset, -yaw_of(state.robot_quat_w)), dim=-1)
     return torch.cat((velocity, torch.zeros_like(velocity[..., :1])), dim=-1)

@@ -96,8 +96,8 @@ def test_learner_part_counts_what_an_optimiser_step_keeps(hidden_sizes, monkeypa
     sizes = capacity._sizes(config)
     agent = Happo(happo, device=torch.device("cpu"), seed=0, **dataclasses.asdict(sizes))
     batch = [torch.randn(rows, width) for width in (sizes.share_obs_dim, 1, 1)]
-    agent._critic_step(*batch)
-    expected = peak_bytes(lambda: agent._critic_step(*batch))
+    agent._critic_step(update.CriticBatch(*batch))
+    expected = peak_bytes(lambda: agent._critic_step(update.CriticBatch(*batch)))
     halves = dataclasses.replace(happo, actor_num_mini_batch=2, critic_num_mini_batch=2)
     whole, half = (predict(dataclasses.replace(config, happo=each)).parts["learner"] for each in (happo, halves))
     pools = 3  # the steps of the shared actor and of the critic, and the warm-up

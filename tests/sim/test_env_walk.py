@@ -1,4 +1,4 @@
-"""Contracts of the walking task: commands, disturbances, endings, and what is seen and remembered."""
+"""Contracts of the walking task: commands, disturbances, endings, observations and memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CALM = walk_config(push_force=0.0, push_torque=0.0, kick=0.0)
 
 
 def record(env, steps):
-    """Run `steps` without ending an episode; return commands (T, E, 3) and forces (T, E, 3)."""
+    """Take `steps` env steps in which no episode ends; return commands (T, E, 3) and forces (T, E, 3)."""
     observation = env.reset().obs
     commands, forces = [], []
     for _ in range(steps):
@@ -38,11 +38,17 @@ def runs(values):
         yield start, end - start, values[start]
 
 
+def runs_of_all(values):
+    """Yield the stretches of every env, for values (T, E, k)."""
+    for env_id in range(values.shape[1]):
+        yield from runs(values[:, env_id])
+
+
 # -- commands ----------------------------------------------------------------------------------------------------
 
 
 def test_commands_fill_their_ranges_in_the_configured_shares():
-    """Commands reach, and stay within, their ranges; the configured shares are zero, or have one component."""
+    """Commands fill their ranges; the configured shares of them are zero, or have one component."""
     config = walk_config(command_range=(0.7, 0.5, 0.9), standing_share=0.15, single_axis_share=0.25)
     command = command_of(make_env(config, num_envs=3001).reset().obs)
     for axis, limit in enumerate(config.command_range):
@@ -57,10 +63,10 @@ def test_commands_fill_their_ranges_in_the_configured_shares():
 
 @pytest.mark.parametrize("chatter_share, shortest, longest", [(0.0, 50, 300), (1.0, 1, 20)], ids=["slow", "chatter"])
 def test_commands_are_held_as_long_as_configured(chatter_share, shortest, longest):
-    """Commands change after 1 to 6 s; in chattering episodes after 0.02 to 0.4 s."""
+    """Commands change after 1 to 6 s, and in chattering episodes after 0.02 to 0.4 s."""
     config = walk_config(chatter_share=chatter_share, standing_share=0.0)
     commands, _ = record(make_env(config, num_envs=23), 2 * longest + 20)
-    lengths = [length for env in range(23) for _, length, _ in runs(commands[:, env])]
+    lengths = [length for _, length, _ in runs_of_all(commands)]
     assert min(lengths) >= shortest
     assert max(lengths) <= longest
     assert min(lengths) < shortest + 0.2 * longest
@@ -68,22 +74,22 @@ def test_commands_are_held_as_long_as_configured(chatter_share, shortest, longes
 
 
 def test_chatter_is_drawn_for_the_configured_share_of_episodes():
-    """About the configured share of episodes chatters."""
+    """About the configured share of the episodes has quickly changing commands."""
     commands, _ = record(make_env(walk_config(chatter_share=0.3, standing_share=0.0), num_envs=601), 40)
     changed = (commands[1:] != commands[:-1]).any(dim=2).any(dim=0)
     assert float(changed.float().mean()) == pytest.approx(0.3, abs=0.06)
 
 
 def test_command_to_stand_stays_until_it_expires():
-    """A zero command is held as long as any other."""
+    """A zero command is held as long as a command to walk."""
     commands, _ = record(make_env(walk_config(chatter_share=0.0, standing_share=0.5), num_envs=53), 400)
-    standing = [length for env in range(53) for _, length, value in runs(commands[:, env]) if not value.any()]
+    standing = [length for _, length, value in runs_of_all(commands) if not value.any()]
     assert len(standing) > 5
     assert min(standing) >= 50
 
 
 def test_parked_episodes_have_no_command_to_walk():
-    """About the configured share of episodes stands throughout."""
+    """About the configured share of the episodes has only zero commands."""
     config = walk_config(parked_share=0.4, standing_share=0.0, chatter_share=1.0)
     commands, _ = record(make_env(config, num_envs=401), 30)
     parked = ~commands.any(dim=2).any(dim=0)
@@ -100,12 +106,11 @@ def disturbed():
     env = make_env(config, num_envs=251)
     _, forces = record(env, 450)
     forces = rotate_inverse(env.physics.state().robot_quat_w[:, 0].expand(450, 251, 4), forces)
-    stretches = [stretch for index in range(251) for stretch in runs(forces[:, index])]
-    return config, [stretch for stretch in stretches if stretch[2].any()]
+    return config, [stretch for stretch in runs_of_all(forces) if stretch[2].any()]
 
 
 def test_pushes_grow_over_the_ramp_and_mostly_oppose_the_heading(disturbed):
-    """A push lasts 0.5 to 6 s, is horizontal and within the maximum of its time; two thirds come from ahead."""
+    """A push lasts 0.5 to 6 s, is horizontal, stays below the ramp, and mostly comes from ahead."""
     config, stretches = disturbed
     pushes = [stretch for stretch in stretches if stretch[1] > 5]
     limits = [
@@ -132,14 +137,14 @@ def test_kicks_are_short_and_change_the_velocity_by_at_most_the_configured(distu
 
 
 def test_calm_episodes_have_no_disturbances():
-    """About the configured share of episodes is never pushed or kicked; without it, nearly all are in 7 s."""
+    """About the configured share of the episodes is never pushed or kicked."""
     _, forces = record(make_env(walk_config(calm_share=0.4), num_envs=201), 350)
     calm = ~forces.any(dim=2).any(dim=0)
     assert float(calm.float().mean()) == pytest.approx(0.4, abs=0.1)
 
 
 def test_critic_sees_the_wrench_and_the_feet():
-    """Beyond the actor's, the critic sees force and torque in the robot's frame, foot heights and contacts."""
+    """The critic also sees force and torque in the robot's frame, foot heights and contacts."""
     env = make_env(CALM)
     env.reset()
     env.physics.place(
@@ -162,7 +167,7 @@ def test_critic_sees_the_wrench_and_the_feet():
 
 
 def test_time_limit_truncates_and_a_fall_terminates():
-    """Episodes end by the clock, by tilt beyond 70 degrees or by sinking below 0.15 m, and by one cause only."""
+    """Episodes end by the time limit, a tilt beyond 70 degrees or a height below 0.15 m, by one cause only."""
     env = make_env(CALM)
     env.reset()
     tilt = torch.tensor((0.0, math.radians(75.0), math.radians(65.0), 0.0, 0.0)).unsqueeze(1)
@@ -178,7 +183,7 @@ def test_time_limit_truncates_and_a_fall_terminates():
 
 
 def test_final_observation_is_from_before_the_reset():
-    """The last observation shows the fallen robot, the next one the new episode; they are equal elsewhere."""
+    """Where an episode ended, the last observation shows the fallen robot and the next one the new episode."""
     env = make_env(CALM)
     env.reset()
     fallen = quat_from_rpy(torch.full((NUM_ENVS, 1), 2.0), torch.zeros(NUM_ENVS, 1), torch.zeros(NUM_ENVS, 1))
@@ -204,7 +209,7 @@ def end(env, env_ids):
 
 
 def test_reset_changes_only_the_rows_that_ended():
-    """What an env remembers is cleared where its episode ended, and is as without a reset elsewhere."""
+    """A reset clears the buffers of the envs whose episode ended, and does not change those of the other envs."""
     one, other = make_env(CALM), make_env(CALM)
     for env in (one, other):
         env.reset()
@@ -221,8 +226,8 @@ def test_reset_changes_only_the_rows_that_ended():
     assert torch.equal(after["age"], torch.full((NUM_ENVS,), 2.0))
 
 
-def test_reset_leaves_the_commands_of_other_envs_alone():
-    """A command is held as long as it was meant to, however many other episodes end meanwhile."""
+def test_reset_does_not_change_the_commands_of_other_envs():
+    """A reset of some envs does not change how long the others hold their commands."""
     env = make_env(CALM)
     env.reset()
     env._buffers["command_left"].fill_(9.0)
@@ -230,7 +235,7 @@ def test_reset_leaves_the_commands_of_other_envs_alone():
 
 
 def test_reset_staggers_the_episodes():
-    """At the start, episodes are of all ages, so that they do not end together."""
+    """The first episodes begin at all ages, so that they do not end together."""
     env = make_env(CALM, num_envs=601)
     env.reset()
     ages = env._buffers["length"]
@@ -240,7 +245,7 @@ def test_reset_staggers_the_episodes():
 
 
 def test_reset_draws_a_standing_robot():
-    """A new episode starts level, near the default pose and slow, from 0.30 to 0.43 m, facing anywhere."""
+    """A new episode starts level, slow and near the default pose, at 0.30 to 0.43 m, with any heading."""
     env = make_env(CALM, num_envs=601)
     env.reset()
     state = env.physics.state()
@@ -261,7 +266,7 @@ def test_reset_draws_a_standing_robot():
 
 
 def test_actions_beyond_the_limits_are_clipped():
-    """Any action beyond 6 acts, and is remembered, as 6; the caller's tensor is left alone."""
+    """An action beyond 6 acts as 6 and is remembered as 6; the caller's tensor does not change."""
     one, other = make_env(CALM), make_env(CALM)
     one.reset(), other.reset()
     action = torch.full((NUM_ENVS, 1, 12), 40.0)
@@ -274,8 +279,8 @@ def test_actions_beyond_the_limits_are_clipped():
 
 
 @pytest.mark.parametrize("action", [torch.zeros(1, NUM_ENVS, 12), torch.zeros(NUM_ENVS, 1, 12).double(), None])
-def test_step_with_actions_of_another_form_is_refused(action):
-    """Another shape or type is an error."""
+def test_step_with_actions_of_a_wrong_form_is_refused(action):
+    """A different shape or type is an error."""
     env = make_env(CALM)
     env.reset()
     with pytest.raises(SpecError):
@@ -315,7 +320,7 @@ def play(env, steps, seed):
 
 
 def test_same_seed_gives_the_same_trajectory():
-    """The seed decides every bit, through disturbances and resets; another seed differs."""
+    """The same seed gives the same trajectory bit for bit, through disturbances and resets; others do not."""
     first, again, other = (play(make_real(seed), 30, 0) for seed in (5, 5, 6))
     assert all(torch.equal(one, two) for one, two in zip(first, again))
     assert bool(first[3].any())
@@ -323,7 +328,7 @@ def test_same_seed_gives_the_same_trajectory():
 
 
 def test_state_dict_continues_bitwise():
-    """A saved run goes on bit for bit in a fresh env, with the statistics of the old one."""
+    """A saved run continues bit for bit in a new env, statistics included."""
     env, fresh = make_real(5), make_real(6)
     play(env, 12, 0)
     saved = env.state_dict()

@@ -1,4 +1,4 @@
-"""The walking task's disturbances: forces and torques on tilted trunks are taken apart into what was drawn."""
+"""Contracts of the walking task's disturbances: what was drawn is recovered from forces and torques."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def assert_uniform(values, low, high):
 
 
 def test_disturbance_is_a_push_a_kick_or_none_in_fixed_shares(drawn):
-    """60 % of the disturbances are pushes, 15 % kicks, the rest a pause, which is held as long as a push."""
+    """60 % of the disturbances are pushes, 15 % kicks; the rest are pauses, which last as long as pushes."""
     assert drawn.is_push.mean() == pytest.approx(0.60, abs=0.03)
     assert drawn.is_kick.mean() == pytest.approx(0.15, abs=0.02)
     pause = ~(drawn.is_push | drawn.is_kick)
@@ -75,7 +75,7 @@ def test_disturbance_is_a_push_a_kick_or_none_in_fixed_shares(drawn):
 
 
 def test_kick_changes_each_planar_velocity_and_the_yaw_rate_evenly(drawn):
-    """A kick of 0.1 s gives 12.74 kg and 0.25 kg m^2 at most the configured velocity about each planar axis."""
+    """A kick of 0.1 s changes each planar velocity (12.74 kg) and the yaw rate (0.25 kg m^2) by at most `kick`."""
     force, torque = drawn.force[drawn.is_kick], drawn.torque[drawn.is_kick]
     for axis in (0, 1):
         assert_uniform(force[:, axis] * 0.1 / 12.74, -CONFIG.kick, CONFIG.kick)
@@ -105,7 +105,7 @@ def pushes_taken_apart(drawn):
 
 
 def test_push_against_the_heading_acts_at_the_front_and_others_at_the_centre(drawn):
-    """60 % of the pushes come from ahead within 0.5 rad and act at the front; the others come from anywhere."""
+    """60 % of the pushes come from within 0.5 rad of ahead and act at the front; the others come from anywhere."""
     _, angle, height, ahead, _ = pushes_taken_apart(drawn)
     assert ahead.mean() == pytest.approx(0.60, abs=0.04)
     assert_uniform(height, -ASIDE, ASIDE)
@@ -115,7 +115,7 @@ def test_push_against_the_heading_acts_at_the_front_and_others_at_the_centre(dra
 
 @pytest.mark.parametrize("age", [0, 100, 533, 900])
 def test_push_and_its_twist_grow_over_the_ramp(age):
-    """A push is drawn evenly from a disc, and a twist from an interval, that grow from a quarter to the whole."""
+    """Pushes fill a disc and twists an interval evenly; both grow from a quarter to their full size."""
     drawn = Drawn(age)
     size, _, _, _, twist = pushes_taken_apart(drawn)
     limit = CONFIG.push_force * drawn.ramp
@@ -124,7 +124,7 @@ def test_push_and_its_twist_grow_over_the_ramp(age):
 
 
 def test_disturbance_is_renewed_when_its_time_is_over_and_not_before():
-    """After as many steps as it was to last, and not one earlier, a disturbance gives way to the next."""
+    """A disturbance is replaced when its time is over, and not one step earlier."""
     env = make_env(CONFIG)
     env.reset()
     left = torch.tensor((1.0, 1.5, 2.0, 5.0, 0.5))

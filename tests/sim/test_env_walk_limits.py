@@ -1,4 +1,4 @@
-"""The numbers of the walking task, each held from both sides."""
+"""Limits of the walking task, each checked from both sides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from still import NUM_ENVS, act, make_env, walk_config
 
-from mapush.env.walk import REWARD_WEIGHTS
+from mapush.env.walk_rewards import REWARD_WEIGHTS
 from mapush.sim.geometry import quat_from_rpy
 
 pytestmark = pytest.mark.sim
@@ -35,7 +35,7 @@ SHIPPED_WALKER_WAS_TRAINED_WITH = {
 
 
 def started(command_left=40.0):
-    """Return an env at the start of its episodes, whose commands and disturbances stay for a while."""
+    """Return an env at the start of its episodes; its commands and disturbances do not change for 40 steps."""
     env = make_env(CALM)
     env.reset()
     env._buffers["length"].zero_()
@@ -45,7 +45,7 @@ def started(command_left=40.0):
 
 
 def test_reward_weights_are_those_of_the_shipped_walker():
-    """Who trains the walker again trains it for what the shipped one was trained for."""
+    """The reward weights are those with which the shipped policy was trained."""
     assert REWARD_WEIGHTS == SHIPPED_WALKER_WAS_TRAINED_WITH
 
 
@@ -61,7 +61,7 @@ def test_actions_beyond_either_limit_are_clipped(action):
 
 @pytest.mark.parametrize("about", ["roll", "pitch"])
 def test_fall_is_a_tilt_of_seventy_degrees_either_way(about):
-    """A trunk tilted by 69.8 degrees stands, by 70.2 it has fallen, to whichever side."""
+    """A trunk tilted by 69.8 degrees stands, and by 70.2 degrees it has fallen, in every direction."""
     env = started()
     tilt = torch.tensor((69.8, -69.8, 70.2, -70.2, 0.0)).deg2rad().unsqueeze(1)
     none = torch.zeros_like(tilt)
@@ -71,7 +71,7 @@ def test_fall_is_a_tilt_of_seventy_degrees_either_way(about):
 
 
 def test_fall_is_a_trunk_below_fifteen_centimetres():
-    """A trunk at 0.151 m stands, at 0.149 m it has fallen; the clock does not count a fall as its own."""
+    """A trunk at 0.151 m stands, and at 0.149 m it has fallen; a fall at the time limit is a fall."""
     env = started()
     env.physics.set_height(torch.tensor((0.151, 0.149, 0.28, 0.149, 0.151)))
     env._buffers["length"].copy_(torch.tensor((998.0, 998.0, 999.0, 999.0, 999.0)))
@@ -80,8 +80,8 @@ def test_fall_is_a_trunk_below_fifteen_centimetres():
     assert transition.truncated.tolist() == [False, False, True, False, True]
 
 
-def test_first_episodes_are_of_every_whole_age():
-    """At the start an episode is as likely to have taken any number of steps from 0 to 998."""
+def test_first_episodes_begin_at_every_age():
+    """The first episodes begin at each age from 0 to 998 steps with the same probability."""
     env = make_env(CALM, num_envs=20_001)
     env.reset()
     ages, counts = env._buffers["length"].unique(return_counts=True)
@@ -90,7 +90,7 @@ def test_first_episodes_are_of_every_whole_age():
 
 
 def test_command_is_renewed_when_its_time_is_over_and_not_before():
-    """After as many steps as it was to be held, and not one earlier, a command gives way to the next."""
+    """A command is replaced when its time is over, and not one step earlier."""
     env = started()
     left = torch.tensor((1.0, 1.5, 2.0, 5.0, 0.5))
     env._buffers["command_left"].copy_(left)
@@ -104,7 +104,7 @@ def test_command_is_renewed_when_its_time_is_over_and_not_before():
 
 @pytest.mark.parametrize("command, stands", [((0.02, -0.01, 0.015), 1.0), ((0.02, -0.02, 0.015), 0.0)])
 def test_command_to_stand_is_one_of_less_than_five_hundredths(command, stands):
-    """Commands whose sizes add up to 0.045 earn standing still, 0.055 do not, whatever their signs."""
+    """A command means to stand if its absolute values add up to 0.045, and to walk if they add up to 0.055."""
     env = started()
     env._buffers["command"].copy_(torch.tensor(command))
     env.physics.place(joint_vel=torch.zeros(NUM_ENVS, 1, 12))
@@ -126,7 +126,7 @@ def test_foot_below_three_centimetres_touches_the_floor():
 
 @pytest.mark.parametrize("force, error", [(40.0, 0.2), (60.0, 0.2), (400.0, 0.2), (35.0, 0.275), (15.0, 0.5)])
 def test_push_excuses_three_tenths_of_a_metre_per_second_at_most(force, error):
-    """However strong it is; from 20 to 40 N in proportion, and below nothing."""
+    """A push excuses nothing below 20 N, at most 0.3 m/s from 40 N on, and in proportion between."""
     env = started()
     env.physics.place(
         robot_quat_w=torch.tensor((1.0, 0.0, 0.0, 0.0)).expand(NUM_ENVS, 1, 4),

@@ -1,4 +1,4 @@
-"""The walking task's reward terms, at states for which they are computed by hand."""
+"""Contracts of the walking task's reward terms, at states for which they are computed by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from still import NUM_ENVS, act, make_env, walk_config
 
-from mapush.env.walk import REWARD_WEIGHTS
+from mapush.env.walk_rewards import REWARD_WEIGHTS
 from mapush.sim.geometry import quat_from_rpy
 from mapush.sim.go1 import DEFAULT_JOINT_POS, SERVOS
 from mapush.sim.physics import JOINTS
@@ -21,7 +21,7 @@ YAW = 0.7
 
 
 def place(env, velocity=COMMAND[:2], rise=0.0, spin=(0.0, 0.0, COMMAND[2]), roll=0.0, height=0.28, **fields):
-    """Put all robots at yaw `YAW` (and this roll) with this velocity in the horizontal frame of their heading."""
+    """Give all robots the yaw `YAW`, this roll, and this velocity in the horizontal frame of their heading."""
     cos, sin = math.cos(YAW), math.sin(YAW)
     forward, left = velocity
     world = torch.tensor((cos * forward - sin * left, sin * forward + cos * left, rise))
@@ -38,7 +38,7 @@ def place(env, velocity=COMMAND[:2], rise=0.0, spin=(0.0, 0.0, COMMAND[2]), roll
 
 
 def fresh_env(command=COMMAND, force_w=(0.0, 0.0, 0.0)):
-    """Return an env under `command` and `force_w`, which stay for a while, with nothing remembered."""
+    """Return an env with this command and force, which do not change for 40 steps, and with empty buffers."""
     env = make_env(walk_config())
     env.reset()
     env._buffers["length"].zero_()
@@ -50,7 +50,7 @@ def fresh_env(command=COMMAND, force_w=(0.0, 0.0, 0.0)):
 
 
 def terms_of(env, action=0.0):
-    """Return the terms of a step, which all envs share, without their weights."""
+    """Return the terms of one step without their weights; they are the same in all envs."""
     if env.metrics._steps:
         env.metrics.summary()
     assert not act(env, action).done.any()
@@ -59,7 +59,7 @@ def terms_of(env, action=0.0):
 
 
 def test_reward_is_the_weighted_sum_of_its_terms():
-    """A second of a constant reward is worth the sum of the terms; bonuses are positive, costs negative."""
+    """The reward is the sum of the terms times 0.02 s; bonuses are positive and costs are negative."""
     env = fresh_env()
     place(env, velocity=(0.1, 0.2), rise=0.2, spin=(0.3, 0.2, 0.1), roll=0.1, height=0.25)
     reward = act(env, 0.2).reward
@@ -70,7 +70,7 @@ def test_reward_is_the_weighted_sum_of_its_terms():
 
 
 def test_transition_holds_the_terms_that_its_reward_is_the_sum_of():
-    """Each term is what it adds to the reward of the step, for the one robot of each env."""
+    """`Transition.terms` holds what each term adds to the reward of the step; their sum is the reward."""
     env = fresh_env()
     place(env, velocity=(0.1, 0.2), rise=0.2, spin=(0.3, 0.2, 0.1), roll=0.1, height=0.25)
     transition = act(env, 0.2)
@@ -83,7 +83,7 @@ def test_transition_holds_the_terms_that_its_reward_is_the_sum_of():
 
 
 def test_perfect_tracking_earns_every_bonus_and_costs_nothing():
-    """A level trunk at its height with the commanded velocity earns exp(0) of each bonus."""
+    """A level trunk at the right height and velocity earns each bonus in full."""
     env = fresh_env()
     place(env)
     bonuses = {"linear_tracking", "linear_precision", "yaw_tracking", "yaw_precision", "upright"}
@@ -93,7 +93,7 @@ def test_perfect_tracking_earns_every_bonus_and_costs_nothing():
 
 
 def test_velocity_errors_lower_the_tracking_terms():
-    """An error of 0.3 m/s and 0.2 rad/s gives the Gaussians' values, and the drift of one step, then of two."""
+    """Errors of 0.3 m/s and 0.2 rad/s give the Gaussians' values, and a drift that grows from step to step."""
     env = fresh_env()
     place(env, velocity=(0.4, 0.1), spin=(0.0, 0.0, 0.1))
     terms = terms_of(env)
@@ -106,7 +106,7 @@ def test_velocity_errors_lower_the_tracking_terms():
 
 
 def test_trunk_motion_costs_its_squares():
-    """Height, vertical velocity, tilt rate and tilt cost as the squares of their errors."""
+    """Errors of height, vertical velocity, tilt rate and tilt cost their squares."""
     env = fresh_env()
     place(env, rise=0.1, spin=(0.3, -0.4, COMMAND[2]), height=0.25)
     terms = terms_of(env)
@@ -118,7 +118,7 @@ def test_trunk_motion_costs_its_squares():
 
 
 def test_corrections_and_their_changes_cost_their_squares():
-    """The correction costs at every step, its change only once."""
+    """A constant correction costs its square at every step; its change costs only once."""
     env = fresh_env()
     place(env)
     first, second = terms_of(env, 0.3), terms_of(env, 0.3)
@@ -129,7 +129,7 @@ def test_corrections_and_their_changes_cost_their_squares():
 
 @pytest.mark.parametrize("action", [0.4, 6.0])
 def test_torque_costs_what_the_servos_give(action):
-    """The torque is the servo's spring and damper, cut at its effort."""
+    """The torque is that of a spring and damper, limited to the servo's effort."""
     env = fresh_env()
     speed = torch.linspace(-3.0, 3.0, 12)
     place(env, joint_vel=speed.expand(NUM_ENVS, 1, 12))
@@ -144,7 +144,7 @@ def test_torque_costs_what_the_servos_give(action):
 
 
 def test_standing_still_earns_only_under_a_command_to_stand():
-    """Under a zero command, still joints and no drift earn a bonus, motion less; under another command, nothing."""
+    """Still joints and no drift earn a bonus under a zero command, and nothing under a command to walk."""
     env = fresh_env(command=(0.0, 0.0, 0.0))
     place(env, velocity=(0.0, 0.0), spin=(0.0, 0.0, 0.0))
     terms = terms_of(env)
@@ -186,7 +186,7 @@ def test_foot_slip_costs_on_the_floor_only(height, shift, cost):
     ids=["carried", "too fast", "half", "weak", "against", "aside", "both"],
 )
 def test_strong_push_excuses_being_carried_along_it(force, velocity, error):
-    """From 20 N on, a push excuses up to 0.3 m/s along it, and nothing across or against it."""
+    """A push above 20 N excuses up to 0.3 m/s along it, and nothing across or against it."""
     env = fresh_env((0.0, 0.0, 0.0), (force * math.cos(YAW), force * math.sin(YAW), 0.0))
     place(env, velocity=velocity, spin=(0.0, 0.0, 0.0))
     terms = terms_of(env)
@@ -195,7 +195,7 @@ def test_strong_push_excuses_being_carried_along_it(force, velocity, error):
 
 
 def test_outcome_averages_the_tracking_errors():
-    """An episode's outcome has its return and its mean errors, whatever was excused."""
+    """An episode's outcome holds its return and its mean errors, including what a push excused."""
     env = fresh_env()
     place(env, velocity=(0.4, 0.1), spin=(0.0, 0.0, 0.1))
     rewards = [act(env).reward[:, 0] for _ in range(3)]

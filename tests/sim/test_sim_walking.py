@@ -191,7 +191,7 @@ def test_from_actor_is_the_mean_network(hidden):
         expected = actor.mean(obs)
     torch.testing.assert_close(network(obs), expected.clamp(-6.0, 6.0), atol=1e-6, rtol=1e-6)
     with torch.no_grad():
-        actor.act["action_out"].fc_mean.bias.fill_(50.0)
+        actor.act.action_out.fc_mean.bias.fill_(50.0)
     limited = Network.from_actor(actor.state_dict(), "tanh", torch.device("cpu"))
     assert torch.equal(limited(obs), torch.full((29, 12), 6.0))
 
