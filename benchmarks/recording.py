@@ -67,9 +67,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     print(f"recording.gl {choose_gl()}")
     from mapush.objects import OBJECTS
     from mapush.sim.scene import Scene, build_model
-    from mapush.viewer.encoder import FORMATS
-    from mapush.viewer.html_film import FRAMES_PER_SECOND
-    from mapush.viewer.recorder import open_film, steps_of
+    from mapush.viewer.films.encoder import FORMATS
+    from mapush.viewer.films.film import steps_of
+    from mapush.viewer.films.html_film import FRAMES_PER_SECOND
+    from mapush.viewer.films.recorder import open_film
 
     played, model = play(options.episodes), build_model(Scene(2, OBJECTS["cuboid"]))
     print(f"recording.seconds {sum(episode.seconds for episode, _ in played):.1f}")

@@ -70,7 +70,7 @@ def write_trajectories(path: Path, policies: Sequence[Policy]) -> None:
 def record(path: Path, task_name: str, policy: Policy, env_id: int) -> Optional[str]:
     """Write a replay of one episode, or say why there is none."""
     from mapush.sim.scene import Scene, build_model
-    from mapush.viewer.recorder import open_film
+    from mapush.viewer.films.recorder import open_film
 
     try:
         item, episode = OBJECTS[task_name], policy.trace.episode(env_id)

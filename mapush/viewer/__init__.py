@@ -33,9 +33,9 @@ def show(choice: Choice, config: EvaluateConfig, env: PushEnv, agent: Team, make
     """
     from mapush.objects import OBJECTS
     from mapush.sim.scene import Scene, build_model
+    from mapush.viewer.films.recorder import open_film
     from mapush.viewer.playback import Playback, Recording
     from mapush.viewer.playback_controls import Transport
-    from mapush.viewer.recorder import open_film
     from mapush.viewer.scoreboard import Scoreboard
 
     title, failures, live = env.task.object, config.only == "failures", choice.viewer != "none"

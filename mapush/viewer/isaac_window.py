@@ -10,7 +10,8 @@ import numpy as np
 
 from mapush.env.metrics import ENDINGS
 from mapush.sim.physics import STEP_DT
-from mapush.viewer.encoder import FORMATS, Encoder, require_writable
+from mapush.viewer.films.encoder import FORMATS, Encoder
+from mapush.viewer.films.film_file import require_writable
 
 if TYPE_CHECKING:
     from mapush.env.vec_env import Team, Transition

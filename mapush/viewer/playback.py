@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mapush.env.push import PushEnv
     from mapush.env.vec_env import Team, Transition
-    from mapush.viewer.recorder import Film
+    from mapush.viewer.films.film import Film
 
 KEPT_EPISODES = 50
 LINGER_S = 1.0  # for which the end of an episode stays on the screen

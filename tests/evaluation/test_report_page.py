@@ -194,7 +194,7 @@ def test_worst_episodes_are_recorded_and_linked(tmp_path, groups):
 
 def test_report_without_a_recorder_says_why(tmp_path, groups, monkeypatch):
     """Where viser is missing the page is whole but for the recordings, and says so."""
-    monkeypatch.setitem(sys.modules, "mapush.viewer.html_film", None)  # which alone imports viser
+    monkeypatch.setitem(sys.modules, "mapush.viewer.films.html_film", None)  # which alone imports viser
     page = Document(write_evaluation(tmp_path, SETTING, {"p": groups["other/policy.pt"]}))
     assert "There are no recordings" in page.text
     assert "pip install viser" in page.text

@@ -18,7 +18,7 @@ from selection import BROWSERS
 from mapush.errors import ConfigError, MapushError
 from mapush.objects import OBJECTS
 from mapush.sim.scene import Scene, build_model
-from mapush.viewer.recorder import open_film
+from mapush.viewer.films.recorder import open_film
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web]
 
@@ -199,10 +199,10 @@ def test_page_on_a_full_disk_is_an_error_that_leaves_nothing(tmp_path, monkeypat
 
 def test_page_without_viser_says_what_to_install(tmp_path, monkeypatch):
     """A missing package is one message, before anything is simulated."""
-    for name in [
-        name for name in sys.modules if name.startswith("mapush.viewer.html_film") or name.split(".")[0] == "viser"
-    ]:
-        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "mapush.viewer.films.html_film", raising=False)
+    for name in list(sys.modules):
+        if name.split(".")[0] == "viser":
+            monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "viser", None)
     with pytest.raises(ConfigError, match="pip install viser"):
         open_film(tmp_path / "film.html", None, "")

@@ -20,12 +20,15 @@ from mapush.errors import ConfigError
 from mapush.evaluation.episode import Episode
 from mapush.objects import OBJECTS
 from mapush.sim.scene import Scene, build_model
-from mapush.viewer import encoder, gl
-from mapush.viewer.encoder import find_ffmpeg
+from mapush.viewer import gl
+from mapush.viewer.films.encoder import find_ffmpeg
+from mapush.viewer.films.episode_renderer import framing
+from mapush.viewer.films.film import steps_of
+from mapush.viewer.films.film_file import require_writable
+from mapush.viewer.films.recorder import open_film
+from mapush.viewer.films.text_overlay import write_text
 from mapush.viewer.gl import choose_gl
 from mapush.viewer.overlay import ROBOT_COLOURS, aim
-from mapush.viewer.recorder import framing, open_film, steps_of
-from mapush.viewer.text_overlay import write_text
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
 
@@ -43,7 +46,7 @@ choose_gl()
 from episodes import walking_episode
 from mapush.objects import OBJECTS
 from mapush.sim.scene import Scene, build_model
-from mapush.viewer.recorder import open_film
+from mapush.viewer.films.recorder import open_film
 folder, model = Path(sys.argv[1]), build_model(Scene(2, OBJECTS["cuboid"]))
 def lines_of(step):
     return ["step {}".format(step), "a line that is longer", "three", "four", "five", "six"]
@@ -357,7 +360,7 @@ def test_open_film_leaves_a_film_of_that_name_as_it_is(tmp_path):
     """An older film is replaced by a whole new one, not by the attempt."""
     old = tmp_path / "film.mp4"
     old.write_text("old")
-    encoder.require_writable(old)
+    require_writable(old)
     assert old.read_text() == "old"
     assert list(tmp_path.iterdir()) == [old]
 

@@ -173,7 +173,7 @@ def film(monkeypatch):
     film = Film()
     short_episodes(monkeypatch)
     monkeypatch.setattr("mapush.viewer.gl.choose_gl", lambda: "nothing")
-    monkeypatch.setattr("mapush.viewer.recorder.open_film", lambda path, model, title: film)
+    monkeypatch.setattr("mapush.viewer.films.recorder.open_film", lambda path, model, title: film)
     return film
 
 
