@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mapush.env.push import PushEnv
     from mapush.evaluation.episode import Episode
     from mapush.viewer.scoreboard import Scoreboard
-    from mapush.viewer.web import WebScreen
+    from mapush.viewer.web.browser_screen import WebScreen
 
 CORES = 2
 SAMPLE_S = 2.0
@@ -164,7 +164,7 @@ def measure(minutes: float) -> Dict[str, float]:
     from mapush.viewer.playback import Playback
     from mapush.viewer.playback_controls import Transport
     from mapush.viewer.scoreboard import Scoreboard
-    from mapush.viewer.web import WebScreen
+    from mapush.viewer.web.browser_screen import WebScreen
 
     config, _ = resolve(EvaluateConfig("cuboid"))
     team = load_candidate(config, checkpoint_paths(config)[-1], num_envs=1)

@@ -61,7 +61,7 @@ def _open_screen(
         from mapush.viewer.native import NativeWindow
 
         return NativeWindow(model, transport)
-    from mapush.viewer.web import WebScreen
+    from mapush.viewer.web.browser_screen import WebScreen
 
     host = config.host or "127.0.0.1"
     return WebScreen(model, transport, host, config.port, title)

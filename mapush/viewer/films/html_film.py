@@ -12,8 +12,8 @@ from viser._messages import RunJavascriptMessage
 from mapush.evaluation.episode import Episode
 from mapush.viewer.films.film import LinesOf, steps_of
 from mapush.viewer.films.film_file import partial_of, write_error
-from mapush.viewer.web_scene import WebScene
-from mapush.viewer.web_server import PageServer
+from mapush.viewer.web.browser_scene import WebScene
+from mapush.viewer.web.page_server import PageServer
 
 FRAMES_PER_SECOND = 25
 TEXT_ID = "mapush-text"

@@ -12,9 +12,9 @@ import mujoco
 from mapush.evaluation.episode import Episode
 from mapush.viewer.playback_controls import Transport
 from mapush.viewer.scoreboard import Scoreboard
-from mapush.viewer.web_panel import Panel
-from mapush.viewer.web_scene import WebScene
-from mapush.viewer.web_server import DEFAULT_PORT, PageServer
+from mapush.viewer.web.browser_scene import WebScene
+from mapush.viewer.web.page_server import DEFAULT_PORT, PageServer
+from mapush.viewer.web.panel import Panel
 
 FRAME_PERIOD_S = 1 / 25  # at least, between two frames that are sent
 TEXT_PERIOD_S = 0.2  # at least, between two looks at what is no matter of frames

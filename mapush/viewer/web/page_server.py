@@ -13,7 +13,7 @@ import viser
 from viser._messages import RunJavascriptMessage
 
 from mapush.errors import ConfigError
-from mapush.viewer.web_guard import Guard, guarded, is_loopback
+from mapush.viewer.web.access_guard import Guard, guarded, is_loopback
 
 DEFAULT_PORT = 8080
 _LAST_PORT = 65535

@@ -10,7 +10,7 @@ import viser
 from mapush.evaluation.episode import Episode
 from mapush.viewer.playback_controls import SPEEDS, Transport
 from mapush.viewer.scoreboard import Scoreboard
-from mapush.viewer.web_text import frame_text, rest_text
+from mapush.viewer.web.panel_text import frame_text, rest_text
 
 MAX_COMMAND = 0.5  # [m/s] and [rad/s]
 MAX_SEED = 2**31 - 1
