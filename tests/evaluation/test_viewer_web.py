@@ -16,7 +16,8 @@ from mapush.sim.scene import Scene, build_model
 from mapush.viewer.playback_controls import Transport
 from mapush.viewer.scoreboard import Scoreboard
 from mapush.viewer.web import browser_screen as web
-from mapush.viewer.web.browser_scene import WebScene, shape_of
+from mapush.viewer.web.body_meshes import shape_of
+from mapush.viewer.web.browser_scene import WebScene
 from mapush.viewer.web.page_server import PageServer
 from mapush.viewer.web.panel import Bound
 from mapush.viewer.web.panel_text import frame_text, rest_text

@@ -1,4 +1,4 @@
-"""Who may see and drive a page."""
+"""Decide who may see and control a page."""
 
 from __future__ import annotations
 
@@ -19,51 +19,53 @@ from websockets.http11 import Request, Response
 
 @dataclasses.dataclass(frozen=True)
 class Guard:
-    """Decides which requests are answered.
+    """Decide which requests are answered.
 
-    Those of another page are not: a browser tells in `Origin` on whose behalf it asks. Where only this machine can
-    connect, the address has to be one of this machine's own, lest a foreign name that points here passes for the same
-    origin. Elsewhere, the token has to be in the address or, on all requests after the first, in a cookie.
+    Three attacks are refused:
+    - A different page, open in the same browser, connects to ours: browsers name that page in `Origin`.
+    - A foreign host name resolves to this machine, so that its page counts as the same origin (DNS rebinding): where
+      only this machine can connect, the address has to be one of its loopback names.
+    - A stranger connects over the network: the first request needs the token in its address; later requests send it in
+      a cookie.
 
     Attributes:
-      token: what proves that one may; '' if only this machine can connect.
-      cookie: the name under which browsers keep the token.
+      token: the secret that a request has to know; '' if only this machine can connect.
+      cookie: name of the cookie in which browsers keep the token.
     """
 
     token: str
     cookie: str
 
     def objection(self, request: Request) -> str:
-        """Return why `request` is refused; '' if it is not."""
+        """Return why `request` is refused; '' if it is answered."""
         host = request.headers.get("Host", "")
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return f"only this page itself can drive it, not {origin}"
-        if not self.token and not is_loopback(urlsplit("//" + host).hostname or ""):
+            return f"only the page itself can control the viewer, not {origin}"
+        if self.token:
+            if not self._knows_token(request):
+                return f"the address lacks the token: open http://{host}/?token=... as the program printed it"
+        elif not is_loopback(urlsplit("//" + host).hostname or ""):
             return f"this page is at 127.0.0.1, not at {host}"
-        if self.token and not any(
-            hmac.compare_digest(self.token.encode(), one.encode()) for one in self._offered(request)
-        ):
-            return f"the address lacks the token, as in http://{host}/?token=... that the program printed"
         return ""
 
-    def welcome(self, response: Response) -> None:
-        """Let the browser keep the token, tell it to nobody, and show the page in no frame of another page."""
+    def add_headers(self, response: Response) -> None:
+        """Let the browser keep the token, send it to no other site, and show the page in no frame of another site."""
         response.headers["X-Frame-Options"] = "SAMEORIGIN"
         response.headers["Referrer-Policy"] = "no-referrer"
         if self.token:
-            kept = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
-            response.headers["Set-Cookie"] = kept
+            response.headers["Set-Cookie"] = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
 
-    def _offered(self, request: Request) -> List[str]:
-        """Return what `request` gives as token."""
+    def _knows_token(self, request: Request) -> bool:
+        offered = parse_qs(urlsplit(request.path).query).get("token", [])
         cookies: SimpleCookie = SimpleCookie(request.headers.get("Cookie", ""))
-        kept = [cookies[self.cookie].value] if self.cookie in cookies else []
-        return kept + parse_qs(urlsplit(request.path).query).get("token", [])
+        if self.cookie in cookies:
+            offered.append(cookies[self.cookie].value)
+        return any(hmac.compare_digest(self.token.encode(), token.encode()) for token in offered)
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can connect to `host`, a name or an address."""
+    """Return whether `host`, a name or an address, can be reached from this machine only."""
     if host.lower() == "localhost":
         return True
     try:
@@ -74,12 +76,12 @@ def is_loopback(host: str) -> bool:
 
 @contextlib.contextmanager
 def guarded(guard: Guard) -> Iterator[List[Guard]]:
-    """Put `guard` before the servers of websockets that start meanwhile.
+    """Put `guard` in front of every websockets server that starts within this context.
 
-    viser offers no hook for this, but the server under it does.
+    viser has no hook for this, but the websockets server that it starts has.
 
     Yields:
-      `guard`, once for each server that it was put before.
+      A list that holds `guard` once for each server that it was put in front of.
     """
     module: Any = websockets.asyncio.server
     serve, guards = module.serve, []
@@ -91,11 +93,11 @@ def guarded(guard: Guard) -> Iterator[List[Guard]]:
                 return connection.respond(HTTPStatus.FORBIDDEN, objection + "\n")
             response = process_request(connection, request)
             if response is not None:
-                guard.welcome(response)
+                guard.add_headers(response)
             return response
 
         guards.append(guard)
-        return serve(*args, process_request=process, logger=_logger(), **kwargs)
+        return serve(*args, process_request=process, logger=_silent_logger(), **kwargs)
 
     module.serve = serve_guarded
     try:
@@ -104,8 +106,8 @@ def guarded(guard: Guard) -> Iterator[List[Guard]]:
         module.serve = serve
 
 
-def _logger() -> logging.Logger:
-    """Return a logger that is silent about visitors who hang up or talk nonsense."""
+def _silent_logger() -> logging.Logger:
+    """Return a logger that ignores clients that hang up or send invalid requests."""
     logger = logging.getLogger(__name__)
     logger.setLevel(logging.CRITICAL)
     return logger

@@ -1,10 +1,11 @@
-"""What the panel of the page says, as HTML."""
+"""The text of the panel, as HTML."""
 
 from __future__ import annotations
 
-import html
 import math
-from typing import Dict, Iterable, Tuple
+from typing import Dict, List, Tuple
+
+import jinja2
 
 from mapush.evaluation.episode import Episode
 from mapush.sim.physics import STEP_DT
@@ -12,90 +13,129 @@ from mapush.viewer.overlay import OBJECT_COLOUR, ROBOT_COLOURS, TURN_COLOUR, WAL
 from mapush.viewer.playback_controls import Transport
 from mapush.viewer.scoreboard import Scoreboard
 
-_STATUS_COLOURS = {"live": "#2b8a3e", "paused": "#e67700", "replay": "#1971c2", "success": "#2b8a3e"}
-_OTHER_COLOUR = "#c92a2a"  # of endings that are no success
-_BADGE = (
-    '<span data-name="status" style="background:{};color:white;border-radius:4px;padding:1px 7px;'
-    'font-weight:600;font-size:0.85em">{}</span>'
-)
-_BLOCK = '<div style="padding:0.35em 0.9em 0;font-size:0.9em;line-height:1.45">{}</div>'
-_TABLE = '<div style="columns:{};column-gap:1em;font-variant-numeric:tabular-nums;font-size:{}em">{}</div>'
-_ROW = (
-    '<div style="display:flex;justify-content:space-between">'
-    '<span style="opacity:0.7">{0}</span><span data-name="{0}">{1}</span></div>'
-)
-_TITLE = '<div style="font-weight:600;margin-top:0.5em;border-bottom:1px solid rgba(128,128,128,0.3)">{}</div>'
-_DOT = '<span style="white-space:nowrap;margin-right:0.8em"><span style="color:{}">&#9679;</span> {}</span>'
+Rows = List[Tuple[str, str]]  # names and values of a table
+Badge = Tuple[str, str]  # text and colour
 
-_TOTALS = {
-    "success_rate": "success rate",
-    "finished_time": "finished time",
-    "collision_degree": "collision degree",
-    "collaboration_degree": "collaboration degree",
-}
+STATUS_COLOURS = {"live": "#2b8a3e", "paused": "#e67700", "replay": "#1971c2", "success": "#2b8a3e"}
+FAILURE_COLOUR = "#c92a2a"
+
+_MACROS = """
+{%- macro table(rows, columns=1) -%}
+<div style="columns:{{ columns }};column-gap:1em;font-variant-numeric:tabular-nums;
+font-size:{{ 1.0 if columns == 1 else 0.88 }}em">
+{%- for name, value in rows -%}
+<div style="display:flex;justify-content:space-between">
+<span style="opacity:0.7">{{ name }}</span><span data-name="{{ name }}">{{ value }}</span></div>
+{%- endfor -%}
+</div>
+{%- endmacro -%}
+{%- macro title(text) -%}
+<div style="font-weight:600;margin-top:0.5em;border-bottom:1px solid rgba(128,128,128,0.3)">{{ text }}</div>
+{%- endmacro -%}
+"""
+_FRAME = """
+<div style="padding:0.35em 0.9em 0;font-size:0.9em;line-height:1.45">
+<b data-name="episode" style="font-size:1.1em">Episode {{ number }}</b>
+{% for text, colour in badges -%}
+<span data-name="status" style="background:{{ colour }};color:white;border-radius:4px;padding:1px 7px;font-weight:600;
+font-size:0.85em">{{ text }}</span>
+{% endfor -%}
+{{ table(rows) }}</div>
+"""
+_REST = """
+<div style="padding:0.35em 0.9em 0;font-size:0.9em;line-height:1.45">
+{%- if rewards -%}
+{{ title("Reward of the last decision") }}{{ table(rewards, columns=2) }}
+{%- endif -%}
+{{ title(heading) }}{{ table(totals) }}{{ title("Colours") }}
+{%- for name, colour in legend -%}
+<span style="white-space:nowrap;margin-right:0.8em"><span style="color:{{ colour }}">&#9679;</span> {{ name }}</span>
+{% endfor -%}
+</div>
+"""
+_ENVIRONMENT = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+_FRAME_TEMPLATE = _ENVIRONMENT.from_string(_MACROS + _FRAME)
+_REST_TEMPLATE = _ENVIRONMENT.from_string(_MACROS + _REST)
 
 
 def frame_text(episode: Episode, step: int, transport: Transport, board: Scoreboard) -> str:
-    """Return where `episode.frames[step]` stands.
+    """Return the HTML that changes with every frame: status, time and distance.
 
     Args:
-      episode: it may go on meanwhile.
-      step: of the frame, counted from 0.
-      transport: tells whether time stands still, and whether this is a replay.
-      board: what came before.
+      episode: the episode, which may grow meanwhile.
+      step: the env step, counted from 0.
+      transport: says whether the player is paused, and whether this is a replay.
+      board: the results of the episodes before.
     """
-    badges = ["live" if transport.replay is None else "replay"] + (["paused"] if transport.paused else [])
-    if episode.ending and step == len(episode.frames) - 1:
-        badges.append(episode.ending)
-    heading = f'<b data-name="episode" style="font-size:1.1em">Episode {episode.number}</b> '
-    rows = {
-        "time": f"{(step + 1) * STEP_DT:.2f} s",
-        "object to goal": f"{episode.frames[step].distance:.2f} m",
-        "last episode": board.last or "none yet",
-    }
-    return _BLOCK.format(heading + " ".join(map(_badge, badges)) + _table(rows.items()))
+    rows = [
+        ("time", f"{(step + 1) * STEP_DT:.2f} s"),
+        ("object to goal", f"{episode.frames[step].distance:.2f} m"),
+        ("last episode", board.last or "none yet"),
+    ]
+    badges = _badges(episode, step, transport)
+    return _FRAME_TEMPLATE.render(number=episode.number, badges=badges, rows=rows)
 
 
 def rest_text(episode: Episode, step: int, board: Scoreboard) -> str:
-    """Return the reward at `episode.frames[step]`, the totals so far, and what the colours mean."""
+    """Return the HTML that changes slowly: the reward at an env step, the totals so far, and the legend."""
     frame = episode.frames[step]
-    return _BLOCK.format(_rewards(frame.rewards) + _totals(board) + _legend(len(frame.robots)))
+    heading = f"Over {board.tally.played} episodes"
+    if board.episodes is not None:
+        heading = f"Over {board.tally.played} of {board.episodes} episodes"
+    return _REST_TEMPLATE.render(
+        rewards=_reward_rows(frame.rewards),
+        heading=heading,
+        totals=_total_rows(board),
+        legend=_legend(len(frame.robots)),
+    )
 
 
-def _rewards(rewards: Dict[str, float]) -> str:
+def _badges(episode: Episode, step: int, transport: Transport) -> List[Badge]:
+    texts = ["live"]
+    if transport.replay is not None:
+        texts = ["replay"]
+    if transport.paused:
+        texts.append("paused")
+    if episode.ending and step == len(episode.frames) - 1:
+        texts.append(episode.ending)
+    return [(text, STATUS_COLOURS.get(text, FAILURE_COLOUR)) for text in texts]
+
+
+def _reward_rows(rewards: Dict[str, float]) -> Rows:
+    """Return the terms and their sum; nothing if the terms are not known."""
     if not rewards:
-        return ""
-    rows = dict(rewards, sum=sum(rewards.values())).items()
-    table = _table([(name, f"{value:+.4f}") for name, value in rows], columns=2)
-    return _TITLE.format("Reward of the last decision") + table
+        return []
+    rows = [(name, f"{value:+.4f}") for name, value in rewards.items()]
+    rows.append(("sum", f"{sum(rewards.values()):+.4f}"))
+    return rows
 
 
-def _totals(board: Scoreboard) -> str:
+def _total_rows(board: Scoreboard) -> Rows:
     totals = board.totals()
-    wanted = "" if board.episodes is None else f" of {board.episodes}"
-    title = f"Over {board.tally.played}{wanted} episodes"
-    formats = {"success_rate": "{:.0%}", "finished_time": "{:.1f} s"}
-    rows = [
-        (label, "–" if math.isnan(totals[name]) else formats.get(name, "{:.3f}").format(totals[name]))
-        for name, label in _TOTALS.items()
+    return [
+        ("success rate", _text(totals["success_rate"], ".0%")),
+        ("finished time", _text(totals["finished_time"], ".1f", " s")),
+        ("collision degree", _text(totals["collision_degree"], ".3f")),
+        ("collaboration degree", _text(totals["collaboration_degree"], ".3f")),
     ]
-    return _TITLE.format(title) + _table(rows)
 
 
-def _legend(num_agents: int) -> str:
-    colours = [(f"robot {agent}", ROBOT_COLOURS[agent % len(ROBOT_COLOURS)]) for agent in range(num_agents)]
-    colours += [("object's path", OBJECT_COLOUR), ("walk", WALK_COLOUR), ("turn", TURN_COLOUR)]
-    return _TITLE.format("Colours") + " ".join(_DOT.format(_css(colour), name) for name, colour in colours)
+def _text(value: float, form: str, unit: str = "") -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{value:{form}}{unit}"
 
 
-def _table(rows: Iterable[Tuple[str, str]], columns: int = 1) -> str:
-    lines = [_ROW.format(html.escape(name), html.escape(text)) for name, text in rows]
-    return _TABLE.format(columns, 1.0 if columns == 1 else 0.88, "".join(lines))
-
-
-def _badge(status: str) -> str:
-    return _BADGE.format(_STATUS_COLOURS.get(status, _OTHER_COLOUR), status)
+def _legend(num_agents: int) -> List[Tuple[str, str]]:
+    legend: List[Tuple[str, str]] = []
+    for agent in range(num_agents):
+        legend.append((f"robot {agent}", _css(ROBOT_COLOURS[agent % len(ROBOT_COLOURS)])))
+    legend.append(("object's path", _css(OBJECT_COLOUR)))
+    legend.append(("walk", _css(WALK_COLOUR)))
+    legend.append(("turn", _css(TURN_COLOUR)))
+    return legend
 
 
 def _css(colour: Colour) -> str:
-    return "rgb({})".format(",".join(str(round(255 * part)) for part in colour[:3]))
+    red, green, blue, _ = colour
+    return f"rgb({round(255 * red)},{round(255 * green)},{round(255 * blue)})"
