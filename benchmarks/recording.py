@@ -41,7 +41,8 @@ def play(episodes: int) -> List[Tuple[Episode, Lines]]:
     from mapush.assembly import resolve
     from mapush.evaluation.evaluate_config import EvaluateConfig
     from mapush.evaluation.loaded_policy import checkpoint_paths, load_candidate
-    from mapush.viewer.playback import Playback, Recording
+    from mapush.viewer.films.recording import Recording
+    from mapush.viewer.playback import Playback
     from mapush.viewer.playback_controls import Transport
     from mapush.viewer.scoreboard import Scoreboard
 

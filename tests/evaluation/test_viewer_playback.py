@@ -46,7 +46,7 @@ def test_play_shows_every_env_step_of_every_episode(hold):
     assert all(seen)
     assert len(seen) >= 2 * EPISODE
     assert [outcome["length"] for outcome in show.board.outcomes] == [EPISODE, EPISODE]
-    kept = list(show.player._kept)
+    kept = list(show.player.kept)
     assert [(episode.number, episode.ending, len(episode.frames)) for episode in kept] == [
         (1, "timeout", EPISODE),
         (2, "timeout", EPISODE),
@@ -60,7 +60,7 @@ def test_rewards_of_the_decisions_add_up_to_the_return(hold):
     """The last frame of each decision has the terms of its reward, those after it until the next one too."""
     show = Show(hold=hold, episodes=2)
     show.play()
-    for episode in show.player._kept:
+    for episode in show.player.kept:
         assert _sum_of_rewards(episode, hold) == pytest.approx(episode.outcome["return"], rel=1e-4)
         assert episode.frames[0].rewards == {} or hold == 1
     if hold == 10:
@@ -87,7 +87,7 @@ def test_a_decision_that_outlives_an_episode_adds_no_frames():
 
     show = Show(user, episodes=1, num_envs=3, hold=10, team=AtGoal())
     show.play()
-    (episode,) = show.player._kept
+    (episode,) = show.player.kept
     assert (episode.env_id, episode.ending, len(episode.frames)) == (1, "success", 11)
     assert show.screen.shown[-1] == (1, 10)
 
@@ -162,7 +162,7 @@ def test_next_leaves_an_episode_in_the_middle_of_a_decision(hold):
 
     show = Show(user, episodes=1, hold=hold)
     assert show.play() == frames_of(1, 0, 4) + frames_of(2)
-    cut, whole = show.player._kept
+    cut, whole = show.player.kept
     assert (cut.ending, len(cut.frames), whole.ending) == ("", 5, "timeout")
     assert [outcome["length"] for outcome in show.board.outcomes] == [EPISODE]
     assert not np.array_equal(cut.frames[0].goal, whole.frames[0].goal)
@@ -235,7 +235,7 @@ def test_reseed_starts_over_as_if_with_this_seed(seed):
     fresh.player._env = make_env(seed)
     fresh.play()
     assert show.seeds == [seed]
-    mine, theirs = show.player._kept[-1], fresh.player._kept[-1]
+    mine, theirs = show.player.kept[-1], fresh.player.kept[-1]
     assert len(mine.frames) == len(theirs.frames) == EPISODE
     for left, right in zip(mine.frames, theirs.frames):
         assert np.array_equal(left.qpos, right.qpos)
@@ -254,7 +254,7 @@ def test_a_robot_that_is_driven_by_hand_does_as_told_at_once(quirks):
 
     show = Show(user, episodes=1, hold=10, upstream_quirks=quirks)
     show.play()
-    commands = np.stack([frame.commands for frame in show.player._kept[0].frames])
+    commands = np.stack([frame.commands for frame in show.player.kept[0].frames])
     policy = 0.5 * np.array(COMMAND) if quirks else np.array(COMMAND)
     assert commands[:, 0] == pytest.approx(np.tile(policy, (EPISODE, 1)))
     by_hand = slice(4, 13)
@@ -280,7 +280,7 @@ def test_follow_shows_another_env_from_its_start_also_while_paused(monkeypatch):
     show = Show(user, episodes=1, num_envs=3)
     Clock(monkeypatch, show.transport)
     assert show.play() == frames_of(1)
-    assert [episode.env_id for episode in show.player._kept] == [2]
+    assert [episode.env_id for episode in show.player.kept] == [2]
 
 
 def test_play_ends_when_the_user_quits_at_the_end_of_an_episode():
@@ -333,7 +333,7 @@ def test_only_the_latest_episodes_are_kept(monkeypatch):
     monkeypatch.setattr(player_module, "KEPT_EPISODES", 2)
     show = Show(episodes=3)
     show.play()
-    assert [episode.number for episode in show.player._kept] == [2, 3]
+    assert [episode.number for episode in show.player.kept] == [2, 3]
 
 
 def test_player_on_no_screen_plays_the_same_episodes_as_on_one():
@@ -342,7 +342,7 @@ def test_player_on_no_screen_plays_the_same_episodes_as_on_one():
     hidden.player._screens = []
     for show in (shown, hidden):
         show.play()
-    mine, theirs = (show.player._kept[0].frames for show in (shown, hidden))
+    mine, theirs = (show.player.kept[0].frames for show in (shown, hidden))
     assert len(mine) == len(theirs) == EPISODE
     for left, right in zip(mine, theirs):
         assert np.array_equal(left.qpos, right.qpos)

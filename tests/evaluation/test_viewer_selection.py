@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from watching import EPISODE, Film, Screen, Show, Team, short_episodes, until
 
-from mapush import evaluate, viewer
+from mapush import evaluate
 from mapush.config import SimConfig
 from mapush.errors import ConfigError
 from mapush.evaluation.episode import Episode, Frame
@@ -18,7 +18,7 @@ from mapush.evaluation.evaluate_config import RECORDING_SUFFIXES, VIEWER_FLAGS, 
 from mapush.sim.physics import STEP_DT
 from mapush.viewer import selection as choices
 from mapush.viewer.films.recorder import WRITERS
-from mapush.viewer.playback import Recording
+from mapush.viewer.films.recording import Recording
 from mapush.viewer.playback_controls import SPEEDS, Transport, Wish
 from mapush.viewer.scoreboard import ATTEMPTS, Scoreboard
 from mapush.viewer.selection import choose
@@ -208,11 +208,11 @@ def test_watching_goes_on_until_ctrl_c_and_then_writes_what_is_recorded(film, mo
         def close(self):
             log.append(len(film.added))
 
-    def open_screen(name, model, transport, config, title):
+    def open_screen(viewer, model, transport, *_):
         transport.speed = 1000.0
         return Interrupted()
 
-    monkeypatch.setattr(viewer, "_open_screen", open_screen)
+    monkeypatch.setattr("mapush.viewer.screen.open_screen", open_screen)
     assert _view("--viewer", "web", "--record", MP4, "--episodes", 5) == 0
     assert log == [0]
     assert [episode.number for episode in film.added] == [1]
@@ -232,7 +232,7 @@ def test_watching_has_no_end_unless_episodes_are_counted_or_recorded(film, monke
             """Play nothing."""
 
     monkeypatch.setattr("mapush.viewer.playback.Playback", Playback)
-    monkeypatch.setattr(viewer, "_open_screen", lambda *_: Screen())
+    monkeypatch.setattr("mapush.viewer.screen.open_screen", lambda *_: Screen())
     monkeypatch.setattr(Screen, "close", lambda self: None, raising=False)
     for words in (("--viewer", "web"), ("--viewer", "web", "--episodes", 4), ("--viewer", "web", "--record", MP4)):
         assert _view(*words) == 0
