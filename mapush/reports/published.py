@@ -1,20 +1,20 @@
-"""What MAPush published of its policies: its `results/10-15-23_*/success_rate.txt`."""
+"""The results that MAPush published: `results/10-15-23_*/success_rate.txt` in its repository."""
 
 from __future__ import annotations
 
 from typing import Dict, NamedTuple, Tuple
 
-EPISODES = 300  # of each evaluation
-STEPS_BETWEEN = 10_000_000  # env steps between two of them
+EPISODES = 300  # per evaluation
+STEPS_BETWEEN = 10_000_000  # env steps of training between two evaluations
 
 
 class Published(NamedTuple):
-    """One evaluation.
+    """The measures of one evaluation.
 
     Attributes:
-      success_rate: share of the episodes that succeeded.
+      success_rate: share of successful episodes.
       finished_time: mean duration [s]; a failure counts as the longest episode.
-      collaboration_degree: mean share of the steps in which all robots are near the object, over successes.
+      collaboration_degree: mean share of the steps in which all robots are near the object, over successful episodes.
     """
 
     success_rate: float
@@ -60,4 +60,4 @@ PUBLISHED: Dict[str, Tuple[Published, ...]] = {
         Published(0.6167, 11.749, 0.0),
     ),
 }
-"""By object: after 10, 20, ..., 100 million env steps."""
+"""By task: after 10, 20, ..., 100 million env steps of training."""

@@ -17,7 +17,6 @@ from benchmarks.report import evaluation_of, made_up_trace
 from mapush.assembly import make_agent
 from mapush.config import PushRunConfig, TaskConfig
 from mapush.evaluate import main
-from mapush.reports import evaluation_report as report
 from mapush.reports.evaluation_report import Setting, write_evaluation
 from mapush.run import checkpoint as checkpoints
 from mapush.run.checkpoint import Checkpoint
@@ -40,6 +39,11 @@ def evaluations():
     }
 
 
+def no_recording(*_):
+    """Record nothing, which takes no time."""
+    return "There are no recordings: no time"
+
+
 @pytest.fixture(scope="module")
 def groups():
     """Two runs or policies."""
@@ -50,9 +54,7 @@ def groups():
 def folder(tmp_path_factory, groups):
     """The report of both, without recordings."""
     path = tmp_path_factory.mktemp("report")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "record", lambda *_: "There are no recordings: no time")
-        write_evaluation(path, SETTING, groups)
+    write_evaluation(path, SETTING, groups, record=no_recording)
     return path
 
 
@@ -100,11 +102,11 @@ def test_reasons_on_the_page_add_up_to_the_failures(page, groups):
             assert counted == group[-1].metrics.endings[ending] > 0
 
 
-def test_single_policy_has_its_measures_on_tiles(tmp_path, groups, monkeypatch):
+def test_single_policy_has_its_measures_on_tiles(tmp_path, groups):
     """The numbers that matter most are large, each beside MAPush's."""
-    monkeypatch.setattr(report, "record", lambda *_: "none")
     group = groups["other/policy.pt"]
-    tiles = {tile[0]: tile[1:] for tile in Document(write_evaluation(tmp_path, SETTING, {"p": group})).tiles}
+    page = Document(write_evaluation(tmp_path, SETTING, {"p": group}, record=no_recording))
+    tiles = {tile[0]: tile[1:] for tile in page.tiles}
     assert tiles["success rate"][0] == f"{group[0].metrics.success_rate:.3g}"
     assert tiles["success rate"][1].endswith("MAPush, published: 0.597")
     assert tiles["finished time"][0] == f"{group[0].metrics.finished_time:.3g} s"
@@ -210,16 +212,15 @@ def test_report_without_traces_tells_the_measures(tmp_path, groups):
     assert not (tmp_path / "episodes.csv").exists()
 
 
-def test_team_that_never_fails_or_always_does_has_a_page(tmp_path, monkeypatch):
+def test_team_that_never_fails_or_always_does_has_a_page(tmp_path):
     """No count of successes, not even none or all, breaks a figure or a table."""
-    monkeypatch.setattr(report, "record", lambda *_: "none")
     trace = made_up_trace(NUM_ENVS, 4, LONGEST)
     for ending in ("success", "timeout", "collision"):
         outcome = dict(trace.outcome, **{name: np.zeros(NUM_ENVS, bool) for name in ("success", "collision", "fall")})
         outcome.update(timeout=np.zeros(NUM_ENVS, bool))
         outcome[ending] = np.ones(NUM_ENVS, bool)
         group = [evaluation_of(dataclasses.replace(trace, outcome=outcome), 0, "p")]
-        page = Document(write_evaluation(tmp_path, SETTING, {"p": group}))
+        page = Document(write_evaluation(tmp_path, SETTING, {"p": group}, record=no_recording))
         assert page.table("success rate")[0][2].startswith("1 " if ending == "success" else "0 ")
         assert ("no episode failed" in page.text) == (ending == "success")
         assert "nan" not in page.text.split()
@@ -235,7 +236,7 @@ def run_dir(tmp_path, monkeypatch):
     for module in ("push", "terminations"):
         monkeypatch.setattr(f"mapush.env.{module}.MAX_EPISODE_LENGTH", 40)
     monkeypatch.setattr(WalkingPolicy, "load", classmethod(lambda cls, **_: untrained_walker()))
-    monkeypatch.setattr(report, "record", lambda *_: "none")
+    monkeypatch.setitem(sys.modules, "mapush.viewer.films.html_film", None)  # no recordings, which take time
     config = PushRunConfig(task=TaskConfig(object="cuboid", steps_per_decision=7))
     for step, name in ((10, "mine"), (20, "mine"), (30, "yours")):
         agent = make_agent(dataclasses.replace(config, seed=step), SIZES, "cpu")

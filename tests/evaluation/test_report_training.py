@@ -149,7 +149,7 @@ def test_log_with_a_torn_last_row_is_read_without_it(run):
         (lambda run: (run / "versions.json").unlink(), "versions.json is not there"),
         (lambda run: (run / "versions.json").write_text("{"), "versions.json does not parse"),
         (lambda run: shutil.rmtree(str(run / "evaluation")), "have not been evaluated"),
-        (lambda run: (run / "evaluation" / "results.json").write_text("[]"), "results.json is of another version"),
+        (lambda run: (run / "evaluation" / "results.json").write_text("[]"), "results.json is of a different version"),
         (lambda run: shutil.rmtree(str(run / "checkpoints")), "none yet"),
     ],
 )
