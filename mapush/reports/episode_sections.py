@@ -38,14 +38,16 @@ def _figures_of(
 def goal_section(policies: Sequence[TracedPolicy], item: PushObject) -> Section:
     """Show the success rate by the position of the goal."""
     caption = (
-        "The object from above at the start, with its own x axis; each cell holds the episodes whose goal lay at that "
-        "distance in that direction, and says how many of them succeeded. Green is good, orange is bad."
+        "The object at the start, seen from above, with its own x axis. Each cell stands for the episodes whose goal "
+        "was at this distance in this direction, and says how many of them succeeded. Green is good, orange is bad."
     )
     text = (
-        "Directions are in the object's own frame at the start, because where the goal lies in the world makes no "
-        "difference, but which side of the object has to be pushed may."
+        "Directions are in the object's own frame at the start: the position of the goal in the world makes no "
+        "difference, but the side of the object that has to be pushed may."
     )
-    rates = "The same by distance and by direction alone, with 95 % intervals; what lies within them may be chance."
+    rates = (
+        "The same rates by distance only and by direction only. Differences within the 95 % intervals may be chance."
+    )
     blocks = _figures_of(policies, partial(figures.goal_map, item=item), "goals", caption)
     by_goal = figures.rates_by_goal({policy.name: policy.episodes for policy in policies})
     blocks.append(Figure(by_goal, rates, wide=len(policies) > 1))
@@ -55,8 +57,8 @@ def goal_section(policies: Sequence[TracedPolicy], item: PushObject) -> Section:
 def path_section(policies: Sequence[TracedPolicy]) -> Section:
     """Show the paths of the object."""
     caption = (
-        "Paths of the object from above, turned so that the goal (+) is to the right of every start; inside the green "
-        "disc the goal counts as reached. Colours tell how the episode ended, crosses where."
+        "Paths of the object, seen from above, turned so that the goal (+) is to the right of every start. Inside the "
+        "green disc the goal counts as reached. Colours show how an episode ended, crosses show where."
     )
     return Section("Paths of the object", _figures_of(policies, figures.paths, "paths", caption, wide=True))
 
@@ -67,12 +69,10 @@ def path_section(policies: Sequence[TracedPolicy]) -> Section:
 def failure_section(policies: Sequence[TracedPolicy], item: PushObject) -> Section:
     """Show when, where and why episodes failed."""
     limit = MAX_EPISODE_LENGTH * STEP_DT
-    over_time = (
-        f"Episodes by the second in which they ended, stacked by how; one whose time is up ends after {limit:g} s."
-    )
+    over_time = f"When the episodes ended, stacked by how they ended; the time limit is {limit:g} s."
     where = (
-        "Where robots collided (between the two) and fell, seen from above with the object in the middle (grey: the "
-        "circle around it) and the goal to the right."
+        "Where robots collided (midpoint of the two) and fell, seen from above, with the object in the middle (grey: "
+        "its circumscribed circle) and the goal to the right."
     )
     blocks = _figures_of(policies, figures.endings_over_time, "endings", over_time)
     with_spots: List[TracedPolicy] = []
@@ -94,11 +94,20 @@ def _reason_table(policies: Sequence[TracedPolicy]) -> Table:
                     rows.append([policy.name, ending, reason, *_reason_cells(policy.episodes, chosen)])
     if not rows:
         rows.append([UNKNOWN, UNKNOWN, "no episode failed"])
-    headings = ["policy", "ended by", "because", "episodes", "share", "time [s]", "left to go [m]", "least so far [m]"]
+    headings = [
+        "policy",
+        "ended by",
+        "because",
+        "episodes",
+        "share",
+        "time [s]",
+        "final distance [m]",
+        "least distance [m]",
+    ]
     note = (
-        f"Times and distances are medians. An object hardly moved if its path is shorter than {MIN_TRAVELLED:g} m, and "
-        f"moved away again if it ended {MAX_SETBACK:g} m farther from the goal than it had been; within "
-        f"{SUCCESS_DISTANCE:g} m the goal counts as reached."
+        f"Times and distances to the goal are medians. The object hardly moved if its path is shorter than "
+        f"{MIN_TRAVELLED:g} m, and moved away again if it ended more than {MAX_SETBACK:g} m beyond its least distance "
+        f"to the goal. Within {SUCCESS_DISTANCE:g} m the goal counts as reached."
     )
     return Table(headings, rows, texts=3, note=note)
 
@@ -139,13 +148,13 @@ def recording_section(
         "ended by",
         "because",
         "env",
-        "goal at [m]",
-        "towards [°]",
+        "goal distance [m]",
+        "goal direction [°]",
         "time [s]",
-        "left to go [m]",
+        "final distance [m]",
         "watch",
     ]
-    text = "Failed episodes that ended farthest from the goal; where none failed, those that took longest."
+    text = "The failed episodes that ended farthest from the goal; if none failed, the slowest episodes."
     return Section("The worst episodes", [Table(headings, rows, texts=3, note=problem or "")], text)
 
 

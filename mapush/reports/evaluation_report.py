@@ -147,9 +147,9 @@ def _tiles(setting: Setting, evaluations: Evaluations) -> List[Tile]:
     return [
         Tile("success rate", number(metrics.success_rate), rate_note),
         Tile("finished time", number(metrics.finished_time, "s"), time_note),
-        Tile("time of the successes", number(evaluation.success_time, "s"), "mean"),
+        Tile("time of the successes", number(evaluation.success_time, "s"), "mean over the successful episodes"),
         Tile("collaboration degree", number(metrics.collaboration_degree), collaboration_note),
-        Tile("collision degree", number(metrics.collision_degree), "of object and obstacles; this task has none"),
+        Tile("collision degree", number(metrics.collision_degree), "with obstacles, of which this task has none"),
     ]
 
 
@@ -157,9 +157,11 @@ def _tiles_of_several(setting: Setting, evaluations: Evaluations) -> List[Tile]:
     tiles: List[Tile] = []
     for name, group in evaluations.items():
         metrics = group[-1].metrics
-        tiles.append(Tile(name, number(metrics.success_rate), f"succeed; {interval(metrics.success_rate_interval)}"))
+        tiles.append(
+            Tile(name, number(metrics.success_rate), f"success rate; {interval(metrics.success_rate_interval)}")
+        )
     published = PUBLISHED[setting.task_name][-1]
-    tiles.append(Tile("MAPush, published", number(published.success_rate), "succeed"))
+    tiles.append(Tile("MAPush, published", number(published.success_rate), "success rate"))
     return tiles
 
 
@@ -223,17 +225,18 @@ def _measures(setting: Setting, evaluations: Evaluations) -> Section:
     rows = [_row(name, group[-1]) for name, group in evaluations.items()]
     rows.append(_published_row(setting.task_name))
     note = (
-        "Of a run, its newest checkpoint. Finished time counts 20 s for a failure; collaboration is the share of the "
-        "time in which all robots are within 1 m of the object, over successes. MAPush's figures are from another "
-        f"simulator; the interval of its success rate is computed here for its {EPISODES} episodes."
+        "A run is represented by its newest checkpoint. The finished time counts a failure as 20 s; the collaboration "
+        "degree is the share of the time in which all robots are within 1 m of the object, over successful episodes. "
+        "MAPush's results are from a different simulator; the interval of its success rate is computed here for its "
+        f"{EPISODES} episodes."
     )
     return Section("Measures", [Table(["policy", *_HEADINGS], rows, marked=[len(rows) - 1], note=note)])
 
 
 def _progress(setting: Setting, evaluations: Evaluations) -> Section:
     caption = (
-        "Success rate of each checkpoint over the env steps it was trained for (higher and further left is better); "
-        "bars are 95 % intervals, the dashed line is MAPush's published curve."
+        "Success rate of each checkpoint over its env steps of training (higher and further left is better). Bars are "
+        "95 % intervals; the dashed line is MAPush's published curve."
     )
     blocks: List[Block] = [Figure(figures.progress(evaluations, setting.task_name), caption, wide=True)]
     for name, group in evaluations.items():
@@ -254,14 +257,14 @@ def _file_name(evaluation: Evaluation) -> str:
 
 def _data(traced: bool) -> Section:
     """List the files beside the page."""
-    rows = [_file_row("results.json", "the measures of every checkpoint")]
+    rows = [_file_row("results.json", "the measures of all checkpoints")]
     if traced:
-        rows.append(_file_row(TABLE, "one row for each episode"))
+        rows.append(_file_row(TABLE, "one row per episode"))
         rows.append(
             _file_row(
                 TRAJECTORIES,
-                f"its episodes in the order of the rows of {TABLE}: lengths [env steps], goals [m], qpos (of each one "
-                "more than its length) and commands, one episode after the other",
+                f"the same episodes, in the order of the rows of {TABLE}: lengths [env steps], goals [m], and, one "
+                "episode after the other, qpos (length + 1 rows per episode) and commands (length rows per episode)",
             )
         )
     return Section("Data", [Table(["file", "holds"], rows, texts=2)])

@@ -82,7 +82,7 @@ def _tiles(runs: Sequence[RunData]) -> List[Tile]:
         return _tiles_of_one(runs[0])
     tiles: List[Tile] = []
     for run in runs:
-        tiles.append(Tile(run.name, number(_success(run)), f"succeed; {_success_note(run)}"))
+        tiles.append(Tile(run.name, number(_success(run)), f"success rate; {_success_note(run)}"))
     return tiles
 
 
@@ -92,7 +92,7 @@ def _tiles_of_one(run: RunData) -> List[Tile]:
         Tile("mean return", number(run.last("episode/return")), "of the most recent episodes"),
         Tile("env steps", f"{_steps(run)} M", f"of {_total_steps(run)} M"),
         Tile("speed", number(run.last("fps")), "env-steps/s, mean since the start or the last resume"),
-        Tile("memory", number(run.last("rss_mib"), "MiB"), "resident, at the end"),
+        Tile("memory", number(run.last("rss_mib"), "MiB"), "resident, newest value"),
     ]
 
 
@@ -125,8 +125,8 @@ def _learning(runs: Sequence[RunData]) -> Section:
     blocks: List[Block] = []
     if has_numbers(runs, "episode/success"):
         caption = (
-            "Lines: success rate of the most recent 1,000 episodes while training, with exploration; dots: of "
-            "checkpoints, evaluated without it, with 95 % intervals; dashed: what MAPush published."
+            "Lines: success rate of the most recent 1,000 episodes of training, with exploration. Dots: success rate "
+            "of checkpoints, evaluated without exploration, with 95 % intervals. Dashed: MAPush's published curve."
         )
         blocks.append(Figure(figures.success(runs), caption, wide=True))
     titles = {
@@ -135,9 +135,9 @@ def _learning(runs: Sequence[RunData]) -> Section:
         "episode/finished_time": "finished time [s]",
         "episode/collaboration": "collaboration",
     }
-    caption = "Means over the most recent 1,000 episodes; a finished time counts a failure as the longest episode."
+    caption = "Means over the most recent 1,000 episodes. The finished time counts a failure as the longest episode."
     blocks += _panels("episodes", runs, titles, caption)
-    caption = "How the most recent 1,000 episodes ended; the green part is the success rate of training."
+    caption = "How the most recent 1,000 episodes ended. The green part is the success rate of training."
     for index, run in enumerate(runs):
         if run.last("episode/success") is not None:
             blocks.append(Figure(figures.endings(f"endings{index}", run), caption))
@@ -150,24 +150,22 @@ def _rewards(runs: Sequence[RunData]) -> Section:
     if total in names:
         names.remove(total)
         names.insert(0, total)
-    caption = "Mean per decision of each weighted term since the row before; they add up to the total."
+    caption = "Mean of each weighted term per decision since the previous row of the log; they add up to the total."
     return Section("Reward terms", _panels("rewards", runs, _titles_of(names), caption))
 
 
 def _learner(runs: Sequence[RunData]) -> Section:
-    caption = (
-        "What the learner says of its last update; a healthy entropy falls slowly, and a healthy ratio stays near 1."
-    )
+    caption = "The last update of the learner. A healthy entropy falls slowly; a healthy ratio stays near 1."
     blocks = _panels("learner", runs, LEARNER, caption)
     others = [name for name in columns_under(runs, "train/") if name not in LEARNER]
-    blocks += _panels("agents", runs, _titles_of(others), "The same, agent by agent.", summary="Agent by agent")
+    blocks += _panels("agents", runs, _titles_of(others), "The same for each agent.", summary="Agent by agent")
     return Section("Learner", blocks)
 
 
 def _resources(runs: Sequence[RunData]) -> Section:
     titles = {"fps": "env-steps/s", "rss_mib": "resident memory [MiB]"}
     titles.update(_titles_of(columns_under(runs, "sim/")))
-    caption = "Speed is the mean since the start or the last resume; memory that grows without end is a leak."
+    caption = "Speed is the mean since the start or the last resume. Memory that grows without end is a leak."
     return Section("Speed and memory", _panels("resources", runs, titles, caption))
 
 
