@@ -1,4 +1,4 @@
-"""The files beside the page of an evaluation: a table of episodes, trajectories, and recordings."""
+"""The files in the folder of a report: a table of episodes, trajectories, and recordings."""
 
 from __future__ import annotations
 

@@ -256,7 +256,7 @@ def _file_name(evaluation: Evaluation) -> str:
 
 
 def _data(traced: bool) -> Section:
-    """List the files beside the page."""
+    """List the files in the folder of the page."""
     rows = [_file_row("results.json", "the measures of all checkpoints")]
     if traced:
         rows.append(_file_row(TABLE, "one row per episode"))

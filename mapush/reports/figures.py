@@ -22,7 +22,7 @@ COLOURS: Dict[str, str] = {"ink": INK, "muted": MUTED, "grid": GRID, "paper": PA
 for _index, _colour in enumerate(SERIES_COLOURS):
     COLOURS[f"series-{_index}"] = _colour
 
-MAX_POINTS = 400  # of a curve; more cannot be told apart
+MAX_POINTS = 400  # of a curve; more cannot be distinguished
 
 _STYLE: Dict[str, Any] = {
     "font.size": 9.0,

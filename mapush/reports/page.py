@@ -37,7 +37,7 @@ class Cell:
       text: the text.
       note: small text below it.
       href: the target of a link.
-      bar: a share in [0, 1] and the bounds of its interval, drawn beside the text.
+      bar: a share in [0, 1] and the bounds of its interval, drawn next to the text.
     """
 
     text: str

@@ -102,7 +102,7 @@ class NativeWindow:
 
     def close(self) -> None:
         """Close the window and wait for its threads; otherwise the process may crash at its exit."""
-        self._newest = None  # tells the painter to end
+        self._newest = None  # ends the painter
         self._wake.set()
         self._painter.join(EXIT_TIMEOUT_S)
         with _Simulate.in_use:
@@ -111,7 +111,7 @@ class NativeWindow:
             thread.join(EXIT_TIMEOUT_S)
 
     def _paint(self) -> None:
-        """Draw the newest frame whenever there is one, until `close` takes it away or the user closes the window."""
+        """Draw the newest frame whenever there is one, until `close` clears it or the user closes the window."""
         while self._wake.wait():
             self._wake.clear()
             newest = self._newest

@@ -103,7 +103,7 @@ def overlay_of(episode: Episode, step: int, lines: Sequence[str] = ()) -> Overla
 
 
 def command_arrows(frame: Frame) -> Tuple[Arrow, ...]:
-    """Return up to two arrows per robot: where it shall walk, and at its head, to which side it shall turn."""
+    """Return up to two arrows per robot: the commanded velocity, and at its head the commanded turn."""
     arrows: List[Arrow] = []
     for pose, (v_x, v_y, omega_z) in zip(frame.robots, frame.commands):
         yaw = _yaw_of(pose[3:])

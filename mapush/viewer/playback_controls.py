@@ -32,7 +32,7 @@ class Transport:
       paused: whether time stands still.
       speed: how fast time passes; 1 is real time.
       teleop: the robot of the followed env that the user drives; None leaves all robots to the policy.
-      command: what this robot shall do: v_x [m/s], v_y [m/s], omega_z [rad/s] in its own frame, each in [-0.5, 0.5].
+      command: the command of this robot: v_x [m/s], v_y [m/s], omega_z [rad/s] in its own frame, each in [-0.5, 0.5].
       seed: the seed that the episodes come from.
       replay: number of the kept episode that is shown, for screens to read; None if the live episode is shown.
     """

@@ -1,4 +1,4 @@
-"""Count the episodes that have ended, and say the results on a screen or in a film."""
+"""Count the episodes that have ended, and write the results as text."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Scoreboard:
         }
 
     def lines(self, episode: Episode, frame: Frame, step: int) -> Tuple[str, ...]:
-        """Return the text beside a frame.
+        """Return the text of a frame.
 
         Args:
           episode: the episode.

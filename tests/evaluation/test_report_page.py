@@ -1,4 +1,4 @@
-"""The report of an evaluation: what a reader finds on the page and beside it."""
+"""The report of an evaluation: its page and the files in its folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZES = {"num_agents": 2, "obs_dim": 8, "share_obs_dim": 20, "action_dim": 3}
 
 
 def evaluations():
-    """Return a run with two checkpoints, the newer of which is traced, and a policy, under names with bad manners."""
+    """Return a run with two checkpoints, of which the newer is traced, and a policy, under names that need escaping."""
     run, policy = (made_up_trace(NUM_ENVS, seed, LONGEST) for seed in (1, 2))
     old = dataclasses.replace(evaluation_of(made_up_trace(NUM_ENVS, 3, LONGEST), 10_000_000, "old.pt"), trace=None)
     return {
@@ -40,7 +40,7 @@ def evaluations():
 
 
 def no_recording(*_):
-    """Record nothing, which takes no time."""
+    """Record nothing, to save time."""
     return "There are no recordings: no time"
 
 
@@ -65,7 +65,7 @@ def page(folder):
 
 
 def test_measures_on_the_page_are_those_of_the_evaluation(page, groups):
-    """Every measure and interval of the newest checkpoints is there, and MAPush's published numbers below them."""
+    """All measures and intervals of the newest checkpoints are there, and MAPush's published results."""
     rows = page.table("success rate")
     for row, name, group in zip(rows, ("<b>bold & co", "policy.pt"), groups.values()):
         metrics, newest = group[-1].metrics, group[-1]
@@ -87,14 +87,14 @@ def test_measures_on_the_page_are_those_of_the_evaluation(page, groups):
 
 
 def test_all_checkpoints_of_a_run_are_listed(page, groups):
-    """Beside the newest there is a table of all, oldest first."""
+    """A second table has all checkpoints, oldest first."""
     rows = page.table("checkpoint")
     assert [row[:2] for row in rows] == [["old.pt", "10"], ["step_000020000000.pt", "20"]]
     assert rows[0][2].split()[0] == "{:.3g}".format(groups["runs/<b>bold & co"][0].metrics.success_rate)
 
 
 def test_reasons_on_the_page_add_up_to_the_failures(page, groups):
-    """Each failed episode has one reason, and no success has any."""
+    """Each failed episode has one reason, and no successful one has any."""
     rows = page.table("because")
     for name, group in (("<b>bold & co", groups["runs/<b>bold & co"]), ("policy.pt", groups["other/policy.pt"])):
         for ending in ("collision", "fall", "timeout"):
@@ -103,7 +103,7 @@ def test_reasons_on_the_page_add_up_to_the_failures(page, groups):
 
 
 def test_single_policy_has_its_measures_on_tiles(tmp_path, groups):
-    """The numbers that matter most are large, each beside MAPush's."""
+    """The most important numbers are large, and each is compared with MAPush's."""
     group = groups["other/policy.pt"]
     page = Document(write_evaluation(tmp_path, SETTING, {"p": group}, record=no_recording))
     tiles = {tile[0]: tile[1:] for tile in page.tiles}
@@ -115,7 +115,7 @@ def test_single_policy_has_its_measures_on_tiles(tmp_path, groups):
 
 
 def test_page_needs_nothing_from_elsewhere_and_is_small(page, folder):
-    """No script, font, picture or style is fetched; links lead to files beside the page that exist."""
+    """No script, font, picture or style is fetched; links lead to existing files in the folder."""
     assert page.outside() == []
     assert "script" not in {tag for tag, _ in page.references}
     assert "<script" not in page.source
@@ -128,13 +128,13 @@ def test_page_needs_nothing_from_elsewhere_and_is_small(page, folder):
 
 
 def test_names_are_text_and_never_markup(page):
-    """A name that looks like HTML is shown as it is."""
+    """A name that looks like HTML is shown literally."""
     assert "<b>bold" not in page.source.replace("&lt;b&gt;bold", "")
     assert "<b>bold & co" in page.text
 
 
 def test_every_kind_of_figure_is_there_for_every_policy(page):
-    """Progress, rates; and for each policy goals, endings, spots and paths."""
+    """Progress and rates are shared; goals, endings, spots and paths exist for each policy."""
     assert page.figures == 2 + 2 * 4
     for name in (
         "progress",
@@ -154,7 +154,7 @@ def test_every_kind_of_figure_is_there_for_every_policy(page):
 
 
 def test_table_of_episodes_has_one_row_for_each(folder, groups):
-    """The CSV holds the outcome of every episode of every policy, in order."""
+    """The CSV file has the outcome of every episode of every policy, in order."""
     with (folder / "episodes.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["env"]) for row in rows] == 2 * list(range(NUM_ENVS))
@@ -171,7 +171,7 @@ def test_table_of_episodes_has_one_row_for_each(folder, groups):
 
 
 def test_trajectories_can_be_taken_apart_again(folder, groups):
-    """Lengths say which rows of the arrays belong to which row of the table of episodes."""
+    """The lengths assign the rows of the arrays to the rows of the table."""
     data = np.load(folder / "trajectories.npz")
     ends = np.cumsum(data["lengths"] + 1)
     trace, index = groups["other/policy.pt"][0].trace, NUM_ENVS + 5
@@ -182,7 +182,7 @@ def test_trajectories_can_be_taken_apart_again(folder, groups):
 
 
 def test_worst_episodes_are_recorded_and_linked(tmp_path, groups):
-    """Each of the worst episodes has a page of its own beside the report, with the right number of env steps."""
+    """Each of the worst episodes has a page of its own, linked from the report."""
     path = write_evaluation(tmp_path, SETTING, {"p": groups["other/policy.pt"]})
     page = Document(path)
     rows = page.table("watch")
@@ -195,7 +195,7 @@ def test_worst_episodes_are_recorded_and_linked(tmp_path, groups):
 
 
 def test_report_without_a_recorder_says_why(tmp_path, groups, monkeypatch):
-    """Where viser is missing the page is whole but for the recordings, and says so."""
+    """Without viser, only the recordings are missing, and the page says so."""
     monkeypatch.setitem(sys.modules, "mapush.viewer.films.html_film", None)  # which alone imports viser
     page = Document(write_evaluation(tmp_path, SETTING, {"p": groups["other/policy.pt"]}))
     assert "There are no recordings" in page.text
@@ -204,7 +204,7 @@ def test_report_without_a_recorder_says_why(tmp_path, groups, monkeypatch):
 
 
 def test_report_without_traces_tells_the_measures(tmp_path, groups):
-    """Of a simulator that keeps its positions to itself there are no episodes, but all measures."""
+    """Without traces, there are no episodes on the page, but all measures."""
     alone = [dataclasses.replace(groups["other/policy.pt"][0], trace=None)]
     page = Document(write_evaluation(tmp_path, SETTING, {"p": alone}))
     assert page.table("success rate")[0][0] == "p"
@@ -213,7 +213,7 @@ def test_report_without_traces_tells_the_measures(tmp_path, groups):
 
 
 def test_team_that_never_fails_or_always_does_has_a_page(tmp_path):
-    """No count of successes, not even none or all, breaks a figure or a table."""
+    """No number of successes, including none and all, breaks a figure or a table."""
     trace = made_up_trace(NUM_ENVS, 4, LONGEST)
     for ending in ("success", "timeout", "collision"):
         outcome = dict(trace.outcome, **{name: np.zeros(NUM_ENVS, bool) for name in ("success", "collision", "fall")})
@@ -231,7 +231,7 @@ def test_team_that_never_fails_or_always_does_has_a_page(tmp_path):
 
 @pytest.fixture()
 def run_dir(tmp_path, monkeypatch):
-    """A run with two checkpoints of arbitrary weights, in episodes of at most 0.8 s."""
+    """Two runs with arbitrary weights and episodes of at most 0.8 s, without recordings."""
     monkeypatch.chdir(tmp_path)
     for module in ("push", "terminations"):
         monkeypatch.setattr(f"mapush.env.{module}.MAX_EPISODE_LENGTH", 40)
@@ -250,7 +250,7 @@ def _argv(*words) -> list:
 
 
 def test_command_reports_on_several_runs_and_checkpoints(run_dir, capsys):
-    """Runs and checkpoints named together are compared on one page, whose numbers are those of the JSON beside it."""
+    """Runs and checkpoints are compared on one page, whose numbers equal those of the JSON file."""
     one = checkpoints.path_of(Path("mine"), 10)
     assert main(_argv("cuboid", "--checkpoint", "mine", "yours", one, "--report", "out/report")) == 0
     assert "report: out/report/index.html" in capsys.readouterr().out
@@ -270,7 +270,7 @@ def test_command_reports_on_several_runs_and_checkpoints(run_dir, capsys):
 
 
 def test_command_with_a_report_scores_what_it_scores_without(run_dir):
-    """To report costs time, and changes no number."""
+    """The report changes no number."""
     assert main(_argv("cuboid", "--checkpoint", "yours", "--json", "plain.json")) == 0
     assert main(_argv("cuboid", "--checkpoint", "yours", "--json", "traced.json", "--report", "out")) == 0
     assert Path("plain.json").read_text() == Path("traced.json").read_text() == Path("out/results.json").read_text()
@@ -293,7 +293,7 @@ def test_command_with_a_report_scores_what_it_scores_without(run_dir):
     ],
 )
 def test_command_that_cannot_report_says_so_before_it_evaluates(argv, phrases, run_dir, capsys, monkeypatch):
-    """A report that cannot be written is refused at once, with the way out."""
+    """A report that cannot be written is refused at once, with a way out."""
     Path("file").write_text("in the way")
     monkeypatch.setattr("mapush.evaluate.first_episodes", lambda *_: pytest.fail("evaluated in vain"))
     assert main(argv) == 2
@@ -307,7 +307,7 @@ def test_command_that_cannot_report_says_so_before_it_evaluates(argv, phrases, r
 
 @pytest.mark.browser
 def test_page_opens_in_a_browser_from_the_disk(folder):
-    """From file://, without a network: no error on the console, figures with size, and dark where that is wished."""
+    """From file://, without a network: no console errors, visible figures, and dark colours on request."""
     from browsers import open_browser
 
     asked, errors = [], []

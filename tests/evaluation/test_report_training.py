@@ -1,4 +1,4 @@
-"""The report of training runs, from folders that are whole, cut short, old or no runs at all."""
+"""The report of training runs, from folders that are complete, incomplete, old or without a run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ METRICS = {
 
 
 def make_run(path, seed=1, rows=ROWS):
-    """Write what a training leaves behind, with numbers that are easily told apart."""
+    """Write the files of a training run, with numbers that are easy to distinguish."""
     config = preset("cuboid", "quick")
     config = type(config)(**dict(vars(config), seed=seed, num_envs=64))
     RunDir.create(config, path).close()
@@ -51,7 +51,7 @@ def make_run(path, seed=1, rows=ROWS):
 
 
 def add_results(path):
-    """Write what an evaluation of the run leaves in its folder."""
+    """Write the files of an evaluation into the folder of the run."""
     metrics = {"success_rate": 0.875, "success_rate_interval": [0.8125, 0.9375]}
     (path / "evaluation").mkdir()
     (path / "evaluation" / "results.json").write_text(json.dumps({"results": [{"step": 7000, "metrics": metrics}]}))
@@ -59,7 +59,7 @@ def add_results(path):
 
 @pytest.fixture()
 def run(tmp_path):
-    """A whole run that has been evaluated."""
+    """A complete run that has been evaluated."""
     path = make_run(tmp_path / "run")
     add_results(path)
     return path
@@ -71,7 +71,7 @@ def read(path):
 
 
 def test_report_of_a_run_tells_what_its_folder_holds(run, capsys):
-    """Success, return, speed, memory, checkpoints, versions: the newest numbers are on the page."""
+    """The newest success, return, speed, memory, checkpoints and versions are on the page."""
     assert main([str(run)]) == 0
     assert "report: {}".format(run / "report.html") in capsys.readouterr().out
     page = read(run)
@@ -93,7 +93,7 @@ def test_report_of_a_run_tells_what_its_folder_holds(run, capsys):
 
 
 def test_settings_that_differ_from_the_preset_are_marked(run):
-    """Only they are listed at once; all others are folded away, and marked nowhere."""
+    """Only they are visible at once; all settings are in a table that is hidden until clicked."""
     main([str(run)])
     page = read(run)
     first, everything = [table[1:] for table in page.tables if table[0][0] == "setting"]
@@ -104,7 +104,7 @@ def test_settings_that_differ_from_the_preset_are_marked(run):
 
 
 def test_several_runs_are_overlaid_and_compared(run, tmp_path):
-    """Each run has its colour in every figure, and settings in which they differ are marked."""
+    """Each run has its own colour in all figures, and settings that differ between runs are marked."""
     other = make_run(tmp_path / "other", seed=2, rows=5)
     assert main([str(run), str(other), "--out", str(tmp_path / "both.html")]) == 0
     page = Document(tmp_path / "both.html")
@@ -129,7 +129,7 @@ def test_panels_show_every_reward_term_and_what_the_learner_says(run):
 
 
 def test_log_with_a_torn_last_row_is_read_without_it(run):
-    """A kill in the middle of a row, or of its last number, loses that row alone."""
+    """A kill in the middle of a row, or of its last number, loses only that row."""
     log = run / "progress.csv"
     whole = log.read_text()
     for lost in (1, 2, 40):
@@ -154,7 +154,7 @@ def test_log_with_a_torn_last_row_is_read_without_it(run):
     ],
 )
 def test_run_that_is_not_whole_has_a_page_that_says_so(run, damage, phrase):
-    """What there is is shown, and what there is not is named."""
+    """The page shows what exists and names what is missing."""
     damage(run)
     assert main([str(run)]) == 0
     page = read(run)
@@ -163,7 +163,7 @@ def test_run_that_is_not_whole_has_a_page_that_says_so(run, damage, phrase):
 
 
 def test_run_of_an_older_version_is_shown_with_what_it_has(run):
-    """Columns, settings and presets that came or went since do not matter."""
+    """Added or removed columns, settings and presets do not matter."""
     config = json.loads((run / "config.json").read_text())
     config.update(preset="forgotten", retired=[1, 2], num_envs=None)
     del config["happo"]["lr"]
@@ -187,7 +187,7 @@ def test_run_of_an_older_version_is_shown_with_what_it_has(run):
     ],
 )
 def test_command_that_cannot_report_exits_with_two_and_says_why(argv, phrases, run, tmp_path, capsys, monkeypatch):
-    """No run, a broken configuration or a page that cannot be written: one clear message."""
+    """A missing run, a broken configuration and a page that cannot be written are one clear error each."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("in the way")
     for name, text in (("broken", "{"), ("listed", "[]")):
@@ -201,7 +201,7 @@ def test_command_that_cannot_report_exits_with_two_and_says_why(argv, phrases, r
 
 
 def test_long_curve_is_thinned_to_its_means():
-    """A curve of many rows keeps its shape in few points, and a short one every row; nan is left out."""
+    """A long curve keeps its shape in few points, a short one keeps all points, and NaN is left out."""
     steps = np.arange(10.0 * MAX_POINTS)
     places, values = thinned(steps, 2.0 * steps + 1.0)
     assert len(places) == MAX_POINTS

@@ -1,4 +1,4 @@
-"""Films: that they play, show what they should, are whole or not there, and say in time what is missing."""
+"""Films: they play, show the right things, are complete or absent, and report early what is missing."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def folder(tmp_path_factory):
 
 @functools.lru_cache(maxsize=3)
 def _decode(film, width=1280, height=720):
-    """Return the frames of a film as (T, height, width, 3) uint8, and what ffmpeg says of it."""
+    """Return the frames of a film, shape (T, height, width, 3), uint8, and ffmpeg's description of it."""
     command = [find_ffmpeg("libx264"), "-i", str(film), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     done = subprocess.run(command, capture_output=True, check=True)
     frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
@@ -122,7 +122,7 @@ def _decode(film, width=1280, height=720):
 
 @pytest.mark.render
 def test_film_plays_with_the_expected_frames(folder):
-    """An H.264 film of 25 frames/s: a frame for every second env step, then a second of the last one."""
+    """An H.264 film has 25 frames/s: a frame for every second env step, then the last one for a second."""
     frames, said = _decode(folder / "film.mp4")
     for property_ in ("h264", "yuv420p", "1280x720", "25 fps", "two walks"):
         assert property_ in said
@@ -140,7 +140,7 @@ def test_film_plays_with_the_expected_frames(folder):
 
 @pytest.mark.render
 def test_film_has_text_in_its_corner_and_nowhere_else(folder):
-    """The box is dark, its letters are white, they change with the step, and outside of it no pixel differs much."""
+    """The box is dark, its white letters change with the step, and pixels outside the box hardly differ."""
     written, _ = _decode(folder / "film.mp4")
     silent, _ = _decode(folder / "silent.mp4")
     box = (slice(8, 8 + 140), slice(8, 8 + 180))
@@ -157,7 +157,7 @@ def test_film_has_text_in_its_corner_and_nowhere_else(folder):
 
 @pytest.mark.render
 def test_film_shows_paths_where_the_robots_went(folder):
-    """The floor has a robot's colour where its path, seen through a pinhole, crosses the picture, and not beside it."""
+    """Projected by a pinhole camera, the path of a robot has its colour, and the floor next to it has not."""
     frames, _ = _decode(folder / "silent.mp4")
     episode = walking_episode(LENGTHS[0])
     x, y = _pixels(episode, np.array([(-1.2, -0.9, 0.013), (-1.2, -1.05, 0.013), (-0.9, 1.1, 0.013)])).T.round()
@@ -172,7 +172,7 @@ def test_film_shows_paths_where_the_robots_went(folder):
 
 @pytest.mark.render
 def test_film_shows_the_object_where_it_is(folder):
-    """Where the top of the object comes to be, seen through a pinhole, there is first the floor, then its colour."""
+    """Projected by a pinhole camera, the object's later position first shows the floor, then its colour."""
     frames, _ = _decode(folder / "silent.mp4")
     ((x, y),) = _pixels(walking_episode(LENGTHS[0]), np.array([(20 * STEP + 0.3, 0.0, 0.49)])).round().astype(int)
     floor, top = (frames[index, y, x].astype(int) for index in (0, LENGTHS[0] // 2 + 5))
@@ -182,7 +182,7 @@ def test_film_shows_the_object_where_it_is(folder):
 
 @pytest.mark.render
 def test_gif_plays_with_the_expected_frames_and_is_small(folder):
-    """A GIF of 10 frames/s: a frame for every fifth env step, then a second of the last one, in half the size."""
+    """A GIF has 10 frames/s: a frame for every fifth env step, then the last one for a second."""
     from PIL import Image
 
     frames, said = _decode(folder / "film.gif", 640, 360)
@@ -199,7 +199,7 @@ def test_gif_plays_with_the_expected_frames_and_is_small(folder):
 
 @pytest.mark.render
 def test_film_without_an_episode_leaves_no_file(folder):
-    """Whatever was closed has its own name, and of what had nothing to show, or has failed, nothing is left."""
+    """Closed films have their names; a film without episodes, or one that failed, leaves no file."""
     assert sorted(path.name for path in folder.glob("*.mp4")) == ["film.mp4", "silent.mp4"]
     assert sorted(path.name for path in folder.glob("*.gif")) == ["film.gif"]
     assert not list(folder.glob("*.part"))
@@ -207,7 +207,7 @@ def test_film_without_an_episode_leaves_no_file(folder):
 
 @pytest.mark.render
 def test_film_whose_encoder_dies_is_an_error_that_names_the_file(folder):
-    """Recording does not go on into nothing."""
+    """Recording stops with an error when its encoder has died."""
     for when, film in (("writing", "full.mp4"), ("closing", "late.mp4")):
         said = (folder / (when + ".txt")).read_text()
         assert "the film could not be written" in said
@@ -217,7 +217,7 @@ def test_film_whose_encoder_dies_is_an_error_that_names_the_file(folder):
 
 @pytest.mark.render
 def test_film_after_ctrl_c_plays_what_there_was(tmp_path):
-    """Ctrl-C reaches all processes of the terminal; the encoder still finishes, and nothing partial stays behind."""
+    """Ctrl-C reaches all processes of the terminal; the encoder still finishes, and no partial file is left."""
     process = _python(_RECORD_UNTIL_CTRL_C, tmp_path, start_new_session=True)
     assert process.stdout.readline() == "added\n", process.stderr.read()
     time.sleep(0.3)
@@ -233,7 +233,7 @@ def test_film_after_ctrl_c_plays_what_there_was(tmp_path):
 
 
 def test_steps_of_hold_the_last_one_for_a_second():
-    """Every second env step at 25 frames/s and every fifth at 10, the last one always, and then for a second."""
+    """Every second env step at 25 frames/s and every fifth at 10, and the last one for a second."""
     assert steps_of(walking_episode(6), 25) == [0, 2, 4] + [5] * 25
     assert steps_of(walking_episode(7), 25) == [0, 2, 4] + [6] * 25
     assert steps_of(walking_episode(12), 10) == [0, 5, 10] + [11] * 10
@@ -241,7 +241,7 @@ def test_steps_of_hold_the_last_one_for_a_second():
 
 
 def _pixels(episode, places):
-    """Return where `places` (n, 3) are in the picture, (n, 2), through the camera as MuJoCo has it."""
+    """Return the pixels that show `places`, shape (n, 3), through MuJoCo's camera, shape (n, 2)."""
     model = build_model(Scene(2, OBJECTS["cuboid"]))
     fovy = math.radians(model.vis.global_.fovy)
     camera, scene, data = mujoco.MjvCamera(), mujoco.MjvScene(model, 1000), mujoco.MjData(model)
@@ -257,7 +257,7 @@ def _pixels(episode, places):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_framing_keeps_the_whole_episode_in_the_picture(seed):
-    """Wherever they go, robots, object and the goal's disc stay in view, and the camera is as near as it can be."""
+    """Robots, object and the goal's disc are always visible, and the camera is as near as possible."""
     draw = np.random.default_rng(seed)
     far = draw.uniform(0.5, 8.0)
     episode = Episode(
@@ -277,7 +277,7 @@ def test_framing_keeps_the_whole_episode_in_the_picture(seed):
 
 
 def test_text_changes_nothing_but_its_box():
-    """Only the box is touched, whatever the size of the picture, and it is large enough for all lines."""
+    """Only the box changes, for any size of the picture, and it has room for all lines."""
     blank = np.full((90, 160, 3), 200, dtype=np.uint8)
     for lines in (["a"], ["a", "b"], ["a line much longer than the picture is wide", "b", "c", "d", "e"]):
         picture = blank.copy()
@@ -294,7 +294,7 @@ def test_text_changes_nothing_but_its_box():
 
 
 def test_text_is_white_on_any_picture():
-    """Letters are white, and the rest of the box is darker than the picture, never wrapped around."""
+    """Letters are white, and the rest of the box is darker than the picture, without integer overflow."""
     for shade in (0, 127, 255):
         picture = np.full((60, 200, 3), shade, dtype=np.uint8)
         write_text(picture, ["mmm"], 1.0)
@@ -303,7 +303,7 @@ def test_text_is_white_on_any_picture():
 
 
 def test_text_grows_with_its_scale():
-    """Letters are twice as high at twice the scale, for films that are made smaller."""
+    """Letters are twice as high at twice the scale."""
     heights = []
     for scale in (1.0, 2.0):
         picture = np.zeros((200, 400, 3), dtype=np.uint8)
@@ -316,7 +316,7 @@ def test_text_grows_with_its_scale():
 
 
 def test_open_film_of_an_unknown_kind_names_the_kinds():
-    """The suffix decides, and a wrong one is told before anything is drawn."""
+    """An unknown suffix is reported before anything is drawn."""
     with pytest.raises(ConfigError, match=r"\.mp4") as caught:
         open_film(Path("film.mp3"), None, "")
     assert all(suffix in str(caught.value) for suffix in (".mp4", ".gif", ".html"))
@@ -324,7 +324,7 @@ def test_open_film_of_an_unknown_kind_names_the_kinds():
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.gif", "film.html"])
 def test_open_film_where_none_can_be_written_says_why(tmp_path, monkeypatch, name):
-    """A folder that does not exist, a name that is a folder, and no right to write are told at once."""
+    """A missing folder, a folder of that name, and missing permission are reported at once."""
     with pytest.raises(ConfigError, match="mkdir -p .*nowhere"):
         open_film(tmp_path / "nowhere" / name, None, "")
     (tmp_path / name).mkdir()
@@ -340,7 +340,7 @@ def test_open_film_where_none_can_be_written_says_why(tmp_path, monkeypatch, nam
 
 
 def test_find_ffmpeg_without_one_that_works_says_what_to_install(tmp_path, monkeypatch):
-    """No package, no binary, a binary that is broken, and one without the codec are one message each."""
+    """A missing package, a missing or broken binary, and a missing codec are one error each."""
     import imageio_ffmpeg
 
     with pytest.raises(ConfigError, match="imageio-ffmpeg") as caught:
@@ -357,7 +357,7 @@ def test_find_ffmpeg_without_one_that_works_says_what_to_install(tmp_path, monke
 
 
 def test_open_film_leaves_a_film_of_that_name_as_it_is(tmp_path):
-    """An older film is replaced by a whole new one, not by the attempt."""
+    """An older film is replaced only by a complete new one."""
     old = tmp_path / "film.mp4"
     old.write_text("old")
     require_writable(old)
@@ -368,7 +368,7 @@ def test_open_film_leaves_a_film_of_that_name_as_it_is(tmp_path):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems draw with their own library")
 @pytest.mark.parametrize(("named", "tried"), [(None, ["egl", "osmesa"]), ("osmesa", ["osmesa"])])
 def test_choose_gl_without_a_working_library_names_the_packages(monkeypatch, named, tried):
-    """Each library is tried, or the one that was named; where none draws, the error says what to install."""
+    """Each library is tried, or only the named one; if none works, the error names the packages."""
     asked = []
 
     def fail(command, env, **_):
@@ -388,7 +388,7 @@ def test_choose_gl_without_a_working_library_names_the_packages(monkeypatch, nam
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems draw with their own library")
 def test_choose_gl_takes_the_first_library_that_works(monkeypatch):
-    """One that hangs counts as broken, and what draws is said."""
+    """A library that hangs counts as broken, and the choice is reported."""
 
     def run(command, env, timeout, **_):
         if env["MUJOCO_GL"] == "egl":

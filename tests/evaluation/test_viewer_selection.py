@@ -1,4 +1,4 @@
-"""What the viewer's flags mean: where episodes are shown, which are recorded, and what does not fit together."""
+"""The viewer's flags: where episodes are shown, which are recorded, and which flags exclude each other."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def config(**changes):
     ],
 )
 def test_flags_that_do_not_fit_are_one_message_with_the_way_out(changes, message):
-    """What cannot be done is refused before anything is loaded."""
+    """Impossible combinations are refused before anything is loaded."""
     with pytest.raises(ConfigError) as caught:
         config(**changes)
     assert message in str(caught.value)
@@ -64,19 +64,19 @@ def test_flags_that_do_not_fit_are_one_message_with_the_way_out(changes, message
 
 @pytest.mark.parametrize("flag", VIEWER_FLAGS)
 def test_flags_of_the_viewer_belong_to_it(flag):
-    """The calculator ignores none of them silently."""
+    """The calculator does not silently ignore them."""
     values = {"viewer": "web", "host": "::1", "port": 1, "episodes": 2, "record": MP4, "only": "failures"}
     with pytest.raises(ConfigError, match="--" + flag):
         EvaluateConfig(**{flag: values[flag]})
 
 
 def test_every_kind_of_film_that_may_be_asked_for_can_be_written():
-    """The flags know the suffixes without importing what writes the files."""
+    """The list of suffixes for the flags equals the table of writers."""
     assert RECORDING_SUFFIXES == tuple(WRITERS)
 
 
 def test_number_of_envs_has_a_default_for_each_mode():
-    """The calculator takes the published number, the viewer one; who names a number gets it."""
+    """The calculator uses the published number and the viewer one env; an explicit number is kept."""
     assert EvaluateConfig().num_envs == 300
     assert config().num_envs == 1
     assert EvaluateConfig(num_envs=7).num_envs == config(num_envs=7).num_envs == 7
@@ -84,7 +84,7 @@ def test_number_of_envs_has_a_default_for_each_mode():
 
 @pytest.mark.parametrize("record, viewers", [(None, (None, "auto", "native")), (MP4, (None, "auto", "none"))])
 def test_isaac_gym_draws_by_itself(record, viewers):
-    """Its own window, or its own film, is what one gets without a flag, and may ask for."""
+    """Its own window or its own film is the default, and can be asked for."""
     for name in viewers:
         assert config(sim=SimConfig("isaacgym"), viewer=name, record=record).viewer == name
 
@@ -94,7 +94,7 @@ def test_isaac_gym_draws_by_itself(record, viewers):
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Return what this machine has, to be changed."""
+    """Return a function that sets what this machine has."""
     has = {"display": True, "draws": True, "viser": True, "asked": []}
 
     def renderer_of(library):
@@ -128,7 +128,7 @@ def machine(monkeypatch):
     ],
 )
 def test_auto_takes_the_first_of_window_page_and_file_that_works(machine, display, draws, viser, expected, reason):
-    """And says why it is that one."""
+    """The choice comes with its reason."""
     machine(display=display, draws=draws, viser=viser)
     chosen = choose(config())
     assert (chosen.viewer, chosen.record) == expected
@@ -147,14 +147,14 @@ def test_auto_takes_the_first_of_window_page_and_file_that_works(machine, displa
     ],
 )
 def test_a_recording_can_be_watched_and_an_address_means_the_page(machine, changes, expected):
-    """Also where there is a display."""
+    """This holds where there is a display, too."""
     machine()
     chosen = choose(config(**changes))
     assert (chosen.viewer, chosen.record) == expected
 
 
 def test_a_window_that_cannot_be_opened_is_refused_with_the_way_out(machine):
-    """Who asks for a window gets no page; the message says why, and what else there is."""
+    """An explicit --viewer native has no fallback; the error gives cause and alternative."""
     for changes, cause in (({"display": False}, "DISPLAY"), ({"display": True, "draws": False}, ":7")):
         machine(**changes)
         with pytest.raises(ConfigError, match="--viewer web") as caught:
@@ -163,7 +163,7 @@ def test_a_window_that_cannot_be_opened_is_refused_with_the_way_out(machine):
 
 
 def test_gl_without_a_display_is_looked_for_by_films_alone(machine):
-    """A page with a play bar, and a page to watch, need none here."""
+    """A recorded page and a page to watch need no OpenGL library."""
     for changes, asked in (({"record": MP4}, ["gl"]), ({"record": Path("a.html")}, []), ({"viewer": "web"}, [])):
         has = machine(asked=[])
         choose(config(**changes))
@@ -175,7 +175,7 @@ def test_gl_without_a_display_is_looked_for_by_films_alone(machine):
 
 @pytest.fixture
 def film(monkeypatch):
-    """Let what is recorded go to a stand-in, and episodes be short."""
+    """Replace films by a stand-in, and shorten the episodes."""
     film = Film()
     short_episodes(monkeypatch)
     monkeypatch.setattr("mapush.viewer.gl.choose_gl", lambda: "nothing")
@@ -189,7 +189,7 @@ def _view(*words):
 
 @pytest.mark.parametrize("words, count", [((), 3), (("--episodes", 2, "--only", "failures"), 2)])
 def test_recording_without_a_viewer_ends_by_itself(film, capsys, words, count):
-    """After so many episodes, or three; it says where they went."""
+    """It ends after --episodes, or after three, and prints the path of the recording."""
     assert _view("--record", MP4, *words) == 0
     assert len(film.added) == count
     assert film.closed
@@ -197,7 +197,7 @@ def test_recording_without_a_viewer_ends_by_itself(film, capsys, words, count):
 
 
 def test_watching_goes_on_until_ctrl_c_and_then_writes_what_is_recorded(film, monkeypatch, capsys):
-    """An end by Ctrl-C is no error, the screen is closed before the film is written, and no simulator is left."""
+    """Ctrl-C is not an error; the screen is closed before the film is written."""
     log = []
 
     class Interrupted(Screen):
@@ -221,7 +221,7 @@ def test_watching_goes_on_until_ctrl_c_and_then_writes_what_is_recorded(film, mo
 
 
 def test_watching_has_no_end_unless_episodes_are_counted_or_recorded(film, monkeypatch):
-    """Who watches may do so for as long as they like."""
+    """By default, the user can watch without end."""
     boards = []
 
     class Playback:
@@ -241,7 +241,7 @@ def test_watching_has_no_end_unless_episodes_are_counted_or_recorded(film, monke
 
 @pytest.mark.parametrize("suffix", [".mp4", ".html"])
 def test_recording_into_a_folder_that_does_not_exist_is_one_message(monkeypatch, tmp_path, capsys, suffix):
-    """Found out before anything is simulated; no folder is made up."""
+    """It is reported before anything is simulated, and the folder is not made."""
     short_episodes(monkeypatch)
     monkeypatch.setattr("mapush.viewer.gl.choose_gl", lambda: "nothing")
     assert _view("--record", tmp_path / "missing" / ("film" + suffix)) == 2
@@ -270,7 +270,7 @@ def _play_recorded(tmp_path, at_once, only_failures=False, user=None, episodes=2
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_recording_has_the_episodes_that_ended_with_the_measures_before_them(short, tmp_path, at_once):
-    """Where somebody watches it is written at the end; an episode that was cut short is not in it."""
+    """With a viewer, it is written at the end; episodes that were cut short are left out."""
 
     def user(transport):
         yield from until((2, 4))
@@ -287,7 +287,7 @@ def test_a_recording_has_the_episodes_that_ended_with_the_measures_before_them(s
 
 
 def test_a_recording_of_failures_leaves_successes_out(short, tmp_path):
-    """What succeeded is not in it, and is not written later."""
+    """Successful episodes are never written."""
 
     class Lucky(Team):
         """Succeeds in the second episode."""
@@ -306,7 +306,7 @@ def test_a_recording_of_failures_leaves_successes_out(short, tmp_path):
 
 
 def test_a_recording_that_is_interrupted_while_it_is_written_is_finished(short, tmp_path, capsys):
-    """Ctrl-C leaves out what is not written yet, and closes the film."""
+    """Ctrl-C skips the episodes that are not written yet, and closes the film."""
     film, recording, _ = _play_recorded(tmp_path, at_once=False)
 
     def interrupt(episode, lines_of):
@@ -334,7 +334,7 @@ def _outcome(success, seconds, share):
 
 
 def test_board_after_episodes_tells_the_measures_of_the_calculator():
-    """Rates and times over all episodes, degrees over the successes; nothing is made up before there is one."""
+    """Rates and times are over all episodes, degrees over the successes; at the start there are none."""
     board = Scoreboard("tblock", episodes=5)
     first = _episode(4)
     assert all(math.isnan(value) for value in board.totals().values())
@@ -358,7 +358,7 @@ def test_board_after_episodes_tells_the_measures_of_the_calculator():
 
 
 def test_board_does_not_grow_with_the_episodes():
-    """Whoever watches for a day needs no more memory than after a minute."""
+    """Memory does not grow with the number of episodes."""
     sizes, board = [], Scoreboard("cuboid")
     for _ in range(2):
         for number in range(200):
@@ -369,7 +369,7 @@ def test_board_does_not_grow_with_the_episodes():
 
 
 def test_board_of_failures_counts_them_but_does_not_wait_for_ever():
-    """A policy that hardly ever fails is not played until the end of time."""
+    """A policy that hardly ever fails is not played for ever."""
     board = Scoreboard("cuboid", episodes=2, only_failures=True)
     for success in (1.0, 0.0, 1.0):
         board.add(_episode(**_outcome(success, 5.0, 0.5)))
@@ -385,7 +385,7 @@ def test_board_of_failures_counts_them_but_does_not_wait_for_ever():
 
 
 def test_transport_hands_wishes_on_in_their_order():
-    """Each once; a step pauses; there is always a next env and a next speed."""
+    """Each wish is taken once, in order; a step pauses; envs wrap around and speeds are limited."""
     transport = Transport(num_envs=3)
     transport.next()
     transport.step()

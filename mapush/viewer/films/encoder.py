@@ -18,7 +18,7 @@ class VideoFormat(NamedTuple):
     Attributes:
       fps: frames per second.
       text_scale: factor on the text size; larger where the video is smaller than the pictures.
-      max_lines: lines of text beside a frame, at most.
+      max_lines: lines of text per frame, at most.
       codec: ffmpeg's name of the codec.
       options: ffmpeg's options for the output.
     """

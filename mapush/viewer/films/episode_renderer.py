@@ -14,7 +14,7 @@ from mapush.viewer.gl import quick_to_draw
 from mapush.viewer.overlay import ELEVATION, Point, aim, draw, overlay_of
 
 WIDTH, HEIGHT = 1280, 720  # of a picture [pixels]
-TEXT_SHARE = 0.8  # share of the free width beside the scene that is left for the text
+TEXT_SHARE = 0.8  # share of the free width next to the scene that is left for the text
 MARGIN = 1.0  # around each position that has to be visible: covers robots, object and success radius [m]
 
 

@@ -9,7 +9,7 @@ from mapush.sim.physics import STEP_DT
 
 HOLD_S = 1.0  # how long the last frame of an episode stays
 
-LinesOf = Callable[[int], Sequence[str]]  # returns the text beside the frame of an env step, counted from 0
+LinesOf = Callable[[int], Sequence[str]]  # returns the text of the frame of an env step, counted from 0
 
 
 class Film(Protocol):
@@ -20,7 +20,7 @@ class Film(Protocol):
 
         Args:
           episode: the episode, with at least one frame.
-          lines_of: returns the text beside the frame of a step.
+          lines_of: returns the text of the frame of a step.
         """
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ class PageServer(viser.ViserServer):
         self._websock_server.queue_message(RunJavascriptMessage(source))
 
     def request_share_url(self, verbose: bool = True) -> Optional[str]:
-        """Share nothing; viser's own method opens the page to the internet for whoever sends the message."""
+        """Share nothing; viser's own method opens the page to the internet for anyone who sends the message."""
         return None
 
     def disconnect_share_url(self) -> None:
