@@ -20,14 +20,11 @@ from mapush.errors import ConfigError
 from mapush.evaluation.episode import Episode
 from mapush.objects import OBJECTS
 from mapush.sim.scene import Scene, build_model
-from mapush.viewer import gl
 from mapush.viewer.films.encoder import find_ffmpeg
 from mapush.viewer.films.episode_renderer import framing
 from mapush.viewer.films.film import steps_of
 from mapush.viewer.films.film_file import require_writable
 from mapush.viewer.films.recorder import open_film
-from mapush.viewer.films.text_overlay import write_text
-from mapush.viewer.gl import choose_gl
 from mapush.viewer.overlay import ROBOT_COLOURS, aim
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
@@ -273,45 +270,6 @@ def test_framing_keeps_the_whole_episode_in_the_picture(seed):
     assert margins.min() < 60.0
 
 
-# -- text --------------------------------------------------------------------------------------------------------------
-
-
-def test_text_changes_nothing_but_its_box():
-    """Only the box changes, for any size of the picture, and it has room for all lines."""
-    blank = np.full((90, 160, 3), 200, dtype=np.uint8)
-    for lines in (["a"], ["a", "b"], ["a line much longer than the picture is wide", "b", "c", "d", "e"]):
-        picture = blank.copy()
-        write_text(picture, lines)
-        changed = np.argwhere((picture != blank).any(axis=2))
-        assert (changed.min(axis=0) == 8).all()
-        assert (picture[tuple(changed.T)] <= 255).all()
-        assert picture[12, 12].tolist() == [79, 79, 79]
-        assert changed.max(axis=0)[0] >= min(89, 8 + 22 * len(lines))
-        assert (changed.max(axis=0) == (89, 159)).all() or changed.max(axis=0)[0] < 8 + 8 * 2 + 28 * len(lines)
-    silent = blank.copy()
-    write_text(silent, [])
-    assert (silent == blank).all()
-
-
-def test_text_is_white_on_any_picture():
-    """Letters are white, and the rest of the box is darker than the picture, without integer overflow."""
-    for shade in (0, 127, 255):
-        picture = np.full((60, 200, 3), shade, dtype=np.uint8)
-        write_text(picture, ["mmm"], 1.0)
-        assert picture.max() == max(255, shade)
-        assert picture[10, 10, 0] == shade * int(255 * 0.4) >> 8
-
-
-def test_text_grows_with_its_scale():
-    """Letters are twice as high at twice the scale."""
-    heights = []
-    for scale in (1.0, 2.0):
-        picture = np.zeros((200, 400, 3), dtype=np.uint8)
-        write_text(picture, ["mmm"], scale)
-        heights.append(np.ptp(np.argwhere(picture[..., 0] > 128), axis=0)[0] + 1)
-    assert heights[1] == pytest.approx(2 * heights[0], abs=2)
-
-
 # -- what is missing ---------------------------------------------------------------------------------------------------
 
 
@@ -363,39 +321,3 @@ def test_open_film_leaves_a_film_of_that_name_as_it_is(tmp_path):
     require_writable(old)
     assert old.read_text() == "old"
     assert list(tmp_path.iterdir()) == [old]
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems draw with their own library")
-@pytest.mark.parametrize(("named", "tried"), [(None, ["egl", "osmesa"]), ("osmesa", ["osmesa"])])
-def test_choose_gl_without_a_working_library_names_the_packages(monkeypatch, named, tried):
-    """Each library is tried, or only the named one; if none works, the error names the packages."""
-    asked = []
-
-    def fail(command, env, **_):
-        asked.append(env["MUJOCO_GL"])
-        raise subprocess.CalledProcessError(1, command)
-
-    monkeypatch.delenv("MUJOCO_GL", raising=False)
-    if named:
-        monkeypatch.setenv("MUJOCO_GL", named)
-    monkeypatch.setattr(gl.subprocess, "run", fail)
-    with pytest.raises(ConfigError, match="libosmesa6") as caught:
-        choose_gl()
-    assert asked == tried
-    assert os.environ.get("MUJOCO_GL") == named
-    assert (named is None) == ("MUJOCO_GL" not in str(caught.value))
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems draw with their own library")
-def test_choose_gl_takes_the_first_library_that_works(monkeypatch):
-    """A library that hangs counts as broken, and the choice is reported."""
-
-    def run(command, env, timeout, **_):
-        if env["MUJOCO_GL"] == "egl":
-            raise subprocess.TimeoutExpired(command, timeout)
-        return subprocess.CompletedProcess(command, 0, stdout="llvmpipe\n")
-
-    monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.setattr(gl.subprocess, "run", run)
-    assert choose_gl() == "osmesa on llvmpipe"
-    assert os.environ.pop("MUJOCO_GL") == "osmesa"

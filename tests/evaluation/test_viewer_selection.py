@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import pickle
 from pathlib import Path
 
-import numpy as np
 import pytest
-from watching import EPISODE, Film, Screen, Show, Team, short_episodes, until
+from watching import Film, Screen, short_episodes
 
 from mapush import evaluate
 from mapush.config import SimConfig
 from mapush.errors import ConfigError
-from mapush.evaluation.episode import Episode, Frame
 from mapush.evaluation.evaluate_config import RECORDING_SUFFIXES, VIEWER_FLAGS, EvaluateConfig
-from mapush.sim.physics import STEP_DT
 from mapush.viewer import selection as choices
 from mapush.viewer.films.recorder import WRITERS
-from mapush.viewer.films.recording import Recording
-from mapush.viewer.playback_controls import SPEEDS, Transport, Wish
-from mapush.viewer.scoreboard import ATTEMPTS, Scoreboard
 from mapush.viewer.selection import choose
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
@@ -250,152 +242,3 @@ def test_recording_into_a_folder_that_does_not_exist_is_one_message(monkeypatch,
     assert str(tmp_path / "missing") in error
     assert "Traceback" not in error
     assert not (tmp_path / "missing").exists()
-
-
-# -- what is recorded ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def short(monkeypatch):
-    short_episodes(monkeypatch)
-
-
-def _play_recorded(tmp_path, at_once, only_failures=False, user=None, episodes=2):
-    film = Film()
-    recording = Recording(film, tmp_path / "film.mp4", only_failures, at_once)
-    show = Show(user, recording=recording, episodes=episodes)
-    show.play()
-    return film, recording, show
-
-
-@pytest.mark.parametrize("at_once", [True, False])
-def test_a_recording_has_the_episodes_that_ended_with_the_measures_before_them(short, tmp_path, at_once):
-    """With a viewer, it is written at the end; episodes that were cut short are left out."""
-
-    def user(transport):
-        yield from until((2, 4))
-        transport.next()
-
-    film, recording, show = _play_recorded(tmp_path, at_once, user=user)
-    assert len(film.added) == (2 if at_once else 0)
-    recording.close()
-    assert film.closed
-    assert [episode.number for episode in film.added] == [1, 3]
-    end = f"time {EPISODE * STEP_DT:.1f} s: timeout"
-    assert [text[:2] for text in film.texts] == [("cuboid, episode 1", end), ("cuboid, episode 3", end)]
-    assert ["success 0 of 1, finished time" in "\n".join(text) for text in film.texts] == [False, True]
-
-
-def test_a_recording_of_failures_leaves_successes_out(short, tmp_path):
-    """Successful episodes are never written."""
-
-    class Lucky(Team):
-        """Succeeds in the second episode."""
-
-        def act_deterministic(self, obs):
-            if len(show.board.outcomes) == 1:
-                show.env.goal_pos_w[0] = show.env.simulator.state().object_pos_w[0]
-            return super().act_deterministic(obs)
-
-    film = Film()
-    recording = Recording(film, tmp_path / "film.mp4", only_failures=True, at_once=True)
-    show = Show(recording=recording, episodes=3, team=Lucky())
-    show.play()
-    assert [outcome["success"] for outcome in show.board.outcomes] == [0.0, 1.0, 0.0]
-    assert [episode.number for episode in film.added] == [1, 3]
-
-
-def test_a_recording_that_is_interrupted_while_it_is_written_is_finished(short, tmp_path, capsys):
-    """Ctrl-C skips the episodes that are not written yet, and closes the film."""
-    film, recording, _ = _play_recorded(tmp_path, at_once=False)
-
-    def interrupt(episode, lines_of):
-        raise KeyboardInterrupt
-
-    film.add = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        recording.close()
-    assert film.closed
-    assert "film.mp4: 0" in capsys.readouterr().out
-
-
-# -- the board and the controls --------------------------------------------------------------------------------------
-
-
-def _episode(number=1, length=100, **outcome):
-    qpos = np.zeros(2 * 19 + 7, np.float32)
-    frame = Frame(qpos, np.array((3.0, 4.0)), np.zeros((2, 3)), {"target": 0.25, "push": -0.5})
-    return Episode(number, 0, [frame] * length, outcome)
-
-
-def _outcome(success, seconds, share):
-    rest = {"collision": 1.0 - success, "fall": 0.0, "timeout": 0.0, "collision_degree": 0.0}
-    return dict(rest, success=success, finished_time=seconds, collaboration=share)
-
-
-def test_board_after_episodes_tells_the_measures_of_the_calculator():
-    """Rates and times are over all episodes, degrees over the successes; at the start there are none."""
-    board = Scoreboard("tblock", episodes=5)
-    first = _episode(4)
-    assert all(math.isnan(value) for value in board.totals().values())
-    lines = ("tblock, episode 4", "time 0.5 s", "object to goal 5.00 m", "reward -0.250", "target +0.250   push -0.500")
-    assert board.lines(first, first.frames[24], 24) == lines
-    for success, seconds, share in ((1.0, 6.0, 0.4), (0.0, 20.0, 0.9), (1.0, 10.0, 0.2)):
-        board.add(_episode(length=int(50 * seconds), **_outcome(success, seconds, share)))
-    assert board.totals() == pytest.approx(
-        {"success_rate": 2 / 3, "finished_time": 12.0, "collision_degree": 0.0, "collaboration_degree": 0.3}
-    )
-    ended = _episode(4, **_outcome(0.0, 20.0, 0.0))
-    assert board.lines(ended, ended.frames[99], 99) == (
-        "tblock, episode 4",
-        "time 2.0 s: collision",
-        *lines[2:],
-        "last: success after 10.0 s",
-        "success 2 of 3, finished time 12.0 s",
-        "collaboration 0.30, collision 0.00",
-    )
-    assert board.lines(ended, ended.frames[98], 98)[1] == "time 2.0 s"
-
-
-def test_board_does_not_grow_with_the_episodes():
-    """Memory does not grow with the number of episodes."""
-    sizes, board = [], Scoreboard("cuboid")
-    for _ in range(2):
-        for number in range(200):
-            board.add(_episode(**_outcome(float(number % 3 > 0), 5.0, 0.5)))
-        sizes.append(len(pickle.dumps(board)))
-    assert sizes[1] - sizes[0] < 10
-    assert board.totals()["success_rate"] == pytest.approx(266 / 400)
-
-
-def test_board_of_failures_counts_them_but_does_not_wait_for_ever():
-    """A policy that hardly ever fails is not played for ever."""
-    board = Scoreboard("cuboid", episodes=2, only_failures=True)
-    for success in (1.0, 0.0, 1.0):
-        board.add(_episode(**_outcome(success, 5.0, 0.5)))
-    assert not board.over
-    board.add(_episode(**_outcome(0.0, 5.0, 0.5)))
-    assert board.over
-    flawless = Scoreboard("cuboid", episodes=2, only_failures=True)
-    for _ in range(2 * ATTEMPTS):
-        assert not flawless.over
-        flawless.add(_episode(**_outcome(1.0, 5.0, 0.5)))
-    assert flawless.over
-    assert not Scoreboard("cuboid").over
-
-
-def test_transport_hands_wishes_on_in_their_order():
-    """Each wish is taken once, in order; a step pauses; envs wrap around and speeds are limited."""
-    transport = Transport(num_envs=3)
-    transport.next()
-    transport.step()
-    transport.follow -= 1
-    transport.reseed(12)
-    transport.previous()
-    transport.quit()
-    taken = [transport.take(0.0) for _ in range(7)]
-    assert taken == [Wish.NEXT, Wish.STEP, Wish.FOLLOW, Wish.RESEED, Wish.PREVIOUS, Wish.QUIT, None]
-    assert (transport.paused, transport.follow, transport.seed) == (True, 2, 12)
-    for by, expected in ((1, 2.0), (-2, 0.5), (-99, SPEEDS[0]), (99, SPEEDS[-1])):
-        transport.faster(by)
-        assert transport.speed == expected
