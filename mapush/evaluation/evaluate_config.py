@@ -128,7 +128,8 @@ def _check_values(config: EvaluateConfig) -> None:
         raise unknown("viewer", config.viewer, VIEWERS)
     if config.record is not None and config.record.suffix not in RECORDING_SUFFIXES:
         raise unknown("kind of film", config.record.suffix, RECORDING_SUFFIXES)
-    _require(config.only in (None, "failures"), f"unknown choice of episodes {config.only!r}", "--only failures")
+    if config.only not in (None, "failures"):
+        raise unknown("choice of episodes", str(config.only), ["failures"])
     _require(
         config.only is None or config.record is not None, "--only chooses what is recorded", "add --record FILE.mp4"
     )

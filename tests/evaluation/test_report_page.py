@@ -88,9 +88,10 @@ def test_measures_on_the_page_are_those_of_the_evaluation(page, groups):
 
 def test_all_checkpoints_of_a_run_are_listed(page, groups):
     """A second table has all checkpoints, oldest first."""
+    oldest = groups["runs/<b>bold & co"][0]
     rows = page.table("checkpoint")
     assert [row[:2] for row in rows] == [["old.pt", "10"], ["step_000020000000.pt", "20"]]
-    assert rows[0][2].split()[0] == "{:.3g}".format(groups["runs/<b>bold & co"][0].metrics.success_rate)
+    assert rows[0][2].split()[0] == f"{oldest.metrics.success_rate:.3g}"
 
 
 def test_reasons_on_the_page_add_up_to_the_failures(page, groups):
@@ -196,7 +197,7 @@ def test_worst_episodes_are_recorded_and_linked(tmp_path, groups):
 
 def test_report_without_a_recorder_says_why(tmp_path, groups, monkeypatch):
     """Without viser, only the recordings are missing, and the page says so."""
-    monkeypatch.setitem(sys.modules, "mapush.viewer.films.html_film", None)  # which alone imports viser
+    monkeypatch.setitem(sys.modules, "mapush.viewer.films.html_film", None)  # the module that imports viser
     page = Document(write_evaluation(tmp_path, SETTING, {"p": groups["other/policy.pt"]}))
     assert "There are no recordings" in page.text
     assert "pip install viser" in page.text
@@ -205,8 +206,8 @@ def test_report_without_a_recorder_says_why(tmp_path, groups, monkeypatch):
 
 def test_report_without_traces_tells_the_measures(tmp_path, groups):
     """Without traces, there are no episodes on the page, but all measures."""
-    alone = [dataclasses.replace(groups["other/policy.pt"][0], trace=None)]
-    page = Document(write_evaluation(tmp_path, SETTING, {"p": alone}))
+    untraced = [dataclasses.replace(groups["other/policy.pt"][0], trace=None)]
+    page = Document(write_evaluation(tmp_path, SETTING, {"p": untraced}))
     assert page.table("success rate")[0][0] == "p"
     assert page.figures == 1
     assert not (tmp_path / "episodes.csv").exists()
@@ -216,12 +217,13 @@ def test_team_that_never_fails_or_always_does_has_a_page(tmp_path):
     """No number of successes, including none and all, breaks a figure or a table."""
     trace = made_up_trace(NUM_ENVS, 4, LONGEST)
     for ending in ("success", "timeout", "collision"):
-        outcome = dict(trace.outcome, **{name: np.zeros(NUM_ENVS, bool) for name in ("success", "collision", "fall")})
-        outcome.update(timeout=np.zeros(NUM_ENVS, bool))
-        outcome[ending] = np.ones(NUM_ENVS, bool)
+        outcome = dict(trace.outcome)
+        for name in ("success", "collision", "fall", "timeout"):
+            outcome[name] = np.full(NUM_ENVS, name == ending)
         group = [evaluation_of(dataclasses.replace(trace, outcome=outcome), 0, "p")]
         page = Document(write_evaluation(tmp_path, SETTING, {"p": group}, record=no_recording))
-        assert page.table("success rate")[0][2].startswith("1 " if ending == "success" else "0 ")
+        rate = page.table("success rate")[0][2].split()[0]
+        assert rate == {"success": "1", "timeout": "0", "collision": "0"}[ending]
         assert ("no episode failed" in page.text) == (ending == "success")
         assert "nan" not in page.text.split()
 
@@ -260,7 +262,7 @@ def test_command_reports_on_several_runs_and_checkpoints(run_dir, capsys):
     assert [row[0] for row in rows] == ["mine", "yours", one.name, "MAPush, published"]
     for row, index in zip(rows, (1, 2, 3)):
         metrics = values["results"][index]["metrics"]
-        assert row[3].split()[0] == "{:.3g}".format(metrics["finished_time"])
+        assert row[3].split()[0] == f"{metrics['finished_time']:.3g}"
         assert row[-1] == str(metrics["endings"]["timeout"])
     with open("out/report/episodes.csv") as file:
         assert len(list(csv.DictReader(file))) == 3 * 5

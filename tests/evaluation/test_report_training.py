@@ -73,7 +73,7 @@ def read(path):
 def test_report_of_a_run_tells_what_its_folder_holds(run, capsys):
     """The newest success, return, speed, memory, checkpoints and versions are on the page."""
     assert main([str(run)]) == 0
-    assert "report: {}".format(run / "report.html") in capsys.readouterr().out
+    assert f"report: {run / 'report.html'}" in capsys.readouterr().out
     page = read(run)
     tiles = {tile[0]: tile[1] for tile in page.tiles}
     assert tiles["success rate"] == "0.875"

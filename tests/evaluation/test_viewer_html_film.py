@@ -5,15 +5,14 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
 import socket
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browsers import open_browser
 from episodes import walking_episode
-from selection import BROWSERS
 
 from mapush.errors import ConfigError, MapushError
 from mapush.objects import OBJECTS
@@ -25,7 +24,6 @@ pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web]
 LENGTHS = (60, 41)  # env steps of the two episodes
 FPS = 25
 SECONDS = (30 + 25 + 20 + 25) / FPS  # a frame for every second env step, then one second of the last one, twice
-SOFTWARE_GL = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 
 
 def _lines_of(number):
@@ -57,12 +55,7 @@ def test_page_is_one_small_file_without_links(page):
 @pytest.fixture(scope="module")
 def tab(page):
     """The page in a browser without a network; `requests` are the addresses that it asked for."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=next(filter(None, map(shutil.which, BROWSERS))), args=list(SOFTWARE_GL)
-        )
+    with open_browser() as browser:
         tab = browser.new_context(viewport={"width": 640, "height": 400}, offline=True).new_page()
         tab.requests, tab.errors = [], []
         tab.on("request", lambda request: tab.requests.append(request.url))
@@ -74,7 +67,6 @@ def tab(page):
         tab.keyboard.press("Space")
         _wait_until_time_stands_still(tab)
         yield tab
-        browser.close()
 
 
 def _time(tab):

@@ -103,8 +103,8 @@ def test_time_passes_as_fast_as_it_should(monkeypatch):
         assert clock.now - start == pytest.approx(expected, abs=2 * STEP_DT / speed)
 
 
-@pytest.mark.parametrize("stall, lost", [(0.09, 0.0), (5.0, 5.0)])
-def test_a_short_stall_is_made_up_for_and_a_long_one_is_not(monkeypatch, stall, lost):
+@pytest.mark.parametrize("stall, lost, tolerance", [(0.09, 0.0, 0.03), (5.0, 5.0, MAX_LAG_S + 3 * STEP_DT)])
+def test_a_short_stall_is_made_up_for_and_a_long_one_is_not(monkeypatch, stall, lost, tolerance):
     """Playback keeps its pace on a busy machine, but does not rush after a long wait."""
 
     def user(transport):
@@ -116,7 +116,7 @@ def test_a_short_stall_is_made_up_for_and_a_long_one_is_not(monkeypatch, stall, 
     show.transport.speed, start = 1.0, clock.now
     show.play()
     expected = EPISODE * STEP_DT + LINGER_S + lost
-    assert clock.now - start == pytest.approx(expected, abs=0.03 if lost == 0.0 else MAX_LAG_S + 3 * STEP_DT)
+    assert clock.now - start == pytest.approx(expected, abs=tolerance)
 
 
 def test_without_a_screen_nothing_waits(monkeypatch):
@@ -170,8 +170,11 @@ def test_next_leaves_an_episode_in_the_middle_of_a_decision(hold):
 
 
 def _sum_of_rewards(episode, hold):
-    last = sorted({*range(hold - 1, EPISODE, hold), LAST})
-    return sum(sum(episode.frames[step].rewards.values()) for step in last)
+    """Return the sum of the rewards of all decisions, each of which lasts `hold` env steps."""
+    total = 0.0
+    for step in sorted({*range(hold - 1, EPISODE, hold), LAST}):
+        total += sum(episode.frames[step].rewards.values())
+    return total
 
 
 def test_previous_replays_kept_episodes_while_the_live_one_waits():
@@ -255,7 +258,9 @@ def test_a_robot_that_is_driven_by_hand_does_as_told_at_once(quirks):
     show = Show(user, episodes=1, hold=10, upstream_quirks=quirks)
     show.play()
     commands = np.stack([frame.commands for frame in show.player.kept[0].frames])
-    policy = 0.5 * np.array(COMMAND) if quirks else np.array(COMMAND)
+    policy = np.array(COMMAND)
+    if quirks:
+        policy = 0.5 * policy
     assert commands[:, 0] == pytest.approx(np.tile(policy, (EPISODE, 1)))
     by_hand = slice(4, 13)
     assert commands[by_hand, 1] == pytest.approx(np.tile((-0.2, 0.1, 0.5), (9, 1)))

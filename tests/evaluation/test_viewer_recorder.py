@@ -33,7 +33,7 @@ LENGTHS = (21, 24)  # env steps of the episodes in the films here
 HELD = 25  # frames of the last step, at 25 frames/s
 
 
-# -- films, from a process of their own: a library to draw with has to be chosen before MuJoCo is imported ------------
+# -- films, from a separate process: the OpenGL library has to be chosen before MuJoCo is imported ---------------------
 
 _START = """
 import sys
@@ -54,7 +54,7 @@ for name, text in (("film.mp4", lines_of), ("film.gif", lines_of), ("silent.mp4"
     film = open_film(folder / name, model, "two walks")
     for number, length in enumerate({lengths}, 1):
         film.add(walking_episode(length, number), text)
-    assert not (folder / name).exists(), "half a film has the name of a whole one"
+    assert not (folder / name).exists(), "an incomplete film has its final name"
     film.close()
 open_film(folder / "empty.mp4", model, "nothing").close()
 open_film(folder / "empty.gif", model, "nothing").close()
@@ -157,10 +157,10 @@ def test_film_shows_paths_where_the_robots_went(folder):
     """Projected by a pinhole camera, the path of a robot has its colour, and the floor next to it has not."""
     frames, _ = _decode(folder / "silent.mp4")
     episode = walking_episode(LENGTHS[0])
-    x, y = _pixels(episode, np.array([(-1.2, -0.9, 0.013), (-1.2, -1.05, 0.013), (-0.9, 1.1, 0.013)])).T.round()
+    places = np.array([(-1.2, -0.9, 0.013), (-1.2, -1.05, 0.013), (-0.9, 1.1, 0.013)])
+    x, y = _pixels(episode, places).round().astype(int).T
     last = frames[LENGTHS[0] // 2 + 5]
-    colours = last[y.astype(int), x.astype(int)] / 255.0
-    orange, floor, blue = colours
+    orange, floor, blue = last[y, x] / 255.0
     assert orange[0] > 2 * orange[2]
     assert blue[2] > 2 * blue[0]
     assert np.ptp(floor) < 0.2
@@ -171,8 +171,10 @@ def test_film_shows_paths_where_the_robots_went(folder):
 def test_film_shows_the_object_where_it_is(folder):
     """Projected by a pinhole camera, the object's later position first shows the floor, then its colour."""
     frames, _ = _decode(folder / "silent.mp4")
-    ((x, y),) = _pixels(walking_episode(LENGTHS[0]), np.array([(20 * STEP + 0.3, 0.0, 0.49)])).round().astype(int)
-    floor, top = (frames[index, y, x].astype(int) for index in (0, LENGTHS[0] // 2 + 5))
+    place = np.array([(20 * STEP + 0.3, 0.0, 0.49)])
+    ((x, y),) = _pixels(walking_episode(LENGTHS[0]), place).round().astype(int)
+    floor = frames[0, y, x].astype(int)
+    top = frames[LENGTHS[0] // 2 + 5, y, x].astype(int)
     assert floor[0] <= floor[2]
     assert top[0] > 1.3 * top[2]
 
@@ -248,7 +250,8 @@ def _pixels(episode, places):
     forward, up = scene.camera[0].forward.astype(float), scene.camera[0].up.astype(float)
     depth = (places - eye) @ forward
     focal = 360.0 / math.tan(fovy / 2)
-    across, upwards = ((places - eye) @ axis / depth * focal for axis in (np.cross(forward, up), up))
+    across = (places - eye) @ np.cross(forward, up) / depth * focal
+    upwards = (places - eye) @ up / depth * focal
     return np.stack((640.0 + across, 360.0 - upwards), axis=1)
 
 
@@ -257,12 +260,14 @@ def test_framing_keeps_the_whole_episode_in_the_picture(seed):
     """Robots, object and the goal's disc are always visible, and the camera is as near as possible."""
     draw = np.random.default_rng(seed)
     far = draw.uniform(0.5, 8.0)
-    episode = Episode(
-        1, frames=[frame_at(draw.uniform(-far, far, (2, 3)), draw.uniform(-far, far, 3)) for _ in "12345"]
-    )
+    episode = Episode(1)
+    for _ in range(5):
+        episode.frames.append(frame_at(draw.uniform(-far, far, (2, 3)), draw.uniform(-far, far, 3)))
     around = 0.99 * np.array([(-1, -1, 0), (-1, 1, 0), (1, -1, 0), (1, 1, 0)])
     places = [np.append(GOAL, 0.0)]
-    places += [np.append(xy, 0.0) for frame in episode.frames for xy in (*frame.robots[:, :2], frame.object[:2])]
+    for frame in episode.frames:
+        for position in (*frame.robots, frame.object):
+            places.append(np.append(position[:2], 0.0))
     pixels = _pixels(episode, (np.array(places)[:, None] + around).reshape(-1, 3))
     assert pixels.min() >= 0.0
     assert (pixels.max(axis=0) <= (1280, 720)).all()
@@ -277,7 +282,8 @@ def test_open_film_of_an_unknown_kind_names_the_kinds():
     """An unknown suffix is reported before anything is drawn."""
     with pytest.raises(ConfigError, match=r"\.mp4") as caught:
         open_film(Path("film.mp3"), None, "")
-    assert all(suffix in str(caught.value) for suffix in (".mp4", ".gif", ".html"))
+    for suffix in (".mp4", ".gif", ".html"):
+        assert suffix in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.gif", "film.html"])

@@ -35,7 +35,7 @@ def config(**changes):
         ({"record": Path("film.avi")}, "unknown kind of film '.avi'"),
         ({"record": Path("film")}, "unknown kind of film ''"),
         ({"only": "failures"}, "--record"),
-        ({"only": "successes", "record": MP4}, "--only failures"),
+        ({"only": "successes", "record": MP4}, "unknown choice of episodes 'successes'"),
         ({"episodes": 0}, "no episodes"),
         ({"num_envs": 0}, "nothing to do"),
         ({"record": MP4, "port": 8080}, "--viewer web"),
@@ -91,12 +91,23 @@ def machine(monkeypatch):
 
     def renderer_of(library):
         has["asked"].append(library)
-        return "a GPU" if has["draws"] else None
+        if has["draws"]:
+            return "a GPU"
+        return None
+
+    def choose_gl():
+        has["asked"].append("gl")
+        return "osmesa"
+
+    def find_spec(name):
+        if has["viser"]:
+            return object()
+        return None
 
     monkeypatch.setattr(choices.sys, "platform", "linux")
     monkeypatch.setattr("mapush.viewer.gl.renderer_of", renderer_of)
-    monkeypatch.setattr("mapush.viewer.gl.choose_gl", lambda: has["asked"].append("gl") or "osmesa")
-    monkeypatch.setattr(choices.importlib.util, "find_spec", lambda name: object() if has["viser"] else None)
+    monkeypatch.setattr("mapush.viewer.gl.choose_gl", choose_gl)
+    monkeypatch.setattr(choices.importlib.util, "find_spec", find_spec)
 
     def apply(**changes):
         has.update(changes)
