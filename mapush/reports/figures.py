@@ -100,7 +100,7 @@ def _inline(svg: str, name: str) -> Markup:
     """Return the `svg` element of a file, so that it fits into a page.
 
     The page gives it its size, colours and fonts; its ids get a prefix, so that they are unique on the page; and
-    coordinates are rounded, which halves the page.
+    coordinates are rounded, which keeps the page small.
     """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r' width="[^"]*" height="[^"]*"', ' role="img"', svg, count=1)

@@ -100,7 +100,7 @@ def test_bins_by_goal_against_a_slow_count_agree(episodes):
     "distance, direction, cell",
     [(1.5, 0.0, (0, 0)), (3.0, -22.0, (2, 0)), (2.1, 23.0, (1, 1)), (2.4, -170.0, (1, 4)), (2.6, -46.0, (2, 7))],
 )
-def test_bin_of_a_goal_is_where_it_lies(episodes, distance, direction, cell):
+def test_goal_at_the_edge_of_a_bin_is_counted_in_the_right_one(episodes, distance, direction, cell):
     """Both limits of the distance belong to the range, and directions go counter-clockwise."""
     one = {name: getattr(episodes, name)[:1] for name in ("ending", "reason")}
     goal = dict(goal_distance=np.array([distance]), goal_direction=np.array([direction]))

@@ -63,7 +63,7 @@ def test_rates_at_the_ends_of_their_range_are_drawn():
     assert "<svg" in figure.svg
 
 
-def test_drawing_twice_gives_the_same_to_the_letter():
+def test_drawing_twice_gives_the_same_svg():
     """The same numbers give the same page."""
 
     def draw():

@@ -171,7 +171,7 @@ def test_table_of_episodes_has_one_row_for_each(folder, groups):
         assert bool(row["reason"]) != bool(trace.outcome["success"][env_id])
 
 
-def test_trajectories_can_be_taken_apart_again(folder, groups):
+def test_trajectories_can_be_split_into_episodes(folder, groups):
     """The lengths assign the rows of the arrays to the rows of the table."""
     data = np.load(folder / "trajectories.npz")
     ends = np.cumsum(data["lengths"] + 1)
@@ -204,7 +204,7 @@ def test_report_without_a_recorder_says_why(tmp_path, groups, monkeypatch):
     assert [row[-1] for row in page.table("watch")] == ["–"] * 3
 
 
-def test_report_without_traces_tells_the_measures(tmp_path, groups):
+def test_report_without_traces_shows_the_measures(tmp_path, groups):
     """Without traces, there are no episodes on the page, but all measures."""
     untraced = [dataclasses.replace(groups["other/policy.pt"][0], trace=None)]
     page = Document(write_evaluation(tmp_path, SETTING, {"p": untraced}))

@@ -70,7 +70,7 @@ def read(path):
     return Document(path / "report.html")
 
 
-def test_report_of_a_run_tells_what_its_folder_holds(run, capsys):
+def test_report_of_a_run_shows_the_contents_of_its_folder(run, capsys):
     """The newest success, return, speed, memory, checkpoints and versions are on the page."""
     assert main([str(run)]) == 0
     assert f"report: {run / 'report.html'}" in capsys.readouterr().out
@@ -120,7 +120,7 @@ def test_several_runs_are_overlaid_and_compared(run, tmp_path):
     assert not (run / "report.html").exists()
 
 
-def test_panels_show_every_reward_term_and_what_the_learner_says(run):
+def test_panels_show_every_reward_term_and_every_column_of_the_learner(run):
     """Each column of the log that is a curve has a panel."""
     main([str(run)])
     page = read(run)
@@ -128,7 +128,7 @@ def test_panels_show_every_reward_term_and_what_the_learner_says(run):
         assert f">{title}</text>" in page.source, title
 
 
-def test_log_with_a_torn_last_row_is_read_without_it(run):
+def test_log_with_an_incomplete_last_row_is_read_without_it(run):
     """A kill in the middle of a row, or of its last number, loses only that row."""
     log = run / "progress.csv"
     whole = log.read_text()
@@ -153,7 +153,7 @@ def test_log_with_a_torn_last_row_is_read_without_it(run):
         (lambda run: shutil.rmtree(str(run / "checkpoints")), "none yet"),
     ],
 )
-def test_run_that_is_not_whole_has_a_page_that_says_so(run, damage, phrase):
+def test_incomplete_run_has_a_page_that_says_what_is_missing(run, damage, phrase):
     """The page shows what exists and names what is missing."""
     damage(run)
     assert main([str(run)]) == 0

@@ -157,7 +157,7 @@ def test_page_without_an_episode_leaves_neither_file_nor_server(tmp_path):
 
 
 @pytest.mark.browser
-def test_page_after_ctrl_c_plays_what_there_was(tmp_path):
+def test_page_after_ctrl_c_plays_the_episodes_so_far(tmp_path):
     """The page contains an interrupted episode up to the interruption."""
 
     def interrupt(step):

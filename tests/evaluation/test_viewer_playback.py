@@ -225,7 +225,7 @@ def test_previous_without_a_kept_episode_or_at_an_end_is_the_one_before():
 
 
 @pytest.mark.parametrize("seed", [SEED, 8])
-def test_reseed_starts_over_as_if_with_this_seed(seed):
+def test_reseed_starts_again_as_if_with_this_seed(seed):
     """The episodes after it equal, bit for bit, those of a program that starts with this seed."""
 
     def user(transport):
@@ -246,7 +246,7 @@ def test_reseed_starts_over_as_if_with_this_seed(seed):
 
 
 @pytest.mark.parametrize("quirks", [False, True])
-def test_a_robot_that_is_driven_by_hand_does_as_told_at_once(quirks):
+def test_a_robot_that_is_driven_by_hand_follows_its_commands_at_once(quirks):
     """Its commands are the user's at once, even if actions are scaled; the other robot keeps its own."""
 
     def user(transport):
@@ -267,7 +267,7 @@ def test_a_robot_that_is_driven_by_hand_does_as_told_at_once(quirks):
     assert np.delete(commands[:, 1], by_hand, axis=0) == pytest.approx(np.tile(policy, (EPISODE - 9, 1)))
 
 
-def test_follow_shows_another_env_from_its_start_also_while_paused(monkeypatch):
+def test_follow_shows_a_different_env_even_while_paused(monkeypatch):
     """All envs are at the same step of their own episodes; only those of the followed env are kept."""
 
     def user(transport):

@@ -215,7 +215,7 @@ def test_film_whose_encoder_dies_is_an_error_that_names_the_file(folder):
 
 
 @pytest.mark.render
-def test_film_after_ctrl_c_plays_what_there_was(tmp_path):
+def test_film_after_ctrl_c_plays_the_episodes_so_far(tmp_path):
     """Ctrl-C reaches all processes of the terminal; the encoder still finishes, and no partial file is left."""
     process = _python(_RECORD_UNTIL_CTRL_C, tmp_path, start_new_session=True)
     assert process.stdout.readline() == "added\n", process.stderr.read()
@@ -256,7 +256,7 @@ def _pixels(episode, places):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_framing_keeps_the_whole_episode_in_the_picture(seed):
+def test_framing_keeps_the_complete_episode_in_the_picture(seed):
     """Robots, object and the goal's disc are always visible, and the camera is as near as possible."""
     draw = np.random.default_rng(seed)
     far = draw.uniform(0.5, 8.0)
@@ -320,7 +320,7 @@ def test_find_ffmpeg_without_one_that_works_says_what_to_install(tmp_path, monke
         find_ffmpeg("libx264")
 
 
-def test_open_film_leaves_a_film_of_that_name_as_it_is(tmp_path):
+def test_open_film_leaves_an_older_film_unchanged(tmp_path):
     """An older film is replaced only by a complete new one."""
     old = tmp_path / "film.mp4"
     old.write_text("old")

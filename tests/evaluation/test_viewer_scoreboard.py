@@ -26,7 +26,7 @@ def _outcome(success, seconds, share):
     return dict(rest, success=success, finished_time=seconds, collaboration=share)
 
 
-def test_board_after_episodes_tells_the_measures_of_the_calculator():
+def test_board_after_episodes_shows_the_measures_of_the_calculator():
     """Rates and times are over all episodes, degrees over the successes; at the start there are none."""
     board = Scoreboard("tblock", episodes=5)
     first = _episode(4)
@@ -77,7 +77,7 @@ def test_board_of_failures_counts_them_but_does_not_wait_for_ever():
     assert not Scoreboard("cuboid").over
 
 
-def test_transport_hands_wishes_on_in_their_order():
+def test_transport_delivers_wishes_in_order():
     """Each wish is taken once, in order; a step pauses; envs wrap around and speeds are limited."""
     transport = Transport(num_envs=3)
     transport.next()

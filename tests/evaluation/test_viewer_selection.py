@@ -165,7 +165,7 @@ def test_a_window_that_cannot_be_opened_is_refused_with_the_way_out(machine):
         assert cause in str(caught.value)
 
 
-def test_gl_without_a_display_is_looked_for_by_films_alone(machine):
+def test_only_films_look_for_an_opengl_library(machine):
     """A recorded page and a page to watch need no OpenGL library."""
     for changes, asked in (({"record": MP4}, ["gl"]), ({"record": Path("a.html")}, []), ({"viewer": "web"}, [])):
         has = machine(asked=[])
