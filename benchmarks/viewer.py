@@ -1,14 +1,14 @@
-"""The page in the browser: `python -m benchmarks.viewer [--minutes 1]`.
+"""Measure the viewer in a browser: `python -m benchmarks.viewer [--minutes 1]`.
 
 Plays the shipped cuboid policy on two cores, in real time, while a headless Chromium on the same cores watches. Prints
 lines of `name.metric value`:
 
-  viewer.real_time_factor  simulated by real time, within episodes
-  viewer.applied_ms        from an env step to the animation frame in which the browser has it
-  viewer.drawn_ms          to the first animation frame after its picture has been drawn; slow without a GPU
-  viewer.pictures_per_s    that differ, in the browser
-  viewer.rss_mib           of the program: at first, and the least and the greatest of the second half
-  viewer.rss_kib_per_min   slope of the second half
+  viewer.real_time_factor  simulated time divided by real time, within episodes
+  viewer.applied_ms        from an env step to the animation frame in which the browser has received it
+  viewer.drawn_ms          from an env step to the first animation frame after it was drawn; slow without a GPU
+  viewer.pictures_per_s    different pictures per second in the browser
+  viewer.rss_mib           memory of the program: the first value, and smallest and largest of the second half
+  viewer.rss_kib_per_min   slope of the memory in the second half
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import os
 import shutil
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, cast
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tuple, cast
 
 import numpy as np
 import psutil
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from mapush.env.push import PushEnv
     from mapush.evaluation.episode import Episode
     from mapush.viewer.scoreboard import Scoreboard
-    from mapush.viewer.web import WebScreen
+    from mapush.viewer.web.browser_screen import WebScreen
 
 CORES = 2
 SAMPLE_S = 2.0
 WARM_UP_MS = 5000.0
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SOFTWARE_GL = ("--enable-unsafe-swiftshader", "--no-sandbox")  # without a GPU, as Chromium itself falls back
+SOFTWARE_GL = ("--enable-unsafe-swiftshader", "--no-sandbox")  # what Chromium falls back to without a GPU
 
-Step = Tuple[int, int]  # number of an episode, and of an env step in it, counted from 1
-Seen = Sequence[Any]  # of three: what the page said, when it had it, and when it had drawn it [ms]
+Step = Tuple[int, int]  # number of an episode, and number of an env step in it, counted from 1
+Seen = Tuple[str, float, float]  # text of the page, when the page had it, and when it was drawn [ms]
 
-# viser applies a message and draws the scene in one animation frame; the panel's text follows before that frame ends.
-# What was drawn is out when the fence behind it has passed and the next animation frame begins.
+# viser applies a message and draws the scene in one animation frame; the panel's text changes before that frame ends.
+# A picture is complete when the fence after its drawing commands has passed and the next animation frame begins.
 _WATCH = """
 () => {
   window.seen = [];
@@ -72,10 +72,19 @@ _TAKE = "() => window.seen.splice(0)"
 
 
 class StampedScreen:
-    """A page that notes when it is given each env step, and what became of those that were seen.
+    """A page that notes when it gets each env step, and how long the browser took to show it.
 
-    Stamps are dropped as soon as a later step was seen, and what is kept for good are numbers of 8 bytes, so that the
-    memory of the program is not that of its measurement.
+    Time stamps are dropped as soon as the browser has shown a later step, and results are kept in arrays of 8 bytes per
+    number, so that the memory of the measurement does not count as memory of the program.
+
+    Args:
+      screen: the page.
+
+    Attributes:
+      simulated: simulated time within episodes [s].
+      real: real time within episodes [s].
+      applied: delays until the browser had received an env step [ms].
+      drawn: delays until the browser had drawn an env step [ms].
     """
 
     closed = False
@@ -84,28 +93,36 @@ class StampedScreen:
         self._screen = screen
         self._given: Dict[Step, float] = {}
         self._last: Optional[Tuple[Step, float]] = None
-        self.simulated = self.real = 0.0
-        self.applied, self.drawn = array.array("d"), array.array("d")
+        self.simulated = 0.0
+        self.real = 0.0
+        self.applied = array.array("d")
+        self.drawn = array.array("d")
 
     def show(self, episode: Episode, step: int, board: Scoreboard) -> None:
         """Note the time, and show the frame."""
-        now, this = time.time(), (episode.number, step + 1)
-        self._given[this] = now
-        if self._last is not None and self._last[0] == (this[0], this[1] - 1):
-            self.simulated, self.real = self.simulated + STEP_DT, self.real + now - self._last[1]
-        self._last = this, now
+        now = time.time()
+        number, count = episode.number, step + 1
+        self._given[number, count] = now
+        if self._last is not None:
+            last_step, last_time = self._last
+            if last_step == (number, count - 1):
+                self.simulated += STEP_DT
+                self.real += now - last_time
+        self._last = (number, count), now
         self._screen.show(episode, step, board)
 
-    def saw(self, seen: Sequence[Seen]) -> None:
-        """Compare when steps were given to the page with when the browser had them."""
+    def add_seen(self, seen: Sequence[Seen]) -> None:
+        """Compute the delays of the env steps that the browser has shown."""
         for text, applied, drawn in seen:
-            _, number, seconds, _ = text.split()
+            _, number, seconds, _ = text.split()  # as in "Episode 3 1.24 s"
             step = int(number), round(float(seconds) / STEP_DT)
             if step in self._given:
-                self.applied.append(applied - 1000.0 * self._given[step])
-                self.drawn.append(drawn - 1000.0 * self._given[step])
-            for old in [one for one in list(self._given) if one <= step]:
-                del self._given[old]
+                given_ms = 1000.0 * self._given[step]
+                self.applied.append(applied - given_ms)
+                self.drawn.append(drawn - given_ms)
+            for given in list(self._given):
+                if given <= step:
+                    del self._given[given]
 
     def close(self) -> None:
         """Close the page."""
@@ -113,19 +130,25 @@ class StampedScreen:
 
 
 class Watcher(threading.Thread):
-    """A browser that looks at the page for a while, and then ends the program.
+    """A browser that watches the page for some time, and then ends the program.
 
     Args:
-      address: of the page.
-      screen: what is told of what was seen.
-      minutes: for how long.
-      end: what ends the program.
+      address: address of the page.
+      screen: gets what the browser has shown.
+      minutes: how long to watch.
+      end: called at the end.
+
+    Attributes:
+      rss: times [s] and the memory of the program at these times [MiB].
     """
 
-    def __init__(self, address: str, screen: StampedScreen, minutes: float, end: Any) -> None:
+    def __init__(self, address: str, screen: StampedScreen, minutes: float, end: Callable[[], None]) -> None:
         super().__init__(name="watcher")
-        self._address, self._screen, self._minutes, self._end = address, screen, minutes, end
         self.rss: List[Tuple[float, float]] = []
+        self._address = address
+        self._screen = screen
+        self._minutes = minutes
+        self._end = end
 
     def run(self) -> None:
         """Watch."""
@@ -138,24 +161,41 @@ class Watcher(threading.Thread):
         from playwright.sync_api import sync_playwright
 
         with sync_playwright() as playwright:
-            path = next(filter(None, map(shutil.which, BROWSERS)))
-            browser = playwright.chromium.launch(executable_path=path, args=list(SOFTWARE_GL))
+            browser = playwright.chromium.launch(executable_path=find_browser(), args=list(SOFTWARE_GL))
             page = browser.new_page(viewport={"width": 1280, "height": 720})
             page.goto(self._address)
-            for _ in range(2):  # without a GPU, the page opens itself again
+            for _ in range(2):  # without a GPU, the page reopens itself once
                 page.wait_for_selector('[data-name="time"]', timeout=120_000)
                 page.wait_for_timeout(WARM_UP_MS)
             page.evaluate(_WATCH)
-            program, begin = psutil.Process(), time.monotonic()
-            while time.monotonic() - begin < 60.0 * self._minutes:
+            program = psutil.Process()
+            start = time.monotonic()
+            while time.monotonic() - start < 60.0 * self._minutes:
                 page.wait_for_timeout(1000.0 * SAMPLE_S)
-                self._screen.saw(page.evaluate(_TAKE))
-                self.rss.append((time.monotonic() - begin, program.memory_info().rss / 2**20))
+                self._screen.add_seen(page.evaluate(_TAKE))
+                self.rss.append((time.monotonic() - start, program.memory_info().rss / 2**20))
             browser.close()
 
 
+def find_browser() -> str:
+    """Return the path of a browser.
+
+    Raises:
+      RuntimeError: none is installed.
+    """
+    for name in BROWSERS:
+        path = shutil.which(name)
+        if path is not None:
+            return path
+    raise RuntimeError(f"no browser is installed: one of {', '.join(BROWSERS)}")
+
+
 def measure(minutes: float) -> Dict[str, float]:
-    """Watch the shipped policy for `minutes`, and return the metrics."""
+    """Watch the shipped policy, and return the metrics.
+
+    Args:
+      minutes: how long to watch.
+    """
     from mapush.assembly import resolve
     from mapush.evaluation.evaluate_config import EvaluateConfig
     from mapush.evaluation.loaded_policy import checkpoint_paths, load_candidate
@@ -164,11 +204,12 @@ def measure(minutes: float) -> Dict[str, float]:
     from mapush.viewer.playback import Playback
     from mapush.viewer.playback_controls import Transport
     from mapush.viewer.scoreboard import Scoreboard
-    from mapush.viewer.web import WebScreen
+    from mapush.viewer.web.browser_screen import WebScreen
 
     config, _ = resolve(EvaluateConfig("cuboid"))
     team = load_candidate(config, checkpoint_paths(config)[-1], num_envs=1)
-    env, transport = cast("PushEnv", team.env), Transport()
+    env = cast("PushEnv", team.env)
+    transport = Transport()
     web = WebScreen(build_model(Scene(2, OBJECTS["cuboid"])), transport, port=0)
     screen = StampedScreen(web)
     watcher = Watcher(web.address, screen, minutes, transport.quit)
@@ -176,32 +217,36 @@ def measure(minutes: float) -> Dict[str, float]:
     Playback(env, lambda seed: env, team.agent, transport, Scoreboard("cuboid"), [screen]).play()
     watcher.join()
     screen.close()
-    return {
+    watched_s, _ = watcher.rss[-1]
+    metrics = {
         "real_time_factor": screen.simulated / screen.real,
-        "pictures_per_s": len(screen.drawn) / watcher.rss[-1][0],
-        **_latency(screen),
-        **_memory(watcher.rss),
+        "pictures_per_s": len(screen.drawn) / watched_s,
     }
-
-
-def _latency(screen: StampedScreen) -> Dict[str, float]:
-    metrics = {}
-    for name, waits in (("applied_ms", screen.applied), ("drawn_ms", screen.drawn)):
-        middle, high = np.percentile(waits, (50, 95))
-        metrics.update({name + ".p50": middle, name + ".p95": high})
+    metrics.update(_delays("applied_ms", screen.applied))
+    metrics.update(_delays("drawn_ms", screen.drawn))
+    metrics.update(_memory(watcher.rss))
     return metrics
 
 
+def _delays(name: str, delays: Sequence[float]) -> Dict[str, float]:
+    median, high = np.percentile(delays, (50, 95))
+    return {f"{name}.p50": median, f"{name}.p95": high}
+
+
 def _memory(rss: Sequence[Tuple[float, float]]) -> Dict[str, float]:
-    late = np.array(rss[len(rss) // 2 :])
-    slope = np.polyfit(late[:, 0], late[:, 1], 1)[0]
-    values = {"first": rss[0][1], "least": late[:, 1].min(), "greatest": late[:, 1].max()}
-    memory = {"rss_mib." + name: value for name, value in values.items()}
-    return dict(memory, rss_kib_per_min=slope * 1024.0 * 60.0)
+    _, first = rss[0]
+    times, memory = np.array(rss[len(rss) // 2 :]).T
+    mib_per_s, _ = np.polyfit(times, memory, 1)
+    return {
+        "rss_mib.first": first,
+        "rss_mib.least": memory.min(),
+        "rss_mib.greatest": memory.max(),
+        "rss_kib_per_min": mib_per_s * 1024.0 * 60.0,
+    }
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Do what the command line asks for, and return the exit code."""
+    """Parse the command line, measure and print; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.viewer", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=1.0, help="how long to watch (default 1)")
     options = parser.parse_args(argv)

@@ -165,7 +165,7 @@ def _view(config: EvaluateConfig, path: Optional[Path]) -> None:
 
 
 def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
-    from mapush.viewer import EPISODES
+    from mapush.viewer import RECORDED_EPISODES
     from mapush.viewer.isaac_window import play
 
     def make(run_config: PushRunConfig, num_envs: int, seed: int) -> VecEnv:
@@ -174,7 +174,7 @@ def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
 
     team = load_candidate(config, path, num_envs=1, make=make)
     try:
-        play(cast("MqeEnv", team.env), team.agent, config.episodes or EPISODES, config.record)
+        play(cast("MqeEnv", team.env), team.agent, config.episodes or RECORDED_EPISODES, config.record)
     finally:
         team.env.close()
 

@@ -36,7 +36,7 @@ def report(folders: Sequence[Path], path: Path) -> Path:
     Raises:
       ConfigError: a folder without a run, or a page that cannot be written.
     """
-    from mapush.reports.page import short_names
+    from mapush.reports.formatting import short_names
     from mapush.reports.run_data import read_run
     from mapush.reports.training_report import write_training
 

@@ -15,13 +15,18 @@ from mapush.evaluation.traces import Trace
 from mapush.sim.geometry import pairwise_distance, roll_of, wrap, yaw_of
 from mapush.sim.physics import STEP_DT
 
-RINGS = 3  # of goal distance
-SECTORS = 8  # of goal direction; the first is centred on the object's x axis
-STILL = 0.25  # an object whose path is shorter hardly moved [m]
-BACK = 0.25  # an object that ends this much farther from the goal than it had been moved away again [m]
+RINGS = 3  # bins of the goal's distance
+SECTORS = 8  # bins of the goal's direction; the first is centred on the object's x axis
+MIN_TRAVELLED = 0.25  # an object whose path is shorter "hardly moved" [m]
+MAX_SETBACK = 0.25  # an object that ends farther than this beyond its least distance "moved away again" [m]
 
-COLLIDED, ROLLED, SANK, TIPPED = "two robots collided", "a robot rolled over", "a robot sank or rose", "the object rose"
-HARDLY_MOVED, MOVED_AWAY, TOO_SLOW = "the object hardly moved", "the object moved away again", "still on its way"
+COLLIDED = "two robots collided"
+ROLLED = "a robot rolled over"
+SANK = "a robot sank or rose"
+TIPPED = "the object rose"
+HARDLY_MOVED = "the object hardly moved"
+MOVED_AWAY = "the object moved away again"
+TOO_SLOW = "still on its way"
 REASONS: Dict[str, Tuple[str, ...]] = {
     "collision": (COLLIDED,),
     "fall": (ROLLED, SANK, TIPPED),
@@ -29,26 +34,31 @@ REASONS: Dict[str, Tuple[str, ...]] = {
 }
 """Why an episode failed, by how it ended."""
 
+_QPOS_OF_ROBOT = 19  # numbers of a robot in a row of `Trace.qpos`
+_OBJECT_XY = slice(-7, -5)  # the object's numbers in a row of `Trace.qpos`
+_OBJECT_Z = -5
+_OBJECT_QUAT = slice(-4, None)
+
 
 @dataclasses.dataclass(frozen=True)
 class Episodes:
-    """One number for each of E episodes.
+    """Numbers of E episodes; arrays have shape (E,) unless stated otherwise.
 
     Attributes:
       ending: success, collision, fall or timeout.
-      reason: why it failed, of `REASONS`; "" of a success.
-      seconds: how long it took [s].
+      reason: why it failed, one of `REASONS`; '' for a success.
+      seconds: duration [s].
       goal_distance: from object to goal at the start [m].
-      goal_direction: of the goal at the start, in the object's own frame, in [-180, 180) [degrees].
+      goal_direction: direction of the goal at the start, in the object's own frame, in [-180, 180) [degrees].
       final_distance: from object to goal at the end [m].
-      least_distance: the same, where it was least [m].
+      least_distance: smallest distance from object to goal [m].
       travelled: length of the object's path [m].
       collaboration: share of the steps in which all robots were near the object.
       team_return: sum of the rewards, mean over the team.
-      paths: of the object, seen from the goal, which lies in the origin; the object starts on the negative x axis,
-        (1 + length, 2) each [m].
-      spots: where it went wrong: of a collision between the two robots, of a fall at the robot, else at the object;
-        from the object, with the goal in the direction of x, (E, 2) [m].
+      paths: paths of the object in a frame whose origin is the goal and whose negative x axis holds the start; one
+        array of shape (1 + length, 2) per episode [m].
+      spots: where the episode failed: between the two robots of a collision, at the robot that fell, otherwise at the
+        object; in a frame whose origin is the object and whose x axis points to the goal, shape (E, 2) [m].
     """
 
     ending: np.ndarray
@@ -69,103 +79,162 @@ class Episodes:
 
     @property
     def success(self) -> np.ndarray:
-        """Which succeeded, (E,) bool."""
+        """Which episodes succeeded, shape (E,), bool."""
         return self.ending == "success"
 
     def worst(self, number: int) -> List[int]:
-        """Return the failed episodes that ended farthest from the goal; of a team that never fails, the slowest."""
-        rank = np.where(self.success, self.seconds, self.seconds.max() + self.final_distance)
-        order = np.argsort(-rank, kind="stable")
+        """Return the failed episodes that ended farthest from the goal; if none failed, the slowest ones.
+
+        Args:
+          number: how many, at most.
+        """
         failures = int((~self.success).sum())
-        return order[: min(number, failures) or number].tolist()
+        if failures == 0:
+            badness = self.seconds
+        else:
+            badness = np.where(self.success, -np.inf, self.final_distance)
+            number = min(number, failures)
+        order = np.argsort(-badness, kind="stable")
+        return order[:number].tolist()
 
 
 def episodes_of(trace: Trace, spawn_height: float) -> Episodes:
     """Return the numbers of the episodes in `trace`.
 
     Args:
-      trace: with the outcome of each.
-      spawn_height: of the object [m], from which it departs when it rises.
+      trace: the episodes, with their outcomes.
+      spawn_height: height of the object at the start [m].
     """
-    paths = [qpos[:, -7:-5].astype(np.float64) for qpos in trace.qpos]
-    distances = [np.linalg.norm(path - goal, axis=1) for path, goal in zip(paths, trace.goals)]
-    start, last = (np.stack([qpos[row] for qpos in trace.qpos]) for row in (0, -1))
-    to_goal = trace.goals - start[:, -7:-5]
-    bearing = np.arctan2(to_goal[:, 1], to_goal[:, 0])
-    heading = yaw_of(torch.from_numpy(start[:, -4:])).numpy()
     outcome = trace.outcome
+    start = np.stack([qpos[0] for qpos in trace.qpos])
+    last = np.stack([qpos[-1] for qpos in trace.qpos])
+    bearing = _bearing(trace.goals - start[:, _OBJECT_XY])
+    heading = yaw_of(torch.from_numpy(start[:, _OBJECT_QUAT])).numpy()
     ending = np.array(ENDINGS)[np.argmax(np.stack([outcome[name] for name in ENDINGS]), axis=0)]
-    final, least = (np.array([pick(distance) for distance in distances]) for pick in (lambda d: d[-1], np.min))
-    travelled = np.array([np.linalg.norm(np.diff(path, axis=0), axis=1).sum() for path in paths])
-    faults = _faults(last, spawn_height)
-    reasons = {
-        "success": np.full(len(trace), ""),
-        "collision": np.full(len(trace), COLLIDED),
-        "fall": faults.reason,
-        "timeout": np.where(travelled < STILL, HARDLY_MOVED, np.where(final > least + BACK, MOVED_AWAY, TOO_SLOW)),
-    }
-    spots = np.select([(ending == name)[:, None] for name in ("collision", "fall")], [faults.between, faults.fallen])
-    to_goal = trace.goals - last[:, -7:-5]
+    motion = _motion_of(trace, bearing)
+    faults = _faults_of(last, spawn_height)
+    is_collision, is_fall = ending == "collision", ending == "fall"
+    spots = np.select([is_collision[:, None], is_fall[:, None]], [faults.between, faults.fallen])
     return Episodes(
         ending=ending,
-        reason=np.select([ending == name for name in reasons], list(reasons.values()), ""),
+        reason=_reasons(ending, motion, faults),
         seconds=outcome["length"] * STEP_DT,
-        goal_distance=np.array([distance[0] for distance in distances]),
+        goal_distance=motion.first_distance,
         goal_direction=np.degrees(wrap(torch.from_numpy(bearing - heading)).numpy()),
-        final_distance=final,
-        least_distance=least,
-        travelled=travelled,
+        final_distance=motion.final_distance,
+        least_distance=motion.least_distance,
+        travelled=motion.travelled,
         collaboration=outcome["collaboration"],
         team_return=outcome["return"],
-        paths=[_turned(path - goal, -angle) for path, goal, angle in zip(paths, trace.goals, bearing)],
-        spots=_turned(spots, -np.arctan2(to_goal[:, 1], to_goal[:, 0])),
+        paths=motion.paths,
+        spots=_turned(spots, -_bearing(trace.goals - last[:, _OBJECT_XY])),
     )
 
 
 def success_by_goal(episodes: Episodes) -> Tuple[np.ndarray, np.ndarray]:
-    """Return how many episodes succeeded and how many there were, by distance and direction of the goal.
+    """Count the episodes by distance and direction of the goal.
 
     Returns:
-      Two arrays (RINGS, SECTORS) of int64: rings of equal width over `GOAL_DISTANCE`, the nearest first; sectors
-      counter-clockwise, the first centred on the object's x axis.
+      The number of successes and the number of episodes, both of shape (RINGS, SECTORS), int64. The rings have the
+      same width and cover `GOAL_DISTANCE`, the nearest first; the sectors go counter-clockwise, the first is centred
+      on the object's x axis.
     """
     low, high = GOAL_DISTANCE
     ring = np.floor((episodes.goal_distance - low) / (high - low) * RINGS).astype(int).clip(0, RINGS - 1)
     sector = np.round(episodes.goal_direction / (360.0 / SECTORS)).astype(int) % SECTORS
-    successes, trials = np.zeros((2, RINGS, SECTORS), dtype=np.int64)
+    successes = np.zeros((RINGS, SECTORS), dtype=np.int64)
+    trials = np.zeros((RINGS, SECTORS), dtype=np.int64)
     np.add.at(trials, (ring, sector), 1)
     np.add.at(successes, (ring, sector), episodes.success)
     return successes, trials
 
 
+# -- how the object moved --------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Motion:
+    """How the object moved; see `Episodes`."""
+
+    first_distance: np.ndarray
+    final_distance: np.ndarray
+    least_distance: np.ndarray
+    travelled: np.ndarray
+    paths: List[np.ndarray]
+
+
+def _motion_of(trace: Trace, bearing: np.ndarray) -> _Motion:
+    first, final, least, travelled, paths = [], [], [], [], []
+    for qpos, goal, angle in zip(trace.qpos, trace.goals, bearing):
+        path = qpos[:, _OBJECT_XY].astype(np.float64)
+        distances = np.linalg.norm(path - goal, axis=1)
+        first.append(distances[0])
+        final.append(distances[-1])
+        least.append(distances.min())
+        travelled.append(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
+        paths.append(_turned(path - goal, -angle))
+    return _Motion(np.array(first), np.array(final), np.array(least), np.array(travelled), paths)
+
+
+# -- why an episode failed -------------------------------------------------------------------------------------------
+
+
 @dataclasses.dataclass(frozen=True)
 class _Faults:
-    """What is wrong with a team at the end: kind of a fall, and the places of a collision or a fall from the object."""
+    """What is wrong with a team at the end of an episode.
 
-    reason: np.ndarray
+    Attributes:
+      fall_reason: why the episode ended in a fall, if it did, shape (E,).
+      between: midpoint of the two robots that are nearest to each other, relative to the object, shape (E, 2) [m].
+      fallen: position of the robot that fell, relative to the object; zero if none fell, shape (E, 2) [m].
+    """
+
+    fall_reason: np.ndarray
     between: np.ndarray
     fallen: np.ndarray
 
 
-def _faults(last: np.ndarray, spawn_height: float) -> _Faults:
-    robots = torch.from_numpy(last[:, :-7]).unflatten(1, (-1, 19))[..., :7]
-    offset = (robots[..., :2] - torch.from_numpy(last[:, None, -7:-5])).numpy()
-    rolled = roll_of(robots[..., 3:]).abs().numpy() / MAX_ROLL
-    sunk = np.abs(robots[..., 2].numpy() - ROBOT_HEIGHT) / MAX_HEIGHT_CHANGE
-    row, culprit = np.arange(len(last)), np.maximum(rolled, sunk).argmax(axis=1)
-    lies, low = rolled[row, culprit] > 1.0, sunk[row, culprit] > 1.0
-    risen = np.abs(last[:, -5] - spawn_height) > MAX_HEIGHT_CHANGE
-    nearest = pairwise_distance(robots[..., :3]).flatten(1).argmin(dim=1).numpy()
-    first, second = np.divmod(nearest, robots.shape[1])
+def _faults_of(last: np.ndarray, spawn_height: float) -> _Faults:
+    """Return the faults in the last rows of the episodes, shape (E, nq)."""
+    episode = np.arange(len(last))
+    robots = torch.from_numpy(last[:, :-7]).unflatten(1, (-1, _QPOS_OF_ROBOT))[..., :7]
+    offset = (robots[..., :2] - torch.from_numpy(last[:, None, _OBJECT_XY])).numpy()
+
+    # Roll and height change relative to their limits: the robot that exceeds a limit most is the one that fell.
+    roll = roll_of(robots[..., 3:]).abs().numpy() / MAX_ROLL
+    height_change = np.abs(robots[..., 2].numpy() - ROBOT_HEIGHT) / MAX_HEIGHT_CHANGE
+    culprit = np.maximum(roll, height_change).argmax(axis=1)
+    rolled = roll[episode, culprit] > 1.0
+    sank = height_change[episode, culprit] > 1.0
+    object_rose = np.abs(last[:, _OBJECT_Z] - spawn_height) > MAX_HEIGHT_CHANGE
+
+    nearest_pair = pairwise_distance(robots[..., :3]).flatten(1).argmin(dim=1).numpy()
+    first, second = np.divmod(nearest_pair, robots.shape[1])
     return _Faults(
-        reason=np.where(lies, ROLLED, np.where(low | ~risen, SANK, TIPPED)),
-        between=(offset[row, first] + offset[row, second]) / 2.0,
-        fallen=np.where((lies | low)[:, None], offset[row, culprit], 0.0),
+        fall_reason=np.where(rolled, ROLLED, np.where(sank | ~object_rose, SANK, TIPPED)),
+        between=(offset[episode, first] + offset[episode, second]) / 2.0,
+        fallen=np.where((rolled | sank)[:, None], offset[episode, culprit], 0.0),
     )
 
 
+def _reasons(ending: np.ndarray, motion: _Motion, faults: _Faults) -> np.ndarray:
+    hardly_moved = motion.travelled < MIN_TRAVELLED
+    moved_away = motion.final_distance > motion.least_distance + MAX_SETBACK
+    timeout_reason = np.where(hardly_moved, HARDLY_MOVED, np.where(moved_away, MOVED_AWAY, TOO_SLOW))
+    conditions = [ending == "collision", ending == "fall", ending == "timeout"]
+    return np.select(conditions, [np.full(len(ending), COLLIDED), faults.fall_reason, timeout_reason], "")
+
+
+# -- geometry --------------------------------------------------------------------------------------------------------
+
+
+def _bearing(offset: np.ndarray) -> np.ndarray:
+    """Return the direction of `offset`, shape (E, 2), in the world frame, shape (E,) [rad]."""
+    return np.arctan2(offset[:, 1], offset[:, 0])
+
+
 def _turned(points: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Turn `points` (..., 2) counter-clockwise by `angle` (...)."""
+    """Turn `points`, shape (..., 2), counter-clockwise by `angle`, shape (...) [rad]."""
     cos, sin = np.cos(angle), np.sin(angle)
     x, y = points[..., 0], points[..., 1]
     return np.stack((cos * x - sin * y, sin * x + cos * y), axis=-1)

@@ -1,11 +1,11 @@
-"""What lies beside the page of an evaluation: a table of episodes, trajectories, and recordings."""
+"""The files in the folder of a report: a table of episodes, trajectories, and recordings."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 from pathlib import Path
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -25,17 +25,17 @@ COLUMNS = {
     "collaboration": "collaboration",
     "return": "team_return",
 }
-"""Numbers of the table, and what they are called in `Episodes`."""
+"""Columns of numbers in the table, and their names in `Episodes`."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Policy:
-    """What is told of one policy, or of the newest of a run, episode by episode.
+class TracedPolicy:
+    """A policy, or the newest policy of a run, with its episodes.
 
     Attributes:
-      name: short.
-      trace: of its first episodes.
-      episodes: the same as numbers.
+      name: a short name.
+      trace: its first episode in each env.
+      episodes: the same episodes as numbers.
     """
 
     name: str
@@ -43,48 +43,74 @@ class Policy:
     episodes: Episodes
 
 
-def write_table(path: Path, policies: Sequence[Policy]) -> None:
-    """Write one row for each episode, as CSV."""
+def write_table(path: Path, policies: Sequence[TracedPolicy]) -> None:
+    """Write one row per episode, as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["policy", "env", "ending", "reason", *COLUMNS])
         for policy in policies:
-            data = policy.episodes
-            numbers = [getattr(data, name) for name in COLUMNS.values()]
-            for env_id, told in enumerate(zip(data.ending, data.reason, *numbers)):
-                writer.writerow([policy.name, env_id, *told[:2], *(f"{value:.6g}" for value in told[2:])])
+            for env_id in range(len(policy.episodes)):
+                writer.writerow(_table_row(policy, env_id))
 
 
-def write_trajectories(path: Path, policies: Sequence[Policy]) -> None:
-    """Write where everything was and what was commanded, one episode after the other in the order of the table."""
-    traces = [policy.trace for policy in policies]
+def _table_row(policy: TracedPolicy, env_id: int) -> List[str]:
+    episodes = policy.episodes
+    row = [policy.name, str(env_id), episodes.ending[env_id], episodes.reason[env_id]]
+    for name in COLUMNS.values():
+        row.append(f"{getattr(episodes, name)[env_id]:.6g}")
+    return row
+
+
+def write_trajectories(path: Path, policies: Sequence[TracedPolicy]) -> None:
+    """Write the positions and commands of all episodes, one after the other, in the order of the table."""
+    lengths: List[np.ndarray] = []
+    goals: List[np.ndarray] = []
+    qpos: List[np.ndarray] = []
+    commands: List[np.ndarray] = []
+    for policy in policies:
+        lengths.append(policy.trace.outcome["length"])
+        goals.append(policy.trace.goals)
+        qpos += policy.trace.qpos
+        commands += policy.trace.commands
     np.savez_compressed(
         path,
-        lengths=np.concatenate([trace.outcome["length"] for trace in traces]),
-        goals=np.concatenate([trace.goals for trace in traces]),
-        qpos=np.concatenate([rows for trace in traces for rows in trace.qpos]),
-        commands=np.concatenate([rows for trace in traces for rows in trace.commands]),
+        lengths=np.concatenate(lengths),
+        goals=np.concatenate(goals),
+        qpos=np.concatenate(qpos),
+        commands=np.concatenate(commands),
     )
 
 
-def record(path: Path, task_name: str, policy: Policy, env_id: int) -> Optional[str]:
-    """Write a replay of one episode, or say why there is none."""
+def record_episode(path: Path, task_name: str, policy: TracedPolicy, env_id: int) -> Optional[str]:
+    """Write a replay of one episode as an HTML page.
+
+    Args:
+      path: the page; its folder is made.
+      task_name: name of the task.
+      policy: the policy.
+      env_id: the env of the episode.
+    Returns:
+      None; if the page cannot be written, the reason, as a sentence.
+    """
     from mapush.sim.scene import Scene, build_model
-    from mapush.viewer.recorder import open_film
+    from mapush.viewer.films.recorder import open_film
+
+    item = OBJECTS[task_name]
+    episode = policy.trace.episode(env_id)
+
+    def lines_of(step: int) -> Tuple[str, ...]:
+        return (
+            f"{task_name}, env {env_id}: {episode.ending} after {episode.seconds:.1f} s",
+            f"time {(step + 1) * STEP_DT:.1f} s",
+            f"object to goal {episode.frames[step].distance:.2f} m",
+        )
 
     try:
-        item, episode = OBJECTS[task_name], policy.trace.episode(env_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         film = open_film(path, build_model(Scene(item.num_agents, item)), f"{policy.name}, env {env_id}")
-        film.add(episode, lambda step: _lines(task_name, policy.episodes, env_id, episode.frames[step].distance, step))
+        film.add(episode, lines_of)
         film.close()
     except MapushError as error:
-        return "There are no recordings: {}".format(", ".join(filter(None, (error.what, error.cause, error.fix))))
+        parts = [part for part in (error.what, error.cause, error.fix) if part]
+        return f"There are no recordings: {', '.join(parts)}"
     return None
-
-
-def _lines(task_name: str, episodes: Episodes, env_id: int, distance: float, step: int) -> Tuple[str, ...]:
-    ending = f"{episodes.ending[env_id]} after {episodes.seconds[env_id]:.1f} s"
-    seconds = (step + 1) * STEP_DT
-    title = f"{task_name}, env {env_id}: {ending}"
-    return (title, f"time {seconds:.1f} s", f"object to goal {distance:.2f} m")

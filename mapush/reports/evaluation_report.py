@@ -1,34 +1,31 @@
-"""The report of an evaluation: one page, the numbers of each episode, trajectories, and recordings of the worst."""
+"""The report of an evaluation: a page, the numbers of each episode, trajectories, and recordings of the worst ones."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, List, Mapping, Optional, Sequence
-
-import numpy as np
+from typing import Callable, List, Mapping, Optional, Sequence
 
 from mapush.env.metrics import wilson_interval
-from mapush.env.terminations import MAX_EPISODE_LENGTH, SUCCESS_DISTANCE
+from mapush.env.terminations import MAX_EPISODE_LENGTH
 from mapush.errors import ConfigError
-from mapush.objects import OBJECTS, PushObject
+from mapush.evaluation.results import Evaluation
+from mapush.objects import OBJECTS
 from mapush.reports import evaluation_figures as figures
-from mapush.reports.episode_data import BACK, REASONS, STILL, Episodes, episodes_of
-from mapush.reports.evaluation_data import Policy, record, write_table, write_trajectories
-from mapush.reports.page import Cell, Figure, Page, Section, Table, Tile, interval, number, short_names
+from mapush.reports.episode_data import episodes_of
+from mapush.reports.episode_sections import failure_section, goal_section, path_section, recording_section
+from mapush.reports.evaluation_data import TracedPolicy, record_episode, write_table, write_trajectories
+from mapush.reports.formatting import UNKNOWN, Bounds, interval, millions, number, short_names
+from mapush.reports.page import Block, Cell, Figure, Page, Section, Table, Tile
 from mapush.reports.published import EPISODES, PUBLISHED, STEPS_BETWEEN
 from mapush.run.versions import versions
 from mapush.sim.physics import STEP_DT
 
-if TYPE_CHECKING:
-    from mapush.evaluation.results import Evaluation
-
 PAGE, TABLE, TRAJECTORIES, RECORDINGS = "index.html", "episodes.csv", "trajectories.npz", "episodes"
-WORST = 3  # episodes of each policy that are recorded
 
-Evaluations = Mapping[str, Sequence["Evaluation"]]  # of each policy or run, by name, oldest first
+Evaluations = Mapping[str, Sequence[Evaluation]]  # of each policy or run, by name, oldest first
+Recorder = Callable[[Path, str, TracedPolicy, int], Optional[str]]  # see `record_episode`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +35,8 @@ class Setting:
     Attributes:
       task_name: cuboid, tblock or cylinder.
       num_envs: parallel envs.
-      seed: of starts and of what differs between envs.
-      simulator: its name.
+      seed: seed of the initial states and of the randomization.
+      simulator: name of the simulator.
     """
 
     task_name: str
@@ -49,96 +46,126 @@ class Setting:
 
 
 def require_folder(folder: Path) -> None:
-    """Make the folder of a report, before anything is computed for it.
+    """Make the folder of a report; call it before anything is computed for the report.
 
     Raises:
-      ConfigError: it cannot be made or written to.
+      ConfigError: the folder cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PAGE).open("a").close()
     except OSError as error:
-        raise ConfigError(
-            "the report cannot be written there", where=str(folder), got=error.strerror, fix="name another --report DIR"
-        ) from error
+        what, fix = "the report cannot be written there", "name a different --report DIR"
+        raise ConfigError(what, where=str(folder), got=error.strerror, fix=fix) from error
 
 
-def write_evaluation(folder: Path, setting: Setting, evaluations: Evaluations) -> Path:
+def write_evaluation(
+    folder: Path, setting: Setting, evaluations: Evaluations, record: Recorder = record_episode
+) -> Path:
     """Write the report, and return the path of its page.
 
     Args:
-      folder: see `require_folder`.
+      folder: the folder of the report, see `require_folder`.
       setting: how the policies were evaluated.
-      evaluations: of each; of those with a trace, the last one of each is shown episode by episode.
+      evaluations: the evaluations of each policy or run; if the last one has a trace, its episodes are shown.
+      record: writes the recording of one episode.
     """
-    item = OBJECTS[setting.task_name]
     names = short_names(list(evaluations))
-    traced = [(name, group[-1].trace) for name, group in zip(names, evaluations.values()) if group[-1].trace]
-    policies = [Policy(name, trace, episodes_of(trace, item.spawn_height)) for name, trace in traced]
     named = dict(zip(names, evaluations.values()))
+    policies = _traced(setting, named)
     sections = [_measures(setting, named), _progress(setting, named)]
     if policies:
+        item = OBJECTS[setting.task_name]
         write_table(folder / TABLE, policies)
         write_trajectories(folder / TRAJECTORIES, policies)
-        sections += [_goals(policies, item), _failures(policies, item), _paths(policies)]
-        sections.append(_recordings(folder, setting, policies))
+        sections.append(goal_section(policies, item))
+        sections.append(failure_section(policies, item))
+        sections.append(path_section(policies))
+
+        def record_to(name: str, policy: TracedPolicy, env_id: int) -> Optional[str]:
+            return record(folder / name, setting.task_name, policy, env_id)
+
+        sections.append(recording_section(policies, RECORDINGS, record_to))
     sections.append(_data(bool(policies)))
-    page = Page(_title(setting, named), _subtitle(setting, evaluations), _tiles(setting, named), sections, _footer())
+    page = Page(
+        title=_title(setting, named),
+        subtitle=_subtitle(setting, evaluations),
+        tiles=_tiles(setting, named),
+        sections=sections,
+        footer=_footer(),
+    )
     (folder / PAGE).write_text(page.html(), encoding="utf-8")
     return folder / PAGE
 
 
-# -- the page --------------------------------------------------------------------------------------------------------
+def _traced(setting: Setting, evaluations: Evaluations) -> List[TracedPolicy]:
+    """Return the newest policy of each run, if its episodes were traced."""
+    spawn_height = OBJECTS[setting.task_name].spawn_height
+    policies: List[TracedPolicy] = []
+    for name, group in evaluations.items():
+        trace = group[-1].trace
+        if trace is not None:
+            policies.append(TracedPolicy(name, trace, episodes_of(trace, spawn_height)))
+    return policies
+
+
+# -- head and foot ---------------------------------------------------------------------------------------------------
 
 
 def _title(setting: Setting, evaluations: Evaluations) -> str:
-    return "{}: {}".format(setting.task_name, " and ".join(evaluations) if len(evaluations) < 3 else "a comparison")
+    if len(evaluations) > 2:
+        return f"{setting.task_name}: a comparison"
+    return f"{setting.task_name}: {' and '.join(evaluations)}"
 
 
 def _subtitle(setting: Setting, evaluations: Evaluations) -> str:
-    protocol = "First episode of each of {} envs, seed {}, deterministic actions, simulator {}."
-    return "{} Evaluated: {}.".format(
-        protocol.format(setting.num_envs, setting.seed, setting.simulator), ", ".join(evaluations)
+    return (
+        f"First episode of each of {setting.num_envs} envs, seed {setting.seed}, deterministic actions, simulator "
+        f"{setting.simulator}. Evaluated: {', '.join(evaluations)}."
     )
 
 
 def _footer() -> str:
     parts = [f"{name} {version}" for name, version in versions().items()]
-    return "Made on {} with {}.".format(time.strftime("%Y-%m-%d at %H:%M"), ", ".join(parts))
+    now = time.strftime("%Y-%m-%d at %H:%M")
+    return f"Made on {now} with {', '.join(parts)}."
 
 
 def _tiles(setting: Setting, evaluations: Evaluations) -> List[Tile]:
-    published = PUBLISHED[setting.task_name][-1]
     if len(evaluations) > 1:
-        newest = {name: group[-1].metrics for name, group in evaluations.items()}
-        tiles = [
-            Tile(name, number(metrics.success_rate), f"succeed; {interval(metrics.success_rate_interval)}")
-            for name, metrics in newest.items()
-        ]
-        return tiles + [Tile("MAPush, published", number(published.success_rate), "succeed")]
-    evaluation = next(iter(evaluations.values()))[-1]
-    metrics = evaluation.metrics
-    told = "{}; MAPush, published: {}"
+        return _tiles_of_several(setting, evaluations)
+    (group,) = evaluations.values()
+    evaluation = group[-1]
+    metrics, published = evaluation.metrics, PUBLISHED[setting.task_name][-1]
+
+    def note(bounds: Bounds, value: float) -> str:
+        return f"{interval(bounds)}; MAPush, published: {number(value)}"
+
+    rate_note = note(metrics.success_rate_interval, published.success_rate)
+    time_note = note(metrics.finished_time_interval, published.finished_time)
+    collaboration_note = note(metrics.collaboration_degree_interval, published.collaboration_degree)
     return [
-        Tile(
-            "success rate",
-            number(metrics.success_rate),
-            told.format(interval(metrics.success_rate_interval), number(published.success_rate)),
-        ),
-        Tile(
-            "finished time",
-            number(metrics.finished_time, unit="s"),
-            told.format(interval(metrics.finished_time_interval), number(published.finished_time)),
-        ),
-        Tile("time of the successes", number(evaluation.success_time, unit="s"), "mean"),
-        Tile(
-            "collaboration degree",
-            number(metrics.collaboration_degree),
-            told.format(interval(metrics.collaboration_degree_interval), number(published.collaboration_degree)),
-        ),
-        Tile("collision degree", number(metrics.collision_degree), "of object and obstacles; this task has none"),
+        Tile("success rate", number(metrics.success_rate), rate_note),
+        Tile("finished time", number(metrics.finished_time, "s"), time_note),
+        Tile("time of the successes", number(evaluation.success_time, "s"), "mean over the successful episodes"),
+        Tile("collaboration degree", number(metrics.collaboration_degree), collaboration_note),
+        Tile("collision degree", number(metrics.collision_degree), "with obstacles, of which this task has none"),
     ]
 
+
+def _tiles_of_several(setting: Setting, evaluations: Evaluations) -> List[Tile]:
+    tiles: List[Tile] = []
+    for name, group in evaluations.items():
+        metrics = group[-1].metrics
+        tiles.append(
+            Tile(name, number(metrics.success_rate), f"success rate; {interval(metrics.success_rate_interval)}")
+        )
+    published = PUBLISHED[setting.task_name][-1]
+    tiles.append(Tile("MAPush, published", number(published.success_rate), "success rate"))
+    return tiles
+
+
+# -- measures --------------------------------------------------------------------------------------------------------
 
 _HEADINGS = (
     "M steps",
@@ -155,16 +182,18 @@ _HEADINGS = (
 
 def _row(name: str, evaluation: Evaluation) -> List[Cell]:
     metrics = evaluation.metrics
-    rate, bounds = metrics.success_rate, metrics.success_rate_interval
+    endings = metrics.endings
     return [
         Cell(name),
-        Cell(number(evaluation.step / 1e6)),
-        Cell(number(rate), interval(bounds), bar=(rate, *bounds)),
+        Cell(millions(evaluation.step)),
+        _rate_cell(metrics.success_rate, metrics.success_rate_interval),
         Cell(number(metrics.finished_time), interval(metrics.finished_time_interval)),
         Cell(number(evaluation.success_time)),
         Cell(number(metrics.collaboration_degree), interval(metrics.collaboration_degree_interval)),
         Cell(number(metrics.collision_degree)),
-        *(Cell(str(metrics.endings[cause])) for cause in ("collision", "fall", "timeout")),
+        Cell(str(endings["collision"])),
+        Cell(str(endings["fall"])),
+        Cell(str(endings["timeout"])),
     ]
 
 
@@ -172,167 +201,74 @@ def _published_row(task_name: str) -> List[Cell]:
     published = PUBLISHED[task_name]
     rate, seconds, collaboration = published[-1]
     bounds = wilson_interval(round(rate * EPISODES), EPISODES)
-    of_successes = (seconds - (1.0 - rate) * MAX_EPISODE_LENGTH * STEP_DT) / rate
+    success_seconds = (seconds - (1.0 - rate) * MAX_EPISODE_LENGTH * STEP_DT) / rate
     return [
         Cell("MAPush, published"),
-        Cell(number(len(published) * STEPS_BETWEEN / 1e6)),
-        Cell(number(rate), interval(bounds), bar=(rate, *bounds)),
-        *(Cell(number(value)) for value in (seconds, of_successes, collaboration, 0.0)),
-        *[Cell("–")] * 3,
+        Cell(millions(len(published) * STEPS_BETWEEN)),
+        _rate_cell(rate, bounds),
+        Cell(number(seconds)),
+        Cell(number(success_seconds)),
+        Cell(number(collaboration)),
+        Cell(number(0.0)),
+        Cell(UNKNOWN),
+        Cell(UNKNOWN),
+        Cell(UNKNOWN),
     ]
 
 
+def _rate_cell(rate: float, bounds: Bounds) -> Cell:
+    low, high = bounds
+    return Cell(number(rate), interval(bounds), bar=(rate, low, high))
+
+
 def _measures(setting: Setting, evaluations: Evaluations) -> Section:
-    rows = [_row(name, group[-1]) for name, group in evaluations.items()] + [_published_row(setting.task_name)]
+    rows = [_row(name, group[-1]) for name, group in evaluations.items()]
+    rows.append(_published_row(setting.task_name))
     note = (
-        "Of a run, its newest checkpoint. Finished time counts 20 s for a failure; collaboration is the share of the "
-        "time in which all robots are within 1 m of the object, over successes. MAPush's figures are from another "
-        f"simulator; the interval of its success rate is computed here for its {EPISODES} episodes."
+        "A run is represented by its newest checkpoint. The finished time counts a failure as 20 s; the collaboration "
+        "degree is the share of the time in which all robots are within 1 m of the object, over successful episodes. "
+        "MAPush's results are from a different simulator; the interval of its success rate is computed here for its "
+        f"{EPISODES} episodes."
     )
     return Section("Measures", [Table(["policy", *_HEADINGS], rows, marked=[len(rows) - 1], note=note)])
 
 
 def _progress(setting: Setting, evaluations: Evaluations) -> Section:
-    curves = {
-        name: [(item.step, item.metrics.success_rate, item.metrics.success_rate_interval) for item in group]
-        for name, group in evaluations.items()
-    }
     caption = (
-        "Success rate of each checkpoint over the env steps it was trained for (higher and further left is better); "
-        "bars are 95 % intervals, the dashed line is MAPush's published curve."
+        "Success rate of each checkpoint over its env steps of training (higher and further left is better). Bars are "
+        "95 % intervals; the dashed line is MAPush's published curve."
     )
-    blocks = [Figure(figures.progress(curves, setting.task_name), caption, wide=True)]
-    several = {name: group for name, group in evaluations.items() if len(group) > 1}
-    tables = [
-        Table(["checkpoint", *_HEADINGS], [_row(item.path.name, item) for item in group], summary="All of " + name)
-        for name, group in several.items()
-    ]
-    return Section("Success over training", [*blocks, *tables])
+    blocks: List[Block] = [Figure(figures.progress(evaluations, setting.task_name), caption, wide=True)]
+    for name, group in evaluations.items():
+        if len(group) > 1:
+            rows = [_row(_file_name(evaluation), evaluation) for evaluation in group]
+            blocks.append(Table(["checkpoint", *_HEADINGS], rows, summary=f"All of {name}"))
+    return Section("Success over training", blocks)
 
 
-def _each(
-    policies: Sequence[Policy],
-    draw: Callable[[str, str, Episodes], figures.Markup],
-    name: str,
-    caption: str,
-    wide: bool = False,
-) -> List[Figure]:
-    """Draw one figure for each policy, with its name where there are several."""
-    titles = [policy.name if len(policies) > 1 else "" for policy in policies]
-    return [
-        Figure(draw(f"{name}{index}", title, policy.episodes), caption, wide)
-        for index, (policy, title) in enumerate(zip(policies, titles))
-    ]
+def _file_name(evaluation: Evaluation) -> str:
+    if evaluation.path is None:
+        return "untrained"
+    return evaluation.path.name
 
 
-def _goals(policies: Sequence[Policy], item: PushObject) -> Section:
-    caption = (
-        "The object from above at the start, with its own x axis; each cell holds the episodes whose goal lay at that "
-        "distance in that direction, and says how many of them succeeded. Green is good, orange is bad."
-    )
-    text = (
-        "Directions are in the object's own frame at the start, because where the goal lies in the world makes no "
-        "difference, but which side of the object has to be pushed may."
-    )
-    rates = "The same by distance and by direction alone, with 95 % intervals; what lies within them may be chance."
-    blocks = _each(policies, partial(figures.goal_map, item=item), "goals", caption)
-    by_goal = figures.rates_by_goal({policy.name: policy.episodes for policy in policies})
-    return Section("Where the goal was", [*blocks, Figure(by_goal, rates, wide=len(policies) > 1)], text)
-
-
-def _failures(policies: Sequence[Policy], item: PushObject) -> Section:
-    limit = MAX_EPISODE_LENGTH * STEP_DT
-    over_time = (
-        f"Episodes by the second in which they ended, stacked by how; one whose time is up ends after {limit:g} s."
-    )
-    where = (
-        "Where robots collided (between the two) and fell, seen from above with the object in the middle (grey: the "
-        "circle around it) and the goal to the right."
-    )
-    blocks: List[Figure] = _each(policies, figures.endings_over_time, "endings", over_time)
-    clashed = [policy for policy in policies if np.isin(policy.episodes.ending, ("collision", "fall")).any()]
-    if clashed:
-        blocks += _each(clashed, partial(figures.failure_map, item=item), "spots", where)
-    return Section("When, where and why episodes fail", [*blocks, _reasons(policies)])
-
-
-def _reasons(policies: Sequence[Policy]) -> Table:
-    rows = [
-        [policy.name, ending, reason, *_reason_cells(policy.episodes, policy.episodes.reason == reason)]
-        for policy in policies
-        for ending, reasons in REASONS.items()
-        for reason in reasons
-        if (policy.episodes.reason == reason).any()
-    ]
-    headings = ["policy", "ended by", "because", "episodes", "share", "time [s]", "left to go [m]", "least so far [m]"]
-    note = (
-        f"Times and distances are medians. An object hardly moved if its path is shorter than {STILL:g} m, and moved "
-        f"away again if it ended {BACK:g} m farther from the goal than it had been; within {SUCCESS_DISTANCE:g} m the "
-        "goal counts as reached."
-    )
-    return Table(headings, rows or [["–", "–", "no episode failed"]], texts=3, note=note)
-
-
-def _reason_cells(episodes: Episodes, chosen: np.ndarray) -> List[str]:
-    numbers = (episodes.seconds, episodes.final_distance, episodes.least_distance)
-    medians = [number(float(np.median(values[chosen]))) for values in numbers]
-    return [str(int(chosen.sum())), f"{chosen.mean():.1%}", *medians]
-
-
-def _paths(policies: Sequence[Policy]) -> Section:
-    caption = (
-        "Paths of the object from above, turned so that the goal (+) is to the right of every start; inside the green "
-        "disc the goal counts as reached. Colours tell how the episode ended, crosses where."
-    )
-    return Section("Paths of the object", _each(policies, figures.paths, "paths", caption, wide=True))
-
-
-_TRAJECTORIES = (
-    "its episodes in the order of the rows of {}: lengths [env steps], goals [m], qpos (of each one more than its "
-    "length) and commands, one episode after the other"
-)
+# -- files -----------------------------------------------------------------------------------------------------------
 
 
 def _data(traced: bool) -> Section:
-    rows = [["results.json", "the measures of every checkpoint"]]
+    """List the files in the folder of the page."""
+    rows = [_file_row("results.json", "the measures of all checkpoints")]
     if traced:
-        rows += [
-            [TABLE, "one row for each episode"],
-            [TRAJECTORIES, _TRAJECTORIES.format(TABLE)],
-        ]
-    return Section("Data", [Table(["file", "holds"], [[Cell(name, href=name), text] for name, text in rows], texts=2)])
+        rows.append(_file_row(TABLE, "one row per episode"))
+        rows.append(
+            _file_row(
+                TRAJECTORIES,
+                f"the same episodes, in the order of the rows of {TABLE}: lengths [env steps], goals [m], and, one "
+                "episode after the other, qpos (length + 1 rows per episode) and commands (length rows per episode)",
+            )
+        )
+    return Section("Data", [Table(["file", "holds"], rows, texts=2)])
 
 
-# -- recordings ------------------------------------------------------------------------------------------------------
-
-
-def _recordings(folder: Path, setting: Setting, policies: Sequence[Policy]) -> Section:
-    rows: List[List[Cell]] = []
-    problem: Optional[str] = None
-    for index, policy in enumerate(policies):
-        for env_id in policy.episodes.worst(WORST):
-            name = "{}/{}env{:03d}.html".format(RECORDINGS, f"policy{index}_" if index else "", env_id)
-            problem = problem or record(folder / name, setting.task_name, policy, env_id)
-            rows.append(_recording_row(policy, env_id, "" if problem else name))
-    headings = [
-        "policy",
-        "ended by",
-        "because",
-        "env",
-        "goal at [m]",
-        "towards [°]",
-        "time [s]",
-        "left to go [m]",
-        "watch",
-    ]
-    text = "Failed episodes that ended farthest from the goal; where none failed, those that took longest."
-    return Section("The worst episodes", [Table(headings, rows, texts=3, note=problem or "")], text)
-
-
-def _recording_row(policy: Policy, env_id: int, href: str) -> List[Cell]:
-    episodes = policy.episodes
-    numbers = (episodes.goal_distance, episodes.goal_direction, episodes.seconds, episodes.final_distance)
-    distance, direction, seconds, left = (number(float(values[env_id])) for values in numbers)
-    why = (episodes.ending[env_id], episodes.reason[env_id] or "–")
-    texts = [*why, str(env_id), distance, direction, seconds, left]
-    return [Cell(text) for text in [policy.name, *texts]] + [Cell("replay" if href else "–", href=href)]
+def _file_row(name: str, content: str) -> List[Cell]:
+    return [Cell(name, href=name), Cell(content)]

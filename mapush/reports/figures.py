@@ -1,4 +1,4 @@
-"""Figures as SVG that takes its text and its colours from the page around it."""
+"""Draw figures as SVG that takes its font and its colours from the page around it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,12 @@ from matplotlib.figure import Figure
 INK, MUTED, GRID, PAPER = "#1b2733", "#66717d", "#dde2e7", "#fefefe"
 OUTCOME_COLOURS = {"success": "#0b9e73", "collision": "#d55e01", "fall": "#a45fc4", "timeout": "#5b8db9"}
 SERIES_COLOURS = ("#2673b9", "#e08a1e", "#3c9d4e", "#c2417c", "#7a62c9", "#16a3b0")
-COLOURS: Dict[str, str] = {
-    "ink": INK,
-    "muted": MUTED,
-    "grid": GRID,
-    "paper": PAPER,
-    **OUTCOME_COLOURS,
-    **{f"series-{index}": colour for index, colour in enumerate(SERIES_COLOURS)},
-}
+COLOURS: Dict[str, str] = {"ink": INK, "muted": MUTED, "grid": GRID, "paper": PAPER, **OUTCOME_COLOURS}
 """CSS variables of the page, and the colours that stand for them while a figure is drawn."""
+for _index, _colour in enumerate(SERIES_COLOURS):
+    COLOURS[f"series-{_index}"] = _colour
 
-MAX_POINTS = 400  # of a curve, more of which the eye cannot tell apart
+MAX_POINTS = 400  # of a curve; more cannot be distinguished
 
 _STYLE: Dict[str, Any] = {
     "font.size": 9.0,
@@ -59,11 +54,11 @@ _DECIMALS = re.compile(r"\d+\.\d{3,}")
 
 
 class Drawing:
-    """A figure while it is drawn.
+    """A figure that is being drawn.
 
     Attributes:
       axes: its panels, row by row.
-      svg: what was drawn, once the context of `drawing` has ended.
+      svg: the result, after the context of `drawing` has ended.
     """
 
     def __init__(self, figure: Figure, axes: Sequence[Axes]) -> None:
@@ -79,19 +74,22 @@ class Drawing:
 
 @contextlib.contextmanager
 def drawing(name: str, size: Tuple[float, float], rows: int = 1, columns: int = 1, **options: Any) -> Iterator[Drawing]:
-    """Make a figure to draw on, and its SVG afterwards.
+    """Make a figure to draw on, and turn it into SVG when the context ends.
 
     Args:
-      name: of the figure, unique on its page.
-      size: width and height; a page is about 10 wide.
-      rows: of panels.
-      columns: of panels.
-      options: for `Figure.subplots`.
+      name: name of the figure, unique on its page.
+      size: width and height [inches]; a page is about 10 wide.
+      rows: rows of panels.
+      columns: columns of panels.
+      options: options of `Figure.subplots`.
     """
-    with matplotlib.rc_context(cast(Any, dict(_STYLE, **{"svg.hashsalt": name}))):
+    style = dict(_STYLE)
+    style["svg.hashsalt"] = name  # otherwise the ids differ from run to run
+    with matplotlib.rc_context(cast(Any, style)):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
-        result = Drawing(figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat))
+        panels = figure.subplots(rows, columns, squeeze=False, **options)
+        result = Drawing(figure, list(panels.flat))
         yield result
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
@@ -99,7 +97,11 @@ def drawing(name: str, size: Tuple[float, float], rows: int = 1, columns: int = 
 
 
 def _inline(svg: str, name: str) -> Markup:
-    """Return the `svg` element alone, with ids of its own, in the colours and fonts of the page."""
+    """Return the `svg` element of a file, so that it fits into a page.
+
+    The page gives it its size, colours and fonts; its ids get a prefix, so that they are unique on the page; and
+    coordinates are rounded, which keeps the page small.
+    """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r' width="[^"]*" height="[^"]*"', ' role="img"', svg, count=1)
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
@@ -107,7 +109,11 @@ def _inline(svg: str, name: str) -> Markup:
     for variable, colour in COLOURS.items():
         svg = svg.replace(colour, f"var(--{variable})")
     svg = _FONT.sub("font-family: inherit", svg)
-    return Markup(_TAG.sub(lambda tag: _DECIMALS.sub(_rounded, tag.group()), svg))
+    return Markup(_TAG.sub(_round_numbers, svg))
+
+
+def _round_numbers(tag: Match[str]) -> str:
+    return _DECIMALS.sub(_rounded, tag.group())
 
 
 def _rounded(found: Match[str]) -> str:
@@ -115,24 +121,40 @@ def _rounded(found: Match[str]) -> str:
 
 
 def series_colours(number: int) -> List[str]:
-    """Return a colour for each of so many curves."""
+    """Return the colours of `number` curves."""
     return [SERIES_COLOURS[index % len(SERIES_COLOURS)] for index in range(number)]
 
 
 def draw_rates(axes: Axes, places: Any, rates: Sequence[float], bounds: Sequence[Any], **style: Any) -> None:
-    """Draw rates at `places`, with their intervals `bounds`, (n, 2)."""
+    """Draw rates with their intervals.
+
+    Args:
+      axes: the panel.
+      places: positions on the x axis, shape (n,).
+      rates: the rates, shape (n,).
+      bounds: bounds of their intervals, shape (n, 2).
+      style: options of `Axes.errorbar`.
+    """
     low, high = np.transpose(bounds)
-    errors = np.stack((np.subtract(rates, low), np.subtract(high, rates))).clip(0.0)  # a rate of 1 rounds to above
+    errors = np.stack((np.subtract(rates, low), np.subtract(high, rates)))
+    errors = errors.clip(0.0)  # by rounding, a rate of 1 can lie above its interval
     axes.errorbar(places, rates, errors, elinewidth=1.0, capsize=3, **style)
 
 
 def thinned(steps: np.ndarray, values: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Return a curve of at most `MAX_POINTS` points: means over equal numbers of neighbours, without those of nan."""
+    """Return a curve of at most `MAX_POINTS` points, each the mean of equally many neighbours.
+
+    Args:
+      steps: x values, shape (n,).
+      values: y values, shape (n,); points that are NaN or infinite are left out.
+    """
     known = np.isfinite(values)
     steps, values = steps[known], values[known]
     parts = min(len(steps), MAX_POINTS)
     if parts == 0:
         return steps, values
-    groups = zip(np.array_split(steps, parts), np.array_split(values, parts))
-    means = np.array([(group.mean(), value.mean()) for group, value in groups])
-    return means[:, 0], means[:, 1]
+    return _means(steps, parts), _means(values, parts)
+
+
+def _means(values: np.ndarray, parts: int) -> np.ndarray:
+    return np.array([part.mean() for part in np.array_split(values, parts)])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import jinja2
 from markupsafe import Markup
@@ -17,11 +16,11 @@ TEMPLATE = Path(__file__).with_name("page.html")
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """One number that matters.
+    """One important number.
 
     Attributes:
-      name: of what was measured.
-      value: with its unit.
+      name: what was measured.
+      value: the number, with its unit.
       note: what to compare it with.
     """
 
@@ -35,10 +34,10 @@ class Cell:
     """One cell of a table.
 
     Attributes:
-      text: what it says.
-      note: small, below the text.
-      href: where it leads.
-      bar: a share in [0, 1] and its interval, drawn beside the text.
+      text: the text.
+      note: small text below it.
+      href: the target of a link.
+      bar: a share in [0, 1] and the bounds of its interval, drawn next to the text.
     """
 
     text: str
@@ -47,21 +46,24 @@ class Cell:
     bar: Optional[Tuple[float, float, float]] = None
 
 
+Row = Sequence[Union[str, Cell]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows below headings.
+    """A table.
 
     Attributes:
-      headings: of the columns.
-      rows: of texts or cells.
-      texts: how many columns hold texts; those after them hold numbers.
-      marked: rows to be highlighted, by index.
-      summary: of a table that is folded away until it is clicked.
+      headings: headings of the columns.
+      rows: cells, or their texts.
+      texts: how many columns hold text; the columns after them hold numbers.
+      marked: indices of the rows that are highlighted.
+      summary: heading of a table that is hidden until it is clicked; '' shows the table.
       note: how to read it.
     """
 
     headings: Sequence[str]
-    rows: Sequence[Sequence[Union[str, Cell]]]
+    rows: Sequence[Row]
     texts: int = 1
     marked: Sequence[int] = ()
     summary: str = ""
@@ -72,13 +74,13 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A picture.
+    """A figure.
 
     Attributes:
-      svg: it.
+      svg: the drawing.
       caption: how to read it.
-      wide: it has a row of the page to itself.
-      summary: of a figure that is folded away until it is clicked.
+      wide: whether it takes the full width of the page.
+      summary: heading of a figure that is hidden until it is clicked; '' shows the figure.
     """
 
     svg: Markup
@@ -94,12 +96,12 @@ Block = Union[Figure, Table]
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """What belongs together.
+    """A section of a page.
 
     Attributes:
-      title: of the section.
-      blocks: side by side where there is room.
-      text: what comes before them.
+      title: title of the section.
+      blocks: figures and tables, side by side where there is room.
+      text: introduction.
     """
 
     title: str
@@ -112,11 +114,11 @@ class Page:
     """A report.
 
     Attributes:
-      title: of the page.
+      title: title of the page.
       subtitle: what was measured, and how.
-      tiles: the numbers that matter most.
+      tiles: the most important numbers.
       sections: the rest.
-      footer: when and with what it was made.
+      footer: when and with what the page was made.
     """
 
     title: str
@@ -126,28 +128,9 @@ class Page:
     footer: str
 
     def html(self) -> str:
-        """Return the page as text."""
+        """Return the page as HTML."""
         environment = jinja2.Environment(
             autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
         )
         template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
         return template.render(page=self, colours=COLOURS)
-
-
-def number(value: Optional[float], digits: int = 3, unit: str = "") -> str:
-    """Return `value` with so many significant digits; a dash for what is not known."""
-    if value is None or math.isnan(value):
-        return "–"
-    large = abs(value) >= 10**digits
-    return (f"{value:,.0f}" if large else "{:.{}g}".format(value, digits)) + (" " + unit if unit else "")
-
-
-def interval(bounds: Tuple[float, float], digits: int = 3) -> str:
-    """Return both bounds; nothing if they are not known."""
-    return "" if math.isnan(bounds[0]) else "{} to {}".format(*(number(bound, digits) for bound in bounds))
-
-
-def short_names(names: Sequence[str]) -> List[str]:
-    """Return the last part of each of these paths, where that tells them apart; else all of each."""
-    last = [Path(name).name for name in names]
-    return last if len(set(last)) == len(last) else list(names)

@@ -1,4 +1,4 @@
-"""What a run folder holds, as far as it can be read: a report shows what there is and says what is missing."""
+"""The contents of a run folder, as far as they can be read: a report shows them and says what is missing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -25,14 +25,14 @@ class CheckpointScore:
     """What one checkpoint of the run scored.
 
     Attributes:
-      step: env steps that it was trained for.
-      success_rate: share of the episodes that succeeded.
-      interval: its 95 % interval.
+      step: env steps of training.
+      success_rate: share of successful episodes.
+      interval: bounds of its 95 % interval.
     """
 
     step: int
     success_rate: float
-    interval: List[float]
+    interval: Tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +40,14 @@ class RunData:
     """A training run.
 
     Attributes:
-      name: short.
+      name: a short name.
       path: its folder.
       settings: its configuration, under dotted names.
-      preset: the same of the preset that it started from; {} if that no longer exists.
-      log: columns of its log, each (rows,); nan where there is no number.
-      checkpoints: of ours, oldest first.
-      results: of `python -m mapush.evaluate --checkpoint RUN`.
-      versions: of what it was trained with.
+      preset: the configuration of the preset that it started from, under dotted names; {} if the preset is gone.
+      log: columns of its log, each of shape (rows,); NaN where there is no number.
+      checkpoints: its checkpoints, oldest first.
+      results: what `python -m mapush.evaluate --checkpoint RUN` measured.
+      versions: versions of the software that it was trained with.
       missing: what could not be read, in words.
     """
 
@@ -63,46 +63,86 @@ class RunData:
 
     @property
     def task_name(self) -> str:
-        """What it was trained to do."""
+        """The task that it was trained for."""
         return str(self.settings.get("task_name", "cuboid"))
 
     def last(self, column: str) -> Optional[float]:
-        """Return the newest number of a column of the log; None where there is none."""
+        """Return the newest number in a column of the log; None if there is none."""
         values = self.log.get(column, np.empty(0))
         known = values[np.isfinite(values)]
-        return float(known[-1]) if len(known) else None
+        if len(known) == 0:
+            return None
+        return float(known[-1])
+
+
+def has_numbers(runs: Sequence[RunData], column: str) -> bool:
+    """Return whether any run has a number in this column of its log."""
+    return any(run.last(column) is not None for run in runs)
+
+
+def columns_under(runs: Sequence[RunData], prefix: str) -> List[str]:
+    """Return the columns that start with `prefix` and have a number in any run, in alphabetical order."""
+    names: Set[str] = set()
+    for run in runs:
+        names.update(run.log)
+    return [name for name in sorted(names) if name.startswith(prefix) and has_numbers(runs, name)]
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
 
 
 def read_run(path: Path, name: str) -> RunData:
-    """Return what there is of the run in `path`, under a short name.
+    """Read the run in the folder `path`.
+
+    Args:
+      path: the folder.
+      name: a short name for the run.
 
     Raises:
       ConfigError: there is no run, or its configuration does not parse.
     """
-    if not (path / CONFIG).is_file():
-        fix = "name the folder that training wrote to: runs/TASK/NAME, or what --run-dir said"
-        raise ConfigError("there is no run here", where=str(path), expected=f"a folder with {CONFIG}", fix=fix)
+    config = _read_config(path)
     missing: List[str] = []
-    config = _json(path / CONFIG, missing)
-    if not isinstance(config, dict):
-        got = missing[0] if missing else f"no settings, but {type(config).__name__}"
-        raise ConfigError("the run's configuration does not parse", where=str(path / CONFIG), got=got)
-    task, origin = str(config.get("task_name")), str(config.get("preset"))
     versions = _json(path / VERSIONS, missing)
+    if not isinstance(versions, dict):
+        versions = {}
     return RunData(
         name=name,
         path=path,
         settings=flat(config),
-        preset=flat(to_dict(preset(task, origin))) if origin in PRESETS.get(task, {}) else {},
+        preset=_preset_of(config),
         log=_log(path / CSV, missing),
-        checkpoints=sorted((path / checkpoints.FOLDER).glob("step_*" + checkpoints.SUFFIX)),
+        checkpoints=sorted((path / checkpoints.FOLDER).glob(f"step_*{checkpoints.SUFFIX}")),
         results=_results(path / RESULTS, missing),
-        versions=versions if isinstance(versions, dict) else {},
+        versions=versions,
         missing=missing,
     )
 
 
+def _read_config(path: Path) -> Dict[str, Any]:
+    if not (path / CONFIG).is_file():
+        fix = "name the folder that training wrote to: runs/TASK/NAME, or the one given by --run-dir"
+        raise ConfigError("there is no run here", where=str(path), expected=f"a folder with {CONFIG}", fix=fix)
+    problems: List[str] = []
+    config = _json(path / CONFIG, problems)
+    if isinstance(config, dict):
+        return config
+    got = f"no settings, but {type(config).__name__}"
+    if problems:
+        got = problems[0]
+    raise ConfigError("the run's configuration does not parse", where=str(path / CONFIG), got=got)
+
+
+def _preset_of(config: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the configuration of the preset that `config` started from; {} if the preset is gone."""
+    task, name = str(config.get("task_name")), str(config.get("preset"))
+    if name not in PRESETS.get(task, {}):
+        return {}
+    return flat(to_dict(preset(task, name)))
+
+
 def _json(path: Path, missing: List[str]) -> Any:
+    """Return the contents of a JSON file; if it cannot be read, return None and add the reason to `missing`."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError:
@@ -113,19 +153,29 @@ def _json(path: Path, missing: List[str]) -> Any:
 
 
 def _log(path: Path, missing: List[str]) -> Dict[str, np.ndarray]:
-    """Return the columns of a log; a last row that was cut short, as in a run that goes on, is left out."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    whole = text[: text.rfind("\n") + 1]
-    rows = list(csv.reader(whole.splitlines()))
-    columns = rows[0] if rows else []
-    numbers = [[_number(value) for value in row] for row in rows[1:] if len(row) == len(columns)]
+    """Return the columns of a log; an incomplete last row, as of a run that is still going on, is left out.
+
+    A log without rows is empty, and the reason is added to `missing`.
+    """
+    if not path.is_file():
+        missing.append(f"{path.name} is not there")
+        return {}
+    text = path.read_text(encoding="utf-8")
+    complete = text[: text.rfind("\n") + 1]
+    columns: List[str] = []
+    numbers: List[List[float]] = []
+    for row in csv.reader(complete.splitlines()):
+        if not columns:
+            columns = row
+        elif len(row) == len(columns):
+            numbers.append([_float_or_nan(value) for value in row])
     if "step" not in columns or not numbers:
-        missing.append("{} {}".format(path.name, "has no rows yet" if path.is_file() else "is not there"))
+        missing.append(f"{path.name} has no rows yet")
         return {}
     return dict(zip(columns, np.array(numbers).T))
 
 
-def _number(text: str) -> float:
+def _float_or_nan(text: str) -> float:
     try:
         return float(text)
     except ValueError:
@@ -133,17 +183,19 @@ def _number(text: str) -> float:
 
 
 def _results(path: Path, missing: List[str]) -> List[CheckpointScore]:
+    """Return the scores of the checkpoints; if there are none, add the reason to `missing`."""
     if not path.is_file():
         missing.append(
             "the checkpoints have not been evaluated: python -m mapush.evaluate TASK --checkpoint RUN does it"
         )
         return []
+    scores: List[CheckpointScore] = []
     try:
-        results = _json(path, missing)["results"]
-        return [
-            CheckpointScore(item["step"], item["metrics"]["success_rate"], item["metrics"]["success_rate_interval"])
-            for item in results
-        ]
-    except (KeyError, TypeError):
-        missing.append(f"{path.name} is of another version")
+        for item in _json(path, missing)["results"]:
+            metrics = item["metrics"]
+            low, high = metrics["success_rate_interval"]
+            scores.append(CheckpointScore(item["step"], metrics["success_rate"], (low, high)))
+    except (KeyError, TypeError, ValueError):
+        missing.append(f"{path.name} is of a different version")
         return []
+    return scores

@@ -1,15 +1,15 @@
-"""The report of training runs: one page with their curves, speed, memory, configuration and versions."""
+"""The report of training runs: a page with their curves, speed, memory, configuration and versions."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 from mapush.reports import run_figures as figures
-from mapush.reports.page import Block, Cell, Figure, Page, Section, Table, Tile, interval, number
-from mapush.reports.run_data import RunData
-from mapush.reports.run_figures import columns_with
+from mapush.reports.formatting import UNKNOWN, interval, millions, number
+from mapush.reports.page import Block, Figure, Page, Row, Section, Table, Tile
+from mapush.reports.run_data import RunData, columns_under, has_numbers
 from mapush.run import checkpoint as checkpoints
 
 LEARNER = {
@@ -21,79 +21,113 @@ LEARNER = {
     "train/actor_grad_norm": "gradient norm of the actors",
     "train/critic_grad_norm": "gradient norm of the critic",
 }
+"""Titles of the learner's most important columns."""
 
 
 def write_training(runs: Sequence[RunData], path: Path) -> Path:
-    """Write the report of `runs`, the first of which is the one that the others are compared with, to `path`."""
+    """Write the report of training runs, and return its path.
+
+    Args:
+      runs: the runs; the others are compared with the first.
+      path: the HTML file.
+    """
+    sections: List[Section] = []
     logged = [run for run in runs if run.log]
-    sections = [part(logged) for part in (_learning, _rewards, _learner, _resources)] if logged else []
+    if logged:
+        sections += [_learning(logged), _rewards(logged), _learner(logged), _resources(logged)]
     sections += [_checkpoints(runs), _configuration(runs), _versions(runs)]
-    if any(run.missing for run in runs):
-        sections.append(_missing(runs))
-    title = " and ".join(run.name for run in runs) if len(runs) < 3 else f"{len(runs)} runs"
-    tasks = " and ".join(sorted({run.task_name for run in runs}))
-    page = Page(f"Training: {title}", _subtitle(runs, tasks), _tiles(runs), sections, _footer())
+    missing = _missing_rows(runs)
+    if missing:
+        sections.append(Section("What could not be shown", [Table(["run", "because"], missing, texts=2)]))
+    page = Page(_title(runs), _subtitle(runs), _tiles(runs), sections, _footer())
     path.write_text(page.html(), encoding="utf-8")
     return path
 
 
-def _subtitle(runs: Sequence[RunData], tasks: str) -> str:
-    presets = " and ".join(sorted({str(run.settings.get("preset")) for run in runs}))
-    steps = ", ".join(
-        "{} of {} M env steps".format(_millions(run.last("step")), _millions(run.settings.get("total_steps")))
-        for run in runs
-    )
-    return f"Task {tasks}, preset {presets}; {steps}."
+# -- head and foot ---------------------------------------------------------------------------------------------------
+
+
+def _title(runs: Sequence[RunData]) -> str:
+    if len(runs) > 2:
+        return f"Training: {len(runs)} runs"
+    return f"Training: {' and '.join(_names(runs))}"
+
+
+def _subtitle(runs: Sequence[RunData]) -> str:
+    tasks: Set[str] = set()
+    presets: Set[str] = set()
+    steps: List[str] = []
+    for run in runs:
+        tasks.add(run.task_name)
+        presets.add(str(run.settings.get("preset")))
+        steps.append(f"{_steps(run)} of {_total_steps(run)} M env steps")
+    return f"Task {' and '.join(sorted(tasks))}, preset {' and '.join(sorted(presets))}; {', '.join(steps)}."
 
 
 def _footer() -> str:
-    return "Made on {} from {}.".format(time.strftime("%Y-%m-%d at %H:%M"), "the run folders")
+    now = time.strftime("%Y-%m-%d at %H:%M")
+    return f"Made on {now} from the run folders."
 
 
-def _millions(steps: Optional[float]) -> str:
-    return number(None if steps is None else steps / 1e6)
+def _steps(run: RunData) -> str:
+    return millions(run.last("step"))
+
+
+def _total_steps(run: RunData) -> str:
+    return millions(run.settings.get("total_steps"))
 
 
 def _tiles(runs: Sequence[RunData]) -> List[Tile]:
-    if len(runs) > 1:
-        return [Tile(run.name, number(_success(run)), f"succeed; {_success_note(run)}") for run in runs]
-    run = runs[0]
+    if len(runs) == 1:
+        return _tiles_of_one(runs[0])
+    tiles: List[Tile] = []
+    for run in runs:
+        tiles.append(Tile(run.name, number(_success(run)), f"success rate; {_success_note(run)}"))
+    return tiles
+
+
+def _tiles_of_one(run: RunData) -> List[Tile]:
     return [
         Tile("success rate", number(_success(run)), _success_note(run)),
         Tile("mean return", number(run.last("episode/return")), "of the most recent episodes"),
-        Tile(
-            "env steps",
-            _millions(run.last("step")) + " M",
-            "of {} M".format(_millions(run.settings.get("total_steps"))),
-        ),
+        Tile("env steps", f"{_steps(run)} M", f"of {_total_steps(run)} M"),
         Tile("speed", number(run.last("fps")), "env-steps/s, mean since the start or the last resume"),
-        Tile("memory", number(run.last("rss_mib"), unit="MiB"), "resident, at the end"),
+        Tile("memory", number(run.last("rss_mib"), "MiB"), "resident, newest value"),
     ]
 
 
 def _success(run: RunData) -> Optional[float]:
-    return run.results[-1].success_rate if run.results else run.last("episode/success")
+    """Return the success rate of the newest evaluated checkpoint; without one, that of training."""
+    if run.results:
+        return run.results[-1].success_rate
+    return run.last("episode/success")
 
 
 def _success_note(run: RunData) -> str:
     if not run.results:
         return "of the most recent episodes of training"
     newest = run.results[-1]
-    return f"{interval((newest.interval[0], newest.interval[1]))} after {_millions(newest.step)} M env steps, evaluated"
+    return f"{interval(newest.interval)} after {millions(newest.step)} M env steps, evaluated"
 
 
-def _missing(runs: Sequence[RunData]) -> Section:
-    rows = [[run.name, text] for run in runs for text in run.missing]
-    return Section("What could not be shown", [Table(["run", "because"], rows, texts=2)])
+def _missing_rows(runs: Sequence[RunData]) -> List[Row]:
+    rows: List[Row] = []
+    for run in runs:
+        for reason in run.missing:
+            rows.append([run.name, reason])
+    return rows
+
+
+# -- curves ----------------------------------------------------------------------------------------------------------
 
 
 def _learning(runs: Sequence[RunData]) -> Section:
-    caption = (
-        "Lines: success rate of the most recent 1,000 episodes while training, with exploration; dots: of checkpoints, "
-        "evaluated without it, with 95 % intervals; dashed: what MAPush published."
-    )
     blocks: List[Block] = []
-    if columns_with(runs, "episode/success".__eq__):
+    if has_numbers(runs, "episode/success"):
+        caption = (
+            "Lines: success rate of the most recent 1,000 episodes of training, with exploration. Dots: success rate "
+            "of checkpoints, evaluated without exploration, with 95 % intervals. Dashed: MAPush's published curve."
+        )
         blocks.append(Figure(figures.success(runs), caption, wide=True))
     titles = {
         "episode/return": "return, mean over the team",
@@ -101,88 +135,148 @@ def _learning(runs: Sequence[RunData]) -> Section:
         "episode/finished_time": "finished time [s]",
         "episode/collaboration": "collaboration",
     }
-    caption = "Means over the most recent 1,000 episodes; a finished time counts a failure as the longest episode."
+    caption = "Means over the most recent 1,000 episodes. The finished time counts a failure as the longest episode."
     blocks += _panels("episodes", runs, titles, caption)
-    ended = [run for run in runs if run.last("episode/success") is not None]
-    caption = "How the most recent 1,000 episodes ended; the green part is the success rate of training."
-    blocks += [Figure(figures.endings(f"endings{k}", run), caption) for k, run in enumerate(ended)]
+    caption = "How the most recent 1,000 episodes ended. The green part is the success rate of training."
+    for index, run in enumerate(runs):
+        if run.last("episode/success") is not None:
+            blocks.append(Figure(figures.endings(f"endings{index}", run), caption))
     return Section("Learning", blocks)
 
 
 def _rewards(runs: Sequence[RunData]) -> Section:
-    names = columns_with(runs, lambda name: name.startswith("reward/"))
-    titles = {name: name.split("/")[1].replace("_", " ") for name in sorted(names, key="reward/total".__ne__)}
-    caption = "Mean per decision of each weighted term since the row before; they add up to the total."
-    return Section("Reward terms", _panels("rewards", runs, titles, caption))
+    total = "reward/total"
+    names = columns_under(runs, "reward/")
+    if total in names:
+        names.remove(total)
+        names.insert(0, total)
+    caption = "Mean of each weighted term per decision since the previous row of the log; they add up to the total."
+    return Section("Reward terms", _panels("rewards", runs, _titles_of(names), caption))
 
 
 def _learner(runs: Sequence[RunData]) -> Section:
-    caption = (
-        "What the learner says of its last update; a healthy entropy falls slowly, and a healthy ratio stays near 1."
-    )
-    titles = {name: title for name, title in LEARNER.items() if columns_with(runs, name.__eq__)}
-    others = columns_with(runs, lambda name: name.startswith("train/") and name not in LEARNER)
-    more = {name: name.split("/", 1)[1].replace("_", " ") for name in others}
-    blocks = _panels("learner", runs, titles, caption)
-    return Section("Learner", blocks + _panels("agents", runs, more, "The same, agent by agent.", "Agent by agent"))
+    caption = "The last update of the learner. A healthy entropy falls slowly; a healthy ratio stays near 1."
+    blocks = _panels("learner", runs, LEARNER, caption)
+    others = [name for name in columns_under(runs, "train/") if name not in LEARNER]
+    blocks += _panels("agents", runs, _titles_of(others), "The same for each agent.", summary="Agent by agent")
+    return Section("Learner", blocks)
 
 
 def _resources(runs: Sequence[RunData]) -> Section:
     titles = {"fps": "env-steps/s", "rss_mib": "resident memory [MiB]"}
-    titles.update(
-        {name: name[4:].replace("_", " ") for name in columns_with(runs, lambda name: name.startswith("sim/"))}
-    )
-    caption = "Speed is the mean since the start or the last resume; memory that grows without end is a leak."
+    titles.update(_titles_of(columns_under(runs, "sim/")))
+    caption = "Speed is the mean since the start or the last resume. Memory that grows without end is a leak."
     return Section("Speed and memory", _panels("resources", runs, titles, caption))
 
 
+def _titles_of(columns: Sequence[str]) -> Dict[str, str]:
+    """Return titles made from the names of columns, as "near object" from "reward/near_object"."""
+    titles: Dict[str, str] = {}
+    for column in columns:
+        _, _, name = column.partition("/")
+        titles[column] = name.replace("_", " ")
+    return titles
+
+
 def _panels(name: str, runs: Sequence[RunData], titles: Dict[str, str], caption: str, summary: str = "") -> List[Block]:
-    shown = {column: title for column, title in titles.items() if columns_with(runs, column.__eq__)}
-    return [Figure(figures.panels(name, runs, shown), caption, wide=True, summary=summary)] if shown else []
+    """Draw a panel for each column in `titles` that has numbers; no figure if there are none."""
+    shown = {column: title for column, title in titles.items() if has_numbers(runs, column)}
+    if not shown:
+        return []
+    return [Figure(figures.panels(name, runs, shown), caption, wide=True, summary=summary)]
+
+
+# -- tables ----------------------------------------------------------------------------------------------------------
 
 
 def _checkpoints(runs: Sequence[RunData]) -> Section:
-    rows: List[List[str]] = []
+    rows: List[Row] = []
     for run in runs:
-        scores = {result.step: result for result in run.results}
         for path in run.checkpoints:
-            step, size = checkpoints.step_of(path), f"{path.stat().st_size / 2**20:.1f}"
-            written = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
-            score = scores.get(step)
-            told = (
-                [number(score.success_rate), interval((score.interval[0], score.interval[1]))] if score else ["–", ""]
-            )
-            rows.append([run.name, _millions(step), size, written, *told])
+            rows.append(_checkpoint_row(run, path))
+    if not rows:
+        rows.append(["none yet"])
     headings = ["run", "M steps", "MiB", "written", "success rate", "95 % interval"]
-    return Section("Checkpoints", [Table(headings, rows or [["none yet"]])])
+    return Section("Checkpoints", [Table(headings, rows)])
+
+
+def _checkpoint_row(run: RunData, path: Path) -> Row:
+    step = checkpoints.step_of(path)
+    info = path.stat()
+    rate, bounds = UNKNOWN, ""
+    for result in run.results:
+        if result.step == step:
+            rate, bounds = number(result.success_rate), interval(result.interval)
+    written = time.strftime("%Y-%m-%d %H:%M", time.localtime(info.st_mtime))
+    return [run.name, millions(step), f"{info.st_size / 2**20:.1f}", written, rate, bounds]
 
 
 def _configuration(runs: Sequence[RunData]) -> Section:
-    names = list(dict.fromkeys(name for run in runs for name in run.settings))
-    rows = [[name, *(_setting(run.settings, name) for run in runs), _presets(runs, name)] for name in names]
-    differs = [index for index, name in enumerate(names) if _differs(runs, name)]
-    headings = ["setting", *(run.name for run in runs), "preset"]
+    rows: List[Row] = []
+    differing: List[Row] = []
+    marked: List[int] = []
+    for index, name in enumerate(_all_names(runs, lambda run: run.settings)):
+        row = _setting_row(runs, name)
+        rows.append(row)
+        if _differs(runs, name):
+            differing.append(row)
+            marked.append(index)
+    headings = ["setting", *_names(runs), "preset"]
     text = "Settings that differ from the preset, or from run to run, are marked."
-    marked = Table(headings, [rows[index] for index in differs], marked=range(len(differs)))
-    return Section("Configuration", [marked, Table(headings, rows, marked=differs, summary="All settings")], text)
+    different = Table(headings, differing, marked=range(len(differing)))
+    everything = Table(headings, rows, marked=marked, summary="All settings")
+    return Section("Configuration", [different, everything], text)
+
+
+def _setting_row(runs: Sequence[RunData], name: str) -> Row:
+    """Return the name of a setting, its value in each run, and its values in the presets, each once."""
+    row = [name]
+    presets: List[str] = []
+    for run in runs:
+        row.append(_text(run.settings, name))
+        of_preset = _text(run.preset, name)
+        if of_preset not in presets:
+            presets.append(of_preset)
+    return [*row, ", ".join(presets)]
 
 
 def _differs(runs: Sequence[RunData], name: str) -> bool:
-    values = [run.settings.get(name) for run in runs]
-    from_preset = any(run.preset and run.preset.get(name) != run.settings.get(name) for run in runs)
-    return from_preset or any(value != values[0] for value in values)
+    """Return whether a setting differs from run to run, or from the preset of its run."""
+    for run in runs:
+        value = run.settings.get(name)
+        if value != runs[0].settings.get(name):
+            return True
+        if run.preset and value != run.preset.get(name):
+            return True
+    return False
 
 
-def _presets(runs: Sequence[RunData], name: str) -> str:
-    return ", ".join(dict.fromkeys(_setting(run.preset, name) for run in runs))
-
-
-def _setting(settings: Dict[str, Any], name: str) -> str:
-    value = settings.get(name, "–")
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _text(settings: Dict[str, Any], name: str) -> str:
+    value = settings.get(name, UNKNOWN)
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value)
+    return str(value)
 
 
 def _versions(runs: Sequence[RunData]) -> Section:
-    names = list(dict.fromkeys(name for run in runs for name in run.versions))
-    rows = [[Cell(name), *(Cell(run.versions.get(name, "–")) for run in runs)] for name in names]
-    return Section("Versions", [Table(["", *(run.name for run in runs)], rows or [["not known"]])])
+    rows: List[Row] = []
+    for name in _all_names(runs, lambda run: run.versions):
+        row = [name]
+        for run in runs:
+            row.append(run.versions.get(name, UNKNOWN))
+        rows.append(row)
+    if not rows:
+        rows.append(["not known"])
+    return Section("Versions", [Table(["", *_names(runs)], rows)])
+
+
+def _names(runs: Sequence[RunData]) -> List[str]:
+    return [run.name for run in runs]
+
+
+def _all_names(runs: Sequence[RunData], values_of: Callable[[RunData], Dict[str, Any]]) -> List[str]:
+    """Return the names of the values of all runs, each once, in the order in which they occur."""
+    names: Dict[str, None] = {}
+    for run in runs:
+        names.update(dict.fromkeys(values_of(run)))
+    return list(names)

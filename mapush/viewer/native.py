@@ -1,4 +1,4 @@
-"""Episodes in MuJoCo's own window."""
+"""Show episodes in MuJoCo's own window."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ HELP = (
 CAMERA_DISTANCE = 6.5  # [m]
 EXIT_TIMEOUT_S = 5.0
 
-_SPACE, _RIGHT, _KEYPAD_MINUS, _KEYPAD_PLUS = 32, 262, 333, 334  # as GLFW numbers keys
-_SIDE_EFFECTS = (mujoco.mjtVisFlag.mjVIS_ISLAND, mujoco.mjtVisFlag.mjVIS_CONTACTSPLIT)  # of N and P in this window
+Text = Tuple[None, mujoco.mjtGridPos, str, str]  # font, corner, and two columns
+
+_SPACE, _RIGHT, _KEYPAD_MINUS, _KEYPAD_PLUS = 32, 262, 333, 334  # GLFW's numbers of keys
+_SIDE_EFFECTS = (mujoco.mjtVisFlag.mjVIS_ISLAND, mujoco.mjtVisFlag.mjVIS_CONTACTSPLIT)  # MuJoCo toggles them by N and P
 
 
 class _Simulate(mujoco.viewer._Simulate):
-    """MuJoCo's side of a window, which its thread must not destroy while another one uses it."""
+    """MuJoCo's part of a window, which its thread must not destroy while a different thread uses it."""
 
     in_use = threading.Lock()
 
@@ -41,50 +43,57 @@ class _Simulate(mujoco.viewer._Simulate):
             super().destroy()
 
 
-mujoco.viewer._Simulate = _Simulate  # what `launch_passive` makes
+mujoco.viewer._Simulate = _Simulate  # the class that `launch_passive` instantiates
 
 
 class NativeWindow:
-    """A screen with keys for controls; see `mapush.viewer.playback.Screen`.
+    """A screen whose controls are keys; see `mapush.viewer.screen.Screen`.
 
-    A thread of its own draws the newest frame, because MuJoCo's window takes text no faster than it draws.
+    A separate thread draws the newest frame, because MuJoCo's window takes text no faster than it draws.
 
     Args:
-      model: what is drawn.
-      transport: what the keys change.
+      model: the scene.
+      transport: the controls, which the keys change.
 
     Attributes:
-      closed: the user has closed the window.
+      closed: whether the user has closed the window.
     """
 
     def __init__(self, model: mujoco.MjModel, transport: Transport) -> None:
-        self._model, self._transport = quick_to_draw(model), transport
+        self.closed = False
+        self._model = quick_to_draw(model)
+        self._transport = transport
         self._data = mujoco.MjData(self._model)
-        others = set(threading.enumerate())
+        threads_before = set(threading.enumerate())
         self._viewer = mujoco.viewer.launch_passive(
             self._model, self._data, key_callback=self.on_key, show_left_ui=False, show_right_ui=False
         )
-        self._threads = set(threading.enumerate()) - others
+        self._threads = set(threading.enumerate()) - threads_before
         self._newest: Optional[Tuple[Episode, int, Scoreboard]] = None
-        self._wake, self._aimed, self.closed = threading.Event(), False, False
+        self._wake = threading.Event()
+        self._aimed = False
         self._painter = threading.Thread(target=self._paint, daemon=True)
         self._painter.start()
 
     def on_key(self, key: int) -> None:
-        """Do what a key is for, called by the window's thread with GLFW's number of the key."""
-        transport, name = self._transport, chr(key) if key < 128 else ""
+        """Do what a key is for; called by the window's thread with GLFW's number of the key."""
+        transport = self._transport
         if key == _SPACE:
             transport.paused = not transport.paused
         elif key == _RIGHT:
             transport.step()
-        elif name == "N":
+        elif key == ord("N"):
             transport.next()
-        elif name == "P":
+        elif key == ord("P"):
             transport.previous()
-        elif name in ("=", "-") or key in (_KEYPAD_PLUS, _KEYPAD_MINUS):
-            transport.faster(1 if name == "=" or key == _KEYPAD_PLUS else -1)
-        elif name in ("[", "]"):
-            transport.follow += 1 if name == "]" else -1
+        elif key in (ord("="), _KEYPAD_PLUS):
+            transport.faster(1)
+        elif key in (ord("-"), _KEYPAD_MINUS):
+            transport.faster(-1)
+        elif key == ord("]"):
+            transport.follow += 1
+        elif key == ord("["):
+            transport.follow -= 1
 
     def show(self, episode: Episode, step: int, board: Scoreboard) -> None:
         """Show a frame, unless a newer one comes before the window is ready for it."""
@@ -92,8 +101,8 @@ class NativeWindow:
         self._wake.set()
 
     def close(self) -> None:
-        """Close the window and wait until its threads have ended, without which the process may crash at its exit."""
-        self._newest = None
+        """Close the window and wait for its threads; otherwise the process may crash at its exit."""
+        self._newest = None  # ends the painter
         self._wake.set()
         self._painter.join(EXIT_TIMEOUT_S)
         with _Simulate.in_use:
@@ -102,7 +111,7 @@ class NativeWindow:
             thread.join(EXIT_TIMEOUT_S)
 
     def _paint(self) -> None:
-        """Draw the newest frame whenever there is one, until there is none when it should be there."""
+        """Draw the newest frame whenever there is one, until `close` clears it or the user closes the window."""
         while self._wake.wait():
             self._wake.clear()
             newest = self._newest
@@ -127,21 +136,28 @@ class NativeWindow:
         self._viewer.sync()
 
     def _undo_own_keys(self) -> None:
-        """Take back what our keys mean to MuJoCo: [ and ] another camera, N and P other colours."""
+        """Undo what our keys do in MuJoCo's window: [ and ] change the camera, N and P the colours."""
         if self._viewer.cam.type == mujoco.mjtCamera.mjCAMERA_FIXED:
             self._viewer.cam.type = mujoco.mjtCamera.mjCAMERA_FREE
         for effect in _SIDE_EFFECTS:
             self._viewer.opt.flags[effect] = False
 
-    def _texts(self, lines: Tuple[str, ...]) -> List[Tuple[None, mujoco.mjtGridPos, str, str]]:
-        transport, corners = self._transport, mujoco.mjtGridPos
-        status = [f"{transport.speed:g} x real time"]
-        status += [f"env {transport.follow} of 0 to {transport.num_envs - 1}"] if transport.num_envs > 1 else []
-        status += ["" if transport.replay is None else f"replay of episode {transport.replay}"]
-        status += ["paused" if transport.paused else ""]
+    def _texts(self, lines: Tuple[str, ...]) -> List[Text]:
+        corners = mujoco.mjtGridPos
         keys, meanings = zip(*HELP)
         return [
             (None, corners.mjGRID_TOPLEFT, "\n".join(lines), ""),
-            (None, corners.mjGRID_TOPRIGHT, "\n".join(filter(None, status)), ""),
+            (None, corners.mjGRID_TOPRIGHT, "\n".join(self._status()), ""),
             (None, corners.mjGRID_BOTTOMLEFT, "\n".join(keys), "\n".join(meanings)),
         ]
+
+    def _status(self) -> List[str]:
+        transport = self._transport
+        lines = [f"{transport.speed:g} x real time"]
+        if transport.num_envs > 1:
+            lines.append(f"env {transport.follow} of 0 to {transport.num_envs - 1}")
+        if transport.replay is not None:
+            lines.append(f"replay of episode {transport.replay}")
+        if transport.paused:
+            lines.append("paused")
+        return lines

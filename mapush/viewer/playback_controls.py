@@ -10,7 +10,7 @@ SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 class Wish(enum.Enum):
-    """What the user asks for once; everything else of `Transport` holds until it is changed."""
+    """What the user asks for once; all other settings of `Transport` hold until they are changed."""
 
     STEP = enum.auto()
     FOLLOW = enum.auto()
@@ -24,21 +24,23 @@ class Transport:
     """The controls of a player.
 
     Args:
-      num_envs: between which the user can choose.
-      num_agents: robots in each.
-      seed: that the episodes have come from so far.
+      num_envs: number of envs that the user can choose from.
+      num_agents: robots per env.
+      seed: the seed that the first episodes come from.
 
     Attributes:
-      paused: time stands still.
+      paused: whether time stands still.
       speed: how fast time passes; 1 is real time.
-      teleop: the robot of the followed env that is driven by hand; None leaves all to the policy.
-      command: of that robot: v_x [m/s], v_y [m/s], omega_z [rad/s] in its own frame, each in [-0.5, 0.5].
-      seed: that the episodes come from.
-      replay: number of the kept episode that is shown, for screens to read; None if it is the live one.
+      teleop: the robot of the followed env that the user drives; None leaves all robots to the policy.
+      command: the command of this robot: v_x [m/s], v_y [m/s], omega_z [rad/s] in its own frame, each in [-0.5, 0.5].
+      seed: the seed that the episodes come from.
+      replay: number of the kept episode that is shown, for screens to read; None if the live episode is shown.
     """
 
     def __init__(self, num_envs: int = 1, num_agents: int = 2, seed: int = 0) -> None:
-        self.num_envs, self.num_agents, self.seed = num_envs, num_agents, seed
+        self.num_envs = num_envs
+        self.num_agents = num_agents
+        self.seed = seed
         self.paused = False
         self.speed = 1.0
         self.replay: Optional[int] = None
@@ -49,7 +51,7 @@ class Transport:
 
     @property
     def follow(self) -> int:
-        """The env that is shown; numbers beyond the last start over."""
+        """The env that is shown; after the last env comes the first."""
         return self._follow
 
     @follow.setter
@@ -58,12 +60,12 @@ class Transport:
         self._wishes.put(Wish.FOLLOW)
 
     def step(self) -> None:
-        """Go on for one env step, and pause."""
+        """Advance by one env step, and pause."""
         self.paused = True
         self._wishes.put(Wish.STEP)
 
     def next(self) -> None:
-        """Go to the next episode: of those kept if one is replayed, else a new one."""
+        """Go to the next episode: during a replay the next kept one, otherwise a new one."""
         self._wishes.put(Wish.NEXT)
 
     def previous(self) -> None:
@@ -71,21 +73,22 @@ class Transport:
         self._wishes.put(Wish.PREVIOUS)
 
     def reseed(self, seed: int) -> None:
-        """Start over as if the program had been started with this seed."""
+        """Start again as if the program had been started with this seed."""
         self.seed = seed
         self._wishes.put(Wish.RESEED)
 
     def faster(self, by: int) -> None:
-        """Take the speed that is `by` places up, or down if negative, in `SPEEDS`."""
+        """Change to the speed that is `by` places further up in `SPEEDS`; negative is slower."""
         nearest = min(range(len(SPEEDS)), key=lambda place: abs(SPEEDS[place] - self.speed))
-        self.speed = SPEEDS[max(0, min(nearest + by, len(SPEEDS) - 1))]
+        place = max(0, min(nearest + by, len(SPEEDS) - 1))
+        self.speed = SPEEDS[place]
 
     def quit(self) -> None:
         """End the program."""
         self._wishes.put(Wish.QUIT)
 
     def take(self, seconds: float) -> Optional[Wish]:
-        """Return the oldest wish that nobody took, which may come within `seconds`; None if there is none."""
+        """Return the oldest wish that nobody has taken; wait up to `seconds` for one, then return None."""
         try:
             return self._wishes.get(timeout=max(0.0, seconds))
         except queue.Empty:

@@ -1,4 +1,4 @@
-"""What is said about the episodes: the text on a screen or in a film."""
+"""Count the episodes that have ended, and write the results as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ ATTEMPTS = 50  # episodes that are played at most for each failure that is wante
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """Sums over the episodes that have ended; those of the degrees are over the successes alone."""
+    """Sums over the episodes that have ended.
+
+    Attributes:
+      played: number of episodes.
+      successes: number of successful episodes.
+      finished_time: sum over all episodes [s].
+      collision_degree: sum over the successful episodes.
+      collaboration_degree: sum over the successful episodes.
+    """
 
     played: int = 0
     successes: int = 0
@@ -24,43 +32,47 @@ class Tally:
     collaboration_degree: float = 0.0
 
     def plus(self, outcome: Dict[str, float]) -> Tally:
-        """Return the sums with those of one episode more, see `PushEnv`."""
+        """Return the sums after one more episode; see `PushEnv` for its outcome."""
         success = int(outcome["success"] > 0)
         return Tally(
-            self.played + 1,
-            self.successes + success,
-            self.finished_time + outcome["finished_time"],
-            self.collision_degree + success * outcome["collision_degree"],
-            self.collaboration_degree + success * outcome["collaboration"],
+            played=self.played + 1,
+            successes=self.successes + success,
+            finished_time=self.finished_time + outcome["finished_time"],
+            collision_degree=self.collision_degree + success * outcome["collision_degree"],
+            collaboration_degree=self.collaboration_degree + success * outcome["collaboration"],
         )
 
 
 class Scoreboard:
-    """Counts the episodes that have ended, by the measures of the calculator.
+    """Count the episodes that have ended, by the measures of the published protocol.
 
     Args:
-      title: what is shown.
-      episodes: how many are wanted; None: as many as the user likes.
-      only_failures: those wanted are failures; but if they are rare, `ATTEMPTS` for each are enough.
+      title: name of the task.
+      episodes: how many are wanted; None means that there are never enough.
+      only_failures: count failures only; if they are rare, `ATTEMPTS` episodes per wanted failure are enough.
 
     Attributes:
-      tally: of the episodes that have ended; replaced as a whole, as others may read it meanwhile.
-      last: in a few words how the last of them ended; '' before.
+      tally: sums over the episodes so far; replaced, never changed, as other threads may read it meanwhile.
+      last: how the last episode ended, in a few words; '' before there is one.
     """
 
     def __init__(self, title: str, episodes: Optional[int] = None, only_failures: bool = False) -> None:
-        self.title, self.episodes, self.only_failures = title, episodes, only_failures
+        self.title = title
+        self.episodes = episodes
+        self.only_failures = only_failures
         self.tally = Tally()
         self.last = ""
 
     @property
     def over(self) -> bool:
-        """Whether there were enough."""
+        """Whether there were enough episodes."""
         if self.episodes is None:
             return False
         played = self.tally.played
-        wanted = played - self.tally.successes if self.only_failures else played
-        return wanted >= self.episodes or played >= ATTEMPTS * self.episodes
+        counted = played
+        if self.only_failures:
+            counted -= self.tally.successes
+        return counted >= self.episodes or played >= ATTEMPTS * self.episodes
 
     def add(self, episode: Episode) -> None:
         """Count an episode that has ended."""
@@ -68,46 +80,56 @@ class Scoreboard:
         self.last = f"{episode.ending} after {episode.seconds:.1f} s"
 
     def totals(self) -> Dict[str, float]:
-        """Return the four measures of the episodes so far, see `EvaluationMetrics`; nan where there is none."""
+        """Return the four measures of `EvaluationMetrics` over the episodes so far; NaN if there are none."""
         tally = self.tally
         return {
-            "success_rate": _share(tally.successes, tally.played),
-            "finished_time": _share(tally.finished_time, tally.played),
-            "collision_degree": _share(tally.collision_degree, tally.successes),
-            "collaboration_degree": _share(tally.collaboration_degree, tally.successes),
+            "success_rate": _mean(tally.successes, tally.played),
+            "finished_time": _mean(tally.finished_time, tally.played),
+            "collision_degree": _mean(tally.collision_degree, tally.successes),
+            "collaboration_degree": _mean(tally.collaboration_degree, tally.successes),
         }
 
     def lines(self, episode: Episode, frame: Frame, step: int) -> Tuple[str, ...]:
-        """Return what to write over `frame`, which is number `step` of `episode`, counted from 0."""
-        ended = bool(episode.ending) and step == len(episode.frames) - 1
-        lines = [
-            f"{self.title}, episode {episode.number}",
-            "time {:.1f} s{}".format((step + 1) * STEP_DT, ": " + episode.ending if ended else ""),
-            f"object to goal {frame.distance:.2f} m",
-        ]
+        """Return the text of a frame.
+
+        Args:
+          episode: the episode.
+          frame: the frame.
+          step: number of the frame in the episode, counted from 0.
+        """
+        time = f"time {(step + 1) * STEP_DT:.1f} s"
+        if episode.ending and step == len(episode.frames) - 1:
+            time += f": {episode.ending}"
+        lines = [f"{self.title}, episode {episode.number}", time, f"object to goal {frame.distance:.2f} m"]
         return tuple(lines + reward_lines(frame.rewards) + self._results())
 
     def _results(self) -> List[str]:
         played, successes = self.tally.played, self.tally.successes
-        if not played:
+        if played == 0:
             return []
         totals = self.totals()
         lines = [
             f"last: {self.last}",
-            "success {} of {}, finished time {:.1f} s".format(successes, played, totals["finished_time"]),
+            f"success {successes} of {played}, finished time {totals['finished_time']:.1f} s",
         ]
-        degrees = "collaboration {collaboration_degree:.2f}, collision {collision_degree:.2f}"
-        return lines + ([degrees.format(**totals)] if successes else [])
+        if successes > 0:
+            collaboration, collision = totals["collaboration_degree"], totals["collision_degree"]
+            lines.append(f"collaboration {collaboration:.2f}, collision {collision:.2f}")
+        return lines
 
 
 def reward_lines(rewards: Dict[str, float]) -> List[str]:
     """Return the reward and its terms as text; nothing if they are not known."""
     if not rewards:
         return []
+    lines = [f"reward {sum(rewards.values()):+.3f}"]
     terms = [f"{name} {value:+.3f}" for name, value in rewards.items()]
-    rows = [terms[start : start + TERMS_PER_LINE] for start in range(0, len(terms), TERMS_PER_LINE)]
-    return [f"reward {sum(rewards.values()):+.3f}"] + ["   ".join(row) for row in rows]
+    for start in range(0, len(terms), TERMS_PER_LINE):
+        lines.append("   ".join(terms[start : start + TERMS_PER_LINE]))
+    return lines
 
 
-def _share(total: float, count: int) -> float:
-    return total / count if count else math.nan
+def _mean(total: float, count: int) -> float:
+    if count == 0:
+        return math.nan
+    return total / count

@@ -227,7 +227,7 @@ def test_published_curves_end_where_the_published_tables_do():
         (["cuboid"], ["no policy is shipped", "--checkpoint runs/cuboid/mine"]),
         (["--untrained", "--checkpoint", "runs/cuboid/mine"], ["--untrained takes no --checkpoint"]),
         (["--untrained", "--record", "film.mp4"], ["add --mode viewer"]),
-        (["--untrained", "--mode", "viewer", "--record", "film.avi"], ["cannot record to film.avi", ".mp4"]),
+        (["--untrained", "--mode", "viewer", "--record", "film.avi"], ["unknown kind of film '.avi'", ".mp4"]),
         (["walk", "--mode", "viewer"], ["the viewer shows pushing tasks only"]),
         (["walk", "--export", "walk.npz"], ["--export", "--checkpoint"]),
         (["--num-envs", "0"], ["at least one env"]),

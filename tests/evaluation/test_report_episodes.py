@@ -1,4 +1,4 @@
-"""The numbers of episodes, against a slow derivation in which points are complex numbers."""
+"""The numbers of episodes, compared with a slow derivation in which points are complex numbers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def point(xy) -> complex:
 
 
 def heading(quat) -> float:
-    """Return where the x axis of a body points [rad], from the rotation of that axis."""
+    """Return the direction of a body's x axis [rad], from the rotation of that axis."""
     w, x, y, z = map(float, quat)
     return math.atan2(2 * (x * y + w * z), w * w + x * x - y * y - z * z)
 
@@ -48,12 +48,12 @@ def trace():
 
 @pytest.fixture(scope="module")
 def episodes(trace):
-    """The same as numbers."""
+    """The same episodes as numbers."""
     return episodes_of(trace, CUBOID.spawn_height)
 
 
 def test_episode_numbers_against_a_slow_derivation_agree(trace, episodes):
-    """Distances, directions and durations are those of the positions."""
+    """Distances, directions and durations follow from the positions."""
     for env_id, qpos in enumerate(trace.qpos):
         goal, places = point(trace.goals[env_id]), [point(row[-7:-5]) for row in qpos]
         distances = [abs(place - goal) for place in places]
@@ -73,7 +73,7 @@ def test_episode_numbers_against_a_slow_derivation_agree(trace, episodes):
 
 
 def test_paths_are_seen_from_the_goal_with_the_start_on_the_left(trace, episodes):
-    """The goal is the origin and every start lies on the negative x axis; distances stay what they are."""
+    """The goal is the origin and every start lies on the negative x axis; distances are preserved."""
     for env_id, path in enumerate(episodes.paths):
         start = point(trace.qpos[env_id][0][-7:-5]) - point(trace.goals[env_id])
         assert point(path[0]) == pytest.approx(-abs(start), abs=1e-5)
@@ -82,7 +82,7 @@ def test_paths_are_seen_from_the_goal_with_the_start_on_the_left(trace, episodes
 
 
 def test_bins_by_goal_against_a_slow_count_agree(episodes):
-    """Every episode is in one ring and one sector; the first sector has the object's x axis in its middle."""
+    """Every episode is in one ring and one sector; the first sector is centred on the object's x axis."""
     successes, trials = success_by_goal(episodes)
     wanted = {}
     for distance, direction, success in zip(episodes.goal_distance, episodes.goal_direction, episodes.success):
@@ -100,8 +100,8 @@ def test_bins_by_goal_against_a_slow_count_agree(episodes):
     "distance, direction, cell",
     [(1.5, 0.0, (0, 0)), (3.0, -22.0, (2, 0)), (2.1, 23.0, (1, 1)), (2.4, -170.0, (1, 4)), (2.6, -46.0, (2, 7))],
 )
-def test_bin_of_a_goal_is_where_it_lies(episodes, distance, direction, cell):
-    """Both ends of the range of distances belong to it, and directions go around counter-clockwise."""
+def test_goal_at_the_edge_of_a_bin_is_counted_in_the_right_one(episodes, distance, direction, cell):
+    """Both limits of the distance belong to the range, and directions go counter-clockwise."""
     one = {name: getattr(episodes, name)[:1] for name in ("ending", "reason")}
     goal = dict(goal_distance=np.array([distance]), goal_direction=np.array([direction]))
     _, trials = success_by_goal(dataclasses.replace(episodes, **one, **goal))
@@ -109,7 +109,7 @@ def test_bin_of_a_goal_is_where_it_lies(episodes, distance, direction, cell):
 
 
 def fallen(robot_changes=(), object_rise=0.0):
-    """Return the reason of an episode that ended in a fall, and its spot, after changes to the last row."""
+    """Return the reason and the spot of an episode that ended in a fall, after changes to its last row."""
     trace = made_up_trace(NUM_ENVS, seed=6, max_length=LONGEST)
     env_id = int(np.flatnonzero(trace.outcome["fall"])[0])
     trace.qpos[env_id][-1][22:26] = (1.0, 0.0, 0.0, 0.0)
@@ -123,7 +123,7 @@ def fallen(robot_changes=(), object_rise=0.0):
 
 
 def test_fall_names_the_robot_that_rolled_over():
-    """The spot of a fall is where that robot lies, from the object, with the goal in the direction of x."""
+    """The spot is the robot's position relative to the object, with the goal in the direction of x."""
     for start in (0, 19):
         reason, spot, last, item = fallen([(start + 3, ON_ITS_SIDE)])
         assert reason == ROLLED
@@ -131,7 +131,7 @@ def test_fall_names_the_robot_that_rolled_over():
 
 
 def test_fall_names_the_robot_that_sank_and_the_object_that_rose():
-    """A fall is of the robot that left its height, or of the object if none did."""
+    """The reason is the robot that left its height, or the object if no robot did."""
     reason, spot, last, item = fallen([(21, (0.05,))])
     assert reason == SANK
     assert spot == pytest.approx(point(last[19:21]) - item, abs=1e-5)
@@ -141,7 +141,7 @@ def test_fall_names_the_robot_that_sank_and_the_object_that_rose():
 
 
 def test_collision_is_between_the_two_robots_that_were_nearest(trace, episodes):
-    """The spot of a collision is halfway between its robots."""
+    """The spot of a collision is the midpoint of its robots."""
     assert trace.outcome["collision"].any()
     for env_id in np.flatnonzero(trace.outcome["collision"]):
         last, goal = trace.qpos[env_id][-1], point(trace.goals[env_id])
@@ -160,7 +160,7 @@ def test_collision_is_between_the_two_robots_that_were_nearest(trace, episodes):
     ],
 )
 def test_timeout_says_what_the_object_did(path, reason):
-    """An object that stood still, one that went back, and one that was still on its way are told apart."""
+    """An object that hardly moved, one that went back, and one that was too slow are distinguished."""
     trace = made_up_trace(NUM_ENVS, seed=7, max_length=LONGEST)
     env_id = int(np.flatnonzero(trace.outcome["timeout"])[0])
     goal = trace.goals[env_id] / np.linalg.norm(trace.goals[env_id])
@@ -171,7 +171,7 @@ def test_timeout_says_what_the_object_did(path, reason):
 
 
 def test_worst_episodes_are_failures_far_from_the_goal_or_else_slow_successes(episodes):
-    """Failures are ordered by what was left to go; without a failure the longest successes are taken."""
+    """Failures are ordered by their final distance; without a failure, the slowest successes are taken."""
     worst = episodes.worst(4)
     left = {env_id: episodes.final_distance[env_id] for env_id in np.flatnonzero(~episodes.success)}
     assert worst == sorted(left, key=left.get, reverse=True)[:4]

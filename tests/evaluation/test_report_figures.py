@@ -1,4 +1,4 @@
-"""Figures in a page: their text, their colours and their ids."""
+"""Figures on a page: text, colours and ids."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def svg():
 
 
 def test_numbers_at_the_axes_keep_their_digits(svg):
-    """Coordinates are rounded to keep pages small; what a reader reads is not."""
+    """Coordinates are rounded to keep pages small; tick labels are not."""
     texts = re.findall(r">([^<>]+)</text>", svg)
     assert {"0.0000", "0.0025", "0.0050"} <= set(texts)
     assert "a &lt;b&gt; &amp; c" in texts
@@ -33,7 +33,7 @@ def test_numbers_at_the_axes_keep_their_digits(svg):
 
 
 def test_colours_and_fonts_are_those_of_the_page(svg):
-    """Every colour is a variable of the page, so that the dark page has dark figures; fonts are inherited."""
+    """Every colour is a CSS variable of the page, so that figures follow dark mode; fonts are inherited."""
     assert "var(--fall)" in svg
     assert "var(--grid)" in svg
     assert "var(--ink)" in svg
@@ -44,7 +44,7 @@ def test_colours_and_fonts_are_those_of_the_page(svg):
 
 
 def test_ids_of_two_figures_are_different(svg):
-    """Two figures of one page do not take each other's marks."""
+    """Figures on the same page do not share ids."""
     with drawing("other", (4.0, 3.0)) as figure:
         figure.axes[0].plot([0.0, 1.0], [0.0, 1.0], "o", clip_on=True)
     other = str(figure.svg)
@@ -57,14 +57,14 @@ def test_ids_of_two_figures_are_different(svg):
 
 
 def test_rates_at_the_ends_of_their_range_are_drawn():
-    """A rate of 0 or 1 lies, but for rounding, inside its interval, and is drawn."""
+    """A rate of 0 or 1, which by rounding can lie outside its interval, is drawn."""
     with drawing("rates", (4.0, 3.0)) as figure:
         draw_rates(figure.axes[0], [1.0, 2.0], [1.0, 0.0], [(0.9, 1.0 - 1e-16), (1e-17, 0.1)], fmt="o")
     assert "<svg" in figure.svg
 
 
-def test_drawing_twice_gives_the_same_to_the_letter():
-    """A report of the same numbers is the same page."""
+def test_drawing_twice_gives_the_same_svg():
+    """The same numbers give the same page."""
 
     def draw():
         with drawing("twice", (4.0, 3.0)) as figure:

@@ -1,4 +1,4 @@
-"""The report of an evaluation: what a reader finds on the page and beside it."""
+"""The report of an evaluation: its page and the files in its folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from benchmarks.report import evaluation_of, made_up_trace
 from mapush.assembly import make_agent
 from mapush.config import PushRunConfig, TaskConfig
 from mapush.evaluate import main
-from mapush.reports import evaluation_report as report
 from mapush.reports.evaluation_report import Setting, write_evaluation
 from mapush.run import checkpoint as checkpoints
 from mapush.run.checkpoint import Checkpoint
@@ -31,13 +30,18 @@ SIZES = {"num_agents": 2, "obs_dim": 8, "share_obs_dim": 20, "action_dim": 3}
 
 
 def evaluations():
-    """Return a run with two checkpoints, the newer of which is traced, and a policy, under names with bad manners."""
+    """Return a run with two checkpoints, of which the newer is traced, and a policy, under names that need escaping."""
     run, policy = (made_up_trace(NUM_ENVS, seed, LONGEST) for seed in (1, 2))
     old = dataclasses.replace(evaluation_of(made_up_trace(NUM_ENVS, 3, LONGEST), 10_000_000, "old.pt"), trace=None)
     return {
         "runs/<b>bold & co": [old, evaluation_of(run, 20_000_000, "step_000020000000.pt")],
         "other/policy.pt": [evaluation_of(policy, 30_000_000, "policy.pt")],
     }
+
+
+def no_recording(*_):
+    """Record nothing, to save time."""
+    return "There are no recordings: no time"
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +54,7 @@ def groups():
 def folder(tmp_path_factory, groups):
     """The report of both, without recordings."""
     path = tmp_path_factory.mktemp("report")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "record", lambda *_: "There are no recordings: no time")
-        write_evaluation(path, SETTING, groups)
+    write_evaluation(path, SETTING, groups, record=no_recording)
     return path
 
 
@@ -63,7 +65,7 @@ def page(folder):
 
 
 def test_measures_on_the_page_are_those_of_the_evaluation(page, groups):
-    """Every measure and interval of the newest checkpoints is there, and MAPush's published numbers below them."""
+    """All measures and intervals of the newest checkpoints are there, and MAPush's published results."""
     rows = page.table("success rate")
     for row, name, group in zip(rows, ("<b>bold & co", "policy.pt"), groups.values()):
         metrics, newest = group[-1].metrics, group[-1]
@@ -85,14 +87,15 @@ def test_measures_on_the_page_are_those_of_the_evaluation(page, groups):
 
 
 def test_all_checkpoints_of_a_run_are_listed(page, groups):
-    """Beside the newest there is a table of all, oldest first."""
+    """A second table has all checkpoints, oldest first."""
+    oldest = groups["runs/<b>bold & co"][0]
     rows = page.table("checkpoint")
     assert [row[:2] for row in rows] == [["old.pt", "10"], ["step_000020000000.pt", "20"]]
-    assert rows[0][2].split()[0] == "{:.3g}".format(groups["runs/<b>bold & co"][0].metrics.success_rate)
+    assert rows[0][2].split()[0] == f"{oldest.metrics.success_rate:.3g}"
 
 
 def test_reasons_on_the_page_add_up_to_the_failures(page, groups):
-    """Each failed episode has one reason, and no success has any."""
+    """Each failed episode has one reason, and no successful one has any."""
     rows = page.table("because")
     for name, group in (("<b>bold & co", groups["runs/<b>bold & co"]), ("policy.pt", groups["other/policy.pt"])):
         for ending in ("collision", "fall", "timeout"):
@@ -100,11 +103,11 @@ def test_reasons_on_the_page_add_up_to_the_failures(page, groups):
             assert counted == group[-1].metrics.endings[ending] > 0
 
 
-def test_single_policy_has_its_measures_on_tiles(tmp_path, groups, monkeypatch):
-    """The numbers that matter most are large, each beside MAPush's."""
-    monkeypatch.setattr(report, "record", lambda *_: "none")
+def test_single_policy_has_its_measures_on_tiles(tmp_path, groups):
+    """The most important numbers are large, and each is compared with MAPush's."""
     group = groups["other/policy.pt"]
-    tiles = {tile[0]: tile[1:] for tile in Document(write_evaluation(tmp_path, SETTING, {"p": group})).tiles}
+    page = Document(write_evaluation(tmp_path, SETTING, {"p": group}, record=no_recording))
+    tiles = {tile[0]: tile[1:] for tile in page.tiles}
     assert tiles["success rate"][0] == f"{group[0].metrics.success_rate:.3g}"
     assert tiles["success rate"][1].endswith("MAPush, published: 0.597")
     assert tiles["finished time"][0] == f"{group[0].metrics.finished_time:.3g} s"
@@ -113,7 +116,7 @@ def test_single_policy_has_its_measures_on_tiles(tmp_path, groups, monkeypatch):
 
 
 def test_page_needs_nothing_from_elsewhere_and_is_small(page, folder):
-    """No script, font, picture or style is fetched; links lead to files beside the page that exist."""
+    """No script, font, picture or style is fetched; links lead to existing files in the folder."""
     assert page.outside() == []
     assert "script" not in {tag for tag, _ in page.references}
     assert "<script" not in page.source
@@ -126,13 +129,13 @@ def test_page_needs_nothing_from_elsewhere_and_is_small(page, folder):
 
 
 def test_names_are_text_and_never_markup(page):
-    """A name that looks like HTML is shown as it is."""
+    """A name that looks like HTML is shown literally."""
     assert "<b>bold" not in page.source.replace("&lt;b&gt;bold", "")
     assert "<b>bold & co" in page.text
 
 
 def test_every_kind_of_figure_is_there_for_every_policy(page):
-    """Progress, rates; and for each policy goals, endings, spots and paths."""
+    """Progress and rates are shared; goals, endings, spots and paths exist for each policy."""
     assert page.figures == 2 + 2 * 4
     for name in (
         "progress",
@@ -152,7 +155,7 @@ def test_every_kind_of_figure_is_there_for_every_policy(page):
 
 
 def test_table_of_episodes_has_one_row_for_each(folder, groups):
-    """The CSV holds the outcome of every episode of every policy, in order."""
+    """The CSV file has the outcome of every episode of every policy, in order."""
     with (folder / "episodes.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["env"]) for row in rows] == 2 * list(range(NUM_ENVS))
@@ -168,8 +171,8 @@ def test_table_of_episodes_has_one_row_for_each(folder, groups):
         assert bool(row["reason"]) != bool(trace.outcome["success"][env_id])
 
 
-def test_trajectories_can_be_taken_apart_again(folder, groups):
-    """Lengths say which rows of the arrays belong to which row of the table of episodes."""
+def test_trajectories_can_be_split_into_episodes(folder, groups):
+    """The lengths assign the rows of the arrays to the rows of the table."""
     data = np.load(folder / "trajectories.npz")
     ends = np.cumsum(data["lengths"] + 1)
     trace, index = groups["other/policy.pt"][0].trace, NUM_ENVS + 5
@@ -180,7 +183,7 @@ def test_trajectories_can_be_taken_apart_again(folder, groups):
 
 
 def test_worst_episodes_are_recorded_and_linked(tmp_path, groups):
-    """Each of the worst episodes has a page of its own beside the report, with the right number of env steps."""
+    """Each of the worst episodes has a page of its own, linked from the report."""
     path = write_evaluation(tmp_path, SETTING, {"p": groups["other/policy.pt"]})
     page = Document(path)
     rows = page.table("watch")
@@ -193,34 +196,34 @@ def test_worst_episodes_are_recorded_and_linked(tmp_path, groups):
 
 
 def test_report_without_a_recorder_says_why(tmp_path, groups, monkeypatch):
-    """Where viser is missing the page is whole but for the recordings, and says so."""
-    monkeypatch.setitem(sys.modules, "mapush.viewer.html_film", None)  # which alone imports viser
+    """Without viser, only the recordings are missing, and the page says so."""
+    monkeypatch.setitem(sys.modules, "mapush.viewer.films.html_film", None)  # the module that imports viser
     page = Document(write_evaluation(tmp_path, SETTING, {"p": groups["other/policy.pt"]}))
     assert "There are no recordings" in page.text
     assert "pip install viser" in page.text
     assert [row[-1] for row in page.table("watch")] == ["–"] * 3
 
 
-def test_report_without_traces_tells_the_measures(tmp_path, groups):
-    """Of a simulator that keeps its positions to itself there are no episodes, but all measures."""
-    alone = [dataclasses.replace(groups["other/policy.pt"][0], trace=None)]
-    page = Document(write_evaluation(tmp_path, SETTING, {"p": alone}))
+def test_report_without_traces_shows_the_measures(tmp_path, groups):
+    """Without traces, there are no episodes on the page, but all measures."""
+    untraced = [dataclasses.replace(groups["other/policy.pt"][0], trace=None)]
+    page = Document(write_evaluation(tmp_path, SETTING, {"p": untraced}))
     assert page.table("success rate")[0][0] == "p"
     assert page.figures == 1
     assert not (tmp_path / "episodes.csv").exists()
 
 
-def test_team_that_never_fails_or_always_does_has_a_page(tmp_path, monkeypatch):
-    """No count of successes, not even none or all, breaks a figure or a table."""
-    monkeypatch.setattr(report, "record", lambda *_: "none")
+def test_team_that_never_fails_or_always_does_has_a_page(tmp_path):
+    """No number of successes, including none and all, breaks a figure or a table."""
     trace = made_up_trace(NUM_ENVS, 4, LONGEST)
     for ending in ("success", "timeout", "collision"):
-        outcome = dict(trace.outcome, **{name: np.zeros(NUM_ENVS, bool) for name in ("success", "collision", "fall")})
-        outcome.update(timeout=np.zeros(NUM_ENVS, bool))
-        outcome[ending] = np.ones(NUM_ENVS, bool)
+        outcome = dict(trace.outcome)
+        for name in ("success", "collision", "fall", "timeout"):
+            outcome[name] = np.full(NUM_ENVS, name == ending)
         group = [evaluation_of(dataclasses.replace(trace, outcome=outcome), 0, "p")]
-        page = Document(write_evaluation(tmp_path, SETTING, {"p": group}))
-        assert page.table("success rate")[0][2].startswith("1 " if ending == "success" else "0 ")
+        page = Document(write_evaluation(tmp_path, SETTING, {"p": group}, record=no_recording))
+        rate = page.table("success rate")[0][2].split()[0]
+        assert rate == {"success": "1", "timeout": "0", "collision": "0"}[ending]
         assert ("no episode failed" in page.text) == (ending == "success")
         assert "nan" not in page.text.split()
 
@@ -230,12 +233,12 @@ def test_team_that_never_fails_or_always_does_has_a_page(tmp_path, monkeypatch):
 
 @pytest.fixture()
 def run_dir(tmp_path, monkeypatch):
-    """A run with two checkpoints of arbitrary weights, in episodes of at most 0.8 s."""
+    """Two runs with arbitrary weights and episodes of at most 0.8 s, without recordings."""
     monkeypatch.chdir(tmp_path)
     for module in ("push", "terminations"):
         monkeypatch.setattr(f"mapush.env.{module}.MAX_EPISODE_LENGTH", 40)
     monkeypatch.setattr(WalkingPolicy, "load", classmethod(lambda cls, **_: untrained_walker()))
-    monkeypatch.setattr(report, "record", lambda *_: "none")
+    monkeypatch.setitem(sys.modules, "mapush.viewer.films.html_film", None)  # no recordings, which take time
     config = PushRunConfig(task=TaskConfig(object="cuboid", steps_per_decision=7))
     for step, name in ((10, "mine"), (20, "mine"), (30, "yours")):
         agent = make_agent(dataclasses.replace(config, seed=step), SIZES, "cpu")
@@ -249,7 +252,7 @@ def _argv(*words) -> list:
 
 
 def test_command_reports_on_several_runs_and_checkpoints(run_dir, capsys):
-    """Runs and checkpoints named together are compared on one page, whose numbers are those of the JSON beside it."""
+    """Runs and checkpoints are compared on one page, whose numbers equal those of the JSON file."""
     one = checkpoints.path_of(Path("mine"), 10)
     assert main(_argv("cuboid", "--checkpoint", "mine", "yours", one, "--report", "out/report")) == 0
     assert "report: out/report/index.html" in capsys.readouterr().out
@@ -259,7 +262,7 @@ def test_command_reports_on_several_runs_and_checkpoints(run_dir, capsys):
     assert [row[0] for row in rows] == ["mine", "yours", one.name, "MAPush, published"]
     for row, index in zip(rows, (1, 2, 3)):
         metrics = values["results"][index]["metrics"]
-        assert row[3].split()[0] == "{:.3g}".format(metrics["finished_time"])
+        assert row[3].split()[0] == f"{metrics['finished_time']:.3g}"
         assert row[-1] == str(metrics["endings"]["timeout"])
     with open("out/report/episodes.csv") as file:
         assert len(list(csv.DictReader(file))) == 3 * 5
@@ -269,7 +272,7 @@ def test_command_reports_on_several_runs_and_checkpoints(run_dir, capsys):
 
 
 def test_command_with_a_report_scores_what_it_scores_without(run_dir):
-    """To report costs time, and changes no number."""
+    """The report changes no number."""
     assert main(_argv("cuboid", "--checkpoint", "yours", "--json", "plain.json")) == 0
     assert main(_argv("cuboid", "--checkpoint", "yours", "--json", "traced.json", "--report", "out")) == 0
     assert Path("plain.json").read_text() == Path("traced.json").read_text() == Path("out/results.json").read_text()
@@ -292,7 +295,7 @@ def test_command_with_a_report_scores_what_it_scores_without(run_dir):
     ],
 )
 def test_command_that_cannot_report_says_so_before_it_evaluates(argv, phrases, run_dir, capsys, monkeypatch):
-    """A report that cannot be written is refused at once, with the way out."""
+    """A report that cannot be written is refused at once, with a way out."""
     Path("file").write_text("in the way")
     monkeypatch.setattr("mapush.evaluate.first_episodes", lambda *_: pytest.fail("evaluated in vain"))
     assert main(argv) == 2
@@ -306,7 +309,7 @@ def test_command_that_cannot_report_says_so_before_it_evaluates(argv, phrases, r
 
 @pytest.mark.browser
 def test_page_opens_in_a_browser_from_the_disk(folder):
-    """From file://, without a network: no error on the console, figures with size, and dark where that is wished."""
+    """From file://, without a network: no console errors, visible figures, and dark colours on request."""
     from browsers import open_browser
 
     asked, errors = [], []

@@ -1,4 +1,4 @@
-"""The report of training runs, from folders that are whole, cut short, old or no runs at all."""
+"""The report of training runs, from folders that are complete, incomplete, old or without a run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ METRICS = {
 
 
 def make_run(path, seed=1, rows=ROWS):
-    """Write what a training leaves behind, with numbers that are easily told apart."""
+    """Write the files of a training run, with numbers that are easy to distinguish."""
     config = preset("cuboid", "quick")
     config = type(config)(**dict(vars(config), seed=seed, num_envs=64))
     RunDir.create(config, path).close()
@@ -51,7 +51,7 @@ def make_run(path, seed=1, rows=ROWS):
 
 
 def add_results(path):
-    """Write what an evaluation of the run leaves in its folder."""
+    """Write the files of an evaluation into the folder of the run."""
     metrics = {"success_rate": 0.875, "success_rate_interval": [0.8125, 0.9375]}
     (path / "evaluation").mkdir()
     (path / "evaluation" / "results.json").write_text(json.dumps({"results": [{"step": 7000, "metrics": metrics}]}))
@@ -59,7 +59,7 @@ def add_results(path):
 
 @pytest.fixture()
 def run(tmp_path):
-    """A whole run that has been evaluated."""
+    """A complete run that has been evaluated."""
     path = make_run(tmp_path / "run")
     add_results(path)
     return path
@@ -70,10 +70,10 @@ def read(path):
     return Document(path / "report.html")
 
 
-def test_report_of_a_run_tells_what_its_folder_holds(run, capsys):
-    """Success, return, speed, memory, checkpoints, versions: the newest numbers are on the page."""
+def test_report_of_a_run_shows_the_contents_of_its_folder(run, capsys):
+    """The newest success, return, speed, memory, checkpoints and versions are on the page."""
     assert main([str(run)]) == 0
-    assert "report: {}".format(run / "report.html") in capsys.readouterr().out
+    assert f"report: {run / 'report.html'}" in capsys.readouterr().out
     page = read(run)
     tiles = {tile[0]: tile[1] for tile in page.tiles}
     assert tiles["success rate"] == "0.875"
@@ -93,7 +93,7 @@ def test_report_of_a_run_tells_what_its_folder_holds(run, capsys):
 
 
 def test_settings_that_differ_from_the_preset_are_marked(run):
-    """Only they are listed at once; all others are folded away, and marked nowhere."""
+    """Only they are visible at once; all settings are in a table that is hidden until clicked."""
     main([str(run)])
     page = read(run)
     first, everything = [table[1:] for table in page.tables if table[0][0] == "setting"]
@@ -104,7 +104,7 @@ def test_settings_that_differ_from_the_preset_are_marked(run):
 
 
 def test_several_runs_are_overlaid_and_compared(run, tmp_path):
-    """Each run has its colour in every figure, and settings in which they differ are marked."""
+    """Each run has its own colour in all figures, and settings that differ between runs are marked."""
     other = make_run(tmp_path / "other", seed=2, rows=5)
     assert main([str(run), str(other), "--out", str(tmp_path / "both.html")]) == 0
     page = Document(tmp_path / "both.html")
@@ -120,7 +120,7 @@ def test_several_runs_are_overlaid_and_compared(run, tmp_path):
     assert not (run / "report.html").exists()
 
 
-def test_panels_show_every_reward_term_and_what_the_learner_says(run):
+def test_panels_show_every_reward_term_and_every_column_of_the_learner(run):
     """Each column of the log that is a curve has a panel."""
     main([str(run)])
     page = read(run)
@@ -128,8 +128,8 @@ def test_panels_show_every_reward_term_and_what_the_learner_says(run):
         assert f">{title}</text>" in page.source, title
 
 
-def test_log_with_a_torn_last_row_is_read_without_it(run):
-    """A kill in the middle of a row, or of its last number, loses that row alone."""
+def test_log_with_an_incomplete_last_row_is_read_without_it(run):
+    """A kill in the middle of a row, or of its last number, loses only that row."""
     log = run / "progress.csv"
     whole = log.read_text()
     for lost in (1, 2, 40):
@@ -149,12 +149,12 @@ def test_log_with_a_torn_last_row_is_read_without_it(run):
         (lambda run: (run / "versions.json").unlink(), "versions.json is not there"),
         (lambda run: (run / "versions.json").write_text("{"), "versions.json does not parse"),
         (lambda run: shutil.rmtree(str(run / "evaluation")), "have not been evaluated"),
-        (lambda run: (run / "evaluation" / "results.json").write_text("[]"), "results.json is of another version"),
+        (lambda run: (run / "evaluation" / "results.json").write_text("[]"), "results.json is of a different version"),
         (lambda run: shutil.rmtree(str(run / "checkpoints")), "none yet"),
     ],
 )
-def test_run_that_is_not_whole_has_a_page_that_says_so(run, damage, phrase):
-    """What there is is shown, and what there is not is named."""
+def test_incomplete_run_has_a_page_that_says_what_is_missing(run, damage, phrase):
+    """The page shows what exists and names what is missing."""
     damage(run)
     assert main([str(run)]) == 0
     page = read(run)
@@ -163,7 +163,7 @@ def test_run_that_is_not_whole_has_a_page_that_says_so(run, damage, phrase):
 
 
 def test_run_of_an_older_version_is_shown_with_what_it_has(run):
-    """Columns, settings and presets that came or went since do not matter."""
+    """Added or removed columns, settings and presets do not matter."""
     config = json.loads((run / "config.json").read_text())
     config.update(preset="forgotten", retired=[1, 2], num_envs=None)
     del config["happo"]["lr"]
@@ -187,7 +187,7 @@ def test_run_of_an_older_version_is_shown_with_what_it_has(run):
     ],
 )
 def test_command_that_cannot_report_exits_with_two_and_says_why(argv, phrases, run, tmp_path, capsys, monkeypatch):
-    """No run, a broken configuration or a page that cannot be written: one clear message."""
+    """A missing run, a broken configuration and a page that cannot be written are one clear error each."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("in the way")
     for name, text in (("broken", "{"), ("listed", "[]")):
@@ -201,7 +201,7 @@ def test_command_that_cannot_report_exits_with_two_and_says_why(argv, phrases, r
 
 
 def test_long_curve_is_thinned_to_its_means():
-    """A curve of many rows keeps its shape in few points, and a short one every row; nan is left out."""
+    """A long curve keeps its shape in few points, a short one keeps all points, and NaN is left out."""
     steps = np.arange(10.0 * MAX_POINTS)
     places, values = thinned(steps, 2.0 * steps + 1.0)
     assert len(places) == MAX_POINTS

@@ -1,31 +1,29 @@
-"""The page with a play bar: one file that a browser opens without a network, and in which time plays."""
+"""An episode as an HTML page: one file that a browser plays without a network."""
 
 from __future__ import annotations
 
 import io
 import json
 import re
-import shutil
 import socket
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browsers import open_browser
 from episodes import walking_episode
-from selection import BROWSERS
 
 from mapush.errors import ConfigError, MapushError
 from mapush.objects import OBJECTS
 from mapush.sim.scene import Scene, build_model
-from mapush.viewer.recorder import open_film
+from mapush.viewer.films.recorder import open_film
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web]
 
 LENGTHS = (60, 41)  # env steps of the two episodes
 FPS = 25
 SECONDS = (30 + 25 + 20 + 25) / FPS  # a frame for every second env step, then one second of the last one, twice
-SOFTWARE_GL = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 
 
 def _lines_of(number):
@@ -46,7 +44,7 @@ def page(tmp_path_factory):
 
 @pytest.mark.browser
 def test_page_is_one_small_file_without_links(page):
-    """Nothing is loaded from elsewhere, the file alone is left, and it has its title."""
+    """The page loads nothing from elsewhere, is the only file, and has its title."""
     text = page.read_text(encoding="utf-8")
     assert [path.name for path in page.parent.iterdir()] == ["episodes.html"]
     assert len(text) < 3_000_000
@@ -56,13 +54,8 @@ def test_page_is_one_small_file_without_links(page):
 
 @pytest.fixture(scope="module")
 def tab(page):
-    """The page in a browser without a network; `requests` are what it asked for."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=next(filter(None, map(shutil.which, BROWSERS))), args=list(SOFTWARE_GL)
-        )
+    """The page in a browser without a network; `requests` are the addresses that it asked for."""
+    with open_browser() as browser:
         tab = browser.new_context(viewport={"width": 640, "height": 400}, offline=True).new_page()
         tab.requests, tab.errors = [], []
         tab.on("request", lambda request: tab.requests.append(request.url))
@@ -74,11 +67,10 @@ def tab(page):
         tab.keyboard.press("Space")
         _wait_until_time_stands_still(tab)
         yield tab
-        browser.close()
 
 
 def _time(tab):
-    """Return the time that the play bar shows, as text."""
+    """Return the time in the play bar, as text."""
     return tab.locator("input").first.input_value()
 
 
@@ -97,13 +89,13 @@ def _wait_until_time_stands_still(tab):
 
 
 def _show(tab, seconds, text):
-    """Go to a time in `tab`, which stands still, and wait until it shows this text."""
+    """Go to a time in `tab`, which is paused, and wait until the page shows this text."""
     tab.locator("input").first.fill(f"{seconds:.2f}")
     tab.wait_for_function(f"document.getElementById('mapush-text').textContent == {json.dumps(text)}", timeout=60_000)
 
 
 def _picture(tab):
-    """Wait until the canvas is drawn, and return what it shows, (H, W, 3)."""
+    """Wait until the canvas is drawn, and return the picture on it, shape (H, W, 3)."""
     from PIL import Image
 
     pictures = []
@@ -118,7 +110,7 @@ def _picture(tab):
 
 @pytest.mark.browser
 def test_page_plays_by_itself_and_without_a_network(page, tab):
-    """Opened from the disk, it asks for nothing but itself; its time has gone on by itself, until space stopped it."""
+    """Opened from the disk, the page requests only itself; it starts to play, and the space bar stops it."""
     asked = [url for url in tab.requests if not url.startswith(("data:", "blob:"))]
     assert asked == [page.as_uri()]
     assert tab.errors == []
@@ -134,13 +126,13 @@ def test_page_plays_by_itself_and_without_a_network(page, tab):
 @pytest.mark.browser
 @pytest.mark.parametrize(("seconds", "number", "step"), [(0.02, 1, 0), (0.5, 1, 24), (1.9, 1, 59), (2.3, 2, 4)])
 def test_page_says_at_each_time_what_a_film_says(tab, seconds, number, step):
-    """The text is that of the frame at this time, forwards and backwards, letter by letter."""
+    """The text belongs to the frame at this time, forwards and backwards, letter by letter."""
     _show(tab, seconds, "\n".join(_lines_of(number)(step)))
 
 
 @pytest.mark.browser
 def test_page_shows_the_scene_move(tab):
-    """Sand-coloured object and red goal are there, things move, and paths have grown behind the robots."""
+    """The sand-coloured object and the red goal are visible, things move, and the robots' paths grow."""
     pictures = []
     for seconds, step in ((0.02, 0), (1.9, 59)):
         _show(tab, seconds, "\n".join(_lines_of(1)(step)))
@@ -159,7 +151,7 @@ def test_page_shows_the_scene_move(tab):
 
 @pytest.mark.browser
 def test_page_without_an_episode_leaves_neither_file_nor_server(tmp_path):
-    """A page with nothing to show is not written, and nothing listens any more."""
+    """A page without episodes is not written, and its server no longer listens."""
     film = open_film(tmp_path / "empty.html", build_model(Scene(2, OBJECTS["cuboid"])), "nothing")
     port = film._server.port
     socket.create_connection(("127.0.0.1", port), timeout=5).close()
@@ -170,8 +162,8 @@ def test_page_without_an_episode_leaves_neither_file_nor_server(tmp_path):
 
 
 @pytest.mark.browser
-def test_page_after_ctrl_c_plays_what_there_was(tmp_path):
-    """An episode that was interrupted is in the page as far as it came."""
+def test_page_after_ctrl_c_plays_the_episodes_so_far(tmp_path):
+    """The page contains an interrupted episode up to the interruption."""
 
     def interrupt(step):
         if step == 10:
@@ -187,7 +179,7 @@ def test_page_after_ctrl_c_plays_what_there_was(tmp_path):
 
 @pytest.mark.browser
 def test_page_on_a_full_disk_is_an_error_that_leaves_nothing(tmp_path, monkeypatch):
-    """One message names the file, and half a page is removed."""
+    """The error names the file, and the incomplete page is removed."""
 
     def fill(self, *_, **__):
         self.touch()
@@ -203,11 +195,11 @@ def test_page_on_a_full_disk_is_an_error_that_leaves_nothing(tmp_path, monkeypat
 
 
 def test_page_without_viser_says_what_to_install(tmp_path, monkeypatch):
-    """A missing package is one message, before anything is simulated."""
-    for name in [
-        name for name in sys.modules if name.startswith("mapush.viewer.html_film") or name.split(".")[0] == "viser"
-    ]:
-        monkeypatch.delitem(sys.modules, name)
+    """A missing package is reported before anything is simulated."""
+    monkeypatch.delitem(sys.modules, "mapush.viewer.films.html_film", raising=False)
+    for name in list(sys.modules):
+        if name.split(".")[0] == "viser":
+            monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "viser", None)
     with pytest.raises(ConfigError, match="pip install viser"):
         open_film(tmp_path / "film.html", None, "")

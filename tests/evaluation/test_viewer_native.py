@@ -1,4 +1,4 @@
-"""MuJoCo's window, on a display that nobody sees."""
+"""MuJoCo's window, on a virtual display."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def view(user, *words):
 
 @pytest.fixture(scope="module")
 def display():
-    """Return the name of a display that only this test has."""
+    """Return the name of a display that only this test uses."""
     reading, writing = os.pipe()
     command = ["Xvfb", "-displayfd", str(writing), "-screen", "0", "640x480x24", "-nolisten", "tcp"]
     server = subprocess.Popen(command, pass_fds=[writing], stderr=subprocess.DEVNULL)
@@ -82,7 +82,7 @@ def _run(script, **changes):
 
 
 def test_window_shows_episodes_and_obeys_its_keys(display):
-    """It opens where there is a display, draws what is over the scene, and its keys do what they say."""
+    """The window opens where there is a display, draws the overlay, and its keys work."""
     done = _run(
         """
 def user():
@@ -126,7 +126,7 @@ sys.exit(view(user, "--num-envs", "3"))
 
 @pytest.mark.parametrize("way", ["close()", "windows[0]._transport.quit()", "interrupt()"])
 def test_window_is_closed_cleanly_however_it_ends(display, way):
-    """Closed by the user, told to quit or stopped by Ctrl-C: no crash, no hang, no complaint, exit code 0."""
+    """Closed by the user, by `quit` or by Ctrl-C: no crash, no hang, no message, exit code 0."""
     done = _run(
         f"""
 def interrupt():
@@ -144,7 +144,7 @@ sys.exit(view(user, "--viewer", "native"))
 
 
 def test_window_on_a_display_that_refuses_is_one_clear_message():
-    """Asked for a window, the program says what refused it, and what else there is, and does not hang."""
+    """The program reports which display refused the window, names the alternative, and does not hang."""
     done = _run("sys.exit(main(['cuboid', '--untrained', '--mode', 'viewer', '--viewer', 'native']))", DISPLAY=":4021")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

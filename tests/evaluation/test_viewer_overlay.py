@@ -1,4 +1,4 @@
-"""What is drawn over the scene: commands, paths, and discs on the floor, where they belong."""
+"""The overlay: commands, paths, and discs on the floor, at the right places."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def model():
 
 
 def test_command_arrows_turn_with_the_robot():
-    """Ahead is along the robot's own x axis, a turn to the left points to its left, and no command has no arrow."""
+    """Ahead is the robot's own x axis, a left turn points to its left, and a zero command has no arrow."""
     frame = frame_at([(1.0, 2.0, math.pi / 2), (-1.0, 0.5, math.pi / 2)], (0.0, 0.0, 0.25))
     frame = dataclasses.replace(frame, commands=np.array([[0.5, 0.0, 0.0], [0.0, 0.0, 0.25]]))
     ahead, left = command_arrows(frame)
@@ -48,7 +48,7 @@ def test_command_arrows_turn_with_the_robot():
 
 
 def test_command_arrows_of_a_robot_that_leans_stay_level():
-    """Roll and pitch do not change where a command leads: heading is what counts."""
+    """Arrows depend on the heading only, not on roll and pitch."""
     frame = frame_at([(0.0, 0.0, 0.0)], (0.0, 0.0, 0.25))
     yaw, pitch = 0.7, 0.5
     left = math.pi / 2
@@ -68,7 +68,7 @@ def test_command_arrows_of_a_robot_that_leans_stay_level():
 
 @pytest.mark.parametrize("step", [0, 3, 5, 23])
 def test_paths_lead_from_the_start_to_the_present(step):
-    """Paths of the robots, in their colours, and of the object pass where they were every few steps, and end here."""
+    """Paths of the robots (in their colours) and of the object sample the positions, and end at the current frame."""
     episode = walking_episode(31)
     paths = overlay_of(episode, step).paths
     assert [path.colour for path in paths] == [*ROBOT_COLOURS[:2], OBJECT_COLOUR]
@@ -79,7 +79,7 @@ def test_paths_lead_from_the_start_to_the_present(step):
 
 
 def test_discs_lie_under_the_robots_and_where_the_object_has_arrived():
-    """A disc in its colour is under each robot; that of the goal appears with success, at 1 m from its middle."""
+    """Each robot has a disc in its colour; the disc of the goal appears when the object is within 1 m of it."""
     robots = [(1.0, 2.0, 0.0), (-1.0, 0.5, 0.0)]
     for distance, arrived in ((1.001, False), (0.999, True)):
         episode = walking_episode(2)
@@ -91,7 +91,7 @@ def test_discs_lie_under_the_robots_and_where_the_object_has_arrived():
 
 
 def test_overlay_carries_text_and_the_middle_of_object_and_goal():
-    """A camera that follows looks half way between object and goal, and the lines are those that were given."""
+    """A following camera looks at the midpoint of object and goal, and the text lines are passed on."""
     overlay = overlay_of(walking_episode(11), 10, ["one", "two"])
     assert overlay.lines == ("one", "two")
     assert overlay.look_at == pytest.approx(((10 * STEP + GOAL[0]) / 2, GOAL[1] / 2, 0.125), abs=1e-6)
@@ -99,7 +99,7 @@ def test_overlay_carries_text_and_the_middle_of_object_and_goal():
 
 
 def test_colours_of_robots_are_those_of_their_shells(model):
-    """A robot is recognised by one colour: on its shell, its path and its disc."""
+    """Shell, path and disc of a robot have the same colour."""
     shells = [model.material(f"robot{robot}/shell").rgba for robot in range(2)]
     assert shells == [pytest.approx(colour) for colour in ROBOT_COLOURS[:2]]
 
@@ -118,7 +118,7 @@ def _of_kind(scene, kind):
 
 
 def test_draw_lays_paths_flat_on_the_floor_without_gaps(model):
-    """Each stretch of a path is a flat box that reaches from one of its points to the next."""
+    """Each segment of a path is a flat box that reaches from one point to the next."""
     overlay = overlay_of(walking_episode(31), 23)
     ribbons = iter(_of_kind(_drawn(overlay, model), mujoco.mjtGeom.mjGEOM_BOX))
     for path in overlay.paths:
@@ -134,7 +134,7 @@ def test_draw_lays_paths_flat_on_the_floor_without_gaps(model):
 
 
 def test_draw_turns_a_path_with_its_direction(model):
-    """A stretch along the diagonal is turned by an eighth."""
+    """A diagonal segment is turned by 45 degrees."""
     episode = walking_episode(2)
     episode.frames[1] = frame_at([(-1.5, -0.9, 0.0), (-1.2, 1.1, 0.0)], (0.5, 0.5, 0.25))
     ribbon = _of_kind(_drawn(overlay_of(episode, 1), model), mujoco.mjtGeom.mjGEOM_BOX)[-1]
@@ -143,7 +143,7 @@ def test_draw_turns_a_path_with_its_direction(model):
 
 
 def test_draw_makes_discs_and_arrows_as_large_as_they_are(model):
-    """A disc is a flat cylinder of its radius at its centre, and an arrow starts and ends where it says."""
+    """A disc is a flat cylinder of its radius at its centre, and an arrow has the right start and end."""
     overlay = overlay_of(walking_episode(50), 40)
     scene = _drawn(overlay, model)
     discs, arrows = (_of_kind(scene, kind) for kind in (mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_ARROW))
@@ -162,13 +162,13 @@ def test_draw_makes_discs_and_arrows_as_large_as_they_are(model):
 
 @pytest.mark.parametrize("room", [0, 1, 7, 11])
 def test_draw_into_a_scene_that_is_full_draws_what_fits(model, room):
-    """However little room there is, nothing is written beyond it."""
+    """Nothing is written beyond the capacity of the scene."""
     scene = _drawn(overlay_of(walking_episode(31), 23), model, room)
     assert scene.ngeom == room
 
 
 def test_aim_lets_the_camera_look_from_the_side_of_small_y(model):
-    """The camera is as far from what it looks at as it was told, above it and before it."""
+    """The camera has the wanted distance, above the point that it looks at and on the side of smaller y."""
     camera, scene, data = mujoco.MjvCamera(), mujoco.MjvScene(model, 1000), mujoco.MjData(model)
     aim(camera, (1.0, 2.0, 0.0), 5.0)
     mujoco.mjv_updateScene(model, data, mujoco.MjvOption(), None, camera, mujoco.mjtCatBit.mjCAT_ALL, scene)

@@ -1,4 +1,4 @@
-"""Films: that they play, show what they should, are whole or not there, and say in time what is missing."""
+"""Films: they play, show the right things, are complete or absent, and report early what is missing."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from mapush.errors import ConfigError
 from mapush.evaluation.episode import Episode
 from mapush.objects import OBJECTS
 from mapush.sim.scene import Scene, build_model
-from mapush.viewer import encoder, gl
-from mapush.viewer.encoder import find_ffmpeg
-from mapush.viewer.gl import choose_gl
+from mapush.viewer.films.encoder import find_ffmpeg
+from mapush.viewer.films.episode_renderer import framing
+from mapush.viewer.films.film import steps_of
+from mapush.viewer.films.film_file import require_writable
+from mapush.viewer.films.recorder import open_film
 from mapush.viewer.overlay import ROBOT_COLOURS, aim
-from mapush.viewer.recorder import framing, open_film, steps_of
-from mapush.viewer.text_overlay import write_text
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
 
@@ -34,7 +34,7 @@ LENGTHS = (21, 24)  # env steps of the episodes in the films here
 HELD = 25  # frames of the last step, at 25 frames/s
 
 
-# -- films, from a process of their own: a library to draw with has to be chosen before MuJoCo is imported ------------
+# -- films, from a separate process: the OpenGL library has to be chosen before MuJoCo is imported ---------------------
 
 _START = """
 import sys
@@ -44,7 +44,7 @@ choose_gl()
 from episodes import walking_episode
 from mapush.objects import OBJECTS
 from mapush.sim.scene import Scene, build_model
-from mapush.viewer.recorder import open_film
+from mapush.viewer.films.recorder import open_film
 folder, model = Path(sys.argv[1]), build_model(Scene(2, OBJECTS["cuboid"]))
 def lines_of(step):
     return ["step {}".format(step), "a line that is longer", "three", "four", "five", "six"]
@@ -55,7 +55,7 @@ for name, text in (("film.mp4", lines_of), ("film.gif", lines_of), ("silent.mp4"
     film = open_film(folder / name, model, "two walks")
     for number, length in enumerate({lengths}, 1):
         film.add(walking_episode(length, number), text)
-    assert not (folder / name).exists(), "half a film has the name of a whole one"
+    assert not (folder / name).exists(), "an incomplete film has its final name"
     film.close()
 open_film(folder / "empty.mp4", model, "nothing").close()
 open_film(folder / "empty.gif", model, "nothing").close()
@@ -112,7 +112,7 @@ def folder(tmp_path_factory):
 
 @functools.lru_cache(maxsize=3)
 def _decode(film, width=1280, height=720):
-    """Return the frames of a film as (T, height, width, 3) uint8, and what ffmpeg says of it."""
+    """Return the frames of a film, shape (T, height, width, 3), uint8, and ffmpeg's description of it."""
     command = [find_ffmpeg("libx264"), "-i", str(film), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     done = subprocess.run(command, capture_output=True, check=True)
     frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
@@ -121,7 +121,7 @@ def _decode(film, width=1280, height=720):
 
 @pytest.mark.render
 def test_film_plays_with_the_expected_frames(folder):
-    """An H.264 film of 25 frames/s: a frame for every second env step, then a second of the last one."""
+    """An H.264 film has 25 frames/s: a frame for every second env step, then the last one for a second."""
     frames, said = _decode(folder / "film.mp4")
     for property_ in ("h264", "yuv420p", "1280x720", "25 fps", "two walks"):
         assert property_ in said
@@ -139,7 +139,7 @@ def test_film_plays_with_the_expected_frames(folder):
 
 @pytest.mark.render
 def test_film_has_text_in_its_corner_and_nowhere_else(folder):
-    """The box is dark, its letters are white, they change with the step, and outside of it no pixel differs much."""
+    """The box is dark, its white letters change with the step, and pixels outside the box hardly differ."""
     written, _ = _decode(folder / "film.mp4")
     silent, _ = _decode(folder / "silent.mp4")
     box = (slice(8, 8 + 140), slice(8, 8 + 180))
@@ -156,13 +156,13 @@ def test_film_has_text_in_its_corner_and_nowhere_else(folder):
 
 @pytest.mark.render
 def test_film_shows_paths_where_the_robots_went(folder):
-    """The floor has a robot's colour where its path, seen through a pinhole, crosses the picture, and not beside it."""
+    """Projected by a pinhole camera, the path of a robot has its colour, and the floor next to it has not."""
     frames, _ = _decode(folder / "silent.mp4")
     episode = walking_episode(LENGTHS[0])
-    x, y = _pixels(episode, np.array([(-1.2, -0.9, 0.013), (-1.2, -1.05, 0.013), (-0.9, 1.1, 0.013)])).T.round()
+    places = np.array([(-1.2, -0.9, 0.013), (-1.2, -1.05, 0.013), (-0.9, 1.1, 0.013)])
+    x, y = _pixels(episode, places).round().astype(int).T
     last = frames[LENGTHS[0] // 2 + 5]
-    colours = last[y.astype(int), x.astype(int)] / 255.0
-    orange, floor, blue = colours
+    orange, floor, blue = last[y, x] / 255.0
     assert orange[0] > 2 * orange[2]
     assert blue[2] > 2 * blue[0]
     assert np.ptp(floor) < 0.2
@@ -171,17 +171,19 @@ def test_film_shows_paths_where_the_robots_went(folder):
 
 @pytest.mark.render
 def test_film_shows_the_object_where_it_is(folder):
-    """Where the top of the object comes to be, seen through a pinhole, there is first the floor, then its colour."""
+    """Projected by a pinhole camera, the object's later position first shows the floor, then its colour."""
     frames, _ = _decode(folder / "silent.mp4")
-    ((x, y),) = _pixels(walking_episode(LENGTHS[0]), np.array([(20 * STEP + 0.3, 0.0, 0.49)])).round().astype(int)
-    floor, top = (frames[index, y, x].astype(int) for index in (0, LENGTHS[0] // 2 + 5))
+    place = np.array([(20 * STEP + 0.3, 0.0, 0.49)])
+    ((x, y),) = _pixels(walking_episode(LENGTHS[0]), place).round().astype(int)
+    floor = frames[0, y, x].astype(int)
+    top = frames[LENGTHS[0] // 2 + 5, y, x].astype(int)
     assert floor[0] <= floor[2]
     assert top[0] > 1.3 * top[2]
 
 
 @pytest.mark.render
 def test_gif_plays_with_the_expected_frames_and_is_small(folder):
-    """A GIF of 10 frames/s: a frame for every fifth env step, then a second of the last one, in half the size."""
+    """A GIF has 10 frames/s: a frame for every fifth env step, then the last one for a second."""
     from PIL import Image
 
     frames, said = _decode(folder / "film.gif", 640, 360)
@@ -198,7 +200,7 @@ def test_gif_plays_with_the_expected_frames_and_is_small(folder):
 
 @pytest.mark.render
 def test_film_without_an_episode_leaves_no_file(folder):
-    """Whatever was closed has its own name, and of what had nothing to show, or has failed, nothing is left."""
+    """Closed films have their names; a film without episodes, or one that failed, leaves no file."""
     assert sorted(path.name for path in folder.glob("*.mp4")) == ["film.mp4", "silent.mp4"]
     assert sorted(path.name for path in folder.glob("*.gif")) == ["film.gif"]
     assert not list(folder.glob("*.part"))
@@ -206,7 +208,7 @@ def test_film_without_an_episode_leaves_no_file(folder):
 
 @pytest.mark.render
 def test_film_whose_encoder_dies_is_an_error_that_names_the_file(folder):
-    """Recording does not go on into nothing."""
+    """Recording stops with an error when its encoder has died."""
     for when, film in (("writing", "full.mp4"), ("closing", "late.mp4")):
         said = (folder / (when + ".txt")).read_text()
         assert "the film could not be written" in said
@@ -215,8 +217,8 @@ def test_film_whose_encoder_dies_is_an_error_that_names_the_file(folder):
 
 
 @pytest.mark.render
-def test_film_after_ctrl_c_plays_what_there_was(tmp_path):
-    """Ctrl-C reaches all processes of the terminal; the encoder still finishes, and nothing partial stays behind."""
+def test_film_after_ctrl_c_plays_the_episodes_so_far(tmp_path):
+    """Ctrl-C reaches all processes of the terminal; the encoder still finishes, and no partial file is left."""
     process = _python(_RECORD_UNTIL_CTRL_C, tmp_path, start_new_session=True)
     assert process.stdout.readline() == "added\n", process.stderr.read()
     time.sleep(0.3)
@@ -232,7 +234,7 @@ def test_film_after_ctrl_c_plays_what_there_was(tmp_path):
 
 
 def test_steps_of_hold_the_last_one_for_a_second():
-    """Every second env step at 25 frames/s and every fifth at 10, the last one always, and then for a second."""
+    """Every second env step at 25 frames/s and every fifth at 10, and the last one for a second."""
     assert steps_of(walking_episode(6), 25) == [0, 2, 4] + [5] * 25
     assert steps_of(walking_episode(7), 25) == [0, 2, 4] + [6] * 25
     assert steps_of(walking_episode(12), 10) == [0, 5, 10] + [11] * 10
@@ -240,7 +242,7 @@ def test_steps_of_hold_the_last_one_for_a_second():
 
 
 def _pixels(episode, places):
-    """Return where `places` (n, 3) are in the picture, (n, 2), through the camera as MuJoCo has it."""
+    """Return the pixels that show `places`, shape (n, 3), through MuJoCo's camera, shape (n, 2)."""
     model = build_model(Scene(2, OBJECTS["cuboid"]))
     fovy = math.radians(model.vis.global_.fovy)
     camera, scene, data = mujoco.MjvCamera(), mujoco.MjvScene(model, 1000), mujoco.MjData(model)
@@ -250,21 +252,24 @@ def _pixels(episode, places):
     forward, up = scene.camera[0].forward.astype(float), scene.camera[0].up.astype(float)
     depth = (places - eye) @ forward
     focal = 360.0 / math.tan(fovy / 2)
-    across, upwards = ((places - eye) @ axis / depth * focal for axis in (np.cross(forward, up), up))
+    across = (places - eye) @ np.cross(forward, up) / depth * focal
+    upwards = (places - eye) @ up / depth * focal
     return np.stack((640.0 + across, 360.0 - upwards), axis=1)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_framing_keeps_the_whole_episode_in_the_picture(seed):
-    """Wherever they go, robots, object and the goal's disc stay in view, and the camera is as near as it can be."""
+def test_framing_keeps_the_complete_episode_in_the_picture(seed):
+    """Robots, object and the goal's disc are always visible, and the camera is as near as possible."""
     draw = np.random.default_rng(seed)
     far = draw.uniform(0.5, 8.0)
-    episode = Episode(
-        1, frames=[frame_at(draw.uniform(-far, far, (2, 3)), draw.uniform(-far, far, 3)) for _ in "12345"]
-    )
+    episode = Episode(1)
+    for _ in range(5):
+        episode.frames.append(frame_at(draw.uniform(-far, far, (2, 3)), draw.uniform(-far, far, 3)))
     around = 0.99 * np.array([(-1, -1, 0), (-1, 1, 0), (1, -1, 0), (1, 1, 0)])
     places = [np.append(GOAL, 0.0)]
-    places += [np.append(xy, 0.0) for frame in episode.frames for xy in (*frame.robots[:, :2], frame.object[:2])]
+    for frame in episode.frames:
+        for position in (*frame.robots, frame.object):
+            places.append(np.append(position[:2], 0.0))
     pixels = _pixels(episode, (np.array(places)[:, None] + around).reshape(-1, 3))
     assert pixels.min() >= 0.0
     assert (pixels.max(axis=0) <= (1280, 720)).all()
@@ -272,58 +277,20 @@ def test_framing_keeps_the_whole_episode_in_the_picture(seed):
     assert margins.min() < 60.0
 
 
-# -- text --------------------------------------------------------------------------------------------------------------
-
-
-def test_text_changes_nothing_but_its_box():
-    """Only the box is touched, whatever the size of the picture, and it is large enough for all lines."""
-    blank = np.full((90, 160, 3), 200, dtype=np.uint8)
-    for lines in (["a"], ["a", "b"], ["a line much longer than the picture is wide", "b", "c", "d", "e"]):
-        picture = blank.copy()
-        write_text(picture, lines)
-        changed = np.argwhere((picture != blank).any(axis=2))
-        assert (changed.min(axis=0) == 8).all()
-        assert (picture[tuple(changed.T)] <= 255).all()
-        assert picture[12, 12].tolist() == [79, 79, 79]
-        assert changed.max(axis=0)[0] >= min(89, 8 + 22 * len(lines))
-        assert (changed.max(axis=0) == (89, 159)).all() or changed.max(axis=0)[0] < 8 + 8 * 2 + 28 * len(lines)
-    silent = blank.copy()
-    write_text(silent, [])
-    assert (silent == blank).all()
-
-
-def test_text_is_white_on_any_picture():
-    """Letters are white, and the rest of the box is darker than the picture, never wrapped around."""
-    for shade in (0, 127, 255):
-        picture = np.full((60, 200, 3), shade, dtype=np.uint8)
-        write_text(picture, ["mmm"], 1.0)
-        assert picture.max() == max(255, shade)
-        assert picture[10, 10, 0] == shade * int(255 * 0.4) >> 8
-
-
-def test_text_grows_with_its_scale():
-    """Letters are twice as high at twice the scale, for films that are made smaller."""
-    heights = []
-    for scale in (1.0, 2.0):
-        picture = np.zeros((200, 400, 3), dtype=np.uint8)
-        write_text(picture, ["mmm"], scale)
-        heights.append(np.ptp(np.argwhere(picture[..., 0] > 128), axis=0)[0] + 1)
-    assert heights[1] == pytest.approx(2 * heights[0], abs=2)
-
-
 # -- what is missing ---------------------------------------------------------------------------------------------------
 
 
 def test_open_film_of_an_unknown_kind_names_the_kinds():
-    """The suffix decides, and a wrong one is told before anything is drawn."""
+    """An unknown suffix is reported before anything is drawn."""
     with pytest.raises(ConfigError, match=r"\.mp4") as caught:
         open_film(Path("film.mp3"), None, "")
-    assert all(suffix in str(caught.value) for suffix in (".mp4", ".gif", ".html"))
+    for suffix in (".mp4", ".gif", ".html"):
+        assert suffix in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.gif", "film.html"])
 def test_open_film_where_none_can_be_written_says_why(tmp_path, monkeypatch, name):
-    """A folder that does not exist, a name that is a folder, and no right to write are told at once."""
+    """A missing folder, a folder of that name, and missing permission are reported at once."""
     with pytest.raises(ConfigError, match="mkdir -p .*nowhere"):
         open_film(tmp_path / "nowhere" / name, None, "")
     (tmp_path / name).mkdir()
@@ -339,7 +306,7 @@ def test_open_film_where_none_can_be_written_says_why(tmp_path, monkeypatch, nam
 
 
 def test_find_ffmpeg_without_one_that_works_says_what_to_install(tmp_path, monkeypatch):
-    """No package, no binary, a binary that is broken, and one without the codec are one message each."""
+    """A missing package, a missing or broken binary, and a missing codec are one error each."""
     import imageio_ffmpeg
 
     with pytest.raises(ConfigError, match="imageio-ffmpeg") as caught:
@@ -355,46 +322,10 @@ def test_find_ffmpeg_without_one_that_works_says_what_to_install(tmp_path, monke
         find_ffmpeg("libx264")
 
 
-def test_open_film_leaves_a_film_of_that_name_as_it_is(tmp_path):
-    """An older film is replaced by a whole new one, not by the attempt."""
+def test_open_film_leaves_an_older_film_unchanged(tmp_path):
+    """An older film is replaced only by a complete new one."""
     old = tmp_path / "film.mp4"
     old.write_text("old")
-    encoder.require_writable(old)
+    require_writable(old)
     assert old.read_text() == "old"
     assert list(tmp_path.iterdir()) == [old]
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems draw with their own library")
-@pytest.mark.parametrize(("named", "tried"), [(None, ["egl", "osmesa"]), ("osmesa", ["osmesa"])])
-def test_choose_gl_without_a_working_library_names_the_packages(monkeypatch, named, tried):
-    """Each library is tried, or the one that was named; where none draws, the error says what to install."""
-    asked = []
-
-    def fail(command, env, **_):
-        asked.append(env["MUJOCO_GL"])
-        raise subprocess.CalledProcessError(1, command)
-
-    monkeypatch.delenv("MUJOCO_GL", raising=False)
-    if named:
-        monkeypatch.setenv("MUJOCO_GL", named)
-    monkeypatch.setattr(gl.subprocess, "run", fail)
-    with pytest.raises(ConfigError, match="libosmesa6") as caught:
-        choose_gl()
-    assert asked == tried
-    assert os.environ.get("MUJOCO_GL") == named
-    assert (named is None) == ("MUJOCO_GL" not in str(caught.value))
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems draw with their own library")
-def test_choose_gl_takes_the_first_library_that_works(monkeypatch):
-    """One that hangs counts as broken, and what draws is said."""
-
-    def run(command, env, timeout, **_):
-        if env["MUJOCO_GL"] == "egl":
-            raise subprocess.TimeoutExpired(command, timeout)
-        return subprocess.CompletedProcess(command, 0, stdout="llvmpipe\n")
-
-    monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.setattr(gl.subprocess, "run", run)
-    assert choose_gl() == "osmesa on llvmpipe"
-    assert os.environ.pop("MUJOCO_GL") == "osmesa"

@@ -13,13 +13,14 @@ import pytest
 from mapush.evaluation.episode import Episode, Frame
 from mapush.objects import OBJECTS
 from mapush.sim.scene import Scene, build_model
-from mapush.viewer import web
 from mapush.viewer.playback_controls import Transport
 from mapush.viewer.scoreboard import Scoreboard
-from mapush.viewer.web_panel import Bound
-from mapush.viewer.web_scene import WebScene, shape_of
-from mapush.viewer.web_server import PageServer
-from mapush.viewer.web_text import frame_text, rest_text
+from mapush.viewer.web import browser_screen as web
+from mapush.viewer.web.body_meshes import shape_of
+from mapush.viewer.web.browser_scene import WebScene
+from mapush.viewer.web.page_server import PageServer
+from mapush.viewer.web.panel import Bound
+from mapush.viewer.web.panel_text import frame_text, rest_text
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web]
 

@@ -15,7 +15,7 @@ from mapush.objects import OBJECTS
 from mapush.sim.scene import Scene, build_model
 from mapush.viewer.playback_controls import Transport, Wish
 from mapush.viewer.scoreboard import Scoreboard
-from mapush.viewer.web import WebScreen
+from mapush.viewer.web.browser_screen import WebScreen
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web, pytest.mark.browser]
 

@@ -16,9 +16,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from mapush.errors import ConfigError
-from mapush.viewer import web_server
-from mapush.viewer.web_guard import is_loopback
-from mapush.viewer.web_server import PageServer
+from mapush.viewer.web import page_server as web_server
+from mapush.viewer.web.access_guard import is_loopback
+from mapush.viewer.web.page_server import PageServer
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web]
 

@@ -1,4 +1,4 @@
-"""Episodes that nobody played: two robots walk beside an object towards a goal."""
+"""Episodes that nobody played: two robots walk next to an object, towards a goal."""
 
 from __future__ import annotations
 

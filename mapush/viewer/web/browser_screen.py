@@ -1,4 +1,4 @@
-"""A page in which one watches and drives a team: open it in a browser, here or on another machine."""
+"""Show episodes on a page that a browser opens, on this machine or on a different one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import mujoco
 from mapush.evaluation.episode import Episode
 from mapush.viewer.playback_controls import Transport
 from mapush.viewer.scoreboard import Scoreboard
-from mapush.viewer.web_panel import Panel
-from mapush.viewer.web_scene import WebScene
-from mapush.viewer.web_server import DEFAULT_PORT, PageServer
+from mapush.viewer.web.browser_scene import WebScene
+from mapush.viewer.web.page_server import DEFAULT_PORT, PageServer
+from mapush.viewer.web.panel import Panel
 
-FRAME_PERIOD_S = 1 / 25  # at least, between two frames that are sent
-TEXT_PERIOD_S = 0.2  # at least, between two looks at what is no matter of frames
+FRAME_PERIOD_S = 1 / 25  # between two frames that are sent, at least
+PANEL_PERIOD_S = 0.2  # between two updates of the parts of the panel that change slowly, at least
 _STOP_TIMEOUT_S = 5.0
 _HALVE_WITHOUT_GPU = """
 const gl = document.createElement("canvas").getContext("webgl2");
@@ -32,23 +32,28 @@ if (/swiftshader|llvmpipe|software|basic render/i.test(name) && !address.searchP
 
 
 class WebScreen:
-    """A screen for any number of browsers; it works as well with none.
+    """A screen for any number of browsers, including none; see `mapush.viewer.screen.Screen`.
 
-    A thread of its own sends the newest frame, at most 25 in a second: browsers do not say what they have drawn, and
-    one that is slow would fall behind. One that draws without a GPU opens the page again at half the resolution.
+    A separate thread sends the newest frame, at most 25 times a second: browsers do not report what they have drawn,
+    so a slow browser would fall ever further behind. A browser that draws without a GPU reopens the page at half the
+    resolution.
 
     Args:
-      model: what is drawn.
+      model: the scene.
       transport: the controls.
-      host: name or address to listen at; beyond this machine, the page needs the token in the address that is printed.
-      port: to listen at; None takes 8080 or the next that is free.
-      title: of the panel.
+      host: name or address to listen at; where other machines can connect, the page needs the token that is part of
+        the printed address.
+      port: port to listen at; None takes 8080 or the next free port.
+      title: heading of the panel.
+
+    Attributes:
+      scene: what the browsers show.
 
     Raises:
-      ConfigError: one cannot listen there.
+      ConfigError: the server cannot listen at this host and port.
     """
 
-    closed = False  # who closes a browser may come back
+    closed = False  # a user who closes the browser may come back
 
     def __init__(
         self,
@@ -63,18 +68,19 @@ class WebScreen:
         self.scene = WebScene(self._server, model)
         self._panel = Panel(self._server.gui, transport)
         self._newest: Optional[Tuple[Episode, int, Scoreboard]] = None
-        self._wake, self._stop = threading.Event(), threading.Event()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send, name="web screen", daemon=True)
         self._thread.start()
         self._print_address(port)
 
     @property
     def address(self) -> str:
-        """What to type into a browser."""
+        """The address to open in a browser."""
         return self._server.address
 
     def show(self, episode: Episode, step: int, board: Scoreboard) -> None:
-        """Let `episode.frames[step]` be the newest frame; see `Screen`."""
+        """Make `episode.frames[step]` the newest frame; see `Screen.show`."""
         self._newest = episode, step, board
         self._wake.set()
 
@@ -86,20 +92,20 @@ class WebScreen:
         self._server.stop()
 
     def _send(self) -> None:
-        """Send what is newest until the screen is closed."""
-        text_due = 0.0
+        """Send the newest frame, again and again, until the screen is closed."""
+        panel_due = 0.0
         while not self._stop.is_set():
-            fresh = self._wake.wait(TEXT_PERIOD_S)
+            is_new = self._wake.wait(PANEL_PERIOD_S)
             self._wake.clear()
             newest, now = self._newest, time.monotonic()
-            if newest is not None and fresh:
+            if newest is not None and is_new:
                 self._send_frame(*newest)
-            if now >= text_due:
+            if now >= panel_due:
                 self._panel.refresh()
                 if newest is not None:
                     self._panel.show_frame(*newest)
                     self._panel.show_rest(*newest)
-                text_due = now + TEXT_PERIOD_S
+                panel_due = now + PANEL_PERIOD_S
             self._stop.wait(now + FRAME_PERIOD_S - time.monotonic())
 
     def _send_frame(self, episode: Episode, step: int, board: Scoreboard) -> None:
@@ -107,11 +113,11 @@ class WebScreen:
             self.scene.show(episode, step, self._panel.camera_follows)
             self._panel.show_frame(episode, step, board)
 
-    def _print_address(self, port: Optional[int]) -> None:
-        here = self._server.port
-        if port is None and here != DEFAULT_PORT:
+    def _print_address(self, wanted_port: Optional[int]) -> None:
+        port = self._server.port
+        if wanted_port is None and port != DEFAULT_PORT:
             print(f"port {DEFAULT_PORT} is in use")
         print(f"watch at {self.address}", flush=True)
         if not self._server.guard.token:
-            tunnel = f"ssh -L {here}:127.0.0.1:{here} user@{socket.gethostname()}"
+            tunnel = f"ssh -L {port}:127.0.0.1:{port} user@{socket.gethostname()}"
             print(f"from another machine, first: {tunnel}", flush=True)

@@ -1,0 +1,1 @@
+"""Films: finished episodes written to a video or to an HTML page."""
