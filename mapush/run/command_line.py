@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Optional, Sequence, Type, TypeVar
+from typing import Any, Dict, Optional, Sequence, Type, TypeVar
 
 import tyro
 from typing_extensions import Literal, get_args, get_origin
@@ -68,9 +68,10 @@ def parse(
     registry: Optional[tyro.constructors.ConstructorRegistry] = _choices
     if words and words[0] in COMPLETION_FLAGS:
         registry = None  # completion needs the choices as tyro knows them
-    return tyro.cli(
-        kind, args=words, default=default, prog=program(command), description=description, registry=registry
-    )
+    options: Dict[str, Any] = {"prog": program(command), "description": description, "registry": registry}
+    if default is None:
+        return tyro.cli(kind, args=words, **options)
+    return tyro.cli(kind, args=words, default=default, **options)
 
 
 def parse_known(kind: Type[Arguments], argv: Sequence[str], command: str) -> Arguments:
