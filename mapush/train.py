@@ -25,6 +25,7 @@ from mapush.presets import preset
 from mapush.run import capacity
 from mapush.run import checkpoint as checkpoints
 from mapush.run import failure_bundle as failures
+from mapush.run.announce import announce
 from mapush.run.checkpoint import Checkpoint
 from mapush.run.folder import RunFolder, read_config
 from mapush.run.progress import Speed, time_left
@@ -269,10 +270,11 @@ def _loop(run: Run, folder: Path, reason: str) -> None:
     from mapush.run.logger import RunLogger
 
     with StopRequest() as stop, contextlib.closing(RunLogger(folder, run.config, run.step)) as logger:
-        _announce(run, logger, folder, reason)
+        _introduce(run, logger, folder, reason)
         speed = Speed(run.step)
         first = run.iteration + 1
         while run.step < run.config.total_steps and not stop.requested():
+            announce(folder, run.step)
             before = run.step
             losses = _iterate_or_dump(run, folder, stop)
             if losses is None:  # stopped in the middle of a rollout
@@ -287,7 +289,7 @@ def _loop(run: Run, folder: Path, reason: str) -> None:
         logger.say(_farewell(run, folder, stop))
 
 
-def _announce(run: Run, logger: RunLogger, folder: Path, reason: str) -> None:
+def _introduce(run: Run, logger: RunLogger, folder: Path, reason: str) -> None:
     simulator = f"{run.env.simulator_name} on {run.env.device} ({reason})"
     logger.say(f"training {run.config.task_name} in {folder}: simulator {simulator}, learner on {run.agent.device}")
     if run.config.sim.backend == "warp":

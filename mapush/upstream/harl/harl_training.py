@@ -13,6 +13,7 @@ from mapush.env.harl_view import HarlView
 from mapush.errors import ConfigError
 from mapush.run import capacity
 from mapush.run import checkpoint as checkpoints
+from mapush.run.announce import announce
 from mapush.run.folder import RunFolder
 from mapush.upstream.harl import arguments, harl_source, models
 
@@ -61,10 +62,12 @@ def train(
         stack.callback(log.close)
         where = f"{env.simulator_name} on {env.device} ({reason}), HARL on {device}"
         log.say(f"training {config.task_name} in {path}: simulator {where}")
+        announce(path, 0, resumable=False)
         logger = HarlLogger(log, env, stopped)
 
         def save(step: int) -> None:
             checkpoints.save(models.read(path / MODELS, config, step), checkpoints.path_of(path, step))
+            announce(path, step, resumable=False)
 
         HarlRunner(
             arguments.algo_args(config, DEFAULTS),
