@@ -310,6 +310,24 @@ def steps_per_decision(config: RunConfig) -> int:
     return 1
 
 
+def require_one_rollout(config: RunConfig) -> None:
+    """Refuse a run that is shorter than its first rollout.
+
+    Raises:
+      ConfigError: total_steps is too small.
+    """
+    held = steps_per_decision(config)
+    rollout = config.num_envs * config.num_steps * held
+    if config.total_steps < rollout:
+        product = f"num_envs {config.num_envs} x num_steps {config.num_steps} x steps_per_decision {held}"
+        raise ConfigError(
+            "total_steps is less than one rollout",
+            got=f"--total-steps {config.total_steps}",
+            expected=f"at least {rollout} = {product}",
+            fix="raise --total-steps, or lower --num-envs or --num-steps",
+        )
+
+
 def to_dict(config: Any) -> Dict[str, Any]:
     """Return a configuration as nested dicts of JSON types."""
     return json.loads(json.dumps(dataclasses.asdict(config)))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple
 
 from mapush.assembly import TASKS, make_agent, make_env, resolve, share_the_cores, sizes_of
-from mapush.config import RunConfig, steps_per_decision
+from mapush.config import RunConfig, require_one_rollout
 from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import CheckpointError, ConfigError, MapushError
 from mapush.presets import preset
@@ -27,7 +27,7 @@ from mapush.run import checkpoint as checkpoints
 from mapush.run import failure_bundle as failures
 from mapush.run.announce import announce
 from mapush.run.checkpoint import Checkpoint
-from mapush.run.folder import RunFolder, read_config
+from mapush.run.folder import RunFolder, how_to_continue, read_config
 from mapush.run.progress import Speed, time_left
 from mapush.run.stop_request import StopRequest
 from mapush.run.train_arguments import parse_flags, parse_settings
@@ -186,7 +186,7 @@ def train(
         leaves a dump, too.
       SystemExit: stopped by a signal, after saving; see the module's docstring.
     """
-    _require_one_rollout(config)
+    require_one_rollout(config)
     if resume:
         return _resume(config, run_dir, make_env)
     return _begin(config, run_dir, make_env)
@@ -213,7 +213,7 @@ def train_run(run: Run, path: Path, reason: str) -> Path:
     Raises:
       The same errors as `train`.
     """
-    with gpu_errors(lambda: _how_to_continue(path)), contextlib.closing(run):
+    with gpu_errors(lambda: how_to_continue(path)), contextlib.closing(run):
         with contextlib.closing(RunFolder.create(run.config, path)) as folder:
             _loop(run, folder.path, reason)
     return path
@@ -240,7 +240,7 @@ def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv) -> Pa
             print(f"this run is finished: {step} of {config.total_steps} env steps")
             print(f"to train on: python -m mapush.train --resume {run_dir} --total-steps {2 * step}")
             return run_dir
-        with gpu_errors(lambda: _how_to_continue(run_dir)):
+        with gpu_errors(lambda: how_to_continue(run_dir)):
             with contextlib.closing(Run.start(config, make_env)) as run:
                 run.restore(checkpoints.load(newest), newest)
                 folder.write(config)
@@ -255,15 +255,6 @@ def _no_resume_with_harl(run_dir: Path) -> ConfigError:
         cause="HARL saves only weights, and its loop begins at the first iteration",
         fix="train again under a different --run-dir, or with --learner native, whose runs can be continued",
     )
-
-
-def _how_to_continue(folder: Path) -> str:
-    """Return how to continue the run in `folder` from its newest checkpoint; "" if it has none."""
-    try:
-        newest = checkpoints.latest(folder)
-    except CheckpointError:
-        return ""
-    return f"{newest} is complete: --resume {folder} continues from it, with as many envs"
 
 
 def _loop(run: Run, folder: Path, reason: str) -> None:
@@ -349,19 +340,6 @@ def _farewell(run: Run, folder: Path, stop: StopRequest) -> str:
     if run.config.task_name in TASKS:
         return f"done; evaluate with: python -m mapush.evaluate {run.config.task_name} --checkpoint {folder}"
     return f'done; load the policy with: mapush.load_policy("{folder}")'
-
-
-def _require_one_rollout(config: RunConfig) -> None:
-    held = steps_per_decision(config)
-    rollout = config.num_envs * config.num_steps * held
-    if config.total_steps < rollout:
-        product = f"num_envs {config.num_envs} x num_steps {config.num_steps} x steps_per_decision {held}"
-        raise ConfigError(
-            "total_steps is less than one rollout",
-            got=f"--total-steps {config.total_steps}",
-            expected=f"at least {rollout} = {product}",
-            fix="raise --total-steps, or lower --num-envs or --num-steps",
-        )
 
 
 # -- command line ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any, Dict
 import filelock
 
 from mapush.config import RunConfig, run_config_from_dict, to_dict
-from mapush.errors import ConfigError
+from mapush.errors import CheckpointError, ConfigError
 from mapush.run import checkpoint as checkpoints
 from mapush.run.atomic import written_at_once
 from mapush.run.versions import versions
@@ -163,6 +163,15 @@ def read_config(path: Path) -> RunConfig:
     except ValueError as error:
         raise ConfigError("the run's configuration does not parse", where=str(file), got=str(error)) from error
     return run_config_from_dict(values)
+
+
+def how_to_continue(path: Path) -> str:
+    """Return a hint on how to continue the run in `path` from its newest checkpoint; "" if it has none."""
+    try:
+        newest = checkpoints.latest(path)
+    except CheckpointError:
+        return ""
+    return f"{newest} is complete: --resume {path} continues from it, with as many envs"
 
 
 def flat(values: Dict[str, Any], prefix: str = "") -> Dict[str, Any]:
