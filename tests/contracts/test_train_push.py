@@ -30,7 +30,7 @@ def make_run():
 
 
 def test_team_learns_from_the_mean_of_its_agents_rewards(monkeypatch):
-    """Each agent's own reward counts: what the learner maximises is their mean, not the reward of agent 0."""
+    """The learner maximises the mean of the agents' rewards, not the reward of agent 0."""
     run, seen = make_run(), []
     step = run.env.step
 
@@ -48,7 +48,7 @@ def test_team_learns_from_the_mean_of_its_agents_rewards(monkeypatch):
 
 
 def test_run_counts_every_env_step_of_a_held_action():
-    """Steps are env steps: a decision held for three of them, in five envs, counts fifteen."""
+    """Steps are env steps: a decision that is held for three of them, in five envs, counts as fifteen."""
     run = make_run()
     run.advance()
     assert run.step == 15
