@@ -243,7 +243,7 @@ class RunConfig:
     num_steps: int = 20
     """Decisions per env between two updates."""
     total_steps: int = 100_000_000
-    """Env steps (0.02 s each, summed over envs) of the whole run."""
+    """Env steps (0.02 s each, summed over envs) of the complete run."""
     seed: int = 1
     """Seed for weights, actions, resets and per-env physics."""
     learner: Learner = "native"

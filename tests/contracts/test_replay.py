@@ -107,8 +107,8 @@ def test_non_finite_number_stops_the_run_and_replays(tmp_path, monkeypatch, pois
         assert f"python -m mapush.replay {dump}" in failed.value.fix
         with pytest.raises(kind) as again:
             replay(dump)
-        told = [(error.value.what, error.value.where, error.value.got) for error in (failed, again)]
-        assert told[0] == told[1]
+        for field in ("what", "where", "got"):
+            assert getattr(failed.value, field) == getattr(again.value, field)
     assert replay(dump) == ROLLOUT
 
 

@@ -75,8 +75,8 @@ def test_run_stopped_in_a_rollout_is_saved_and_can_be_resumed(straight, tmp_path
     folder, step = tmp_path / "run", 5 * ROLLOUT + 20
     ended, said = in_process(tmp_path / "said.txt", train_until_signal, number, step, tiny(), folder)
     assert ended == code, said
-    told = "stopped by {} and saved; continue with: python -m mapush.train --resume {}"
-    assert told.format(signal.Signals(number).name, folder) in said
+    assert f"stopped by {signal.Signals(number).name} and saved" in said
+    assert f"continue with: python -m mapush.train --resume {folder}" in said
     saved = last_checkpoint(folder)
     assert (saved.step, saved.run["rollout"]["step"]) == (step + 5, 5)
     train(read_config(folder), folder, resume=True)
