@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import typing
 
 import pytest
-from typing_extensions import Literal
+from typing_extensions import Literal, get_args, get_origin, get_type_hints
 
 from mapush.assembly import TASKS
 from mapush.config import (
@@ -87,8 +86,8 @@ def test_part_of_unknown_shape_is_refused():
 @pytest.mark.parametrize("section", [HappoConfig, PushRunConfig, SimConfig])
 def test_unknown_choice_suggests_the_closest(section):
     """Every field with a fixed set of choices refuses others by name."""
-    hints = typing.get_type_hints(section)
-    choices = {name: typing.get_args(hint) for name, hint in hints.items() if typing.get_origin(hint) is Literal}
+    hints = get_type_hints(section)
+    choices = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
     assert choices
     for name, valid in choices.items():
         with pytest.raises(ConfigError, match=f"did you mean '{valid[-1]}'"):

@@ -7,12 +7,22 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import mapush
 
 pytestmark = pytest.mark.contracts
 
 EXAMPLES = Path(mapush.__file__).resolve().parents[1] / "examples"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Compute on one thread: the networks are tiny."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def load_example(name):
