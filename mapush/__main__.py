@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 from mapush import __version__
 from mapush.errors import unknown
@@ -39,17 +39,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 2
     if command == "watch":
         words += ["--mode", "viewer"]
-    if command == "export":
-        words = _export_words(words)
+    if command == "export" and "--help" not in words:
+        if not words or words[0].startswith("-"):
+            print("no file to export to; usage: mapush export FILE TASK --checkpoint RUN", file=sys.stderr)
+            return 2
+        words = words[1:] + ["--export", words[0]]
     module = importlib.import_module(COMMANDS[command][0])
     return module.main(words)
-
-
-def _export_words(words: List[str]) -> List[str]:
-    """Return the words for `evaluate`: the first word, a file, becomes its flag --export."""
-    if words and not words[0].startswith("-"):
-        return words[1:] + ["--export", words[0]]
-    return words
 
 
 def _help() -> str:

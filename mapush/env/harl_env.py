@@ -68,6 +68,7 @@ class HarlEnv(VecEnv):
         self.metrics = EpisodeMetrics(EPISODE_OUTCOMES + self._outcomes, self.num_envs, self.device)
         self._return = torch.zeros(self.num_envs)
         self._length = torch.zeros(self.num_envs)
+        self._closed = False
 
     def reset(self) -> Observation:
         """Start a new episode in every env."""
@@ -124,8 +125,10 @@ class HarlEnv(VecEnv):
         self._length = state["length"].clone()
 
     def close(self) -> None:
-        """Close the environment."""
-        self.env.close()
+        """Close the environment; further calls do nothing."""
+        if not self._closed:
+            self._closed = True
+            self.env.close()
 
     def _observation(self, obs: Any, share_obs: Any, method: str) -> Observation:
         where = f"{method} of your environment"

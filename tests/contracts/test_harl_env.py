@@ -15,7 +15,7 @@ from mapush.errors import CheckpointError, ConfigError, NonFiniteError, SpecErro
 from mapush.presets import own_env
 from mapush.run import checkpoint as checkpoints
 from mapush.run.folder import read_config
-from mapush.train import train
+from mapush.train import NON_FINITE, train
 
 pytestmark = pytest.mark.contracts
 
@@ -214,6 +214,25 @@ def test_run_in_an_environment_of_ones_own_leaves_a_complete_folder(tmp_path, ca
     said = capsys.readouterr().out
     assert "simulator CountingEnv on cpu (your own environment)" in said
     assert f'mapush.load_policy("{folder}")' in said
+
+
+def test_nan_ends_the_run_with_a_dump(tmp_path):
+    """The error names your environment and the env step; the state before the iteration is kept."""
+
+    class PoisonedEnv(CountingEnv):
+        """Returns a NaN in its ninth step."""
+
+        def _obs(self):
+            obs = super()._obs()
+            if self.time == 9:
+                obs[2, 1] = np.nan
+            return obs
+
+    with pytest.raises(NonFiniteError) as caught:
+        train(small(70), tmp_path / "run", make_env=lambda _: HarlEnv(PoisonedEnv()))
+    assert "step of your environment" in caught.value.where
+    assert caught.value.where.endswith("env step 40")
+    assert checkpoints.load(tmp_path / "run" / NON_FINITE).step == 35
 
 
 def test_run_resumes_if_the_environment_has_a_state(tmp_path):

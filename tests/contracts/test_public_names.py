@@ -13,6 +13,8 @@ import torch
 import mapush
 from mapush.__main__ import COMMANDS, main
 from mapush.errors import CheckpointError, ConfigError, SpecError
+from mapush.run import checkpoint as checkpoints
+from mapush.upstream.harl import models
 
 pytestmark = pytest.mark.contracts
 
@@ -97,6 +99,8 @@ def test_command_passes_errors_on(tmp_path, monkeypatch, capsys):
     assert "unknown task 'wlak'; did you mean 'walk'?" in capsys.readouterr().err
     assert main(["watch", "walk"]) == 2
     assert "the viewer shows pushing tasks only" in capsys.readouterr().err
+    assert main(["export", "--checkpoint", "run"]) == 2
+    assert "no file to export to" in capsys.readouterr().err
     assert main(["export", "policy.pt", "cuboid"]) == 2
     assert "--export is for a policy that was trained" in capsys.readouterr().err
 
@@ -116,6 +120,16 @@ def test_shipped_policy_acts():
     assert torch.allclose(torch.from_numpy(one), actions[0], atol=1e-6)
     assert policy.config.task_name == "cuboid"
     assert policy.step > 0
+
+
+def test_policy_that_harl_saved_needs_its_task(tmp_path):
+    """HARL's files do not say which task they are for; with its name they act like any other."""
+    shipped = checkpoints.load(mapush.load_policy("cuboid").path)
+    folder = models.write(shipped, tmp_path / "models")
+    with pytest.raises(ConfigError, match="which task"):
+        mapush.load_policy(folder)
+    policy = mapush.load_policy(folder, task_name="cuboid")
+    assert policy.act(torch.zeros(5, 2, 8)).shape == (5, 2, 3)
 
 
 def test_policy_refuses_observations_of_the_wrong_shape():
