@@ -1,4 +1,4 @@
-"""The examples run, and show what they promise."""
+"""The example of an environment of one's own runs, and shows what it promises."""
 
 from __future__ import annotations
 
