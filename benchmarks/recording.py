@@ -46,19 +46,19 @@ def play(episodes: int) -> Played:
     """Return episodes of the shipped policy, with their text."""
     from mapush.assembly import resolve
     from mapush.evaluation.evaluate_config import EvaluateConfig
-    from mapush.evaluation.loaded_policy import checkpoint_paths, load_candidate
+    from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env
     from mapush.viewer.films.recording import Recording
     from mapush.viewer.playback import Playback
     from mapush.viewer.playback_controls import Transport
     from mapush.viewer.scoreboard import Scoreboard
 
     config, _ = resolve(EvaluateConfig("cuboid"))
-    team = load_candidate(config, checkpoint_paths(config)[-1], num_envs=1)
+    team = load_in_env(config, checkpoint_paths(config)[-1], num_envs=1)
     env = cast("PushEnv", team.env)
     kept = KeptEpisodes()
     board = Scoreboard("cuboid", episodes)
     recording = Recording(kept, Path("nowhere"), only_failures=False, at_once=True)
-    Playback(env, lambda seed: env, team.agent, Transport(), board, recording=recording).play()
+    Playback(env, lambda seed: env, team.policy.agent, Transport(), board, recording=recording).play()
     return kept.episodes
 
 

@@ -1,4 +1,4 @@
-"""Errors for the person who reads them at three in the morning."""
+"""Errors that say what is wrong, where, and what to do about it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ _FIELDS = ("where", "got", "expected", "cause", "fix")
 
 
 class MapushError(Exception):
-    """An error that says what is wrong, where, and what to do about it.
+    """Base class of all errors of mapush; its message has a line for each field that is set.
 
     Args:
-      what: the defect in one line; it becomes the first line of the message.
+      what: the problem in one line; it becomes the first line of the message.
       where: the place: file, environment, agent, field, step.
-      got: what was found.
-      expected: what would have been right.
+      got: the value that was found.
+      expected: the value that would be right.
       cause: the most likely reason.
-      fix: what to change, as a command where there is one.
+      fix: what to change; a command if there is one.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ConfigError(MapushError):
 
 
 class SpecError(MapushError):
-    """An array that is not what its spec says."""
+    """An array that does not conform to its spec."""
 
 
 class NonFiniteError(MapushError):
@@ -67,11 +67,11 @@ class NonFiniteError(MapushError):
 
 
 class CheckpointError(MapushError):
-    """A checkpoint that is missing, damaged, or of another run's kind."""
+    """A checkpoint that is missing, damaged, or of a different task or size."""
 
 
 class SimulatorError(MapushError):
-    """A simulator that cannot be loaded, or one that left the physical world."""
+    """A simulator that cannot be loaded, or whose physics diverged."""
 
 
 class LearnerError(MapushError):
@@ -86,26 +86,28 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> ConfigError:
     """Return the error for a name that does not exist, with the closest name that does.
 
     Args:
-      kind: what the name is of, such as "preset".
-      name: what was asked for.
+      kind: the kind of thing that has names, such as "preset".
+      name: the name that was given.
       valid: the names that exist.
     """
     names = sorted(valid)
     closest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"; did you mean {closest[0]!r}?" if closest else ""
+    hint = ""
+    if closest:
+        hint = f"; did you mean {closest[0]!r}?"
     return ConfigError(f"unknown {kind} {name!r}{hint}", expected="one of " + ", ".join(names))
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Say which valid names exist, and which one was probably meant.
+    """Return the closest valid name and all valid names, as the `fix` of an error. `unknown` is the newer way.
 
     Args:
-      name: what was asked for.
+      name: the name that was given.
       valid: the names that exist.
-    Returns:
-      A phrase for the `fix` field of an error.
     """
     names = sorted(valid)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return "{}valid: {}".format(hint, ", ".join(names))
+    closest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = ""
+    if closest:
+        hint = f"did you mean {closest[0]!r}? "
+    return f"{hint}valid: {', '.join(names)}"

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import math
 import multiprocessing
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, cast
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
-import tyro
 from rich.console import Console
 
 from mapush.assembly import make_mqe_env, make_push_env, resolve, share_the_cores
-from mapush.config import PushRunConfig, to_dict
+from mapush.config import PushRunConfig, RunConfig, to_dict
 from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import MapushError
 from mapush.evaluation.evaluate_config import EvaluateConfig
-from mapush.evaluation.loaded_policy import (
-    checkpoint_paths,
-    is_run,
-    load,
-    load_candidate,
-    named_paths,
-    require_readable,
-)
+from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env, named_paths, require_readable
+from mapush.evaluation.policy_formats import is_run, load_checkpoint
 from mapush.evaluation.results import Evaluation
 from mapush.run import checkpoint as checkpoints
+from mapush.run import command_line
 from mapush.run.checkpoint import Checkpoint
 from mapush.sim import ISAAC_GYM
 from mapush.upstream.harl import models
@@ -40,53 +33,60 @@ if TYPE_CHECKING:
     from mapush.env.vec_env import Team, VecEnv
     from mapush.evaluation.acceptance import AcceptanceResult
     from mapush.sim.walking import WalkingPolicy
-    from mapush.upstream.mqe import MqeEnv
 
-FOLDER, RESULTS = "evaluation", "results.json"
+FOLDER = "evaluation"
+RESULTS = "results.json"
 
 
 # -- modes -----------------------------------------------------------------------------------------------------------
 
 
 def evaluate(config: EvaluateConfig) -> List[Evaluation]:
-    """Measure every policy that `config` asks for by the published protocol, those of a run oldest first.
+    """Measure every policy that `config` names by the published protocol; the checkpoints of a run oldest first.
 
-    Each env is reset once and counts until its first episode ends; actions are the policies' means. For a report, the
-    newest of each run is traced.
+    Each env is reset once and counts until its first episode ends; actions are the means of the policies. If a report
+    was requested, the newest policy of each run is traced.
 
     Raises:
-      CheckpointError: a checkpoint that is missing or does not fit.
+      CheckpointError: a checkpoint is missing or does not fit.
     """
-    asked = [(config, name, path, path == paths[-1]) for name, paths in named_paths(config).items() for path in paths]
-    if len(asked) > 1:
-        require_readable([path for _, _, path, _ in asked], config.task_name)
-    if config.sim.backend != ISAAC_GYM or len(asked) == 1:
-        return [_measure(*one) for one in asked]
+    tasks: List[Tuple[EvaluateConfig, str, Optional[Path], bool]] = []
+    for name, paths in named_paths(config).items():
+        for path in paths:
+            tasks.append((config, name, path, path == paths[-1]))
+    if len(tasks) > 1:
+        require_readable([path for _, _, path, _ in tasks], config.task_name)
+    if config.sim.backend != ISAAC_GYM or len(tasks) == 1:
+        return [_measure(*task) for task in tasks]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # Isaac Gym runs once in a process
-        return pool.starmap(_measure, asked, chunksize=1)
+        return pool.starmap(_measure, tasks, chunksize=1)
 
 
 def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bool) -> Evaluation:
+    """Measure one policy; trace it if it is the newest of its run and a report was requested."""
     resolve(config)  # in a new process, Isaac Gym has to come before torch
-    team = load_candidate(config, path, config.num_envs)
-    try:
+    team = load_in_env(config, path, _num_envs(config))
+    with contextlib.closing(team.env):
         tracer = None
         if config.report is not None and newest and config.sim.backend != ISAAC_GYM:
+            from mapush.env.push import PushEnv
             from mapush.evaluation.traces import Tracer
 
-            tracer = Tracer(cast("PushEnv", team.env))
-        first = first_episodes(team.env, team.agent)
-        trace = None if tracer is None else tracer.trace(first.outcome)
-        return Evaluation(path, team.step, first.metrics(), name, trace)
-    finally:
-        team.env.close()
+            assert isinstance(team.env, PushEnv), "a report is about pushing tasks"
+            tracer = Tracer(team.env)
+        first = first_episodes(team.env, team.policy.agent)
+        trace = None
+        if tracer is not None:
+            trace = tracer.trace(first.outcome)
+        return Evaluation(path, team.policy.step, first.metrics(), name, trace)
 
 
 def first_episodes(env: VecEnv, agent: Team) -> FirstEpisodes:
-    """Let each env end an episode under deterministic actions, and return those."""
+    """Play until every env has ended an episode, with deterministic actions; return those first episodes."""
     from mapush.env.metrics import FirstEpisodes
 
-    observation, first = env.reset(), FirstEpisodes(env.num_envs)
+    observation = env.reset()
+    first = FirstEpisodes(env.num_envs)
     while not first.complete:
         actions = agent.act_deterministic(observation.obs.to(agent.device))
         transition = env.step(actions.to(env.device))
@@ -97,22 +97,23 @@ def first_episodes(env: VecEnv, agent: Team) -> FirstEpisodes:
 
 
 def evaluate_walk(config: EvaluateConfig) -> List[AcceptanceResult]:
-    """Put the walking policy that `config` asks for through its acceptance tests, and export it if so asked.
+    """Run the acceptance tests on the walking policy that `config` names, and export it if requested.
 
     Raises:
-      CheckpointError: a checkpoint that is missing or does not fit.
+      CheckpointError: a checkpoint is missing or does not fit.
     """
     from mapush.evaluation.acceptance import run_acceptance
 
     policy, card = _walking_policy(config)
     results = run_acceptance(policy, config.sim, config.seed)
     if config.export is not None:
-        policy.save(config.export, _without_nan(dict(card, acceptance=[result.as_dict() for result in results])))
+        card["acceptance"] = [result.as_dict() for result in results]
+        policy.save(config.export, _without_nan(card))
     return results
 
 
 def _walking_policy(config: EvaluateConfig) -> Tuple[WalkingPolicy, Dict[str, Any]]:
-    """Return the policy, on the simulator's device, and where it comes from."""
+    """Return the policy, on the simulator's device, and the origin of its networks."""
     import torch
 
     from mapush.sim.walking import Network, WalkingPolicy
@@ -120,25 +121,32 @@ def _walking_policy(config: EvaluateConfig) -> Tuple[WalkingPolicy, Dict[str, An
     device = torch.device("cuda" if config.sim.backend == "warp" else "cpu")
     if not config.checkpoint:
         return WalkingPolicy.load(device=str(device)), {}
-    stand_checkpoint = (config.stand_checkpoint,) if config.stand_checkpoint else config.checkpoint
-    stand = dataclasses.replace(config, checkpoint=stand_checkpoint, stand_checkpoint=None)
-    sources = {"walk": config, "stand": stand}
-    saved = {name: load(checkpoint_paths(source)[-1], "walk") for name, source in sources.items()}
-    networks = [
-        Network.from_actor(one.agent["actors"][0], one.config.happo.activation_func, device) for one in saved.values()
-    ]
-    card = {name: {"config": to_dict(one.config), "steps": one.step} for name, one in saved.items()}
+    saved = {"walk": _newest(config), "stand": _newest(config)}
+    if config.stand_checkpoint is not None:
+        saved["stand"] = _newest(dataclasses.replace(config, checkpoint=(config.stand_checkpoint,)))
+    networks = []
+    card: Dict[str, Any] = {}
+    for name, one in saved.items():
+        networks.append(Network.from_actor(one.agent["actors"][0], one.config.happo.activation_func, device))
+        card[name] = {"config": to_dict(one.config), "steps": one.step}
     return WalkingPolicy(*networks), card
 
 
+def _newest(config: EvaluateConfig) -> Checkpoint:
+    """Return the checkpoint that `config` names, of a run the newest."""
+    return load_checkpoint(checkpoint_paths(config)[-1], config.task_name)
+
+
 def view(config: EvaluateConfig) -> None:
-    """Show episodes of the policy that `config` asks for, of a run the newest, until Ctrl-C at the latest.
+    """Show episodes of the policy that `config` names, of a run the newest, until Ctrl-C at the latest.
 
     Raises:
-      CheckpointError: a checkpoint that is missing or does not fit.
-      ConfigError: what should show or record them does not work here.
+      CheckpointError: a checkpoint is missing or does not fit.
+      ConfigError: the viewer or recorder does not work here.
     """
-    path = None if config.untrained else checkpoint_paths(config)[-1]
+    path: Optional[Path] = None
+    if not config.untrained:
+        path = checkpoint_paths(config)[-1]
     with contextlib.suppress(KeyboardInterrupt):
         if config.sim.backend == ISAAC_GYM:
             _view_upstream(config, path)
@@ -152,31 +160,40 @@ def _view(config: EvaluateConfig, path: Optional[Path]) -> None:
 
     choice = choose(config)
     print(f"viewer {choice.viewer} ({choice.reason})", flush=True)
-    team = load_candidate(config, path, config.num_envs)
-    run_config = cast("PushRunConfig", team.config)
+    team = load_in_env(config, path, _num_envs(config))
+    with contextlib.closing(team.env):
+        from mapush.env.push import PushEnv
 
-    def make(seed: int) -> PushEnv:
-        return make_push_env(run_config, run_config.task, config.num_envs, seed)
+        run_config = team.policy.config
+        assert isinstance(team.env, PushEnv), "the viewer shows pushing tasks"
+        assert isinstance(run_config, PushRunConfig), "the viewer shows pushing tasks"
 
-    try:
-        show(choice, config, cast("PushEnv", team.env), team.agent, make)
-    finally:
-        team.env.close()
+        def make(seed: int) -> PushEnv:
+            return make_push_env(dataclasses.replace(run_config, num_envs=_num_envs(config), seed=seed))
+
+        show(choice, config, team.env, team.policy.agent, make)
 
 
 def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
     from mapush.viewer import RECORDED_EPISODES
     from mapush.viewer.isaac_window import play
 
-    def make(run_config: PushRunConfig, num_envs: int, seed: int) -> VecEnv:
+    def make(run_config: RunConfig) -> VecEnv:
+        assert isinstance(run_config, PushRunConfig), "Isaac Gym has only pushing tasks"
         film = config.record is not None
-        return make_mqe_env(run_config, run_config.task, num_envs, seed, window=not film, camera=film)
+        return make_mqe_env(run_config, window=not film, camera=film)
 
-    team = load_candidate(config, path, num_envs=1, make=make)
-    try:
-        play(cast("MqeEnv", team.env), team.agent, config.episodes or RECORDED_EPISODES, config.record)
-    finally:
-        team.env.close()
+    team = load_in_env(config, path, num_envs=1, make=make)
+    with contextlib.closing(team.env):
+        from mapush.upstream.mqe import MqeEnv
+
+        assert isinstance(team.env, MqeEnv), "make returns one"
+        play(team.env, team.policy.agent, config.episodes or RECORDED_EPISODES, config.record)
+
+
+def _num_envs(config: EvaluateConfig) -> int:
+    assert config.num_envs is not None, "EvaluateConfig fills it in"
+    return config.num_envs
 
 
 # -- command line ----------------------------------------------------------------------------------------------------
@@ -191,7 +208,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     share_the_cores()
     try:
         with gpu_errors():
-            return _run(tyro.cli(EvaluateConfig, args=argv, prog="python -m mapush.evaluate"))
+            return _run(command_line.parse(EvaluateConfig, argv, "evaluate"))
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
@@ -203,7 +220,9 @@ def _run(config: EvaluateConfig) -> int:
     if config.mode == "viewer":
         view(config)
         return 0
-    return _report_walk(config) if config.task_name == "walk" else _report_push(config)
+    if config.task_name == "walk":
+        return _report_walk(config)
+    return _report_push(config)
 
 
 def _report_walk(config: EvaluateConfig) -> int:
@@ -212,32 +231,47 @@ def _report_walk(config: EvaluateConfig) -> int:
     results = evaluate_walk(config)
     Console().print(acceptance_table(results))
     if config.json is not None:
-        _write_json(config.json, {"task": "walk", "seed": config.seed, "results": [item.as_dict() for item in results]})
-    return 0 if all(result.passed for result in results) else 1
+        rows = [result.as_dict() for result in results]
+        _write_json(config.json, {"task": "walk", "seed": config.seed, "results": rows})
+    if all(result.passed for result in results):
+        return 0
+    return 1
 
 
 def _report_push(config: EvaluateConfig) -> int:
-    from mapush.reports.tables import metrics_table, run_table
-
     if config.report is not None:
         from mapush.reports.evaluation_report import require_folder
 
         require_folder(config.report)
     evaluations = evaluate(config)
-    for name, group in itertools.groupby(evaluations, lambda evaluation: evaluation.name):
-        of_run = list(group)
-        if Path(name) in config.checkpoint and is_run(Path(name)):
-            Console().print(run_table(of_run))
-            _write_run(config, of_run, Path(name) / FOLDER)
-        else:
-            Console().print(metrics_table(of_run[0]))
+    for name, of_name in _by_name(evaluations).items():
+        _print_and_write(config, name, of_name)
     if config.json is not None:
         _write_json(config.json, _values(config, evaluations))
     if config.report is not None:
         print(f"report: {_write_report(config, evaluations, config.report)}")
     if config.export is not None:
-        print(f"exported to {_export(load(checkpoint_paths(config)[-1], config.task_name), config.export)}")
+        print(f"exported to {_export(_newest(config), config.export)}")
     return 0
+
+
+def _by_name(evaluations: Sequence[Evaluation]) -> Dict[str, List[Evaluation]]:
+    """Group evaluations by policy or run, in their order."""
+    groups: Dict[str, List[Evaluation]] = {}
+    for evaluation in evaluations:
+        groups.setdefault(evaluation.name, []).append(evaluation)
+    return groups
+
+
+def _print_and_write(config: EvaluateConfig, name: str, evaluations: Sequence[Evaluation]) -> None:
+    """Print the measures of one policy or run; for a run, write them to its folder as well."""
+    from mapush.reports.tables import metrics_table, run_table
+
+    if Path(name) in config.checkpoint and is_run(Path(name)):
+        Console().print(run_table(evaluations))
+        _write_run(config, evaluations, Path(name) / FOLDER)
+    else:
+        Console().print(metrics_table(evaluations[0]))
 
 
 def _values(config: EvaluateConfig, evaluations: Sequence[Evaluation]) -> Dict[str, Any]:
@@ -258,9 +292,8 @@ def _write_report(config: EvaluateConfig, evaluations: Sequence[Evaluation], fol
     from mapush.reports.evaluation_report import Setting, write_evaluation
 
     _write_json(folder / RESULTS, _values(config, evaluations))
-    setting = Setting(config.task_name, config.num_envs, config.seed, config.sim.backend)
-    groups = itertools.groupby(evaluations, lambda evaluation: evaluation.name)
-    return write_evaluation(folder, setting, {name: list(group) for name, group in groups})
+    setting = Setting(config.task_name, _num_envs(config), config.seed, config.sim.backend)
+    return write_evaluation(folder, setting, _by_name(evaluations))
 
 
 def _export(policy: Checkpoint, path: Path) -> Path:
@@ -275,11 +308,14 @@ def _write_json(path: Path, values: Dict[str, Any]) -> None:
 
 
 def _without_nan(value: Any) -> Any:
+    """Return nested values with None for NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value
 
 
 if __name__ == "__main__":

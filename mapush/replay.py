@@ -22,6 +22,7 @@ from mapush.assembly import make_env
 from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import MapushError, NonFiniteError
 from mapush.run import checkpoint as checkpoints
+from mapush.run import command_line
 from mapush.run.failure_bundle import Failure, is_failure, physics_fields
 from mapush.run.versions import changed
 from mapush.train import MakeEnv, Run
@@ -89,7 +90,7 @@ def main(argv: Optional[Sequence[str]] = None, *, make_env: MakeEnv = make_env) 
       argv: the words after the command's name; by default those of this process.
       make_env: see `replay`.
     """
-    file = tyro.cli(ReplayConfig, prog="python -m mapush.replay", args=argv).file
+    file = command_line.parse(ReplayConfig, argv, "replay").file
     try:
         if is_failure(file):
             _replay_and_describe(Failure.load(file), make_env)

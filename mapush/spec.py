@@ -1,4 +1,4 @@
-"""Specs: what an array is, declared once and checked wherever it crosses a border."""
+"""Specs: the name, shape, type and bounds of an array, declared once and checked wherever it crosses a border."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class TensorSpec:
     """Name, shape, type and bounds of a tensor.
 
     Attributes:
-      name: what the tensor is called in errors.
+      name: name of the tensor in errors.
       dims: what each axis counts, such as `("num_envs", "num_agents", "obs_dim")`.
-      shape: how many of each.
+      shape: length of each axis.
       dtype: name of the torch type, such as `"float32"`.
       low: smallest legal value, or None.
       high: largest legal value, or None.
@@ -36,41 +36,41 @@ class TensorSpec:
         return f"{self.dtype} {self.name}[{axes}]"
 
     def validate(self, value: torch.Tensor, where: str) -> torch.Tensor:
-        """Return `value` if it is a tensor of this spec, values included: a GPU is waited for.
+        """Return `value` if it conforms to this spec, including its values; this waits for a GPU.
 
         Args:
           value: the tensor to check.
-          where: the place it crosses, for the error.
+          where: the border that it crosses, for the error.
         Raises:
-          SpecError: another type, shape or dtype, or a value out of bounds.
+          SpecError: wrong type, shape or dtype, or a value out of bounds.
           NonFiniteError: NaN or infinity in a floating-point tensor.
         """
         self.validate_form(value, where)
         if value.is_floating_point():
             self._require_finite(value, where)
-        out_of_bounds = (self.low is not None and bool((value < self.low).any())) or (
-            self.high is not None and bool((value > self.high).any())
-        )
-        if out_of_bounds:
+        too_low = self.low is not None and bool((value < self.low).any())
+        too_high = self.high is not None and bool((value > self.high).any())
+        if too_low or too_high:
             raise self._error(where, f"values in [{float(value.min()):g}, {float(value.max()):g}]", None)
         return value
 
     def validate_form(self, value: torch.Tensor, where: str) -> torch.Tensor:
-        """Return `value` if it is a tensor of this shape and type, whatever its values; a GPU is not waited for.
+        """Return `value` if it has this shape and type, whatever its values; this does not wait for a GPU.
 
         Args:
           value: the tensor to check.
-          where: the place it crosses, for the error.
+          where: the border that it crosses, for the error.
         Raises:
-          SpecError: another type, shape or dtype.
+          SpecError: wrong type, shape or dtype.
         """
         import torch
 
         if not isinstance(value, torch.Tensor):
             raise self._error(where, f"a {type(value).__name__}", "pass a torch tensor")
         if tuple(value.shape) != self.shape:
-            transposed = value.dim() > 1 and tuple(value.transpose(0, 1).shape) == self.shape
-            fix = "the first two axes are swapped: transpose them" if transposed else None
+            fix: Optional[str] = None
+            if value.dim() > 1 and tuple(value.transpose(0, 1).shape) == self.shape:
+                fix = "the first two axes are swapped: transpose them"
             raise self._error(where, f"shape {tuple(value.shape)}", fix)
         if str(value.dtype) != "torch." + self.dtype:
             raise self._error(where, f"dtype {value.dtype}", f"convert with .to(torch.{self.dtype})")
@@ -80,14 +80,17 @@ class TensorSpec:
         bad = ~value.isfinite()
         if not bool(bad.any()):
             return
-        first = [int(index) for index in bad.nonzero()[0]]
+        first = bad.nonzero()[0].tolist()
+        place = ", ".join(f"{dim} {index}" for dim, index in zip(self.dims, first))
         raise NonFiniteError(
             f"{self.name} is not finite",
-            where="{}, first at {}".format(where, ", ".join(f"{dim} {index}" for dim, index in zip(self.dims, first))),
+            where=f"{where}, first at {place}",
             got=f"{int(bad.sum())} of {value.numel()} values are nan or inf",
             expected=str(self),
         )
 
     def _error(self, where: str, got: str, fix: Optional[str]) -> SpecError:
-        bounds = "" if self.low is None and self.high is None else f", values in [{self.low}, {self.high}]"
-        return SpecError(f"{self.name} has the wrong form", where=where, got=got, expected=str(self) + bounds, fix=fix)
+        expected = str(self)
+        if self.low is not None or self.high is not None:
+            expected += f", values in [{self.low}, {self.high}]"
+        return SpecError(f"{self.name} has the wrong form", where=where, got=got, expected=expected, fix=fix)

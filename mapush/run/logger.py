@@ -1,4 +1,4 @@
-"""What a run tells while it trains: console, progress bar, TensorBoard and a CSV of the same numbers."""
+"""The log of a run: console, progress bar, TensorBoard, and a CSV with the same numbers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from mapush.config import RunConfig
 from mapush.errors import MapushError
+from mapush.run.atomic import written_at_once
 
 CSV = "progress.csv"
 TENSORBOARD = "tensorboard"
+MIB = 2**20
 
 
 class RunLogger:
@@ -26,7 +28,7 @@ class RunLogger:
     Args:
       run_dir: folder of the run.
       config: its configuration.
-      step: env steps taken before; rows after it, left by a run that was killed, are dropped.
+      step: env steps taken before; later rows, which a killed run has left, are dropped.
     """
 
     def __init__(self, run_dir: Path, config: RunConfig, step: int = 0) -> None:
@@ -38,17 +40,7 @@ class RunLogger:
         self._writer = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=step + 1 if step else None)
         self._process = psutil.Process(os.getpid())
         self._console = Console(highlight=False)
-        self._progress = Progress(
-            TextColumn("{task.fields[label]}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>5.1f} %  {task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-            console=self._console,
-            speed_estimate_period=120,
-            disable=not self._console.is_terminal,
-        )
+        self._progress = _progress_bar(self._console)
         label = f"{config.task_name} seed {config.seed}"
         self._bar = self._progress.add_task("", total=config.total_steps, completed=step, label=label, rate="")
         self._progress.start()
@@ -58,7 +50,13 @@ class RunLogger:
         self._console.print(text, markup=False, soft_wrap=True)
 
     def advance(self, step: int, rate: float, success: float) -> None:
-        """Move the progress bar to `step` env steps, at `rate` env-steps/s and a success rate, nan for none."""
+        """Move the progress bar.
+
+        Args:
+          step: env steps taken so far.
+          rate: env-steps/s.
+          success: success rate; nan if the task has none.
+        """
         text = f"{rate:,.0f} steps/s"
         if not math.isnan(success):
             text += f"  success {success:.0%}"
@@ -79,21 +77,23 @@ class RunLogger:
           step: env steps taken so far.
           iteration: rollouts and updates done so far.
           rate: env-steps/s.
-          losses: what the learner says of its last update.
-          health: what the simulator says.
-          metrics: what `EpisodeMetrics.summary` says.
+          losses: the learner's report on its last update.
+          health: the simulator's report.
+          metrics: the result of `EpisodeMetrics.summary`.
         Raises:
           MapushError: the disk is full or the folder cannot be written.
         """
-        rewards = [value for name, value in metrics.items() if name.startswith("reward/")]
-        row = {"reward/total": sum(rewards), "fps": rate}
-        row.update({("train/" + name): value for name, value in losses.items()})
-        row.update({("sim/" + name): value for name, value in health.items()})
-        self.log(step, iteration, dict(row, **metrics))
+        row = {"reward/total": total_reward(metrics), "fps": rate}
+        for name, value in losses.items():
+            row["train/" + name] = value
+        for name, value in health.items():
+            row["sim/" + name] = value
+        row.update(metrics)
+        self.log(step, iteration, row)
         self.advance(step, rate, metrics.get("episode/success", math.nan))
 
     def scalar(self, name: str, value: float, step: int) -> None:
-        """Write one number to TensorBoard alone."""
+        """Write one number only to TensorBoard."""
         self._writer.add_scalar(name, value, step)
 
     def log(self, step: int, iteration: int, metrics: Dict[str, float]) -> None:
@@ -106,7 +106,7 @@ class RunLogger:
         Raises:
           MapushError: the disk is full or the folder cannot be written.
         """
-        row = dict(metrics, rss_mib=self._process.memory_info().rss / 2**20)
+        row = dict(metrics, rss_mib=self._process.memory_info().rss / MIB)
         try:
             self._write_csv(dict(row, step=step, iteration=iteration))
             for name, value in row.items():
@@ -118,62 +118,79 @@ class RunLogger:
                 where=str(self._path.parent),
                 got=str(error),
                 cause="the disk is full, or the folder is not writable",
-                fix=f"free space; earlier checkpoints are whole, continue with --resume {self._path.parent}",
+                fix=f"free space; earlier checkpoints are complete, continue with --resume {self._path.parent}",
             ) from error
         self._print(step, iteration, metrics)
 
     def close(self) -> None:
-        """Close everything; all rows are in the files already. Further calls do nothing."""
+        """Close the progress bar and TensorBoard's file; all rows are already written. Further calls do nothing."""
         self._progress.stop()
         with contextlib.suppress(OSError):
             self._writer.close()
 
     def _write_csv(self, row: Dict[str, float]) -> None:
-        new = not self._columns
-        if new:
+        first = not self._columns
+        if first:
             self._columns = ["step", "iteration"] + sorted(set(row) - {"step", "iteration"})
         with self._path.open("a", newline="") as file:
             writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
-            if new:
+            if first:
                 writer.writeheader()
             writer.writerow(row)
 
     def _print(self, step: int, iteration: int, metrics: Dict[str, float]) -> None:
-        """Print in HARL's format, so that scripts which read HARL's console read ours."""
+        """Print in HARL's format, so that scripts that parse HARL's console output can parse ours."""
         config = self._config
         iterations = math.ceil(config.total_steps * iteration / step)
-        place = f"Env mapush Task {config.task_name} Algo happo Exp {config.preset}"
-        progress = "updates {}/{} episodes, total num timesteps {}/{}, FPS {:.0f}.".format(
-            iteration, iterations, step, config.total_steps, metrics["fps"]
-        )
-        self.say(f"{place} {progress}")
-        self.say("Average step reward is {:.6f}.".format(metrics["reward/total"]))
-        if metrics["episodes"] > 0:
-            self.say("Some episodes done, average episode reward is {:.4f}.".format(metrics["episode/return"]))
-            if "episode/success" in metrics:
-                self.say(
-                    "[MAPush Stats] Success: {:.1%} | Collision: {:.1%} | Episodes: {:.0f}".format(
-                        metrics["episode/success"], metrics["episode/collision"], metrics["episodes"]
-                    )
-                )
+        run = f"Env mapush Task {config.task_name} Algo happo Exp {config.preset}"
+        progress = f"updates {iteration}/{iterations} episodes, total num timesteps {step}/{config.total_steps}"
+        self.say(f"{run} {progress}, FPS {metrics['fps']:.0f}.")
+        self.say(f"Average step reward is {metrics['reward/total']:.6f}.")
+        if metrics["episodes"] == 0:
+            return
+        self.say(f"Some episodes done, average episode reward is {metrics['episode/return']:.4f}.")
+        if "episode/success" in metrics and "episode/collision" in metrics:
+            success = f"Success: {metrics['episode/success']:.1%}"
+            collision = f"Collision: {metrics['episode/collision']:.1%}"
+            self.say(f"[MAPush Stats] {success} | {collision} | Episodes: {metrics['episodes']:.0f}")
+
+
+def total_reward(metrics: Dict[str, float]) -> float:
+    """Return the sum of the reward terms in the result of `EpisodeMetrics.summary`."""
+    return sum(value for name, value in metrics.items() if name.startswith("reward/"))
+
+
+def _progress_bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.fields[label]}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>5.1f} %  {task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=console,
+        speed_estimate_period=120,
+        disable=not console.is_terminal,
+    )
 
 
 def _drop_rows_after(path: Path, step: int) -> List[str]:
-    """Rewrite the CSV without rows after `step`; return its columns, [] if none remains."""
+    """Rewrite the CSV without rows after `step`; return its columns, or [] if no row remains."""
     if not path.is_file():
         return []
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
         columns = list(reader.fieldnames or [])
-        whole = [row for row in reader if None not in row.values()]  # a kill may have cut the last one short
-    rows = [row for row in whole if int(row["step"]) <= step]
+        rows = []
+        for row in reader:
+            complete = None not in row.values()  # a killed process may have cut the last row short
+            if complete and int(row["step"]) <= step:
+                rows.append(row)
     if not rows:
         path.unlink()
         return []
-    part = path.with_suffix(".part")
-    with part.open("w", newline="") as file:
+    with written_at_once(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(str(part), str(path))
     return columns

@@ -1,7 +1,8 @@
-"""What a result may depend on besides its configuration."""
+"""Everything besides its configuration that a result may depend on: platform and package versions."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -12,18 +13,25 @@ CORES = "cores"
 
 
 def versions() -> Dict[str, str]:
-    """Return the versions of Python, of the platform and of the packages installed, and the number of CPU cores."""
+    """Return the versions of Python, the platform and the installed packages, and the number of CPU cores."""
     found = {"python": platform.python_version(), "platform": platform.platform(), CORES: str(os.cpu_count())}
     for name in PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            pass
     return found
 
 
 def changed(then: Mapping[str, str]) -> List[str]:
-    """Say in which versions this machine differs from those that were kept; cores decide speed, not results."""
+    """Return a line for each version that differs on this machine; the number of cores does not count.
+
+    Args:
+      then: an earlier result of `versions`.
+    """
     now = versions()
-    names = sorted(name for name in {**then, **now} if then.get(name) != now.get(name) and name != CORES)
-    return ["{} was {}, is {}".format(name, then.get(name, "missing"), now.get(name, "missing")) for name in names]
+    lines = []
+    for name in sorted({**then, **now}):
+        before = then.get(name, "missing")
+        after = now.get(name, "missing")
+        if before != after and name != CORES:
+            lines.append(f"{name} was {before}, is {after}")
+    return lines

@@ -1,4 +1,4 @@
-"""The cheap checks are always on: on a CPU in every env step, on a GPU once per rollout, as `mapush.train` asks."""
+"""Contracts of the cheap checks, which are always on: on a CPU in every env step, on a GPU once per rollout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.contracts
 
 
 def poison(env, step, env_id=3):
-    """Let one robot's velocity be NaN after env step `step` of the simulator, and healthy after the others."""
+    """Make one robot's velocity NaN after env step `step` of the simulator, and finite after all other steps."""
     simulate = env.simulator.step
 
     def poisoned(commands, state=None):
@@ -29,7 +29,7 @@ def poison(env, step, env_id=3):
 
 @pytest.mark.parametrize("step", [1, 4, 6])
 def test_state_on_a_cpu_is_checked_in_every_env_step(step):
-    """Even where a decision takes three env steps and the NaN is gone at its end, it is named with its env step."""
+    """A NaN is reported with its env step, even if a decision takes three env steps and the NaN is gone at its end."""
     env = make_env(steps_per_decision=3)
     env.reset()
     poison(env, step)
@@ -40,7 +40,7 @@ def test_state_on_a_cpu_is_checked_in_every_env_step(step):
 
 @pytest.mark.mujoco
 def test_training_checks_the_environment_once_per_rollout_before_it_learns(monkeypatch):
-    """What a GPU found out in a rollout is asked for at its end, and nothing is learned from a bad one."""
+    """At the end of a rollout the errors of the GPU are read, and nothing is learned from a bad rollout."""
     calls = []
 
     def check(env):

@@ -50,7 +50,7 @@ def test_run_without_checkpoint_is_an_error(tmp_path):
 
 
 def test_truncated_file_is_refused(tmp_path):
-    """A file cut short is an error that says how long it is, whatever the cut."""
+    """A truncated file is an error that gives its length, wherever it was cut."""
     path = checkpoints.save(make(), tmp_path / "a.pt")
     whole = path.read_bytes()
     for length in (0, 10, len(whole) // 2, len(whole) - 1):
@@ -61,7 +61,7 @@ def test_truncated_file_is_refused(tmp_path):
 
 
 def test_foreign_files_are_refused(tmp_path):
-    """Text, another program's torch file and a pickle that runs code are errors; nothing is executed."""
+    """Text, a torch file of a different program and a pickle that runs code are errors; nothing is executed."""
     text, other, code = tmp_path / "t.pt", tmp_path / "o.pt", tmp_path / "c.pt"
     text.write_text("hello")
     torch.save({"model": torch.zeros(3)}, other)
@@ -76,8 +76,8 @@ def test_foreign_files_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"hello", bytes(range(256))])
-def test_file_that_torch_did_not_write_is_told_in_our_words(tmp_path, content):
-    """Of a text and of noise is told what they are not, without torch's advice to load them all the same."""
+def test_file_that_torch_did_not_write_is_reported_in_our_words(tmp_path, content):
+    """The error for text and noise does not repeat torch's advice to load them unsafely."""
     path = tmp_path / "a.pt"
     path.write_bytes(content)
     with pytest.raises(CheckpointError) as caught:
@@ -109,15 +109,15 @@ def test_checkpoint_of_other_sizes_is_refused(tmp_path, name, value):
     assert f"{name} {value}" in caught.value.expected
 
 
-def test_checkpoint_of_another_task_is_refused(tmp_path):
-    """The same sizes are not enough: the task counts."""
+def test_checkpoint_of_a_different_task_is_refused(tmp_path):
+    """The same sizes are not enough: the task must be the same, too."""
     checkpoints.require_fit(make(), tmp_path, "cuboid", SIZES)
     with pytest.raises(CheckpointError, match="does not fit"):
         checkpoints.require_fit(make(), tmp_path, "tblock", SIZES)
 
 
 def test_full_disk_leaves_the_old_checkpoint(tmp_path):
-    """When the new file cannot be written, the old one is whole and no part of the new one remains."""
+    """When the new file cannot be written, the old one is complete and no part of the new one remains."""
     path = checkpoints.save(make(step=700), checkpoints.path_of(tmp_path, 700))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -139,7 +139,7 @@ def _save_for_ever(folder):
 
 
 def test_newest_checkpoint_loads_after_kill_at_any_moment(tmp_path):
-    """A process that saves without pause is killed in the middle of it: what it leaves can be loaded."""
+    """Every checkpoint of a process that saves without pause, and is killed, can be loaded."""
     for delay in (0.05, 0.23):
         process = start_process(tmp_path / "said.txt", _save_for_ever, tmp_path)
         while not list(tmp_path.glob("checkpoints/step_*.pt")):
@@ -166,5 +166,5 @@ def test_checkpoint_keeps_unknown_future_settings_out(tmp_path):
         checkpoints.load(path)
     payload["format"] = checkpoints.FORMAT + 1
     torch.save(payload, path)
-    with pytest.raises(CheckpointError, match="another version"):
+    with pytest.raises(CheckpointError, match="a different version"):
         checkpoints.load(path)

@@ -1,4 +1,4 @@
-"""A save that fails by the GPU's fault is not taken for one of the disk."""
+"""A save that fails because of the GPU is not reported as a failure of the disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.contracts
     [("CUDA error: an illegal memory access was encountered", RuntimeError), ("unexpected pos 64", CheckpointError)],
 )
 def test_save_that_fails_says_whose_fault_it_is(tmp_path, monkeypatch, said, kind):
-    """The GPU's error comes through as it is; any other says what to do about the disk; neither leaves a part."""
+    """An error of the GPU is passed on; any other says what to do about the disk; neither leaves a partial file."""
 
     def fail(payload, file):
         raise RuntimeError(said)

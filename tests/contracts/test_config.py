@@ -6,11 +6,22 @@ import dataclasses
 import json
 
 import pytest
+from typing_extensions import Literal, get_args, get_origin, get_type_hints
 
 from mapush.assembly import TASKS
-from mapush.config import HappoConfig, PushRunConfig, run_config_from_dict, steps_per_decision, to_dict
+from mapush.config import (
+    HappoConfig,
+    PushRunConfig,
+    SimConfig,
+    run_config_from_dict,
+    steps_per_decision,
+    to_dict,
+)
 from mapush.errors import ConfigError
-from mapush.presets import PRESETS, preset
+from mapush.objects import CUBOID
+from mapush.presets import PRESETS, PUSH_PRESETS, preset
+from mapush.run.folder import flat
+from mapush.train import parse
 from mapush.upstream.harl_config import apply
 
 pytestmark = pytest.mark.contracts
@@ -44,7 +55,7 @@ def test_every_task_has_a_default_preset():
 
 @pytest.mark.parametrize("task, name", ALL_PRESETS)
 def test_preset_is_complete_and_survives_json(task, name):
-    """A preset names itself, holds at least one rollout, and is the same after a trip through a file."""
+    """A preset names itself, has room for at least one rollout, and survives a round trip through JSON."""
     config = preset(task, name)
     assert (config.task_name, config.preset) == (task, name)
     assert config.total_steps >= config.num_envs * config.num_steps * steps_per_decision(config)
@@ -52,21 +63,87 @@ def test_preset_is_complete_and_survives_json(task, name):
 
 
 @pytest.mark.parametrize("task, name, meant", [("cubiod", "default", "cuboid"), ("cuboid", "quik", "quick")])
-def test_preset_unknown_name_suggests_the_nearest(task, name, meant):
-    """A misspelt task or preset gets the one that was meant."""
+def test_preset_unknown_name_suggests_the_closest(task, name, meant):
+    """The error for a misspelt task or preset suggests the right one."""
     with pytest.raises(ConfigError) as caught:
         preset(task, name)
-    assert f"did you mean {meant!r}" in caught.value.fix
+    assert f"did you mean {meant!r}" in caught.value.what
+
+
+def test_object_without_published_rewards_has_no_published_preset():
+    """A new object can be trained with every other preset; the error for this one says where to add its rewards."""
+    with pytest.raises(ConfigError, match="no published rewards") as caught:
+        PUSH_PRESETS["published"]("sphere")
+    assert "PUBLISHED_REWARDS" in caught.value.fix
+
+
+def test_part_of_unknown_shape_is_refused():
+    """An object with a shape that the simulators do not know cannot be made."""
+    with pytest.raises(ConfigError, match="did you mean 'cylinder'"):
+        dataclasses.replace(CUBOID.parts[0], shape="cylindre")
+
+
+@pytest.mark.parametrize("section", [HappoConfig, PushRunConfig, SimConfig])
+def test_unknown_choice_suggests_the_closest(section):
+    """Every field with a fixed set of choices refuses others by name."""
+    hints = get_type_hints(section)
+    choices = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+    assert choices
+    for name, valid in choices.items():
+        with pytest.raises(ConfigError, match=f"did you mean '{valid[-1]}'"):
+            section(**{name: valid[-1] + "x"})
+
+
+# -- the command line ------------------------------------------------------------------------------------------------
+
+
+def test_command_line_changes_its_preset():
+    """The preset gives the defaults, and each flag changes one of them."""
+    config, run_dir, resume = parse("tblock --preset quick --num-envs 7 --happo.lr 0.1 --run-dir there".split())
+    expected = preset("tblock", "quick")
+    happo = dataclasses.replace(expected.happo, lr=0.1)
+    assert config == dataclasses.replace(expected, num_envs=7, happo=happo)
+    assert str(run_dir) == "there"
+    assert not resume
+
+
+def test_command_line_without_a_task_trains_the_cuboid():
+    """The task may be left out; a HARL configuration then changes the cuboid's default preset."""
+    assert parse([])[0] == preset("cuboid", "default")
+
+
+def test_command_line_task_must_come_first():
+    """A task in any other place would come too late to choose the defaults, so it is refused."""
+    with pytest.raises(ConfigError, match="not the first word"):
+        parse(["--num-envs", "7", "walk"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_help_lists_every_flag_and_every_choice(task, capsys):
+    """--help shows the flags of the run, a flag for every setting, and the choices of those that have some."""
+    with pytest.raises(SystemExit) as ended:
+        parse([task, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    for flag in ("--preset", "--run-dir", "--resume", "--load-config"):
+        assert flag in said
+    for name in flat(to_dict(preset(task, "default"))):
+        if name not in ("task_name", "preset", "task.object"):
+            assert "--" + name.replace("_", "-").replace("sim.backend", "sim") in said, name
+    for choices in ("{native,harl}", "{auto,mujoco,warp,isaacgym}", "{relu,tanh,sigmoid,leaky_relu,selu}"):
+        assert choices in said
+
+
+# -- configuration files ---------------------------------------------------------------------------------------------
 
 
 def test_config_unknown_key_is_refused_with_its_path():
-    """A key that does not exist is an error that names it from the top, and the nearest valid one."""
+    """The error for an unknown key gives its dotted name and suggests the closest one."""
     values = to_dict(PushRunConfig())
     values["happo"]["gama"] = 0.9
     with pytest.raises(ConfigError) as caught:
         run_config_from_dict(values)
-    assert "happo.gama" in caught.value.what
-    assert "'gamma'" in caught.value.fix
+    assert caught.value.what == "unknown setting 'happo.gama'; did you mean 'happo.gamma'?"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +162,7 @@ def harl(tmp_path, text, name="happo.yaml"):
 
 
 def test_harl_config_every_key_takes_effect_under_our_name(tmp_path):
-    """HARL's whole `happo.yaml` loads; names that differ are translated, and `5e-4` without a dot is a number."""
+    """HARL's complete `happo.yaml` loads; different names are translated, and `5e-4` without a dot is a number."""
     config = harl(tmp_path, HAPPO_YAML)
     assert (config.num_envs, config.total_steps, config.num_steps, config.seed) == (20, 10_000_000, 200, 7)
     assert (config.device, config.log_interval) == ("cpu", 5)
@@ -94,7 +171,7 @@ def test_harl_config_every_key_takes_effect_under_our_name(tmp_path):
 
 
 def test_harl_config_of_a_run_loads(tmp_path):
-    """The `config.json` that HARL leaves beside a run loads like a `happo.yaml`."""
+    """The `config.json` of a HARL run loads like a `happo.yaml`."""
     import yaml
 
     run = {"main_args": {"algo": "happo"}, "algo_args": yaml.safe_load(HAPPO_YAML), "env_args": {"state_type": "EP"}}
@@ -120,14 +197,14 @@ def test_harl_config_of_a_run_loads(tmp_path):
     ],
 )
 def test_harl_config_unsupported_content_is_refused_by_name(tmp_path, old, new, said):
-    """What cannot be done is an error, never silence."""
+    """An unsupported setting is an error, and is not ignored."""
     assert old in HAPPO_YAML
     with pytest.raises(ConfigError, match=said):
         harl(tmp_path, HAPPO_YAML.replace(old, new, 1))
 
 
 def test_harl_config_missing_file_is_refused(tmp_path):
-    """A configuration that is not there is an error that names it."""
+    """The error for a missing file names it."""
     with pytest.raises(ConfigError) as caught:
         apply(preset("cuboid", "default"), tmp_path / "none.yaml")
     assert str(tmp_path) in caught.value.where

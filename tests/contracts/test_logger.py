@@ -1,4 +1,4 @@
-"""Contracts of the run's log: real TensorBoard files, a CSV of the same, the console that scripts parse."""
+"""Contracts of the log of a run: TensorBoard, a CSV with the same numbers, and a console that scripts parse."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_log_resumed_run_drops_what_came_after_the_checkpoint(tmp_path):
 
 
 def test_log_half_written_row_is_dropped_on_resume(tmp_path):
-    """A row cut short by a kill does not stop the next run."""
+    """A row that a kill has cut short does not stop the next run."""
     write(tmp_path, [1000, 2000])
     path = tmp_path / "progress.csv"
     path.write_text(path.read_text() + "30")
@@ -80,7 +80,7 @@ def test_log_half_written_row_is_dropped_on_resume(tmp_path):
 
 
 def test_log_console_speaks_harls_format(tmp_path, capsys):
-    """The console lines are those that HARL's users parse, and the statistics of MAPush."""
+    """The console has the lines that HARL's users parse, and MAPush's statistics."""
     write(tmp_path, [2000])
     said = capsys.readouterr().out
     pattern = r"Env \S+ Task cuboid Algo happo Exp default updates 2/7 episodes, "

@@ -1,4 +1,4 @@
-"""What a reader of the log, the console and the progress bar gets to see of a report."""
+"""Contracts of a report: what appears in the log, on the console and in the progress bar."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def in_tensorboard(folder):
 
 @pytest.fixture
 def logger(tmp_path):
-    """A log of a run without a terminal."""
+    """Return the log of a run without a terminal."""
     made = RunLogger(tmp_path, CONFIG)
     yield made
     made.close()
 
 
 def test_report_row_has_the_reward_the_speed_and_all_it_was_given(logger, tmp_path):
-    """The reward is the sum of its terms and of nothing else; losses and health stand under their part's name."""
+    """The total reward is the sum of its terms; losses are under train/ and the simulator's report under sim/."""
     logger.report(2000, 2, 123.0, LOSSES, HEALTH, METRICS)
     (row,) = rows(tmp_path)
     expected = {"step": 2000, "iteration": 2, "reward/total": 1.25, "fps": 123.0}
@@ -53,7 +53,7 @@ def test_report_row_has_the_reward_the_speed_and_all_it_was_given(logger, tmp_pa
 
 
 def test_log_first_row_decides_the_columns(logger, tmp_path):
-    """A metric that comes later is in TensorBoard alone; one that is missing leaves its field empty."""
+    """A metric that appears later is only in TensorBoard; a missing one leaves its field empty."""
     logger.report(1000, 1, 5.0, LOSSES, HEALTH, METRICS)
     logger.report(2000, 2, 6.0, {}, HEALTH, dict(METRICS, late=2.5))
     first, second = rows(tmp_path)
@@ -64,7 +64,7 @@ def test_log_first_row_decides_the_columns(logger, tmp_path):
     assert in_tensorboard(tmp_path)["late"] == [(2000, 2.5)]
 
 
-def test_scalar_is_in_tensorboard_alone(logger, tmp_path):
+def test_scalar_is_only_in_tensorboard(logger, tmp_path):
     """A single number needs no row."""
     logger.scalar("evaluation/success", 0.75, 4000)
     logger.close()
@@ -73,7 +73,7 @@ def test_scalar_is_in_tensorboard_alone(logger, tmp_path):
 
 
 def test_console_counts_all_iterations_of_the_run(logger, capsys):
-    """At 1,500 of 7,000 steps after 4 iterations, 18.7 are foreseen, which is 19."""
+    """1,500 of 7,000 steps in 4 iterations make 18.7 iterations for the complete run, shown as 19."""
     logger.report(1500, 4, 99.6, LOSSES, HEALTH, METRICS)
     said = capsys.readouterr().out
     assert "updates 4/19 episodes, total num timesteps 1500/7000, FPS 100." in said
@@ -82,8 +82,8 @@ def test_console_counts_all_iterations_of_the_run(logger, capsys):
     assert "Success" not in said  # no episode has ended
 
 
-def test_console_without_successes_tells_the_return_alone(logger, capsys):
-    """A task without success, such as walking, has no statistics of MAPush; one ended episode is enough to tell."""
+def test_console_of_a_task_without_success_shows_only_the_return(logger, capsys):
+    """A task without success, such as walking, has no MAPush statistics; one ended episode is enough for its return."""
     walk = {"reward/height": -0.5, "episode/return": 40.0, "episodes": 1.0}
     logger.report(1500, 4, 99.6, LOSSES, HEALTH, walk)
     said = capsys.readouterr().out
@@ -91,8 +91,8 @@ def test_console_without_successes_tells_the_return_alone(logger, capsys):
     assert "Success" not in said
 
 
-def test_say_prints_what_it_is_given(logger, capsys):
-    """Brackets are no markup, and a long line stays one line."""
+def test_say_prints_text_unchanged(logger, capsys):
+    """Brackets are not interpreted as markup, and a long line stays one line."""
     text = "[bold] " + "word " * 60 + "[/end]"
     logger.say(text)
     assert text in capsys.readouterr().out
@@ -102,7 +102,7 @@ def test_say_prints_what_it_is_given(logger, capsys):
     "step, success, share, told", [(2000, 0.25, "28.6 %", True), (9000, math.nan, "100.0 %", False)]
 )
 def test_progress_bar_shows_share_speed_and_success(tmp_path, capsys, monkeypatch, step, success, share, told):
-    """On a terminal the bar shows the run, how much is done, at most all of it, how fast, and the success if any."""
+    """On a terminal the bar shows the run, the share that is done (at most 100 %), the speed and the success rate."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "150")
     logger = RunLogger(tmp_path, CONFIG)
@@ -118,7 +118,7 @@ def test_progress_bar_shows_share_speed_and_success(tmp_path, capsys, monkeypatc
 
 
 def test_progress_bar_of_a_resumed_run_starts_where_the_run_was(tmp_path, capsys, monkeypatch):
-    """A run resumed half way is half done at once."""
+    """The bar of a run that is resumed half way starts at half."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "150")
     RunLogger(tmp_path, CONFIG, step=3500).close()
@@ -126,14 +126,14 @@ def test_progress_bar_of_a_resumed_run_starts_where_the_run_was(tmp_path, capsys
 
 
 def test_progress_bar_is_for_terminals(logger, capsys):
-    """A console that is a file gets lines, no bar."""
+    """A console that is a file shows lines, but no bar."""
     logger.advance(2000, 5644.0, 0.25)
     logger.close()
     assert "steps/s" not in capsys.readouterr().out
 
 
-def test_log_that_cannot_be_written_says_how_to_go_on(logger, tmp_path):
-    """Where the folder refuses the row, the error names it and the way back."""
+def test_log_that_cannot_be_written_says_how_to_continue(logger, tmp_path):
+    """If the row cannot be written, the error names the folder and how to resume."""
     (tmp_path / "progress.csv").mkdir()
     with pytest.raises(MapushError) as caught:
         logger.report(1000, 1, 5.0, LOSSES, HEALTH, METRICS)
@@ -141,7 +141,7 @@ def test_log_that_cannot_be_written_says_how_to_go_on(logger, tmp_path):
     assert f"--resume {tmp_path}" in caught.value.fix
 
 
-def test_log_resumed_before_its_first_row_starts_anew(tmp_path):
+def test_log_resumed_before_its_first_row_starts_again(tmp_path):
     """If no row remains, the next one decides the columns again; a row at the checkpoint's own step remains."""
     for step, resume_from, columns in ((1000, 0, {"one"}), (900, 999, {"two"}), (1500, 900, {"two"})):
         made = RunLogger(tmp_path, CONFIG, resume_from)

@@ -1,4 +1,4 @@
-"""Contracts of a run that meets a NaN: it stops where that happened, and its dump replays to the same place."""
+"""Contracts of a run that meets a NaN: it stops there, and its dump fails at the same place when it is replayed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from runs import ROLLOUT, assert_same, tiny
+from runs import ROLLOUT, assert_same, interrupted, tiny
 
 from harness.__main__ import main as harness_main
 from harness.findings import ContractError
@@ -46,12 +46,12 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """Work in a folder of its own: MuJoCo logs what it warns of in the current one."""
+    """Work in a temporary folder: MuJoCo writes its warnings to a log in the current one."""
     monkeypatch.chdir(tmp_path)
 
 
 def poison_physics(monkeypatch):
-    """Let the velocity of one robot become NaN in the env step after `BAD_STEP`."""
+    """Make the velocity of one robot NaN in the env step after `BAD_STEP`."""
     step = WalkEnv.step
 
     def poisoned(env, actions):
@@ -63,7 +63,7 @@ def poison_physics(monkeypatch):
 
 
 def poison_reward(monkeypatch):
-    """Let the reward of one env become NaN in the env step after `BAD_STEP`."""
+    """Make the reward of one env NaN in the env step after `BAD_STEP`."""
     rewards = WalkEnv._rewards
 
     def poisoned(env, *args):
@@ -76,7 +76,7 @@ def poison_reward(monkeypatch):
 
 
 def poison_weights(monkeypatch):
-    """Let the actor lose a weight in the fifth update."""
+    """Make a weight of the actor NaN in the fifth update."""
     set_progress = Happo.set_progress
 
     def poisoned(agent, fraction):
@@ -96,7 +96,7 @@ def poison_weights(monkeypatch):
     ],
 )
 def test_non_finite_number_stops_the_run_and_replays(tmp_path, monkeypatch, poison, kind, said):
-    """The error names env, agent, field and env step; its dump fails alike in a replay, and only of the same cause."""
+    """The error names env, agent, field and env step; the replay of its dump fails alike, if the cause is there."""
     with monkeypatch.context() as patch:
         poison(patch)
         with pytest.raises(kind) as failed:
@@ -107,13 +107,13 @@ def test_non_finite_number_stops_the_run_and_replays(tmp_path, monkeypatch, pois
         assert f"python -m mapush.replay {dump}" in failed.value.fix
         with pytest.raises(kind) as again:
             replay(dump)
-        told = [(error.value.what, error.value.where, error.value.got) for error in (failed, again)]
-        assert told[0] == told[1]
+        for field in ("what", "where", "got"):
+            assert getattr(failed.value, field) == getattr(again.value, field)
     assert replay(dump) == ROLLOUT
 
 
 def test_dump_is_the_state_before_the_iteration(tmp_path, monkeypatch):
-    """What is dumped is, to the bit, what a checkpoint at the beginning of the iteration holds."""
+    """The dump equals, bit for bit, a checkpoint from the beginning of the iteration."""
     poison_physics(monkeypatch)
     with pytest.raises(SimulatorError):
         train(dataclasses.replace(tiny(), checkpoint_every=ROLLOUT), tmp_path / "run")
@@ -139,19 +139,12 @@ def test_snapshot_is_not_changed_by_what_comes_later(tmp_path):
 
 
 def test_run_stopped_in_a_rollout_fails_after_resume_with_a_dump(tmp_path, monkeypatch):
-    """The first iteration after a resume has a dump, too: it begins in the middle of a rollout."""
-    folder, advance = tmp_path / "run", Run.advance
-
-    def stop(run):
-        if run.step == BAD_STEP - 10:
-            os.kill(os.getpid(), signal.SIGTERM)
-        advance(run)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "advance", stop)
-        with pytest.raises(SystemExit) as stopped:
-            train(tiny(), folder)
-        assert stopped.value.code == 128 + signal.SIGTERM
+    """The first iteration after a resume, which begins in the middle of a rollout, leaves a dump as well."""
+    folder = tmp_path / "run"
+    stop = interrupted(BAD_STEP - 10, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as stopped:
+        train(tiny(), folder, make_env=stop)
+    assert stopped.value.code == 128 + signal.SIGTERM
     poison_physics(monkeypatch)
     with pytest.raises(SimulatorError):
         train(read_config(folder), folder, resume=True)
@@ -162,7 +155,7 @@ def test_run_stopped_in_a_rollout_fails_after_resume_with_a_dump(tmp_path, monke
 
 
 def test_lost_weights_are_found_in_the_next_env_step(tmp_path):
-    """A weight that is NaN shows in the actions, with agent, before it reaches the physics."""
+    """A weight that is NaN is found in the actions, with the agent, before it reaches the physics."""
     run = Run.start(tiny())
     run.advance()
     for weights in run.agent.actors[0].parameters():
@@ -176,7 +169,7 @@ def test_lost_weights_are_found_in_the_next_env_step(tmp_path):
 
 
 def test_command_replays_and_reports(tmp_path, monkeypatch, capsys):
-    """`python -m mapush.replay FILE` exits with 2 and the error, or with 0 if all went well this time."""
+    """`python -m mapush.replay FILE` exits with 2 and the error, or with 0 if nothing fails this time."""
     folder = tmp_path / "run"
     flags = "walk --num-envs 5 --num-steps 7 --happo.hidden-sizes 16 12 --sim.threads 1 --total-steps 350".split()
     monkeypatch.setattr("sys.argv", ["replay", str(folder / NON_FINITE)])
@@ -192,22 +185,22 @@ def test_command_replays_and_reports(tmp_path, monkeypatch, capsys):
 
 
 def test_replay_without_dump_is_an_error(tmp_path):
-    """A file that is not there is named."""
+    """The error for a missing file names it."""
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         replay(tmp_path / "none.pt")
 
 
 def test_replay_of_a_policy_is_an_error(tmp_path):
-    """A checkpoint that holds a policy, but no run, is refused."""
+    """A checkpoint that holds only a policy is refused."""
     run = Run.start(tiny())
     path = checkpoints.save(dataclasses.replace(run.snapshot(), run={}), tmp_path / "policy.pt")
     run.close()
-    with pytest.raises(CheckpointError, match="a policy alone"):
+    with pytest.raises(CheckpointError, match="only a policy"):
         replay(path)
 
 
 def fail_with(folder, poison, monkeypatch, config=None):
-    """Train until the poison works; return the bundle."""
+    """Train until the planted fault ends the run; return the bundle."""
     with monkeypatch.context() as patch:
         poison(patch)
         with pytest.raises(MapushError) as failed:
@@ -217,7 +210,7 @@ def fail_with(folder, poison, monkeypatch, config=None):
 
 
 def throw_robot(monkeypatch):
-    """Let one robot fly off, faster than anything flies, before the env step after `BAD_STEP`."""
+    """Give one robot an impossible speed before the env step after `BAD_STEP`."""
     advance = Run.advance
 
     def thrown(run):
@@ -228,8 +221,8 @@ def throw_robot(monkeypatch):
     monkeypatch.setattr(Run, "advance", thrown)
 
 
-def test_bundle_holds_the_failed_env_alone(tmp_path, monkeypatch):
-    """It holds configuration, env, last decisions, error and versions, and is small enough to be sent to somebody."""
+def test_bundle_holds_only_the_failed_env(tmp_path, monkeypatch):
+    """It holds configuration, env, last decisions, error and versions, and is small enough to send by mail."""
     failure = fail_with(tmp_path / "run", poison_physics, monkeypatch)
     assert (tmp_path / "run" / FILE).stat().st_size < 200_000
     assert failure.config == read_config(tmp_path / "run")
@@ -244,8 +237,8 @@ def test_bundle_holds_the_failed_env_alone(tmp_path, monkeypatch):
     assert [line.split(", is ")[0] for line in changed(of_then)] == ["numpy was 0.1", "torch was 0.2"]
 
 
-def test_bundle_of_a_wild_robot_fails_again(tmp_path, monkeypatch):
-    """The last decision, taken again from where the env was, fails of the same, with nothing else of the run there."""
+def test_bundle_of_a_diverged_robot_fails_again(tmp_path, monkeypatch):
+    """The last decision, repeated from the recorded state without the rest of the run, fails with the same error."""
     failure = fail_with(tmp_path / "run", throw_robot, monkeypatch)
     with pytest.raises(SimulatorError, match="the physics diverged") as again:
         replay_failure(failure)
@@ -254,7 +247,7 @@ def test_bundle_of_a_wild_robot_fails_again(tmp_path, monkeypatch):
 
 
 def test_bundle_of_lost_weights_fails_again(tmp_path, monkeypatch):
-    """An action that is NaN is in the bundle, and refused again."""
+    """An action that is NaN is in the bundle, and is refused again."""
 
     def lose(patch):
         advance = Run.advance
@@ -273,8 +266,8 @@ def test_bundle_of_lost_weights_fails_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("task_name", ["walk", "cuboid"])
-def test_bundle_without_a_cause_goes_well_and_says_how_well(tmp_path, monkeypatch, task_name):
-    """Decisions are repeated from their own states: without the poison all go well, close to what was recorded."""
+def test_bundle_without_a_cause_reports_how_far_it_deviates(tmp_path, monkeypatch, task_name):
+    """Each decision is repeated from its own state; without the fault none fails, and all end near the recording."""
     config = tiny()
     if task_name == "cuboid":
         small = dataclasses.asdict(config)
@@ -305,7 +298,7 @@ def test_bundle_without_a_cause_goes_well_and_says_how_well(tmp_path, monkeypatc
 
 
 def test_moment_places_envs_where_they_were(tmp_path):
-    """What an environment says of a moment is what it says after it was placed there; then it steps alike."""
+    """An environment that is placed at a moment reports that moment, and then steps in the same way."""
     run = Run.start(tiny())
     for _ in range(3):
         run.advance()
@@ -324,7 +317,7 @@ def test_moment_places_envs_where_they_were(tmp_path):
 
 
 class LateEnv:
-    """An environment on a GPU: where things are is told in tensors that it changes in place."""
+    """An environment on a GPU, which changes the tensors of its moment in place."""
 
     def __init__(self):
         self.device = SimpleNamespace(type="cuda")
@@ -332,12 +325,12 @@ class LateEnv:
         self.position = torch.zeros(3, 2)
 
     def moment(self):
-        """Return where things are."""
+        """Return the positions and speeds."""
         return {"position": self.position, "joint_vel": self.position * 10.0}
 
 
 def test_env_on_a_gpu_keeps_what_was_before_it_failed():
-    """Where a failure shows late, an env that has left the physical world keeps its last good moments, others go on."""
+    """On a GPU, an env whose state is not physical keeps its last physical moments; other envs keep the newest ones."""
     env, recorder = LateEnv(), DecisionRecorder()
     for number in range(9):
         env.position[:] = float(number)
@@ -358,7 +351,7 @@ def test_env_on_a_gpu_keeps_what_was_before_it_failed():
 
 
 def test_replay_command_takes_bundles(tmp_path, monkeypatch, capsys):
-    """`python -m harness replay` and `python -m mapush.replay` take either file of a failed run."""
+    """`python -m harness replay` and `python -m mapush.replay` accept both files of a failed run."""
     fail_with(tmp_path / "run", throw_robot, monkeypatch)
     bundle = str(tmp_path / "run" / FILE)
     for command in (replaying.main, harness_main):
@@ -393,8 +386,8 @@ def test_broken_contract_leaves_a_bundle_that_breaks_it_again(tmp_path, monkeypa
         assert replaying.main([str(folder / file)], make_env=make_guarded_env) == 0
 
 
-def test_full_disk_does_not_hide_what_the_run_died_of(tmp_path, monkeypatch):
-    """If the bundle cannot be written, the error is still that of the run."""
+def test_full_disk_does_not_hide_the_error_of_the_run(tmp_path, monkeypatch):
+    """If the bundle cannot be written, the error of the run is still reported."""
     poison_physics(monkeypatch)
     monkeypatch.setattr(Failure, "save", lambda failure, path: (_ for _ in ()).throw(OSError("no space left")))
     with pytest.raises(SimulatorError, match="the physics diverged"):
@@ -402,8 +395,8 @@ def test_full_disk_does_not_hide_what_the_run_died_of(tmp_path, monkeypatch):
     assert not (tmp_path / "run" / FILE).exists()
 
 
-def test_foreign_file_is_no_bundle(tmp_path):
-    """A file of something else is refused with its name."""
+def test_foreign_file_is_not_a_bundle(tmp_path):
+    """A file that is not a bundle is refused by name."""
     path = tmp_path / "failure.pt"
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(CheckpointError, match="cannot be replayed"):

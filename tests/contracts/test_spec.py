@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mapush.errors import MapushError, NonFiniteError, SpecError, nearest
+from mapush.errors import MapushError, NonFiniteError, SpecError, nearest, unknown
 from mapush.spec import TensorSpec
 
 pytestmark = pytest.mark.contracts
@@ -14,7 +14,7 @@ SPEC = TensorSpec("actions", ("num_envs", "num_agents", "action_dim"), (5, 2, 3)
 
 
 def test_spec_right_tensor_is_returned_unchanged():
-    """A tensor that fits comes back as it is."""
+    """A tensor that conforms is returned unchanged."""
     value = torch.zeros(5, 2, 3)
     assert SPEC.validate(value, "here") is value
 
@@ -25,7 +25,7 @@ def test_spec_right_tensor_is_returned_unchanged():
     ids=["transposed", "rank", "dtype", "bounds", "type"],
 )
 def test_spec_wrong_tensor_is_refused(value):
-    """Another shape, type or range is an error that says where, what was got and what was expected."""
+    """A wrong shape, type or range is an error with where, got and expected."""
     with pytest.raises(SpecError) as caught:
         SPEC.validate(value, "PushEnv.step")
     assert caught.value.where == "PushEnv.step"
@@ -33,7 +33,7 @@ def test_spec_wrong_tensor_is_refused(value):
 
 
 def test_spec_transposed_tensor_says_so():
-    """Swapped first axes are named as the cause."""
+    """If the first two axes are swapped, the error says so."""
     with pytest.raises(SpecError) as caught:
         SPEC.validate(torch.zeros(2, 5, 3), "here")
     assert "swapped" in caught.value.fix
@@ -41,7 +41,7 @@ def test_spec_transposed_tensor_says_so():
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_spec_non_finite_value_names_env_and_agent(bad):
-    """A NaN or an infinity is located."""
+    """The error gives the place of the first NaN or infinity."""
     value = torch.zeros(5, 2, 3)
     value[3, 1, 2] = bad
     with pytest.raises(NonFiniteError) as caught:
@@ -50,12 +50,28 @@ def test_spec_non_finite_value_names_env_and_agent(bad):
 
 
 def test_error_renders_given_fields_only():
-    """An error shows the defect first, then one line for each thing it knows."""
+    """An error shows the problem first, then one line for each field that is set."""
     error = MapushError("it broke", where="there", fix="mend it")
     assert str(error).splitlines() == ["MapushError: it broke", "  where     there", "  fix       mend it"]
 
 
+def test_unknown_name_suggests_the_closest_one():
+    """The error names the kind and the closest valid name, if one is close, and lists all."""
+    error = unknown("object", "cubiod", ["cylinder", "cuboid"])
+    assert error.what == "unknown object 'cubiod'; did you mean 'cuboid'?"
+    assert error.expected == "one of cuboid, cylinder"
+    assert unknown("object", "zzz", ["cuboid"]).what == "unknown object 'zzz'"
+
+
+def test_error_takes_a_wider_place():
+    """A place can be appended to `where`, whether it is set or not."""
+    error = MapushError("it failed")
+    error.add_where("env 3")
+    error.add_where("env step 7")
+    assert error.where == "env 3, env step 7"
+
+
 def test_nearest_close_name_is_suggested():
-    """A misspelt name gets the one that was meant, and all valid ones."""
+    """The fix for a misspelt name suggests the right one and lists all valid ones."""
     assert nearest("cubiod", ["cylinder", "cuboid"]) == "did you mean 'cuboid'? valid: cuboid, cylinder"
     assert nearest("zzz", ["cuboid"]) == "valid: cuboid"

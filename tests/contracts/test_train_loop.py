@@ -1,4 +1,4 @@
-"""Contracts of the training loop: what is refused, what is told, what is left after a failure."""
+"""Contracts of the training loop: refused runs, reported progress, and the files after a failure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ import torch
 from runs import ROLLOUT, contents, in_process, last_checkpoint, rows, tiny
 
 import mapush
-from mapush import train as training
 from mapush.config import SimConfig
 from mapush.env.walk import WalkEnv
 from mapush.errors import ConfigError, MapushError, SimulatorError
 from mapush.run import checkpoint as checkpoints
-from mapush.run.folder import RunDir
+from mapush.run.folder import RunFolder
 from mapush.run.logger import RunLogger
-from mapush.train import StopRequest, main, train
+from mapush.run.progress import time_left
+from mapush.run.stop_request import StopRequest
+from mapush.train import main, train
 
 pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
@@ -77,7 +78,7 @@ def closed(monkeypatch):
     ],
 )
 def test_refused_run_says_why_and_leaves_nothing(tmp_path, monkeypatch, capsys, words, said):
-    """What cannot run exits with 2 and one message with the nearest valid name; no folder is made."""
+    """A run that cannot start exits with 2 and one message, with the closest valid name; no folder is made."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "happo.yaml").write_text(YAML)
     (tmp_path / "file").write_text("mine")
@@ -90,7 +91,7 @@ def test_refused_run_says_why_and_leaves_nothing(tmp_path, monkeypatch, capsys, 
 
 
 def test_refused_run_that_cannot_start_closes_what_it_began(tmp_path, closed):
-    """A learner that cannot be made, after the simulator was, leaves no simulator behind."""
+    """If the learner cannot be made, the simulator, which was made before, is closed."""
     with pytest.raises(ConfigError, match="cannot be used"):
         train(dataclasses.replace(tiny(), device="gpu"), tmp_path / "run")
     assert len(closed) == 1
@@ -98,7 +99,7 @@ def test_refused_run_that_cannot_start_closes_what_it_began(tmp_path, closed):
 
 
 def test_command_line_error_has_no_traceback(tmp_path):
-    """The real command exits with 2 and one message on stderr; a misspelt flag gets the right one."""
+    """The real command exits with 2 and one message on stderr; the right flag is suggested for a misspelt one."""
     command = [sys.executable, "-m", "mapush.train"]
     refused = subprocess.run(command + ["cubiod"], cwd=tmp_path, capture_output=True, text=True)
     assert (refused.returncode, refused.stdout) == (2, "")
@@ -111,7 +112,7 @@ def test_command_line_error_has_no_traceback(tmp_path):
 
 
 def test_folder_with_content_is_refused_and_left_alone(tmp_path, capsys):
-    """A run folder that is not empty is not written to, not even a lock; the simulator is not started."""
+    """Nothing is written to a run folder that is not empty, not even a lock; the simulator is not started."""
     (tmp_path / "precious").write_text("mine")
     made = []
     assert main(TINY + ["--run-dir", str(tmp_path)], make_env=made.append) == 2
@@ -122,7 +123,7 @@ def test_folder_with_content_is_refused_and_left_alone(tmp_path, capsys):
 
 def test_folder_in_use_is_refused_and_left_alone(tmp_path, capsys):
     """A folder that another training writes to is refused, and that training's files stay."""
-    folder = RunDir.create(tiny(), tmp_path / "run")
+    folder = RunFolder.create(tiny(), tmp_path / "run")
     before = contents(folder.path)
     assert main(TINY + ["--run-dir", str(folder.path)]) == 2
     assert "another training" in capsys.readouterr().err
@@ -130,7 +131,7 @@ def test_folder_in_use_is_refused_and_left_alone(tmp_path, capsys):
     folder.close()
 
 
-# -- what a run does and tells ---------------------------------------------------------------------------------------
+# -- what a run does and reports -------------------------------------------------------------------------------------
 
 
 def test_run_saves_on_time_and_at_the_end(tmp_path, closed):
@@ -148,8 +149,8 @@ def test_run_saves_on_time_and_at_the_end(tmp_path, closed):
     }
 
 
-def test_run_tells_its_progress(tmp_path, monkeypatch, capsys):
-    """The console has HARL's lines at each interval and, once, how long it will take; no pushing statistics."""
+def test_run_reports_its_progress(tmp_path, monkeypatch, capsys):
+    """The console has HARL's lines at each interval and, once, the time left; walking has no pushing statistics."""
     monkeypatch.chdir(tmp_path)
     assert main(TINY + ["--total-steps", "210", "--log-interval", "2"]) == 0
     said = capsys.readouterr().out
@@ -168,19 +169,19 @@ def test_run_tells_its_progress(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("steps, rate, said", [(1, 1e6, "1 min"), (6e5, 100.0, "1 h 40 min"), (6e3, 50.0, "2 min")])
-def test_outlook_is_in_hours_and_minutes(steps, rate, said):
-    """What is left is said in the units of a person."""
-    assert training._outlook(steps, rate).startswith(f"about {said} to go")
+def test_time_left_is_in_hours_and_minutes(steps, rate, said):
+    """The time left is given in hours and minutes."""
+    assert time_left(steps, rate).startswith(f"about {said} to go")
 
 
 def test_run_twice_from_one_seed_is_the_same_run(tmp_path):
-    """Seed and configuration decide every number of the log; another seed gives others."""
+    """Seed and configuration decide every number of the log; a different seed gives different numbers."""
     logs = [rows(train(dataclasses.replace(tiny(3), seed=seed), tmp_path / str(i))) for i, seed in enumerate((4, 4, 9))]
     assert logs[0] == logs[1] != logs[2]
 
 
 def test_log_keeps_no_history(tmp_path):
-    """A hundred rows more leave no more memory in use by this package than twenty did."""
+    """After 120 rows this package uses no more memory than after 20."""
     sizes, logger = [], RunLogger(tmp_path, tiny())
     tracemalloc.start()
     try:
@@ -204,7 +205,7 @@ def test_log_keeps_no_history(tmp_path):
 
 
 def test_failed_run_closes_its_simulator_and_frees_its_folder(tmp_path, monkeypatch, closed):
-    """Whatever ends the training, the simulator is released, the lock is gone and signals act as before."""
+    """After any error the simulator is closed, the lock is released and signals act as before."""
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
 
     def fail(env, actions):
@@ -214,7 +215,7 @@ def test_failed_run_closes_its_simulator_and_frees_its_folder(tmp_path, monkeypa
     with pytest.raises(ZeroDivisionError):
         train(tiny(), tmp_path / "run")
     assert len(closed) == 1
-    RunDir.reopen(tmp_path / "run").close()
+    RunFolder.reopen(tmp_path / "run").close()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
 
 
@@ -240,7 +241,7 @@ def _train_on_a_disk_that_fills(limit, folder):
 
 @pytest.mark.parametrize("limit, what", [(60_000, "the checkpoint could not"), (1_500, "the log could not")])
 def test_full_disk_ends_the_run_with_its_older_checkpoint(tmp_path, limit, what):
-    """When nothing more can be written, the run exits with 2, says so in one message, and the last checkpoint loads."""
+    """When the disk is full, the run exits with 2 and one message, and the last checkpoint loads."""
     folder = tmp_path / "run"
     code, said = in_process(tmp_path / "said.txt", _train_on_a_disk_that_fills, limit, folder)
     assert code == 2, said
@@ -251,8 +252,8 @@ def test_full_disk_ends_the_run_with_its_older_checkpoint(tmp_path, limit, what)
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step_000000000070.pt"]
 
 
-def test_log_that_cannot_be_closed_hides_no_error(tmp_path, monkeypatch):
-    """TensorBoard's complaint at the end about a full disk does not replace the error that ended the run."""
+def test_log_that_cannot_be_closed_does_not_hide_the_error(tmp_path, monkeypatch):
+    """TensorBoard's error on closing, because the disk is full, does not replace the error that ended the run."""
     from torch.utils.tensorboard import SummaryWriter
 
     def fail(*_):
@@ -265,7 +266,7 @@ def test_log_that_cannot_be_closed_hides_no_error(tmp_path, monkeypatch):
 
 
 def test_simulator_threads_are_a_setting(tmp_path):
-    """The number of simulator threads does not change a bit of the run."""
+    """The number of simulator threads does not change any bit of the run."""
     one = train(tiny(3), tmp_path / "one")
     two = train(dataclasses.replace(tiny(3), sim=SimConfig(threads=2)), tmp_path / "two")
     assert rows(one) == rows(two)

@@ -8,10 +8,8 @@ import pytest
 import torch
 from fakes import KinematicSimulator
 
-from mapush.assembly import make_agent, sizes_of
 from mapush.config import TaskConfig
 from mapush.env.push import PushEnv
-from mapush.happo.rollout import Rollout
 from mapush.presets import preset
 from mapush.train import Run
 
@@ -20,17 +18,12 @@ pytestmark = pytest.mark.contracts
 
 def make_run():
     config = dataclasses.replace(preset("cuboid", "default"), num_envs=5, num_steps=7, device="cpu")
-    env = PushEnv(KinematicSimulator(5, 2), TaskConfig(steps_per_decision=3), seed=4)
-    sizes = sizes_of(env)
-    agent = make_agent(config, sizes)
-    rollout = Rollout(config.num_steps, config.num_envs, device=agent.device, **sizes)
-    first = env.reset()
-    rollout.start(first.obs, first.share_obs)
-    return Run(config, env, agent, rollout)
+    task = TaskConfig(steps_per_decision=3)
+    return Run.start(config, lambda _: PushEnv(KinematicSimulator(5, 2), task, seed=4))
 
 
 def test_team_learns_from_the_mean_of_its_agents_rewards(monkeypatch):
-    """Each agent's own reward counts: what the learner maximises is their mean, not the reward of agent 0."""
+    """The learner maximises the mean of the agents' rewards, not the reward of agent 0."""
     run, seen = make_run(), []
     step = run.env.step
 
@@ -48,7 +41,7 @@ def test_team_learns_from_the_mean_of_its_agents_rewards(monkeypatch):
 
 
 def test_run_counts_every_env_step_of_a_held_action():
-    """Steps are env steps: a decision held for three of them, in five envs, counts fifteen."""
+    """Steps are env steps: a decision that is held for three of them, in five envs, counts as fifteen."""
     run = make_run()
     run.advance()
     assert run.step == 15

@@ -1,4 +1,4 @@
-"""Contracts of runs that are killed, stopped, resumed and prolonged: real processes, real files."""
+"""Contracts of runs that are killed, stopped, resumed and extended: real processes, real files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from runs import (
     contents,
     copy_of,
     in_process,
+    interrupted,
     killed_run,
     last_checkpoint,
     resume_from_command_line,
@@ -28,8 +29,8 @@ from runs import (
 from mapush.config import SimConfig
 from mapush.errors import ConfigError
 from mapush.run import checkpoint as checkpoints
-from mapush.run.folder import RunDir, read_config
-from mapush.train import Run, main, train
+from mapush.run.folder import RunFolder, read_config
+from mapush.train import main, train
 
 pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
@@ -45,18 +46,18 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """Return a run that nothing stopped."""
+    """Return a run that was never interrupted."""
     return train(tiny(), tmp_path_factory.mktemp("straight") / "run")
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """Return a run that was killed; copy it before you touch it."""
+    """Return a run that was killed; copy it before you change it."""
     return killed_run(tmp_path_factory.mktemp("killed") / "run", tiny())
 
 
-def test_run_killed_and_resumed_ends_in_the_same_bits(straight, killed, tmp_path):
-    """After kill -9 and `--resume` in a new process, learner, env, rollout and log are those of an unbroken run."""
+def test_run_killed_and_resumed_ends_bit_for_bit_the_same(straight, killed, tmp_path):
+    """After kill -9 and `--resume`, learner, env, rollout and log equal those of an uninterrupted run."""
     steps = [checkpoints.load(path).step for path in checkpoints.all_of(killed)]
     assert steps == [2 * ROLLOUT, 4 * ROLLOUT]
     assert len(rows(killed)) == 5
@@ -69,13 +70,13 @@ def test_run_killed_and_resumed_ends_in_the_same_bits(straight, killed, tmp_path
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_run_stopped_in_a_rollout_saves_says_how_to_go_on_and_does(straight, tmp_path, number, code):
-    """A signal in the middle of a rollout: the env step is finished, all is saved, and the rest is as if unbroken."""
+def test_run_stopped_in_a_rollout_is_saved_and_can_be_resumed(straight, tmp_path, number, code):
+    """After a signal in a rollout the env step is finished and everything is saved; resuming completes the run."""
     folder, step = tmp_path / "run", 5 * ROLLOUT + 20
     ended, said = in_process(tmp_path / "said.txt", train_until_signal, number, step, tiny(), folder)
     assert ended == code, said
-    told = "stopped by {} and saved; continue with: python -m mapush.train --resume {}"
-    assert told.format(signal.Signals(number).name, folder) in said
+    assert f"stopped by {signal.Signals(number).name} and saved" in said
+    assert f"continue with: python -m mapush.train --resume {folder}" in said
     saved = last_checkpoint(folder)
     assert (saved.step, saved.run["rollout"]["step"]) == (step + 5, 5)
     train(read_config(folder), folder, resume=True)
@@ -83,21 +84,16 @@ def test_run_stopped_in_a_rollout_saves_says_how_to_go_on_and_does(straight, tmp
 
 
 def _hang_in_an_env_step(step, folder):
-    advance = Run.advance
+    def hang():
+        (folder / "hangs").touch()
+        time.sleep(50.0)
 
-    def hang(run):
-        if run.step == step:
-            (folder / "hangs").touch()
-            time.sleep(50.0)
-        advance(run)
-
-    Run.advance = hang
     flags = "walk --num-envs 5 --num-steps 7 --happo.hidden-sizes 16 12 --checkpoint-every 70 --run-dir".split()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it is ignored
-    return main(flags + [str(folder)])
+    return main(flags + [str(folder)], make_env=interrupted(step, hang))
 
 
-def test_second_interrupt_acts_at_once(tmp_path):
+def test_second_interrupt_acts_immediately(tmp_path):
     """While an env step hangs, the first Ctrl-C waits for it and the second does not; older checkpoints remain."""
     folder = tmp_path / "run"
     process = start_process(tmp_path / "said.txt", _hang_in_an_env_step, 3 * ROLLOUT, folder)
@@ -115,8 +111,8 @@ def test_second_interrupt_acts_at_once(tmp_path):
     assert last_checkpoint(folder).step == 2 * ROLLOUT
 
 
-def test_finished_run_says_so_and_is_left_alone(straight, capsys):
-    """`--resume` of a finished run changes nothing, says how to train on and counts as success."""
+def test_finished_run_is_reported_and_not_changed(straight, capsys):
+    """`--resume` of a finished run changes nothing, says how to train on, and exits with 0."""
     before = contents(straight)
     assert main(["--resume", str(straight)]) == 0
     said = capsys.readouterr().out
@@ -126,7 +122,7 @@ def test_finished_run_says_so_and_is_left_alone(straight, capsys):
 
 
 def test_finished_run_trains_on_with_more_steps(tmp_path):
-    """A run of N steps prolonged to 2N is a run of 2N, if no learning rate depends on N; its config says 2N."""
+    """A run of N steps extended to 2N equals a run of 2N, if no learning rate depends on N; its config says 2N."""
     whole = train(tiny(decay=False), tmp_path / "whole")
     half = train(tiny(5, decay=False), tmp_path / "half")
     assert main(["--resume", str(half), "--total-steps", str(10 * ROLLOUT)]) == 0
@@ -145,8 +141,8 @@ def test_finished_run_trains_on_with_more_steps(tmp_path):
         (["--task.push-force", "3"], "task.push_force"),
     ],
 )
-def test_resume_with_another_structure_is_refused_by_name(killed, capsys, flags, name):
-    """A setting that decides what the run computes cannot change on the way; the error names it, both values, a fix."""
+def test_resume_with_a_different_setting_is_refused_by_name(killed, capsys, flags, name):
+    """A setting that decides what the run computes cannot change; the error names it, both values and a fix."""
     before = contents(killed)
     assert main(["--resume", str(killed)] + flags) == 2
     said = capsys.readouterr().err
@@ -156,8 +152,8 @@ def test_resume_with_another_structure_is_refused_by_name(killed, capsys, flags,
     assert contents(killed) == before
 
 
-def test_resume_with_other_harmless_settings_ends_in_the_same_bits(straight, killed, tmp_path):
-    """Checkpoint and log intervals, device and threads may change; the numbers do not, and config.json follows."""
+def test_resume_with_changed_intervals_and_threads_ends_bit_for_bit_the_same(straight, killed, tmp_path):
+    """Checkpoint and log intervals, device and threads may change; the numbers stay, and config.json is updated."""
     run = copy_of(killed, tmp_path / "run")
     changes = {
         "checkpoint_every": ROLLOUT,
@@ -176,16 +172,16 @@ def test_resume_with_other_harmless_settings_ends_in_the_same_bits(straight, kil
 
 
 @pytest.mark.parametrize("words", [["walk"], ["--preset", "default"], ["--run-dir", "x"], ["--load-config", "x"]])
-def test_resume_takes_nothing_else_that_names_a_run(killed, capsys, words):
-    """A task, preset, folder or configuration beside `--resume` would be ignored, so it is refused."""
+def test_resume_refuses_flags_that_the_run_decides(killed, capsys, words):
+    """A task, preset, folder or HARL configuration together with `--resume` would be ignored, so it is refused."""
     rest = ["--resume", str(killed)]
     assert main(words + rest) == 2
     assert "--resume takes" in capsys.readouterr().err
 
 
 def test_resume_of_a_run_in_use_or_without_checkpoint_is_refused(tmp_path, capsys):
-    """A folder that another training holds is not continued; nor is a run that has saved nothing."""
-    folder = RunDir.create(tiny(), tmp_path / "run")
+    """A folder that another training writes to cannot be resumed, nor can a run that has saved nothing."""
+    folder = RunFolder.create(tiny(), tmp_path / "run")
     assert main(["--resume", str(folder.path)]) == 2
     assert "another training" in capsys.readouterr().err
     folder.close()

@@ -136,7 +136,7 @@ def test_card_that_fills_up_in_training_leaves_a_checkpoint_that_goes_on(tmp_pat
     said = one_message(python("-c", FILLS_THE_CARD_IN_UPDATE_4, *RUN, *flags))
     newest = checkpoints.latest(folder)
     assert "the memory of the GPU is full" in said
-    assert f"{newest} is whole: --resume {folder}" in said
+    assert f"{newest} is complete: --resume {folder}" in said
     assert checkpoints.load(newest).step == 2 * ROLLOUT
     ended = python("-m", "mapush.train", "--resume", folder)
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -1,4 +1,4 @@
-"""Tiny runs of the walking task, processes that are ended in the midst of one, and what they leave."""
+"""Tiny runs of the walking task, processes that are ended in the middle of one, and the files that they leave."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import torch
 
-from mapush.config import SimConfig, WalkRunConfig
+from mapush.assembly import make_env
+from mapush.config import RunConfig, SimConfig, WalkRunConfig
 from mapush.presets import preset
 from mapush.run import checkpoint as checkpoints
 from mapush.run.checkpoint import Checkpoint
 from mapush.run.folder import read_config
-from mapush.train import Run, main, train
+from mapush.train import main, train
 
 ROLLOUT = 5 * 7  # env steps
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(  # what a run imports on its way, so that no process of a test imports it again
+_PROCESSES.set_forkserver_preload(  # what a run imports, so that no child process has to import it again
     ["mapush.train", "mapush.env.walk", "mujoco.batch", "mapush.happo.happo", "torch._dynamo"]
     + ["torch.utils.tensorboard", "rich.progress", "tyro"]
 )
@@ -48,7 +49,7 @@ def tiny(iterations: int = 10, decay: bool = True) -> WalkRunConfig:
 
 
 def in_process(output: Path, function: Callable[..., int], *args: Any) -> Tuple[int, str]:
-    """Call `function` in a process of its own; return its exit code, -n after signal n, and all that it printed."""
+    """Call `function` in a new process; return its exit code (-n after signal n) and its output."""
     process = start_process(output, function, *args)
     process.join(timeout=60)
     assert process.exitcode is not None, output.read_text()
@@ -56,7 +57,7 @@ def in_process(output: Path, function: Callable[..., int], *args: Any) -> Tuple[
 
 
 def start_process(output: Path, function: Callable[..., int], *args: Any) -> multiprocessing.Process:
-    """Call `function` in a process of its own, which prints to the file `output`."""
+    """Call `function` in a new process, which prints to the file `output`."""
     process = _PROCESSES.Process(target=_call, args=(output, function) + args)
     process.start()
     return process
@@ -75,23 +76,40 @@ def _call(output: Path, function: Callable[..., int], *args: Any) -> None:
     raise SystemExit(code)
 
 
-def signal_at(number: int, step: int, then: Callable[[], Any]) -> int:
-    """Let the process get a signal in the env step that begins after `step` env steps; then do `then`."""
-    advance = Run.advance
+class InterruptedEnv:
+    """The environment of a run, in which something happens when one of its steps begins.
 
-    def advance_under_fire(run: Run) -> None:
-        if run.step == step:
-            os.kill(os.getpid(), number)
-        advance(run)
+    Args:
+      env: the environment.
+      step: env steps, summed over envs, after which it happens.
+      event: what happens.
+    """
 
-    Run.advance = advance_under_fire
-    then()
-    return 0
+    def __init__(self, env: Any, step: int, event: Callable[[], Any]) -> None:
+        self._env = env
+        self._steps_left = step
+        self._event = event
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._env, name)
+
+    def step(self, actions: torch.Tensor) -> Any:
+        """Step the environment."""
+        if self._steps_left == 0:
+            self._event()
+        self._steps_left -= self._env.num_envs
+        return self._env.step(actions)
+
+
+def interrupted(step: int, event: Callable[[], Any]) -> Callable[[RunConfig], Any]:
+    """Return a `make_env` for `train`, whose environment is an `InterruptedEnv`."""
+    return lambda config: InterruptedEnv(make_env(config), step, event)
 
 
 def train_until_signal(number: int, step: int, config: WalkRunConfig, folder: Path) -> int:
     """Train a new run, which gets a signal in the env step that begins after `step` env steps."""
-    return signal_at(number, step, lambda: train(config, folder))
+    train(config, folder, make_env=interrupted(step, lambda: os.kill(os.getpid(), number)))
+    return 0
 
 
 def resume_from_command_line(folder: Path) -> int:
@@ -100,7 +118,7 @@ def resume_from_command_line(folder: Path) -> int:
 
 
 def killed_run(folder: Path, config: WalkRunConfig) -> Path:
-    """Leave in `folder` what a run leaves that was killed in its sixth iteration; its last checkpoint is of the 4th."""
+    """Train in `folder` and kill the run in its sixth iteration; its last checkpoint is from the fourth."""
     code, said = in_process(
         folder.with_suffix(".txt"), train_until_signal, signal.SIGKILL, 5 * ROLLOUT + 20, config, folder
     )
@@ -119,18 +137,18 @@ def last_checkpoint(folder: Path) -> Checkpoint:
 
 
 def rows(folder: Path) -> List[Dict[str, str]]:
-    """Return the rows of a run's CSV, without what the clock and the machine decide."""
+    """Return the rows of a run's CSV, without speed and memory, which depend on the machine."""
     with (folder / "progress.csv").open(newline="") as file:
         return [{k: v for k, v in row.items() if k not in ("fps", "rss_mib")} for row in csv.DictReader(file)]
 
 
 def contents(folder: Path) -> Dict[str, bytes]:
-    """Return all files of a folder."""
+    """Return the content of all files in a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def assert_same(one: Any, other: Any, name: str = "") -> None:
-    """Assert that two nests of dicts, lists and tensors are equal to the bit."""
+    """Assert that two nested structures of dicts, lists and tensors are equal bit for bit."""
     assert type(one) is type(other), name
     if isinstance(one, dict):
         assert set(one) == set(other), name
@@ -149,7 +167,7 @@ def assert_same(one: Any, other: Any, name: str = "") -> None:
 
 
 def assert_same_end(folder: Path, other: Path) -> None:
-    """Assert that two runs ended in the same bits and logged every step once with the same numbers."""
+    """Assert that two runs ended bit for bit the same and logged every step once with the same numbers."""
     one, two = last_checkpoint(folder), last_checkpoint(other)
     assert one.step == two.step == read_config(folder).total_steps
     assert_same(one.agent, two.agent, "agent")

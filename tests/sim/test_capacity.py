@@ -1,4 +1,4 @@
-"""Contracts of capacity: what a run takes is known, and a run that does not fit is refused, before anything is made."""
+"""Contracts of capacity: memory is predicted, and a run that does not fit is refused before anything is made."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIMULATOR = 100_000  # bytes of an env on the simulator of these tests
 
 @pytest.fixture(autouse=True)
 def card(monkeypatch):
-    """A GPU with 40 GiB, of which 20 are free, and a simulator whose arrays need no Warp to be counted."""
+    """Return a fake GPU with 40 GiB, of which 20 are free; the simulator's arrays are counted without Warp."""
     gpu = types.SimpleNamespace(
         name="a card", total_memory=40 * GIB, multi_processor_count=100, max_threads_per_multi_processor=2048
     )
@@ -59,15 +59,15 @@ def test_size_with_unit_is_read_as_bytes(text, size):
 
 
 @pytest.mark.parametrize("text", ["8", "GiB", "8gib", "-8GiB", "8GiBs", "8 Gi B", "0GiB", "nanGiB", "1e9GiB", ""])
-def test_vram_limit_that_is_no_size_is_refused(text):
-    """A configuration with a limit that is no size cannot be made."""
+def test_vram_limit_that_is_not_a_size_is_refused(text):
+    """A configuration whose limit is not a size cannot be made."""
     with pytest.raises(ConfigError, match="size of memory"):
         on_gpu(vram_limit=text)
 
 
 @pytest.mark.parametrize("task_name", ["cuboid", "cylinder", "walk"])
 def test_rollout_part_is_the_size_of_the_rollout(task_name):
-    """The rollout takes what the arrays of a real one take."""
+    """The predicted rollout has the size of the arrays of a real one."""
     config = on_gpu(task_name, num_envs=5, num_steps=7)
     sizes = dataclasses.asdict(capacity._sizes(config))
     rollout = Rollout(7, 5, device=torch.device("cpu"), **sizes)
@@ -77,7 +77,7 @@ def test_rollout_part_is_the_size_of_the_rollout(task_name):
 
 @pytest.mark.parametrize("task_name", ["tblock", "walk"])
 def test_sizes_are_those_of_the_env(task_name):
-    """The widths that the prediction assumes are those that the env declares."""
+    """The prediction assumes the sizes that the env declares."""
     config = on_gpu(task_name)
     env = still.make_env(config.task) if task_name == "walk" else PushEnv(KinematicSimulator(5, 2), config.task, 0)
     assert dataclasses.asdict(capacity._sizes(config)) == sizes_of(env)
@@ -85,7 +85,7 @@ def test_sizes_are_those_of_the_env(task_name):
 
 @pytest.mark.parametrize("hidden_sizes", [(96, 64), (64, 64, 32)])
 def test_learner_part_counts_what_an_optimiser_step_keeps(hidden_sizes, monkeypatch):
-    """One minibatch more, of the same batch, takes what a step's activations and gradients take on the CPU."""
+    """Halving the minibatch saves as much as half of a step's activations and gradients take on the CPU."""
     rows = 4000
     monkeypatch.setattr(update, "CPU_CHUNK_ROWS", rows)
     config = on_gpu(num_envs=500, num_steps=8)
@@ -105,7 +105,7 @@ def test_learner_part_counts_what_an_optimiser_step_keeps(hidden_sizes, monkeypa
 
 
 def peak_bytes(function):
-    """Return how much memory of the CPU `function` has in use at once."""
+    """Return the peak of the CPU memory that `function` uses [bytes]."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         function()
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
@@ -117,7 +117,7 @@ def peak_bytes(function):
 
 
 def test_weights_are_counted():
-    """The weights of the networks are those of a real learner."""
+    """The predicted number of weights is that of a real learner."""
     config = on_gpu()
     sizes = capacity._sizes(config)
     agent = Happo(config.happo, device=torch.device("cpu"), seed=0, **dataclasses.asdict(sizes))
@@ -127,14 +127,14 @@ def test_weights_are_counted():
 
 
 def test_learner_on_the_cpu_takes_nothing_of_the_gpu():
-    """With the learner on the CPU, neither it nor its rollout is on the card."""
+    """With the learner on the CPU, neither it nor its rollout uses the GPU."""
     there, elsewhere = predict(on_gpu()), predict(on_gpu(device="cpu"))
     assert elsewhere.parts == dict(there.parts, rollout=0, learner=0)
 
 
 @pytest.mark.parametrize("task_name", ["cuboid", "walk"])
 def test_prediction_grows_with_num_envs(task_name):
-    """More envs never take less, in any part, and more in all."""
+    """More envs never need less memory in any part, and need more in total."""
     few, many = (predict(on_gpu(task_name, num_envs)) for num_envs in (500, 513))
     assert all(few.parts[name] <= many.parts[name] for name in few.parts)
     assert few.total < many.total
@@ -142,7 +142,7 @@ def test_prediction_grows_with_num_envs(task_name):
 
 @pytest.mark.parametrize("limit", [None, "8GiB"])
 def test_refusal_names_the_largest_num_envs_that_fits(limit):
-    """What the message offers fits, and one env more does not."""
+    """The number in the message fits, and one env more does not."""
     config = on_gpu(num_envs=10_000_000, vram_limit=limit)
     with pytest.raises(CapacityError) as refused:
         require_fit(config)
@@ -156,7 +156,7 @@ def test_refusal_names_the_largest_num_envs_that_fits(limit):
 
 
 def test_limit_above_what_is_free_does_not_help():
-    """A limit of 30 GiB allows no more than the 20 GiB that are free."""
+    """A limit of 30 GiB allows no more than the 20 GiB of free memory."""
     fits_in_30 = on_gpu(num_envs=160_000, vram_limit="30GiB")
     assert 20 * GIB < predict(fits_in_30).total < 30 * GIB
     with pytest.raises(CapacityError):
@@ -164,14 +164,14 @@ def test_limit_above_what_is_free_does_not_help():
 
 
 def test_limit_below_one_env_is_refused_without_an_offer():
-    """Where not even one env fits, the message says so instead of offering a number."""
+    """If not even one env fits, the message says so instead of a number."""
     with pytest.raises(CapacityError) as refused:
         require_fit(on_gpu(vram_limit="100MiB"))
     assert "not even one env" in refused.value.fix
 
 
 def test_torch_may_use_what_the_rest_leaves_of_the_limit(card):
-    """PyTorch's share of the card is the limit without context and simulator; without a limit nothing is set."""
+    """PyTorch's limit is the run's limit minus context and simulator; without a limit nothing is set."""
     require_fit(on_gpu())
     assert card.shares_of_torch == []
     config = on_gpu(vram_limit="8GiB")
@@ -188,15 +188,15 @@ def test_refusal_comes_before_anything_is_made():
     assert made == []
 
 
-def test_run_on_the_cpu_is_not_judged(monkeypatch):
-    """The memory of a GPU does not bound a run whose simulator is on the CPU."""
+def test_run_on_the_cpu_is_not_checked(monkeypatch):
+    """The memory of a GPU does not limit a run whose simulator is on the CPU."""
     monkeypatch.setattr(capacity, "free_memory", lambda: 0)
     config = preset("cuboid", "default")
     require_fit(dataclasses.replace(config, sim=dataclasses.replace(config.sim, backend="mujoco")))
 
 
 def test_outlook_says_how_much_of_the_limit():
-    """The line at the start gives the prediction, and the limit or the size of the card."""
+    """The line at the start gives the prediction, and the limit or the size of the GPU."""
     config = on_gpu()
     predicted = capacity.gib(predict(config).total)
     assert capacity.outlook(config) == f"VRAM: {predicted} predicted of 40.0 GiB"

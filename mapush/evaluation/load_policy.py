@@ -1,0 +1,111 @@
+"""A trained team as a function from observations to actions, for scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, List, Optional, Union
+
+from mapush.errors import CheckpointError, ConfigError, SpecError, unknown
+from mapush.evaluation import policy_formats
+from mapush.evaluation.loaded_policy import POLICIES
+from mapush.evaluation.policy_formats import LoadedPolicy, LoadOptions, is_run
+from mapush.run import checkpoint as checkpoints
+
+if TYPE_CHECKING:
+    from mapush.config import RunConfig
+
+
+class TeamPolicy:
+    """A trained team; `act` chooses its actions without exploring.
+
+    Args:
+      loaded: the policy.
+
+    Attributes:
+      path: the file that it was loaded from.
+      step: env steps that it was trained for.
+      config: configuration of its training run.
+    """
+
+    def __init__(self, loaded: LoadedPolicy) -> None:
+        self.path = loaded.path
+        self.step = loaded.step
+        self.config: RunConfig = loaded.config
+        self._agent = loaded.agent
+
+    def act(self, obs: Any) -> Any:
+        """Return the actions for some observations.
+
+        Args:
+          obs: float32, shape (num_envs, num_agents, obs_dim), or (num_agents, obs_dim) for a single env; a numpy array
+            or a torch tensor.
+        Returns:
+          The actions, shape (..., num_agents, action_dim), of the same kind as `obs`, on the CPU.
+        Raises:
+          SpecError: the observations have a wrong number of axes.
+        """
+        import numpy as np
+        import torch
+
+        tensor = torch.as_tensor(obs, dtype=torch.float32, device=self._agent.device)
+        if tensor.dim() not in (2, 3):
+            expected = "(num_envs, num_agents, obs_dim) or (num_agents, obs_dim)"
+            raise SpecError("obs has the wrong shape", got=str(tuple(tensor.shape)), expected=expected)
+        one_env = tensor.dim() == 2
+        if one_env:
+            tensor = tensor.unsqueeze(0)
+        with torch.no_grad():
+            actions = self._agent.act_deterministic(tensor).cpu()
+        if one_env:
+            actions = actions[0]
+        if isinstance(obs, np.ndarray):
+            return actions.numpy()
+        return actions
+
+
+def load_policy(source: Union[str, Path], task_name: Optional[str] = None, device: str = "cpu") -> TeamPolicy:
+    """Load a trained team.
+
+    Args:
+      source: a checkpoint; the folder of a run, whose newest checkpoint is loaded; a policy that HARL or MAPush saved;
+        or the name of a shipped policy, such as "cuboid".
+      task_name: the task that it was trained for; needed for a policy that HARL or MAPush saved.
+      device: where it computes: auto, cpu, cuda or cuda:1.
+    Raises:
+      ConfigError: no such policy, or the task is needed.
+      CheckpointError: the file is damaged or does not fit.
+    """
+    path = _find(source)
+    if task_name is None:
+        task_name = _task_of(path)
+    return TeamPolicy(policy_formats.load(path, LoadOptions(task_name, device)))
+
+
+def shipped_policies() -> List[str]:
+    """Return the names of the policies that come with mapush."""
+    return sorted(path.stem for path in POLICIES.glob("*" + checkpoints.SUFFIX))
+
+
+def _find(source: Union[str, Path]) -> Path:
+    path = Path(source)
+    if is_run(path):
+        return checkpoints.latest(path)
+    if path.exists():
+        return path
+    if source in shipped_policies():
+        return POLICIES / f"{source}{checkpoints.SUFFIX}"
+    if isinstance(source, str) and len(path.parts) == 1 and not path.suffix:
+        error = unknown("policy", source, shipped_policies())
+        error.fix = "or name a checkpoint or the folder of a run"
+        raise error
+    raise CheckpointError("there is no such policy", where=str(path))
+
+
+def _task_of(path: Path) -> str:
+    if policy_formats.format_of(path) is not policy_formats.MAPUSH:
+        raise ConfigError(
+            "this file does not say which task its policy was trained for",
+            where=str(path),
+            fix='add the task: load_policy(path, task_name="cuboid")',
+        )
+    return checkpoints.load(path).config.task_name
