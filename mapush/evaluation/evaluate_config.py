@@ -10,11 +10,14 @@ import tyro
 
 from mapush.assembly import TASKS
 from mapush.config import SimConfig
-from mapush.errors import ConfigError, nearest
-from mapush.viewer.selection import require_sound
+from mapush.errors import ConfigError, nearest, unknown
+from mapush.sim import ISAAC_GYM
 
 MODES = ("calculator", "viewer")
 CALCULATOR_ENVS = 300
+VIEWERS = ("auto", "native", "web", "none")
+RECORDING_SUFFIXES = (".mp4", ".gif", ".html")
+VIEWER_FLAGS = ("viewer", "host", "port", "episodes", "record", "only")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +79,86 @@ class EvaluateConfig:
         _require(
             walk and trained or not self.stand_checkpoint, "--stand-checkpoint adds to one", "walk --checkpoint RUN"
         )
-        require_sound(self)
+        _check_viewer_flags(self)
         if self.num_envs is None:
             object.__setattr__(self, "num_envs", 1 if viewer else CALCULATOR_ENVS)
+
+    @property
+    def wanted_viewer(self) -> str:
+        """The viewer that was asked for: `viewer`, or its default."""
+        if self.viewer is not None:
+            return self.viewer
+        if self.record is not None:
+            return "none"
+        return "auto"
+
+    @property
+    def has_address(self) -> bool:
+        """Whether --host or --port was given."""
+        return self.host is not None or self.port is not None
 
 
 def _require(good: bool, what: str, fix: str) -> None:
     if not good:
         raise ConfigError(what, fix=fix)
+
+
+# -- flags of the viewer ---------------------------------------------------------------------------------------------
+
+
+def _check_viewer_flags(config: EvaluateConfig) -> None:
+    """Check that the viewer's flags fit the mode and each other.
+
+    Raises:
+      ConfigError: they do not.
+    """
+    if config.mode != "viewer":
+        for flag in VIEWER_FLAGS:
+            _require(getattr(config, flag) is None, f"--{flag} belongs to the viewer", "add --mode viewer")
+        return
+    _check_values(config)
+    if config.sim.backend == ISAAC_GYM:
+        _check_isaac_gym(config)
+    else:
+        _check_combinations(config)
+
+
+def _check_values(config: EvaluateConfig) -> None:
+    if config.viewer is not None and config.viewer not in VIEWERS:
+        raise unknown("viewer", config.viewer, VIEWERS)
+    if config.record is not None and config.record.suffix not in RECORDING_SUFFIXES:
+        raise unknown("kind of film", config.record.suffix, RECORDING_SUFFIXES)
+    _require(config.only in (None, "failures"), f"unknown choice of episodes {config.only!r}", "--only failures")
+    _require(
+        config.only is None or config.record is not None, "--only chooses what is recorded", "add --record FILE.mp4"
+    )
+    _require(config.episodes is None or config.episodes >= 1, "no episodes", "--episodes 1 or more")
+
+
+def _check_combinations(config: EvaluateConfig) -> None:
+    viewer = config.wanted_viewer
+    _require(viewer != "none" or config.record is not None, "nobody would see anything", "add --record FILE.mp4")
+    _require(
+        not config.has_address or viewer in ("auto", "web"), "--host and --port belong to a page", "add --viewer web"
+    )
+    _require(
+        viewer != "none" or config.num_envs in (None, 1),
+        "a recording without a viewer shows one env",
+        "leave --num-envs out, or add --viewer auto",
+    )
+
+
+def _check_isaac_gym(config: EvaluateConfig) -> None:
+    """Check the flags for Isaac Gym, which draws by itself.
+
+    Raises:
+      ConfigError: Isaac Gym cannot do that.
+    """
+    what = "Isaac Gym shows one env in its own window, or records it"
+    if config.record is None:
+        possible = (None, "auto", "native")
+    else:
+        possible = (None, "auto", "none")
+        _require(config.record.suffix == ".mp4", what, "--record FILE.mp4")
+    plain = not config.has_address and config.only is None and config.num_envs in (None, 1)
+    _require(plain and config.viewer in possible, what, "leave out --viewer, --host, --port, --only and --num-envs")

@@ -14,9 +14,10 @@ from mapush import evaluate, viewer
 from mapush.config import SimConfig
 from mapush.errors import ConfigError
 from mapush.evaluation.episode import Episode, Frame
-from mapush.evaluation.evaluate_config import EvaluateConfig
+from mapush.evaluation.evaluate_config import RECORDING_SUFFIXES, VIEWER_FLAGS, EvaluateConfig
 from mapush.sim.physics import STEP_DT
 from mapush.viewer import selection as choices
+from mapush.viewer.films.recorder import WRITERS
 from mapush.viewer.playback import Recording
 from mapush.viewer.playback_controls import SPEEDS, Transport, Wish
 from mapush.viewer.scoreboard import ATTEMPTS, Scoreboard
@@ -39,8 +40,8 @@ def config(**changes):
     [
         ({"viewer": "natve"}, "native"),
         ({"viewer": "none"}, "--record"),
-        ({"record": Path("film.avi")}, "cannot record to film.avi"),
-        ({"record": Path("film")}, "cannot record to film"),
+        ({"record": Path("film.avi")}, "unknown kind of film '.avi'"),
+        ({"record": Path("film")}, "unknown kind of film ''"),
         ({"only": "failures"}, "--record"),
         ({"only": "successes", "record": MP4}, "--only failures"),
         ({"episodes": 0}, "no episodes"),
@@ -61,12 +62,17 @@ def test_flags_that_do_not_fit_are_one_message_with_the_way_out(changes, message
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("flag", choices.FLAGS)
+@pytest.mark.parametrize("flag", VIEWER_FLAGS)
 def test_flags_of_the_viewer_belong_to_it(flag):
     """The calculator ignores none of them silently."""
     values = {"viewer": "web", "host": "::1", "port": 1, "episodes": 2, "record": MP4, "only": "failures"}
     with pytest.raises(ConfigError, match="--" + flag):
         EvaluateConfig(**{flag: values[flag]})
+
+
+def test_every_kind_of_film_that_may_be_asked_for_can_be_written():
+    """The flags know the suffixes without importing what writes the files."""
+    assert RECORDING_SUFFIXES == tuple(WRITERS)
 
 
 def test_number_of_envs_has_a_default_for_each_mode():
