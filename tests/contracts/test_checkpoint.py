@@ -166,5 +166,5 @@ def test_checkpoint_keeps_unknown_future_settings_out(tmp_path):
         checkpoints.load(path)
     payload["format"] = checkpoints.FORMAT + 1
     torch.save(payload, path)
-    with pytest.raises(CheckpointError, match="another version"):
+    with pytest.raises(CheckpointError, match="a different version"):
         checkpoints.load(path)
