@@ -1,6 +1,6 @@
-"""From a configuration to the parts of a run: environment and learner.
+"""Build the parts of a run from its configuration: the environment and the learner.
 
-The simulator is made first and torch is loaded after it, because Isaac Gym insists on that order.
+The simulator is made first and torch is loaded after it, because Isaac Gym requires that order.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, TypeVar
 
-from mapush.config import PushRunConfig, RunConfig, TaskConfig, WalkRunConfig
+from mapush.config import PushRunConfig, RunConfig, WalkRunConfig
 from mapush.device.gpu_errors import why_no_gpu
-from mapush.errors import ConfigError, nearest
+from mapush.errors import ConfigError, unknown
 from mapush.objects import OBJECTS
 from mapush.sim import ISAAC_GYM, choose_backend, make_physics
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mapush.env.push import PushEnv
     from mapush.env.vec_env import VecEnv
+    from mapush.env.walk import WalkEnv
     from mapush.happo.happo import Happo
     from mapush.upstream.mqe import MqeEnv
 
@@ -30,101 +31,113 @@ Config = TypeVar("Config", bound=Any)
 
 
 def share_the_cores() -> None:
-    """Let the threads of torch sleep, not spin, while those of the simulator compute; call it before torch is loaded.
+    """Make idle threads of torch sleep instead of spin while the simulator computes; call it before torch is loaded.
 
-    Two pools of threads that spin on the same cores slow each other down tenfold.
+    Two thread pools that spin on the same cores slow each other down tenfold.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
 def resolve(config: Config) -> Tuple[Config, str]:
-    """Name the simulator, where a configuration leaves the choice open.
+    """Choose the simulator; this is the only place that does.
+
+    A run on your own environment has none of our simulators, so its configuration stays as it is.
 
     Args:
       config: a dataclass with a `SimConfig` as its `sim`.
     Returns:
-      The configuration with the backend that will compute, and in a few words why it is that one.
+      The configuration with the backend that will compute, and why it is that one, in a few words.
     Raises:
-      ConfigError: no backend has this name.
-      SimulatorError: the backend that it names cannot work here.
+      ConfigError: unknown backend.
+      SimulatorError: the backend that the configuration names does not work here.
     """
+    if type(config) is RunConfig:
+        return config, "your own environment"
     backend, reason = choose_backend(config.sim.backend)
     return dataclasses.replace(config, sim=dataclasses.replace(config.sim, backend=backend)), reason
 
 
-def make_env(config: RunConfig, num_envs: Optional[int] = None, seed: Optional[int] = None) -> VecEnv:
-    """Make the environment of a run.
+def make_env(config: RunConfig) -> VecEnv:
+    """Make the environment of a run on a built-in task.
 
     Args:
-      config: the run's configuration.
-      num_envs: parallel envs, if not the run's.
-      seed: seed, if not the run's.
+      config: the run's configuration; `resolve` is applied, which leaves a resolved one as it is.
     Raises:
-      ConfigError: a task or simulator that does not exist.
-      SimulatorError: a simulator that cannot be loaded here.
+      ConfigError: unknown task, object or simulator.
+      SimulatorError: the simulator cannot be loaded here.
     """
-    num_envs = config.num_envs if num_envs is None else num_envs
-    seed = config.seed if seed is None else seed
+    config, _ = resolve(config)
     if isinstance(config, WalkRunConfig):
-        return _make_walk_env(config, num_envs, seed)
-    if isinstance(config, PushRunConfig):
-        upstream = config.sim.backend == ISAAC_GYM
-        return (make_mqe_env if upstream else make_push_env)(config, config.task, num_envs, seed)
-    raise ConfigError(f"unknown task {config.task_name!r}", fix=nearest(config.task_name, TASKS))
+        return make_walk_env(config)
+    if not isinstance(config, PushRunConfig):
+        error = unknown("task", config.task_name, TASKS)
+        error.fix = "to train in your own environment: train(config, make_env=...)"
+        raise error
+    if config.sim.backend == ISAAC_GYM:
+        return make_mqe_env(config)
+    return make_push_env(config)
 
 
-def make_push_env(config: RunConfig, task: TaskConfig, num_envs: int, seed: int) -> PushEnv:
-    """Make the pushing task on the simulator of `config`, with the shipped walking policy."""
+def make_push_env(config: PushRunConfig) -> PushEnv:
+    """Make the pushing task on MuJoCo or MuJoCo Warp, with the shipped walking policy.
+
+    Args:
+      config: the run's resolved configuration.
+    Raises:
+      ConfigError: unknown object.
+    """
     from mapush.sim.scene import Scene
     from mapush.sim.simulator import Simulator
 
+    task = config.task
     if task.object not in OBJECTS:
-        raise ConfigError(f"unknown object {task.object!r}", fix=nearest(task.object, OBJECTS))
-    thing = OBJECTS[task.object]
-    scene = Scene(num_agents=thing.num_agents, object=thing, upstream_inertia=task.upstream_quirks)
-    physics = make_physics(config.sim, scene, num_envs, seed)
+        raise unknown("object", task.object, OBJECTS)
+    pushed = OBJECTS[task.object]
+    scene = Scene(num_agents=pushed.num_agents, object=pushed, upstream_inertia=task.upstream_quirks)
+    physics = make_physics(config.sim, scene, config.num_envs, config.seed)
 
     from mapush.env.push import PushEnv
     from mapush.sim.walking import WalkingPolicy
 
-    return PushEnv(Simulator(physics, WalkingPolicy.load(device=str(physics.device))), task, seed)
+    walking = WalkingPolicy.load(device=str(physics.device))
+    return PushEnv(Simulator(physics, walking), task, config.seed)
 
 
-def make_mqe_env(
-    config: RunConfig, task: TaskConfig, num_envs: int, seed: int, window: bool = False, camera: bool = False
-) -> MqeEnv:
-    """Make the pushing task as MQE computes it on Isaac Gym; one in a process.
+def make_mqe_env(config: PushRunConfig, window: bool = False, camera: bool = False) -> MqeEnv:
+    """Make the pushing task as MQE computes it on Isaac Gym; a process can have one.
 
     Args:
-      config: the run's configuration.
-      task: what to push and how it is rewarded.
-      num_envs: parallel envs.
-      seed: of the starts.
+      config: the run's resolved configuration.
       window: open Isaac Gym's viewer.
       camera: make a camera that can record.
     """
-    choose_backend(ISAAC_GYM)
-
     from mapush.upstream import contact_pairs
     from mapush.upstream.mqe import MqeEnv
 
-    free = None if why_no_gpu() is None else sys.maxsize  # PhysX on the CPU takes what it needs
-    pairs = contact_pairs.budget(config.sim.contact_pairs, free).pairs
-    return MqeEnv(task, num_envs, seed, pairs, window, camera)
+    free_memory: Optional[int] = None  # read from the GPU
+    if why_no_gpu() is not None:
+        free_memory = sys.maxsize  # PhysX on the CPU allocates as it goes
+    pairs = contact_pairs.budget(config.sim.contact_pairs, free_memory).pairs
+    return MqeEnv(config.task, config.num_envs, config.seed, pairs, window, camera)
 
 
-def _make_walk_env(config: WalkRunConfig, num_envs: int, seed: int) -> VecEnv:
+def make_walk_env(config: WalkRunConfig) -> WalkEnv:
+    """Make the walking task.
+
+    Args:
+      config: the run's resolved configuration.
+    """
     from mapush.sim.physics import Randomization
     from mapush.sim.scene import Scene
 
     task = config.task
     randomization = Randomization(task.foot_friction, task.payload, task.com_shift, task.motor_strength)
-    physics = make_physics(config.sim, Scene(num_agents=1), num_envs, seed, randomization)
+    physics = make_physics(config.sim, Scene(num_agents=1), config.num_envs, config.seed, randomization)
 
     from mapush.env.walk import WalkEnv
 
-    return WalkEnv(physics, task, seed)
+    return WalkEnv(physics, task, config.seed)
 
 
 def sizes_of(env: VecEnv) -> Dict[str, int]:
@@ -142,8 +155,8 @@ def make_agent(config: RunConfig, sizes: Dict[str, int], device: Optional[str] =
 
     Args:
       config: the run's configuration.
-      sizes: what `sizes_of` says.
-      device: where to compute, if not where the run says.
+      sizes: as `sizes_of` returns them.
+      device: where to compute, if not on the device of the configuration.
     """
     from mapush.happo.happo import Happo
 
@@ -151,10 +164,10 @@ def make_agent(config: RunConfig, sizes: Dict[str, int], device: Optional[str] =
 
 
 def device_of(name: str) -> torch.device:
-    """Return where to compute.
+    """Return the torch device for a name.
 
     Args:
-      name: auto takes a GPU where there is one; or cpu, cuda, cuda:1.
+      name: auto, which selects a GPU if there is one; or cpu, cuda, cuda:1.
     Raises:
       ConfigError: torch cannot compute there.
     """
@@ -163,9 +176,10 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if why_no_gpu() is None else "cpu"
     try:
-        place = torch.device(name)
-        torch.empty(0, device=place)
+        device = torch.device(name)
+        torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        fix = "--device auto takes a GPU where there is one"
-        raise ConfigError(f"device {name!r} cannot be used", got=str(error).splitlines()[0], fix=fix) from error
-    return place
+        reason = str(error).splitlines()[0]
+        fix = "--device auto selects a GPU if there is one"
+        raise ConfigError(f"device {name!r} cannot be used", got=reason, fix=fix) from error
+    return device

@@ -1,32 +1,35 @@
-"""Configuration is data: frozen dataclasses, with a unit in every docstring and each default in one place."""
+"""The configuration of a run: frozen dataclasses, with a unit in every docstring and each default in one place."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import re
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Type
 
 import tyro
-from typing_extensions import Annotated
+from typing_extensions import Annotated, Literal, get_args
 
-from mapush.errors import ConfigError, nearest
+from mapush.errors import ConfigError, unknown
+from mapush.objects import OBJECTS
 
-LEARNERS = ("native", "harl")
+Learner = Literal["native", "harl"]
+Backend = Literal["auto", "mujoco", "warp", "isaacgym"]
+Activation = Literal["relu", "tanh", "sigmoid", "leaky_relu", "selu"]
+Initialization = Literal["orthogonal_", "xavier_uniform_"]
+Aggregation = Literal["prod", "mean"]
 
-_CHOICES = {
-    "activation_func": ("relu", "tanh", "sigmoid", "leaky_relu", "selu"),
-    "initialization_method": ("orthogonal_", "xavier_uniform_"),
-    "action_aggregation": ("prod", "mean"),
-}
-
-
-_UNITS = {"GiB": 2**30, "MiB": 2**20, "GB": 10**9, "MB": 10**6}
+_BYTES_IN = {"GiB": 2**30, "MiB": 2**20, "GB": 10**9, "MB": 10**6}
 
 
 def _require(good: bool, name: str, got: object, expected: str) -> None:
     if not good:
         raise ConfigError(f"{name} is out of range", got=repr(got), expected=expected)
+
+
+def _require_choice(name: str, got: str, choices: Any) -> None:
+    if got not in get_args(choices):
+        raise unknown(name, got, get_args(choices))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +38,12 @@ class HappoConfig:
 
     hidden_sizes: Tuple[int, ...] = (128, 128)
     """Units of each hidden layer of actors and critic."""
-    activation_func: str = "relu"
-    """relu, tanh, sigmoid, leaky_relu or selu."""
+    activation_func: Activation = "relu"
+    """Activation of the hidden layers."""
     use_feature_normalization: bool = True
-    """Put a LayerNorm on the observation."""
-    initialization_method: str = "orthogonal_"
-    """orthogonal_ or xavier_uniform_."""
+    """Apply a LayerNorm to the observation."""
+    initialization_method: Initialization = "orthogonal_"
+    """How weights are initialised."""
     gain: float = 0.01
     """Initial gain of the actor's output layer."""
     std_x_coef: float = 1.0
@@ -87,8 +90,8 @@ class HappoConfig:
     """Largest gradient norm."""
     use_policy_active_masks: bool = True
     """Leave inactive agents out of the policy loss."""
-    action_aggregation: str = "prod"
-    """How per-dimension ratios become one: prod or mean."""
+    action_aggregation: Aggregation = "prod"
+    """How the ratios of the action dimensions are combined."""
     fixed_order: bool = False
     """Update agents in the order 0, 1, ... instead of a random one."""
 
@@ -112,20 +115,21 @@ class HappoConfig:
             _require(getattr(self, name) > 0.0, f"happo.{name}", getattr(self, name), "more than 0")
         for name in ("gamma", "gae_lambda"):
             _require(0.0 <= getattr(self, name) <= 1.0, f"happo.{name}", getattr(self, name), "in [0, 1]")
-        for name, valid in _CHOICES.items():
-            _require(getattr(self, name) in valid, f"happo.{name}", getattr(self, name), " or ".join(valid))
+        _require_choice("happo.activation_func", self.activation_func, Activation)
+        _require_choice("happo.initialization_method", self.initialization_method, Initialization)
+        _require_choice("happo.action_aggregation", self.action_aggregation, Aggregation)
 
 
 @dataclasses.dataclass(frozen=True)
 class RewardConfig:
-    """Weights of the reward terms, under upstream's names less their suffix; see `mapush.env.rewards`."""
+    """Weights of the reward terms, under upstream's names without their suffix; see `mapush.env.rewards`."""
 
     target: float = 0.00325
     """Progress of the object towards the goal."""
     approach: float = 0.00075
     """Cost of an agent's distance from the object."""
     collision: float = -0.0025
-    """Cost of two agents' nearness."""
+    """Cost of two agents being close to each other."""
     push: float = 0.0015
     """Bonus while the object moves faster than 0.1 m/s."""
     ocb: float = 0.004
@@ -135,7 +139,7 @@ class RewardConfig:
     exception: float = -5.0
     """Cost of a collision or a fall."""
     expanded_ocb: bool = False
-    """Turn the direction of the occlusion-based bonus by half the object's yaw, as upstream's published runs did."""
+    """Rotate the direction of the occlusion-based bonus by half the object's yaw, as upstream's published runs did."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +153,7 @@ class TaskConfig:
     reward: RewardConfig = RewardConfig()
     """Weights of the reward terms."""
     upstream_quirks: bool = False
-    """Behave as upstream does where it is wrong: see docs/deviations.md."""
+    """Reproduce upstream's bugs; docs/deviations.md lists them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +165,7 @@ class WalkConfig:
     standing_share: float = 0.15
     """Share of commands that are zero."""
     single_axis_share: float = 0.2
-    """Share of commands with one component only."""
+    """Share of commands with a single non-zero component."""
     hold_s: Tuple[float, float] = (1.0, 6.0)
     """How long a command is held [s]."""
     parked_share: float = 0.2
@@ -169,17 +173,17 @@ class WalkConfig:
     chatter_share: float = 0.2
     """Share of episodes whose commands change as fast as an untrained team's."""
     chatter_hold_s: Tuple[float, float] = (0.02, 0.4)
-    """How long a command is held in those [s]."""
+    """How long a command is held in those episodes [s]."""
     calm_share: float = 0.25
     """Share of episodes without pushes and kicks."""
     push_force: float = 55.0
     """Largest sustained force on the trunk [N]."""
     push_torque: float = 5.0
-    """Largest yaw torque that comes with it [N m]."""
+    """Largest yaw torque that accompanies this force [N m]."""
     push_ramp_s: float = 120.0
-    """Simulated time over which the largest force grows from a quarter to the whole [s]."""
+    """Simulated time over which the largest force grows from a quarter of its value to the full value [s]."""
     kick: float = 0.5
-    """Largest change of velocity by a short kick, along each axis [m/s]."""
+    """Largest velocity change from a short kick, along each axis [m/s]."""
     foot_friction: Tuple[float, float] = (0.4, 1.0)
     """Range of the friction between foot and floor."""
     payload: Tuple[float, float] = (-1.0, 3.0)
@@ -194,28 +198,29 @@ class WalkConfig:
 class SimConfig:
     """The simulator."""
 
-    backend: Annotated[str, tyro.conf.arg(name="")] = "auto"
-    """auto, mujoco, warp or isaacgym."""
+    backend: Annotated[Backend, tyro.conf.arg(name="")] = "auto"
+    """Which simulator; auto selects warp if it works here, otherwise mujoco."""
     threads: int = 0
-    """CPU threads of the mujoco backend; 0 takes all."""
+    """mujoco: CPU threads; 0 uses all cores."""
     nconmax: int = 0
-    """Contacts for which the warp backend has room, in the mean over the envs; 0 takes the measured number."""
+    """warp: contact buffer size, per env on average; 0 uses the measured size."""
     njmax: int = 0
-    """Constraint rows of each env for which the warp backend has room; 0 takes the measured number."""
+    """warp: constraint buffer size, per env; 0 uses the measured size."""
     contact_pairs: float = 1.0
-    """Contact pairs for which the isaacgym backend has room, in multiples of MQE's number; MAPush's own runs take 5."""
+    """isaacgym: size of the contact pair buffer, as a multiple of MQE's default; MAPush's own runs use 5."""
 
     def __post_init__(self) -> None:
+        _require_choice("simulator", self.backend, Backend)
         for name in ("threads", "nconmax", "njmax"):
             _require(getattr(self, name) >= 0, f"sim.{name}", getattr(self, name), "at least 0")
 
 
 @dataclasses.dataclass(frozen=True)
 class HarlConfig:
-    """What only `--learner harl` does."""
+    """Settings that only `--learner harl` uses."""
 
     eval_episodes: int = 0
-    """Episodes by which HARL evaluates at every checkpoint, in envs of its own; 0 leaves that to mapush.evaluate."""
+    """Episodes of HARL's own evaluation at every checkpoint, in separate envs; 0 turns it off."""
 
     def __post_init__(self) -> None:
         _require(self.eval_episodes >= 0, "harl.eval_episodes", self.eval_episodes, "at least 0")
@@ -223,12 +228,16 @@ class HarlConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What every training run has, whatever its task."""
+    """The settings that every training run has, whatever its environment.
+
+    `PushRunConfig` and `WalkRunConfig` add the built-in tasks. This class by itself describes a run on your own
+    environment, which you pass as `make_env`; then `task_name` is a name of your choice and `sim` is not used.
+    """
 
     task_name: Annotated[str, tyro.conf.Suppress] = "cuboid"
-    """cuboid, tblock, cylinder or walk."""
+    """cuboid, tblock, cylinder, walk, or the name of your own environment."""
     preset: Annotated[str, tyro.conf.Suppress] = "default"
-    """Name of the preset that the rest started from."""
+    """Name of the preset that the other settings started from."""
     num_envs: int = 512
     """Parallel envs."""
     num_steps: int = 20
@@ -236,30 +245,28 @@ class RunConfig:
     total_steps: int = 100_000_000
     """Env steps (0.02 s each, summed over envs) of the whole run."""
     seed: int = 1
-    """Seed of weights, actions, resets and per-env physics."""
-    learner: str = "native"
-    """native, or harl: upstream's own runner, unedited; HARL is installed by hand."""
+    """Seed for weights, actions, resets and per-env physics."""
+    learner: Learner = "native"
+    """native is our HAPPO; harl is upstream's own runner, unmodified, from a HARL that you have installed."""
     device: str = "auto"
-    """Where the learner computes: auto, cpu, cuda or cuda:1."""
+    """Device of the learner: auto, cpu, cuda or cuda:1."""
     checkpoint_every: int = 10_000_000
-    """Env steps between two checkpoints; there is always one at the end."""
+    """Env steps between two checkpoints; the last one is always saved at the end."""
     log_interval: int = 1
     """Iterations between two rows of the log."""
     vram_limit: Optional[str] = None
-    """Largest use of the GPU's memory, such as 8GiB; by default what is free."""
+    """Limit on GPU memory, such as 8GiB; the default is all free memory."""
     sim: SimConfig = SimConfig()
     """The simulator."""
     happo: HappoConfig = HappoConfig()
-    """HAPPO, of either learner."""
+    """HAPPO; used by both learners."""
     harl: HarlConfig = HarlConfig()
-    """HARL's own features."""
+    """Settings of HARL itself."""
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_steps", "total_steps", "checkpoint_every", "log_interval"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        if self.learner not in LEARNERS:
-            fix = nearest(self.learner, LEARNERS)
-            raise ConfigError("no such learner", where="learner", got=self.learner, fix=fix)
+        _require_choice("learner", self.learner, Learner)
         if self.vram_limit is not None:
             bytes_of(self.vram_limit)
 
@@ -281,23 +288,26 @@ class WalkRunConfig(RunConfig):
 
 
 def bytes_of(size: str) -> int:
-    """Return how many bytes a size such as 8GiB, 1.5GB or 8000MiB is.
+    """Return the number of bytes in a size such as 8GiB, 1.5GB or 8000MiB.
 
     Raises:
-      ConfigError: it is no size, or it is 0.
+      ConfigError: the text is not a size, or the size is 0.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(GiB|MiB|GB|MB)", size)
-    number = int(float(found.group(1)) * _UNITS[found.group(2)]) if found else 0
-    if not number:
-        raise ConfigError(
-            "not a size of memory", got=repr(size), expected="a number and a unit, such as 8GiB or 8000MB"
-        )
+    number = 0
+    if found is not None:
+        number = int(float(found.group(1)) * _BYTES_IN[found.group(2)])
+    if number == 0:
+        expected = "a number and a unit, such as 8GiB or 8000MB"
+        raise ConfigError("not a size of memory", got=repr(size), expected=expected)
     return number
 
 
 def steps_per_decision(config: RunConfig) -> int:
-    """Return how many env steps one action is held in this run."""
-    return config.task.steps_per_decision if isinstance(config, PushRunConfig) else 1
+    """Return the number of env steps for which one action is held in this run."""
+    if isinstance(config, PushRunConfig):
+        return config.task.steps_per_decision
+    return 1
 
 
 def to_dict(config: Any) -> Dict[str, Any]:
@@ -306,13 +316,20 @@ def to_dict(config: Any) -> Dict[str, Any]:
 
 
 def run_config_from_dict(values: Mapping[str, Any]) -> RunConfig:
-    """Rebuild the configuration of a run from what `to_dict` made of it.
+    """Rebuild the configuration of a run from the result of `to_dict`.
 
     Raises:
-      ConfigError: a key that does not exist.
+      ConfigError: unknown setting.
     """
-    kind = WalkRunConfig if values.get("task_name") == "walk" else PushRunConfig
-    return _from_dict(kind, values, "")
+    return _from_dict(_kind_of(values.get("task_name", "cuboid")), values, "")
+
+
+def _kind_of(task_name: str) -> Type[RunConfig]:
+    if task_name == "walk":
+        return WalkRunConfig
+    if task_name in OBJECTS:
+        return PushRunConfig
+    return RunConfig
 
 
 def _from_dict(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
@@ -320,7 +337,7 @@ def _from_dict(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
     arguments: Dict[str, Any] = {}
     for name, value in values.items():
         if name not in fields:
-            raise ConfigError(f"unknown setting {prefix + name!r}", fix=nearest(name, fields))
+            raise unknown("setting", prefix + name, _with_prefix(prefix, fields))
         default = fields[name].default
         if dataclasses.is_dataclass(default):
             value = _from_dict(type(default), value, prefix + name + ".")
@@ -328,3 +345,7 @@ def _from_dict(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
             value = tuple(value)
         arguments[name] = value
     return kind(**arguments)
+
+
+def _with_prefix(prefix: str, names: Mapping[str, Any]) -> List[str]:
+    return [prefix + name for name in names]

@@ -156,7 +156,7 @@ def _view(config: EvaluateConfig, path: Optional[Path]) -> None:
     run_config = cast("PushRunConfig", team.config)
 
     def make(seed: int) -> PushEnv:
-        return make_push_env(run_config, run_config.task, config.num_envs, seed)
+        return make_push_env(dataclasses.replace(run_config, num_envs=config.num_envs, seed=seed))
 
     try:
         show(choice, config, cast("PushEnv", team.env), team.agent, make)
@@ -168,9 +168,9 @@ def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
     from mapush.viewer import EPISODES
     from mapush.viewer.isaac_window import play
 
-    def make(run_config: PushRunConfig, num_envs: int, seed: int) -> VecEnv:
+    def make(run_config: PushRunConfig) -> VecEnv:
         film = config.record is not None
-        return make_mqe_env(run_config, run_config.task, num_envs, seed, window=not film, camera=film)
+        return make_mqe_env(run_config, window=not film, camera=film)
 
     team = load_candidate(config, path, num_envs=1, make=make)
     try:

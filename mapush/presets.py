@@ -1,20 +1,47 @@
-"""Presets: whole configurations under a name, from which a command line may differ field by field."""
+"""Presets: complete configurations under a name, which a command line or a script may change field by field."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Dict
+from typing import Any, Callable, Dict
 
 from mapush.config import HappoConfig, PushRunConfig, RewardConfig, RunConfig, TaskConfig, WalkRunConfig
-from mapush.errors import ConfigError, nearest
+from mapush.errors import ConfigError, unknown
 from mapush.objects import OBJECTS
 
 PUBLISHED_REWARDS = {
-    "cuboid": RewardConfig(65.0, 15.0, -50.0, 30.0, 80.0, 200_000.0, -100_000.0, expanded_ocb=True),
-    "tblock": RewardConfig(60.0, 15.0, -40.0, 30.0, 80.0, 200_000.0, -100_000.0, expanded_ocb=True),
-    "cylinder": RewardConfig(50.0, 15.0, -30.0, 30.0, 120.0, 200_000.0, -100_000.0, expanded_ocb=True),
+    "cuboid": RewardConfig(
+        target=65.0,
+        approach=15.0,
+        collision=-50.0,
+        push=30.0,
+        ocb=80.0,
+        reach_target=200_000.0,
+        exception=-100_000.0,
+        expanded_ocb=True,
+    ),
+    "tblock": RewardConfig(
+        target=60.0,
+        approach=15.0,
+        collision=-40.0,
+        push=30.0,
+        ocb=80.0,
+        reach_target=200_000.0,
+        exception=-100_000.0,
+        expanded_ocb=True,
+    ),
+    "cylinder": RewardConfig(
+        target=50.0,
+        approach=15.0,
+        collision=-30.0,
+        push=30.0,
+        ocb=120.0,
+        reach_target=200_000.0,
+        exception=-100_000.0,
+        expanded_ocb=True,
+    ),
 }
-
+"""The reward weights of MAPush's published runs, by object."""
 
 SHAPED_REWARDS = RewardConfig(
     target=0.015, approach=0.006, collision=-0.002, push=0.002, ocb=0.02, reach_target=10.0, exception=-8.0
@@ -22,8 +49,8 @@ SHAPED_REWARDS = RewardConfig(
 """Upstream's terms, weighted so that walking to the far side of the object pays from the first step on."""
 
 
-def _default(name: str) -> RunConfig:
-    """Decide five times a second, look some six seconds ahead, learn one policy for all robots of the team."""
+def _default(object_name: str) -> RunConfig:
+    """Decide five times a second, look about six seconds ahead, and learn one policy for all robots of the team."""
     happo = HappoConfig(
         use_feature_normalization=False,
         share_param=True,
@@ -39,44 +66,47 @@ def _default(name: str) -> RunConfig:
         gamma=0.97,
     )
     return PushRunConfig(
-        task_name=name,
+        task_name=object_name,
         num_envs=512,
         num_steps=16,
         total_steps=100_000_000,
         happo=happo,
-        task=TaskConfig(object=name, steps_per_decision=10, reward=SHAPED_REWARDS),
+        task=TaskConfig(object=object_name, steps_per_decision=10, reward=SHAPED_REWARDS),
     )
 
 
-def _quick(name: str) -> RunConfig:
+def _quick(object_name: str) -> RunConfig:
     """Show on two CPU cores, within 15 minutes, that a team learns."""
-    config = _default(name)
+    config = _default(object_name)
     return dataclasses.replace(config, preset="quick", num_envs=256, total_steps=6_000_000, checkpoint_every=2_000_000)
 
 
-def _gpu(name: str) -> RunConfig:
+def _gpu(object_name: str) -> RunConfig:
     """Fill one GPU: 100 M env steps in minutes."""
-    config = _default(name)
+    config = _default(object_name)
     happo = dataclasses.replace(config.happo, actor_num_mini_batch=16, critic_num_mini_batch=16)
     return dataclasses.replace(config, preset="gpu", num_envs=8192, num_steps=8, happo=happo)
 
 
-def _published(name: str) -> RunConfig:
-    """Train as MAPush's published runs did: rewards, decision rate, rollout and length; the learner is HAPPO."""
+def _published(object_name: str) -> RunConfig:
+    """Use the rewards, decision rate, rollout and length of MAPush's published runs; the learner is HAPPO."""
+    if object_name not in PUBLISHED_REWARDS:
+        fix = "take a different preset, or add its weights to mapush.presets.PUBLISHED_REWARDS"
+        raise ConfigError("no published rewards for this object", got=repr(object_name), fix=fix)
     happo = HappoConfig(hidden_sizes=(64, 64), ppo_epoch=10, critic_epoch=10, value_loss_coef=0.5)
     return PushRunConfig(
-        task_name=name,
+        task_name=object_name,
         preset="published",
         num_envs=500,
         num_steps=200,
         total_steps=100_000_000,
         happo=happo,
-        task=TaskConfig(object=name, reward=PUBLISHED_REWARDS[name]),
+        task=TaskConfig(object=object_name, reward=PUBLISHED_REWARDS[object_name]),
     )
 
 
-def _walk(name: str) -> RunConfig:
-    """Train the walking policy; the observation is scaled in the task, so it is not normalised again."""
+def _walk(task_name: str) -> RunConfig:
+    """Train the walking policy; the task scales the observation already, so the network does not normalise it."""
     happo = HappoConfig(
         hidden_sizes=(128, 128),
         use_feature_normalization=False,
@@ -90,24 +120,82 @@ def _walk(name: str) -> RunConfig:
         entropy_coef=0.005,
     )
     return WalkRunConfig(
-        task_name=name, num_envs=1024, num_steps=24, total_steps=20_000_000, checkpoint_every=5_000_000, happo=happo
+        task_name=task_name,
+        num_envs=1024,
+        num_steps=24,
+        total_steps=20_000_000,
+        checkpoint_every=5_000_000,
+        happo=happo,
     )
 
 
-PRESETS: Dict[str, Dict[str, Callable[[str], RunConfig]]] = {
-    **{name: {"default": _default, "quick": _quick, "gpu": _gpu, "published": _published} for name in OBJECTS},
-    "walk": {"default": _walk},
+PUSH_PRESETS: Dict[str, Callable[[str], RunConfig]] = {
+    "default": _default,
+    "quick": _quick,
+    "gpu": _gpu,
+    "published": _published,
 }
 
+PRESETS: Dict[str, Dict[str, Callable[[str], RunConfig]]] = {}
+for _object_name in OBJECTS:
+    PRESETS[_object_name] = dict(PUSH_PRESETS)
+PRESETS["walk"] = {"default": _walk}
 
-def preset(task_name: str, name: str) -> RunConfig:
-    """Return the configuration called `name` for a task.
+
+OWN_ENV_HAPPO = HappoConfig(
+    hidden_sizes=(64, 64),
+    gain=0.1,
+    std_y_coef=1.0,
+    lr=1e-3,
+    critic_lr=2e-3,
+    use_linear_lr_decay=True,
+    ppo_epoch=10,
+    critic_epoch=10,
+    actor_num_mini_batch=4,
+    critic_num_mini_batch=4,
+    entropy_coef=0.003,
+    gamma=0.97,
+)
+"""The learner's settings of `own_env`."""
+
+
+def preset(task_name: str, name: str = "default") -> RunConfig:
+    """Return the configuration called `name` for a built-in task.
 
     Raises:
-      ConfigError: no such task or preset.
+      ConfigError: unknown task or preset; or "published" for an object that has no published rewards.
     """
     if task_name not in PRESETS:
-        raise ConfigError(f"unknown task {task_name!r}", fix=nearest(task_name, PRESETS))
+        raise unknown("task", task_name, PRESETS)
     if name not in PRESETS[task_name]:
-        raise ConfigError(f"unknown preset {name!r} of {task_name}", fix=nearest(name, PRESETS[task_name]))
+        error = unknown("preset", name, PRESETS[task_name])
+        error.add_where(f"task {task_name}")
+        raise error
     return PRESETS[task_name][name](task_name)
+
+
+def own_env(task_name: str, **changes: Any) -> RunConfig:
+    """Return a configuration for your own environment, which you pass to `train` as `make_env`.
+
+    The learner's settings suit small environments with rewards of about 1 per episode: both learning rates are larger
+    than HARL's, exploration is wider, minibatches are smaller, and a policy of its own for each agent.
+
+    Args:
+      task_name: name of the environment; it names the folder of the run and its checkpoints.
+      **changes: fields of `RunConfig` to set, such as num_envs, total_steps, seed or happo.
+    Raises:
+      ConfigError: a value out of range, or the name of a built-in task.
+    """
+    if task_name in PRESETS:
+        raise ConfigError("this is the name of a built-in task", got=repr(task_name), fix="choose a different name")
+    config = RunConfig(
+        task_name=task_name,
+        preset="own",
+        num_envs=64,
+        num_steps=32,
+        total_steps=200_000,
+        checkpoint_every=100_000,
+        device="cpu",
+        happo=OWN_ENV_HAPPO,
+    )
+    return dataclasses.replace(config, **changes)

@@ -1,28 +1,23 @@
 """Train a team: `python -m mapush.train [cuboid|tblock|cylinder|walk] [--preset quick] ...`.
 
-A run is a loop of iterations: fill a rollout, learn from it, log, perhaps save. All of its state is in `Run`, so that
-a run which was killed and is resumed from a checkpoint ends in the same bits, on the CPU, as one which was not.
+A run is a loop of iterations: fill a rollout, learn from it, log, perhaps save. `Run` holds all of its state, so a run
+that was killed and resumed from a checkpoint ends bit for bit, on the CPU, like a run that was not.
 
 Exit codes: 0 the run is finished; 2 an error, whose message is on stderr; 130 (Ctrl-C) or 143 (SIGTERM) stopped on
-request, after the env step in progress was taken and all was saved. A second request acts at once, without saving.
+request, after the env step in progress, with everything saved. A second request acts immediately, without saving.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import copy
 import dataclasses
-import math
 import signal
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple
 
-import tyro
-
-from mapush.assembly import make_agent, make_env, resolve, share_the_cores, sizes_of
+from mapush.assembly import TASKS, make_agent, make_env, resolve, share_the_cores, sizes_of
 from mapush.config import RunConfig, steps_per_decision
 from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import CheckpointError, ConfigError, MapushError
@@ -31,7 +26,10 @@ from mapush.run import capacity
 from mapush.run import checkpoint as checkpoints
 from mapush.run import failure_bundle as failures
 from mapush.run.checkpoint import Checkpoint
-from mapush.run.folder import RunDir, read_config, require_same_run
+from mapush.run.folder import RunFolder, read_config
+from mapush.run.progress import Speed, time_left
+from mapush.run.stop_request import StopRequest
+from mapush.run.train_arguments import parse_flags, parse_settings
 
 if TYPE_CHECKING:
     from mapush.env.vec_env import VecEnv
@@ -46,17 +44,17 @@ MakeEnv = Callable[[RunConfig], "VecEnv"]
 
 @dataclasses.dataclass
 class Run:
-    """All that changes while a run trains; what a checkpoint holds.
+    """The state that changes while a run trains; a checkpoint holds it.
 
     Attributes:
       config: resolved configuration.
-      env: where the team acts.
+      env: the environment.
       agent: the learner.
       rollout: the rollout that is being filled.
       step: env steps taken so far, summed over envs.
       iteration: rollouts and updates done so far.
-      health: what the simulator reported of the last rollout.
-      recorder: where the envs were before the last decisions.
+      health: the simulator's report on the last rollout.
+      recorder: the states before the last decisions.
     """
 
     config: RunConfig
@@ -76,7 +74,7 @@ class Run:
           config: resolved configuration.
           make_env: builds the environment from the configuration.
         Raises:
-          CapacityError: they would not fit in the memory of the GPU; nothing was made.
+          CapacityError: the run does not fit in the memory of the GPU; nothing was made.
         """
         capacity.require_fit(config)
         with contextlib.ExitStack() as on_error:
@@ -98,33 +96,37 @@ class Run:
         self.env.close()
 
     def snapshot(self) -> Checkpoint:
-        """Return a copy of this moment, which what comes later does not change."""
+        """Return a copy of the current state; later steps do not change it."""
         run = {"env": self.env.state_dict(), "rollout": self.rollout.state_dict(), "iteration": self.iteration}
         return Checkpoint(self.config, self.step, sizes_of(self.env), copy.deepcopy(self.agent.state_dict()), run)
 
     def restore(self, saved: Checkpoint, path: Path) -> None:
-        """Continue from `saved`, which came from `path`.
+        """Continue from `saved`, which was read from `path`.
 
         Raises:
-          CheckpointError: it does not fit, or it is a policy without the run that trained it.
+          CheckpointError: it does not fit, or it holds only a policy.
         """
         checkpoints.require_fit(saved, path, self.config.task_name, sizes_of(self.env))
         if not saved.run:
-            raise CheckpointError("this checkpoint is a policy alone; its run cannot be taken up", where=str(path))
+            raise CheckpointError(
+                "this checkpoint holds only a policy; training cannot resume from it", where=str(path)
+            )
         self.agent.load_state_dict(saved.agent)
         self.env.load_state_dict(saved.run["env"])
         self.rollout.load_state_dict(saved.run["rollout"])
-        self.step, self.iteration = saved.step, saved.run["iteration"]
+        self.step = saved.step
+        self.iteration = saved.run["iteration"]
 
     def advance(self) -> None:
         """Take one decision in every env."""
         filled = self.rollout.step
         decision = self.agent.act(self.rollout.obs[filled], self.rollout.share_obs[filled])
         self.recorder.note(self.env, decision.action)
-        result = self.env.step(decision.action.to(self.env.device, copy=True))  # what it does to them stays there
+        actions = decision.action.to(self.env.device, copy=True)  # a copy: the env must not change the learner's
+        result = self.env.step(actions)
         self.rollout.insert(
             decision,
-            result.reward.mean(dim=1, keepdim=True),  # HAPPO maximises one return: the team's
+            result.reward.mean(dim=1, keepdim=True),  # HAPPO maximises the return of the team
             result.terminated,
             result.truncated,
             result.observation.obs,
@@ -136,10 +138,10 @@ class Run:
         """Fill the rollout, learn from it, and return the losses.
 
         Args:
-          stopped: asked before every decision; if it says yes, the iteration is left unfinished and returns None.
+          stopped: called before every decision; if it returns True, the iteration stays unfinished and returns None.
         Raises:
           NonFiniteError: with the env step at which a NaN or an infinity was found.
-          SimulatorError: with the env step at which the physics left the physical world.
+          SimulatorError: with the env step at which the physics diverged.
         """
         try:
             while self.rollout.step < self.config.num_steps:
@@ -161,38 +163,7 @@ class Run:
         return losses
 
 
-class StopRequest:
-    """Turns the first Ctrl-C or SIGTERM into a wish that the loop grants; a second one acts as usual.
-
-    Leaving the context in good order after a wish exits with 128 + the signal's number, as a shell does.
-    """
-
-    def __init__(self) -> None:
-        self._signal: Optional[signal.Signals] = None
-        self._previous: List[Tuple[signal.Signals, Any]] = []
-
-    @property
-    def name(self) -> Optional[str]:
-        """Which signal asked to stop; None if none did."""
-        return None if self._signal is None else self._signal.name
-
-    def __enter__(self) -> StopRequest:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous.append((number, signal.signal(number, self._note)))
-        return self
-
-    def __exit__(self, error: Optional[type], *_: object) -> None:
-        self._restore_handlers()
-        if self._signal is not None and error is None:
-            raise SystemExit(128 + self._signal)
-
-    def _note(self, number: int, _: object) -> None:
-        self._signal = signal.Signals(number)
-        self._restore_handlers()
-
-    def _restore_handlers(self) -> None:
-        for number, handler in self._previous:
-            signal.signal(number, handler)
+# -- training --------------------------------------------------------------------------------------------------------
 
 
 def train(
@@ -201,22 +172,34 @@ def train(
     """Train, and return the folder of the run.
 
     Args:
-      config: what to train; of a run that is resumed, what it was made with, but for `run_dir.RESUMABLE_WITH`.
+      config: the configuration; for a run that is resumed, the one it was made with, except for
+        `mapush.run.folder.RESUMABLE_WITH`.
       run_dir: folder of the run; by default a new one below `runs/`.
       resume: continue the run in `run_dir` from its newest checkpoint.
       make_env: builds the environment from the configuration; pass your own to wrap or replace it.
     Raises:
       ConfigError: settings that cannot run.
-      CheckpointError: a checkpoint that does not fit or cannot be written.
+      CheckpointError: a checkpoint does not fit or cannot be written.
       NonFiniteError: a NaN or an infinity; the folder then holds a dump for `python -m mapush.replay`.
-      SimulatorError: a simulator that cannot be loaded, a GPU that is full or gave up, or a simulator that left the
-        physical world; then, too, there is a dump.
+      SimulatorError: the simulator cannot be loaded, the GPU is full or failed, or the physics diverged; the last one
+        leaves a dump, too.
       SystemExit: stopped by a signal, after saving; see the module's docstring.
     """
     _require_one_rollout(config)
     if resume:
-        return _continue(config, run_dir, make_env)
+        return _resume(config, run_dir, make_env)
     return _begin(config, run_dir, make_env)
+
+
+def _begin(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv) -> Path:
+    path = RunFolder.require_free(run_dir or RunFolder.default_path(config))
+    config, reason = resolve(config)
+    if config.learner == "harl":
+        _train_with_harl(config, path, reason, make_env)
+        return path
+    with gpu_errors():
+        run = Run.start(config, make_env)  # before the folder, so that a failure leaves none behind
+    return train_run(run, path, reason)
 
 
 def train_run(run: Run, path: Path, reason: str) -> Path:
@@ -229,110 +212,102 @@ def train_run(run: Run, path: Path, reason: str) -> Path:
     Raises:
       The same errors as `train`.
     """
-    with gpu_errors(lambda: _way_back(path)), contextlib.closing(run):
-        with contextlib.closing(RunDir.create(run.config, path)) as folder:
+    with gpu_errors(lambda: _how_to_continue(path)), contextlib.closing(run):
+        with contextlib.closing(RunFolder.create(run.config, path)) as folder:
             _loop(run, folder.path, reason)
     return path
-
-
-def _begin(config: RunConfig, path: Optional[Path], make_env: MakeEnv) -> Path:
-    path = RunDir.require_free(path or RunDir.default_path(config))
-    config, reason = resolve(config)
-    if config.learner == "harl":
-        _train_with_harl(config, path, reason, make_env)
-        return path
-    with gpu_errors():
-        run = Run.start(config, make_env)  # before the folder, so that a failure leaves none behind
-    return train_run(run, path, reason)
 
 
 def _train_with_harl(config: RunConfig, path: Path, reason: str, make_env: MakeEnv) -> None:
     from mapush.upstream.harl.harl_training import train
 
     with gpu_errors(), StopRequest() as stop:
-        train(config, path, reason, lambda: stop.name is not None, make_env)
+        train(config, path, reason, stop.requested, make_env)
 
 
-def _continue(config: RunConfig, path: Optional[Path], make_env: MakeEnv) -> Path:
-    if path is None:
+def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv) -> Path:
+    if run_dir is None:
         raise ConfigError("nothing to resume", fix="name the run's folder: --resume RUN")
     if config.learner == "harl":
-        cause = "HARL saves weights alone, and its loop begins at the first iteration"
-        fix = "train anew under another --run-dir, or with --learner native, whose runs can be continued"
-        raise ConfigError("a run of HARL cannot be continued", where=str(path), cause=cause, fix=fix)
-    with contextlib.closing(RunDir.reopen(path)) as folder:
+        raise _no_resume_with_harl(run_dir)
+    with contextlib.closing(RunFolder.reopen(run_dir)) as folder:
         config, reason = resolve(config)
-        require_same_run(config, read_config(path), path)
-        newest = checkpoints.latest(path)
+        folder.require_same_run(config)
+        newest = folder.newest
         step = checkpoints.step_of(newest)
         if step >= config.total_steps:
             print(f"this run is finished: {step} of {config.total_steps} env steps")
-            print(f"to train on: python -m mapush.train --resume {path} --total-steps {2 * step}")
-            return path
-        with gpu_errors(lambda: _way_back(path)), contextlib.closing(Run.start(config, make_env)) as run:
-            run.restore(checkpoints.load(newest), newest)
-            folder.write(config)
-            _loop(run, path, reason)
-    return path
+            print(f"to train on: python -m mapush.train --resume {run_dir} --total-steps {2 * step}")
+            return run_dir
+        with gpu_errors(lambda: _how_to_continue(run_dir)):
+            with contextlib.closing(Run.start(config, make_env)) as run:
+                run.restore(checkpoints.load(newest), newest)
+                folder.write(config)
+                _loop(run, run_dir, reason)
+    return run_dir
 
 
-def _way_back(folder: Path) -> str:
-    """Say how to continue the run in `folder` from what it saved; "" if it saved nothing."""
+def _no_resume_with_harl(run_dir: Path) -> ConfigError:
+    return ConfigError(
+        "a run of HARL cannot be continued",
+        where=str(run_dir),
+        cause="HARL saves only weights, and its loop begins at the first iteration",
+        fix="train again under a different --run-dir, or with --learner native, whose runs can be continued",
+    )
+
+
+def _how_to_continue(folder: Path) -> str:
+    """Return how to continue the run in `folder` from its newest checkpoint; "" if it has none."""
     try:
         newest = checkpoints.latest(folder)
     except CheckpointError:
         return ""
-    return f"{newest} is whole: --resume {folder} continues from it, with as many envs"
+    return f"{newest} is complete: --resume {folder} continues from it, with as many envs"
 
 
 def _loop(run: Run, folder: Path, reason: str) -> None:
     from mapush.run.logger import RunLogger
 
-    config = run.config
-    with StopRequest() as stop, contextlib.closing(RunLogger(folder, config, run.step)) as logger:
-        where = f"{run.env.simulator_name} on {run.env.device} ({reason}), learner on {run.agent.device}"
-        logger.say(f"training {config.task_name} in {folder}: simulator {where}")
-        if config.sim.backend == "warp":
-            logger.say(capacity.outlook(config))
-        speed, first = Speed(run.step), run.iteration + 1
-        while run.step < config.total_steps and stop.name is None:
-            before, start = run.step, run.snapshot()
-            try:
-                losses = run.iterate(lambda: stop.name is not None)
-            except MapushError as error:
-                _dump(run, start, folder, error)
-                raise
-            if losses is not None:
-                if run.iteration == first:
-                    logger.say(_outlook(config.total_steps - run.step, speed.rate(run.step)))
-                _report(run, logger, speed, losses)
-                if run.step // config.checkpoint_every > before // config.checkpoint_every:
-                    _save(run, folder)
+    with StopRequest() as stop, contextlib.closing(RunLogger(folder, run.config, run.step)) as logger:
+        _announce(run, logger, folder, reason)
+        speed = Speed(run.step)
+        first = run.iteration + 1
+        while run.step < run.config.total_steps and not stop.requested():
+            before = run.step
+            losses = _iterate_or_dump(run, folder, stop)
+            if losses is None:  # stopped in the middle of a rollout
+                break
+            rate = speed.rate(run.step)
+            if run.iteration == first:
+                logger.say(time_left(run.config.total_steps - run.step, rate))
+            _report(run, logger, rate, losses)
+            if run.step // run.config.checkpoint_every > before // run.config.checkpoint_every:
+                _save(run, folder)
         _save(run, folder)
         logger.say(_farewell(run, folder, stop))
 
 
-class Speed:
-    """Env steps per second, since `step` env steps were taken."""
-
-    def __init__(self, step: int) -> None:
-        self._start, self._first_step = time.perf_counter(), step
-
-    def rate(self, step: int) -> float:
-        """Return the mean rate [env-steps/s] up to `step`."""
-        return (step - self._first_step) / (time.perf_counter() - self._start)
+def _announce(run: Run, logger: RunLogger, folder: Path, reason: str) -> None:
+    simulator = f"{run.env.simulator_name} on {run.env.device} ({reason})"
+    logger.say(f"training {run.config.task_name} in {folder}: simulator {simulator}, learner on {run.agent.device}")
+    if run.config.sim.backend == "warp":
+        logger.say(capacity.outlook(run.config))
 
 
-def _report(run: Run, logger: RunLogger, speed: Speed, losses: Dict[str, float]) -> None:
+def _iterate_or_dump(run: Run, folder: Path, stop: StopRequest) -> Optional[Dict[str, float]]:
+    """Do one iteration; if it fails, save the state from which it began, and say how to replay it."""
+    start = run.snapshot()
+    try:
+        return run.iterate(stop.requested)
+    except MapushError as error:
+        _dump(run, start, folder, error)
+        raise
+
+
+def _report(run: Run, logger: RunLogger, rate: float, losses: Dict[str, float]) -> None:
     if run.iteration % run.config.log_interval == 0:
         metrics = run.env.metrics.summary()
-        logger.report(run.step, run.iteration, speed.rate(run.step), losses, run.health, metrics)
-
-
-def _outlook(steps: int, rate: float) -> str:
-    hours, minutes = divmod(math.ceil(steps / rate / 60.0), 60)
-    duration = f"{hours} h {minutes} min" if hours else f"{minutes} min"
-    return f"about {duration} to go at {rate:,.0f} env-steps/s"
+        logger.report(run.step, run.iteration, rate, losses, run.health, metrics)
 
 
 def _save(run: Run, folder: Path) -> None:
@@ -340,7 +315,14 @@ def _save(run: Run, folder: Path) -> None:
 
 
 def _dump(run: Run, start: Checkpoint, folder: Path, error: MapushError) -> None:
-    """Save the state from which the iteration that failed began, and the failed envs; say how to replay them."""
+    """Save the state from which the failed iteration began, and the failed envs; add to the error how to replay them.
+
+    Args:
+      run: the run as the failure left it.
+      start: its state at the beginning of the iteration.
+      folder: the run's folder.
+      error: the error that ends the run.
+    """
     bundle = failures.keep(
         error,
         folder,
@@ -350,26 +332,32 @@ def _dump(run: Run, start: Checkpoint, folder: Path, error: MapushError) -> None
         step=run.step,
         env_state=start.run["env"],
     )
-    path = checkpoints.save(start, folder / NON_FINITE)
-    ways = [error.fix, f"replay it: python -m mapush.replay {path}"]
-    ways += [f"the failed envs alone, on any CPU: python -m mapush.replay {bundle}"] if bundle else []
-    error.fix = "; ".join(filter(None, ways))
+    dump = checkpoints.save(start, folder / NON_FINITE)
+    ways = [f"replay it: python -m mapush.replay {dump}"]
+    if error.fix:
+        ways.insert(0, error.fix)
+    if bundle is not None:
+        ways.append(f"only the failed envs, on any CPU: python -m mapush.replay {bundle}")
+    error.fix = "; ".join(ways)
 
 
 def _farewell(run: Run, folder: Path, stop: StopRequest) -> str:
-    if stop.name is not None:
+    if stop.requested():
         return f"stopped by {stop.name} and saved; continue with: python -m mapush.train --resume {folder}"
-    return f"done; evaluate with: python -m mapush.evaluate {run.config.task_name} --checkpoint {folder}"
+    if run.config.task_name in TASKS:
+        return f"done; evaluate with: python -m mapush.evaluate {run.config.task_name} --checkpoint {folder}"
+    return f'done; load the policy with: mapush.load_policy("{folder}")'
 
 
 def _require_one_rollout(config: RunConfig) -> None:
-    rollout = config.num_envs * config.num_steps * steps_per_decision(config)
+    held = steps_per_decision(config)
+    rollout = config.num_envs * config.num_steps * held
     if config.total_steps < rollout:
+        product = f"num_envs {config.num_envs} x num_steps {config.num_steps} x steps_per_decision {held}"
         raise ConfigError(
             "total_steps is less than one rollout",
             got=f"--total-steps {config.total_steps}",
-            expected=f"at least {rollout} = num_envs {config.num_envs} x num_steps {config.num_steps} "
-            f"x steps_per_decision {steps_per_decision(config)}",
+            expected=f"at least {rollout} = {product}",
             fix="raise --total-steps, or lower --num-envs or --num-steps",
         )
 
@@ -380,36 +368,23 @@ def _require_one_rollout(config: RunConfig) -> None:
 def parse(argv: Sequence[str]) -> Tuple[RunConfig, Optional[Path], bool]:
     """Return what a command line asks for: configuration, run folder, whether to resume.
 
-    The first word may be a task; a preset, a run to resume or a HARL configuration gives the defaults from which the
-    other flags differ.
+    The first word may be a task. A preset, a run to resume or a HARL configuration gives the defaults of the other
+    flags, so the flags that name them are read first.
+
+    Raises:
+      ConfigError: an unknown name, or flags that do not go together.
     """
-    task_given = bool(argv) and not argv[0].startswith("-")
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset")
-    parser.add_argument("--run-dir", type=Path)
-    parser.add_argument("--resume", type=Path)
-    parser.add_argument("--load-config", type=Path)
-    known, rest = parser.parse_known_args(argv[1:] if task_given else argv)
-    if known.resume is not None:
-        if task_given or known.preset or known.run_dir or known.load_config:
-            fix = "leave out the task, --preset, --run-dir and --load-config"
-            raise ConfigError("--resume takes folder and configuration from the run", got=" ".join(argv), fix=fix)
-        default = read_config(known.resume)
+    task, flags = parse_flags(argv)
+    if flags.resume is not None:
+        default = read_config(flags.resume)
     else:
-        default = preset(argv[0] if task_given else "cuboid", known.preset or "default")
-    if known.load_config is not None:
+        default = preset(task or "cuboid", flags.preset or "default")
+    if flags.load_config is not None:
         from mapush.upstream.harl_config import apply
 
-        default = apply(default, known.load_config)
-    config = tyro.cli(type(default), args=rest, default=default, prog="python -m mapush.train", description=_HELP)
-    return config, known.resume or known.run_dir, known.resume is not None
-
-
-_HELP = """Train a team to push an object, or the walking policy.
-
-python -m mapush.train [cuboid|tblock|cylinder|walk] [flags]; cuboid is the default. Besides the flags below:
---preset default|quick|gpu|published, --run-dir DIR (default: a new one below runs/), --resume DIR (continue that run),
---load-config FILE (a HARL happo.yaml or config.json)."""
+        default = apply(default, flags.load_config)
+    config = parse_settings(argv, flags, default)
+    return config, flags.resume or flags.run_dir, flags.resume is not None
 
 
 def main(argv: Optional[Sequence[str]] = None, *, make_env: MakeEnv = make_env) -> int:
@@ -418,6 +393,8 @@ def main(argv: Optional[Sequence[str]] = None, *, make_env: MakeEnv = make_env) 
     Args:
       argv: the words after the command's name; by default those of this process.
       make_env: see `train`.
+    Returns:
+      The exit code.
     """
     share_the_cores()
     try:

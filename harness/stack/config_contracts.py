@@ -118,8 +118,8 @@ def _require_config(task: str, name: str) -> None:
 
 
 def _require_env(task: str) -> None:
-    config = dataclasses.replace(presets.preset(task, "default"), sim=SimConfig("mujoco", threads=1))
-    with contextlib.closing(assembly.make_env(config, num_envs=2)) as env:
+    config = dataclasses.replace(presets.preset(task, "default"), num_envs=2, sim=SimConfig("mujoco", threads=1))
+    with contextlib.closing(assembly.make_env(config)) as env:
         agents = objects.OBJECTS[task].num_agents if task in objects.OBJECTS else 1
         if env.num_agents != agents:
             what = f"task {task!r} builds the environment of another"
@@ -173,12 +173,12 @@ def _from_word(task: str) -> Any:
 
 
 def _env_of_task(name: str) -> None:
-    assembly.make_env(RunConfig(task_name=name), num_envs=2).close()
+    assembly.make_env(RunConfig(task_name=name, num_envs=2)).close()
 
 
 def _env_of_object(name: str) -> None:
-    config = PushRunConfig(sim=SimConfig("mujoco", threads=1), task=TaskConfig(object=name))
-    assembly.make_env(config, num_envs=2).close()
+    config = PushRunConfig(num_envs=2, sim=SimConfig("mujoco", threads=1), task=TaskConfig(object=name))
+    assembly.make_env(config).close()
 
 
 def _sections(values: Dict[str, Any], path: Tuple[str, ...] = ()) -> Iterator[Tuple[Tuple[str, ...], Dict[str, Any]]]:

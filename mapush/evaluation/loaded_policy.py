@@ -106,7 +106,7 @@ def load_candidate(
       config: what is evaluated, and on which simulator.
       path: a checkpoint; None makes untrained weights.
       num_envs: parallel envs.
-      make: makes the task from the run's configuration, `num_envs` and a seed.
+      make: makes the task from the run's configuration.
     Raises:
       CheckpointError: no such checkpoint, or one of another task or size.
     """
@@ -114,7 +114,7 @@ def load_candidate(
         return _load_openrl(config, path, num_envs, make)
     saved = None if path is None else load(path, config.task_name)
     run_config = _on_simulator(config, preset(config.task_name, "default") if saved is None else saved.config)
-    env = make(run_config, num_envs, config.seed)
+    env = make(dataclasses.replace(run_config, num_envs=num_envs, seed=config.seed))
     agent = make_agent(run_config, sizes_of(env), config.device)
     if saved is not None:
         sizes = {name: size for name, size in sizes_of(env).items() if name != "share_obs_dim"}  # no critic is asked
@@ -131,7 +131,8 @@ def _load_openrl(config: EvaluateConfig, path: Path, num_envs: int, make: Callab
     device = str(device_of(config.device))
     team = openrl.load(path, scale=1.0 if quirks else 1.0 / openrl.SATURATION, device=device)
     openrl.require_fit(team, path, OBJECTS[config.task_name])
-    return Candidate(path, openrl.steps_of(path), run_config, make(run_config, num_envs, config.seed), team)
+    env = make(dataclasses.replace(run_config, num_envs=num_envs, seed=config.seed))
+    return Candidate(path, openrl.steps_of(path), run_config, env, team)
 
 
 def _on_simulator(config: EvaluateConfig, trained: RunConfig) -> RunConfig:

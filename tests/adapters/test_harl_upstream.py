@@ -10,7 +10,7 @@ import pytest
 from mapush import train as training
 from mapush.config import HarlConfig, PushRunConfig, SimConfig
 from mapush.errors import ConfigError, LearnerError
-from mapush.run.folder import RunDir
+from mapush.run.folder import RunFolder
 from mapush.upstream.harl import harl_source, harl_training
 
 pytestmark = pytest.mark.adapters
@@ -150,10 +150,11 @@ def test_fork_that_differs_is_refused_by_the_part_that_does(checkout, changes, w
 # -- the command line ------------------------------------------------------------------------------------------------
 
 
-def test_run_without_harl_ends_before_it_begins(tmp_path, installed, monkeypatch, capsys):
+def test_run_without_harl_ends_before_it_begins(tmp_path, installed, capsys):
     """Exit code 2 and one message with the way to install; no simulator, no folder."""
-    monkeypatch.setattr(harl_training, "make_env", lambda _: pytest.fail("the simulator was started"))
-    assert training.main(TINY + ["--run-dir", str(tmp_path / "run")]) == 2
+    made = []
+    assert training.main(TINY + ["--run-dir", str(tmp_path / "run")], make_env=made.append) == 2
+    assert made == []
     said = capsys.readouterr().err
     assert said.startswith("LearnerError: HARL is not installed")
     assert "git clone" in said
@@ -169,7 +170,7 @@ def test_learner_that_does_not_exist_is_refused_with_the_nearest(capsys):
 def test_run_of_harl_cannot_be_continued(tmp_path, capsys):
     """HARL saves no optimiser; `--resume` says so, and leaves the run as it is."""
     config = PushRunConfig(learner="harl", num_envs=5, num_steps=7, total_steps=350, sim=SimConfig("mujoco"))
-    RunDir.create(config, tmp_path / "run").close()
+    RunFolder.create(config, tmp_path / "run").close()
     before = sorted(tmp_path.rglob("*"))
     assert training.main(["--resume", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err

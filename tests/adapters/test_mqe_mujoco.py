@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from doubles import (
@@ -42,7 +44,8 @@ def test_mqe_env_on_mujoco_equals_push_env(monkeypatch, quirks):
     load_doubles(monkeypatch)
     monkeypatch.delenv("MQE_DOUBLE")
     monkeypatch.setattr("mapush.assembly.why_no_gpu", lambda: SimulatorError("no card"))
-    mine = make_mqe_env(preset("cuboid", "published"), task(quirks=quirks), NUM_ENVS, seed=3)
+    config = dataclasses.replace(preset("cuboid", "published"), num_envs=NUM_ENVS, seed=3, task=task(quirks=quirks))
+    mine = make_mqe_env(config)
     theirs = make_push(quirks=quirks, simulator=walkers())
     assert mine._upstream.sim.max_gpu_contact_pairs == 2**23
     assert largest_difference(mine.reset().obs, theirs.reset().obs) < TOLERANCE

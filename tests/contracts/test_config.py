@@ -56,7 +56,7 @@ def test_preset_unknown_name_suggests_the_nearest(task, name, meant):
     """A misspelt task or preset gets the one that was meant."""
     with pytest.raises(ConfigError) as caught:
         preset(task, name)
-    assert f"did you mean {meant!r}" in caught.value.fix
+    assert f"did you mean {meant!r}" in caught.value.what
 
 
 def test_config_unknown_key_is_refused_with_its_path():
@@ -65,8 +65,7 @@ def test_config_unknown_key_is_refused_with_its_path():
     values["happo"]["gama"] = 0.9
     with pytest.raises(ConfigError) as caught:
         run_config_from_dict(values)
-    assert "happo.gama" in caught.value.what
-    assert "'gamma'" in caught.value.fix
+    assert caught.value.what == "unknown setting 'happo.gama'; did you mean 'happo.gamma'?"
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_replay_of_a_policy_is_an_error(tmp_path):
     run = Run.start(tiny())
     path = checkpoints.save(dataclasses.replace(run.snapshot(), run={}), tmp_path / "policy.pt")
     run.close()
-    with pytest.raises(CheckpointError, match="a policy alone"):
+    with pytest.raises(CheckpointError, match="only a policy"):
         replay(path)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from mapush.config import PushRunConfig
 from mapush.errors import ConfigError
-from mapush.run.folder import RunDir, read_config
+from mapush.run.folder import RunFolder, read_config
 
 pytestmark = pytest.mark.contracts
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.contracts
 def test_new_run_writes_its_configuration(tmp_path):
     """The resolved configuration lies beside the run and reads back equal."""
     config = PushRunConfig(seed=7, num_envs=13)
-    run_dir = RunDir.create(config, tmp_path / "a")
+    run_dir = RunFolder.create(config, tmp_path / "a")
     assert read_config(run_dir.path) == config
     run_dir.close()
 
@@ -23,7 +23,7 @@ def test_non_empty_folder_is_refused_and_left_alone(tmp_path):
     """A folder with something in it is not a place for a new run."""
     (tmp_path / "precious").write_text("mine")
     with pytest.raises(ConfigError, match="not empty") as caught:
-        RunDir.create(PushRunConfig(), tmp_path)
+        RunFolder.create(PushRunConfig(), tmp_path)
     assert "--resume" in caught.value.fix
     assert (tmp_path / "precious").read_text() == "mine"
     assert not (tmp_path / "config.json").exists()
@@ -31,19 +31,19 @@ def test_non_empty_folder_is_refused_and_left_alone(tmp_path):
 
 def test_folder_in_use_is_refused_to_new_and_resumed_runs(tmp_path):
     """Two trainings never write to one folder; when the first has gone, the second may."""
-    first = RunDir.create(PushRunConfig(), tmp_path / "a")
+    first = RunFolder.create(PushRunConfig(), tmp_path / "a")
     with pytest.raises(ConfigError, match="another training"):
-        RunDir.create(PushRunConfig(), tmp_path / "a")
+        RunFolder.create(PushRunConfig(), tmp_path / "a")
     with pytest.raises(ConfigError, match="another training"):
-        RunDir.reopen(tmp_path / "a")
+        RunFolder.reopen(tmp_path / "a")
     first.close()
-    RunDir.reopen(tmp_path / "a").close()
+    RunFolder.reopen(tmp_path / "a").close()
 
 
 def test_resume_without_run_is_refused(tmp_path):
     """A folder without a run cannot be continued, nor can one whose configuration is damaged."""
     with pytest.raises(ConfigError, match="no run to continue"):
-        RunDir.reopen(tmp_path)
+        RunFolder.reopen(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ConfigError, match="does not parse"):
-        RunDir.reopen(tmp_path)
+        RunFolder.reopen(tmp_path)

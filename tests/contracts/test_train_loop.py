@@ -18,14 +18,15 @@ import torch
 from runs import ROLLOUT, contents, in_process, last_checkpoint, rows, tiny
 
 import mapush
-from mapush import train as training
 from mapush.config import SimConfig
 from mapush.env.walk import WalkEnv
 from mapush.errors import ConfigError, MapushError, SimulatorError
 from mapush.run import checkpoint as checkpoints
-from mapush.run.folder import RunDir
+from mapush.run.folder import RunFolder
 from mapush.run.logger import RunLogger
-from mapush.train import StopRequest, main, train
+from mapush.run.progress import time_left
+from mapush.run.stop_request import StopRequest
+from mapush.train import main, train
 
 pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
@@ -122,7 +123,7 @@ def test_folder_with_content_is_refused_and_left_alone(tmp_path, capsys):
 
 def test_folder_in_use_is_refused_and_left_alone(tmp_path, capsys):
     """A folder that another training writes to is refused, and that training's files stay."""
-    folder = RunDir.create(tiny(), tmp_path / "run")
+    folder = RunFolder.create(tiny(), tmp_path / "run")
     before = contents(folder.path)
     assert main(TINY + ["--run-dir", str(folder.path)]) == 2
     assert "another training" in capsys.readouterr().err
@@ -168,9 +169,9 @@ def test_run_tells_its_progress(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("steps, rate, said", [(1, 1e6, "1 min"), (6e5, 100.0, "1 h 40 min"), (6e3, 50.0, "2 min")])
-def test_outlook_is_in_hours_and_minutes(steps, rate, said):
+def test_time_left_is_in_hours_and_minutes(steps, rate, said):
     """What is left is said in the units of a person."""
-    assert training._outlook(steps, rate).startswith(f"about {said} to go")
+    assert time_left(steps, rate).startswith(f"about {said} to go")
 
 
 def test_run_twice_from_one_seed_is_the_same_run(tmp_path):
@@ -214,7 +215,7 @@ def test_failed_run_closes_its_simulator_and_frees_its_folder(tmp_path, monkeypa
     with pytest.raises(ZeroDivisionError):
         train(tiny(), tmp_path / "run")
     assert len(closed) == 1
-    RunDir.reopen(tmp_path / "run").close()
+    RunFolder.reopen(tmp_path / "run").close()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
 
 

@@ -28,7 +28,7 @@ from runs import (
 from mapush.config import SimConfig
 from mapush.errors import ConfigError
 from mapush.run import checkpoint as checkpoints
-from mapush.run.folder import RunDir, read_config
+from mapush.run.folder import RunFolder, read_config
 from mapush.train import Run, main, train
 
 pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
@@ -185,7 +185,7 @@ def test_resume_takes_nothing_else_that_names_a_run(killed, capsys, words):
 
 def test_resume_of_a_run_in_use_or_without_checkpoint_is_refused(tmp_path, capsys):
     """A folder that another training holds is not continued; nor is a run that has saved nothing."""
-    folder = RunDir.create(tiny(), tmp_path / "run")
+    folder = RunFolder.create(tiny(), tmp_path / "run")
     assert main(["--resume", str(folder.path)]) == 2
     assert "another training" in capsys.readouterr().err
     folder.close()

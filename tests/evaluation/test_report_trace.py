@@ -41,7 +41,8 @@ def make_env(monkeypatch):
     for module in ("push", "terminations"):
         monkeypatch.setattr(f"mapush.env.{module}.MAX_EPISODE_LENGTH", LONGEST - 1)
     task = TaskConfig(object="cuboid", steps_per_decision=HELD)
-    return lambda: make_push_env(PushRunConfig(sim=SimConfig(threads=1)), task, NUM_ENVS, seed=4)
+    config = PushRunConfig(num_envs=NUM_ENVS, seed=4, sim=SimConfig("mujoco", threads=1), task=task)
+    return lambda: make_push_env(config)
 
 
 def watched(env):

@@ -14,7 +14,7 @@ from mapush.presets import preset
 from mapush.report import main
 from mapush.reports.figures import MAX_POINTS, thinned
 from mapush.reports.run_data import read_run
-from mapush.run.folder import RunDir
+from mapush.run.folder import RunFolder
 from mapush.run.logger import RunLogger
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
@@ -37,7 +37,7 @@ def make_run(path, seed=1, rows=ROWS):
     """Write what a training leaves behind, with numbers that are easily told apart."""
     config = preset("cuboid", "quick")
     config = type(config)(**dict(vars(config), seed=seed, num_envs=64))
-    RunDir.create(config, path).close()
+    RunFolder.create(config, path).close()
     logger = RunLogger(path, config)
     for row in range(1, rows + 1):
         metrics = {name: value * row for name, value in METRICS.items()}

@@ -97,8 +97,9 @@ def short_episodes(monkeypatch) -> None:
 
 def make_env(seed=SEED, num_envs=1, hold=1, **task):
     """Return a pushing task on MuJoCo."""
-    config = PushRunConfig(sim=SimConfig(threads=1))
-    return make_push_env(config, TaskConfig(object="cuboid", steps_per_decision=hold, **task), num_envs, seed)
+    task_config = TaskConfig(object="cuboid", steps_per_decision=hold, **task)
+    sim = SimConfig("mujoco", threads=1)
+    return make_push_env(PushRunConfig(num_envs=num_envs, seed=seed, sim=sim, task=task_config))
 
 
 class NotingBoard(Scoreboard):

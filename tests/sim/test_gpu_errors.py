@@ -205,7 +205,7 @@ def test_gpu_that_fails_in_training_leaves_a_checkpoint_and_the_way_back(train, 
     newest = checkpoints.latest(folder)
     assert said.startswith("SimulatorError: the memory of the GPU is full\n")
     assert said.count("SimulatorError") == 1
-    assert f"{newest} is whole: --resume {folder}" in said
+    assert f"{newest} is complete: --resume {folder}" in said
     assert "Traceback" not in said
     assert checkpoints.load(newest).step == 70
     assert not (folder / "nonfinite.pt").exists()
@@ -276,12 +276,12 @@ def test_resumed_run_stays_on_its_simulator(train, tmp_path, monkeypatch, capsys
 
 def test_run_that_did_not_store_its_simulator_can_be_resumed(train, tmp_path):
     """A run of an older version, whose configuration says auto, goes on; then its configuration says where."""
-    from mapush.run.folder import RunDir
+    from mapush.run.folder import RunFolder
 
     folder = tmp_path / "run"
     assert train(WORDS.split() + ["--run-dir", str(folder)]) == 0
     config = read_config(folder)
-    opened = RunDir.reopen(folder)
+    opened = RunFolder.reopen(folder)
     opened.write(dataclasses.replace(config, sim=dataclasses.replace(config.sim, backend="auto")))
     opened.close()
     assert train(["--resume", str(folder), "--total-steps", "210"]) == 0

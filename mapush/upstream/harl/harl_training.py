@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
@@ -12,7 +13,7 @@ from mapush.env.harl_view import HarlView
 from mapush.errors import ConfigError
 from mapush.run import capacity
 from mapush.run import checkpoint as checkpoints
-from mapush.run.folder import RunDir
+from mapush.run.folder import RunFolder
 from mapush.upstream.harl import arguments, harl_source, models
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def train(
         from mapush.upstream.harl.runner import DEFAULTS, HarlRunner
 
         device = device_of(config.device)
-        stack.callback(RunDir.create(config, path).close)
+        stack.callback(RunFolder.create(config, path).close)
         log = RunLogger(path, config)
         stack.callback(log.close)
         where = f"{env.simulator_name} on {env.device} ({reason}), HARL on {device}"
@@ -72,15 +73,15 @@ def train(
             ScalarWriter(log),
             path / MODELS,
             device,
-            (lambda: _eval_envs(config)) if config.harl.eval_episodes else None,
+            (lambda: HarlView(make_env(_eval_config(config)))) if config.harl.eval_episodes else None,
             save,
         ).run()
         log.say(_farewell(config, path, stopped()))
 
 
-def _eval_envs(config: RunConfig) -> HarlView:
-    """Return the environment of HARL's evaluation, with starts of its own."""
-    return HarlView(make_env(config, arguments.num_eval_envs(config), config.seed + 1))
+def _eval_config(config: RunConfig) -> RunConfig:
+    """Return the configuration of HARL's evaluation, whose envs start elsewhere than those of the training."""
+    return dataclasses.replace(config, num_envs=arguments.num_eval_envs(config), seed=config.seed + 1)
 
 
 def _farewell(config: RunConfig, path: Path, stopped: bool) -> str:
