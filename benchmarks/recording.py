@@ -40,17 +40,17 @@ def play(episodes: int) -> List[Tuple[Episode, Lines]]:
     """Return episodes of the shipped policy, with their text."""
     from mapush.assembly import resolve
     from mapush.evaluation.evaluate_config import EvaluateConfig
-    from mapush.evaluation.loaded_policy import checkpoint_paths, load_candidate
+    from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env
     from mapush.viewer.playback import Playback, Recording
     from mapush.viewer.playback_controls import Transport
     from mapush.viewer.scoreboard import Scoreboard
 
     config, _ = resolve(EvaluateConfig("cuboid"))
-    team = load_candidate(config, checkpoint_paths(config)[-1], num_envs=1)
+    team = load_in_env(config, checkpoint_paths(config)[-1], num_envs=1)
     kept, board = Kept(), Scoreboard("cuboid", episodes)
     recording = Recording(kept, Path("nowhere"), only_failures=False, at_once=True)
     env = cast("PushEnv", team.env)
-    Playback(env, lambda seed: env, team.agent, Transport(), board, recording=recording).play()
+    Playback(env, lambda seed: env, team.policy.agent, Transport(), board, recording=recording).play()
     return kept.episodes
 
 

@@ -158,7 +158,7 @@ def measure(minutes: float) -> Dict[str, float]:
     """Watch the shipped policy for `minutes`, and return the metrics."""
     from mapush.assembly import resolve
     from mapush.evaluation.evaluate_config import EvaluateConfig
-    from mapush.evaluation.loaded_policy import checkpoint_paths, load_candidate
+    from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env
     from mapush.objects import OBJECTS
     from mapush.sim.scene import Scene, build_model
     from mapush.viewer.playback import Playback
@@ -167,13 +167,13 @@ def measure(minutes: float) -> Dict[str, float]:
     from mapush.viewer.web import WebScreen
 
     config, _ = resolve(EvaluateConfig("cuboid"))
-    team = load_candidate(config, checkpoint_paths(config)[-1], num_envs=1)
+    team = load_in_env(config, checkpoint_paths(config)[-1], num_envs=1)
     env, transport = cast("PushEnv", team.env), Transport()
     web = WebScreen(build_model(Scene(2, OBJECTS["cuboid"])), transport, port=0)
     screen = StampedScreen(web)
     watcher = Watcher(web.address, screen, minutes, transport.quit)
     watcher.start()
-    Playback(env, lambda seed: env, team.agent, transport, Scoreboard("cuboid"), [screen]).play()
+    Playback(env, lambda seed: env, team.policy.agent, transport, Scoreboard("cuboid"), [screen]).play()
     watcher.join()
     screen.close()
     return {

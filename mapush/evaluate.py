@@ -20,14 +20,8 @@ from mapush.config import PushRunConfig, to_dict
 from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import MapushError
 from mapush.evaluation.evaluate_config import EvaluateConfig
-from mapush.evaluation.loaded_policy import (
-    checkpoint_paths,
-    is_run,
-    load,
-    load_candidate,
-    named_paths,
-    require_readable,
-)
+from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env, named_paths, require_readable
+from mapush.evaluation.policy_formats import is_run, load_checkpoint
 from mapush.evaluation.results import Evaluation
 from mapush.run import checkpoint as checkpoints
 from mapush.run.checkpoint import Checkpoint
@@ -68,16 +62,16 @@ def evaluate(config: EvaluateConfig) -> List[Evaluation]:
 
 def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bool) -> Evaluation:
     resolve(config)  # in a new process, Isaac Gym has to come before torch
-    team = load_candidate(config, path, config.num_envs)
+    team = load_in_env(config, path, config.num_envs)
     try:
         tracer = None
         if config.report is not None and newest and config.sim.backend != ISAAC_GYM:
             from mapush.evaluation.traces import Tracer
 
             tracer = Tracer(cast("PushEnv", team.env))
-        first = first_episodes(team.env, team.agent)
+        first = first_episodes(team.env, team.policy.agent)
         trace = None if tracer is None else tracer.trace(first.outcome)
-        return Evaluation(path, team.step, first.metrics(), name, trace)
+        return Evaluation(path, team.policy.step, first.metrics(), name, trace)
     finally:
         team.env.close()
 
@@ -123,7 +117,7 @@ def _walking_policy(config: EvaluateConfig) -> Tuple[WalkingPolicy, Dict[str, An
     stand_checkpoint = (config.stand_checkpoint,) if config.stand_checkpoint else config.checkpoint
     stand = dataclasses.replace(config, checkpoint=stand_checkpoint, stand_checkpoint=None)
     sources = {"walk": config, "stand": stand}
-    saved = {name: load(checkpoint_paths(source)[-1], "walk") for name, source in sources.items()}
+    saved = {name: load_checkpoint(checkpoint_paths(source)[-1], "walk") for name, source in sources.items()}
     networks = [
         Network.from_actor(one.agent["actors"][0], one.config.happo.activation_func, device) for one in saved.values()
     ]
@@ -152,14 +146,14 @@ def _view(config: EvaluateConfig, path: Optional[Path]) -> None:
 
     choice = choose(config)
     print(f"viewer {choice.viewer} ({choice.reason})", flush=True)
-    team = load_candidate(config, path, config.num_envs)
-    run_config = cast("PushRunConfig", team.config)
+    team = load_in_env(config, path, config.num_envs)
+    run_config = cast("PushRunConfig", team.policy.config)
 
     def make(seed: int) -> PushEnv:
         return make_push_env(dataclasses.replace(run_config, num_envs=config.num_envs, seed=seed))
 
     try:
-        show(choice, config, cast("PushEnv", team.env), team.agent, make)
+        show(choice, config, cast("PushEnv", team.env), team.policy.agent, make)
     finally:
         team.env.close()
 
@@ -172,9 +166,9 @@ def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
         film = config.record is not None
         return make_mqe_env(run_config, window=not film, camera=film)
 
-    team = load_candidate(config, path, num_envs=1, make=make)
+    team = load_in_env(config, path, num_envs=1, make=make)
     try:
-        play(cast("MqeEnv", team.env), team.agent, config.episodes or EPISODES, config.record)
+        play(cast("MqeEnv", team.env), team.policy.agent, config.episodes or EPISODES, config.record)
     finally:
         team.env.close()
 
@@ -236,7 +230,7 @@ def _report_push(config: EvaluateConfig) -> int:
     if config.report is not None:
         print(f"report: {_write_report(config, evaluations, config.report)}")
     if config.export is not None:
-        print(f"exported to {_export(load(checkpoint_paths(config)[-1], config.task_name), config.export)}")
+        print(f"exported to {_export(load_checkpoint(checkpoint_paths(config)[-1], config.task_name), config.export)}")
     return 0
 
 

@@ -12,7 +12,7 @@ from harl_runs import Harl
 from runs import assert_same, in_process, last_checkpoint
 
 from mapush.evaluation.evaluate_config import EvaluateConfig
-from mapush.evaluation.loaded_policy import load_candidate
+from mapush.evaluation.loaded_policy import load_in_env
 from mapush.run import checkpoint as checkpoints
 from mapush.train import main
 from mapush.upstream.harl import harl_source, models
@@ -112,9 +112,9 @@ def test_command_trains_on_the_cpu_and_what_it_saves_can_be_evaluated(tmp_path):
     assert names == ["step_000000000140.pt", "step_000000000210.pt"]
     saved = last_checkpoint(tmp_path / "run")
     assert (saved.config.learner, saved.step) == ("harl", 210)
-    team = load_candidate(EvaluateConfig(checkpoint=(tmp_path / "run",)), tmp_path / "run" / "models", num_envs=2)
+    team = load_in_env(EvaluateConfig(checkpoint=(tmp_path / "run",)), tmp_path / "run" / "models", num_envs=2)
     team.env.close()
-    for actor, weights in zip(team.agent.actors, saved.agent["actors"]):
+    for actor, weights in zip(team.policy.agent.actors, saved.agent["actors"]):
         assert_same(dict(actor.state_dict()), weights)
 
 

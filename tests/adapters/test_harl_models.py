@@ -15,7 +15,8 @@ from mapush.assembly import make_agent
 from mapush.config import HappoConfig, PushRunConfig, TaskConfig
 from mapush.errors import CheckpointError, ConfigError
 from mapush.evaluation.evaluate_config import EvaluateConfig
-from mapush.evaluation.loaded_policy import checkpoint_paths, load
+from mapush.evaluation.loaded_policy import checkpoint_paths
+from mapush.evaluation.policy_formats import load_checkpoint
 from mapush.run import checkpoint as checkpoints
 from mapush.run.checkpoint import Checkpoint
 from mapush.run.folder import RunFolder
@@ -109,10 +110,10 @@ def test_models_in_a_run_of_ours_belong_to_its_task(tmp_path):
     run = dataclasses.replace(CONFIG, task_name="tblock", task=TaskConfig(object="tblock", steps_per_decision=4))
     RunFolder.create(run, tmp_path / "run").close()
     folder = write(tmp_path / "run", policy())
-    assert load(folder, "tblock").config.task == run.task
-    assert load(write(tmp_path), "cuboid").config.task.steps_per_decision == 1
+    assert load_checkpoint(folder, "tblock").config.task == run.task
+    assert load_checkpoint(write(tmp_path), "cuboid").config.task.steps_per_decision == 1
     with pytest.raises(CheckpointError, match="does not fit"):
-        load(folder, "cuboid")
+        load_checkpoint(folder, "cuboid")
 
 
 def test_models_are_found_in_a_folder_and_in_a_run_of_harls(tmp_path):

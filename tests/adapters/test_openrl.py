@@ -14,8 +14,8 @@ from torch import nn
 
 from mapush.config import SimConfig
 from mapush.errors import CheckpointError
-from mapush.evaluate import load_candidate
 from mapush.evaluation.evaluate_config import EvaluateConfig
+from mapush.evaluation.loaded_policy import load_in_env
 from mapush.objects import OBJECTS
 from mapush.upstream import openrl
 
@@ -206,10 +206,10 @@ def test_candidate_of_openrl_means_the_same_commands(classes, tmp_path, asked_fo
     save(classes, path, actor)
     made = []
     config = EvaluateConfig(checkpoint=(path,), upstream_quirks=asked_for, sim=SimConfig(backend="mujoco"))
-    team = load_candidate(config, path, 5, make=lambda *args: made.append(args))
-    assert [args[1:] for args in made] == [(5, 0)]
-    assert (team.path, team.step) == (path, 100)
-    task = made[0][0].task
+    team = load_in_env(config, path, 5, make=made.append)
+    assert [(run.num_envs, run.seed) for run in made] == [(5, 0)]
+    assert (team.policy.path, team.policy.step) == (path, 100)
+    task = made[0].task
     assert (task.upstream_quirks, task.steps_per_decision, task.object) == (quirks, 1, "cuboid")
     obs = torch.randn(5, 2, FEATURES)
-    torch.testing.assert_close(team.agent.act_deterministic(obs), scale * row(obs).detach())
+    torch.testing.assert_close(team.policy.agent.act_deterministic(obs), scale * row(obs).detach())

@@ -16,8 +16,9 @@ from walkers import untrained_walker
 from mapush.assembly import make_agent
 from mapush.config import PushRunConfig, SimConfig, TaskConfig
 from mapush.env.vec_env import Observation, Transition
-from mapush.evaluate import evaluate, first_episodes, load_candidate, main
+from mapush.evaluate import evaluate, first_episodes, main
 from mapush.evaluation.evaluate_config import EvaluateConfig
+from mapush.evaluation.loaded_policy import load_in_env
 from mapush.evaluation.results import Evaluation
 from mapush.reports.published import PUBLISHED
 from mapush.run import checkpoint as checkpoints
@@ -151,13 +152,13 @@ def test_candidate_is_the_checkpoint_in_its_own_task_under_the_seed_of_the_evalu
     path = checkpoints.path_of(run_dir, 20)
     starts = []
     for seed in (7, 7, 8):
-        team = load_candidate(_config(seed=seed), path, NUM_ENVS)
+        team = load_in_env(_config(seed=seed), path, NUM_ENVS)
         starts.append(team.env.reset().obs)
         team.env.close()
     assert torch.equal(starts[0], starts[1])
     assert not torch.equal(starts[0], starts[2])
-    assert (team.step, team.env.num_envs, team.env.steps_per_decision) == (20, NUM_ENVS, 7)
-    for actor, saved in zip(team.agent.state_dict()["actors"], checkpoints.load(path).agent["actors"]):
+    assert (team.policy.step, team.env.num_envs, team.env.steps_per_decision) == (20, NUM_ENVS, 7)
+    for actor, saved in zip(team.policy.agent.state_dict()["actors"], checkpoints.load(path).agent["actors"]):
         assert all(torch.equal(actor[name], saved[name]) for name in saved)
 
 
@@ -227,7 +228,7 @@ def test_published_curves_end_where_the_published_tables_do():
         (["cuboid"], ["no policy is shipped", "--checkpoint runs/cuboid/mine"]),
         (["--untrained", "--checkpoint", "runs/cuboid/mine"], ["--untrained takes no --checkpoint"]),
         (["--untrained", "--record", "film.mp4"], ["add --mode viewer"]),
-        (["--untrained", "--mode", "viewer", "--record", "film.avi"], ["cannot record to film.avi", ".mp4"]),
+        (["--untrained", "--mode", "viewer", "--record", "film.avi"], ["unknown kind of film '.avi'", ".mp4"]),
         (["walk", "--mode", "viewer"], ["the viewer shows pushing tasks only"]),
         (["walk", "--export", "walk.npz"], ["--export", "--checkpoint"]),
         (["--num-envs", "0"], ["at least one env"]),

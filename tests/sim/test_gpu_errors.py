@@ -239,7 +239,7 @@ def test_gpu_that_fails_in_an_evaluation_ends_in_one_message(train, monkeypatch,
     """The evaluation, too, exits with 2 and one message."""
     from mapush.evaluate import main
 
-    monkeypatch.setattr("mapush.evaluate.load_candidate", lambda *_: (_ for _ in ()).throw(RuntimeError(ILLEGAL)))
+    monkeypatch.setattr("mapush.evaluate.load_in_env", lambda *_: (_ for _ in ()).throw(RuntimeError(ILLEGAL)))
     assert main(["cuboid", "--untrained"]) == 2
     said = capsys.readouterr()
     assert said.out == "simulator mujoco (the card is in the post)\n"

@@ -21,6 +21,11 @@ _FIRST, _MEAN = "base.mlp.fc.0.weight", "act.action_out.fc_mean.weight"
 _NETWORK = ("activation_func", "std_x_coef", "std_y_coef")  # what a network's weights do not tell
 
 
+def recognises(path: Path) -> bool:
+    """Return whether `path` is a folder with HARL's models, or a run of HARL's."""
+    return folder_in(path) is not None
+
+
 def folder_in(path: Path) -> Optional[Path]:
     """Return the folder with HARL's models: `path`, or `models` in a run of HARL's; None if neither holds them."""
     found = [folder for folder in (path, path / "models") if (folder / ACTOR.format(0)).is_file()]

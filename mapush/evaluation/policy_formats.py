@@ -1,0 +1,180 @@
+"""The file formats of saved policies, and one function that loads any of them.
+
+To add a format, write a loader and add one entry to `FORMATS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Optional, Tuple
+
+from mapush.assembly import device_of, make_agent
+from mapush.config import PushRunConfig, RunConfig
+from mapush.errors import CheckpointError
+from mapush.objects import OBJECTS
+from mapush.presets import preset
+from mapush.run import checkpoint as checkpoints
+from mapush.run.checkpoint import Checkpoint
+from mapush.upstream import openrl
+from mapush.upstream.harl import models
+
+if TYPE_CHECKING:
+    from mapush.env.vec_env import Team
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy that is ready to act.
+
+    Attributes:
+      path: the file or folder that it was loaded from; None for untrained weights.
+      step: env steps that it was trained for.
+      config: configuration of its training run.
+      agent: chooses the actions.
+      checkpoint: its weights as a mapush checkpoint; None if the format cannot be converted.
+    """
+
+    path: Optional[Path]
+    step: int
+    config: RunConfig
+    agent: Team
+    checkpoint: Optional[Checkpoint] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadOptions:
+    """How to load a policy.
+
+    Attributes:
+      task_name: the task that it must have been trained for.
+      device: where it computes: auto, cpu, cuda or cuda:1.
+      upstream_quirks: override of the task's setting; None keeps the one it was trained with.
+    """
+
+    task_name: str
+    device: str = "cpu"
+    upstream_quirks: Optional[bool] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyFormat:
+    """A file format of saved policies.
+
+    Attributes:
+      name: the program that writes it.
+      recognises: whether a file or folder has this format; cheap, and never raises.
+      load: loads it; raises CheckpointError if it is damaged or does not fit the task.
+    """
+
+    name: str
+    recognises: Callable[[Path], bool]
+    load: Callable[[Path, LoadOptions], LoadedPolicy]
+
+
+def load(path: Path, options: LoadOptions) -> LoadedPolicy:
+    """Load a policy of any format.
+
+    Args:
+      path: the file, or for HARL the folder.
+      options: the task and the device.
+    Raises:
+      CheckpointError: the file is missing, damaged, or was trained for a different task.
+    """
+    return format_of(path).load(path, options)
+
+
+def load_checkpoint(path: Path, task_name: str) -> Checkpoint:
+    """Load a policy of any format as a mapush checkpoint.
+
+    Raises:
+      CheckpointError: the file is missing, damaged, was trained for a different task or cannot be converted.
+    """
+    checkpoint = load(path, LoadOptions(task_name)).checkpoint
+    if checkpoint is None:
+        raise CheckpointError(
+            f"a policy of {format_of(path).name} cannot be converted to a mapush checkpoint",
+            where=str(path),
+            fix="evaluate the file itself: it needs no conversion",
+        )
+    return checkpoint
+
+
+def format_of(path: Path) -> PolicyFormat:
+    """Return the format of a file or folder.
+
+    A path that no other format recognises counts as a mapush checkpoint, whose loader reports what is wrong with it.
+    """
+    for candidate in FORMATS:
+        if candidate.recognises(path):
+            return candidate
+    return MAPUSH
+
+
+def is_run(path: Path) -> bool:
+    """Return whether `path` is a folder with mapush checkpoints, and not a saved policy."""
+    if not path.is_dir():
+        return False
+    return (path / checkpoints.FOLDER).is_dir() or format_of(path) is MAPUSH
+
+
+def with_quirks(config: RunConfig, upstream_quirks: Optional[bool]) -> RunConfig:
+    """Return a run's configuration with the task's setting overridden; None leaves it as it is."""
+    if upstream_quirks is None or not isinstance(config, PushRunConfig):
+        return config
+    task = dataclasses.replace(config.task, upstream_quirks=upstream_quirks)
+    return dataclasses.replace(config, task=task)
+
+
+# -- loaders ---------------------------------------------------------------------------------------------------------
+
+
+def _load_mapush(path: Path, options: LoadOptions) -> LoadedPolicy:
+    return _ready(checkpoints.load(path), path, options)
+
+
+def _load_harl(path: Path, options: LoadOptions) -> LoadedPolicy:
+    """Load HARL's models, which decide in every env step, as MAPush's published runs do."""
+    folder = models.folder_in(path)
+    assert folder is not None, "models.recognises(path) was True"
+    name = "default"
+    if options.task_name in OBJECTS:
+        name = "published"
+    return _ready(models.read(folder, preset(options.task_name, name)), path, options)
+
+
+def _ready(checkpoint: Checkpoint, path: Path, options: LoadOptions) -> LoadedPolicy:
+    checkpoints.require_fit(checkpoint, path, options.task_name, checkpoint.sizes)
+    config = with_quirks(checkpoint.config, options.upstream_quirks)
+    sizes = dict(checkpoint.sizes)
+    sizes.setdefault("share_obs_dim", 1)  # HARL's models may lack the critic, which acting does not need
+    agent = make_agent(config, sizes, options.device)
+    agent.load_actors(checkpoint.agent["actors"])
+    return LoadedPolicy(path, checkpoint.step, config, agent, checkpoint)
+
+
+def _load_openrl(path: Path, options: LoadOptions) -> LoadedPolicy:
+    """Load a team that MAPush trained, whose task scales actions twice.
+
+    With upstream's quirks the task does so here as well; without them the policy scales its actions instead.
+    """
+    if options.task_name not in OBJECTS:
+        what = f"a policy of OpenRL pushes objects; it cannot perform the task {options.task_name!r}"
+        raise CheckpointError(what, where=str(path))
+    quirks = options.upstream_quirks is not False
+    scale = 1.0
+    if not quirks:
+        scale = 1.0 / openrl.SATURATION
+    team = openrl.load(path, scale, str(device_of(options.device)))
+    openrl.require_fit(team, path, OBJECTS[options.task_name])
+    config = with_quirks(preset(options.task_name, "published"), quirks)
+    return LoadedPolicy(path, openrl.steps_of(path), config, team)
+
+
+MAPUSH = PolicyFormat("mapush", Path.is_file, _load_mapush)
+FORMATS: Tuple[PolicyFormat, ...] = (
+    PolicyFormat("HARL", models.recognises, _load_harl),
+    PolicyFormat("OpenRL", openrl.recognises, _load_openrl),
+    MAPUSH,
+)
+"""All formats; the first one that recognises a path loads it."""
