@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, cast
 
-import tyro
 from rich.console import Console
 
 from mapush.assembly import make_mqe_env, make_push_env, resolve, share_the_cores
@@ -24,6 +23,7 @@ from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env, named
 from mapush.evaluation.policy_formats import is_run, load_checkpoint
 from mapush.evaluation.results import Evaluation
 from mapush.run import checkpoint as checkpoints
+from mapush.run import command_line
 from mapush.run.checkpoint import Checkpoint
 from mapush.sim import ISAAC_GYM
 from mapush.upstream.harl import models
@@ -185,7 +185,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     share_the_cores()
     try:
         with gpu_errors():
-            return _run(tyro.cli(EvaluateConfig, args=argv, prog="python -m mapush.evaluate"))
+            return _run(command_line.parse(EvaluateConfig, argv, "evaluate"))
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
