@@ -70,7 +70,9 @@ class AcceptanceResult:
 
     def as_dict(self) -> Dict[str, Any]:
         """Return name, protocol, passed and measures as JSON types."""
-        measures = [dict(dataclasses.asdict(measure), passed=measure.passed) for measure in self.measures]
+        measures = []
+        for measure in self.measures:
+            measures.append(dict(dataclasses.asdict(measure), passed=measure.passed))
         return {"name": self.name, "protocol": self.protocol, "passed": self.passed, "measures": measures}
 
 
@@ -165,8 +167,10 @@ def judge_command_chatter(runs: Sequence[CourseRecording]) -> AcceptanceResult:
 def _fall_measures(
     runs: Sequence[CourseRecording], max_falls: Optional[float] = None, max_rate: Optional[float] = None
 ) -> List[Measure]:
-    falls = sum(run.falls for run in runs)
-    minutes = sum(run.upright_minutes for run in runs)
+    falls, minutes = 0, 0.0
+    for run in runs:
+        falls += run.falls
+        minutes += run.upright_minutes
     rate = math.nan
     if minutes > 0:
         rate = falls / minutes
@@ -241,7 +245,7 @@ def judge_box_push(runs: Dict[Tuple[str, int], CourseRecording]) -> AcceptanceRe
 
 def judge_posture(runs: Sequence[CourseRecording]) -> AcceptanceResult:
     """Judge height, torque and finiteness over all trials."""
-    mean_heights, deviations = [], []
+    mean_heights, deviations, saturated = [], [], []
     not_finite = 0
     for run in runs:
         height = run.scored(run.robot_pos_w[..., 2])
@@ -249,8 +253,8 @@ def judge_posture(runs: Sequence[CourseRecording]) -> AcceptanceResult:
         own_mean = (height * upright).sum(0) / upright.sum(0).clamp(min=1)
         mean_heights.append((height * upright).sum() / upright.sum())
         deviations.append(((height - own_mean) * upright).abs().max())
+        saturated.append(run.scored(run.saturated).flatten())
         not_finite += int((~torch.isfinite(run.robot_pos_w)).sum())
-    saturated = torch.cat([run.scored(run.saturated).flatten() for run in runs])
     return AcceptanceResult(
         "posture",
         "all runs, while the robot is up; torque is taken when a new set point arrives",
@@ -258,7 +262,7 @@ def judge_posture(runs: Sequence[CourseRecording]) -> AcceptanceResult:
             Measure("mean height, lowest run", "m", float(torch.stack(mean_heights).min()), low=0.24),
             Measure("mean height, highest run", "m", float(torch.stack(mean_heights).max()), high=0.32),
             Measure("largest height deviation", "m", float(torch.stack(deviations).max()), high=0.10),
-            Measure("servos at their torque limit", "fraction", float(saturated.mean()), high=0.05),
+            Measure("servos at their torque limit", "fraction", float(torch.cat(saturated).mean()), high=0.05),
             Measure("non-finite positions", "", not_finite, high=0),
         ),
     )
