@@ -240,7 +240,7 @@ def test_mqe_env_of_another_version_says_what_it_lacks(monkeypatch):
         del env.time_out_buf
 
     monkeypatch.setattr(Go1Object, "_init_buffers", without)
-    with pytest.raises(SimulatorError, match="(?s)another version.*lacks time_out_buf"):
+    with pytest.raises(SimulatorError, match="(?s)different version.*lacks time_out_buf"):
         make_mqe()
 
 
