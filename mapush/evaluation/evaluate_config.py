@@ -83,12 +83,6 @@ class EvaluateConfig:
             object.__setattr__(self, "num_envs", num_envs)
 
     @property
-    def env_count(self) -> int:
-        """`num_envs`, which is never None after `__post_init__`."""
-        assert self.num_envs is not None
-        return self.num_envs
-
-    @property
     def wanted_viewer(self) -> str:
         """The viewer that was asked for: `viewer`, or its default."""
         if self.viewer is not None:

@@ -111,7 +111,9 @@ def _place(entry: _Entry, settings: _Settings) -> None:
     elif entry.key in RUN_SETTINGS:
         settings.run[RUN_SETTINGS[entry.key]] = _number(entry, entry.value, int)
     elif entry.key == "cuda":
-        settings.run["device"] = "auto" if entry.value else "cpu"
+        settings.run["device"] = "cpu"
+        if entry.value:
+            settings.run["device"] = "auto"
     elif entry.key in defaults:
         settings.happo[entry.key] = _like(defaults[entry.key], entry)
     elif entry.key not in IGNORED:

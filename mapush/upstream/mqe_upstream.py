@@ -105,9 +105,9 @@ def arguments(num_envs: int, seed: int, window: bool, camera: bool) -> argparse.
     from isaacgym import gymapi
 
     use_gpu = torch.cuda.is_available()
-    device, device_type = "cpu", "cpu"
+    device, device_type, pipeline = "cpu", "cpu", "cpu"
     if use_gpu:
-        device, device_type = "cuda:0", "cuda"
+        device, device_type, pipeline = "cuda:0", "cuda", "gpu"
     unused = ("max_iterations", "resume", "experiment_name", "run_name", "load_run", "checkpoint")
     return argparse.Namespace(
         task=UPSTREAM_TASK,
@@ -125,7 +125,7 @@ def arguments(num_envs: int, seed: int, window: bool, camera: bool) -> argparse.
         rl_device=device,
         use_gpu=use_gpu,
         use_gpu_pipeline=use_gpu,
-        pipeline="gpu" if use_gpu else "cpu",
+        pipeline=pipeline,
         subscenes=0,
         slices=0,
         num_threads=0,

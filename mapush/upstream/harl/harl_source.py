@@ -175,7 +175,7 @@ def _require_call(part: Any, name: str, arguments: Tuple[str, ...], folder: Path
         raise LearnerError(f"this HARL has no {name}", where=str(folder), expected=call, fix=USE_VERSION)
     signature = inspect.signature(part)
     positional = [argument for argument in arguments if argument != "device"]
-    by_name = {}
+    by_name: Dict[str, Any] = {}
     if "device" in arguments:
         by_name["device"] = None
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Optional
 
@@ -66,9 +65,6 @@ def train(
         def save(step: int) -> None:
             checkpoints.save(models.read(path / MODELS, config, step), checkpoints.path_of(path, step))
 
-        make_eval_envs: Optional[Callable[[], HarlView]] = None
-        if config.harl.eval_episodes:
-            make_eval_envs = functools.partial(_make_eval_envs, config, make_env)
         runner = HarlRunner(
             arguments.algo_args(config, DEFAULTS),
             HarlView(env),
@@ -76,17 +72,20 @@ def train(
             writer=ScalarWriter(log),
             save_dir=path / MODELS,
             device=device,
-            make_eval_envs=make_eval_envs,
+            make_eval_envs=_eval_env_factory(config, make_env),
             on_save=save,
         )
         runner.run()
         log.say(_last_line(config, path, stopped()))
 
 
-def _make_eval_envs(config: RunConfig, make_env: Callable[[RunConfig], VecEnv]) -> HarlView:
-    """Make the environment of HARL's evaluation, with different initial states than those of the training."""
+def _eval_env_factory(config: RunConfig, make_env: Callable[[RunConfig], VecEnv]) -> Optional[Callable[[], HarlView]]:
+    """Return a function that makes the environment of HARL's evaluation; None if the run does not evaluate."""
+    if config.harl.eval_episodes == 0:
+        return None
     num_envs = arguments.num_eval_envs(config)
-    return HarlView(make_env(dataclasses.replace(config, num_envs=num_envs, seed=config.seed + 1)))
+    eval_config = dataclasses.replace(config, num_envs=num_envs, seed=config.seed + 1)
+    return lambda: HarlView(make_env(eval_config))
 
 
 def _last_line(config: RunConfig, path: Path, stopped: bool) -> str:
