@@ -68,7 +68,7 @@ def test_double_without_an_argument_raises_attribute_error(name):
         make(args)
 
 
-def test_double_refuses_arguments_of_a_different_type():
+def test_double_refuses_arguments_that_are_no_namespace():
     """A SimpleNamespace is refused, because argparse does not return one."""
     with pytest.raises(TypeError, match="SimpleNamespace"):
         make(types.SimpleNamespace(**vars(arguments())))

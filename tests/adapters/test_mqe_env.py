@@ -149,7 +149,7 @@ def test_mqe_env_makes_no_camera_and_no_window_by_default():
     assert not env._upstream.cfg.env.record_video
 
 
-def test_arguments_have_every_attribute_that_upstream_reads():
+def test_arguments_have_all_that_upstream_reads():
     """The arguments are a real Namespace with every attribute that upstream may read."""
     import argparse
 
@@ -186,7 +186,7 @@ def test_mqe_env_step_before_reset_is_refused():
         make_mqe().step(torch.zeros(NUM_ENVS, 2, 3))
 
 
-def test_mqe_env_with_transposed_actions_names_the_swapped_axes():
+def test_mqe_env_with_transposed_actions_says_which_axes_are_swapped():
     """Actions with the agents in the first axis never reach upstream."""
     env = make_mqe()
     env.reset()

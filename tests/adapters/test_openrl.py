@@ -1,4 +1,4 @@
-"""Policies of MAPush's, read without OpenRL and without running anything that is in their file."""
+"""Contracts of MAPush's policies: they are read without OpenRL, and no code in their files runs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ FEATURES, HIDDEN, ACTIONS = 8, 7, 3
 
 
 def module_of(kind, path):
-    """Return a class of OpenRL's, as its own package would define it."""
+    """Return a class as OpenRL defines it."""
     return type(kind, (nn.Module,), {"__module__": path})
 
 
-class Opening:
-    """An object whose reading would open a file."""
+class OpensFile:
+    """An object that opens a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -51,7 +51,7 @@ PLACES = {
 
 @pytest.fixture
 def classes(monkeypatch):
-    """Return OpenRL's classes, which can be imported as long as the test lasts."""
+    """Return OpenRL's classes, which can be imported during the test."""
     made = {}
     for kind, place in PLACES.items():
         parts = ("openrl.modules." + place).split(".")
@@ -65,7 +65,7 @@ def classes(monkeypatch):
 
 
 def policy(classes, hidden_layers=0, feature_norm=False, last=nn.ReLU):
-    """Return the actor of OpenRL's and the same layers in a row."""
+    """Return an actor of OpenRL, and the same layers as a sequence."""
     torch.manual_seed(4)
 
     def block(size_in):
@@ -92,7 +92,7 @@ def policy(classes, hidden_layers=0, feature_norm=False, last=nn.ReLU):
 
 
 def save(classes, path, actor, **attributes):
-    """Write the file as OpenRL does: the whole module."""
+    """Write the file as OpenRL does: the complete module."""
     module = classes["PPOModule"]()
     module.__dict__["models"] = {"policy": actor, "critic": nn.Linear(2, 1)}
     for name, value in attributes.items():
@@ -102,11 +102,12 @@ def save(classes, path, actor, **attributes):
 
 @pytest.mark.parametrize("hidden_layers, feature_norm", [(0, False), (2, False), (1, True)])
 def test_load_computes_what_openrl_computes(classes, tmp_path, monkeypatch, hidden_layers, feature_norm):
-    """Without OpenRL, the policy's mean actions are those of its layers in OpenRL's order."""
+    """Without OpenRL, the mean actions are those of the layers in OpenRL's order."""
     actor, row = policy(classes, hidden_layers, feature_norm)
     save(classes, tmp_path / "module.pt", actor)
-    for name in [name for name in sys.modules if name.startswith("openrl")]:
-        monkeypatch.setitem(sys.modules, name, None)
+    for name in list(sys.modules):
+        if name.startswith("openrl"):
+            monkeypatch.setitem(sys.modules, name, None)
     team = openrl.load(tmp_path / "module.pt")
     obs = torch.randn(5, 2, FEATURES)
     torch.testing.assert_close(team.act_deterministic(obs), row(obs).detach(), rtol=0, atol=0)
@@ -119,19 +120,20 @@ def test_load_computes_what_openrl_computes(classes, tmp_path, monkeypatch, hidd
 
 
 def test_recognises_only_openrls_files(classes, tmp_path):
-    """A checkpoint of ours, and a file that is none, is not taken for OpenRL's."""
+    """A mapush checkpoint, a text file and a missing file are not recognised."""
     actor, _ = policy(classes)
     save(classes, tmp_path / "module.pt", actor)
     torch.save({"format": 1}, str(tmp_path / "ours.pt"))
     (tmp_path / "text.pt").write_text("openrl.modules.")
     assert openrl.recognises(tmp_path / "module.pt")
-    assert not any(openrl.recognises(tmp_path / name) for name in ("ours.pt", "text.pt", "absent.pt"))
+    for name in ("ours.pt", "text.pt", "absent.pt"):
+        assert not openrl.recognises(tmp_path / name), name
 
 
 def test_load_of_a_file_that_would_run_code_is_refused(classes, tmp_path):
-    """A file that names anything but layers and tensors is refused before that is called."""
+    """A file that names anything but layers and tensors is refused before it is called."""
     actor, _ = policy(classes)
-    save(classes, tmp_path / "module.pt", actor, cfg=Opening(tmp_path / "harm"))
+    save(classes, tmp_path / "module.pt", actor, cfg=OpensFile(tmp_path / "harm"))
     with pytest.raises(CheckpointError, match=r"(?s)run code.*(io|builtins|__builtin__)\.open"):
         openrl.load(tmp_path / "module.pt")
     assert not (tmp_path / "harm").exists()
@@ -139,7 +141,7 @@ def test_load_of_a_file_that_would_run_code_is_refused(classes, tmp_path):
 
 @pytest.mark.parametrize("name", ["os.system", "builtins.eval", "torch.load", "numpyx.save", "torch.hub.load"])
 def test_load_refuses_every_name_that_is_not_known(tmp_path, name):
-    """What is not on the list of harmless names is refused, however alike."""
+    """A name that is not on the list of harmless names is refused, even if it is similar to one."""
     module, attribute = (part.encode() for part in name.rsplit(".", 1))
     pickled = b"\x80\x02copenrl.modules.x\nX\n0c%s\n%s\n." % (module, attribute)
     with zipfile.ZipFile(str(tmp_path / "module.pt"), "w") as archive:
@@ -150,7 +152,7 @@ def test_load_refuses_every_name_that_is_not_known(tmp_path, name):
 
 
 def test_load_of_harmless_names_imports_nothing(tmp_path):
-    """Names on the list become stand-ins; even a module that exists is not imported."""
+    """Names on the list become stand-ins; their modules are not imported, even if they exist."""
     before = set(sys.modules)
     pickled = b"\x80\x02cisaacgym.gymapi\nSimType\ncgym.spaces.box\nBox\ncopenrl.modules.ppo_module\nPPOModule\n."
     reader = openrl._Reader(io.BytesIO(pickled), None, "", tmp_path)
@@ -159,8 +161,8 @@ def test_load_of_harmless_names_imports_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0.2, 0.9])
-def test_load_of_a_file_cut_short_is_one_message(classes, tmp_path, kept):
-    """A file that lost its end is refused by its path."""
+def test_load_of_a_truncated_file_gives_one_message(classes, tmp_path, kept):
+    """A file that lost its end is refused."""
     actor, _ = policy(classes)
     path = tmp_path / "module.pt"
     save(classes, path, actor)
@@ -169,8 +171,8 @@ def test_load_of_a_file_cut_short_is_one_message(classes, tmp_path, kept):
         openrl.load(path)
 
 
-def test_load_of_another_network_is_one_message(classes, tmp_path):
-    """A layer of an unknown kind is refused by its name, and so is a module without a policy."""
+def test_load_of_a_different_network_gives_one_message(classes, tmp_path):
+    """A layer of an unknown kind is refused with its name, and so is a module without a policy."""
     actor, _ = policy(classes)
     actor.base.mlp.fc3 = nn.Sequential(nn.GRUCell(HIDDEN, HIDDEN))
     save(classes, tmp_path / "gru.pt", actor)
@@ -185,27 +187,27 @@ def test_load_of_another_network_is_one_message(classes, tmp_path):
     "path, steps", [("a/rl_model_90000000_steps/module.pt", 90_000_000), ("somewhere/module.pt", 0)]
 )
 def test_steps_of_reads_the_folder(path, steps):
-    """The folder that OpenRL saves in says for how long the policy was trained."""
+    """The name of the folder contains the env steps of the training."""
     assert openrl.steps_of(path) == steps
 
 
-def test_pickle_of_the_doubles_is_what_torch_writes(classes, tmp_path):
-    """The files of these tests are whole pickled modules, which `weights_only` refuses."""
+def test_files_of_these_tests_are_what_openrl_writes(classes, tmp_path):
+    """They are complete pickled modules, which `weights_only` refuses."""
     actor, _ = policy(classes)
     save(classes, tmp_path / "module.pt", actor)
     with pytest.raises(pickle.UnpicklingError):
         torch.load(str(tmp_path / "module.pt"), weights_only=True)
 
 
-@pytest.mark.parametrize("asked_for, quirks, scale", [(None, True, 1.0), (True, True, 1.0), (False, False, 0.5)])
-def test_candidate_of_openrl_means_the_same_commands(classes, tmp_path, asked_for, quirks, scale):
-    """It acts in the task with upstream's quirks unless told otherwise, and then its actions are scaled once less."""
+@pytest.mark.parametrize("option, quirks, scale", [(None, True, 1.0), (True, True, 1.0), (False, False, 0.5)])
+def test_loaded_policy_of_openrl_gives_the_same_commands(classes, tmp_path, option, quirks, scale):
+    """By default the task has upstream's quirks; without them, the policy scales its actions instead of the task."""
     actor, row = policy(classes)
     path = tmp_path / "rl_model_100_steps" / "module.pt"
     path.parent.mkdir()
     save(classes, path, actor)
     made = []
-    config = EvaluateConfig(checkpoint=(path,), upstream_quirks=asked_for, sim=SimConfig(backend="mujoco"))
+    config = EvaluateConfig(checkpoint=(path,), upstream_quirks=option, sim=SimConfig(backend="mujoco"))
     team = load_in_env(config, path, 5, make=made.append)
     assert [(run.num_envs, run.seed) for run in made] == [(5, 0)]
     assert (team.policy.path, team.policy.step) == (path, 100)
