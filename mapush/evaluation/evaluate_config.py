@@ -84,7 +84,7 @@ class EvaluateConfig:
 
     @property
     def wanted_viewer(self) -> str:
-        """The viewer that was asked for: `viewer`, or its default."""
+        """The requested viewer: `viewer`, or its default."""
         if self.viewer is not None:
             return self.viewer
         if self.record is not None:
@@ -108,10 +108,10 @@ def _require(good: bool, what: str, fix: str) -> None:
 
 
 def _check_policy_flags(config: EvaluateConfig) -> None:
-    """Check which policies are asked for.
+    """Check the flags that choose the policies.
 
     Raises:
-      ConfigError: they do not fit the task, the mode or each other.
+      ConfigError: the flags do not fit the task, the mode or each other.
     """
     walk = config.task_name == "walk"
     one_policy = len(config.checkpoint) <= 1
@@ -145,7 +145,7 @@ def _check_viewer_flags(config: EvaluateConfig) -> None:
     """Check that the viewer's flags fit the mode and each other.
 
     Raises:
-      ConfigError: they do not.
+      ConfigError: they do not fit.
     """
     if config.mode != "viewer":
         for flag in VIEWER_FLAGS:

@@ -1,6 +1,6 @@
 """The contact pair buffer of Isaac Gym: its size is checked before PhysX allocates it.
 
-PhysX allocates the complete buffer at the start, and a process that gets less than it asked for ends with a
+PhysX allocates the complete buffer at the start, and a process that gets less than it requested ends with a
 segmentation fault.
 
 Source: MAPush@0e61e1b, `mqe/envs/base/base_task.py` and `legged_robot_config.py`.

@@ -308,7 +308,7 @@ def test_value_statistics_are_saved_where_upstream_leaves_plain_tensors(tmp_path
         def __init__(self, *arguments, **keywords):
             super().__init__(*arguments, **keywords)
             for name in ("running_mean", "running_mean_sq", "debiasing_term"):
-                moved = getattr(self, name).detach().clone()  # what `.to` of another device leaves
+                moved = getattr(self, name).detach().clone()  # the result of `.to` on a different device
                 delattr(self, name)
                 setattr(self, name, moved)
 

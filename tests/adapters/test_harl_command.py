@@ -77,10 +77,10 @@ def test_patched_fork_trains_to_the_same_parameters(tmp_path, logs):
     )
 
 
-@pytest.mark.parametrize("asked", ["self.curriculum", "self.logger.curriculum", "self.envs.curriculum"])
-def test_fork_whose_loop_uses_other_attributes_is_refused(tmp_path, asked):
+@pytest.mark.parametrize("attribute", ["self.curriculum", "self.logger.curriculum", "self.envs.curriculum"])
+def test_fork_whose_loop_uses_other_attributes_is_refused(tmp_path, attribute):
     """A loop that uses an attribute that upstream's does not gives one message that names it."""
-    changes = [(BASE, ("            self.prep_rollout()", f"            {asked}.advance()"))]
+    changes = [(BASE, ("            self.prep_rollout()", f"            {attribute}.advance()"))]
     code, said = in_process(tmp_path / "said.txt", train_with, fork(tmp_path / "fork", changes), tmp_path / "run")
     assert code == 1
     assert "LearnerError: this HARL's loop asks for something" in said

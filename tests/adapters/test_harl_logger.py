@@ -104,16 +104,16 @@ def test_logger_tells_statistics_of_the_environment_and_means_over_agents(tmp_pa
     logger.close()
     (row,) = rows(tmp_path)
     assert (row["step"], row["iteration"], float(row["episodes"])) == (str(NUM_ENVS), "1", 1.0)
-    told = {name: float(row["train/" + name]) for name in ("policy_loss", "entropy", "ratio", "value_loss")}
-    assert told == {"policy_loss": 2.0, "entropy": 4.0, "ratio": 1.0, "value_loss": 4.0}
+    for name, value in {"policy_loss": 2.0, "entropy": 4.0, "ratio": 1.0, "value_loss": 4.0}.items():
+        assert float(row[f"train/{name}"]) == value
     assert "[MAPush Stats] Success: 100.0% | Collision: 0.0% | Episodes: 1" in capsys.readouterr().out
 
 
 def test_logger_evaluation_is_the_mean_return_of_the_teams_that_ended():
     """The return of a team is the sum of its mean rewards; every evaluation starts from zero."""
-    told = FakeRunLogger()
+    log = FakeRunLogger()
     rewards = np.arange(2 * NUM_AGENTS, dtype=np.float32).reshape(2, NUM_AGENTS, 1)
-    logger = HarlLogger(told, make_env())
+    logger = HarlLogger(log, make_env())
     for scale in (1.0, 2.0):
         logger.eval_init()
         for _ in range(3):
@@ -124,8 +124,8 @@ def test_logger_evaluation_is_the_mean_return_of_the_teams_that_ended():
         logger.eval_thread_done(0)
         logger.eval_log(3)
     mean = (3 * 2.5 + 2.5 + 4 * 0.5) / 3
-    assert told.scalars == [("eval/return", pytest.approx(mean), 0), ("eval/return", pytest.approx(2 * mean), 0)]
-    assert told.said[0] == "Evaluation average episode reward is 4.0000."
+    assert log.scalars == [("eval/return", pytest.approx(mean), 0), ("eval/return", pytest.approx(2 * mean), 0)]
+    assert log.said[0] == "Evaluation average episode reward is 4.0000."
 
 
 def test_logger_raises_in_the_step_of_a_stop_request():
@@ -140,12 +140,12 @@ def test_logger_raises_in_the_step_of_a_stop_request():
 
 def test_writer_passes_numbers_on_and_keeps_none():
     """HARL's repeated tags become one name each; nothing is stored for a summary at the end."""
-    told = FakeRunLogger()
-    writer = ScalarWriter(told)
+    log = FakeRunLogger()
+    writer = ScalarWriter(log)
     before = dict(vars(writer))
     writer.add_scalars("agent0/ratio", {"agent0/ratio": torch.tensor(1.5)}, 35)
     writer.add_scalars("train_episode_rewards", {"aver_rewards": 2.0}, 35)
     writer.export_scalars_to_json("nowhere/summary.json")
     writer.close()
-    assert told.scalars == [("harl/agent0/ratio", 1.5, 35), ("harl/train_episode_rewards/aver_rewards", 2.0, 35)]
+    assert log.scalars == [("harl/agent0/ratio", 1.5, 35), ("harl/train_episode_rewards/aver_rewards", 2.0, 35)]
     assert vars(writer) == before

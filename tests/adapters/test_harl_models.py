@@ -14,9 +14,10 @@ from runs import assert_same
 from mapush.assembly import make_agent
 from mapush.config import HappoConfig, PushRunConfig, TaskConfig
 from mapush.errors import CheckpointError, ConfigError
+from mapush.evaluation import policy_formats
 from mapush.evaluation.evaluate_config import EvaluateConfig
 from mapush.evaluation.loaded_policy import checkpoint_paths
-from mapush.evaluation.policy_formats import load_checkpoint
+from mapush.evaluation.policy_formats import LoadOptions, load_checkpoint
 from mapush.run import checkpoint as checkpoints
 from mapush.run.checkpoint import Checkpoint
 from mapush.run.folder import RunFolder
@@ -97,13 +98,14 @@ def test_models_of_more_than_ten_agents_keep_their_order(tmp_path):
 
 def test_models_take_the_activation_from_harls_configuration(tmp_path):
     """The activation is read from `config.json` next to the folder; an unknown one is refused."""
-    folder, beside = write(tmp_path), tmp_path / "config.json"
-    beside.write_text(json.dumps({"algo_args": {"model": {"activation_func": "selu", "gain": 0.5}}}))
+    folder = write(tmp_path)
+    config_file = tmp_path / "config.json"
+    config_file.write_text(json.dumps({"algo_args": {"model": {"activation_func": "selu", "gain": 0.5}}}))
     assert models.read(folder, CONFIG).config.happo.activation_func == "selu"
-    beside.write_text(json.dumps({"algo_args": {"model": {"activation_func": "hardswish"}}}))
+    config_file.write_text(json.dumps({"algo_args": {"model": {"activation_func": "hardswish"}}}))
     with pytest.raises(ConfigError, match="unknown happo.activation_func 'hardswish'"):
         models.read(folder, CONFIG)
-    beside.write_text("{")
+    config_file.write_text("{")
     with pytest.raises(CheckpointError, match="does not parse"):
         models.read(folder, CONFIG)
 
@@ -124,10 +126,10 @@ def test_models_are_found_in_their_folder_and_in_a_harl_run(tmp_path):
     folder = write(tmp_path)
     assert models.folder_in(folder) == models.folder_in(tmp_path) == folder
     assert models.folder_in(tmp_path.parent) is None
-    asked = EvaluateConfig(checkpoint=(tmp_path,))
-    assert checkpoint_paths(asked) == [tmp_path]
+    config = EvaluateConfig(checkpoint=(tmp_path,))
+    assert checkpoint_paths(config) == [tmp_path]
     ours = checkpoints.save(policy(), checkpoints.path_of(tmp_path, 70))
-    assert checkpoint_paths(asked) == [ours]
+    assert checkpoint_paths(config) == [ours]
 
 
 @pytest.mark.parametrize("name", ["actor_agent1.pt", "critic_agent.pt", "value_normalizer.pt"])
@@ -170,3 +172,28 @@ def test_model_of_a_different_kind_is_refused(tmp_path, change):
     if change == "cut short":
         said = "not a complete checkpoint"
     assert said in caught.value.what
+
+
+def test_formats_are_recognised_by_what_was_saved(tmp_path):
+    """HARL's folder and a mapush file have their own formats; any other path is left to the loader of mapush."""
+    folder = write(tmp_path)
+    ours = checkpoints.save(policy(), tmp_path / "ours.pt")
+    assert policy_formats.format_of(folder).name == "HARL"
+    assert policy_formats.format_of(ours) is policy_formats.MAPUSH
+    assert policy_formats.format_of(tmp_path / "missing.pt") is policy_formats.MAPUSH
+    assert not policy_formats.is_run(folder)
+    assert not policy_formats.is_run(ours)
+    with pytest.raises(CheckpointError, match="missing|no such checkpoint"):
+        policy_formats.load(tmp_path / "missing.pt", LoadOptions("cuboid"))
+
+
+def test_policy_loads_alike_from_both_formats(tmp_path):
+    """The same weights act in the same way, whether mapush or HARL saved them."""
+    saved = policy(activation_func="relu")  # the default, which HARL's weights do not contain
+    ours = policy_formats.load(checkpoints.save(saved, tmp_path / "ours.pt"), LoadOptions("cuboid"))
+    harls = policy_formats.load(write(tmp_path, saved), LoadOptions("cuboid", upstream_quirks=True))
+    assert (ours.step, harls.step) == (70, 0)
+    assert not ours.config.task.upstream_quirks
+    assert harls.config.task.upstream_quirks
+    obs = torch.randn(5, 3, 8)
+    assert torch.equal(ours.agent.act_deterministic(obs), harls.agent.act_deterministic(obs))

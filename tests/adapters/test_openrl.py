@@ -14,8 +14,10 @@ from torch import nn
 
 from mapush.config import SimConfig
 from mapush.errors import CheckpointError
+from mapush.evaluation import policy_formats
 from mapush.evaluation.evaluate_config import EvaluateConfig
-from mapush.evaluation.loaded_policy import load_in_env
+from mapush.evaluation.loaded_policy import load_in_env, require_readable
+from mapush.evaluation.policy_formats import LoadOptions
 from mapush.objects import OBJECTS
 from mapush.upstream import openrl
 
@@ -215,3 +217,27 @@ def test_loaded_policy_of_openrl_gives_the_same_commands(classes, tmp_path, opti
     assert (task.upstream_quirks, task.steps_per_decision, task.object) == (quirks, 1, "cuboid")
     obs = torch.randn(5, 2, FEATURES)
     torch.testing.assert_close(team.policy.agent.act_deterministic(obs), scale * row(obs).detach())
+
+
+def test_policy_of_openrl_cannot_be_converted_or_walk(classes, tmp_path):
+    """Exporting it, or evaluating it as a walking policy, gives one message each."""
+    actor, _ = policy(classes)
+    path = tmp_path / "module.pt"
+    save(classes, path, actor)
+    assert policy_formats.format_of(path).name == "OpenRL"
+    assert policy_formats.load(path, LoadOptions("cuboid")).checkpoint is None
+    with pytest.raises(CheckpointError, match="OpenRL cannot be converted"):
+        policy_formats.load_checkpoint(path, "cuboid")
+    with pytest.raises(CheckpointError, match="cannot perform the task 'walk'"):
+        policy_formats.load(path, LoadOptions("walk"))
+
+
+def test_truncated_policy_of_openrl_is_refused_before_the_evaluation(classes, tmp_path):
+    """A damaged file among several is found before the first one is evaluated."""
+    actor, _ = policy(classes)
+    save(classes, tmp_path / "module.pt", actor)
+    with zipfile.ZipFile(str(tmp_path / "damaged.pt"), "w") as archive:
+        archive.writestr("module/data.pkl", openrl.OPENRL_MARK)
+    with pytest.raises(CheckpointError, match="can be read") as caught:
+        require_readable([tmp_path / "module.pt", tmp_path / "damaged.pt"], "cuboid")
+    assert caught.value.where.endswith("damaged.pt")

@@ -51,7 +51,7 @@ def read(folder: Path, config: RunConfig, step: int = 0) -> Checkpoint:
 
     Args:
       folder: one file for each actor; the files of critic and value statistics may be missing.
-      config: the task's configuration; if the folder lies in a run of ours, that run's configuration is used instead.
+      config: the task's configuration; in a mapush run, the configuration of that run is used instead.
         Sizes are taken from the weights, and the activation from HARL's `config.json` next to the folder, if there is
         one.
       step: env steps that it was trained for, which HARL does not save.
