@@ -1,1 +1,1 @@
-"""What is measured: policies under the published protocol, and the acceptance tests of the walking policy."""
+"""Evaluation: policies under the published protocol, and the acceptance tests of the walking policy."""

@@ -10,19 +10,20 @@ import numpy as np
 from mapush.env.metrics import ENDINGS
 from mapush.sim.physics import STEP_DT
 
-_QPOS_OF_ROBOT = 19  # numbers: position, orientation, joints
+_NUMBERS_PER_ROBOT = 19  # position, orientation and joints
+_NUMBERS_OF_OBJECT = 7  # position and orientation
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One env step of one env; float32.
+    """One env step of one env with A robots; arrays are float32.
 
     Attributes:
-      qpos: where everything is, as MuJoCo holds it: each robot's trunk position [m], orientation and joints [rad], then
-        the object's position and orientation, (A * 19 + 7,).
-      goal: where the object should be, in the world frame, (2,) [m].
-      commands: that led here: v_x [m/s], v_y [m/s], omega_z [rad/s] in each robot's frame, (A, 3).
-      rewards: the terms of the last decision's reward, mean over the team.
+      qpos: MuJoCo's positions, (A * 19 + 7,): for each robot the trunk's position [m], its orientation and the joints
+        [rad], then the object's position [m] and orientation.
+      goal: target position of the object in the world frame [m], (2,).
+      commands: v_x [m/s], v_y [m/s] and omega_z [rad/s] in each robot's frame that led to this frame, (A, 3).
+      rewards: reward terms of the last decision, mean over the team.
     """
 
     qpos: np.ndarray
@@ -32,29 +33,30 @@ class Frame:
 
     @property
     def robots(self) -> np.ndarray:
-        """Position and orientation of each trunk, (A, 7)."""
-        return self.qpos[:-7].reshape(-1, _QPOS_OF_ROBOT)[:, :7]
+        """Position [m] and orientation of each trunk, (A, 7)."""
+        robots = self.qpos[:-_NUMBERS_OF_OBJECT].reshape(-1, _NUMBERS_PER_ROBOT)
+        return robots[:, :7]
 
     @property
     def object(self) -> np.ndarray:
-        """Position and orientation of the object, (7,)."""
-        return self.qpos[-7:]
+        """Position [m] and orientation of the object, (7,)."""
+        return self.qpos[-_NUMBERS_OF_OBJECT:]
 
     @property
     def distance(self) -> float:
-        """From object to goal, in the plane [m]."""
+        """Horizontal distance between object and goal [m]."""
         return float(np.linalg.norm(self.object[:2] - self.goal))
 
 
 @dataclasses.dataclass
 class Episode:
-    """One episode of one env, as far as it has gone.
+    """One episode of one env, up to the present.
 
     Attributes:
       number: counted from 1.
-      env_id: in which env.
-      frames: env step by env step, the first after one step.
-      outcome: what the task says of it, see `PushEnv`; empty until it has ended, or if it was cut short.
+      env_id: the env.
+      frames: one for each env step; the first shows the state after one step.
+      outcome: the task's outcome, see `PushEnv`; empty until the episode has ended, or if it was cut short.
     """
 
     number: int
@@ -64,17 +66,26 @@ class Episode:
 
     @property
     def ending(self) -> str:
-        """Return how it ended, of `ENDINGS`; '' if it has not."""
-        return next((name for name in ENDINGS if self.outcome.get(name)), "")
+        """How the episode ended, one of `ENDINGS`; '' if it has not ended."""
+        for name in ENDINGS:
+            if self.outcome.get(name):
+                return name
+        return ""
 
     @property
     def seconds(self) -> float:
-        """Return how long it has gone [s]."""
+        """Duration up to the present [s]."""
         return len(self.frames) * STEP_DT
 
 
 def pose(model: Any, data: Any, frame: Frame) -> None:
-    """Put `data`, a `mujoco.MjData` of `model`, where `frame` is, the goal's marker included."""
+    """Set robots, object and goal marker to a frame.
+
+    Args:
+      model: `mujoco.MjModel` of the scene.
+      data: `mujoco.MjData` of the model; changed in place.
+      frame: the frame.
+    """
     import mujoco
 
     data.qpos[:] = frame.qpos
@@ -84,7 +95,12 @@ def pose(model: Any, data: Any, frame: Frame) -> None:
 
 
 def path_of(episode: Episode, upto: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the paths of the robots (T, A, 2) and of the object (T, 2) until the frame `upto`, that included [m]."""
+    """Return the paths of the robots and of the object, up to and including the frame `upto`.
+
+    Returns:
+      Positions of the robots [m], (T, A, 2), and of the object [m], (T, 2).
+    """
     frames = episode.frames[: upto + 1]
     robots = np.stack([frame.robots[:, :2] for frame in frames])
-    return robots, np.stack([frame.object[:2] for frame in frames])
+    objects = np.stack([frame.object[:2] for frame in frames])
+    return robots, objects

@@ -1,91 +1,90 @@
-"""What an evaluation is asked to do: the command line of `mapush.evaluate`, validated."""
+"""The command line of `mapush.evaluate`, validated."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Iterable, Optional, Tuple
 
 import tyro
+from typing_extensions import Annotated, Literal, get_args
 
 from mapush.assembly import TASKS
 from mapush.config import SimConfig
-from mapush.errors import ConfigError, nearest, unknown
+from mapush.errors import ConfigError, unknown
 from mapush.sim import ISAAC_GYM
 
-MODES = ("calculator", "viewer")
+Mode = Literal["calculator", "viewer"]
+Viewer = Literal["auto", "native", "web", "none"]
+
+VIEWERS = get_args(Viewer)
 CALCULATOR_ENVS = 300
-VIEWERS = ("auto", "native", "web", "none")
 RECORDING_SUFFIXES = (".mp4", ".gif", ".html")
 VIEWER_FLAGS = ("viewer", "host", "port", "episodes", "record", "only")
+
+_TASK_CHOICES = "{" + ",".join(TASKS) + "}"
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
     """Evaluate a policy by the published protocol, or watch it."""
 
-    task_name: tyro.conf.Positional[str] = "cuboid"
-    """cuboid, tblock, cylinder or walk."""
+    task_name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar=_TASK_CHOICES)] = "cuboid"
+    """The task that the policy was trained for."""
     checkpoint: Tuple[Path, ...] = ()
-    """Checkpoints, folders of runs, whose checkpoints are all evaluated, or HARL's models. Default: ours."""
+    """Checkpoints, folders of runs (evaluates all of their checkpoints), HARL's models. Default: the shipped policy."""
     untrained: bool = False
-    """Evaluate the weights that training starts from."""
-    mode: str = "calculator"
-    """calculator prints the measures; viewer shows episodes or records them."""
+    """Evaluate the initial weights of a training."""
+    mode: Mode = "calculator"
+    """calculator prints the metrics; viewer shows or records episodes."""
     num_envs: Optional[int] = None
-    """Parallel envs: of the calculator, the first episode of each counts (300); of the viewer, one is followed (1)."""
-    viewer: Optional[str] = None
-    """native opens a window, web serves a page, none only records; auto takes a window where there is a display, else a
-    page. Default: auto; none with --record."""
+    """Number of parallel envs; the calculator counts the first episode of each. Default: 300; viewer: 1."""
+    viewer: Optional[Viewer] = None
+    """A window, a page, none (only record), or auto: a window if possible. Default: auto; with --record: none."""
     host: Optional[str] = None
-    """Where the page listens; an address that others can reach gets a token. Default: 127.0.0.1, this machine alone."""
+    """Address of the page; if other machines can reach it, the page needs a token. Default: 127.0.0.1."""
     port: Optional[int] = None
-    """Where the page listens. Default: 8080 or the next that is free."""
+    """Port of the page. Default: 8080, or the next free one."""
     episodes: Optional[int] = None
-    """Episodes that the viewer shows, or records with --only. Default: without end, or 3 if they are recorded."""
+    """Number of episodes to show, or with --only to record. Default: no limit, or 3 when recording."""
     record: Optional[Path] = None
-    """File that the viewer writes the episodes to: .mp4, .gif or .html, a page with a play bar."""
-    only: Optional[str] = None
-    """failures: record only episodes that do not succeed, out of at most 50 for each that is wanted."""
+    """Record the episodes to this file: .mp4, .gif, or .html (a page with a play bar)."""
+    only: Optional[Literal["failures"]] = None
+    """failures records only episodes without success; at most 50 are played for each one that is recorded."""
     json: Optional[Path] = None
-    """Write the results to this file as well."""
+    """Also write the results to this file."""
     report: Optional[Path] = None
-    """Write a page for people to this folder: measures, failures, paths, recordings, and the data of all episodes."""
+    """Write an HTML report to this folder: metrics, failures, paths, recordings, and the data of all episodes."""
     stand_checkpoint: Optional[Path] = None
-    """walk only: take the network that stands from this checkpoint or run, not from `checkpoint`."""
+    """walk: take the standing network from this checkpoint or run instead of from `checkpoint`."""
     export: Optional[Path] = None
-    """Write the policy, of a run the newest, to this .pt without the run that trained it, or as HARL's to a folder."""
+    """Write the policy (the newest of a run) to this .pt file, or as HARL's models to this folder."""
     seed: int = 0
-    """Seed of starts and of what differs between envs."""
+    """Seed for the initial states and for the differences between envs."""
     upstream_quirks: Optional[bool] = None
-    """Behave as upstream does where it is wrong, see docs/deviations.md. Default: as the policy was trained."""
+    """Reproduce upstream's bugs, which docs/deviations.md lists. Default: as the policy was trained."""
     device: str = "auto"
-    """Where the policy computes: auto, cpu, cuda or cuda:1."""
+    """Device of the policy: auto, cpu, cuda or cuda:1."""
     sim: SimConfig = SimConfig()
     """The simulator."""
 
     def __post_init__(self) -> None:
-        walk, viewer = self.task_name == "walk", self.mode == "viewer"
-        _require(self.task_name in TASKS, f"unknown task {self.task_name!r}", nearest(self.task_name, TASKS))
-        _require(self.mode in MODES, f"unknown mode {self.mode!r}", nearest(self.mode, MODES))
-        _require(self.num_envs is None or self.num_envs >= 1, "nothing to do", "at least one env")
-        _require(not (walk and viewer), "the viewer shows pushing tasks only", "name cuboid, tblock or cylinder")
-        _require(not (walk and self.untrained), "--untrained belongs to pushing tasks", "name a --checkpoint")
-        _require(not (self.untrained and self.checkpoint), "--untrained takes no --checkpoint", "leave one of them out")
-        trained, one = bool(self.checkpoint), len(self.checkpoint) <= 1
-        _require(one or not (walk or viewer or self.export), "only the calculator compares", "name one --checkpoint")
-        _require(not self.report or not (walk or viewer), "--report is of pushing tasks", "take the calculator's mode")
-        _require(trained or not self.export, "--export is for a policy that was trained", "add --checkpoint RUN")
-        _require(
-            walk and trained or not self.stand_checkpoint, "--stand-checkpoint adds to one", "walk --checkpoint RUN"
-        )
+        _require_choice("task", self.task_name, TASKS)
+        _require_choice("mode", self.mode, get_args(Mode))
+        if self.num_envs is not None and self.num_envs < 1:
+            raise ConfigError("nothing to do", got=f"num_envs {self.num_envs}", expected="at least one env")
+        _check_policy_flags(self)
+        _check_output_flags(self)
         _check_viewer_flags(self)
         if self.num_envs is None:
-            object.__setattr__(self, "num_envs", 1 if viewer else CALCULATOR_ENVS)
+            num_envs = CALCULATOR_ENVS
+            if self.mode == "viewer":
+                num_envs = 1
+            object.__setattr__(self, "num_envs", num_envs)
 
     @property
     def wanted_viewer(self) -> str:
-        """The viewer that was asked for: `viewer`, or its default."""
+        """The requested viewer: `viewer`, or its default."""
         if self.viewer is not None:
             return self.viewer
         if self.record is not None:
@@ -98,9 +97,45 @@ class EvaluateConfig:
         return self.host is not None or self.port is not None
 
 
+def _require_choice(kind: str, name: str, valid: Iterable[str]) -> None:
+    if name not in valid:
+        raise unknown(kind, name, valid)
+
+
 def _require(good: bool, what: str, fix: str) -> None:
     if not good:
         raise ConfigError(what, fix=fix)
+
+
+def _check_policy_flags(config: EvaluateConfig) -> None:
+    """Check the flags that choose the policies.
+
+    Raises:
+      ConfigError: the flags do not fit the task, the mode or each other.
+    """
+    walk = config.task_name == "walk"
+    one_policy = len(config.checkpoint) <= 1
+    compares = config.mode == "calculator" and not walk and config.export is None
+    _require(not walk or not config.untrained, "--untrained works for pushing tasks only", "name a --checkpoint")
+    _require(
+        not config.untrained or not config.checkpoint, "--untrained takes no --checkpoint", "leave one of them out"
+    )
+    _require(one_policy or compares, "only the calculator compares policies", "name one --checkpoint")
+    if config.stand_checkpoint is not None:
+        trained_walk = walk and bool(config.checkpoint)
+        what = "--stand-checkpoint needs the checkpoint of a walking policy"
+        _require(trained_walk, what, "walk --checkpoint RUN --stand-checkpoint RUN")
+
+
+def _check_output_flags(config: EvaluateConfig) -> None:
+    walk = config.task_name == "walk"
+    viewer = config.mode == "viewer"
+    _require(not (walk and viewer), "the viewer shows pushing tasks only", "name cuboid, tblock or cylinder")
+    if config.report is not None:
+        _require(not walk, "--report works for pushing tasks only", "leave it out; --json FILE writes the results")
+        _require(not viewer, "--report belongs to the calculator", "leave out --mode viewer")
+    if config.export is not None:
+        _require(bool(config.checkpoint), "--export needs a trained policy", "add --checkpoint RUN")
 
 
 # -- flags of the viewer ---------------------------------------------------------------------------------------------
@@ -110,7 +145,7 @@ def _check_viewer_flags(config: EvaluateConfig) -> None:
     """Check that the viewer's flags fit the mode and each other.
 
     Raises:
-      ConfigError: they do not.
+      ConfigError: they do not fit.
     """
     if config.mode != "viewer":
         for flag in VIEWER_FLAGS:
@@ -124,29 +159,25 @@ def _check_viewer_flags(config: EvaluateConfig) -> None:
 
 
 def _check_values(config: EvaluateConfig) -> None:
-    if config.viewer is not None and config.viewer not in VIEWERS:
-        raise unknown("viewer", config.viewer, VIEWERS)
-    if config.record is not None and config.record.suffix not in RECORDING_SUFFIXES:
-        raise unknown("kind of film", config.record.suffix, RECORDING_SUFFIXES)
-    if config.only not in (None, "failures"):
-        raise unknown("choice of episodes", str(config.only), ["failures"])
-    _require(
-        config.only is None or config.record is not None, "--only chooses what is recorded", "add --record FILE.mp4"
-    )
-    _require(config.episodes is None or config.episodes >= 1, "no episodes", "--episodes 1 or more")
+    if config.viewer is not None:
+        _require_choice("viewer", config.viewer, VIEWERS)
+    if config.record is not None:
+        _require_choice("kind of film", config.record.suffix, RECORDING_SUFFIXES)
+    if config.only is not None:
+        _require(config.only == "failures", f"unknown choice of episodes {config.only!r}", "--only failures")
+        _require(config.record is not None, "--only chooses what is recorded", "add --record FILE.mp4")
+    if config.episodes is not None:
+        _require(config.episodes >= 1, "there are no episodes to show", "--episodes 1 or more")
 
 
 def _check_combinations(config: EvaluateConfig) -> None:
-    viewer = config.wanted_viewer
-    _require(viewer != "none" or config.record is not None, "nobody would see anything", "add --record FILE.mp4")
-    _require(
-        not config.has_address or viewer in ("auto", "web"), "--host and --port belong to a page", "add --viewer web"
-    )
-    _require(
-        viewer != "none" or config.num_envs in (None, 1),
-        "a recording without a viewer shows one env",
-        "leave --num-envs out, or add --viewer auto",
-    )
+    if config.wanted_viewer == "none":
+        _require(config.record is not None, "nobody would see anything", "add --record FILE.mp4")
+        fix = "leave --num-envs out, or add --viewer auto"
+        _require(config.num_envs in (None, 1), "a recording without a viewer shows one env", fix)
+    if config.has_address:
+        has_page = config.wanted_viewer in ("auto", "web")
+        _require(has_page, "--host and --port belong to a page", "add --viewer web")
 
 
 def _check_isaac_gym(config: EvaluateConfig) -> None:
@@ -156,10 +187,9 @@ def _check_isaac_gym(config: EvaluateConfig) -> None:
       ConfigError: Isaac Gym cannot do that.
     """
     what = "Isaac Gym shows one env in its own window, or records it"
-    if config.record is None:
-        possible = (None, "auto", "native")
-    else:
-        possible = (None, "auto", "none")
+    possible: Tuple[Optional[str], ...] = (None, "auto", "native")
+    if config.record is not None:
         _require(config.record.suffix == ".mp4", what, "--record FILE.mp4")
+        possible = (None, "auto", "none")
     plain = not config.has_address and config.only is None and config.num_envs in (None, 1)
     _require(plain and config.viewer in possible, what, "leave out --viewer, --host, --port, --only and --num-envs")

@@ -62,7 +62,10 @@ def checkpoint_paths(config: EvaluateConfig) -> List[Path]:
     Raises:
       CheckpointError: a run has no checkpoint, or no policy is shipped for the task.
     """
-    return [path for paths in named_paths(config).values() for path in paths if path is not None]
+    found: List[Path] = []
+    for paths in named_paths(config).values():
+        found += [path for path in paths if path is not None]
+    return found
 
 
 def _shipped(task_name: str) -> Path:

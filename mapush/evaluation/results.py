@@ -1,4 +1,4 @@
-"""What one policy scored."""
+"""The score of one evaluated policy."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What one policy scored.
+    """The score of one policy.
 
     Attributes:
       path: its checkpoint; None for untrained weights.
       step: env steps that it was trained for.
-      metrics: its measures.
-      name: of the policy or run that it belongs to.
-      trace: what it did, if that was asked for.
+      metrics: its metrics.
+      name: the policy or run that it belongs to.
+      trace: its episodes; None if they were not traced.
     """
 
     path: Optional[Path]
@@ -32,16 +32,23 @@ class Evaluation:
 
     @property
     def success_time(self) -> float:
-        """Mean duration of the successful episodes [s]; NaN without one."""
+        """Mean duration of the successful episodes [s]; NaN if there is none.
+
+        `finished_time` is the mean over all episodes, in which a failed one counts as the longest episode.
+        """
         from mapush.env.terminations import MAX_EPISODE_LENGTH
         from mapush.sim.physics import STEP_DT
 
-        rate = self.metrics.success_rate
-        failed = (1.0 - rate) * MAX_EPISODE_LENGTH * STEP_DT
-        return (self.metrics.finished_time - failed) / rate if rate > 0 else math.nan
+        success_rate = self.metrics.success_rate
+        if success_rate == 0:
+            return math.nan
+        failed_time = (1.0 - success_rate) * MAX_EPISODE_LENGTH * STEP_DT
+        return (self.metrics.finished_time - failed_time) / success_rate
 
     def as_dict(self) -> Dict[str, Any]:
-        """Return everything as plain values."""
-        values = dict(dataclasses.asdict(self.metrics), success_time=self.success_time)
-        path = None if self.path is None else str(self.path)
-        return {"checkpoint": path, "step": self.step, "metrics": values}
+        """Return path, step and metrics as JSON types."""
+        metrics = dict(dataclasses.asdict(self.metrics), success_time=self.success_time)
+        path: Optional[str] = None
+        if self.path is not None:
+            path = str(self.path)
+        return {"checkpoint": path, "step": self.step, "metrics": metrics}

@@ -1,15 +1,16 @@
-"""A course for a walking policy: worlds in which robots walk as they are told, and a recording of what they did.
+"""A course for a walking policy: worlds in which robots follow commands, and a recording of what they did.
 
-Every robot starts as the pushing task resets it, dropped from 0.43 m with its joints off the default pose, and has
-`SETTLE_S` to find its feet before anything is scored. A robot has fallen from the step on at which its trunk tilts by
-more than 70 degrees, sinks below 0.15 m or touches the floor; it is not picked up.
+Every robot starts as the pushing task resets it: it is dropped from 0.43 m with its joints off the default pose.
+Nothing is scored in the first `SETTLE_S`. A robot has fallen from the step on at which its trunk tilts by more than
+70 degrees, sinks below 0.15 m or touches the floor; it is not picked up.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, DefaultDict, List, Optional
 
 import torch
 
@@ -25,14 +26,14 @@ from mapush.sim.walking import WalkingPolicy
 SETTLE_S = 2.0  # [s]
 START_HEIGHT = 0.43  # [m]
 TEAM_SPACING = 0.6  # between robots that stand side by side [m]
-FRONT = 0.29  # where an object meets the robot, along the trunk's x axis [m]
+FRONT_X = 0.29  # where an object meets the robot, along the trunk's x axis [m]
 
 FALL_TILT = math.radians(70.0)
 FALL_HEIGHT = 0.15  # [m]
 TRUNK_SPHERES = ((-0.16, 0.07), (0.2, 0.07), (0.24, 0.06))  # along the trunk's x axis: centre, radius [m]
 
-Command = Callable[[int], torch.Tensor]  # env step -> (E, A, 3)
-Disturbance = Callable[[int, State], State]  # env step, state -> the state after it
+Command = Callable[[int], torch.Tensor]  # env step -> (E, A, 3) [m/s, m/s, rad/s]
+Disturbance = Callable[[int, State], State]  # env step, state -> disturbed state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,13 +41,13 @@ class CourseRecording:
     """T env steps of E worlds with A robots.
 
     Attributes:
-      commands: (T, E, A, 3).
-      robot_pos_w: trunk [m], (T, E, A, 3).
-      robot_quat_w: (T, E, A, 4).
+      commands: velocity commands [m/s, m/s, rad/s], (T, E, A, 3).
+      robot_pos_w: position of the trunk [m], (T, E, A, 3).
+      robot_quat_w: orientation of the trunk, (T, E, A, 4).
       lin_vel_b: velocity of the trunk in its own frame [m/s], (T, E, A, 3).
       yaw_rate: [rad/s], (T, E, A).
-      saturated: share of a robot's servos at their torque limit, (T, E, A).
-      object_x: of the object, if there is one [m], (T, E).
+      saturated: fraction of a robot's servos at their torque limit, (T, E, A).
+      object_x: position of the object along x [m], (T, E); None if there is no object.
     """
 
     commands: torch.Tensor
@@ -61,39 +62,47 @@ class CourseRecording:
     def fallen(self) -> torch.Tensor:
         """Whether each robot has fallen by each step, (T, E, A) bool."""
         height, down = self.robot_pos_w[..., 2], gravity_b(self.robot_quat_w)
-        clearance = torch.stack([height - x * down[..., 0] - radius for x, radius in TRUNK_SPHERES]).amin(0)
+        clearances = [height - x * down[..., 0] - radius for x, radius in TRUNK_SPHERES]
+        clearance = torch.stack(clearances).amin(0)
         upright = (-down[..., 2] > math.cos(FALL_TILT)) & (height > FALL_HEIGHT) & (clearance > 0)
         return (~upright).int().cummax(dim=0).values.bool()
 
     @property
     def falls(self) -> int:
-        """How many robots fell."""
+        """Number of robots that fell."""
         return int(self.fallen[-1].sum())
 
     @property
     def upright_minutes(self) -> float:
-        """Time that robots spent before they fell [robot-minutes]."""
+        """Time before the falls, summed over robots [robot-minutes]."""
         return float((~self.fallen).sum()) * STEP_DT / 60
 
     @property
     def velocity_error(self) -> torch.Tensor:
-        """Distance of the velocity from the commanded one [m/s], (T, E, A)."""
+        """Distance between commanded and actual velocity [m/s], (T, E, A)."""
         return (self.commands[..., :2] - self.lin_vel_b[..., :2]).norm(dim=-1)
 
     @property
     def yaw_rate_error(self) -> torch.Tensor:
-        """Distance of the yaw rate from the commanded one [rad/s], (T, E, A)."""
+        """Distance between commanded and actual yaw rate [rad/s], (T, E, A)."""
         return (self.commands[..., 2] - self.yaw_rate).abs()
 
     @staticmethod
     def scored(values: torch.Tensor) -> torch.Tensor:
-        """Return `values` (T, ...) of the steps after the robots have settled."""
+        """Return the `values` (T, ...) of the steps after the robots have settled."""
         return values[round(SETTLE_S / STEP_DT) :]
 
 
 @dataclasses.dataclass(frozen=True)
-class Setup:
-    """What all tests share: policy, simulator, seed, and the share of the worlds to run."""
+class CourseSetup:
+    """What all courses of an acceptance run share.
+
+    Attributes:
+      policy: the walking policy, on the device of the simulator.
+      sim: the simulator.
+      seed: seeds everything random.
+      scale: fraction of the worlds to run, in (0, 1].
+    """
 
     policy: WalkingPolicy
     sim: SimConfig
@@ -102,20 +111,25 @@ class Setup:
 
 
 class Course:
-    """Worlds in which robots start as the module describes, ready to be walked.
+    """Worlds in which robots are ready to walk.
 
     Args:
-      setup: what all tests share.
-      worlds: how many worlds a full test has.
-      copies: how often each of them is there.
-      friction: of foot against floor; None takes the pushing task's.
+      setup: what all courses share.
+      worlds: number of worlds at scale 1.
+      copies: how often each of them is repeated.
+      friction: between foot and floor; None takes the pushing task's.
       target: an object to push; the robots then stand behind it and face along x, otherwise they face anywhere.
       num_agents: robots in each world.
+
+    Attributes:
+      physics: the simulator; `walk` closes it.
+      shape: (worlds, robots).
+      everyone: (worlds,) bool, all True.
     """
 
     def __init__(
         self,
-        setup: Setup,
+        setup: CourseSetup,
         worlds: int,
         copies: int = 1,
         friction: Optional[float] = None,
@@ -124,64 +138,87 @@ class Course:
     ) -> None:
         self.policy = setup.policy
         num_worlds = copies * max(1, round(worlds * setup.scale))
-        randomization = Randomization(foot_friction=None if friction is None else (friction, friction))
+        randomization = Randomization()
+        if friction is not None:
+            randomization = Randomization(foot_friction=(friction, friction))
         scene = Scene(num_agents=num_agents, object=target)
         self.physics: Physics = make_physics(setup.sim, scene, num_worlds, setup.seed, randomization)
         self.device = self.physics.device
         self.shape = (num_worlds, num_agents)
         self._generator = torch.Generator(device=self.device).manual_seed(setup.seed)
         self.everyone = torch.ones(num_worlds, dtype=torch.bool, device=self.device)
-        self.physics.reset(self.everyone, self._start(target))
+        state = self._dropped_robots(faces_x=target is not None)
+        if target is not None:
+            state = self._behind(target, state)
+        self.physics.reset(self.everyone, state)
 
     def uniform(self, limit: float, *shape: int) -> torch.Tensor:
-        """Draw (E, A) + `shape` numbers in [-limit, limit]."""
+        """Draw numbers in [-limit, limit], of the shape (E, A) + `shape`."""
         draw = torch.rand(self.shape + shape, generator=self._generator, device=self.device)
         return (2 * draw - 1) * limit
 
-    def _start(self, target: Optional[PushObject]) -> State:
+    def _dropped_robots(self, faces_x: bool) -> State:
         zero = torch.zeros(self.shape, device=self.device)
+        yaw = zero
+        if not faces_x:
+            yaw = self.uniform(math.pi)
         default = torch.tensor(DEFAULT_JOINT_POS, device=self.device)
         position = torch.zeros(self.shape + (3,), device=self.device)
         position[..., 2] = START_HEIGHT
-        state = State(
+        return State(
             robot_pos_w=position,
-            robot_quat_w=quat_from_rpy(zero, zero, self.uniform(math.pi) if target is None else zero),
+            robot_quat_w=quat_from_rpy(zero, zero, yaw),
             robot_lin_vel_w=self.uniform(0.1, 3),
             robot_ang_vel_b=self.uniform(0.1, 3),
             joint_pos=default * (1 + self.uniform(0.3, 12)),
             joint_vel=torch.zeros(self.shape + (12,), device=self.device),
         )
-        if target is None:
-            return state
-        agents = torch.arange(self.shape[1], device=self.device)
-        position[..., 0] = -target.parts[0].half_size[0] - FRONT - 0.1
-        position[..., 1] = TEAM_SPACING * (agents - (self.shape[1] - 1) / 2)
-        rest = torch.zeros((self.shape[0], 3), device=self.device)
+
+    def _behind(self, target: PushObject, state: State) -> State:
+        """Return `state` with an object at the origin and the robots side by side behind it."""
+        num_worlds, num_agents = self.shape
+        agents = torch.arange(num_agents, device=self.device)
+        state.robot_pos_w[..., 0] = -target.parts[0].half_size[0] - FRONT_X - 0.1
+        state.robot_pos_w[..., 1] = TEAM_SPACING * (agents - (num_agents - 1) / 2)
+        rest = torch.zeros((num_worlds, 3), device=self.device)
         height = torch.tensor((0.0, 0.0, target.spawn_height), device=self.device)
-        level = torch.tensor((1.0, 0.0, 0.0, 0.0), device=self.device).expand(self.shape[0], 4)
+        level = torch.tensor((1.0, 0.0, 0.0, 0.0), device=self.device).expand(num_worlds, 4)
         return dataclasses.replace(
             state, object_pos_w=rest + height, object_quat_w=level, object_lin_vel_w=rest, object_ang_vel_b=rest
         )
 
     def walk(self, duration_s: float, command: Command, disturb: Optional[Disturbance] = None) -> CourseRecording:
-        """Let every robot follow `command` for `duration_s` while `disturb` acts on it, then close the physics."""
-        stiffness, damping, effort = (
-            torch.tensor([getattr(servo, name) for servo in SERVOS.values()] * 4, device=self.device)
-            for name in ("stiffness", "damping", "effort")
-        )
-        rows: List[Tuple[torch.Tensor, ...]] = []
+        """Let every robot follow `command` for `duration_s`, then close the physics.
+
+        Args:
+          duration_s: [s].
+          command: returns the commands of an env step.
+          disturb: called before each env step; may push the robots or change their state.
+        """
+        stiffness, damping, effort = self._servo("stiffness"), self._servo("damping"), self._servo("effort")
+        recorded: DefaultDict[str, List[torch.Tensor]] = collections.defaultdict(list)
         state = self.physics.state()
         memory = torch.zeros(self.shape + (self.policy.memory_dim,), device=self.device)
         for step in range(round(duration_s / STEP_DT)):
-            state = state if disturb is None else disturb(step, state)
+            if disturb is not None:
+                state = disturb(step, state)
             commands = command(step)
             targets, memory = self.policy.step(state, commands, memory)
             torque = stiffness * (targets - state.joint_pos) - damping * state.joint_vel
-            saturated = (torque.abs() >= effort).float().mean(-1)
             state = self.physics.step(targets)
-            velocity = rotate_inverse(state.robot_quat_w, state.robot_lin_vel_w)
-            row = (commands, state.robot_pos_w, state.robot_quat_w, velocity, state.robot_ang_vel_b[..., 2], saturated)
-            rows.append(row if state.object_pos_w is None else row + (state.object_pos_w[:, 0],))
+            recorded["commands"].append(commands)
+            recorded["robot_pos_w"].append(state.robot_pos_w)
+            recorded["robot_quat_w"].append(state.robot_quat_w)
+            recorded["lin_vel_b"].append(rotate_inverse(state.robot_quat_w, state.robot_lin_vel_w))
+            recorded["yaw_rate"].append(state.robot_ang_vel_b[..., 2])
+            recorded["saturated"].append((torque.abs() >= effort).float().mean(-1))
+            if state.object_pos_w is not None:
+                recorded["object_x"].append(state.object_pos_w[:, 0])
         self.physics.check()
         self.physics.close()
-        return CourseRecording(*(torch.stack(column) for column in zip(*rows)))
+        return CourseRecording(**{name: torch.stack(values) for name, values in recorded.items()})
+
+    def _servo(self, quantity: str) -> torch.Tensor:
+        """Return a property of every joint's servo, (12,)."""
+        of_leg = [getattr(servo, quantity) for servo in SERVOS.values()]
+        return torch.tensor(of_leg * 4, device=self.device)

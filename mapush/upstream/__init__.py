@@ -1,1 +1,1 @@
-"""Other people's code: MQE on Isaac Gym, HARL, OpenRL."""
+"""Adapters to code of other projects: MQE on Isaac Gym, HARL and OpenRL."""

@@ -1,7 +1,9 @@
-"""HARL's `happo.yaml` (or a run's `config.json`) as settings of ours.
+"""Read HARL's `happo.yaml`, or the `config.json` of a HARL run, into our configuration.
 
-Every key of the file is accounted for: it becomes a setting, it is refused by name, or it concerns what HARL does
-elsewhere and we do not, which is said. A key that HARL does not have is an error.
+Every key of the file is accounted for: it sets a setting, it is refused by name, or it belongs to a feature of HARL
+that is done differently here and needs no setting. A key that HARL does not have is an error.
+
+Source: HARL@d539bad, `harl/configs/algos_cfgs/happo.yaml`.
 """
 
 from __future__ import annotations
@@ -12,21 +14,25 @@ from pathlib import Path
 from typing import Any, Dict, Mapping
 
 from mapush.config import HappoConfig, RunConfig
-from mapush.errors import ConfigError, nearest
+from mapush.errors import ConfigError, unknown
 
-RENAMED = {"n_rollout_threads": "num_envs", "num_env_steps": "total_steps", "episode_length": "num_steps"}
-"""HARL's names for settings of a run."""
-
-SAME = ("seed", "log_interval")
+RUN_SETTINGS = {
+    "n_rollout_threads": "num_envs",
+    "num_env_steps": "total_steps",
+    "episode_length": "num_steps",
+    "seed": "seed",
+    "log_interval": "log_interval",
+}
+"""HARL's key: our setting of a run."""
 
 REFUSED = {
     "use_recurrent_policy": "recurrent networks",
     "use_naive_recurrent_policy": "recurrent networks",
     "model_dir": "starting from other weights; use --resume",
 }
-"""Keys whose value has to be false or empty, and what they would ask for."""
+"""Keys whose value must be false or empty: what they ask for."""
 
-WITHOUT_EFFECT = (
+IGNORED = (
     "seed_specify",
     "cuda_deterministic",
     "torch_threads",
@@ -40,60 +46,108 @@ WITHOUT_EFFECT = (
     "render_episodes",
     "log_dir",
 )
-"""Keys of features that are elsewhere here (evaluation, rendering) or need no setting."""
+"""Keys of features that work differently here (evaluation, rendering) or need no setting."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """One key of the file.
+
+    Attributes:
+      key: its name.
+      value: its value.
+      path: the file, for errors.
+    """
+
+    key: str
+    value: Any
+    path: Path
+
+    def wrong_type(self, expected: str) -> ConfigError:
+        """Return the error for a value of the wrong type."""
+        what = f"{self.key} has the wrong type"
+        return ConfigError(what, where=str(self.path), got=repr(self.value), expected=expected)
+
+
+@dataclasses.dataclass
+class _Settings:
+    """The settings read so far.
+
+    Attributes:
+      run: fields of `RunConfig`.
+      happo: fields of `HappoConfig`.
+    """
+
+    run: Dict[str, Any] = dataclasses.field(default_factory=dict)
+    happo: Dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def apply(config: RunConfig, path: Path) -> RunConfig:
-    """Return `config` with what the file says.
+    """Return `config` with the settings of a HARL configuration.
 
     Args:
-      config: of the task that is to be trained.
-      path: a `happo.yaml`, or the `config.json` that HARL leaves beside a run.
+      config: the configuration to start from.
+      path: a `happo.yaml`, or the `config.json` of a HARL run.
     Raises:
-      ConfigError: no such file, a key that HARL does not have, or one that asks for what is not supported.
+      ConfigError: the file is missing, has a key that HARL does not have, or asks for something unsupported.
     """
-    changes: Dict[str, Any] = {}
-    happo: Dict[str, Any] = {}
-    for key, value in _flatten(_read(path), path).items():
-        _place(key, value, changes, happo, path)
+    settings = _Settings()
+    for key, value in _leaves(_read(path), path).items():
+        _place(_Entry(key, value, path), settings)
     try:
-        return dataclasses.replace(config, happo=dataclasses.replace(config.happo, **happo), **changes)
+        happo = dataclasses.replace(config.happo, **settings.happo)
+        return dataclasses.replace(config, happo=happo, **settings.run)
     except (ConfigError, TypeError) as error:
         raise ConfigError("a value in this file is out of range", where=str(path), got=str(error)) from error
 
 
-def _place(key: str, value: Any, changes: Dict[str, Any], happo: Dict[str, Any], path: Path) -> None:
-    fields = {field.name: field for field in dataclasses.fields(HappoConfig)}
-    if key in REFUSED:
-        if value:
-            what = f"{REFUSED[key]} is not supported"
-            raise ConfigError(what, where=str(path), got=f"{key}: {value}")
-    elif key in RENAMED or key in SAME:
-        changes[RENAMED.get(key, key)] = _number(key, value, int, path)
-    elif key == "cuda":
-        changes["device"] = "auto" if value else "cpu"
-    elif key in fields:
-        happo[key] = _like(key, fields[key].default, value, path)
-    elif key not in WITHOUT_EFFECT:
-        valid = tuple(fields) + tuple(RENAMED) + SAME + tuple(REFUSED) + WITHOUT_EFFECT + ("cuda",)
-        raise ConfigError(f"unknown key {key!r}", where=str(path), fix=nearest(key, valid))
+def _place(entry: _Entry, settings: _Settings) -> None:
+    """Add the setting of one key."""
+    defaults = _happo_defaults()
+    if entry.key in REFUSED:
+        if entry.value:
+            what = f"{REFUSED[entry.key]} is not supported"
+            raise ConfigError(what, where=str(entry.path), got=f"{entry.key}: {entry.value}")
+    elif entry.key in RUN_SETTINGS:
+        settings.run[RUN_SETTINGS[entry.key]] = _number(entry, entry.value, int)
+    elif entry.key == "cuda":
+        settings.run["device"] = "cpu"
+        if entry.value:
+            settings.run["device"] = "auto"
+    elif entry.key in defaults:
+        settings.happo[entry.key] = _like(defaults[entry.key], entry)
+    elif entry.key not in IGNORED:
+        error = unknown("key", entry.key, [*defaults, *RUN_SETTINGS, *REFUSED, *IGNORED, "cuda"])
+        error.add_where(str(entry.path))
+        raise error
+
+
+def _happo_defaults() -> Dict[str, Any]:
+    return {field.name: field.default for field in dataclasses.fields(HappoConfig)}
 
 
 def _read(path: Path) -> Mapping[str, Any]:
+    """Return the sections of the file."""
     if not path.is_file():
-        raise ConfigError("there is no such configuration", where=str(path))
-    import yaml
-
-    try:
-        values = json.loads(path.read_text()) if path.suffix == ".json" else yaml.safe_load(path.read_text())
-    except (ValueError, yaml.YAMLError) as error:
-        raise ConfigError("the configuration does not parse", where=str(path), got=str(error)) from error
+        raise ConfigError("HARL's configuration is missing", where=str(path))
+    values = _parse(path)
     if not isinstance(values, dict):
         raise ConfigError("the configuration has no sections", where=str(path), got=type(values).__name__)
-    if "algo_args" in values:  # a run's config.json
+    if "algo_args" in values:  # the config.json of a run
         _require_happo(values, path)
         values = values["algo_args"]
     return values
+
+
+def _parse(path: Path) -> Any:
+    import yaml
+
+    try:
+        if path.suffix == ".json":
+            return json.loads(path.read_text())
+        return yaml.safe_load(path.read_text())
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError("the configuration does not parse", where=str(path), got=str(error)) from error
 
 
 def _require_happo(values: Mapping[str, Any], path: Path) -> None:
@@ -106,8 +160,8 @@ def _require_happo(values: Mapping[str, Any], path: Path) -> None:
         raise ConfigError(what, where=str(path), got=f"state_type {state_type}", expected="EP")
 
 
-def _flatten(values: Mapping[str, Any], path: Path) -> Dict[str, Any]:
-    """Return the leaves of the sections; HARL gives a leaf one meaning wherever it stands."""
+def _leaves(values: Mapping[str, Any], path: Path) -> Dict[str, Any]:
+    """Return the keys of all sections; in HARL a key has the same meaning in every section."""
     flat: Dict[str, Any] = {}
     for section, content in values.items():
         if not isinstance(content, dict):
@@ -116,26 +170,24 @@ def _flatten(values: Mapping[str, Any], path: Path) -> Dict[str, Any]:
     return flat
 
 
-def _like(key: str, default: Any, value: Any, path: Path) -> Any:
+def _like(default: Any, entry: _Entry) -> Any:
+    """Return the value as the type of the setting's default."""
     if isinstance(default, tuple):
-        return tuple(_number(key, item, int, path) for item in value)
+        return tuple(_number(entry, item, int) for item in entry.value)
     if isinstance(default, (bool, str)):
-        if not isinstance(value, type(default)):
-            raise _wrong(key, value, type(default).__name__, path)
-        return value
-    return _number(key, value, type(default), path)
+        if not isinstance(entry.value, type(default)):
+            raise entry.wrong_type(type(default).__name__)
+        return entry.value
+    return _number(entry, entry.value, type(default))
 
 
-def _number(key: str, value: Any, kind: type, path: Path) -> Any:
-    """Convert a number; YAML reads `5e-4`, without a dot, as a string."""
+def _number(entry: _Entry, value: Any, kind: type) -> Any:
+    """Return `value`, which is that of `entry` or a part of it, as a number; YAML reads `5e-4` as a string."""
+    wrong_type = entry.wrong_type(kind.__name__)
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise _wrong(key, value, kind.__name__, path) from None
-    if isinstance(value, bool) or (kind is int and number != int(number)):
-        raise _wrong(key, value, kind.__name__, path)
+        raise wrong_type from None
+    if isinstance(value, bool) or (kind is int and not number.is_integer()):
+        raise wrong_type
     return kind(number)
-
-
-def _wrong(key: str, value: Any, expected: str, path: Path) -> ConfigError:
-    return ConfigError(f"{key} has the wrong type", where=str(path), got=repr(value), expected=expected)

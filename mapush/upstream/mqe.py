@@ -1,4 +1,8 @@
-"""The pushing task on Isaac Gym: MAPush's own environment behind `VecEnv`."""
+"""The pushing task on Isaac Gym: MAPush's own environment behind `VecEnv`.
+
+Source: MAPush@0e61e1b, `mqe/envs/wrappers/go1_push_mid_wrapper.py` (rewards and observations),
+`mqe/envs/npc/go1_object.py` (endings) and `mqe/envs/base/legged_robot.py` (initial states and time limit).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from mapush.sim.physics import STEP_DT, State
 from mapush.spec import TensorSpec
 from mapush.upstream.mqe_upstream import make_upstream
 
-TERMS = {  # upstream's sums of reward terms: our name, and how often each counts in the mean over the team
+REWARD_TERMS = {  # upstream's sum of a reward term: our name, and what upstream adds it up over
     "distance_to_target_reward": ("target", "env"),
     "push_reward": ("push", "env"),
     "reach_target_reward": ("reach_target", "env"),
@@ -30,16 +34,16 @@ TERMS = {  # upstream's sums of reward terms: our name, and how often each count
 
 
 @dataclasses.dataclass(frozen=True)
-class _Moment:
-    """What upstream knows after an env step, before any reset.
+class _JudgedState:
+    """Upstream's state after an env step, before any reset.
 
     Attributes:
-      roots: of robots, object and goal: position, quaternion xyzw, velocities, (E, A + 2, 13).
+      roots: of robots, object and goal: position [m], quaternion xyzw, velocities [m/s, rad/s], (E, A + 2, 13).
       length: env steps of the episode, (E,) int64.
       success: the object is at the goal, (E,) bool.
-      exception: a fault of the robots, (E,) bool.
-      collision: the fault that two robots are too close, (E,) bool.
-      timeout: the time is up, (E,) bool.
+      exception: a robot fell or robots collided, (E,) bool.
+      collision: two robots are too close to each other, (E,) bool.
+      timeout: the time limit is reached, (E,) bool.
     """
 
     roots: torch.Tensor
@@ -51,34 +55,35 @@ class _Moment:
 
     @property
     def terminated(self) -> torch.Tensor:
-        """(E,) bool: the task ends the episode."""
+        """Whether the task ends the episode, (E,) bool."""
         return self.success | self.exception
 
     @property
     def done(self) -> torch.Tensor:
-        """(E,) bool: the episode ends."""
+        """Whether the episode ends, (E,) bool."""
         return self.terminated | self.timeout
 
 
 class MqeEnv(VecEnv):
     """`num_envs` teams that each push one object to a goal, as MQE computes it.
 
-    Walking, physics, starts, endings and rewards are upstream's. Actions mean the same as in `PushEnv`, observations
-    have the same form, and `Transition.outcome` the same entries. Without `task.upstream_quirks` ended envs start anew
-    after their reward was computed, so that neither rewards nor headings mix two episodes; with it they do as upstream.
+    Walking, physics, initial states, endings and rewards are upstream's. Actions, observations and `Transition.outcome`
+    have the same meaning and form as in `PushEnv`. Without `task.upstream_quirks`, an env whose episode ended is reset
+    after its reward was computed, so that neither rewards nor headings mix two episodes; with it, upstream resets it
+    before.
 
-    Isaac Gym allows one simulation in a process.
+    Isaac Gym allows one simulation per process.
 
     Args:
       task: what to push and how it is rewarded.
-      num_envs: parallel envs.
-      seed: of upstream's starts.
-      contact_pairs: room for contacts on the GPU; see `mapush.upstream.contact_pairs`.
+      num_envs: number of parallel envs.
+      seed: seeds upstream's initial states.
+      contact_pairs: size of the contact pair buffer on the GPU; see `mapush.upstream.contact_pairs`.
       window: open Isaac Gym's viewer.
       camera: make a camera, for `record`.
     Raises:
-      ConfigError: upstream lacks this object, or has no held actions to be quirky about.
-      SimulatorError: this process has had its simulation, or upstream failed.
+      ConfigError: upstream lacks this object, or quirks are combined with held actions.
+      SimulatorError: this process has already had a simulation, or upstream failed.
     """
 
     simulator_name = "Isaac Gym"
@@ -98,7 +103,8 @@ class MqeEnv(VecEnv):
         self.task = task
         self._wrapper = make_upstream(task, num_envs, seed, contact_pairs, window, camera)
         self._upstream = self._wrapper.env
-        self.num_envs, self.num_agents = num_envs, int(self._upstream.num_agents)
+        self.num_envs = num_envs
+        self.num_agents = int(self._upstream.num_agents)
         self.device = torch.device(self._upstream.device)
         self.max_episode_length = int(self._upstream.max_episode_length)
         self.steps_per_decision = task.steps_per_decision
@@ -111,9 +117,10 @@ class MqeEnv(VecEnv):
         self._steps_together = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
         self._return = torch.zeros(num_envs, device=self.device)
         self._finite = torch.ones((), dtype=torch.bool, device=self.device)
-        self._moment: Optional[_Moment] = None
+        self._judged: Optional[_JudgedState] = None
         self._env_step = 0
-        self._started = self._closed = False
+        self._started = False
+        self._closed = False
 
     def reset(self) -> Observation:
         """Start a new episode in every env."""
@@ -130,75 +137,87 @@ class MqeEnv(VecEnv):
         """Act for `steps_per_decision` env steps; see `VecEnv.step`.
 
         Raises:
-          SpecError: `actions` has another shape or type.
+          SpecError: `actions` has a different shape or type.
           NonFiniteError: an action or the new state is NaN or infinite; on a GPU, `check` raises it.
-          MapushError: there was no `reset` yet.
+          MapushError: `reset` was not called yet.
         """
         commands = self._commands(actions)
-        self._upstream.on_judged, self._upstream.resets_itself = self._look, self.task.upstream_quirks
-        seen, reward, live = None, torch.zeros(commands.shape[:2], device=self.device), None
-        for _ in range(self.steps_per_decision):
-            obs, step_reward, _, _ = self._wrapper.step(commands)
-            self._env_step += 1
-            seen = self._moment if seen is None else _merge(live, self._moment, seen)
-            reward = reward + (step_reward if live is None else step_reward * live.unsqueeze(1))
-            together = self._together(seen.roots)
-            self._steps_together += together if live is None else together & live
+        self._upstream.on_judged = self._keep_judged_state
+        self._upstream.resets_itself = self.task.upstream_quirks
+        obs, step_reward, seen = self._env_step_with(commands)
+        reward = torch.zeros_like(step_reward) + step_reward  # upstream may overwrite its own tensor
+        self._steps_together += self._together(seen.roots)
+        for _ in range(self.steps_per_decision - 1):
             live = ~seen.done
+            obs, step_reward, now = self._env_step_with(commands)
+            seen = _merge(live, now, seen)
+            reward = reward + step_reward * live.unsqueeze(1)
+            self._steps_together += self._together(seen.roots) & live
         return self._finish(seen, reward, obs)
 
+    def _env_step_with(self, commands: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, _JudgedState]:
+        """Take one env step; return upstream's observation, its reward, and its state before any reset."""
+        obs, reward, _, _ = self._wrapper.step(commands)
+        self._env_step += 1
+        assert self._judged is not None, "upstream's step calls on_judged"
+        return obs, reward, self._judged
+
     def check(self) -> Dict[str, float]:
-        """Raise what went wrong on the device since the last call; see `VecEnv.check`."""
+        """Raise the error that occurred on the device since the last call; see `VecEnv.check`."""
         if not bool(self._finite):
             self._finite = torch.ones_like(self._finite)
             raise NonFiniteError(
                 "MQE's state is not finite",
                 where=f"one of the env steps up to {self._env_step}",
                 cause="PhysX diverged, or contacts were dropped because their buffer was too small",
-                fix="--sim.contact-pairs 2 gives room for twice as many",
+                fix="--sim.contact-pairs 2 doubles the buffer",
             )
         return {}
 
     def state_dict(self) -> Dict[str, Any]:
-        """Return the statistics; Isaac Gym cannot be taken up in the midst of an episode."""
+        """Return the statistics; Isaac Gym cannot continue from the middle of an episode."""
         return {"metrics": self.metrics.state_dict()}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Continue the statistics; the episodes are those that the last `reset` began."""
+        """Restore the statistics; the episodes are those that the last `reset` started."""
         self.metrics.load_state_dict(state["metrics"])
 
     def record(self) -> None:
-        """Film the next episode of env 0."""
+        """Record the next episode of env 0."""
         self._upstream.start_recording()
 
     def film(self) -> Any:
-        """Return the frames (H, W, 4) uint8 of the episode that ended last, one for each env step."""
+        """Return the frames of the episode that ended last, one for each env step, each (H, W, 4) uint8."""
         return self._upstream.get_complete_frames()
 
     def close(self) -> None:
-        """Release the simulation; further calls do nothing, and another cannot be made in this process."""
-        if not self._closed:
-            self._closed = True
-            gym, viewer = self._upstream.gym, getattr(self._upstream, "viewer", None)
-            if viewer is not None:
-                gym.destroy_viewer(viewer)
-            gym.destroy_sim(self._upstream.sim)
+        """Destroy the simulation; further calls do nothing. This process cannot make a second one."""
+        if self._closed:
+            return
+        self._closed = True
+        gym = self._upstream.gym
+        viewer = getattr(self._upstream, "viewer", None)
+        if viewer is not None:
+            gym.destroy_viewer(viewer)
+        gym.destroy_sim(self._upstream.sim)
 
     def _commands(self, actions: torch.Tensor) -> torch.Tensor:
-        """Return what upstream's wrapper clips at 1 and halves [m/s, m/s, rad/s]."""
+        """Return the commands for upstream's wrapper, which clips them at 1 and halves them [m/s, m/s, rad/s]."""
         if not self._started:
             raise MapushError("step before reset", where="MqeEnv.step", fix="call reset() once before the first step")
         where = f"MqeEnv.step at env step {self._env_step}"
         if self.device.type == "cpu":
             self._unbounded_action_spec.validate(actions, where)
-        else:  # what is not finite makes the state so, which `check` finds
+        else:  # `check` finds a non-finite action by the state that it causes
             self._unbounded_action_spec.validate_form(actions, where)
-        return (0.5 if self.task.upstream_quirks else 1.0) * actions
+        scale = 1.0
+        if self.task.upstream_quirks:
+            scale = 0.5
+        return scale * actions
 
-    def _look(self) -> None:
-        """Keep what upstream knows before it resets anything."""
+    def _keep_judged_state(self) -> None:
         upstream = self._upstream
-        self._moment = _Moment(
+        self._judged = _JudgedState(
             roots=self._roots(),
             length=upstream.episode_length_buf.clone(),
             success=upstream.finished_buf.clone(),
@@ -207,12 +226,18 @@ class MqeEnv(VecEnv):
             timeout=upstream.time_out_buf.clone(),
         )
 
-    def _finish(self, seen: _Moment, reward: torch.Tensor, obs: torch.Tensor) -> Transition:
-        """Start ended envs anew and make up the transition from the moment in which each ended."""
+    def _finish(self, seen: _JudgedState, reward: torch.Tensor, obs: torch.Tensor) -> Transition:
+        """Reset the envs whose episode ended, and return the transition.
+
+        Args:
+          seen: for each env, the state at the end of its episode or of the decision.
+          reward: of the decision, (E, A).
+          obs: upstream's observation after the last env step, (E, A, D).
+        """
         final = self._observe(seen.roots, seen.length, None)
         if not self.task.upstream_quirks:
             self._finite = self._finite & final.share_obs.isfinite().all() & reward.isfinite().all()
-            self._start_anew(seen.done.nonzero(as_tuple=False).flatten())
+            self._reset_envs(seen.done.nonzero(as_tuple=False).flatten())
         if self.device.type == "cpu":
             self.check()
         observation, outcome = self._present(obs), self._outcome(seen)
@@ -225,15 +250,17 @@ class MqeEnv(VecEnv):
         terms = {"total": reward}  # upstream adds its terms up over all envs
         return Transition(observation, reward, seen.terminated, truncated, final, outcome, terms)
 
-    def _start_anew(self, env_ids: torch.Tensor) -> None:
-        if len(env_ids):
-            self._upstream.on_judged, self._upstream.resets_itself = None, True
-            self._upstream.reset_idx(env_ids)
-            self._upstream.compute_observations()
-            self._wrapper.last_box_state[env_ids] = self._npcs()[env_ids, 0]
+    def _reset_envs(self, env_ids: torch.Tensor) -> None:
+        if len(env_ids) == 0:
+            return
+        self._upstream.on_judged, self._upstream.resets_itself = None, True
+        self._upstream.reset_idx(env_ids)
+        self._upstream.compute_observations()
+        self._wrapper.last_box_state[env_ids] = self._npcs()[env_ids, 0]
 
-    def _outcome(self, seen: _Moment) -> Dict[str, torch.Tensor]:
-        success, collision = seen.success, seen.collision & ~seen.success
+    def _outcome(self, seen: _JudgedState) -> Dict[str, torch.Tensor]:
+        success = seen.success
+        collision = seen.collision & ~success
         counted = torch.where(success, seen.length, torch.full_like(seen.length, self.max_episode_length))
         return {
             "success": success,
@@ -247,50 +274,63 @@ class MqeEnv(VecEnv):
         }
 
     def _terms(self) -> Dict[str, torch.Tensor]:
-        """Return upstream's reward terms of the last decision as means over the team, and clear its sums."""
+        """Return each reward term of the last decision as its mean over robots and envs, and clear upstream's sums."""
         sums = self._wrapper.reward_buffer
-        share = {"env": 1.0 / self.num_envs, "robot": 1.0 / (self.num_envs * self.num_agents)}
-        share["pair"] = 2.0 * share["robot"]
-        terms = {ours: torch.as_tensor(float(sums[name]) * share[kind]) for name, (ours, kind) in TERMS.items()}
-        sums.update(dict.fromkeys(sums, 0))
-        return {name: value.to(self.device) for name, value in terms.items()}
+        weight = {"env": 1.0 / self.num_envs, "robot": 1.0 / (self.num_envs * self.num_agents)}
+        weight["pair"] = 2.0 * weight["robot"]
+        terms = {}
+        for upstream_name, (name, kind) in REWARD_TERMS.items():
+            mean = torch.as_tensor(float(sums[upstream_name]) * weight[kind])
+            terms[name] = mean.to(self.device)
+        for upstream_name in sums:
+            sums[upstream_name] = 0
+        return terms
 
     def _npcs(self) -> torch.Tensor:
         return self._upstream.root_states_npc.view(self.num_envs, -1, 13)
 
     def _roots(self) -> torch.Tensor:
-        """Return a copy of where everything is now, (E, A + 2, 13), relative to the track."""
+        """Return a copy of the present root states, relative to each env's origin; see `_JudgedState`."""
         robots = self._upstream.root_states.view(self.num_envs, -1, 13)
         roots = torch.cat((robots, self._npcs()[:, :2]), dim=1)
         roots[..., :3] -= self._upstream.env_origins.unsqueeze(1)
         return roots
 
-    def _present(self, obs: torch.Tensor) -> Observation:
-        """Return what all envs show now, of which `obs` (E, A, D) is upstream's version."""
-        obs = obs if self.task.upstream_quirks else None
+    def _present(self, upstream_obs: torch.Tensor) -> Observation:
+        """Return the present observation of all envs.
+
+        Args:
+          upstream_obs: upstream's own version, (E, A, D), which is used with upstream's quirks.
+        """
+        obs: Optional[torch.Tensor] = None
+        if self.task.upstream_quirks:
+            obs = upstream_obs
         return self._observe(self._roots(), self._upstream.episode_length_buf, obs)
 
     def _observe(self, roots: torch.Tensor, length: torch.Tensor, obs: Optional[torch.Tensor]) -> Observation:
         state, goal = _state(roots)
         remaining_time = 1.0 - length / (self.max_episode_length + 1)
-        obs = observations.actor_obs(state, yaw_of(state.robot_quat_w), goal) if obs is None else obs
+        if obs is None:
+            obs = observations.actor_obs(state, yaw_of(state.robot_quat_w), goal)
         share_obs = observations.critic_obs(state, goal, remaining_time)
         if self.task.upstream_quirks:
-            obs, share_obs = (value.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0) for value in (obs, share_obs))
+            obs = obs.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+            share_obs = share_obs.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         return Observation(obs, share_obs)
 
     def _together(self, roots: torch.Tensor) -> torch.Tensor:
-        """Return where all robots are near the object, (E,) bool."""
-        robots, thing = roots[:, : self.num_agents, :2], roots[:, self.num_agents, :2]
-        return ((robots - thing.unsqueeze(1)).norm(dim=-1) < COLLABORATION_DISTANCE).all(dim=1)
+        """Return whether all robots are near the object, (E,) bool."""
+        robots, pushed = roots[:, : self.num_agents, :2], roots[:, self.num_agents, :2]
+        distance = (robots - pushed.unsqueeze(1)).norm(dim=-1)
+        return (distance < COLLABORATION_DISTANCE).all(dim=1)
 
 
 def _require_possible(task: TaskConfig) -> None:
     if MqeEnv._used:
         raise SimulatorError(
-            "Isaac Gym allows one simulation in a process, and this one has had it",
-            cause="a second environment was made, perhaps after the first was closed",
-            fix="make it in a child process: multiprocessing.get_context('spawn'), or run one process for each",
+            "Isaac Gym allows one simulation in a process, and this process has already had it",
+            cause="a second environment was made, perhaps after the first one was closed",
+            fix="make it in a child process (multiprocessing.get_context('spawn')), or start one process for each",
         )
     if task.upstream_quirks and task.steps_per_decision != 1:
         raise ConfigError(
@@ -301,30 +341,37 @@ def _require_possible(task: TaskConfig) -> None:
 
 
 def _state(roots: torch.Tensor) -> Tuple[State, torch.Tensor]:
-    """Return robots and object of `roots` (E, A + 2, 13), without joints, and the goal (E, 3) [m]."""
-    pos, xyzw, lin_vel, ang_vel = roots.split((3, 4, 3, 3), dim=-1)
-    quat = torch.cat((xyzw[..., 3:], xyzw[..., :3]), dim=-1)
-    ang_vel_b, no_joints = rotate_inverse(quat, ang_vel), roots[:, :-2, :0]
+    """Split root states.
+
+    Args:
+      roots: see `_JudgedState`, (E, A + 2, 13).
+    Returns:
+      The state of robots and object, without joints; and the goal [m], (E, 3).
+    """
+    position, quat_xyzw, lin_vel, ang_vel = roots.split((3, 4, 3, 3), dim=-1)
+    quat = torch.cat((quat_xyzw[..., 3:], quat_xyzw[..., :3]), dim=-1)
+    ang_vel_b = rotate_inverse(quat, ang_vel)
+    no_joints = roots[:, :-2, :0]
     state = State(
-        robot_pos_w=pos[:, :-2],
+        robot_pos_w=position[:, :-2],
         robot_quat_w=quat[:, :-2],
         robot_lin_vel_w=lin_vel[:, :-2],
         robot_ang_vel_b=ang_vel_b[:, :-2],
         joint_pos=no_joints,
         joint_vel=no_joints,
-        object_pos_w=pos[:, -2],
+        object_pos_w=position[:, -2],
         object_quat_w=quat[:, -2],
         object_lin_vel_w=lin_vel[:, -2],
         object_ang_vel_b=ang_vel_b[:, -2],
     )
-    return state, pos[:, -1]
+    return state, position[:, -1]
 
 
-def _merge(live: torch.Tensor, now: _Moment, before: _Moment) -> _Moment:
-    """Take the envs of `live` (E,) bool from `now`, and those whose episode has ended from `before`."""
-
-    def pick(name: str) -> torch.Tensor:
-        new, old = getattr(now, name), getattr(before, name)
-        return torch.where(live.reshape((-1,) + (1,) * (new.dim() - 1)), new, old)
-
-    return _Moment(**{field.name: pick(field.name) for field in dataclasses.fields(_Moment)})
+def _merge(live: torch.Tensor, now: _JudgedState, before: _JudgedState) -> _JudgedState:
+    """Return `now` for the envs in `live`, (E,) bool, and `before` for those whose episode has ended."""
+    merged = {}
+    for field in dataclasses.fields(_JudgedState):
+        new, old = getattr(now, field.name), getattr(before, field.name)
+        live_rows = live.reshape((-1,) + (1,) * (new.dim() - 1))
+        merged[field.name] = torch.where(live_rows, new, old)
+    return _JudgedState(**merged)

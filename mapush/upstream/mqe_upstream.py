@@ -1,9 +1,10 @@
-"""Making MAPush's `go1push_mid` on Isaac Gym: arguments, configuration, and a task whose resets can be watched.
+"""Make MAPush's `go1push_mid` on Isaac Gym: its arguments, its configuration, and a task whose resets can be observed.
 
-No file and no class of upstream's is changed: what differs is a subclass of theirs, registered under a name of its own.
-Isaac Gym has to be loaded already (`mapush.sim.isaac`).
+No file and no class of upstream is changed: what differs is a subclass, registered under its own name. Isaac Gym has
+to be loaded already (`mapush.sim.isaac`).
 
-Source: MAPush@0e61e1b, `mqe/envs/utils.py`, `mqe/utils/helpers.py`, `mqe/envs/base/base_task.py`.
+Source: MAPush@0e61e1b, `mqe/envs/utils.py` (registry), `mqe/utils/helpers.py` (arguments), `mqe/envs/base/base_task.py`
+(contact pairs), `mqe/envs/base/legged_robot.py` (resets), `task/*/config.py` (configuration).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, Optional
 
 import torch
 
@@ -20,9 +21,10 @@ from mapush.errors import ConfigError, MapushError, SimulatorError
 from mapush.objects import OBJECTS
 from mapush.sim.isaac import GET_MQE
 
-UPSTREAM_TASK, OUR_TASK = "go1push_mid", "go1push_mid_of_mapush"
-FOLDERS = {"cuboid": "cuboid", "tblock": "Tblock", "cylinder": "cylinder"}  # below upstream's task/
-SCALES = {  # upstream's: ours
+UPSTREAM_TASK = "go1push_mid"
+OUR_TASK = "go1push_mid_of_mapush"
+CONFIG_FOLDERS = {"cuboid": "cuboid", "tblock": "Tblock", "cylinder": "cylinder"}  # in upstream's task/
+REWARD_SCALES = {  # upstream's name: ours
     "target_reward_scale": "target",
     "approach_reward_scale": "approach",
     "collision_punishment_scale": "collision",
@@ -31,10 +33,20 @@ SCALES = {  # upstream's: ours
     "reach_target_reward_scale": "reach_target",
     "exception_punishment_scale": "exception",
 }
-READ = (  # of the environment, by `MqeEnv`
-    "root_states root_states_npc env_origins episode_length_buf max_episode_length finished_buf time_out_buf "
-    "reset_idx compute_observations gym sim"
-).split()
+ATTRIBUTES = (
+    "root_states",
+    "root_states_npc",
+    "env_origins",
+    "episode_length_buf",
+    "max_episode_length",
+    "finished_buf",
+    "time_out_buf",
+    "reset_idx",
+    "compute_observations",
+    "gym",
+    "sim",
+)
+"""The attributes of upstream's environment that `MqeEnv` uses."""
 
 
 def make_upstream(task: TaskConfig, num_envs: int, seed: int, contact_pairs: int, window: bool, camera: bool) -> Any:
@@ -42,13 +54,13 @@ def make_upstream(task: TaskConfig, num_envs: int, seed: int, contact_pairs: int
 
     Args:
       task: what to push and how it is rewarded.
-      num_envs: parallel envs.
-      seed: of every global generator, which upstream seeds.
-      contact_pairs: room for contacts on the GPU.
-      window: whether to open Isaac Gym's viewer.
-      camera: whether to make a camera that can record.
+      num_envs: number of parallel envs.
+      seed: upstream seeds every global generator with it.
+      contact_pairs: size of the contact pair buffer on the GPU.
+      window: open Isaac Gym's viewer.
+      camera: make a camera that can record.
     Raises:
-      ConfigError: upstream's configuration of this object is missing or of another team.
+      ConfigError: upstream's configuration of this object is missing or has a different team size.
       SimulatorError: upstream failed.
     """
     from mqe import LEGGED_GYM_ROOT_DIR
@@ -56,38 +68,46 @@ def make_upstream(task: TaskConfig, num_envs: int, seed: int, contact_pairs: int
 
     config = configure(Path(LEGGED_GYM_ROOT_DIR), task, num_envs, contact_pairs, camera)
     entry = ENV_DICT[UPSTREAM_TASK]
-    ENV_DICT[OUR_TASK] = {"class": watched(entry["class"]), "config": config, "wrapper": entry["wrapper"]}
+    ENV_DICT[OUR_TASK] = {"class": observed(entry["class"]), "config": config, "wrapper": entry["wrapper"]}
     try:
         env, _ = make_mqe_env(OUR_TASK, arguments(num_envs, seed, window, camera), lambda cfg: cfg)
     except MapushError:
         raise
     except Exception as error:
+        reason = (str(error) or "no message").splitlines()[0]
         raise SimulatorError(
             "MQE could not make its environment",
             where=f"{task.object}, {num_envs} envs",
-            got="{}: {}".format(type(error).__name__, (str(error) or "no message").splitlines()[0]),
-            cause="no NVIDIA GPU or no Vulkan driver, or another version of MQE than MAPush's",
+            got=f"{type(error).__name__}: {reason}",
+            cause="there is no NVIDIA GPU or no Vulkan driver, or this MQE is not MAPush's version",
             fix="python -m harness doctor --upstream; docs/isaacgym.md",
         ) from error
-    return _checked(env)
-
-
-def _checked(env: Any) -> Any:
-    missing = [name for name in READ if not hasattr(env.env, name)]
-    if missing:
-        raise SimulatorError(
-            "this MQE is of another version",
-            got="its environment lacks {}".format(", ".join(missing)),
-            expected="MAPush's copy, commit 0e61e1b or one like it",
-        )
+    _require_attributes(env.env)
     return env
 
 
+def _require_attributes(env: Any) -> None:
+    missing = [name for name in ATTRIBUTES if not hasattr(env, name)]
+    if missing:
+        names = ", ".join(missing)
+        raise SimulatorError(
+            "this is a different version of MQE",
+            got=f"its environment lacks {names}",
+            expected="MAPush's copy, commit 0e61e1b or a similar one",
+        )
+
+
 def arguments(num_envs: int, seed: int, window: bool, camera: bool) -> argparse.Namespace:
-    """Return every argument that upstream reads, as its own parser would."""
+    """Return every argument that upstream reads, as its own parser does.
+
+    Source: MAPush@0e61e1b, `mqe/utils/helpers.py`.
+    """
     from isaacgym import gymapi
 
-    gpu = torch.cuda.is_available()
+    use_gpu = torch.cuda.is_available()
+    device, device_type, pipeline = "cpu", "cpu", "cpu"
+    if use_gpu:
+        device, device_type, pipeline = "cuda:0", "cuda", "gpu"
     unused = ("max_iterations", "resume", "experiment_name", "run_name", "load_run", "checkpoint")
     return argparse.Namespace(
         task=UPSTREAM_TASK,
@@ -96,16 +116,16 @@ def arguments(num_envs: int, seed: int, window: bool, camera: bool) -> argparse.
         headless=not window,
         record_video=camera,
         physics_engine=gymapi.SIM_PHYSX,
-        sim_device="cuda:0" if gpu else "cpu",
-        sim_device_type="cuda" if gpu else "cpu",
+        sim_device=device,
+        sim_device_type=device_type,
         sim_device_id=0,
         compute_device_id=0,
         graphics_device_id=0,
-        device="cuda:0" if gpu else "cpu",
-        rl_device="cuda:0" if gpu else "cpu",
-        use_gpu=gpu,
-        use_gpu_pipeline=gpu,
-        pipeline="gpu" if gpu else "cpu",
+        device=device,
+        rl_device=device,
+        use_gpu=use_gpu,
+        use_gpu_pipeline=use_gpu,
+        pipeline=pipeline,
         subscenes=0,
         slices=0,
         num_threads=0,
@@ -114,84 +134,96 @@ def arguments(num_envs: int, seed: int, window: bool, camera: bool) -> argparse.
 
 
 def configure(root: Path, task: TaskConfig, num_envs: int, contact_pairs: int, camera: bool) -> Any:
-    """Return upstream's configuration of an object with our settings; upstream's classes stay as they are.
+    """Return upstream's configuration of an object with our settings, without changing upstream's classes.
 
-    It is read from `task/<object>/config.py`: the one inside the package is that of whatever was trained last.
+    It is read from `task/<object>/config.py`: the one inside the package belongs to the object that was trained last.
 
     Args:
-      root: of upstream's checkout, which its own paths are relative to, as long as it is the working directory.
+      root: upstream's checkout; upstream's own paths are relative to it and need it as the working directory.
       task: what to push and how it is rewarded.
-      num_envs: parallel envs.
-      contact_pairs: room for contacts on the GPU.
-      camera: whether to make a camera that can record.
+      num_envs: number of parallel envs.
+      contact_pairs: size of the contact pair buffer on the GPU.
+      camera: make a camera that can record.
     Raises:
-      ConfigError: the file is missing or of another team.
+      ConfigError: the file is missing or has a different team size.
     """
-    path = root / "task" / FOLDERS[task.object] / "config.py"
-    theirs, agents = _load(path), OBJECTS[task.object].num_agents
-    if theirs.env.num_agents != agents:
-        got = f"{theirs.env.num_agents} robots"
-        raise ConfigError("MQE has another team", where=str(path), got=got, expected=f"{agents} robots")
-    return _derived(
-        theirs,
-        env=_derived(theirs.env, num_envs=num_envs, record_video=camera),
-        control=_derived(
-            theirs.control,
-            locomotion_policy_dir=str(root / theirs.control.locomotion_policy_dir),
-            actuator_network_path=str(root / theirs.control.actuator_network_path),
-        ),
-        sim=_derived(theirs.sim, physx=_derived(theirs.sim.physx, max_gpu_contact_pairs=contact_pairs)),
-        rewards=_rewards(theirs.rewards, task.reward),
+    path = root / "task" / CONFIG_FOLDERS[task.object] / "config.py"
+    upstream = _load_config(path)
+    num_agents = OBJECTS[task.object].num_agents
+    if upstream.env.num_agents != num_agents:
+        got, expected = f"{upstream.env.num_agents} robots", f"{num_agents} robots"
+        raise ConfigError("MQE's configuration has a different team size", where=str(path), got=got, expected=expected)
+    control = _subclass(
+        upstream.control,
+        locomotion_policy_dir=str(root / upstream.control.locomotion_policy_dir),
+        actuator_network_path=str(root / upstream.control.actuator_network_path),
+    )
+    physx = _subclass(upstream.sim.physx, max_gpu_contact_pairs=contact_pairs)
+    return _subclass(
+        upstream,
+        env=_subclass(upstream.env, num_envs=num_envs, record_video=camera),
+        control=control,
+        sim=_subclass(upstream.sim, physx=physx),
+        rewards=_rewards(upstream.rewards, task.reward),
     )
 
 
-def _load(path: Path) -> Any:
+def _load_config(path: Path) -> Any:
     if not path.is_file():
         raise ConfigError(
             "MQE's configuration of this object is missing",
             where=str(path),
-            cause="only the package mqe was copied, not MAPush's whole checkout",
+            cause="only the package mqe was copied, not MAPush's complete checkout",
             fix=GET_MQE,
         )
     spec = importlib.util.spec_from_file_location("mqe_task_config", str(path))
+    assert spec is not None, "a path that ends in .py has a spec"
+    assert spec.loader is not None, "and a loader"
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.Go1PushMidCfg
 
 
-def _rewards(theirs: Any, weights: RewardConfig) -> Any:
-    scales = {name: getattr(weights, ours) for name, ours in SCALES.items()}
-    return _derived(theirs, expanded_ocb_reward=weights.expanded_ocb, scales=_derived(theirs.scales, **scales))
+def _rewards(upstream: Any, weights: RewardConfig) -> Any:
+    scales: Dict[str, float] = {}
+    for upstream_name, name in REWARD_SCALES.items():
+        scales[upstream_name] = getattr(weights, name)
+    return _subclass(upstream, expanded_ocb_reward=weights.expanded_ocb, scales=_subclass(upstream.scales, **scales))
 
 
-def _derived(theirs: type, **changes: Any) -> Any:
-    return type(theirs.__name__, (theirs,), changes)
+def _subclass(upstream: type, **changes: Any) -> Any:
+    """Return a subclass with some attributes changed; upstream's configuration consists of nested classes."""
+    return type(upstream.__name__, (upstream,), changes)
 
 
-def watched(theirs: type) -> type:
-    """Return upstream's task as a subclass that tells before it resets, and that can leave the reset to its user."""
+def observed(upstream: type) -> type:
+    """Return a subclass of upstream's task that reports before it resets, and can leave the reset to its user.
 
-    class Watched(theirs):  # type: ignore[valid-type,misc]
+    Source: MAPush@0e61e1b, `mqe/envs/base/base_task.py`, which multiplies the contact pairs by five; and `create_sim`
+    and `reset_idx` of `mqe/envs/base/legged_robot.py`, whose env step resets after it has judged every env.
+    """
+
+    class ObservedTask(upstream):  # type: ignore[valid-type,misc]
         """Upstream's task.
 
         Attributes:
-          on_judged: called after each env step, when it was judged and nothing was reset; None calls nothing.
-          resets_itself: whether ended envs start anew within the env step, as upstream's do.
+          on_judged: called in each env step, after all envs were judged and before any is reset; None calls nothing.
+          resets_itself: reset envs whose episode ended within the env step, as upstream does.
         """
 
         on_judged: Optional[Callable[[], None]] = None
         resets_itself = True
 
         def create_sim(self) -> None:
-            """Make the simulation with the configured room for contacts, not with that times five."""
+            """Make the simulation with the configured contact pair buffer, not with five times its size."""
             self.sim_params.physx.max_gpu_contact_pairs = self.cfg.sim.physx.max_gpu_contact_pairs
             super().create_sim()
 
         def reset_idx(self, env_ids: torch.Tensor) -> None:
-            """Start new episodes in `env_ids` (k,), or leave that to the user."""
+            """Start new episodes in `env_ids`, (k,), or leave that to the user."""
             if self.on_judged is not None:
                 self.on_judged()
             if self.resets_itself:
                 super().reset_idx(env_ids)
 
-    return Watched
+    return ObservedTask

@@ -1,10 +1,9 @@
 """Policies that MAPush trained with OpenRL: the shared actor, read from a `module.pt` without OpenRL.
 
-Such a file is a whole pickled OpenRL module. Here it is read as data: every class in it that is known to be harmless
-becomes an empty stand-in that only keeps its attributes, and any other name ends the reading, so nothing in the file
-can run.
+Such a file is a complete pickled OpenRL module. It is read as data here: a class that is known to be harmless becomes
+an empty stand-in that only keeps its attributes, and any other name ends the reading, so no code in the file can run.
 
-Source: the checkpoints of MAPush@0e61e1b below `results/`.
+Source: the checkpoints in MAPush@0e61e1b, `results/`; the doubled scaling is in `openrl_ws/utils.py`.
 """
 
 from __future__ import annotations
@@ -22,8 +21,9 @@ from mapush.objects import PushObject
 if TYPE_CHECKING:
     import torch
 
-MARK = b"openrl.modules."  # what the pickle of such a file holds
-KEPT_OUT = (  # only their attributes are read: where their classes come from is never imported
+OPENRL_MARK = b"openrl.modules."
+"""Bytes that the pickle of such a file contains."""
+STAND_IN_PACKAGES = (
     "openrl.",
     "torch.nn.modules.",
     "torch.optim.",
@@ -33,23 +33,35 @@ KEPT_OUT = (  # only their attributes are read: where their classes come from is
     "jsonargparse.",
     "isaacgym.",
 )
-KEPT_OUT_NAMES = {("numpy", "dtype"), ("numpy", "ndarray"), ("_codecs", "encode"), ("torch", "device")}
-KEPT_OUT_NAMES |= {("torch", kind) for kind in ("FloatStorage", "float32")} | {("argparse", "Namespace")}
+"""Packages whose classes are replaced by stand-ins; the packages are never imported."""
+STAND_IN_NAMES = {
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("_codecs", "encode"),
+    ("torch", "device"),
+    ("torch", "FloatStorage"),
+    ("torch", "float32"),
+    ("argparse", "Namespace"),
+}
+"""Further names that are replaced by stand-ins: module and name."""
 ACTION_DIM = 3
-SATURATION = 2.0  # an action of 2 is full speed to MAPush's training wrapper
+SATURATION = 2.0
+"""The action that is full speed in MAPush's training wrapper."""
+
+_PICKLE = "/data.pkl"  # path of the pickle in the archive, below a folder
 
 
 class OpenRLTeam:
     """The deterministic policy that all robots of a team share.
 
     Args:
-      network: from an observation to the mean of the action.
-      scale: of the actions; 1 where the task scales them once more, as upstream's does, else 1 / `SATURATION`.
+      network: maps an observation to the mean of the action.
+      scale: factor on the actions; 1 if the task scales them again, as upstream's does, otherwise 1 / `SATURATION`.
 
     Attributes:
       device: where it computes.
-      obs_dim: features of an observation.
-      action_dim: numbers in an action.
+      obs_dim: length of an observation.
+      action_dim: length of an action.
     """
 
     def __init__(self, network: torch.nn.Sequential, scale: float) -> None:
@@ -68,63 +80,72 @@ class OpenRLTeam:
 
 
 def recognises(path: Path) -> bool:
-    """Return whether a file was written by OpenRL, as far as can be told without reading what is in it."""
+    """Return whether OpenRL wrote a file, judged by bytes in its pickle; nothing is unpickled."""
     try:
         with zipfile.ZipFile(str(path)) as archive:
-            return any(name.endswith("/data.pkl") and MARK in archive.read(name) for name in archive.namelist())
+            for name in archive.namelist():
+                if name.endswith(_PICKLE) and OPENRL_MARK in archive.read(name):
+                    return True
     except (OSError, zipfile.BadZipFile):
-        return False
+        pass
+    return False
 
 
 def load(path: Path, scale: float = 1.0, device: str = "cpu") -> OpenRLTeam:
-    """Read the team's policy; nothing in the file is executed.
+    """Read the team's policy; no code in the file is executed.
 
     Args:
-      path: a `module.pt` of OpenRL's PPO with a continuous action and no recurrent layers.
+      path: a `module.pt` of OpenRL's PPO with continuous actions and no recurrent layers.
       scale: see `OpenRLTeam`.
-      device: where it shall compute.
+      device: where the policy computes.
     Raises:
-      CheckpointError: the file is damaged, names something that could run, or holds another network.
+      CheckpointError: the file is damaged, names something that could run code, or holds a different network.
     """
     try:
         with zipfile.ZipFile(str(path)) as archive:
-            pickled = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            with archive.open(pickled) as file:
-                module = _Reader(file, archive, pickled[: -len("/data.pkl")], path).load()
-            policy = module.models["policy"]
-            network = _network(policy)
+            module = _read_module(archive, path)
+            network = _network(module.models["policy"])
     except (zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise _unreadable(path, error) from error
-    except (EOFError, StopIteration, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (EOFError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise _unreadable(path, error) from error
     return OpenRLTeam(network.to(device), scale)
 
 
+def _read_module(archive: zipfile.ZipFile, path: Path) -> Any:
+    pickles = [name for name in archive.namelist() if name.endswith(_PICKLE)]
+    folder = pickles[0][: -len(_PICKLE)]
+    with archive.open(pickles[0]) as file:
+        return _Reader(file, archive, folder, path).load()
+
+
 def require_fit(team: OpenRLTeam, path: Path, item: PushObject) -> None:
-    """Refuse a policy of a team of another size.
+    """Refuse a policy that was trained for a different team size.
 
     Args:
-      team: as loaded.
-      path: where it came from, for the error.
-      item: what it shall push.
+      team: the loaded policy.
+      path: its file, for the error.
+      item: the object that it will push.
     Raises:
       CheckpointError: it does not fit.
     """
-    expected = 2 + 3 * item.num_agents
-    if (team.obs_dim, team.action_dim) != (expected, ACTION_DIM):
+    obs_dim = 2 + 3 * item.num_agents
+    if (team.obs_dim, team.action_dim) != (obs_dim, ACTION_DIM):
         raise CheckpointError(
             "the policy does not fit",
             where=str(path),
             got=f"{team.obs_dim} features, actions of {team.action_dim} numbers",
-            expected=f"{expected} features, actions of {ACTION_DIM} numbers, for {item.name}",
-            cause="it was trained to push another object, or is of MAPush's upper level",
+            expected=f"{obs_dim} features, actions of {ACTION_DIM} numbers, for {item.name}",
+            cause="it was trained to push a different object, or it is MAPush's upper-level policy",
         )
 
 
 def steps_of(path: Path) -> int:
-    """Return for how many env steps a policy was trained, as the folder says that it was saved in; 0 if none does."""
+    """Return the env steps that a policy was trained for, according to the name of its folder; 0 if it has none."""
     found = re.search(r"rl_model_(\d+)_steps", str(path))
-    return int(found.group(1)) if found else 0
+    if found is None:
+        return 0
+    return int(found.group(1))
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
@@ -133,12 +154,12 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
         where=str(path),
         got=(str(error) or type(error).__name__).splitlines()[0],
         expected="the module.pt that OpenRL's PPO writes: layers fc1, fc3 and a Gaussian head",
-        cause="it was cut short in a copy, or its network is of another kind",
+        cause="a copy was cut short, or its network is of a different kind",
     )
 
 
 class _StandIn:
-    """An object of a class that is not loaded."""
+    """Replaces an object whose class is not loaded; keeps its attributes."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -151,14 +172,17 @@ class _StandIn:
         pass
 
 
+_CONTAINERS = {"OrderedDict": OrderedDict, "defaultdict": _StandIn, "dict": dict, "set": set}
+
+
 class _Reader(pickle.Unpickler):
     """Reads a module as data.
 
     Args:
       file: the pickle.
-      archive: where its tensors are.
-      folder: of both within the archive.
-      path: of the archive, for errors.
+      archive: the archive that holds its tensors.
+      folder: the folder of both within the archive.
+      path: path of the archive, for errors.
     """
 
     def __init__(self, file: IO[bytes], archive: zipfile.ZipFile, folder: str, path: Path) -> None:
@@ -168,25 +192,26 @@ class _Reader(pickle.Unpickler):
         self._path = path
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a global name; nothing is imported."""
-        plain = {"OrderedDict": OrderedDict, "defaultdict": _StandIn, "dict": dict, "set": set}
-        if module in ("collections", "__builtin__", "builtins") and name in plain:
-            return plain[name]
-        if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
-            return _tensor if name == "_rebuild_tensor_v2" else _parameter
-        if module.startswith(KEPT_OUT) or (module, name) in KEPT_OUT_NAMES:
+        """Return the replacement of a global name; nothing is imported."""
+        if module in ("collections", "__builtin__", "builtins") and name in _CONTAINERS:
+            return _CONTAINERS[name]
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _tensor
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return _parameter
+        if module.startswith(STAND_IN_PACKAGES) or (module, name) in STAND_IN_NAMES:
             return type(name, (_StandIn,), {})
         raise CheckpointError(
             "this file tries to run code",
             where=str(self._path),
             got=f"it names {module}.{name}",
             expected="a policy: tensors and the names of OpenRL's layers",
-            cause="somebody changed it, or it is of another program",
+            cause="somebody manipulated it, or a different program wrote it",
             fix="do not open it with torch.load",
         )
 
     def persistent_load(self, key: Tuple[Any, ...]) -> torch.Tensor:
-        """Return the numbers of a tensor, (n,) float32."""
+        """Return the elements of a tensor, (n,) float32."""
         import torch
 
         data = self._archive.read(f"{self._folder}/data/{key[2]}")
@@ -202,35 +227,43 @@ def _parameter(data: torch.Tensor, *_: Any) -> torch.Tensor:
 
 
 def _network(policy: Any) -> torch.nn.Sequential:
-    """Return the layers of an actor of OpenRL from input to mean, in the order in which they compute."""
+    """Return the layers of an actor from input to mean, in the order in which OpenRL computes them."""
     import torch
 
-    base, head = policy._modules["base"], policy._modules["act"]._modules["action_out"]
+    base = policy._modules["base"]
+    head = policy._modules["act"]._modules["action_out"]
     mlp = base._modules["mlp"]._modules
-    hidden = [block for clone in _children(mlp.get("fc2")) for block in _children(clone)]
-    norm = [base._modules["feature_norm"]] if "feature_norm" in base._modules else []
-    layers = norm + _children(mlp["fc1"]) + hidden + _children(mlp["fc3"]) + [head._modules["fc_mean"]]
-    return torch.nn.Sequential(*(_layer(item) for item in layers))
+    layers: List[Any] = []
+    if "feature_norm" in base._modules:
+        layers.append(base._modules["feature_norm"])
+    layers += _children(mlp["fc1"])
+    if mlp.get("fc2") is not None:
+        for block in _children(mlp["fc2"]):
+            layers += _children(block)
+    layers += _children(mlp["fc3"])
+    layers.append(head._modules["fc_mean"])
+    return torch.nn.Sequential(*[_layer(item) for item in layers])
 
 
 def _children(module: Any) -> List[Any]:
-    return [] if module is None else list(module._modules.values())
+    return list(module._modules.values())
 
 
 def _layer(item: Any) -> torch.nn.Module:
-    """Return the layer that `item` stands in for, with its weights."""
+    """Return the layer that the stand-in `item` replaces, with its weights."""
     import torch
 
     kind = type(item).__name__
+    if kind in ("Tanh", "ReLU", "LeakyReLU", "ELU"):
+        return getattr(torch.nn, kind)()
     weights: Dict[str, torch.Tensor] = dict(item._parameters)
+    layer: torch.nn.Module
     if kind == "Linear":
         size_out, size_in = weights["weight"].shape
-        layer: torch.nn.Module = torch.nn.Linear(size_in, size_out)
+        layer = torch.nn.Linear(size_in, size_out)
     elif kind == "LayerNorm":
         layer = torch.nn.LayerNorm(tuple(weights["weight"].shape), eps=item.eps)
-    elif kind in ("Tanh", "ReLU", "LeakyReLU", "ELU"):
-        return getattr(torch.nn, kind)()
     else:
-        raise ValueError(f"a layer of the kind {kind}")
+        raise ValueError(f"unknown kind of layer {kind!r}")
     layer.load_state_dict(weights)
     return layer

@@ -1,4 +1,4 @@
-"""Contracts of `--learner harl`: HARL computes what it computes alone, and none of its traps is left."""
+"""Contracts of `--learner harl`: HARL computes the same as without the adapter, and its known problems are fixed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.adapters, pytest.mark.harl]
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Compute on one thread, and leave the global generator as it was."""
+    """Compute on one thread, and restore the global generator."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
@@ -37,7 +37,7 @@ def one_thread():
 
 @pytest.fixture
 def logs():
-    """Return a list of what is closed at the end of the test."""
+    """Return a list; the logs in it are closed at the end of the test."""
     opened = []
     yield opened
     for log in opened:
@@ -45,7 +45,7 @@ def logs():
 
 
 def weights_of(runner):
-    """Return all that a runner has learned."""
+    """Return everything that a runner has learned."""
     return {
         "actors": [dict(one.actor.state_dict()) for one in runner.actor],
         "critic": dict(runner.critic.critic.state_dict()),
@@ -55,9 +55,15 @@ def weights_of(runner):
 
 
 def closed_counter(env):
-    """Return a list that grows whenever `env` is closed."""
-    closed, close = [], env.close
-    env.close = lambda: (closed.append(env), close())
+    """Return a list that grows by one whenever `env` is closed."""
+    closed = []
+    close = env.close
+
+    def close_and_count():
+        closed.append(env)
+        close()
+
+    env.close = close_and_count
     return closed
 
 
@@ -65,9 +71,9 @@ def closed_counter(env):
 
 
 def test_adapter_learns_what_the_stock_runner_learns(tmp_path, logs):
-    """Seed, settings and environment equal, all parameters and Adam's moments are equal to the bit after a run.
+    """With the same seed, settings and environment, all parameters and Adam's moments are bit for bit the same.
 
-    Episodes end in it, by the time limit and by success.
+    Episodes of the run end by the time limit and by success.
     """
     ours = Harl(tmp_path / "ours", logs)
     ours.runner.run()
@@ -79,34 +85,46 @@ def test_adapter_learns_what_the_stock_runner_learns(tmp_path, logs):
     assert not torch.equal(before, stock.critic.critic.state_dict()["v_out.weight"])
 
 
-def test_adapter_evaluates_as_the_stock_runner_does_and_in_an_env_of_its_own(tmp_path, logs):
-    """Evaluation gives upstream's return, steps only its own env, and changes nothing that training computes."""
+def test_adapter_evaluates_as_the_stock_runner_does_in_a_separate_env(tmp_path, logs):
+    """Evaluation gives upstream's return, steps only its own env, and leaves the training unchanged."""
     config = run_config(harl=dataclasses.replace(run_config().harl, eval_episodes=2), checkpoint_every=35)
-    evals = [make_env(seed=8, num_envs=2) for _ in range(2)]
-    for env in evals:
-        reset = env.reset
-        env.reset = lambda env=env, reset=reset: (reset(), setattr(env, "_length", env._length + 997))[0]
+    evals = [make_eval_env(), make_eval_env()]
     ours = Harl(tmp_path / "ours", logs, config, eval_env=evals[0])
-    told = []
-    ours.log.scalar = lambda name, value, step: told.append((name, value, step))
+    written = []
+    ours.log.scalar = lambda name, value, step: written.append((name, value, step))
     ours.runner.run()
     view, eval_view = HarlView(make_ending_env()), HarlView(evals[1])
     with stock_runner(algo_args(config, {}), view, tmp_path / "stock", eval_view) as stock:
         stock.run()
     returns = [line.split(",") for line in (tmp_path / "stock" / "progress.txt").read_text().split()]
-    assert [step for _, _, step in told] == [35, 70, 105] == [int(step) for step, _ in returns]
-    assert [value for _, value, _ in told] == pytest.approx([float(value) for _, value in returns], rel=1e-5)
-    assert {name for name, _, _ in told} == {"eval/return"}
+    assert [step for _, _, step in written] == [35, 70, 105]
+    assert [int(step) for step, _ in returns] == [35, 70, 105]
+    assert [value for _, value, _ in written] == pytest.approx([float(value) for _, value in returns], rel=1e-5)
+    assert {name for name, _, _ in written} == {"eval/return"}
     assert ours.env.simulator.steps == ITERATIONS * NUM_STEPS
     assert evals[0].simulator.steps > 0
     assert_same(weights_of(ours.runner), weights_of(stock))
 
 
+def make_eval_env():
+    """Return an environment whose episodes start three steps before the time limit."""
+    env = make_env(seed=8, num_envs=2)
+    reset = env.reset
+
+    def reset_near_the_end():
+        observation = reset()
+        env._length = env._length + 997
+        return observation
+
+    env.reset = reset_near_the_end
+    return env
+
+
 def test_native_learner_agrees_with_harl(tmp_path, logs):
     """From the same weights, with the same random numbers, the native learner reaches HARL's parameters within 1e-5.
 
-    HARL's EP mode learns from agent 0's reward and the native learner from the team's mean, so the environment here
-    pays all agents alike: `HarlView` does.
+    HARL's EP mode learns from agent 0's reward and the native learner from the team's mean; `HarlView` gives all agents
+    the same reward.
     """
     config = run_config()
     harl, env = Harl(tmp_path, logs), make_ending_env()
@@ -122,31 +140,38 @@ def test_native_learner_agrees_with_harl(tmp_path, logs):
         agent.generator.manual_seed(iteration)
         run.iterate()
     learned, theirs = agent.state_dict(), weights_of(harl.runner)
-    pairs = list(zip(learned["actors"], theirs["actors"])) + [(learned[k], theirs[k]) for k in ("critic", "value_norm")]
-    for ours, their in pairs:
-        for name, value in their.items():
-            assert ours[name].numpy() == pytest.approx(value.numpy(), abs=1e-5), name
+    for mine, expected in zip(learned["actors"], theirs["actors"]):
+        assert_close(mine, expected)
+    for part in ("critic", "value_norm"):
+        assert_close(learned[part], theirs[part])
 
 
-# -- what it tells ---------------------------------------------------------------------------------------------------
+def assert_close(weights, expected):
+    """Assert that weights agree within 1e-5."""
+    for name, value in expected.items():
+        assert weights[name].numpy() == pytest.approx(value.numpy(), abs=1e-5), name
+
+
+# -- reports ---------------------------------------------------------------------------------------------------------
 
 
 def test_run_tells_the_environments_statistics(tmp_path, logs, capsys):
-    """Console and CSV show success and reward terms from the environment, and losses under the native names."""
+    """Console and CSV show the environment's success and reward terms, and losses under the native names."""
     harl = Harl(tmp_path, logs)
     harl.runner.run()
     said = capsys.readouterr().out
     assert "[MAPush Stats] Success: 33.3% | Collision: 0.0% | Episodes: 3" in said
     assert said.count("updates ") == ITERATIONS
     assert "updates 3/3 episodes, total num timesteps 105/105" in said
-    told = rows(tmp_path)
-    assert [row["step"] for row in told] == ["35", "70", "105"]
+    written = rows(tmp_path)
+    assert [row["step"] for row in written] == ["35", "70", "105"]
     native = {"policy_loss", "entropy", "ratio", "actor_grad_norm", "value_loss", "critic_grad_norm"}
-    assert {"train/" + name for name in native} | {"reward/target", "episode/success"} <= set(told[0])
+    expected = {f"train/{name}" for name in native} | {"reward/target", "episode/success"}
+    assert expected <= set(written[0])
 
 
 def test_nothing_grows_with_the_length_of_a_run(tmp_path, logs):
-    """Between the fifth and the twenty-fifth iteration, runner, logger and writer hold as many objects as before."""
+    """Between iterations 5 and 25, the number of objects in the process stays the same."""
     config = run_config(total_steps=25 * 35, checkpoint_every=25 * 35, log_interval=25)
     harl, counts = Harl(tmp_path, logs, config), []
     begin = harl.logger.episode_init
@@ -161,14 +186,15 @@ def test_nothing_grows_with_the_length_of_a_run(tmp_path, logs):
     harl.logger.episode_init = count
     harl.runner.run()
     assert counts[1] - counts[0] < 20
-    assert not any(isinstance(value, (list, dict)) and value for value in vars(harl.runner.writter).values())
+    for name, value in vars(harl.runner.writter).items():
+        assert not (isinstance(value, (list, dict)) and value), name
 
 
-# -- how it ends -----------------------------------------------------------------------------------------------------
+# -- endings ---------------------------------------------------------------------------------------------------------
 
 
 def test_environments_are_closed_when_training_raises(tmp_path, logs):
-    """An error in a step closes both environments, saves nothing, and says at which env step it was."""
+    """An error in a step closes both environments, saves nothing, and names the env step."""
     env, eval_env = make_ending_env(), make_env(seed=8, num_envs=2)
     closed = closed_counter(env), closed_counter(eval_env)
     step, steps = env.step, []
@@ -189,8 +215,8 @@ def test_environments_are_closed_when_training_raises(tmp_path, logs):
 
 
 @pytest.mark.parametrize("what", ["a reward", "a weight"])
-def test_lost_numbers_end_the_run_before_they_are_saved(tmp_path, logs, what):
-    """A NaN in a rollout, or in weights, ends the run with one message and leaves no checkpoint."""
+def test_non_finite_numbers_end_the_run_before_they_are_saved(tmp_path, logs, what):
+    """A NaN in a rollout or in weights ends the run with one message and leaves no checkpoint."""
     harl = Harl(tmp_path, logs, run_config(checkpoint_every=35))
     if what == "a reward":
         insert = harl.runner.insert
@@ -204,14 +230,16 @@ def test_lost_numbers_end_the_run_before_they_are_saved(tmp_path, logs, what):
             return train_critic(*arguments)
 
         harl.runner.critic.train = lose
-    message = "returns are not finite" if what == "a reward" else "critic are not finite"
+    message = "critic are not finite"
+    if what == "a reward":
+        message = "returns are not finite"
     with pytest.raises(NonFiniteError, match=message):
         harl.runner.run()
     assert not (tmp_path / "models").exists()
 
 
 def test_stop_request_saves_what_was_learned(tmp_path, logs):
-    """A wish to stop in the second rollout is granted at once, and the weights of the first update are saved."""
+    """A stop request in the second rollout acts immediately, and the weights of the first update are saved."""
     harl = Harl(tmp_path, logs, stopped=lambda: harl.logger.step >= 50)
     harl.runner.run()
     assert harl.logger.step == 50
@@ -220,8 +248,8 @@ def test_stop_request_saves_what_was_learned(tmp_path, logs):
     )
 
 
-def test_full_disk_is_told(tmp_path, logs):
-    """Weights that cannot be written are an error of checkpoints, not a traceback of torch's."""
+def test_weights_that_cannot_be_written_raise_a_checkpoint_error(tmp_path, logs):
+    """A full disk gives a CheckpointError instead of an error of torch."""
     harl = Harl(tmp_path, logs)
     (tmp_path / "models").write_text("in the way")
     with pytest.raises(CheckpointError, match="HARL's models could not be written"):
@@ -231,8 +259,8 @@ def test_full_disk_is_told(tmp_path, logs):
 # -- checkpoints, both ways ------------------------------------------------------------------------------------------
 
 
-def test_checkpoint_of_harl_acts_here_as_it_does_there(tmp_path, logs):
-    """What HARL saved, read here, gives HARL's actions, values and value statistics."""
+def test_checkpoint_of_harl_acts_as_in_harl(tmp_path, logs):
+    """A checkpoint that HARL saved gives the same actions, values and value statistics here."""
     harl = Harl(tmp_path, logs)
     harl.runner.run()
     saved = models.read(tmp_path / "models", harl.config, step=105)
@@ -246,8 +274,8 @@ def test_checkpoint_of_harl_acts_here_as_it_does_there(tmp_path, logs):
     assert float(agent.value_norm.debiasing_term) > 0
 
 
-def test_checkpoint_of_ours_is_restored_by_the_stock_runner(tmp_path):
-    """What is trained here and exported, HARL's own `restore` loads, and acts alike."""
+def test_exported_policy_is_restored_by_the_stock_runner(tmp_path):
+    """A policy that is trained here and exported acts the same after HARL's own `restore`."""
     env = make_ending_env()
     agent = make_agent(run_config(), sizes_of(env))
     agent.value_norm.update(torch.full((4, 1), 2.5))
@@ -260,7 +288,7 @@ def test_checkpoint_of_ours_is_restored_by_the_stock_runner(tmp_path):
 
 
 def assert_acts_alike(runner, agent, obs, state):
-    """Assert that a runner of HARL and a learner of ours act and value alike."""
+    """Assert that a runner of HARL and a native learner give the same actions and values."""
     memory, masks = np.zeros((NUM_ENVS, 1, NETWORK.hidden_sizes[-1]), np.float32), np.ones((NUM_ENVS, 1), np.float32)
     ours = agent.act_deterministic(obs)
     for index in range(2):
@@ -273,14 +301,14 @@ def assert_acts_alike(runner, agent, obs, state):
 
 
 def test_value_statistics_are_saved_where_upstream_leaves_plain_tensors(tmp_path, logs, monkeypatch):
-    """Statistics that were moved to a GPU, and so lost from upstream's `state_dict`, are saved as they are."""
+    """Statistics that are missing from HARL's `state_dict` because they were moved to a GPU are saved."""
     from mapush.upstream.harl import runner
 
     class Moved(runner._HARL.ValueNorm):
         def __init__(self, *arguments, **keywords):
             super().__init__(*arguments, **keywords)
             for name in ("running_mean", "running_mean_sq", "debiasing_term"):
-                moved = getattr(self, name).detach().clone()  # what `.to` of another device leaves
+                moved = getattr(self, name).detach().clone()  # the result of `.to` on a different device
                 delattr(self, name)
                 setattr(self, name, moved)
 
@@ -293,9 +321,8 @@ def test_value_statistics_are_saved_where_upstream_leaves_plain_tensors(tmp_path
     assert float(saved["running_mean"]) != 0
     live = {name: getattr(harl.runner.value_normalizer, name) for name in saved}
     values = torch.ones(3, 1)
-    mean, std = (
-        saved["running_mean"] / saved["debiasing_term"],
-        harl.runner.value_normalizer.running_mean_var()[1].sqrt(),
-    )
-    assert all(torch.equal(live[name].detach(), saved[name]) for name in saved)
+    mean = saved["running_mean"] / saved["debiasing_term"]
+    std = harl.runner.value_normalizer.running_mean_var()[1].sqrt()
+    for name, statistic in saved.items():
+        assert torch.equal(live[name].detach(), statistic), name
     assert harl.runner.value_normalizer.denormalize(values) == pytest.approx((values * std + mean).detach().numpy())

@@ -27,7 +27,12 @@ GUARD = "if available_actions[0] is not None"
 
 
 def fork(folder, changes):
-    """Return a checkout of HARL in which texts of some files are replaced by others."""
+    """Return a checkout of HARL with a text replaced in some files.
+
+    Args:
+      folder: where to write it.
+      changes: pairs of a file and the old and the new text.
+    """
     shutil.copytree(str(harl_source.locate()), str(folder / "harl"), ignore=shutil.ignore_patterns("__pycache__"))
     for name, (old, new) in changes:
         text = (folder / "harl" / name).read_text()
@@ -38,7 +43,7 @@ def fork(folder, changes):
 
 @pytest.fixture
 def logs():
-    """Return a list of what is closed at the end of the test."""
+    """Return a list; the logs in it are closed at the end of the test."""
     opened = []
     yield opened
     for log in opened:
@@ -46,7 +51,7 @@ def logs():
 
 
 def train_with(checkout, folder):
-    """Train with the HARL of a checkout, in a process that has not imported another one."""
+    """Train with the HARL of a checkout, in a process that has not imported HARL yet."""
     os.environ["HARL_DIR"] = str(checkout)
     logs = []
     harl = Harl(folder, logs)
@@ -56,7 +61,7 @@ def train_with(checkout, folder):
 
 
 def test_patched_fork_trains_to_the_same_parameters(tmp_path, logs):
-    """A fork that guards against None and needs a setting of its own, from its own file, ends in the same bits."""
+    """A fork that guards against None and needs a setting from its own file gives bit for bit the same weights."""
     changes = [
         (BASE, (GUARD, "if available_actions is not None and available_actions[0] is not None")),
         (HAPPO, ('self.clip_param = args["clip_param"]', 'self.clip_param = args["clip_param"] + args["bonus"]')),
@@ -72,10 +77,10 @@ def test_patched_fork_trains_to_the_same_parameters(tmp_path, logs):
     )
 
 
-@pytest.mark.parametrize("asked", ["self.curriculum", "self.logger.curriculum", "self.envs.curriculum"])
-def test_fork_whose_loop_asks_for_more_is_refused(tmp_path, asked):
-    """A loop that uses what upstream's does not, of runner, logger or envs, ends in one message that names it."""
-    changes = [(BASE, ("            self.prep_rollout()", f"            {asked}.advance()"))]
+@pytest.mark.parametrize("attribute", ["self.curriculum", "self.logger.curriculum", "self.envs.curriculum"])
+def test_fork_whose_loop_uses_other_attributes_is_refused(tmp_path, attribute):
+    """A loop that uses an attribute that upstream's does not gives one message that names it."""
+    changes = [(BASE, ("            self.prep_rollout()", f"            {attribute}.advance()"))]
     code, said = in_process(tmp_path / "said.txt", train_with, fork(tmp_path / "fork", changes), tmp_path / "run")
     assert code == 1
     assert "LearnerError: this HARL's loop asks for something" in said
@@ -89,21 +94,21 @@ COMMAND += " --sim mujoco --sim.threads 1 --device cpu --total-steps 200 --check
 
 
 def command(folder, stop_at=None):
-    """Do what `python -m mapush.train --learner harl` does; get a SIGTERM at an env step."""
+    """Run `python -m mapush.train --learner harl`, and send SIGTERM to this process at an env step."""
     per_step = HarlLogger.per_step
 
-    def per_step_under_fire(logger, data):
+    def per_step_with_signal(logger, data):
         if logger.step == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
         per_step(logger, data)
 
-    HarlLogger.per_step = per_step_under_fire
+    HarlLogger.per_step = per_step_with_signal
     return main(COMMAND.split() + ["--run-dir", str(folder)])
 
 
 @pytest.mark.mujoco
-def test_command_trains_on_the_cpu_and_what_it_saves_can_be_evaluated(tmp_path):
-    """`--learner harl` runs the physics to the end, checkpoints on its way, and any of them acts as HARL does."""
+def test_command_trains_on_the_cpu_and_its_checkpoints_can_be_evaluated(tmp_path):
+    """`--learner harl` trains to the end and writes checkpoints that act as HARL does."""
     code, said = in_process(tmp_path / "said.txt", command, tmp_path / "run")
     assert code == 0, said
     assert "updates 3/3 episodes, total num timesteps 210/200" in said
@@ -119,8 +124,8 @@ def test_command_trains_on_the_cpu_and_what_it_saves_can_be_evaluated(tmp_path):
 
 
 @pytest.mark.mujoco
-def test_command_that_is_stopped_saves_and_says_so(tmp_path):
-    """SIGTERM in the second rollout: exit code 143, a checkpoint of the first update, and a last line."""
+def test_command_that_is_stopped_saves_and_reports_it(tmp_path):
+    """SIGTERM in the second rollout gives exit code 143, a checkpoint of the first update, and a last line."""
     code, said = in_process(tmp_path / "said.txt", command, tmp_path / "run", 100)
     assert code == 128 + signal.SIGTERM, said
     assert "stopped and saved" in said
@@ -129,7 +134,7 @@ def test_command_that_is_stopped_saves_and_says_so(tmp_path):
 
 @pytest.mark.mujoco
 def test_command_trains_on_isaac_gym(tmp_path):
-    """The whole stack that was asked for, in a new process: HARL on MQE on Isaac Gym, these two by their stand-ins."""
+    """The complete upstream stack trains in a new process: HARL on the fakes of MQE and Isaac Gym."""
     words = "cuboid --learner harl --sim isaacgym --device cpu --num-envs 5 --num-steps 3 --total-steps 300"
     words += " --task.steps-per-decision 10 --happo.ppo-epoch 2 --happo.critic-epoch 2 --run-dir run"
     result = run(["mapush.train"] + words.split(), tmp_path)

@@ -1,4 +1,4 @@
-"""Contracts of what HARL is handed: settings, logger and writer; HARL itself is not needed."""
+"""Contracts of the settings, the logger and the writer that HARL gets; HARL itself is not needed."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ LOSSES = [
 ]
 
 
-class Told:
-    """A stand-in for `RunLogger` that remembers."""
+class FakeRunLogger:
+    """A fake of `RunLogger` that stores its calls."""
 
     def __init__(self) -> None:
-        self.said, self.scalars = [], []
+        self.said = []
+        self.scalars = []
 
     def say(self, text):
-        """Remember a line."""
+        """Store a line."""
         self.said.append(text)
 
     def scalar(self, *arguments):
-        """Remember a number."""
+        """Store a number."""
         self.scalars.append(arguments)
 
 
 def steps(num_envs=NUM_ENVS, rewards=None, dones=None):
-    """Return what HARL hands to `per_step`, or to `eval_per_step`, after a step."""
+    """Return the data that HARL passes to `per_step` or `eval_per_step` after a step."""
     return (None, None, rewards, dones, [[{}] * NUM_AGENTS] * num_envs, [None] * num_envs)
 
 
@@ -50,7 +51,7 @@ def steps(num_envs=NUM_ENVS, rewards=None, dones=None):
 
 
 def test_settings_read_back_are_the_same_settings(tmp_path):
-    """HARL's settings, read as those of a run of HARL's, give the configuration that they came from."""
+    """HARL's settings, read like those of a HARL run, give the configuration that they were made from."""
     happo = HappoConfig((16, 12), "tanh", gamma=0.97, share_param=True, entropy_coef=0.02, use_valuenorm=False, lr=1e-3)
     config = run_config(happo=happo, seed=7, log_interval=4)
     path = tmp_path / "config.json"
@@ -61,7 +62,7 @@ def test_settings_read_back_are_the_same_settings(tmp_path):
 
 
 def test_settings_count_decisions_and_save_where_the_configuration_says():
-    """HARL makes as many rollouts as reach the env steps of the run, and saves every so many of them."""
+    """HARL takes enough rollouts to reach the env steps of the run, and saves as often as the run asks."""
     config = run_config(task=TaskConfig(steps_per_decision=4), total_steps=1000, checkpoint_every=300)
     train = algo_args(config, {})["train"]
     assert iterations_of(config) == 8  # of 140 env steps
@@ -74,22 +75,23 @@ def test_settings_count_decisions_and_save_where_the_configuration_says():
 
 
 def test_settings_keep_what_only_a_fork_has():
-    """A key of a fork's own keeps the fork's value in every section; ours go before its defaults."""
+    """A key that only a fork has keeps the fork's value in every section; our settings override its defaults."""
     sections = algo_args(run_config(), {"curriculum": 3, "gamma": 0.1})
-    assert all(section["curriculum"] == 3 and section["gamma"] == 0.99 for section in sections.values())
+    for section in sections.values():
+        assert (section["curriculum"], section["gamma"]) == (3, 0.99)
 
 
 # -- logger ----------------------------------------------------------------------------------------------------------
 
 
 def test_logger_cannot_be_made_without_the_environment():
-    """Success and collisions come from the environment, so the logger takes it first of all, and shows them."""
+    """Success and collisions come from the environment, so the logger cannot work without it."""
     with pytest.raises(TypeError, match="env"):
-        HarlLogger(Told())
+        HarlLogger(FakeRunLogger())
 
 
 def test_logger_tells_statistics_of_the_environment_and_means_over_agents(tmp_path, capsys):
-    """A row holds the environment's episodes and the losses under our names, as means over all agents."""
+    """A row holds the environment's episodes, and the losses under our names as means over all agents."""
     env, log = make_env(seed=3), RunLogger(tmp_path, run_config())
     env.reset()
     put_object_at_goal(env, 1)
@@ -102,15 +104,16 @@ def test_logger_tells_statistics_of_the_environment_and_means_over_agents(tmp_pa
     logger.close()
     (row,) = rows(tmp_path)
     assert (row["step"], row["iteration"], float(row["episodes"])) == (str(NUM_ENVS), "1", 1.0)
-    told = {name: float(row["train/" + name]) for name in ("policy_loss", "entropy", "ratio", "value_loss")}
-    assert told == {"policy_loss": 2.0, "entropy": 4.0, "ratio": 1.0, "value_loss": 4.0}
+    for name, value in {"policy_loss": 2.0, "entropy": 4.0, "ratio": 1.0, "value_loss": 4.0}.items():
+        assert float(row[f"train/{name}"]) == value
     assert "[MAPush Stats] Success: 100.0% | Collision: 0.0% | Episodes: 1" in capsys.readouterr().out
 
 
 def test_logger_evaluation_is_the_mean_return_of_the_teams_that_ended():
-    """Each team's return is the sum of its mean rewards; every evaluation starts anew."""
-    told, rewards = Told(), np.arange(2 * NUM_AGENTS, dtype=np.float32).reshape(2, NUM_AGENTS, 1)
-    logger = HarlLogger(told, make_env())
+    """The return of a team is the sum of its mean rewards; every evaluation starts from zero."""
+    log = FakeRunLogger()
+    rewards = np.arange(2 * NUM_AGENTS, dtype=np.float32).reshape(2, NUM_AGENTS, 1)
+    logger = HarlLogger(log, make_env())
     for scale in (1.0, 2.0):
         logger.eval_init()
         for _ in range(3):
@@ -121,14 +124,14 @@ def test_logger_evaluation_is_the_mean_return_of_the_teams_that_ended():
         logger.eval_thread_done(0)
         logger.eval_log(3)
     mean = (3 * 2.5 + 2.5 + 4 * 0.5) / 3
-    assert told.scalars == [("eval/return", pytest.approx(mean), 0), ("eval/return", pytest.approx(2 * mean), 0)]
-    assert told.said[0] == "Evaluation average episode reward is 4.0000."
+    assert log.scalars == [("eval/return", pytest.approx(mean), 0), ("eval/return", pytest.approx(2 * mean), 0)]
+    assert log.said[0] == "Evaluation average episode reward is 4.0000."
 
 
-def test_logger_passes_on_the_wish_to_stop_within_a_step():
-    """The step in which the wish comes is counted, and the loop is left."""
-    wishes = iter([False, True])
-    logger = HarlLogger(Told(), make_env(), lambda: next(wishes))
+def test_logger_raises_in_the_step_of_a_stop_request():
+    """The step in which the request comes is counted, and then the loop ends."""
+    requests = iter([False, True])
+    logger = HarlLogger(FakeRunLogger(), make_env(), lambda: next(requests))
     logger.per_step(steps())
     with pytest.raises(Stopped):
         logger.per_step(steps())
@@ -136,13 +139,13 @@ def test_logger_passes_on_the_wish_to_stop_within_a_step():
 
 
 def test_writer_passes_numbers_on_and_keeps_none():
-    """HARL's tags, which repeat themselves, become one name each; nothing is left for a summary at the end."""
-    told = Told()
-    writer = ScalarWriter(told)
+    """HARL's repeated tags become one name each; nothing is stored for a summary at the end."""
+    log = FakeRunLogger()
+    writer = ScalarWriter(log)
     before = dict(vars(writer))
     writer.add_scalars("agent0/ratio", {"agent0/ratio": torch.tensor(1.5)}, 35)
     writer.add_scalars("train_episode_rewards", {"aver_rewards": 2.0}, 35)
     writer.export_scalars_to_json("nowhere/summary.json")
     writer.close()
-    assert told.scalars == [("harl/agent0/ratio", 1.5, 35), ("harl/train_episode_rewards/aver_rewards", 2.0, 35)]
+    assert log.scalars == [("harl/agent0/ratio", 1.5, 35), ("harl/train_episode_rewards/aver_rewards", 2.0, 35)]
     assert vars(writer) == before

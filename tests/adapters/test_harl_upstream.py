@@ -1,4 +1,4 @@
-"""Contracts of finding HARL: what is missing or different is said in one message, before anything is started."""
+"""Contracts of finding HARL: one message names what is missing or different, before anything starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.adapters
 
 TINY = "cuboid --learner harl --num-envs 5 --num-steps 7 --total-steps 350 --device cpu --sim mujoco".split()
 
-DOUBLE = {  # what the adapter calls, and nothing more
+DOUBLE = {  # a minimal HARL: only what the adapter calls
     "algorithms/actors/happo.py": "class HAPPO:\n    def __init__(self, args, obs_space, act_space, device=None): ...",
     "algorithms/critics/v_critic.py": "class VCritic:\n    def __init__(self, args, cent_obs_space, device=None): ...",
     "common/buffers/on_policy_actor_buffer.py": (
@@ -44,27 +44,35 @@ HAPPO, RUNNER = "algorithms/actors/happo.py", "runners/on_policy_ha_runner.py"
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Pretend that all of HARL's packages are installed, but not HARL; return their names, to take some away."""
-    names, find_spec = {"absl", "setproctitle", "uu"}, importlib.util.find_spec
+    """Pretend that the packages that HARL needs are installed, but not HARL; return their names, to remove some."""
+    names = {"absl", "setproctitle", "uu"}
+    find_spec = importlib.util.find_spec
 
     def find(name):
+        if name in names:
+            return name
         if name in ("absl", "setproctitle", "uu"):
-            return name if name in names else None
+            return None
         return find_spec(name)
 
-    for name in [name for name in sys.modules if name.split(".")[0] == "harl"]:
+    for name in harl_modules():
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if "HARL" not in path])
     monkeypatch.setattr(importlib.util, "find_spec", find)
     monkeypatch.delenv("HARL_DIR", raising=False)
     yield names
-    for name in [name for name in sys.modules if name.split(".")[0] == "harl"]:
+    for name in harl_modules():
         del sys.modules[name]
+
+
+def harl_modules():
+    """Return the names of HARL's modules that have been imported."""
+    return [name for name in sys.modules if name.split(".")[0] == "harl"]
 
 
 @pytest.fixture
 def checkout(tmp_path, installed, monkeypatch):
-    """Return a function that puts a double of HARL, with changes to its files, where `HARL_DIR` points."""
+    """Return a function that writes a double of HARL, with changes to its files, and sets `HARL_DIR`."""
 
     def make(changes=()):
         for name, text in dict(DOUBLE, **dict(changes)).items():
@@ -81,7 +89,7 @@ def checkout(tmp_path, installed, monkeypatch):
 
 
 def test_upstream_is_loaded_from_the_folder_that_is_named(tmp_path, checkout):
-    """`HARL_DIR` needs no installation; HARL's own settings come along, so that a fork's keys keep its values."""
+    """`HARL_DIR` needs no installation; HARL's own settings are read, so that a fork's keys keep their values."""
     settings = "algo: {clip_param: 0.2, curriculum: 3}\nmodel: {gain: 0.01}"
     checkout({"configs/algos_cfgs/happo.yaml": settings})
     assert harl_source.locate() == tmp_path / "checkout" / "harl"
@@ -91,7 +99,7 @@ def test_upstream_is_loaded_from_the_folder_that_is_named(tmp_path, checkout):
 
 
 def test_locating_loads_neither_harl_nor_torch(checkout):
-    """The simulator comes first, and Isaac Gym has to be imported before torch."""
+    """The simulator is loaded first, because Isaac Gym must be imported before torch."""
     checkout({"__init__.py": "raise RuntimeError('imported')"})
     harl_source.locate()
     assert "harl" not in sys.modules
@@ -106,7 +114,7 @@ def test_locating_loads_neither_harl_nor_torch(checkout):
     ],
 )
 def test_missing_packages_are_named_with_the_command(checkout, installed, absent, got, fix):
-    """Packages that HARL imports and nobody installed are told at once, all of them, as pip calls them."""
+    """All packages that HARL imports and that are not installed are named at once, with their names for pip."""
     checkout()
     installed -= absent
     with pytest.raises(LearnerError) as caught:
@@ -116,7 +124,7 @@ def test_missing_packages_are_named_with_the_command(checkout, installed, absent
 
 
 def test_folder_without_harl_is_refused(tmp_path, installed, monkeypatch):
-    """`HARL_DIR` that is not a checkout is told with its value."""
+    """The error for a `HARL_DIR` that is not a checkout contains its value."""
     monkeypatch.setenv("HARL_DIR", str(tmp_path))
     with pytest.raises(LearnerError, match="HARL_DIR is not a checkout") as caught:
         harl_source.locate()
@@ -136,8 +144,8 @@ def test_folder_without_harl_is_refused(tmp_path, installed, monkeypatch):
         ({RUNNER: "class OnPolicyHARunner: ..."}, "calls OnPolicyHARunner with other arguments", None),
     ],
 )
-def test_fork_that_differs_is_refused_by_the_part_that_does(checkout, changes, what, got):
-    """One message names the part, what the fork takes and what was expected."""
+def test_fork_that_differs_is_refused_with_the_part_that_differs(checkout, changes, what, got):
+    """One message names the part, its arguments in the fork, and the expected ones."""
     checkout(changes)
     with pytest.raises(LearnerError) as caught:
         harl_source.load()
@@ -151,7 +159,7 @@ def test_fork_that_differs_is_refused_by_the_part_that_does(checkout, changes, w
 
 
 def test_run_without_harl_ends_before_it_begins(tmp_path, installed, capsys):
-    """Exit code 2 and one message with the way to install; no simulator, no folder."""
+    """The command exits with code 2 and one message that says how to install HARL; it starts no simulator."""
     made = []
     assert training.main(TINY + ["--run-dir", str(tmp_path / "run")], make_env=made.append) == 2
     assert made == []
@@ -162,13 +170,13 @@ def test_run_without_harl_ends_before_it_begins(tmp_path, installed, capsys):
 
 
 def test_learner_that_does_not_exist_is_refused_with_the_nearest(capsys):
-    """A misspelt learner gets the right one."""
+    """The error for a misspelt learner suggests the right one."""
     assert training.main(["--learner", "harel"]) == 2
     assert "did you mean 'harl'" in capsys.readouterr().err
 
 
 def test_run_of_harl_cannot_be_continued(tmp_path, capsys):
-    """HARL saves no optimiser; `--resume` says so, and leaves the run as it is."""
+    """HARL saves no optimiser; `--resume` gives an error and leaves the run unchanged."""
     config = PushRunConfig(learner="harl", num_envs=5, num_steps=7, total_steps=350, sim=SimConfig("mujoco"))
     RunFolder.create(config, tmp_path / "run").close()
     before = sorted(tmp_path.rglob("*"))
@@ -180,7 +188,7 @@ def test_run_of_harl_cannot_be_continued(tmp_path, capsys):
 
 
 def test_second_isaac_gym_in_one_process_is_refused(tmp_path):
-    """Isaac Gym cannot run twice in a process, so HARL's evaluation beside training is refused in words."""
+    """Isaac Gym cannot run twice in a process, so HARL's evaluation during training is refused."""
     config = PushRunConfig(learner="harl", harl=HarlConfig(eval_episodes=4), sim=SimConfig("isaacgym"))
     with pytest.raises(ConfigError, match="Isaac Gym runs once in a process") as caught:
         harl_training.train(config, tmp_path / "run", "", lambda: False)

@@ -1,4 +1,4 @@
-"""The stand-in for MQE is as strict as MQE, so that what works on it has a chance to work on the original."""
+"""Contracts of the fake of MQE: it is as strict as MQE, so that code that works on it can work on the original."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.adapters
 
 @pytest.fixture(autouse=True)
 def upstream(monkeypatch):
-    """Load the stand-ins from upstream's own folder, and forget them."""
+    """Load the fakes in their own folder as the working directory, and unload them after the test."""
     from doubles import FOLDER
 
     load_doubles(monkeypatch)
@@ -34,8 +34,10 @@ def arguments(**changes):
 def make(args=None):
     from mqe.envs.utils import custom_cfg, make_mqe_env
 
-    args = arguments() if args is None else args
-    return make_mqe_env("go1push_mid", args, custom_cfg(args))[0]
+    if args is None:
+        args = arguments()
+    env, _ = make_mqe_env("go1push_mid", args, custom_cfg(args))
+    return env
 
 
 def test_double_has_upstreams_shapes():
@@ -50,16 +52,16 @@ def test_double_has_upstreams_shapes():
 
 
 def test_double_refuses_transposed_actions_as_upstream_does():
-    """Actions with agents before envs do not broadcast with the scale."""
+    """Actions with the agents in the first axis do not broadcast with the scale."""
     env = make()
     env.reset()
     with pytest.raises(RuntimeError, match="must match the size"):
         env.step(torch.zeros(2, NUM_ENVS, 3))
 
 
-@pytest.mark.parametrize("name", sorted(vars(argparse.Namespace(seed=0, use_gpu=0, subscenes=0, record_video=0))))
+@pytest.mark.parametrize("name", ["record_video", "seed", "subscenes", "use_gpu"])
 def test_double_without_an_argument_raises_attribute_error(name):
-    """Every argument that upstream reads has to be there."""
+    """Every argument that upstream reads must be given."""
     args = arguments()
     delattr(args, name)
     with pytest.raises(AttributeError, match=name):
@@ -67,39 +69,40 @@ def test_double_without_an_argument_raises_attribute_error(name):
 
 
 def test_double_refuses_arguments_that_are_no_namespace():
-    """A SimpleNamespace is not what argparse makes."""
+    """A SimpleNamespace is refused, because argparse does not return one."""
     with pytest.raises(TypeError, match="SimpleNamespace"):
         make(types.SimpleNamespace(**vars(arguments())))
 
 
 def test_double_multiplies_the_contact_pairs_in_place():
-    """The parameters that the task is given come back with five times as many, as upstream's do."""
+    """The parameters that the task gets have five times as many afterwards, as in upstream."""
     env = make()
-    assert env.sim_params.physx.max_gpu_contact_pairs == 5 * 2**23 == env.sim.max_gpu_contact_pairs
+    assert env.sim_params.physx.max_gpu_contact_pairs == 5 * 2**23
+    assert env.sim.max_gpu_contact_pairs == 5 * 2**23
 
 
 def test_double_refuses_a_second_simulation():
-    """One process, one simulation."""
+    """A process can have one simulation."""
     make()
     with pytest.raises(RuntimeError, match="second simulation"):
         make()
 
 
 def test_double_depends_on_the_working_directory(monkeypatch, tmp_path):
-    """Upstream's own configuration finds its networks from its own folder alone."""
+    """Upstream's own configuration finds its networks only from its own folder."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="walk_these_ways"):
         make()
 
 
 def test_double_cannot_be_closed():
-    """Upstream's wrapper passes `close` on to an environment that has none."""
+    """Upstream's wrapper calls `close` on an environment that has no such method."""
     with pytest.raises(AttributeError, match="close"):
         make().close()
 
 
 def test_double_keeps_the_last_heading_after_a_reset():
-    """The first observation of an episode has the new places and the old heading."""
+    """The first observation of an episode has the new positions and the old heading."""
     env = make()
     env.reset()
     env.step(torch.zeros(NUM_ENVS, 2, 3))

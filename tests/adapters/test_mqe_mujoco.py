@@ -1,4 +1,4 @@
-"""MqeEnv on the stand-in for MQE with the real physics and robots that walk."""
+"""Contracts of MqeEnv on the fake of MQE with real physics and robots that walk."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def walkers():
 
 @pytest.mark.parametrize("quirks", [False, True])
 def test_mqe_env_on_mujoco_equals_push_env(monkeypatch, quirks):
-    """For the same seed and actions it returns what PushEnv returns; the room for contacts is MQE's own, times 1."""
+    """For the same seed and actions it returns what PushEnv returns; the contact pair buffer has MQE's own size."""
     load_doubles(monkeypatch)
     monkeypatch.delenv("MQE_DOUBLE")
     monkeypatch.setattr("mapush.assembly.why_no_gpu", lambda: SimulatorError("no card"))
@@ -50,11 +50,11 @@ def test_mqe_env_on_mujoco_equals_push_env(monkeypatch, quirks):
     assert mine._upstream.sim.max_gpu_contact_pairs == 2**23
     assert largest_difference(mine.reset().obs, theirs.reset().obs) < TOLERANCE
     for step in range(11):
-        if step == 6:  # both turn the oldest episodes out
+        if step == 6:  # both envs end these episodes by the time limit
             mine._upstream.episode_length_buf[1:3] = theirs._length[1:3] = 1000
         actions = random_actions(step, 2)
-        wrong = differences(mine.step(actions), theirs.step(actions))
-        assert max(wrong.values()) < TOLERANCE, (step, wrong)
+        found = differences(mine.step(actions), theirs.step(actions))
+        assert max(found.values()) < TOLERANCE, (step, found)
     assert torch.equal(mine._upstream.episode_length_buf, torch.tensor([11, 4, 4, 11, 11]))
     mine.close()
     theirs.close()
@@ -62,7 +62,7 @@ def test_mqe_env_on_mujoco_equals_push_env(monkeypatch, quirks):
 
 
 def test_command_line_trains_on_the_doubles(tmp_path):
-    """The real command, in a new process and from any folder, loads Isaac Gym first and trains on real physics."""
+    """The command imports Isaac Gym first and trains on real physics, in a new process and from any folder."""
     result = run(["mapush.train"] + TRAIN + ["--total-steps", "150", "--run-dir", "run"], tmp_path)
     assert result.returncode == 0, result.stderr
     assert "done; evaluate with" in result.stdout

@@ -1,4 +1,4 @@
-"""The whole way with `--sim isaacgym`, on the stand-ins: train, resume, evaluate, watch."""
+"""Contracts of the commands with `--sim isaacgym`, on the fakes: train, resume, evaluate, record."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ TRAIN = ["cuboid"] + ISAAC + TINY.split() + BATCHES.split()
 
 @pytest.fixture
 def fresh(monkeypatch):
-    """Return what makes this process one in which Isaac Gym has not simulated yet."""
+    """Return a function that resets this process to one without an Isaac Gym simulation."""
     monkeypatch.setenv("MQE_DOUBLE_SECONDS", "1")
     yield lambda: load_doubles(monkeypatch)
     forget_doubles()
 
 
 def test_train_resume_and_evaluate_on_isaac_gym(fresh, tmp_path, capsys):
-    """A run trains, is continued, and all its checkpoints are measured, each in a process of its own."""
+    """A run trains and is resumed; all its checkpoints are evaluated, each in a separate process."""
     folder = tmp_path / "run"
     fresh()
     assert train.main(TRAIN + ["--total-steps", "150", "--run-dir", str(folder)]) == 0, capsys.readouterr().err
@@ -44,8 +44,8 @@ def test_train_resume_and_evaluate_on_isaac_gym(fresh, tmp_path, capsys):
     assert all(result["metrics"]["episodes"] == 3 for result in results)
 
 
-def test_film_of_isaac_gym_is_recorded(fresh, tmp_path, capsys):
-    """The viewer's film is what Isaac Gym's camera saw of each episode; the endings are printed."""
+def test_episodes_on_isaac_gym_are_recorded(fresh, tmp_path, capsys):
+    """The recording holds the frames of Isaac Gym's camera; the endings are printed."""
     fresh()
     film = tmp_path / "two.mp4"
     words = ["cuboid"] + ISAAC + ["--untrained", "--mode", "viewer", "--episodes", "2", "--record", str(film)]
@@ -55,16 +55,16 @@ def test_film_of_isaac_gym_is_recorded(fresh, tmp_path, capsys):
 
 
 def test_walking_task_on_isaac_gym_is_refused(fresh, tmp_path, capsys):
-    """MQE brings its own walking policy, so there is nothing to train."""
+    """MQE has its own walking policy, so it cannot be trained there."""
     fresh()
     assert train.main(["walk"] + ISAAC + ["--run-dir", str(tmp_path / "run")]) == 2
-    assert "pushing tasks alone" in capsys.readouterr().err
+    assert "pushing tasks" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("program", ["train", "evaluate"])
-def test_command_without_isaac_gym_is_one_message(tmp_path, program):
-    """Without the packages, a command ends with 2 and one message that says where to get them."""
+def test_command_without_isaac_gym_gives_one_message(tmp_path, program):
+    """Without the packages, a command ends with exit code 2 and one message that says where to get them."""
     code = "import sys; sys.path = [p for p in sys.path if not p.endswith('doubles')]; "
     code += f"from mapush.{program} import main; sys.exit(main(['cuboid', '--sim', 'isaacgym']))"
     result = run(code, tmp_path)

@@ -1,4 +1,4 @@
-"""Policies of MAPush's, read without OpenRL and without running anything that is in their file."""
+"""Contracts of MAPush's policies: they are read without OpenRL, and no code in their files runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from torch import nn
 
 from mapush.config import SimConfig
 from mapush.errors import CheckpointError
+from mapush.evaluation import policy_formats
 from mapush.evaluation.evaluate_config import EvaluateConfig
-from mapush.evaluation.loaded_policy import load_in_env
+from mapush.evaluation.loaded_policy import load_in_env, require_readable
+from mapush.evaluation.policy_formats import LoadOptions
 from mapush.objects import OBJECTS
 from mapush.upstream import openrl
 
@@ -25,12 +27,12 @@ FEATURES, HIDDEN, ACTIONS = 8, 7, 3
 
 
 def module_of(kind, path):
-    """Return a class of OpenRL's, as its own package would define it."""
+    """Return a class as OpenRL defines it."""
     return type(kind, (nn.Module,), {"__module__": path})
 
 
-class Opening:
-    """An object whose reading would open a file."""
+class OpensFile:
+    """An object that opens a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -51,7 +53,7 @@ PLACES = {
 
 @pytest.fixture
 def classes(monkeypatch):
-    """Return OpenRL's classes, which can be imported as long as the test lasts."""
+    """Return OpenRL's classes, which can be imported during the test."""
     made = {}
     for kind, place in PLACES.items():
         parts = ("openrl.modules." + place).split(".")
@@ -65,7 +67,7 @@ def classes(monkeypatch):
 
 
 def policy(classes, hidden_layers=0, feature_norm=False, last=nn.ReLU):
-    """Return the actor of OpenRL's and the same layers in a row."""
+    """Return an actor of OpenRL, and the same layers as a sequence."""
     torch.manual_seed(4)
 
     def block(size_in):
@@ -92,7 +94,7 @@ def policy(classes, hidden_layers=0, feature_norm=False, last=nn.ReLU):
 
 
 def save(classes, path, actor, **attributes):
-    """Write the file as OpenRL does: the whole module."""
+    """Write the file as OpenRL does: the complete module."""
     module = classes["PPOModule"]()
     module.__dict__["models"] = {"policy": actor, "critic": nn.Linear(2, 1)}
     for name, value in attributes.items():
@@ -102,11 +104,12 @@ def save(classes, path, actor, **attributes):
 
 @pytest.mark.parametrize("hidden_layers, feature_norm", [(0, False), (2, False), (1, True)])
 def test_load_computes_what_openrl_computes(classes, tmp_path, monkeypatch, hidden_layers, feature_norm):
-    """Without OpenRL, the policy's mean actions are those of its layers in OpenRL's order."""
+    """Without OpenRL, the mean actions are those of the layers in OpenRL's order."""
     actor, row = policy(classes, hidden_layers, feature_norm)
     save(classes, tmp_path / "module.pt", actor)
-    for name in [name for name in sys.modules if name.startswith("openrl")]:
-        monkeypatch.setitem(sys.modules, name, None)
+    for name in list(sys.modules):
+        if name.startswith("openrl"):
+            monkeypatch.setitem(sys.modules, name, None)
     team = openrl.load(tmp_path / "module.pt")
     obs = torch.randn(5, 2, FEATURES)
     torch.testing.assert_close(team.act_deterministic(obs), row(obs).detach(), rtol=0, atol=0)
@@ -119,19 +122,20 @@ def test_load_computes_what_openrl_computes(classes, tmp_path, monkeypatch, hidd
 
 
 def test_recognises_only_openrls_files(classes, tmp_path):
-    """A checkpoint of ours, and a file that is none, is not taken for OpenRL's."""
+    """A mapush checkpoint, a text file and a missing file are not recognised."""
     actor, _ = policy(classes)
     save(classes, tmp_path / "module.pt", actor)
     torch.save({"format": 1}, str(tmp_path / "ours.pt"))
     (tmp_path / "text.pt").write_text("openrl.modules.")
     assert openrl.recognises(tmp_path / "module.pt")
-    assert not any(openrl.recognises(tmp_path / name) for name in ("ours.pt", "text.pt", "absent.pt"))
+    for name in ("ours.pt", "text.pt", "absent.pt"):
+        assert not openrl.recognises(tmp_path / name), name
 
 
 def test_load_of_a_file_that_would_run_code_is_refused(classes, tmp_path):
-    """A file that names anything but layers and tensors is refused before that is called."""
+    """A file that names anything but layers and tensors is refused before it is called."""
     actor, _ = policy(classes)
-    save(classes, tmp_path / "module.pt", actor, cfg=Opening(tmp_path / "harm"))
+    save(classes, tmp_path / "module.pt", actor, cfg=OpensFile(tmp_path / "harm"))
     with pytest.raises(CheckpointError, match=r"(?s)run code.*(io|builtins|__builtin__)\.open"):
         openrl.load(tmp_path / "module.pt")
     assert not (tmp_path / "harm").exists()
@@ -139,7 +143,7 @@ def test_load_of_a_file_that_would_run_code_is_refused(classes, tmp_path):
 
 @pytest.mark.parametrize("name", ["os.system", "builtins.eval", "torch.load", "numpyx.save", "torch.hub.load"])
 def test_load_refuses_every_name_that_is_not_known(tmp_path, name):
-    """What is not on the list of harmless names is refused, however alike."""
+    """A name that is not on the list of harmless names is refused, even if it is similar to one."""
     module, attribute = (part.encode() for part in name.rsplit(".", 1))
     pickled = b"\x80\x02copenrl.modules.x\nX\n0c%s\n%s\n." % (module, attribute)
     with zipfile.ZipFile(str(tmp_path / "module.pt"), "w") as archive:
@@ -150,7 +154,7 @@ def test_load_refuses_every_name_that_is_not_known(tmp_path, name):
 
 
 def test_load_of_harmless_names_imports_nothing(tmp_path):
-    """Names on the list become stand-ins; even a module that exists is not imported."""
+    """Names on the list become stand-ins; their modules are not imported, even if they exist."""
     before = set(sys.modules)
     pickled = b"\x80\x02cisaacgym.gymapi\nSimType\ncgym.spaces.box\nBox\ncopenrl.modules.ppo_module\nPPOModule\n."
     reader = openrl._Reader(io.BytesIO(pickled), None, "", tmp_path)
@@ -159,8 +163,8 @@ def test_load_of_harmless_names_imports_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0.2, 0.9])
-def test_load_of_a_file_cut_short_is_one_message(classes, tmp_path, kept):
-    """A file that lost its end is refused by its path."""
+def test_load_of_a_truncated_file_gives_one_message(classes, tmp_path, kept):
+    """A file that lost its end is refused."""
     actor, _ = policy(classes)
     path = tmp_path / "module.pt"
     save(classes, path, actor)
@@ -169,8 +173,8 @@ def test_load_of_a_file_cut_short_is_one_message(classes, tmp_path, kept):
         openrl.load(path)
 
 
-def test_load_of_another_network_is_one_message(classes, tmp_path):
-    """A layer of an unknown kind is refused by its name, and so is a module without a policy."""
+def test_load_of_a_different_network_gives_one_message(classes, tmp_path):
+    """A layer of an unknown kind is refused with its name, and so is a module without a policy."""
     actor, _ = policy(classes)
     actor.base.mlp.fc3 = nn.Sequential(nn.GRUCell(HIDDEN, HIDDEN))
     save(classes, tmp_path / "gru.pt", actor)
@@ -185,27 +189,27 @@ def test_load_of_another_network_is_one_message(classes, tmp_path):
     "path, steps", [("a/rl_model_90000000_steps/module.pt", 90_000_000), ("somewhere/module.pt", 0)]
 )
 def test_steps_of_reads_the_folder(path, steps):
-    """The folder that OpenRL saves in says for how long the policy was trained."""
+    """The name of the folder contains the env steps of the training."""
     assert openrl.steps_of(path) == steps
 
 
-def test_pickle_of_the_doubles_is_what_torch_writes(classes, tmp_path):
-    """The files of these tests are whole pickled modules, which `weights_only` refuses."""
+def test_files_of_these_tests_are_what_openrl_writes(classes, tmp_path):
+    """They are complete pickled modules, which `weights_only` refuses."""
     actor, _ = policy(classes)
     save(classes, tmp_path / "module.pt", actor)
     with pytest.raises(pickle.UnpicklingError):
         torch.load(str(tmp_path / "module.pt"), weights_only=True)
 
 
-@pytest.mark.parametrize("asked_for, quirks, scale", [(None, True, 1.0), (True, True, 1.0), (False, False, 0.5)])
-def test_candidate_of_openrl_means_the_same_commands(classes, tmp_path, asked_for, quirks, scale):
-    """It acts in the task with upstream's quirks unless told otherwise, and then its actions are scaled once less."""
+@pytest.mark.parametrize("option, quirks, scale", [(None, True, 1.0), (True, True, 1.0), (False, False, 0.5)])
+def test_loaded_policy_of_openrl_gives_the_same_commands(classes, tmp_path, option, quirks, scale):
+    """By default the task has upstream's quirks; without them, the policy scales its actions instead of the task."""
     actor, row = policy(classes)
     path = tmp_path / "rl_model_100_steps" / "module.pt"
     path.parent.mkdir()
     save(classes, path, actor)
     made = []
-    config = EvaluateConfig(checkpoint=(path,), upstream_quirks=asked_for, sim=SimConfig(backend="mujoco"))
+    config = EvaluateConfig(checkpoint=(path,), upstream_quirks=option, sim=SimConfig(backend="mujoco"))
     team = load_in_env(config, path, 5, make=made.append)
     assert [(run.num_envs, run.seed) for run in made] == [(5, 0)]
     assert (team.policy.path, team.policy.step) == (path, 100)
@@ -213,3 +217,27 @@ def test_candidate_of_openrl_means_the_same_commands(classes, tmp_path, asked_fo
     assert (task.upstream_quirks, task.steps_per_decision, task.object) == (quirks, 1, "cuboid")
     obs = torch.randn(5, 2, FEATURES)
     torch.testing.assert_close(team.policy.agent.act_deterministic(obs), scale * row(obs).detach())
+
+
+def test_policy_of_openrl_cannot_be_converted_or_walk(classes, tmp_path):
+    """Exporting it, or evaluating it as a walking policy, gives one message each."""
+    actor, _ = policy(classes)
+    path = tmp_path / "module.pt"
+    save(classes, path, actor)
+    assert policy_formats.format_of(path).name == "OpenRL"
+    assert policy_formats.load(path, LoadOptions("cuboid")).checkpoint is None
+    with pytest.raises(CheckpointError, match="OpenRL cannot be converted"):
+        policy_formats.load_checkpoint(path, "cuboid")
+    with pytest.raises(CheckpointError, match="cannot perform the task 'walk'"):
+        policy_formats.load(path, LoadOptions("walk"))
+
+
+def test_truncated_policy_of_openrl_is_refused_before_the_evaluation(classes, tmp_path):
+    """A damaged file among several is found before the first one is evaluated."""
+    actor, _ = policy(classes)
+    save(classes, tmp_path / "module.pt", actor)
+    with zipfile.ZipFile(str(tmp_path / "damaged.pt"), "w") as archive:
+        archive.writestr("module/data.pkl", openrl.OPENRL_MARK)
+    with pytest.raises(CheckpointError, match="can be read") as caught:
+        require_readable([tmp_path / "module.pt", tmp_path / "damaged.pt"], "cuboid")
+    assert caught.value.where.endswith("damaged.pt")

@@ -1,4 +1,4 @@
-"""The acceptance tests of walking: what counts as a fall, what is asked, and how it is judged."""
+"""Contracts of the walking acceptance: what counts as a fall, what robots go through, and how it is judged."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import torch
 from walkers import untrained_walker
 
 from mapush.config import SimConfig
-from mapush.evaluation import acceptance, walking_course
-from mapush.evaluation.acceptance import GRID, Measure, rate_upper_bound, run_acceptance
-from mapush.evaluation.walking_course import SETTLE_S, TRUNK_SPHERES, Course, CourseRecording, Setup
+from mapush.evaluation import walking_course, walking_trials
+from mapush.evaluation.acceptance import Measure, judge_command_grid, rate_upper_bound, run_acceptance
+from mapush.evaluation.walking_course import SETTLE_S, TRUNK_SPHERES, Course, CourseRecording, CourseSetup
+from mapush.evaluation.walking_trials import COMMAND_GRID
 from mapush.objects import CUBOID
 from mapush.sim.mjcpu import MujocoPhysics
 from mapush.sim.physics import STEP_DT
@@ -38,8 +39,8 @@ def _pitched(angle: float) -> torch.Tensor:
     return torch.tensor((math.cos(angle / 2), 0.0, math.sin(angle / 2), 0.0))
 
 
-def _setup(scale=0.01) -> Setup:
-    return Setup(untrained_walker(), SimConfig(threads=1), 0, scale)
+def _setup(scale=0.01) -> CourseSetup:
+    return CourseSetup(untrained_walker(), SimConfig(threads=1), seed=0, scale=scale)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def _setup(scale=0.01) -> Setup:
     ],
 )
 def test_fall_at_each_limit_counts_from_that_step_on(height, pitch, fallen):
-    """A fall is a tilt above 70 degrees, a height below 0.15 m or a trunk on the floor, and is never undone."""
+    """A robot falls by a tilt above 70 degrees, a height below 0.15 m or a trunk on the floor, and stays fallen."""
     recording = _recording()
     recording.robot_pos_w[3, 4, 1, 2] = height
     recording.robot_quat_w[3, 4, 1] = _pitched(pitch)
@@ -68,20 +69,25 @@ def test_fall_at_each_limit_counts_from_that_step_on(height, pitch, fallen):
 
 
 def test_trunk_spheres_of_the_robot_model_are_the_ones_that_fall():
-    """The shapes that decide whether the trunk touches the floor are those of the robot's model."""
+    """The spheres that decide whether the trunk touches the floor are those of the robot's model."""
     model = build_model(Scene(num_agents=1))
     found = []
     for name in ("robot0/body", "robot0/head"):
         geom = model.geom(name)
-        half = geom.size[1] if name.endswith("body") else 0.0
-        found += [(geom.pos[0] + sign * half, geom.size[0]) for sign in ({-1, 1} if half else {1})]
+        x, radius = geom.pos[0], geom.size[0]
+        if name.endswith("body"):  # a capsule, which ends in two spheres
+            half_length = geom.size[1]
+            found += [(x - half_length, radius), (x + half_length, radius)]
+        else:
+            found.append((x, radius))
+    assert len(found) == len(TRUNK_SPHERES)
     for sphere, expected in zip(sorted(found), sorted(TRUNK_SPHERES)):
         assert sphere == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("value, passed", [(1.0, True), (2.0, True), (0.99, False), (2.01, False), (math.nan, False)])
 def test_measure_beyond_a_limit_fails(value, passed):
-    """A measure passes only within its limits; one that is not a number never does."""
+    """A measure passes only within its limits; NaN never passes."""
     assert Measure("length", "m", value, low=1.0, high=2.0).passed is passed
     assert Measure("length", "m", value).passed
 
@@ -89,29 +95,29 @@ def test_measure_beyond_a_limit_fails(value, passed):
 def test_grid_with_one_bad_point_reports_its_mean_and_the_overall_mean():
     """The worst point is the mean over the worlds of one command at one friction, after the robots have settled."""
     worlds, settle = 3, round(SETTLE_S / STEP_DT)
-    runs = [_recording(settle + 2, len(GRID) * worlds, 1) for _ in range(2)]
+    runs = [_recording(settle + 2, len(COMMAND_GRID) * worlds, 1) for _ in range(2)]
     point = slice(11 * worlds, 12 * worlds)
     runs[1].lin_vel_b[settle:, point, 0, 0] = torch.tensor((0.3, 0.6, 0.9))
     runs[1].yaw_rate[settle:, point, 0] = 0.4
     runs[1].lin_vel_b[:settle] = 9.0
-    measures = {measure.name: measure.value for measure in acceptance._judge_grid(runs).measures}
+    measures = {measure.name: measure.value for measure in judge_command_grid(runs).measures}
     assert measures["mean velocity error, worst point"] == pytest.approx(0.6)
-    assert measures["mean velocity error"] == pytest.approx(0.6 / (2 * len(GRID)))
+    assert measures["mean velocity error"] == pytest.approx(0.6 / (2 * len(COMMAND_GRID)))
     assert measures["mean yaw rate error, worst point"] == pytest.approx(0.4)
-    assert measures["mean yaw rate error"] == pytest.approx(0.4 / (2 * len(GRID)))
+    assert measures["mean yaw rate error"] == pytest.approx(0.4 / (2 * len(COMMAND_GRID)))
 
 
 def test_grid_walks_each_command_in_worlds_that_stand_together(monkeypatch):
-    """The worlds of one command are neighbours, in the order of the grid, as the judge takes them."""
+    """The worlds of one command are consecutive, in the order of the grid, as the judge expects."""
     _shorten_walks(monkeypatch, 4 * STEP_DT)
-    run = acceptance._walk_grid(_setup(0.2), friction=0.6)
-    commands = run.commands[-1, :, 0].view(len(GRID), 2, 3)
-    assert torch.equal(commands, torch.tensor(GRID).unsqueeze(1).expand(-1, 2, -1))
+    run = walking_trials.command_grid(_setup(0.2), friction=0.6)
+    commands = run.commands[-1, :, 0].view(len(COMMAND_GRID), 2, 3)
+    assert torch.equal(commands, torch.tensor(COMMAND_GRID).unsqueeze(1).expand(-1, 2, -1))
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_rate_upper_bound_of_a_count_leaves_five_percent(count):
-    """At the upper bound, as few events as were seen have a chance of 5 %."""
+    """At the upper bound, the probability of at most `count` events is 5 %."""
     mean = 13.0 * rate_upper_bound(count, 13.0)
     chance = sum(math.exp(-mean) * mean**event / math.factorial(event) for event in range(count + 1))
     assert chance == pytest.approx(0.05, abs=1e-9)
@@ -130,7 +136,7 @@ def _matrix(quat: torch.Tensor) -> torch.Tensor:
 
 
 def test_sustained_push_acts_backwards_at_the_front(monkeypatch):
-    """The force is horizontal, points against the heading, and has the moment of its point of attack, 0.29 m ahead."""
+    """The force is horizontal, points against the heading, and acts 0.29 m in front of the trunk's centre."""
     pushes = []
     original = MujocoPhysics.push
 
@@ -140,7 +146,7 @@ def test_sustained_push_acts_backwards_at_the_front(monkeypatch):
 
     monkeypatch.setattr(MujocoPhysics, "push", spy)
     _shorten_walks(monkeypatch, 5 * STEP_DT)
-    acceptance._walk_pushed(_setup(0.07), 30.0)
+    walking_trials.sustained_push(_setup(0.07), force=30.0)
     assert len(pushes) == 3
     com = torch.tensor(build_model(Scene(num_agents=1)).body("robot0/trunk").ipos)
     for quats, forces, torques in pushes:
@@ -153,7 +159,7 @@ def test_sustained_push_acts_backwards_at_the_front(monkeypatch):
 
 
 def test_kicks_every_three_seconds_change_velocities_only(monkeypatch):
-    """A kick comes every 3 s, stays within 0.5 along each axis, and moves nothing."""
+    """A kick comes every 3 s, stays within 0.5 along each axis, and leaves positions unchanged."""
     kicks = []
     original = MujocoPhysics.reset
 
@@ -162,10 +168,10 @@ def test_kicks_every_three_seconds_change_velocities_only(monkeypatch):
         original(physics, env_ids, state)
 
     monkeypatch.setattr(MujocoPhysics, "reset", spy)
-    assert acceptance.KICK_EVERY_S == 3.0
-    monkeypatch.setattr(acceptance, "KICK_EVERY_S", 0.1)
+    assert walking_trials.KICK_INTERVAL_S == 3.0
+    monkeypatch.setattr(walking_trials, "KICK_INTERVAL_S", 0.1)
     _shorten_walks(monkeypatch, 0.22)
-    acceptance._walk_kicked(_setup())
+    walking_trials.kicks(_setup())
     assert len(kicks) == 1 + 2  # the start, and two intervals
     for before, after in kicks[1:]:
         linear = after.robot_lin_vel_w - before.robot_lin_vel_w
@@ -188,41 +194,39 @@ def test_team_behind_a_box_starts_side_by_side_and_apart_from_it():
     box_course.physics.close()
 
 
-def test_foot_friction_of_a_course_is_what_was_asked():
-    """Every world of a course at one friction has that friction under every foot."""
+def test_foot_friction_of_a_course_is_the_argument():
+    """Every foot in every world has the friction that was passed."""
     slippery = Course(_setup(), worlds=300, friction=0.4)
     fields = slippery.physics.state_dict()["fields"]["pair_friction"]
     model = build_model(Scene(num_agents=1))
-    feet = [
-        pair
-        for pair in range(model.npair)
-        if "foot" in model.geom(int(model.pair_geom2[pair])).name
-        or "foot" in model.geom(int(model.pair_geom1[pair])).name
-    ]
+    feet = []
+    for pair in range(model.npair):
+        first, second = model.geom(int(model.pair_geom1[pair])), model.geom(int(model.pair_geom2[pair]))
+        if "foot" in first.name or "foot" in second.name:
+            feet.append(pair)
     assert len(feet) == 4
     assert torch.allclose(fields[:, feet, 0].double(), torch.tensor(0.4, dtype=torch.double))
     slippery.physics.close()
 
 
 def _shorten_walks(monkeypatch, duration_s):
-    """Walk for `duration_s` and score what comes after 0.04 s."""
+    """Let every walk last `duration_s`, and score what comes after 0.04 s."""
     monkeypatch.setattr(walking_course, "SETTLE_S", 0.04)
-    monkeypatch.setattr(acceptance, "SETTLE_S", 0.04)
+    monkeypatch.setattr(walking_trials, "SETTLE_S", 0.04)
     original = Course.walk
     monkeypatch.setattr(Course, "walk", lambda self, _, *rest: original(self, duration_s, *rest))
 
 
 def test_run_acceptance_in_small_returns_all_tests_as_data(monkeypatch):
-    """All tests run on the simulator, in order, and their results survive JSON."""
+    """All tests run on the simulator, in order, and their results can be written as JSON."""
     _shorten_walks(monkeypatch, 4 * STEP_DT)
-    monkeypatch.setattr(acceptance, "GRID", GRID[::25])
+    monkeypatch.setattr(walking_trials, "COMMAND_GRID", COMMAND_GRID[::25])
     results = run_acceptance(untrained_walker(), SimConfig(threads=1), seed=3, scale=0.01)
     names = ["command grid", "undisturbed", "kicks", "command chatter", "stand"]
     assert [result.name for result in results] == names + ["sustained push", "box push", "posture"]
     values = json.loads(json.dumps([result.as_dict() for result in results]))
     for result, value in zip(results, values):
         assert value["passed"] == result.passed == all(measure["passed"] for measure in value["measures"])
-        assert [measure["value"] for measure in value["measures"]] == [
-            pytest.approx(measure.value, nan_ok=True) for measure in result.measures
-        ]
+        for written, measure in zip(value["measures"], result.measures):
+            assert written["value"] == pytest.approx(measure.value, nan_ok=True)
     assert dataclasses.asdict(results[0])["protocol"]

@@ -1,4 +1,4 @@
-"""The published protocol: the first episode of each env, and what is reported of it."""
+"""Contracts of the published protocol: the first episode of each env counts, and the metrics describe it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CAUSES = ("success", "collision", "fall", "timeout")
 
 
 class ScriptedEnv:
-    """Envs whose episodes end at random; keeps what it returned."""
+    """Envs whose episodes end at random; logs what it returned."""
 
     num_envs, device = NUM_ENVS, torch.device("cpu")
 
@@ -42,7 +42,7 @@ class ScriptedEnv:
         self.log = []
 
     def reset(self) -> Observation:
-        """See nothing."""
+        """Return empty observations."""
         return Observation(torch.zeros(NUM_ENVS, 2, 8), torch.zeros(NUM_ENVS, 20))
 
     def check(self):
@@ -65,7 +65,7 @@ class ScriptedEnv:
 
 
 class ScriptedAgent:
-    """A team that always does the same."""
+    """A team that always acts in the same way."""
 
     device = torch.device("cpu")
 
@@ -76,7 +76,7 @@ class ScriptedAgent:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_first_episodes_against_a_recount_of_the_transitions_agree(seed):
-    """Only the first ending of each env counts, and stepping stops once every env has had it."""
+    """Only the first ending of each env counts, and stepping stops once every env has had one."""
     env = ScriptedEnv(seed)
     metrics = first_episodes(env, ScriptedAgent()).metrics()
     firsts = {}
@@ -95,8 +95,9 @@ def test_first_episodes_against_a_recount_of_the_transitions_agree(seed):
     assert metrics.finished_time_interval == pytest.approx((metrics.finished_time - half, metrics.finished_time + half))
     assert metrics.endings == {cause: sum(first[cause] for first in firsts.values()) for cause in CAUSES}
     if won:
-        assert metrics.collaboration_degree == pytest.approx(statistics.fmean(first["collaboration"] for first in won))
-        own_time = statistics.fmean(first["finished_time"] for first in won)
+        collaboration = statistics.fmean([first["collaboration"] for first in won])
+        assert metrics.collaboration_degree == pytest.approx(collaboration)
+        own_time = statistics.fmean([first["finished_time"] for first in won])
         assert Evaluation(None, 0, metrics).success_time == pytest.approx(own_time, rel=1e-5)
 
 
@@ -137,17 +138,18 @@ def _argv(*words) -> list:
     return [*map(str, words), "--num-envs", str(NUM_ENVS), "--sim", "mujoco", "--sim.threads", "1", "--device", "cpu"]
 
 
-def test_evaluation_of_one_checkpoint_twice_is_the_same_to_the_bit(run_dir):
+def test_evaluation_of_one_checkpoint_twice_is_bit_for_bit_the_same(run_dir):
     """Checkpoint, num_envs and seed determine every number."""
     path = checkpoints.path_of(run_dir, 20)
-    first, second = (evaluate(_config(checkpoint=(path,), seed=7)) for _ in range(2))
+    config = _config(checkpoint=(path,), seed=7)
+    first, second = evaluate(config), evaluate(config)
     assert repr(first) == repr(second)
     assert first[0].step == 20
     assert first[0].metrics.episodes == NUM_ENVS
     assert sum(first[0].metrics.endings.values()) == NUM_ENVS
 
 
-def test_candidate_is_the_checkpoint_in_its_own_task_under_the_seed_of_the_evaluation(run_dir):
+def test_loaded_policy_acts_in_its_own_task_under_the_seed_of_the_evaluation(run_dir):
     """Weights and task come from the checkpoint, number of envs and seed from the command line."""
     path = checkpoints.path_of(run_dir, 20)
     starts = []
@@ -163,7 +165,7 @@ def test_candidate_is_the_checkpoint_in_its_own_task_under_the_seed_of_the_evalu
 
 
 def test_run_folder_gives_table_results_and_curve_of_all_checkpoints(run_dir, capsys):
-    """A run's checkpoints are evaluated oldest first; numbers and picture land in its folder."""
+    """A run's checkpoints are evaluated oldest first; results and plot are written to its folder."""
     other = run_dir.parent / "copy.json"
     assert main(_argv("cuboid", "--checkpoint", run_dir, "--json", other)) == 0
     values = json.loads((run_dir / "evaluation" / "results.json").read_text())
@@ -177,14 +179,16 @@ def test_run_folder_gives_table_results_and_curve_of_all_checkpoints(run_dir, ca
     result = values["results"][1]["metrics"]
     assert result["endings"] == single.metrics.endings
     assert result["finished_time"] == single.metrics.finished_time
-    undefined = [single.metrics.collaboration_degree, single.success_time]
-    assert [result["collaboration_degree"], result["success_time"]] == [
-        None if math.isnan(value) else value for value in undefined
-    ]
+    for name, value in (
+        ("collaboration_degree", single.metrics.collaboration_degree),
+        ("success_time", single.success_time),
+    ):
+        assert (result[name] is None) == math.isnan(value)
+        assert result[name] in (None, value)
 
 
 def test_run_folder_gives_a_table_for_other_programs(run_dir):
-    """The CSV holds the run's rates as evaluated, and the published ones after them."""
+    """The CSV holds the run's success rates, followed by the published ones."""
     assert main(_argv("cuboid", "--checkpoint", run_dir)) == 0
     results = json.loads((run_dir / "evaluation" / "results.json").read_text())["results"]
     with (run_dir / "evaluation" / "success.csv").open() as file:
@@ -196,18 +200,20 @@ def test_run_folder_gives_a_table_for_other_programs(run_dir):
 
 
 def test_exported_policy_scores_the_same_and_has_no_run_to_resume(run_dir, tmp_path):
-    """What --export writes is the newest policy of a run, without what only its training needs."""
+    """--export writes the newest policy of a run, without its training state."""
     path = tmp_path / "policy.pt"
     assert main(_argv("cuboid", "--checkpoint", run_dir, "--export", path)) == 0
     newest = checkpoints.path_of(run_dir, 30)
-    assert checkpoints.load(path).run == {} != checkpoints.load(newest).run
-    alone, whole = (evaluate(_config(checkpoint=(each,)))[0] for each in (path, newest))
-    assert (alone.step, alone.metrics.endings) == (whole.step, whole.metrics.endings)
-    assert alone.metrics.finished_time == whole.metrics.finished_time
+    assert checkpoints.load(path).run == {}
+    assert checkpoints.load(newest).run != {}
+    [exported] = evaluate(_config(checkpoint=(path,)))
+    [original] = evaluate(_config(checkpoint=(newest,)))
+    assert (exported.step, exported.metrics.endings) == (original.step, original.metrics.endings)
+    assert exported.metrics.finished_time == original.metrics.finished_time
 
 
 def test_published_curves_end_where_the_published_tables_do():
-    """Ten evaluations for each object, the last one that of the published policy."""
+    """There are ten evaluations for each object; the last one is that of the published policy."""
     assert {name: (len(items), tuple(items[-1])) for name, items in PUBLISHED.items()} == {
         "cuboid": (10, (0.5967, 13.61, 0.1099)),
         "tblock": (10, (0.7433, 11.63, 0.2224)),
@@ -234,8 +240,8 @@ def test_published_curves_end_where_the_published_tables_do():
         (["--num-envs", "0"], ["at least one env"]),
     ],
 )
-def test_command_that_cannot_run_exits_with_two_and_says_why(argv, phrases, run_dir, capsys, monkeypatch):
-    """A wrong command line, or a checkpoint that is missing or does not fit, gives a short error and no traceback."""
+def test_command_that_cannot_run_exits_with_code_two_and_one_message(argv, phrases, run_dir, capsys, monkeypatch):
+    """A wrong command line, or a checkpoint that is missing or does not fit, gives an error without a traceback."""
     monkeypatch.setattr("mapush.evaluation.loaded_policy.POLICIES", run_dir)
     assert main(argv) == 2
     message = capsys.readouterr().err
@@ -244,7 +250,7 @@ def test_command_that_cannot_run_exits_with_two_and_says_why(argv, phrases, run_
         assert phrase in message
 
 
-def test_shipped_policy_is_taken_when_no_checkpoint_is_named(run_dir, monkeypatch):
+def test_shipped_policy_is_evaluated_without_a_checkpoint(run_dir, monkeypatch):
     """Without --checkpoint, the policy shipped for the task is evaluated."""
     monkeypatch.setattr("mapush.evaluation.loaded_policy.POLICIES", run_dir)
     shipped = run_dir / "cuboid.pt"
@@ -253,6 +259,6 @@ def test_shipped_policy_is_taken_when_no_checkpoint_is_named(run_dir, monkeypatc
 
 
 def test_import_of_the_command_line_loads_neither_torch_nor_mujoco():
-    """Help comes at once."""
+    """--help starts fast."""
     script = "import sys, mapush.evaluate; sys.exit(bool({'torch', 'mujoco', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -1,4 +1,4 @@
-"""What a tracer keeps of an evaluation: the states that there were, and nothing changed by being watched."""
+"""Contracts of the tracer: it records the states of an evaluation and changes none of its numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NUM_ENVS, LONGEST, HELD = 5, 41, 7
 
 
 class Team:
-    """Robots that are told something else in each env and at each decision."""
+    """Robots that get different commands in each env and at each decision."""
 
     device = torch.device("cpu")
 
@@ -35,7 +35,7 @@ class Team:
 
 @pytest.fixture()
 def make_env(monkeypatch):
-    """Return what makes envs whose episodes take at most `LONGEST` env steps, and less where robots fall."""
+    """Return a factory of envs whose episodes last at most `LONGEST` env steps, and less where robots fall."""
     monkeypatch.setattr(WalkingPolicy, "load", classmethod(lambda cls, **_: untrained_walker()))
     monkeypatch.setattr("mapush.env.terminations.MAX_ROLL", 0.04)  # sooner or later, depending on the start
     for module in ("push", "terminations"):
@@ -46,8 +46,9 @@ def make_env(monkeypatch):
 
 
 def watched(env):
-    """Keep every state and every command from now on, by a way of its own."""
-    seen, step = [], env.simulator.step
+    """Record every state and every command from now on, independently of the tracer."""
+    seen = []
+    step = env.simulator.step
 
     def keep(commands, state=None):
         state = step(commands, state)
@@ -58,8 +59,8 @@ def watched(env):
     return seen
 
 
-def test_trace_changes_no_measure_by_one_bit(make_env):
-    """An evaluation scores the same, whether it is traced or not."""
+def test_trace_leaves_every_metric_bit_for_bit_unchanged(make_env):
+    """An evaluation has the same score, whether it is traced or not."""
     plain, traced = make_env(), make_env()
     Tracer(traced)
     first, second = first_episodes(plain, Team()), first_episodes(traced, Team())
@@ -69,33 +70,35 @@ def test_trace_changes_no_measure_by_one_bit(make_env):
 
 
 def test_trace_holds_each_first_episode_from_its_start_to_its_end(make_env):
-    """Rows are the simulator's states in order, commands those that led there, and nothing after the end is kept."""
+    """Rows are the simulator's states in order, with the commands that led there; nothing after the end is kept."""
     env = make_env()
     tracer, seen = Tracer(env), watched(env)
-    start = {}
+    starts = []
     reset = env.simulator.reset
-    env.simulator.reset = lambda where, state: (
-        reset(where, state),
-        start.setdefault("qpos", rows_of(state)[0].numpy()),
-    )
+
+    def keep_start(where, state):
+        reset(where, state)
+        starts.append(rows_of(state)[0].numpy())
+
+    env.simulator.reset = keep_start
     first = first_episodes(env, Team())
     trace = tracer.trace(first.outcome)
     lengths = first.outcome["length"].tolist()
     decisions = [-(-length // HELD) for length in lengths]
     assert len(set(decisions)) > 1
     assert any(length % HELD for length in lengths)
-    assert sum(len(env_ids) for env_ids, *_ in tracer._steps) == HELD * sum(decisions), "kept after the end"
+    assert tracer.recorded_steps == HELD * sum(decisions), "recorded after the end"
     assert len(trace) == NUM_ENVS
     for env_id, length in enumerate(lengths):
         assert trace.qpos[env_id].shape == (length + 1, 45)
         assert trace.commands[env_id].shape == (length, 2, 3)
         assert np.array_equal(trace.qpos[env_id][1:], np.stack([qpos[env_id] for qpos, _ in seen[:length]]))
         assert np.array_equal(trace.commands[env_id], np.stack([commands[env_id] for _, commands in seen[:length]]))
-        assert trace.qpos[env_id][0] == pytest.approx(start["qpos"][env_id], abs=1e-6)
+        assert trace.qpos[env_id][0] == pytest.approx(starts[0][env_id], abs=1e-6)
 
 
 def test_trace_knows_the_goals_of_the_first_episodes(make_env):
-    """Goals are those of the first episodes, also of envs that have begun others since."""
+    """Goals are those of the first episodes, also for envs that have started a second one since."""
     env, other = make_env(), make_env()
     tracer = Tracer(env)
     other.reset()
@@ -105,7 +108,7 @@ def test_trace_knows_the_goals_of_the_first_episodes(make_env):
 
 
 def test_trace_gives_an_episode_as_frames(make_env):
-    """An episode begins after one step, as those do that are recorded live, and has the outcome of its env."""
+    """The first frame shows the state after one step, as in live recordings; the outcome is that of the env."""
     env = make_env()
     tracer = Tracer(env)
     first = first_episodes(env, Team())
@@ -117,6 +120,5 @@ def test_trace_gives_an_episode_as_frames(make_env):
     assert np.array_equal(frame.qpos, trace.qpos[3][-1])
     assert np.array_equal(frame.commands, trace.commands[3][-1])
     assert np.array_equal(frame.goal, trace.goals[3])
-    assert episode.ending == next(
-        name for name in ("success", "collision", "fall", "timeout") if first.outcome[name][3]
-    )
+    endings = [name for name in ("success", "collision", "fall", "timeout") if first.outcome[name][3]]
+    assert [episode.ending] == endings

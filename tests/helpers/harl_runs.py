@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import torch
@@ -33,7 +34,7 @@ def run_config(**changes):
 
 
 def make_ending_env(seed=3):
-    """Return the pushing task on a kinematic world, of which three episodes end within a run: 1, 2 and 4."""
+    """Return the pushing task on a kinematic world; the episodes of envs 1, 2 and 4 end within a run."""
     env = make_env(seed)
     reset = env.reset
 
@@ -48,12 +49,15 @@ def make_ending_env(seed=3):
 
 
 class Harl:
-    """The adapter's runner on a kinematic world, its parts at hand."""
+    """The adapter's runner on a kinematic world, with its parts as attributes."""
 
     def __init__(self, folder: Path, logs, config=None, env=None, eval_env=None, stopped=lambda: False) -> None:
         from mapush.upstream.harl.runner import DEFAULTS, HarlRunner
 
         folder.mkdir(parents=True, exist_ok=True)
+        make_eval_envs = None
+        if eval_env is not None:
+            make_eval_envs = functools.partial(HarlView, eval_env)
         self.config = config or run_config()
         self.env = env or make_ending_env()
         self.log = RunLogger(folder, self.config)
@@ -62,9 +66,9 @@ class Harl:
         self.runner = HarlRunner(
             algo_args(self.config, DEFAULTS),
             HarlView(self.env),
-            self.logger,
-            ScalarWriter(self.log),
-            folder / "models",
-            torch.device("cpu"),
-            None if eval_env is None else lambda: HarlView(eval_env),
+            logger=self.logger,
+            writer=ScalarWriter(self.log),
+            save_dir=folder / "models",
+            device=torch.device("cpu"),
+            make_eval_envs=make_eval_envs,
         )

@@ -1,4 +1,4 @@
-"""A walking policy without training, for tests that need robots on their feet but no skill."""
+"""An untrained walking policy, for tests that need robots on their feet but no skill."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mapush.sim.walking import OBS_DIM, Network, WalkingPolicy
 
 
 def untrained_walker() -> WalkingPolicy:
-    """Return a policy whose networks say zero."""
+    """Return a policy whose networks return zero."""
     weights = {"0.weight": np.zeros((12, OBS_DIM), np.float32), "0.bias": np.zeros(12, np.float32)}
     network = Network(weights, "elu", torch.device("cpu"))
     return WalkingPolicy(network, network)

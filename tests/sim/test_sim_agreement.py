@@ -17,8 +17,8 @@ from mapush.config import TaskConfig
 from mapush.env.push import PushEnv
 from mapush.env.resets import Spawner
 from mapush.errors import SimulatorError
-from mapush.evaluation.acceptance import GRID
 from mapush.evaluation.walking_course import CourseRecording
+from mapush.evaluation.walking_trials import COMMAND_GRID
 from mapush.objects import CUBOID, OBJECTS
 from mapush.sim.geometry import rotate_inverse
 from mapush.sim.mjcpu import MujocoPhysics
@@ -115,7 +115,7 @@ def roam(physics, start, command, seconds):
 
 def test_walking_follows_commands_as_well_as_on_mujoco(device):
     """The mean tracking errors of each command differ by at most 0.02 m/s and 0.03 rad/s, and nobody falls."""
-    grid, worlds, seconds = (GRID, 4, 10.0) if device == "cuda" else (GRID[::10], 3, 5.0)
+    grid, worlds, seconds = (COMMAND_GRID, 4, 10.0) if device == "cuda" else (COMMAND_GRID[::10], 3, 5.0)
     commands = torch.tensor(grid).repeat_interleave(worlds, dim=0).unsqueeze(1)
     runs = []
     for physics in twins(Scene(1), len(commands), device):

@@ -1,4 +1,7 @@
-"""Our configuration as the nested dicts that HARL reads."""
+"""Our configuration as the nested dicts that HARL reads.
+
+Source: HARL@d539bad, `harl/configs/algos_cfgs/happo.yaml`; `harl/runners/on_policy_base_runner.py` reads it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any, Dict, Mapping
 from mapush.config import RunConfig, steps_per_decision
 
 _SECTIONS = ("seed", "device", "train", "eval", "render", "model", "algo", "logger")
-_NEVER = {
+_FIXED = {
     "use_recurrent_policy": False,
     "use_naive_recurrent_policy": False,
     "recurrent_n": 1,
@@ -17,10 +20,11 @@ _NEVER = {
     "use_render": False,
     "model_dir": None,
 }
+"""Keys of features that are not supported; HARL still reads them."""
 
 
 def iterations_of(config: RunConfig) -> int:
-    """Return how many rollouts a run takes: the smallest number that reaches `total_steps`."""
+    """Return the number of rollouts of a run: the smallest number that reaches `total_steps`."""
     return math.ceil(config.total_steps / steps_of_iteration(config))
 
 
@@ -30,23 +34,25 @@ def steps_of_iteration(config: RunConfig) -> int:
 
 
 def num_eval_envs(config: RunConfig) -> int:
-    """Return how many envs HARL evaluates in: one for each episode, if the run has as many."""
+    """Return the number of envs of HARL's evaluation: one for each episode, but no more than the run has."""
     return min(config.num_envs, max(config.harl.eval_episodes, 1))
 
 
 def algo_args(config: RunConfig, defaults: Mapping[str, Any]) -> Dict[str, Dict[str, Any]]:
     """Return HARL's settings by section.
 
-    HARL gives a leaf one meaning wherever it stands, so every section holds all leaves: a fork that looks one up in
-    another section finds it.
+    In HARL a key has the same meaning in every section, so every section holds all keys: a fork that reads a key from a
+    different section finds it.
 
     Args:
-      config: of the run. HARL counts decisions, not env steps, and saves whenever it evaluates.
-      defaults: leaves of HARL's own `happo.yaml`, for keys that only a fork has.
+      config: the run's configuration. HARL counts decisions instead of env steps, and saves whenever it evaluates.
+      defaults: the keys of HARL's own `happo.yaml`; they matter for keys that only a fork has.
     """
-    happo = dataclasses.asdict(config.happo)
-    leaves = dict(defaults, **dict(happo, hidden_sizes=list(config.happo.hidden_sizes)), **_NEVER)
-    leaves.update(
+    keys = dict(defaults)
+    keys.update(dataclasses.asdict(config.happo))
+    keys.update(_FIXED)
+    keys.update(
+        hidden_sizes=list(config.happo.hidden_sizes),
         seed_specify=True,
         seed=config.seed,
         n_rollout_threads=config.num_envs,
@@ -58,4 +64,7 @@ def algo_args(config: RunConfig, defaults: Mapping[str, Any]) -> Dict[str, Dict[
         n_eval_rollout_threads=num_eval_envs(config),
         eval_episodes=config.harl.eval_episodes,
     )
-    return {section: dict(leaves) for section in _SECTIONS}
+    sections = {}
+    for section in _SECTIONS:
+        sections[section] = dict(keys)
+    return sections

@@ -1,11 +1,11 @@
-"""A run that HARL trains, from configuration to saved policy."""
+"""Train a run with HARL, from its configuration to the saved policy."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Optional
 
 from mapush.assembly import device_of, make_env
 from mapush.config import RunConfig
@@ -13,7 +13,6 @@ from mapush.env.harl_view import HarlView
 from mapush.errors import ConfigError
 from mapush.run import capacity
 from mapush.run import checkpoint as checkpoints
-from mapush.run.announce import announce
 from mapush.run.folder import RunFolder
 from mapush.upstream.harl import arguments, harl_source, models
 
@@ -30,20 +29,19 @@ def train(
     stopped: Callable[[], bool],
     make_env: Callable[[RunConfig], VecEnv] = make_env,
 ) -> None:
-    """Train in the new folder `path`, which holds HARL's `models/` and checkpoints of ours.
+    """Train in the new folder `path`, which gets HARL's `models/` and mapush checkpoints.
 
-    HARL keeps no optimiser in what it saves, and its loop begins at the first iteration, so such a run cannot be
-    continued.
+    HARL saves no optimiser, and its loop starts at the first iteration, so such a run cannot be resumed.
 
     Args:
       config: resolved configuration.
       path: folder of the run.
-      reason: why it is this simulator.
-      stopped: asked at every step.
-      make_env: builds the environment from the configuration.
+      reason: why this simulator was chosen, in a few words.
+      stopped: called in every step; training stops when it returns True.
+      make_env: makes the environment from the configuration.
     Raises:
-      LearnerError: HARL is not here, or cannot be used; no folder is made.
-      NonFiniteError, SimulatorError, CheckpointError: as the native learner.
+      LearnerError: HARL is not installed or cannot be used; no folder is made.
+      NonFiniteError, SimulatorError, CheckpointError: as with the native learner.
     """
     _require_one_simulator(config)
     capacity.require_fit(config)
@@ -62,40 +60,45 @@ def train(
         stack.callback(log.close)
         where = f"{env.simulator_name} on {env.device} ({reason}), HARL on {device}"
         log.say(f"training {config.task_name} in {path}: simulator {where}")
-        announce(path, 0, resumable=False)
         logger = HarlLogger(log, env, stopped)
 
         def save(step: int) -> None:
             checkpoints.save(models.read(path / MODELS, config, step), checkpoints.path_of(path, step))
-            announce(path, step, resumable=False)
 
-        HarlRunner(
+        runner = HarlRunner(
             arguments.algo_args(config, DEFAULTS),
             HarlView(env),
-            logger,
-            ScalarWriter(log),
-            path / MODELS,
-            device,
-            (lambda: HarlView(make_env(_eval_config(config)))) if config.harl.eval_episodes else None,
-            save,
-        ).run()
-        log.say(_farewell(config, path, stopped()))
+            logger=logger,
+            writer=ScalarWriter(log),
+            save_dir=path / MODELS,
+            device=device,
+            make_eval_envs=_eval_env_factory(config, make_env),
+            on_save=save,
+        )
+        runner.run()
+        log.say(_last_line(config, path, stopped()))
 
 
-def _eval_config(config: RunConfig) -> RunConfig:
-    """Return the configuration of HARL's evaluation, whose envs start elsewhere than those of the training."""
-    return dataclasses.replace(config, num_envs=arguments.num_eval_envs(config), seed=config.seed + 1)
+def _eval_env_factory(config: RunConfig, make_env: Callable[[RunConfig], VecEnv]) -> Optional[Callable[[], HarlView]]:
+    """Return a function that makes the environment of HARL's evaluation; None if the run does not evaluate."""
+    if config.harl.eval_episodes == 0:
+        return None
+    num_envs = arguments.num_eval_envs(config)
+    eval_config = dataclasses.replace(config, num_envs=num_envs, seed=config.seed + 1)
+    return lambda: HarlView(make_env(eval_config))
 
 
-def _farewell(config: RunConfig, path: Path, stopped: bool) -> str:
-    how = "stopped and saved" if stopped else "done"
-    return f"{how}; evaluate with: python -m mapush.evaluate {config.task_name} --checkpoint {path}"
+def _last_line(config: RunConfig, path: Path, stopped: bool) -> str:
+    ending = "done"
+    if stopped:
+        ending = "stopped and saved"
+    return f"{ending}; evaluate with: python -m mapush.evaluate {config.task_name} --checkpoint {path}"
 
 
 def _require_one_simulator(config: RunConfig) -> None:
     if config.harl.eval_episodes and config.sim.backend == "isaacgym":
         raise ConfigError(
-            "Isaac Gym runs once in a process, so HARL cannot evaluate beside its training",
+            "Isaac Gym runs once in a process, so HARL cannot evaluate while it trains",
             got=f"--harl.eval-episodes {config.harl.eval_episodes}",
             fix="leave it out, and run python -m mapush.evaluate afterwards",
         )

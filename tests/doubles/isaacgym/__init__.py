@@ -1,6 +1,6 @@
-"""A stand-in for Isaac Gym Preview 4: what MQE's stand-in and the adapter use of it.
+"""A fake of Isaac Gym Preview 4, with the part that the fake of MQE and the adapter use.
 
-`ISAACGYM_DOUBLE` makes its import fail as the original's does: `python`, `libpython` or `numpy`.
+The environment variable `ISAACGYM_DOUBLE` makes its import fail as the original: `python`, `libpython` or `numpy`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 if "torch" in sys.modules:
     raise ImportError("PyTorch was imported before isaacgym modules.  Please import torch after isaacgym modules.")
 if os.environ.get("ISAACGYM_DOUBLE") == "python":
-    raise RuntimeError("No gym module found for the active version of Python ({}.{})".format(*sys.version_info[:2]))
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    raise RuntimeError(f"No gym module found for the active version of Python ({version})")
 if os.environ.get("ISAACGYM_DOUBLE") == "libpython":
     raise ImportError("libpython3.8m.so.1.0: cannot open shared object file: No such file or directory")

@@ -1,10 +1,10 @@
-"""What Isaac Gym's bindings offer."""
+"""Isaac Gym's bindings."""
 
 from __future__ import annotations
 
 from typing import Optional
 
-import isaacgym  # noqa: F401  # the original's, too, insists on being first
+import isaacgym  # noqa: F401  # fails if torch was imported before, as the original does
 
 SIM_PHYSX, SIM_FLEX = 1, 0
 
@@ -20,7 +20,7 @@ class PhysXParams:
 
 
 class SimParams:
-    """Settings of a simulation. Like the original it can be changed in place, and not be copied by `copy`."""
+    """Settings of a simulation. Like the original, it can be changed in place but not be copied by `copy`."""
 
     def __init__(self) -> None:
         self.dt = 1.0 / 60.0
@@ -35,7 +35,7 @@ class Sim:
     """A simulation.
 
     Attributes:
-      max_gpu_contact_pairs: for how many it allocated room.
+      max_gpu_contact_pairs: size of the contact pair buffer.
     """
 
     def __init__(self, params: SimParams) -> None:
@@ -43,11 +43,11 @@ class Sim:
 
 
 class Gym:
-    """What makes simulations: one in a process.
+    """Makes simulations, one in each process.
 
     Attributes:
-      sim: the one that was made.
-      destroyed: whether it was given up.
+      sim: the simulation; None before it is made.
+      destroyed: whether the simulation was destroyed.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Gym:
         return self.sim
 
     def destroy_sim(self, sim: Sim) -> None:
-        """Give the simulation up."""
+        """Destroy the simulation."""
         assert sim is self.sim
         assert not self.destroyed
         self.destroyed = True

@@ -1,1 +1,1 @@
-"""Shares tensors with PyTorch, which the stand-in has no need of."""
+"""Empty: the fake does not need to share tensors with PyTorch."""

@@ -1,4 +1,4 @@
-"""Helpers, of which the original's use an alias of numpy's that numpy dropped."""
+"""Helpers; the original uses an alias that numpy removed."""
 
 import os
 

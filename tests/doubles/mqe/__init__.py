@@ -1,4 +1,4 @@
-"""A stand-in for MAPush's copy of MQE."""
+"""A fake of MAPush's copy of MQE."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""Nested classes that hold the configuration, of which upstream changes some in place.
+"""The configuration as nested classes; upstream changes some of them in place.
 
-`MQE_DOUBLE_SECONDS` makes episodes shorter than upstream's.
+The environment variable `MQE_DOUBLE_SECONDS` sets a shorter episode length.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import List
 
 
 class Go1Cfg:
-    """What all tasks share."""
+    """The settings that all tasks share."""
 
     class env:
         """The episodes."""
@@ -22,7 +22,7 @@ class Go1Cfg:
         record_video = True
 
     class control:
-        """The low level; its paths are relative to the working directory."""
+        """The walking policy; paths are relative to the working directory."""
 
         decimation = 4
         locomotion_policy_dir = "./mqe/utils/locomotion_checkpoints/walk_these_ways"
@@ -40,30 +40,30 @@ class Go1Cfg:
             max_gpu_contact_pairs = 2**23
 
     class asset:
-        """The files of the object; `{LEGGED_GYM_ROOT_DIR}` is filled in."""
+        """The object; upstream replaces `{LEGGED_GYM_ROOT_DIR}` in its path."""
 
         file_npc = ""
         vertex_list: List[List[float]] = []
 
     class goal:
-        """When the object has arrived."""
+        """Distance at which the object is at the goal."""
 
         THRESHOLD = 1.0
 
     class termination:
-        """When an episode ends."""
+        """Conditions that end an episode."""
 
         roll_kwargs = {"threshold": 0.8}
         z_wave_kwargs = {"threshold": 0.35}
         collision_kwargs = {"threshold": 0.25}
 
     class rewards:
-        """What is rewarded."""
+        """The reward."""
 
         expanded_ocb_reward = False
 
         class scales:
-            """The weights."""
+            """Weights of the reward terms."""
 
             target_reward_scale = 0.00325
             approach_reward_scale = 0.00075

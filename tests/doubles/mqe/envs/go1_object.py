@@ -1,4 +1,4 @@
-"""Robots, an object and a goal: upstream's step, in upstream's order and with its habits."""
+"""Robots, an object and a goal: upstream's env step, in upstream's order and with its bugs."""
 
 from __future__ import annotations
 
@@ -13,35 +13,46 @@ from mapush.env.resets import Spawner
 from mapush.sim.geometry import pairwise_distance, roll_of, yaw_of
 from mqe import physics
 
-ORIGIN = (1.0, 13.0, 0.0)  # of the track in the world [m]
+ORIGIN = (1.0, 13.0, 0.0)  # of the track, in the world frame [m]
 
 
 class Go1Object:
-    """`cfg.env.num_envs` teams. Upstream's tests of pitch, of the goal's height and of obstacles cannot fire."""
+    """`cfg.env.num_envs` teams.
+
+    Upstream's checks of pitch, of the goal's height and of obstacles never end an episode, so they are left out.
+    """
 
     def __init__(self, cfg: Any, sim_params: Any, physics_engine: int, sim_device: str, headless: bool) -> None:
-        self.cfg, self.headless = cfg, headless
+        self.cfg = cfg
+        self.headless = headless
         self.gym = gymapi.acquire_gym()
         self.sim_params = sim_params
         self.sim_params.physx.max_gpu_contact_pairs *= 5
         self.physics_engine = physics_engine
-        self.device = sim_device if sim_device.startswith("cuda") and sim_params.use_gpu_pipeline else "cpu"
+        self.device = "cpu"
+        if sim_device.startswith("cuda") and sim_params.use_gpu_pipeline:
+            self.device = sim_device
         self.num_envs, self.num_agents = cfg.env.num_envs, cfg.env.num_agents
         self.num_npcs, self.num_obs = cfg.env.num_npcs, cfg.env.num_obs
         self.dt = cfg.control.decimation * sim_params.dt
         self.max_episode_length = np.ceil(cfg.env.episode_length_s / self.dt)
-        self.viewer = None if headless else object()
-        self.record_now, self.video_frames = False, []
+        self.viewer = None
+        if not headless:
+            self.viewer = object()
+        self.record_now = False
+        self.video_frames = []
         self.complete_video_frames = []
         self.create_sim()
         self._init_buffers()
-        with open(cfg.control.locomotion_policy_dir + "/body_latest.jit"):
-            pass
-        with open(cfg.control.actuator_network_path + "/unitree_go1.pt"):
-            pass
+        for path in (
+            f"{cfg.control.locomotion_policy_dir}/body_latest.jit",
+            f"{cfg.control.actuator_network_path}/unitree_go1.pt",
+        ):
+            with open(path):
+                pass
 
     def create_sim(self) -> None:
-        """Make the simulation: the last moment to change its parameters."""
+        """Make the simulation; its parameters cannot be changed afterwards."""
         self.sim = self.gym.create_sim(0, 0, self.physics_engine, self.sim_params)
         seed = torch.initial_seed()
         self.simulator = physics.make_simulator(self.cfg, seed)
@@ -69,17 +80,23 @@ class Go1Object:
         self.extras: Dict[str, Any] = {}
 
     def _refresh(self) -> None:
-        """Read the simulation into new tensors; the goal is no body of it."""
-        robots, thing = (value.to(self.device) for value in physics.root_states(self.simulator.state()))
-        robots[..., :3] += self.env_origins[:, None]
-        thing[..., :3] += self.env_origins
+        """Read the simulation into new tensors; the goal is not part of it."""
+        robots, thing = self._simulated()
         npcs = self.root_states_npc.view(self.num_envs, self.num_npcs, 13).clone()
         npcs[:, 0] = thing
         self.root_states, self.root_states_npc = robots.reshape(-1, 13), npcs.view(-1, 13)
         self.base_pos = self.root_states[:, :3]
 
+    def _simulated(self) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Return the root states of robots (E, A, 13) and object (E, 13), in the world frame."""
+        robots, thing = physics.root_states(self.simulator.state())
+        robots, thing = robots.to(self.device), thing.to(self.device)
+        robots[..., :3] += self.env_origins[:, None]
+        thing[..., :3] += self.env_origins
+        return robots, thing
+
     def step(self, action: torch.Tensor) -> Tuple[Any, torch.Tensor, torch.Tensor, Dict[str, Any]]:
-        """Act once: actions (E * A, 3) [m/s, m/s, rad/s]."""
+        """Take an env step with the actions (E * A, 3) [m/s, m/s, rad/s]."""
         action = torch.clip(action, -1, 1)
         self.simulator.step(action.reshape(self.num_envs, self.num_agents, 3).cpu())
         if self.record_now and len(self.complete_video_frames) == 0:
@@ -88,7 +105,7 @@ class Go1Object:
         return self.obs_buf, self.rew_buf, self.reset_buf, self.extras
 
     def post_physics_step(self) -> None:
-        """Judge, reset, observe, in this order."""
+        """Judge, reset and observe, in this order."""
         self.episode_length_buf += 1
         self._refresh()
         self.base_quat[:] = self.root_states[:, 3:7]
@@ -97,7 +114,7 @@ class Go1Object:
         self.compute_observations()
 
     def check_termination(self) -> None:
-        """Set the flags, and the measures of each env's first episode."""
+        """Set the flags, and the metrics of each env's first episode."""
         robots, thing, goal = self._bodies()
         limits = self.cfg.termination
         self.time_out_buf = self.episode_length_buf > self.max_episode_length
@@ -120,7 +137,7 @@ class Go1Object:
         self.init_reset_buf |= self.reset_buf
 
     def _bodies(self) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the root states of robots (E, A, 13), object and goal (E, 13), on the track."""
+        """Return the root states of robots (E, A, 13), object and goal (E, 13), relative to the track."""
         robots = self.root_states.view(self.num_envs, -1, 13).clone()
         npcs = self.root_states_npc.view(self.num_envs, -1, 13).clone()
         robots[..., :3] -= self.env_origins[:, None]
@@ -128,7 +145,7 @@ class Go1Object:
         return robots, npcs[:, 0], npcs[:, 1]
 
     def reset_idx(self, env_ids: torch.Tensor) -> None:
-        """Start new episodes; `base_quat` is not told."""
+        """Start new episodes; `base_quat` is not updated."""
         self.reset_ids = env_ids
         if len(env_ids) == 0:
             return
@@ -137,10 +154,8 @@ class Go1Object:
         where = torch.zeros(self.num_envs, dtype=torch.bool)
         where[env_ids.cpu()] = True
         self.simulator.reset(where, spawn)
-        robots, thing = (value.to(self.device) for value in physics.root_states(self.simulator.state()))
+        robots, thing = self._simulated()
         centre = self.env_origins + torch.tensor((physics.CENTRE, 0.0, physics.FLOOR), device=self.device)
-        robots[..., :3] += self.env_origins[:, None]
-        thing[..., :3] += self.env_origins
         self.root_states.view(self.num_envs, -1, 13)[env_ids] = robots[env_ids]
         npcs = self.root_states_npc.view(self.num_envs, -1, 13)
         npcs[env_ids, 0] = thing[env_ids]
@@ -151,7 +166,7 @@ class Go1Object:
         self._store_recording(env_ids)
 
     def reset(self) -> Any:
-        """Start new episodes everywhere, without a step of the physics."""
+        """Start new episodes in all envs, without a physics step."""
         self.reset_idx(torch.arange(self.num_envs, device=self.device))
         self.compute_observations()
         return self.obs_buf

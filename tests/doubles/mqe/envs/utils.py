@@ -1,4 +1,4 @@
-"""The entry point."""
+"""The registry of environments and the function that makes them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def make_mqe_env(env_name: str, args: Any = None, custom_cfg: Optional[Callable[
 
 
 def custom_cfg(args: Any) -> Callable[[Any], Any]:
-    """Return what puts the arguments into a configuration, in place."""
+    """Return a function that writes the arguments into a configuration, in place."""
 
     def fn(cfg: Any) -> Any:
         if getattr(args, "num_envs", None) is not None:

@@ -1,4 +1,4 @@
-"""How upstream makes an environment: what it reads of the arguments, and what it does with the configuration."""
+"""Make an environment as upstream does: which arguments it reads, and how it uses the configuration."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ def class_to_dict(item: Any) -> Any:
     """Return nested classes as nested dicts."""
     if not hasattr(item, "__dict__"):
         return item
-    return {name: class_to_dict(getattr(item, name)) for name in dir(item) if not name.startswith("_")}
+    public = [name for name in dir(item) if not name.startswith("_")]
+    return {name: class_to_dict(getattr(item, name)) for name in public}
 
 
 def set_seed(seed: int) -> None:
     """Seed every global generator."""
-    seed = int(np.random.randint(0, 10000)) if seed == -1 else seed
+    if seed == -1:
+        seed = int(np.random.randint(0, 10000))
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -44,7 +46,7 @@ def parse_sim_params(args: argparse.Namespace, settings: Dict[str, Any]) -> gyma
 
 
 def make_env(task_class: Any, env_cfg: Any, args: argparse.Namespace) -> Tuple[Any, Any]:
-    """Make the environment; arguments of another type are refused, which upstream only says in its annotations."""
+    """Make the environment; refuse arguments of a different type, where upstream only has an annotation."""
     if not isinstance(args, argparse.Namespace):
         raise TypeError(f"args is a {type(args).__name__}, not an argparse.Namespace")
     if args.num_envs is not None:

@@ -1,4 +1,4 @@
-"""The task with this object, as upstream's scripts copy it over `mqe/envs/configs/go1_push_mid_config.py`."""
+"""The task with this object; upstream's scripts copy this file over `mqe/envs/configs/go1_push_mid_config.py`."""
 
 from mqe.envs.config import Go1Cfg
 
@@ -18,6 +18,6 @@ class Go1PushMidCfg(Go1Cfg):
         vertex_list = [[-0.75, -1.3], [0.75, -1.3], [1.5, 0], [0.75, 1.3], [-0.75, 1.3], [-1.5, 0]]
 
     class termination(Go1Cfg.termination):
-        """When two robots have collided."""
+        """Distance at which robots collide."""
 
         collision_kwargs = {"threshold": 0.25}

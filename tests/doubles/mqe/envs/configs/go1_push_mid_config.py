@@ -1,4 +1,4 @@
-"""The configuration in force: upstream's scripts leave here that of the object trained last, which was the T block."""
+"""The active configuration: upstream's scripts copy here that of the object trained last, in this case the T block."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""Observation and reward; the latter from positions after the reset and flags from before it."""
+"""Observation and reward; the reward uses positions after the reset, and flags from before it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ NAMES = {  # upstream's: ours
     "push_reward": "push",
     "ocb_reward": "ocb",
 }
-SCALES = ("target", "approach", "push", "ocb", "reach_target")
+REWARDS = ("target", "approach", "push", "ocb", "reach_target")
+PUNISHMENTS = ("collision", "exception")
 
 
 class Go1PushMidWrapper:
-    """What upstream's training sees. Attributes that it lacks are those of the environment below."""
+    """The environment as upstream's training uses it; other attributes are those of the wrapped environment."""
 
     def __init__(self, env: Any) -> None:
         self.env = env
@@ -35,8 +36,11 @@ class Go1PushMidWrapper:
         self.action_space = SimpleNamespace(shape=(3,))
         self.action_scale = torch.tensor([[[0.5, 0.5, 0.5]]], device=env.device).repeat(env.num_envs, env.num_agents, 1)
         scales = env.cfg.rewards.scales
-        weights = {name: getattr(scales, name + "_reward_scale") for name in SCALES}
-        weights.update({name: getattr(scales, name + "_punishment_scale") for name in ("collision", "exception")})
+        weights = {}
+        for name in REWARDS:
+            weights[name] = getattr(scales, name + "_reward_scale")
+        for name in PUNISHMENTS:
+            weights[name] = getattr(scales, name + "_punishment_scale")
         self._weights = RewardConfig(**weights, expanded_ocb=env.cfg.rewards.expanded_ocb_reward)
         self._vertices = constant(tuple(map(tuple, env.cfg.asset.vertex_list)), torch.device(env.device))
         self.reward_buffer: Dict[str, Any] = dict.fromkeys(NAMES, 0)
@@ -49,7 +53,7 @@ class Go1PushMidWrapper:
         return getattr(self.env, name)
 
     def close(self) -> None:
-        """Fail: as upstream's, the environment below has no such method."""
+        """Raise AttributeError: as in upstream, the wrapped environment has no such method."""
         self.env.close()
 
     def reset(self) -> torch.Tensor:
@@ -59,7 +63,7 @@ class Go1PushMidWrapper:
         return self._observe(self._state())
 
     def step(self, action: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor, Dict[str, Any]]:
-        """Act: actions (E, A, 3) in [-1, 1]."""
+        """Take an env step with the actions (E, A, 3) in [-1, 1]."""
         action = torch.clip(action, -1.0, 1.0)
         _, _, termination, info = self.env.step((action * self.action_scale).reshape(-1, self.action_space.shape[0]))
         state = self._state()
@@ -80,10 +84,11 @@ class Go1PushMidWrapper:
         return observations.actor_obs(state, yaw, self._goal()).to(self.device)
 
     def _reward(self, state: State) -> torch.Tensor:
-        state = State(**{name: value.nan_to_num(0, 0, 0) for name, value in _fields(state).items()})
+        state = _without_nan(state)
         box = self.root_states_npc.view(self.num_envs, -1, 13)[:, 0].clone()
-        last = box if self.last_box_state is None else self.last_box_state
-        moved = (box - last)[:, :2].cpu()
+        if self.last_box_state is None:
+            self.last_box_state = box
+        moved = (box - self.last_box_state)[:, :2].cpu()
         inputs = rewards.RewardInputs(
             robot_pos_w=state.robot_pos_w,
             object_pos_w=state.object_pos_w,
@@ -103,5 +108,8 @@ class Go1PushMidWrapper:
         return torch.stack(list(terms.values())).sum(0).to(self.device)
 
 
-def _fields(state: State) -> Dict[str, torch.Tensor]:
-    return {field.name: getattr(state, field.name) for field in dataclasses.fields(State)}
+def _without_nan(state: State) -> State:
+    fields = {}
+    for field in dataclasses.fields(State):
+        fields[field.name] = getattr(state, field.name).nan_to_num(0, 0, 0)
+    return State(**fields)
