@@ -14,7 +14,7 @@ COMMANDS = {
     "check": "harness.checking.check:main",
     "doctor": "harness.doctor:main",
     "faults": "harness.faults.fault_matrix:main",
-    "memory": "harness.memory.training_soak:main",
+    "memory": "harness.stack.training_soak:main",
     "replay": "harness.checking.replay_finding:main",
     "run": "harness.process.isolate:main",
     "stack": "harness.stack.check_stack:main",

@@ -13,8 +13,8 @@ import torch
 from harness.memory.meters import MIB, Descriptors, Heap, Resident, Threads
 from harness.memory.object_sizes import Owned, holder_of
 from harness.memory.soak import Subject, soak
-from harness.memory.training_soak import crowded, make_training, soak_training
 from harness.memory.verdict import CLEAN, ENDS, LEAK
+from harness.stack.training_soak import crowded, make_training, soak_training
 from mapush import train
 from mapush.assembly import make_env
 from mapush.config import SimConfig, TaskConfig

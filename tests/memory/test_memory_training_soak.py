@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from harness.__main__ import main as harness
-from harness.memory import training_soak
 from harness.memory.meters import MIB
 from harness.memory.soak_report import SoakReport
-from harness.memory.training_soak import main
 from harness.memory.verdict import CLEAN, ENDS, LEAK, NOT_ENOUGH
+from harness.stack import training_soak
+from harness.stack.training_soak import main
 from mapush.config import PushRunConfig, WalkRunConfig
 from mapush.errors import CapacityError
 

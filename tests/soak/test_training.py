@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from harness.memory.curves import write_soak
-from harness.memory.training_soak import soak_training
 from harness.memory.verdict import CLEAN, ENDS
 from harness.stack.guarded_training import guarded
+from harness.stack.training_soak import soak_training
 from mapush.assembly import resolve
 from mapush.config import SimConfig
 from mapush.presets import preset
