@@ -9,7 +9,7 @@ import statistics
 from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence
 
-from mapush.run.versions import versions
+from harness.installed import versions
 
 LONGEST_BAR = 160.0  # of the durations [px]
 PLOT_LEFT, PLOT_WIDTH, ROW_HEIGHT = 150.0, 700.0, 20  # of the plot of planted bugs [px]

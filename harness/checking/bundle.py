@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Dict, Mapping
 
 from harness.findings import Finding
+from harness.installed import versions
 from mapush.errors import ConfigError
-from mapush.run.versions import versions
 
 FOLDER = Path("runs") / "harness"
 TYPES = {"factory": str, "kwargs": dict, "seed": int, "finding": dict, "versions": dict, "task": str}

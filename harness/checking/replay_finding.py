@@ -16,10 +16,10 @@ from typing import Optional, Sequence
 from harness.checking.bundle import Bundle
 from harness.checking.check import check
 from harness.findings import Report
+from harness.installed import changed
 from harness.stack.guarded_training import guarded
 from mapush import replay as runs
 from mapush.errors import MapushError
-from mapush.run.versions import changed
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

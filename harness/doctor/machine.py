@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from harness.doctor.line import OK, WARNING, WRONG, Broken, Check, Line, probe
-from mapush.run.capacity import GIB, MIB, gib
+from harness.units import GIB, MIB, gib
 
 LITTLE_DISK, LITTLE_MEMORY, LITTLE_SHM = 10 * GIB, 4 * GIB, 256 * MIB
 NO_DISK, NO_MEMORY = GIB, GIB

@@ -130,7 +130,7 @@ def gpu_line(gpu: Facts) -> Line:
 
 def vram(gpu: Facts) -> Line:
     """Say how much memory of the GPU is free, and how many envs fit there."""
-    from mapush.run.capacity import gib
+    from harness.units import gib
 
     try:
         facts = gpu()

@@ -10,11 +10,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, List
 
+from harness.installed import versions
 from harness.memory.meters import BYTES, MIB
 from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import amount
 from mapush.errors import ConfigError
-from mapush.run.versions import versions
 
 COLUMNS = 3
 

@@ -12,12 +12,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from harness.installed import versions
 from harness.process.known_crashes import ENDLESS_RECURSION, NO_MEMORY, OF_A_CHILD, Cause, likely
 from harness.process.monitor import Process, Sample
+from harness.units import gib
 from mapush.errors import CheckpointError
-from mapush.run.capacity import gib
 from mapush.run.checkpoint import latest
-from mapush.run.versions import versions
 
 SHOWN_LINES, SHOWN_STACK = 20, 60
 LAST_LINES = 10  # in which a crash or a hang is sought: what was printed before them was survived

@@ -26,7 +26,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 
 from harness.process import monitor
 from harness.process.diagnosis import Ending, Evidence, diagnose
-from mapush.config import bytes_of
+from harness.units import bytes_of
 from mapush.errors import ConfigError, MapushError
 
 KEEPER, ANSWER = Path(__file__).with_name("supervisor.py"), Path(__file__).with_name("child_call.py")
