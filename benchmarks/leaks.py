@@ -322,7 +322,7 @@ LEAKS = {
 
 def find(leak: Leak, gpu: Optional[DriverMeter] = None) -> SoakReport:
     """Soak a leak for the cycles within which it must be found."""
-    report = soak(leak.make, WARM_UP, leak.cycles, gpu=gpu, patience=0.0)
+    report = soak(leak.make, WARM_UP, leak.cycles, gpu=gpu, close_timeout=0.0)
     leak.clean_up()
     gc.collect()
     return report

@@ -1,4 +1,4 @@
-"""What the driver says this process takes of a GPU: the only meter that sees what no allocator counts."""
+"""GPU memory of this process as the driver counts it: the only meter that also sees memory no allocator counts."""
 
 from __future__ import annotations
 
@@ -7,45 +7,52 @@ import os
 import sys
 from typing import Any, Dict, List, Optional, Set
 
-from harness.memory.meters import MIB, PROCESS, Blind, Meter
+from harness.memory.meters import PROCESS, Blind, Meter
+from harness.units import MIB
 
-PROCESS_ALONE = "this process"
+THIS_PROCESS = "this process"
 WHOLE_GPU = "the whole GPU, other processes included"
 MIG_INSTANCE = "the MIG instance, other processes on it included"
 
 
 class DriverMeter(Meter):
-    """Memory of a GPU that this process takes.
+    """GPU memory that this process uses.
 
-    NVML lists the processes of a GPU under the ids that they have on the host. Where a container hides those, ours is
-    the one that came since this meter was made, or the only one. Where NVML cannot tell, what is in use of the whole
-    GPU counts, and `scope` says so.
+    NVML lists the processes of a GPU under their ids on the host. A container may hide these ids. Then this process is
+    the process that appeared after this meter was made, or the only process listed. Where NVML does not help, the
+    meter reads the memory in use on the complete GPU, and `scope` says so.
 
     Args:
-      device: index of the GPU, as CUDA counts. Make the meter before CUDA is used.
+      device: index of the GPU in CUDA's numbering. Make the meter before anything uses CUDA.
 
     Attributes:
       device: index of the GPU.
-      of_others: what was in use of the GPU before this process used it [bytes]; 0 if that was not seen.
+      of_others: memory in use on the GPU before this process used it [bytes]; 0 if unknown.
       scope: what the last reading covered.
-      others: whether NVML knows of others that it may have covered.
+      others: whether NVML listed other processes that the last reading may have included.
       why_no_nvml: why NVML does not help; "" if it does.
     """
 
-    name, owner, quantum, rank = "driver", "memory outside the allocators of PyTorch and Warp", 2.0 * MIB, PROCESS
+    name = "driver"
+    owner = "memory outside the allocators of PyTorch and Warp"
+    quantum = 2.0 * MIB
+    rank = PROCESS
     on_gpu = True
 
     def __init__(self, device: int = 0) -> None:
         self.device = device
+        self.scope = THIS_PROCESS
+        self.others = False
+        self.why_no_nvml = ""
+        self.of_others = 0
         self._nvml: Any = None
         self._handle: Any = None
         self._our_id = os.getpid()
-        self.scope, self.others, self.why_no_nvml = PROCESS_ALONE, False, ""
+        self._listed_before: Optional[Set[int]] = None
         self._open()
-        self._strangers: Optional[Set[int]] = None
-        self.of_others = 0
         if not _uses_cuda():
-            self._strangers, self.of_others = set(self._processes()), int(self.read() or 0)
+            self._listed_before = set(self._processes())
+            self.of_others = int(self.read() or 0)
 
     def _open(self) -> None:
         try:
@@ -61,19 +68,20 @@ class DriverMeter(Meter):
             return
         self._nvml = nvml
         if _is_divided(nvml, self._handle):
-            self.scope, self.why_no_nvml = MIG_INSTANCE, "MIG divides this GPU, and NVML counts the whole of it"
+            self.scope = MIG_INSTANCE
+            self.why_no_nvml = "MIG divides this GPU, and NVML counts all of it"
 
     def _read(self) -> float:
         listed = self._processes()
-        used = listed.get(self._find(listed))
+        used = listed.get(self._id_in(listed))
         self.others = used is None and len(listed) > 1
         if used is not None:
-            self.scope = PROCESS_ALONE
+            self.scope = THIS_PROCESS
             return used
-        return self._whole()
+        return self._used_by_all()
 
     def _processes(self) -> Dict[int, Optional[int]]:
-        """Return the memory of each process on the GPU [bytes] by its id; None where it is not told."""
+        """Return the memory of each process on the GPU [bytes] by process id; None where NVML does not report it."""
         if self._nvml is None or self.scope == MIG_INSTANCE:
             return {}
         try:
@@ -83,24 +91,26 @@ class DriverMeter(Meter):
             return {}
         return {process.pid: process.usedGpuMemory for process in listed}
 
-    def _find(self, listed: Dict[int, Optional[int]]) -> int:
-        """Return under which id this process is listed; its own if that cannot be told."""
+    def _id_in(self, listed: Dict[int, Optional[int]]) -> int:
+        """Return the id under which this process is listed; its own id if that is unknown."""
         if self._our_id in listed or not _uses_cuda():
             return self._our_id
-        new = [] if self._strangers is None else [pid for pid in listed if pid not in self._strangers]
+        new: List[int] = []
+        if self._listed_before is not None:
+            new = [process_id for process_id in listed if process_id not in self._listed_before]
         for candidates in (new, list(listed)):
             if len(candidates) == 1:
                 self._our_id = candidates[0]
                 break
         return self._our_id
 
-    def _whole(self) -> int:
-        """Return what is in use of the GPU, or of the part of it that MIG gives us.
+    def _used_by_all(self) -> int:
+        """Return the memory in use on the GPU, or on our MIG instance [bytes].
 
         Raises:
-          Blind: nobody tells.
+          Blind: neither PyTorch nor NVML reports it.
         """
-        if self.scope == PROCESS_ALONE:
+        if self.scope == THIS_PROCESS:
             self.scope = WHOLE_GPU
         if _uses_cuda():
             free, total = sys.modules["torch"].cuda.mem_get_info(self.device)
@@ -119,18 +129,26 @@ def _uses_cuda() -> bool:
 
 
 def _handle(nvml: Any, device: int) -> Any:
-    """Return NVML's handle of a GPU; NVML counts all GPUs, CUDA those that it may see."""
+    """Return NVML's handle of a GPU.
+
+    NVML numbers all GPUs of the machine, CUDA only the visible ones, so the index is translated.
+    """
     if _uses_cuda():
         uuid = getattr(sys.modules["torch"].cuda.get_device_properties(device), "uuid", None)
         if uuid is not None:
             return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
-    visible: List[str] = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    name = visible[device] if device < len(visible) else str(device)
-    return nvml.nvmlDeviceGetHandleByIndex(int(name)) if name.isdigit() else nvml.nvmlDeviceGetHandleByUUID(name)
+    name = str(device)
+    visible = [each for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
+    if device < len(visible):
+        name = visible[device]
+    if name.isdigit():
+        return nvml.nvmlDeviceGetHandleByIndex(int(name))
+    return nvml.nvmlDeviceGetHandleByUUID(name)
 
 
 def _is_divided(nvml: Any, handle: Any) -> bool:
+    """Return whether MIG divides the GPU."""
     try:
         return bool(nvml.nvmlDeviceGetMigMode(handle)[0])
     except nvml.NVMLError:
-        return False  # a GPU that knows no MIG
+        return False  # a GPU without MIG

@@ -1,4 +1,4 @@
-"""Meters: each reads one number about this process, or says why it cannot. None of them waits for a GPU."""
+"""Meters: each reads one number about the memory of this process, or says why it cannot. No meter waits for a GPU."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from typing import Any, Dict, List, Optional
 import psutil
 
 from harness.memory.heap import bytes_in_use
+from harness.units import MIB
 
-MIB = 2**20
 BYTES = "bytes"
-DESCRIPTORS = Path("/proc/self/fd")
-TASKS = Path("/proc/self/task")
-FREE_LISTS = 4096.0  # objects that Python keeps for later: after each full collection it gathers them anew
+PROC_DESCRIPTORS = Path("/proc/self/fd")
+PROC_TASKS = Path("/proc/self/task")
+FREE_LIST_BLOCKS = 4096.0
+"""Blocks that Python keeps for reuse. A full collection returns them, so their number says nothing about a leak."""
 
-PART, ALLOCATOR, PROCESS = range(3)  # how near to the cause a meter is, the nearest first
+PART, ALLOCATOR, PROCESS = range(3)
+"""Ranks of meters, from the closest to the cause of a leak to the most general."""
 
 
 class Blind(Exception):
@@ -33,13 +35,13 @@ class Meter(abc.ABC):
     """One number about the memory of this process.
 
     Attributes:
-      name: of the number.
-      unit: `bytes`, or what is counted, in the plural.
-      owner: what is to blame if this grows and nothing nearer to the cause does.
-      quantum: in what steps the number moves; smaller changes say nothing.
+      name: name of the number in reports.
+      unit: `bytes`, or the plural of what is counted.
+      owner: what to blame if this number grows and no meter closer to the cause does.
+      quantum: step in which the number moves [unit]; smaller changes mean nothing.
       rank: `PART`, `ALLOCATOR` or `PROCESS`.
-      on_gpu: whether what it counts lies on a GPU.
-      blind: why the last reading failed; None if it did not.
+      on_gpu: whether the memory is on a GPU.
+      blind: why the last reading failed; None if it succeeded.
     """
 
     name: str
@@ -51,11 +53,11 @@ class Meter(abc.ABC):
     blind: Optional[str] = None
 
     def read(self) -> Optional[float]:
-        """Return the number now; None where the meter is blind."""
+        """Return the current value; None if the meter is blind."""
         try:
             value = float(self._read())
-        except Blind as why:
-            self.blind = str(why)
+        except Blind as reason:
+            self.blind = str(reason)
             return None
         except (OSError, psutil.Error) as error:
             self.blind = f"{type(error).__name__}: {error}"
@@ -64,15 +66,15 @@ class Meter(abc.ABC):
         return value
 
     def parts(self) -> Dict[str, float]:
-        """Return what the number is made of, by name; it may take long."""
+        """Return the components of the number by name; this may take long."""
         return {}
 
     @abc.abstractmethod
     def _read(self) -> float:
-        """Return the number.
+        """Return the current value.
 
         Raises:
-          Blind: it cannot be had.
+          Blind: the value is not available.
         """
 
 
@@ -82,7 +84,10 @@ class Meter(abc.ABC):
 class Resident(Meter):
     """Memory of the process that is in RAM (RSS)."""
 
-    name, owner, quantum, rank = "rss", "memory outside malloc and Python: mmap, a driver, a library", MIB, PROCESS
+    name = "rss"
+    owner = "memory outside malloc and Python: mmap, a driver, a library"
+    quantum = MIB
+    rank = PROCESS
 
     def _read(self) -> float:
         return psutil.Process().memory_info().rss
@@ -91,92 +96,119 @@ class Resident(Meter):
 class Unique(Meter):
     """Memory that would be free if the process ended (USS)."""
 
-    name, owner, quantum, rank = "uss", Resident.owner, MIB, PROCESS
+    name = "uss"
+    owner = Resident.owner
+    quantum = MIB
+    rank = PROCESS
 
     def _read(self) -> float:
         return psutil.Process().memory_full_info().uss
 
 
 class Shared(Meter):
-    """Memory in RAM that other processes may share: libraries, shared memory."""
+    """Memory in RAM that other processes may share: libraries and shared memory."""
 
-    name, owner, quantum, rank = "shared", "shared memory or mapped files", MIB, PROCESS
+    name = "shared"
+    owner = "shared memory or mapped files"
+    quantum = MIB
+    rank = PROCESS
 
     def _read(self) -> float:
         used = psutil.Process().memory_info()
         if not hasattr(used, "shared"):
-            raise Blind("this system does not tell")
+            raise Blind("this operating system does not report shared memory")
         return used.shared
 
 
 class Descriptors(Meter):
     """Open files, sockets and pipes."""
 
-    name, unit, owner, rank = "descriptors", "descriptors", "open files", PART
+    name = "descriptors"
+    unit = "descriptors"
+    owner = "open files"
+    rank = PART
 
     def _read(self) -> float:
         if not hasattr(psutil.Process, "num_fds"):
-            raise Blind("this system does not tell")
+            raise Blind("this operating system does not report descriptors")
         return psutil.Process().num_fds()
 
     def parts(self) -> Dict[str, float]:
-        """Return how many descriptors lead where; digits in the names of files count as one."""
+        """Return the number of descriptors by target, with digits in the target replaced by `N`."""
         found: Dict[str, float] = collections.defaultdict(float)
-        for link in DESCRIPTORS.iterdir() if DESCRIPTORS.is_dir() else ():
-            with contextlib.suppress(OSError):
-                found[re.sub(r"\d+", "N", os.readlink(str(link)))] += 1
+        if not PROC_DESCRIPTORS.is_dir():
+            return {}
+        for link in PROC_DESCRIPTORS.iterdir():
+            with contextlib.suppress(OSError):  # the file was closed meanwhile
+                found[_without_digits(os.readlink(str(link)))] += 1
         return dict(found)
 
 
 class Threads(Meter):
-    """Threads of the process, those of libraries included."""
+    """Threads of the process, including threads of libraries."""
 
-    name, unit, owner, rank = "threads", "threads", "threads", PART
+    name = "threads"
+    unit = "threads"
+    owner = "threads"
+    rank = PART
 
     def _read(self) -> float:
         return psutil.Process().num_threads()
 
     def parts(self) -> Dict[str, float]:
-        """Return how many threads of Python bear which name; digits count as one."""
-        names = (re.sub(r"\d+", "N", thread.name) for thread in threading.enumerate())
-        return {name: float(count) for name, count in collections.Counter(names).items()}
-
-
-class Children(Meter):
-    """Processes that this one has started and that live, or have ended and nobody has waited for them."""
-
-    name, unit, owner, rank = "children", "processes", "child processes", PART
-
-    def _read(self) -> float:
-        return len(_children())
-
-    def parts(self) -> Dict[str, float]:
-        """Return how many run which program; digits in its name count as one.
-
-        Raises:
-          Blind: the system does not tell.
-        """
+        """Return the number of Python's threads by name, with digits in the name replaced by `N`."""
         found: Dict[str, float] = collections.defaultdict(float)
-        for number in _children():
-            with contextlib.suppress(psutil.Error):
-                child = psutil.Process(number)
-                ended = " (ended)" if child.status() == psutil.STATUS_ZOMBIE else ""
-                found[re.sub(r"\d+", "N", child.name()) + ended] += 1
+        for thread in threading.enumerate():
+            found[_without_digits(thread.name)] += 1
         return dict(found)
 
 
-def _children() -> List[int]:
-    """Return the ids of the processes that any thread of this one has started.
+class Children(Meter):
+    """Child processes that run, or that have ended and were not waited for."""
+
+    name = "children"
+    unit = "processes"
+    owner = "child processes"
+    rank = PART
+
+    def _read(self) -> float:
+        return len(_child_ids())
+
+    def parts(self) -> Dict[str, float]:
+        """Return the number of children by program, with digits in its name replaced by `N`.
+
+        Raises:
+          Blind: the operating system does not report children.
+        """
+        found: Dict[str, float] = collections.defaultdict(float)
+        for process_id in _child_ids():
+            with contextlib.suppress(psutil.Error):  # the child is gone meanwhile
+                child = psutil.Process(process_id)
+                program = _without_digits(child.name())
+                if child.status() == psutil.STATUS_ZOMBIE:
+                    program += " (ended)"
+                found[program] += 1
+        return dict(found)
+
+
+def _without_digits(name: str) -> str:
+    return re.sub(r"\d+", "N", name)
+
+
+def _child_ids() -> List[int]:
+    """Return the ids of the processes that any thread of this process has started.
 
     Raises:
-      Blind: the system does not tell.
+      Blind: the operating system does not report children.
     """
-    found: Optional[List[int]] = None
-    for started in TASKS.glob("*/children"):
+    found: List[int] = []
+    readable = False
+    for children in PROC_TASKS.glob("*/children"):
         with contextlib.suppress(OSError):  # the thread has ended
-            found = (found or []) + [int(number) for number in started.read_text().split()]
-    if found is None:
-        raise Blind("this system does not tell")
+            found += map(int, children.read_text().split())
+            readable = True
+    if not readable:
+        raise Blind("this operating system does not report child processes")
     return found
 
 
@@ -184,9 +216,11 @@ def _children() -> List[int]:
 
 
 class Heap(Meter):
-    """What malloc has given out: numpy, torch on the CPU, C libraries, large objects of Python."""
+    """Memory in use from malloc: numpy, torch on the CPU, C libraries, large Python objects."""
 
-    name, owner, quantum = "heap", "memory from malloc: numpy, torch on the CPU, or a C library", 64.0 * 1024
+    name = "heap"
+    owner = "memory from malloc: numpy, torch on the CPU, or a C library"
+    quantum = 64.0 * 1024
 
     def _read(self) -> float:
         try:
@@ -196,56 +230,81 @@ class Heap(Meter):
 
 
 class PythonBlocks(Meter):
-    """Small objects of Python that are alive, whatever their type."""
+    """Small Python objects that are alive, of any type."""
 
-    name, unit, owner, quantum = "python", "blocks", "small objects of Python", FREE_LISTS
+    name = "python"
+    unit = "blocks"
+    owner = "small objects of Python"
+    quantum = FREE_LIST_BLOCKS
 
     def _read(self) -> float:
         return sys.getallocatedblocks()
 
 
-def _torch_on_gpu() -> Any:
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
-        raise Blind("PyTorch does not use a GPU in this process")
-    return torch
+class _TorchMeter(Meter):
+    """A counter of PyTorch's allocator.
 
+    Args:
+      device: index of the GPU.
+    """
 
-class TorchAllocated(Meter):
-    """Bytes of living tensors on a GPU, as PyTorch's allocator rounds them."""
-
-    name, owner, quantum = "torch", "tensors on the GPU", 512.0
     on_gpu = True
 
     def __init__(self, device: int = 0) -> None:
         self._device = device
 
-    def _read(self) -> float:
-        return _torch_on_gpu().cuda.memory_allocated(self._device)
+    @property
+    def _cuda(self) -> Any:
+        """`torch.cuda`, once this process uses a GPU."""
+        torch = sys.modules.get("torch")
+        if torch is None or not torch.cuda.is_initialized():
+            raise Blind("PyTorch does not use a GPU in this process")
+        return torch.cuda
 
 
-class TorchReserved(TorchAllocated):
-    """What PyTorch's allocator took from the driver, tensors and what it keeps for later."""
+class TorchAllocated(_TorchMeter):
+    """Bytes of living tensors on a GPU, rounded up by PyTorch's allocator."""
 
-    name, owner, quantum = "torch-reserved", "tensors on the GPU, or the fragments between them", 2.0 * MIB
-
-    def _read(self) -> float:
-        return _torch_on_gpu().cuda.memory_reserved(self._device)
-
-
-class TorchFragments(TorchAllocated):
-    """Free pieces of blocks that PyTorch's allocator has split and cannot give back."""
-
-    name, owner, quantum = "torch-fragments", "fragmentation in PyTorch's allocator", 2.0 * MIB
+    name = "torch"
+    owner = "tensors on the GPU"
+    quantum = 512.0
 
     def _read(self) -> float:
-        return _torch_on_gpu().cuda.memory_stats(self._device).get("inactive_split_bytes.all.current", 0)
+        return self._cuda.memory_allocated(self._device)
+
+
+class TorchReserved(_TorchMeter):
+    """Memory that PyTorch's allocator took from the driver: tensors, and blocks it keeps for reuse."""
+
+    name = "torch-reserved"
+    owner = "tensors on the GPU, or the fragments between them"
+    quantum = 2.0 * MIB
+
+    def _read(self) -> float:
+        return self._cuda.memory_reserved(self._device)
+
+
+class TorchFragments(_TorchMeter):
+    """Free pieces of blocks that PyTorch's allocator has split and cannot return to the driver."""
+
+    name = "torch-fragments"
+    owner = "fragmentation in PyTorch's allocator"
+    quantum = 2.0 * MIB
+
+    def _read(self) -> float:
+        return self._cuda.memory_stats(self._device).get("inactive_split_bytes.all.current", 0)
 
 
 class WarpPool(Meter):
-    """What is in use of Warp's memory pool."""
+    """Memory in use in Warp's memory pool.
 
-    name, owner, quantum = "warp", "arrays of Warp: the simulator", 512.0
+    Args:
+      device: index of the GPU.
+    """
+
+    name = "warp"
+    owner = "arrays of Warp: the simulator"
+    quantum = 512.0
     on_gpu = True
 
     def __init__(self, device: int = 0) -> None:
@@ -262,5 +321,5 @@ class WarpPool(Meter):
 
 
 def process_meters() -> List[Meter]:
-    """Return the meters of the process itself, those nearest to the cause first."""
+    """Return the meters of the process itself, the closest to a cause first."""
     return [Descriptors(), Threads(), Children(), Heap(), PythonBlocks(), Resident(), Unique(), Shared()]

@@ -1,4 +1,4 @@
-"""Samples of meters on one axis of steps and time, within a share of the time, in bounded storage."""
+"""Samples of meters over steps and time, taken within a fixed share of the time and kept in bounded storage."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 
 from harness.memory.meters import Meter
 
-TIME_SHARE = 0.004  # of the time, that reading the meters may take
-STATIONS = 32  # of a run, at which every meter is read
-GRACE = 2.0  # [s]; so much all readings may take whatever part of the time that is
-SPARSE = 4  # of so many stations, one is for a meter that has had its part
+TIME_SHARE = 0.004
+"""Share of the time that reading the meters may take."""
+STATIONS = 32
+"""Points of a run at which every meter is read."""
+STATION_BUDGET_S = 2.0
+"""Time that all readings may take regardless of the share, so that short runs are sampled often enough [s]."""
+SPARSE_STATIONS = 4
+"""A meter that has used up its budget is read at every n-th station only."""
 CAPACITY = 512  # points of a curve
-LONGEST_READING = 60.0  # [s]; what seems to take longer is a clock that jumped
+LONGEST_READING_S = 60.0
+"""If a reading seems to take longer, the clock has jumped [s]."""
 
 
 class Point(NamedTuple):
-    """What a meter showed around one moment.
+    """The values of a meter around one moment.
 
     Attributes:
-      step: first step of the moment.
-      seconds: its time since the recorder was made [s].
-      low: least value.
-      high: greatest value.
+      step: first step that the point covers.
+      seconds: time of that step since the sampler was made [s].
+      low: smallest value.
+      high: largest value.
     """
 
     step: float
@@ -38,21 +43,21 @@ _WIDTH = len(Point._fields)
 
 
 class Series:
-    """The curve of one meter; it never takes more memory than at the beginning.
+    """The curve of one meter, in an amount of memory that never grows.
 
-    When it is full, neighbours become one point, of which minimum and maximum are kept: minima show what stays, maxima
-    what was needed at most.
+    When the storage is full, neighbouring points are merged into one that keeps the minimum and the maximum. Minima
+    show what stays in use; maxima show what was needed at most.
 
     Args:
-      capacity: most points.
+      capacity: maximum number of points.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = max(capacity - capacity % 2, 2)
-        self._values = array.array("d", [0.0]) * (self._capacity * _WIDTH)  # of one point after the other
+        self._values = array.array("d", [0.0]) * (self._capacity * _WIDTH)  # the points, one after the other
         self._length = 0
-        self._samples = 1  # in a whole point
-        self._in_last = 0  # samples in the last point
+        self._samples_per_point = 1
+        self._samples_in_last = 0
 
     def __len__(self) -> int:
         return self._length
@@ -62,66 +67,85 @@ class Series:
         return Point(*self._values[start : start + _WIDTH])
 
     def add(self, step: float, seconds: float, value: float) -> None:
-        """Take one sample."""
-        if self._length and (self._in_last < self._samples or self[-1].step == step):
+        """Add one sample. Samples of the same step share a point."""
+        if self._length > 0:
             last = self[-1]
-            self._put(self._length - 1, last._replace(low=min(last.low, value), high=max(last.high, value)))
-            self._in_last += 1
-            return
+            if self._samples_in_last < self._samples_per_point or last.step == step:
+                self._put(self._length - 1, last._replace(low=min(last.low, value), high=max(last.high, value)))
+                self._samples_in_last += 1
+                return
         if self._length == self._capacity:
             self._halve()
         self._put(self._length, Point(step, seconds, value, value))
-        self._length, self._in_last = self._length + 1, 1
+        self._length += 1
+        self._samples_in_last = 1
 
     def points(self, after: float = float("-inf")) -> List[Point]:
         """Return the points that begin after a step."""
-        return [point for point in (self[index] for index in range(self._length)) if point.step > after]
+        found = []
+        for index in range(self._length):
+            point = self[index]
+            if point.step > after:
+                found.append(point)
+        return found
 
     def _put(self, index: int, point: Point) -> None:
         self._values[index * _WIDTH : (index + 1) * _WIDTH] = array.array("d", point)
 
     def _halve(self) -> None:
+        """Merge each pair of neighbours into one point."""
         for index in range(self._length // 2):
             first, second = self[2 * index], self[2 * index + 1]
-            both = first._replace(low=min(first.low, second.low), high=max(first.high, second.high))
-            self._put(index, both)
-        self._length, self._samples = self._length // 2, 2 * self._samples
+            merged = first._replace(low=min(first.low, second.low), high=max(first.high, second.high))
+            self._put(index, merged)
+        self._length //= 2
+        self._samples_per_point *= 2
 
 
 @dataclasses.dataclass
-class _Account:
-    """What reading one meter cost [s], how often, when and at which station it was read."""
+class _ReadingCost:
+    """How often one meter was read, and at what cost.
+
+    Attributes:
+      spent: time that all readings took [s].
+      readings: number of readings.
+      last_read: time of the last reading [s].
+      station: station of the last reading at a station.
+    """
 
     spent: float = 0.0
     readings: int = 0
-    at: float = float("-inf")
+    last_read: float = float("-inf")
     station: int = 0
 
-    def is_due(self, now: float, share: float) -> bool:
-        """Return whether another reading would stay within this share of all time, and of that since the last one."""
-        cost = self.spent / max(self.readings, 1)
-        return cost <= share * (now - self.at) and self.spent + cost <= share * now
+    def allows_reading(self, now: float, share: float) -> bool:
+        """Return whether one more reading stays within a share of all time and of the time since the last reading."""
+        expected = self.spent / max(self.readings, 1)
+        within_pause = expected <= share * (now - self.last_read)
+        within_total = self.spent + expected <= share * now
+        return within_pause and within_total
 
 
 class Sampler:
     """Reads meters while something runs.
 
-    Each meter has its part of the time that sampling may take, so a dear one is read seldom and the cheap ones at every
-    call. At the stations of a run all are read as long as that takes no more than `GRACE` and the share of the time;
-    then a meter that has had its part is read at one of `SPARSE` stations only, the last one among them.
+    Each meter gets the same part of the time that sampling may take. So expensive meters are read rarely, and cheap
+    meters at every call. At the stations of a run every meter is read, as long as all readings together take no more
+    than `STATION_BUDGET_S` plus the share of the time. Beyond that, a meter that has used up its own part is read at
+    every `SPARSE_STATIONS`-th station only, including the last.
 
     Args:
-      meters: what to read.
-      time_share: of the time, that sampling may take.
-      clock: monotonic [s].
+      meters: the meters to read.
+      time_share: share of the time that sampling may take.
+      clock: monotonic time [s].
       cpu_clock: CPU time of this thread [s].
 
     Attributes:
-      meters: what is read.
-      series: the curve of each meter, by its name.
-      spent: what reading took so far [s].
-      cpu_spent: for how much of that this thread had a CPU [s].
-      jumps: how often the clock ran backwards, or too far to be true.
+      meters: the meters.
+      series: the curve of each meter by name.
+      spent: time that sampling has taken so far [s].
+      cpu_spent: CPU time of this thread within `spent` [s].
+      jumps: how often the clock ran backwards or jumped too far ahead.
     """
 
     def __init__(
@@ -133,75 +157,97 @@ class Sampler:
     ) -> None:
         self.meters = tuple(meters)
         self.series: Dict[str, Series] = {meter.name: Series() for meter in meters}
-        self.spent, self.cpu_spent, self.jumps = 0.0, 0.0, 0
-        self._time_share, self._reading = time_share, 0.0
-        self._accounts = {meter.name: _Account() for meter in meters}
-        self._clock, self._cpu_clock, self._now, self._elapsed = clock, cpu_clock, clock(), 0.0
+        self.spent = 0.0
+        self.cpu_spent = 0.0
+        self.jumps = 0
+        self._time_share = time_share
+        self._spent_on_meters = 0.0
+        self._costs = {meter.name: _ReadingCost() for meter in meters}
+        self._clock = clock
+        self._cpu_clock = cpu_clock
+        self._now = clock()
+        self._elapsed = 0.0
 
     @property
     def elapsed(self) -> float:
-        """Time since the recorder was made [s], without the jumps of the clock."""
-        self._advance()
+        """Time since the sampler was made, without jumps of the clock [s]."""
+        self._advance_clock()
         return self._elapsed
 
     @property
     def share(self) -> float:
-        """Part of the time that reading took."""
+        """Share of the time that sampling took."""
         return self.spent / max(self.elapsed, 1e-9)
 
     @property
     def cpu_share(self) -> float:
-        """Part of the time for which reading had a CPU; less than `share` where it had to wait for one."""
+        """Share of the time in which sampling had a CPU; less than `share` where it had to wait for a CPU."""
         return self.cpu_spent / max(self.elapsed, 1e-9)
 
     def sample(self, step: int, station: int = 0) -> None:
-        """Read the meters whose time allows it, and those whose turn it is at this station, 1 to `STATIONS`."""
-        self._advance()
+        """Read the meters whose budget allows it, and the meters that are due at this station.
+
+        Args:
+          step: current step.
+          station: 1 to `STATIONS`; 0 between stations.
+        """
+        self._advance_clock()
         for meter in self.meters:
-            account = self._accounts[meter.name]
-            if self._is_due(account) or (station and self._has_turn(account, station)):
-                self._read(meter, account, step)
-                account.station = station or account.station
+            cost = self._costs[meter.name]
+            if self._fits_budget(cost) or (station and self._is_due_at(station, cost)):
+                self._read(meter, cost, step)
+                if station:
+                    cost.station = station
 
     def peak(self, name: str) -> Optional[float]:
-        """Return the most that a meter showed; None if it showed nothing."""
-        return max((point.high for point in self.series[name].points()), default=None)
+        """Return the largest value of a meter; None if it has no values."""
+        points = self.series[name].points()
+        return max((point.high for point in points), default=None)
 
     @contextlib.contextmanager
     def other_reading(self) -> Iterator[None]:
-        """Count the time of this context as spent, too."""
-        self._advance()
+        """Count the time of this context as time spent on sampling."""
+        self._advance_clock()
         begin, cpu_begin = self._elapsed, self._cpu_clock()
         yield
-        self._advance(LONGEST_READING)
+        self._advance_clock(LONGEST_READING_S)
         self.spent += self._elapsed - begin
         self.cpu_spent += self._cpu_clock() - cpu_begin
 
-    def _is_due(self, account: _Account) -> bool:
-        """Return whether there is time for another reading, of all meters and of this one."""
-        in_time = self._reading <= self._time_share * self._elapsed
-        return in_time and account.is_due(self._elapsed, self._time_share / len(self.meters))
+    def _fits_budget(self, cost: _ReadingCost) -> bool:
+        """Return whether all meters together, and this meter, have time left for one more reading."""
+        if self._spent_on_meters > self._time_share * self._elapsed:
+            return False
+        return cost.allows_reading(self._elapsed, self._time_share / len(self.meters))
 
-    def _has_turn(self, account: _Account, station: int) -> bool:
-        """Return whether all meters, or this one, have taken less than they may, or have missed some stations."""
-        allowed = GRACE + self._time_share * self._elapsed
-        in_time = self._reading <= allowed or account.spent <= allowed / len(self.meters)
-        return in_time or station // SPARSE > account.station // SPARSE
+    def _is_due_at(self, station: int, cost: _ReadingCost) -> bool:
+        """Return whether there is time for this meter at a station, or it has been skipped often enough."""
+        budget = STATION_BUDGET_S + self._time_share * self._elapsed
+        if self._spent_on_meters <= budget or cost.spent <= budget / len(self.meters):
+            return True
+        return station // SPARSE_STATIONS > cost.station // SPARSE_STATIONS
 
-    def _read(self, meter: Meter, account: _Account, step: int) -> None:
+    def _read(self, meter: Meter, cost: _ReadingCost, step: int) -> None:
         begin = self._elapsed
         with self.other_reading():
             value = meter.read()
-        self._reading += self._elapsed - begin
-        account.spent += self._elapsed - begin
-        account.readings, account.at = account.readings + 1, begin
+        taken = self._elapsed - begin
+        self._spent_on_meters += taken
+        cost.spent += taken
+        cost.readings += 1
+        cost.last_read = begin
         if value is not None:
             self.series[meter.name].add(step, begin, value)
 
-    def _advance(self, longest: float = float("inf")) -> None:
-        """Let time pass; of a jump of the clock nothing but the number is kept."""
+    def _advance_clock(self, longest: float = float("inf")) -> None:
+        """Add the time since the last call, unless the clock has jumped; then count the jump.
+
+        Args:
+          longest: the longest time that is believed [s].
+        """
         now = self._clock()
-        passed, self._now = now - self._now, now
+        passed = now - self._now
+        self._now = now
         if 0.0 <= passed <= longest:
             self._elapsed += passed
         else:

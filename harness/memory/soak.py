@@ -1,7 +1,21 @@
-"""A soak: warm-up, cycles, close; what grew meanwhile, whose it is, and whether all came back.
+"""Soak a loop: run many cycles under the meters, judge what grows, name its owner, and check what the close releases.
 
-report = soak(lambda: Subject(advance=iterate, close=env.close, owners={"env": env}), warm_up=5, cycles=200)
-assert report.ok, report
+    >>> from harness.memory.soak import Subject, soak
+    >>> class Loop:
+    ...     def __init__(self):
+    ...         self.rows = []
+    ...     def step(self):
+    ...         self.rows.append([0.0] * 500)
+    >>> def make():
+    ...     loop = Loop()
+    ...     return Subject(advance=loop.step, owners={"loop": loop})
+    >>> report = soak(make, warm_up=10, cycles=300)
+    >>> report.ok, report.kind
+    (False, 'leak')
+    >>> report.owners[0].split(":")[0]
+    'loop loop.rows'
+
+A subject usually has a `close`, too. In a test, assert `report.ok, report`.
 """
 
 from __future__ import annotations
@@ -14,7 +28,7 @@ import tracemalloc
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from harness.memory.after_close import settled, weak_references, what_was_kept
-from harness.memory.attribution import Reading, owners_to_blame, parts_to_blame
+from harness.memory.attribution import PartsReading, owners_to_blame, parts_to_blame
 from harness.memory.driver import WHOLE_GPU, DriverMeter
 from harness.memory.meters import (
     BYTES,
@@ -26,17 +40,21 @@ from harness.memory.meters import (
     WarpPool,
     process_meters,
 )
-from harness.memory.object_sizes import Elders, Owned, Population
+from harness.memory.object_census import ExistingObjects, ObjectCensus
+from harness.memory.object_sizes import PartMeter
 from harness.memory.sampler import STATIONS, Sampler
 from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import CLEAN, LEAK, NOT_ENOUGH, MeterVerdict, amount, judge, overall
 from mapush.errors import ConfigError
 
-PATIENCE = 10.0  # within which all must come back after the close [s]
-LOOKS = (0.157, 0.371, 0.513, 0.794, 1.0)
-"""Parts of a run after which the objects of Python are counted, so uneven that no period fits them."""
-FEWEST_OBJECTS = 32  # that must have become more, for a leak of objects
-REHEARSAL = 2  # cycles before anything is measured: libraries load, contexts and pools of threads are made
+CLOSE_TIMEOUT_S = 10.0
+"""How long a soak waits after the close until everything is released [s]."""
+CENSUS_TIMES = (0.157, 0.371, 0.513, 0.794, 1.0)
+"""Fractions of a run after which the Python objects are counted; uneven, so that no periodic growth matches them."""
+MIN_OBJECT_GROWTH = 32
+"""Objects or entries that must have been added for a leak of objects."""
+REHEARSAL_CYCLES = 2
+"""Cycles before anything is measured. In them libraries load and pools of threads are made."""
 
 
 def _nothing() -> None:
@@ -45,14 +63,14 @@ def _nothing() -> None:
 
 @dataclasses.dataclass
 class Subject:
-    """What is soaked.
+    """A loop to soak.
 
     Attributes:
       advance: runs one cycle.
-      steps: of one cycle.
+      steps: steps in one cycle; growth is reported per step.
       close: releases everything.
-      owners: its parts by name; one that is reached through another counts by itself.
-      buffers: returns peak and limit, by name, of what has room for so much.
+      owners: parts of the loop by name, each measured separately: what belongs to one part does not count for another.
+      buffers: returns peak and limit of each buffer with a fixed capacity, by name.
     """
 
     advance: Callable[[], Any]
@@ -69,134 +87,191 @@ def soak(
     seconds: float = 0.0,
     gpu: Optional[DriverMeter] = None,
     trace: bool = False,
-    patience: float = PATIENCE,
+    close_timeout: float = CLOSE_TIMEOUT_S,
 ) -> SoakReport:
-    """Run a subject for long, and judge its memory.
+    """Run a subject for many cycles and judge its memory.
 
     Args:
-      make: makes it; called once more before, for a rehearsal.
-      warm_up: cycles before those that are judged.
-      cycles: how many are judged at least.
-      seconds: for how long they run at least [s].
-      gpu: the meter of the GPU that it uses, if it does, made before anything used that.
-      trace: find the lines of Python that allocate what grows; this slows Python down several times.
-      patience: within which all must come back after the close [s].
+      make: makes the subject. It is called twice: the first subject runs `REHEARSAL_CYCLES` and is closed again before
+        anything is measured.
+      warm_up: cycles before the judged cycles.
+      cycles: minimum number of judged cycles.
+      seconds: minimum duration of the judged cycles [s].
+      gpu: the meter of the GPU that the subject uses, made before anything used that GPU; None for a subject on the
+        CPU.
+      trace: also find the lines of Python that allocate what grows; this slows Python down several times.
+      close_timeout: how long to wait after the close until everything is released [s].
+    Returns:
+      The verdict, its reason, the owners of the growth and what was not released.
     Raises:
-      ConfigError: it would never end.
+      ConfigError: there is no cycle to judge, or `seconds` is not a finite time.
     """
     if cycles < 1 or not 0.0 <= seconds < math.inf:
         got = f"cycles {cycles}, seconds {seconds}"
-        raise ConfigError("a soak that cannot end", got=got, expected="1 cycle or more, and a finite time")
-    meters = (_gpu_meters(gpu) if gpu is not None else []) + process_meters()
+        raise ConfigError("invalid length of a soak", got=got, expected="at least 1 cycle, and a finite time")
+    meters = process_meters()
+    if gpu is not None:
+        meters = _gpu_meters(gpu) + meters
     with contextlib.closing(make()) as rehearsal:
-        for _ in range(REHEARSAL):
+        for _ in range(REHEARSAL_CYCLES):
             rehearsal.advance()
     del rehearsal
     before = settled(meters)
-    with Elders() as elders, contextlib.closing(make()) as subject:
-        report = _under_the_meters(subject, elders, meters, warm_up, cycles, seconds, trace)
+    with ExistingObjects() as existing, contextlib.closing(make()) as subject:
+        report = _run_measured(subject, existing, meters, warm_up, cycles, seconds, trace)
         report.buffers = subject.buffers()
     if gpu is not None:
         _note_scope(report, gpu)
     roots = weak_references(subject.owners)
     del subject
-    report.kept = what_was_kept(meters, before, roots, patience)
-    return report
-
-
-def _under_the_meters(
-    subject: Subject, elders: Elders, meters: List[Meter], warm_up: int, cycles: int, seconds: float, trace: bool
-) -> SoakReport:
-    recorder = Sampler(_owned(subject.owners) + meters)
-    step = done = 0
-    for _ in range(warm_up):
-        subject.advance()
-        step += subject.steps
-        recorder.sample(step)
-    with _tracing(trace):
-        with recorder.other_reading():
-            population = Population(elders, step)
-        begin = Reading(recorder, step, trace)
-        for station, counts in _stations(cycles, seconds):
-            subject.advance()
-            step, done = step + subject.steps, done + 1
-            recorder.sample(step, station)
-            if counts:
-                with recorder.other_reading():
-                    population.look(step)
-        end = Reading(recorder, step, trace)
-    report = SoakReport(steps=step - begin.step, seconds=recorder.elapsed)
-    report.share, report.cpu_share = recorder.share, recorder.cpu_share
-    elders.release()
-    report.sites = end.sites_since(begin)
-    main = meters[0].name if isinstance(meters[0], DriverMeter) else Resident.name
-    _judge(report, recorder, begin, end, population, max(FEWEST_OBJECTS, done // 4), main)
+    report.kept = what_was_kept(meters, before, roots, close_timeout)
     return report
 
 
 def _gpu_meters(driver: DriverMeter) -> List[Meter]:
-    kinds = (TorchAllocated, TorchReserved, TorchFragments, WarpPool)
-    return [driver] + [kind(driver.device) for kind in kinds]
+    meters: List[Meter] = [driver]
+    for kind in (TorchAllocated, TorchReserved, TorchFragments, WarpPool):
+        meters.append(kind(driver.device))
+    return meters
 
 
-def _owned(owners: Mapping[str, Any]) -> List[Meter]:
-    return [
-        Owned(name, root, tuple(other for other in owners.values() if other is not root))
-        for name, root in owners.items()
-    ]
+def _part_meters(owners: Mapping[str, Any]) -> List[Meter]:
+    """Return a meter for each part, which leaves the other parts out."""
+    meters: List[Meter] = []
+    for name, root in owners.items():
+        others = [other for other in owners.values() if other is not root]
+        meters.append(PartMeter(name, root, shared=others))
+    return meters
 
 
-def _stations(cycles: int, seconds: float) -> Iterator[Tuple[int, bool]]:
-    """Yield once before each cycle until both `cycles` and `seconds` have passed.
+def _run_measured(
+    subject: Subject,
+    existing: ExistingObjects,
+    meters: List[Meter],
+    warm_up: int,
+    cycles: int,
+    seconds: float,
+    trace: bool,
+) -> SoakReport:
+    """Run the warm-up and the judged cycles, and return everything but what the close leaves."""
+    sampler = Sampler(_part_meters(subject.owners) + meters)
+    step = done = 0
+    for _ in range(warm_up):
+        subject.advance()
+        step += subject.steps
+        sampler.sample(step)
+    with _tracing(trace):
+        with sampler.other_reading():
+            census = ObjectCensus(existing, step)
+        begin = PartsReading(sampler, step, trace)
+        for station, count_objects in _schedule(cycles, seconds):
+            subject.advance()
+            step += subject.steps
+            done += 1
+            sampler.sample(step, station)
+            if count_objects:
+                with sampler.other_reading():
+                    census.look(step)
+        end = PartsReading(sampler, step, trace)
+    report = SoakReport(steps=step - begin.step, seconds=sampler.elapsed)
+    report.share = sampler.share
+    report.cpu_share = sampler.cpu_share
+    report.sites = end.sites_since(begin)
+    existing.release()
+    main_meter = Resident.name
+    if isinstance(meters[0], DriverMeter):
+        main_meter = meters[0].name
+    _judge(report, sampler, begin, end, census, max(MIN_OBJECT_GROWTH, done // 4), main_meter)
+    return report
 
-    Of all cycles, those after which everything is to be read yield the number of their station; others yield 0. The
-    last one is station `STATIONS`. With it goes whether the objects of Python are to be counted.
+
+def _schedule(cycles: int, seconds: float) -> Iterator[Tuple[int, bool]]:
+    """Yield once before each cycle, until both the number of cycles and the time have passed.
+
+    Progress is the fraction of the run that is done: of the cycles or of the time, whichever is behind. `STATIONS`
+    stations are spread evenly over the progress, and the censuses over it at `CENSUS_TIMES`. A slow cycle may pass
+    several stations; then only the last of them counts.
+
+    Yields:
+      The number of the station that the cycle reaches, 0 if none, and whether to count the Python objects after it.
     """
-    started, done, passed, looks = time.monotonic(), 0, 0, 0
-    while passed < STATIONS:
+    started = time.monotonic()
+    done = 0
+    last_station = 0
+    last_due = 0
+    while last_station < STATIONS:
         done += 1
-        progress = done / cycles if not seconds else min(done / cycles, (time.monotonic() - started) / seconds)
-        reached = min(int(progress * STATIONS), STATIONS)
-        due = sum(progress >= look for look in LOOKS)
-        yield (reached if reached > passed else 0), due > looks
-        passed, looks = max(passed, reached), max(looks, due)
+        progress = done / cycles
+        if seconds:
+            progress = min(progress, (time.monotonic() - started) / seconds)
+        station = min(int(progress * STATIONS), STATIONS)
+        due = sum(progress >= census_time for census_time in CENSUS_TIMES)
+        yield (station if station > last_station else 0), due > last_due
+        last_station = max(last_station, station)
+        last_due = max(last_due, due)
 
 
 @contextlib.contextmanager
 def _tracing(wanted: bool) -> Iterator[None]:
-    if wanted:
-        tracemalloc.start()
+    """Trace allocations in this context, if wanted."""
+    if not wanted:
+        yield
+        return
+    tracemalloc.start()
     try:
         yield
     finally:
-        if wanted:
-            tracemalloc.stop()
+        tracemalloc.stop()
 
 
 def _judge(
-    report: SoakReport, recorder: Sampler, begin: Reading, end: Reading, population: Population, least: int, main: str
+    report: SoakReport,
+    sampler: Sampler,
+    begin: PartsReading,
+    end: PartsReading,
+    census: ObjectCensus,
+    least: int,
+    main_meter: str,
 ) -> None:
-    meters, series = recorder.meters, recorder.series
-    findings = [judge(meter, series[meter.name], begin.step) for meter in meters]
-    report.findings = findings + [_judge_objects(population, least, report.steps)]
-    report.kind, report.why = overall(report.findings, main)
-    report.blind = {meter.name: meter.blind for meter in meters if meter.blind}
-    report.peaks = {meter.name: recorder.peak(meter.name) for meter in meters}
-    report.curves = {name: [tuple(point) for point in curve.points()] for name, curve in series.items()}
-    if recorder.jumps:
-        report.notes.append(f"the clock jumped {recorder.jumps} times; steps, not times, were judged")
+    """Judge the meters and fill in the report.
+
+    Args:
+      report: the report on the judged cycles.
+      sampler: the curves of the meters.
+      begin: the parts after the warm-up.
+      end: the parts at the end.
+      census: counts of the Python objects.
+      least: objects that must have been added for a leak of objects.
+      main_meter: name of the meter that must be clean for the run to be clean.
+    """
+    findings = []
+    for meter in sampler.meters:
+        curve = sampler.series[meter.name]
+        findings.append(judge(meter, curve, begin.step))
+        report.peaks[meter.name] = sampler.peak(meter.name)
+        report.curves[meter.name] = [tuple(point) for point in curve.points()]
+        if meter.blind:
+            report.blind[meter.name] = meter.blind
+    report.findings = findings + [_judge_objects(census, least, report.steps)]
+    report.kind, report.why = overall(report.findings, main_meter)
+    if sampler.jumps:
+        report.notes.append(f"the clock jumped {sampler.jumps} times; the verdict uses steps, not times")
     if report.kind == LEAK:
-        named = parts_to_blame(findings, meters, begin, end) + [str(each) for each in population.owners(least)]
-        few = [] if named else [str(each) for each in population.owners(FEWEST_OBJECTS)]
-        report.owners = owners_to_blame(named + few, findings, meters)
-        report.notes += [f"still filling: {each}; let the warm-up fill it" for each in population.filling(least)]
+        named = parts_to_blame(findings, sampler.meters, begin, end)
+        named += map(str, census.owners(least))
+        if not named:
+            named += map(str, census.owners(MIN_OBJECT_GROWTH))
+        report.owners = owners_to_blame(named, findings, sampler.meters)
+        for ring in census.filling(least):
+            report.notes.append(f"still filling: {ring}; use a longer warm-up")
 
 
-def _judge_objects(population: Population, least: int, steps: int) -> MeterVerdict:
-    """Return a leak if any type or container grew evenly between all censuses."""
-    if len(population.counts) <= len(LOOKS):
-        return MeterVerdict("objects", "objects", NOT_ENOUGH, "the run is too short to count the objects often enough")
-    growth = float(max(population.growth(least).values(), default=0))
+def _judge_objects(census: ObjectCensus, least: int, steps: int) -> MeterVerdict:
+    """Return the verdict on the Python objects: a leak if any type or container grew steadily between all censuses."""
+    if len(census.counts) <= len(CENSUS_TIMES):
+        why = "the run is too short to count the objects often enough"
+        return MeterVerdict("objects", "objects", NOT_ENOUGH, why)
+    growth = float(max(census.growth(least).values(), default=0))
     rate = growth / steps
     return MeterVerdict(
         "objects",
@@ -207,21 +282,25 @@ def _judge_objects(population: Population, least: int, steps: int) -> MeterVerdi
         floor=least / steps,
         growth=growth,
         steps=float(steps),
-        points=len(population.counts),
+        points=len(census.counts),
     )
 
 
 def _note_scope(report: SoakReport, driver: DriverMeter) -> None:
-    """Say what the driver's meter covered; what others may have caused is no leak of ours."""
+    """Note what the driver's meter covered, and withdraw a leak that other processes may have caused."""
     if driver.blind:
         return
     if driver.why_no_nvml:
         report.notes.append(driver.why_no_nvml)
     report.notes.append(f"driver: {driver.scope}")
-    if driver.scope == WHOLE_GPU and report.peaks["driver"] is not None:
-        report.peaks["driver"] -= driver.of_others
-        report.notes.append(f"less {amount(driver.of_others, BYTES)} that others had at the start")
+    peak = report.peaks["driver"]
+    if driver.scope == WHOLE_GPU and peak is not None:
+        report.peaks["driver"] = peak - driver.of_others
+        report.notes.append(f"without {amount(driver.of_others, BYTES)} that others used at the start")
     leaking = [finding.meter for finding in report.findings if finding.kind == LEAK]
     if driver.others and leaking == ["driver"]:
-        report.kind, report.owners = NOT_ENOUGH, []
-        report.why = "the GPU filled, but nothing of this process did, and others use it: run alone to tell"
+        report.kind = NOT_ENOUGH
+        report.owners = []
+        report.why = (
+            "the GPU filled, but no allocator of this process grew, and others use it: run alone to be sure"
+        )

@@ -1,4 +1,4 @@
-"""What a soak found."""
+"""The result of a soak."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from harness.memory.verdict import CLEAN, ENDS, NOT_ENOUGH, MeterVerdict
 
 @dataclasses.dataclass
 class SoakReport:
-    """What a soak found.
+    """The result of a soak.
 
     Attributes:
       kind: `leak`, `growth that ends`, `clean` or `not enough data`.
-      why: what showed it.
-      owners: to whom what grew belongs, the likeliest first.
-      findings: what each meter says.
-      kept: what did not come back after the close, in words.
-      peaks: the most that each meter showed.
+      why: what led to this verdict.
+      owners: what the growth belongs to, the most likely owner first.
+      findings: the verdicts on the meters.
+      kept: what was not released after the close, one text each.
+      peaks: largest value of each meter [unit of the meter].
       buffers: peak and limit of each buffer.
       blind: why meters could not be read, by name.
-      notes: what a reader should know of how this was measured.
-      sites: where what grew was allocated, if that was traced.
-      steps: of the cycles.
-      seconds: from the start to the close [s].
-      share: part of the time that sampling took.
-      cpu_share: part of the time for which sampling had a CPU.
-      curves: points of (step, time [s], least, greatest), by meter.
+      notes: remarks on how the measurement was made.
+      sites: lines that allocated what grew, if allocations were traced.
+      steps: steps of the judged cycles.
+      seconds: time from the start to the close [s].
+      share: share of the time that sampling took.
+      cpu_share: share of the time in which sampling had a CPU.
+      curves: points of (step, time [s], minimum, maximum) by meter.
     """
 
     kind: str = NOT_ENOUGH
@@ -48,22 +48,41 @@ class SoakReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing grows for ever and all came back."""
+        """Whether nothing leaks and everything was released after the close."""
         return self.kind in (CLEAN, ENDS) and not self.kept
 
     def finding(self, meter: str) -> MeterVerdict:
-        """Return what the meter of this name says."""
-        return next(finding for finding in self.findings if finding.meter == meter)
+        """Return the verdict on the meter of this name.
+
+        Raises:
+          KeyError: the soak had no meter of this name.
+        """
+        for finding in self.findings:
+            if finding.meter == meter:
+                return finding
+        raise KeyError(meter)
 
     def __str__(self) -> str:
-        rows = ["memory: {}{}".format(self.kind, " of " + self.owners[0] if self.owners else "")]
-        rows.append(f"  why       {self.why}")
-        rows += [f"  owner     {owner}" for owner in self.owners]
-        rows += [f"  site      {site}" for site in self.sites]
-        rows += [f"  kept      {text}" for text in self.kept]
-        rows += ["  buffer    {}: {:.1f} of {:.0f}".format(name, *both) for name, both in self.buffers.items()]
-        rows += [f"  blind     {name}: {why}" for name, why in self.blind.items()]
-        rows += [f"  note      {note}" for note in self.notes]
+        rows = [f"memory: {self.kind}"]
+        if self.owners:
+            rows[0] += f" of {self.owners[0]}"
+        rows.append(_row("why", self.why))
+        for owner in self.owners:
+            rows.append(_row("owner", owner))
+        for site in self.sites:
+            rows.append(_row("site", site))
+        for text in self.kept:
+            rows.append(_row("kept", text))
+        for name, (peak, limit) in self.buffers.items():
+            rows.append(_row("buffer", f"{name}: {peak:.1f} of {limit:.0f}"))
+        for name, reason in self.blind.items():
+            rows.append(_row("blind", f"{name}: {reason}"))
+        for note in self.notes:
+            rows.append(_row("note", note))
         taken = f"{self.share:.2%} of {self.seconds:.1f} s ({self.cpu_share:.2%} on a CPU)"
-        rows.append(f"  sampling  {taken}, {self.steps:,} steps")
+        rows.append(_row("sampling", f"{taken}, {self.steps:,} steps"))
         return "\n".join(rows)
+
+
+def _row(label: str, text: str) -> str:
+    return f"  {label:<9} {text}"

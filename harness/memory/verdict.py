@@ -1,59 +1,64 @@
-"""Does it leak? A verdict on the curve of a meter that says what it can tell, and what it cannot.
+"""Does a meter show a leak? A verdict on its curve, which also says what the curve cannot show.
 
-The curve of one meter, from the end of the warm-up to the close, is judged by its minima, for what a step borrows and
-gives back is no leak:
+The curve is judged from the end of the warm-up to the close by its minima: memory that a step takes and gives back is
+not a leak.
 
-1. A fall is no leak, so the deepest fall is noise. What a meter cannot tell apart is the greater of that and of the
-   steps in which it moves: its `unit`. Growth by less than `RESOLVED` units is none: the meter is *clean*, down to its
-   floor of `RESOLVED` units per span.
-2. The span is cut into batches, none so short that less than one unit is to be expected in it. The slopes of the
-   batches give an interval by the sign test, which takes neither normal nor independent errors: one jump, or a few
-   stairs, cannot pass for growth everywhere. The estimate is the median of the slopes between all pairs of minima
-   (Theil 1950; Sen 1968, doi:10.1080/01621459.1968.10480934).
-3. Growth of which the last third of the batches has less than half its part is *growth that ends*; jumps count little.
-4. If even the lower end of the interval is no less than `STEADY` of the floor, it is a *leak*; else it grew in jumps,
-   and there is *not enough data*.
+1. Noise. A fall is not a leak, so the deepest fall of the curve is noise. The *unit* is the larger of that fall and the
+   meter's quantum. Growth below `RESOLVED_UNITS` units cannot be distinguished from none. The meter is then *clean*,
+   down to a floor of `RESOLVED_UNITS` units per span.
+2. Slope. The span is cut into batches, each long enough that at least one unit of growth is expected in it. The sign
+   test on the slopes of the batches gives a confidence interval for their median. It assumes neither normal nor
+   independent errors, so one jump, or a few stairs, does not look like steady growth. The estimate itself is the median
+   of the slopes between all pairs of minima (Theil 1950; Sen 1968, doi:10.1080/01621459.1968.10480934).
+3. Growth that ends. If the last third of the batches has less than half of its proportional part of the growth, the
+   verdict is *growth that ends*. Jumps are capped first.
+4. Leak. If even the lower end of the interval is at least `STEADY_FLOOR_SHARE` of the floor, the verdict is *leak*.
+   Otherwise the curve grew in jumps, and the verdict is *not enough data*.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from harness.memory.meters import BYTES, MIB, Meter
-from harness.memory.sampler import Series
+from harness.memory.meters import BYTES, Meter
+from harness.memory.sampler import Point, Series
+from harness.units import MIB
 
-LEAK, ENDS, CLEAN, NOT_ENOUGH = "leak", "growth that ends", "clean", "not enough data"
+LEAK = "leak"
+ENDS = "growth that ends"
+CLEAN = "clean"
+NOT_ENOUGH = "not enough data"
 
-RESOLVED = 4  # units of growth that are told from none
-FEWEST_POINTS = 8
-MOST_POINTS = 64  # minima that are looked at
-BATCHES = (4, 16)  # fewest and most
-CONFIDENCE = 0.95  # of the interval, where there are batches enough
-ENDED = 0.5  # of the part that the last third would have of steady growth
-STEADY = 0.25  # of the floor: what the interval begins with at least where growth is no matter of jumps
-JUMP = 4.0  # times the median growth of a batch: what is beyond is a jump
+RESOLVED_UNITS = 4  # units of growth that can be distinguished from none
+MIN_POINTS = 8  # points without which there is no verdict
+MAX_MINIMA = 64  # minima that are judged
+MIN_BATCHES, MAX_BATCHES = 4, 16
+CONFIDENCE = 0.95  # of the interval, if there are enough batches
+ENDED_SHARE = 0.5  # of the growth that the last third would have if growth were steady
+STEADY_FLOOR_SHARE = 0.25  # of the floor: the least lower end of the interval that means steady growth
+JUMP_FACTOR = 4.0  # a batch that grew by more than this many median growths has a jump
 
 
 @dataclasses.dataclass(frozen=True)
 class MeterVerdict:
-    """What one meter says.
+    """The verdict on one meter.
 
     Attributes:
-      meter: its name.
-      unit: of its numbers.
+      meter: name of the meter.
+      unit: unit of the numbers.
       kind: `LEAK`, `ENDS`, `CLEAN` or `NOT_ENOUGH`.
-      why: of `NOT_ENOUGH`.
-      slope: growth per step; Theil and Sen's estimate.
-      interval: of the growth per step.
-      confidence: of the interval.
-      floor: least growth per step that could be told from none.
-      growth: from the end of the warm-up to the close.
-      steps: between them.
-      points: minima that were judged.
+      why: reason for `NOT_ENOUGH`.
+      slope: Theil-Sen estimate of the growth per step [unit].
+      interval: confidence interval of the growth per step [unit].
+      confidence: confidence of the interval, 0 to 1.
+      floor: smallest growth per step that would have been noticed [unit].
+      growth: growth from the end of the warm-up to the close [unit].
+      steps: steps between the end of the warm-up and the close.
+      points: number of minima that were judged.
     """
 
     meter: str
@@ -71,41 +76,47 @@ class MeterVerdict:
     def __str__(self) -> str:
         if math.isnan(self.slope):
             return f"{self.meter}: {self.kind}: {self.why}"
-        text = "{}: {}: {} per step in [{}, {}], floor {}; {} in {:,.0f} steps".format(
-            self.meter, self.kind, *(amount(value, self.unit) for value in self._numbers()), self.steps
-        )
-        return text + (f" ({self.why})" if self.why else "")
-
-    def _numbers(self) -> Tuple[float, ...]:
-        return (self.slope, *self.interval, self.floor, self.growth)
+        slope, floor, growth = (amount(value, self.unit) for value in (self.slope, self.floor, self.growth))
+        low, high = (amount(value, self.unit) for value in self.interval)
+        text = f"{self.meter}: {self.kind}: {slope} per step in [{low}, {high}], floor {floor}; "
+        text += f"{growth} in {self.steps:,.0f} steps"
+        if self.why:
+            text += f" ({self.why})"
+        return text
 
 
 def judge(meter: Meter, series: Series, after: float) -> MeterVerdict:
-    """Judge what a meter showed after a step."""
+    """Return the verdict on a meter.
+
+    Args:
+      meter: the meter.
+      series: its curve.
+      after: the step at which the warm-up ended; earlier points do not count.
+    """
     points = series.points(after)
     if meter.blind or not points:
         return MeterVerdict(meter.name, meter.unit, NOT_ENOUGH, meter.blind or "it was not read")
-    if len(points) < FEWEST_POINTS:
-        why = f"{len(points)} readings, at least {FEWEST_POINTS} are needed"
+    if len(points) < MIN_POINTS:
+        why = f"{len(points)} readings, at least {MIN_POINTS} are needed"
         return MeterVerdict(meter.name, meter.unit, NOT_ENOUGH, why, points=len(points))
-    steps, lows = _minima([point.step for point in points], [point.low for point in points])
-    return _judge(meter, steps, lows)
+    return _judge_minima(meter, *_minima(points))
 
 
-def _judge(meter: Meter, steps: np.ndarray, lows: np.ndarray) -> MeterVerdict:
+def _judge_minima(meter: Meter, steps: np.ndarray, lows: np.ndarray) -> MeterVerdict:
     unit = max(meter.quantum, _deepest_fall(lows))
-    span, growth = steps[-1] - steps[0], lows[-1] - lows[0]
-    floor = RESOLVED * unit / span
+    span = steps[-1] - steps[0]
+    growth = lows[-1] - lows[0]
+    floor = RESOLVED_UNITS * unit / span
     slope = _theil_sen(steps, lows)
-    times, growths = _batches(steps, lows, int(np.clip(growth / unit, *BATCHES)))
-    low, high, confidence = _sign_interval(growths / times)
+    lengths, growths = _batches(steps, lows, batches=int(np.clip(growth / unit, MIN_BATCHES, MAX_BATCHES)))
+    low, high, confidence = _sign_interval(growths / lengths)
     kind, why = LEAK, ""
-    if growth < RESOLVED * unit:
+    if growth < RESOLVED_UNITS * unit:
         kind = CLEAN
     elif _has_ended(growths):
         kind = ENDS
-    elif low < STEADY * floor:
-        kind, why = NOT_ENOUGH, "it grew in few jumps: run for longer"
+    elif low < STEADY_FLOOR_SHARE * floor:
+        kind, why = NOT_ENOUGH, "it grew in few jumps: run longer"
     return MeterVerdict(
         meter.name,
         meter.unit,
@@ -121,77 +132,96 @@ def _judge(meter: Meter, steps: np.ndarray, lows: np.ndarray) -> MeterVerdict:
     )
 
 
-def _minima(steps: Sequence[float], lows: Sequence[float]) -> Tuple[np.ndarray, np.ndarray]:
-    """Return at most `MOST_POINTS` minima of consecutive values, and the first step of each."""
-    groups = np.array_split(np.arange(len(steps)), min(len(steps), MOST_POINTS))
-    return (
-        np.array([steps[group[0]] for group in groups], float),
-        np.array([min(lows[index] for index in group) for group in groups], float),
-    )
+def _minima(points: Sequence[Point]) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the first step and the minimum of at most `MAX_MINIMA` groups of consecutive points."""
+    steps: List[float] = []
+    lows: List[float] = []
+    for group in np.array_split(np.arange(len(points)), min(len(points), MAX_MINIMA)):
+        steps.append(points[group[0]].step)
+        lows.append(min(points[index].low for index in group))
+    return np.array(steps, float), np.array(lows, float)
 
 
 def _deepest_fall(values: np.ndarray) -> float:
+    """Return the largest drop of a value below an earlier value."""
     return float((np.maximum.accumulate(values) - values).max())
 
 
 def _theil_sen(steps: np.ndarray, values: np.ndarray) -> float:
-    later, earlier = np.triu_indices(len(steps), k=1)[::-1]
-    return float(np.median((values[later] - values[earlier]) / (steps[later] - steps[earlier])))
+    """Return the median of the slopes between all pairs of values."""
+    earlier, later = np.triu_indices(len(steps), k=1)
+    slopes = (values[later] - values[earlier]) / (steps[later] - steps[earlier])
+    return float(np.median(slopes))
 
 
 def _batches(steps: np.ndarray, values: np.ndarray, batches: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the lengths of so many batches, or of as many as there can be, in steps, and the growth in each."""
-    edges = np.linspace(0, len(steps) - 1, min(batches, len(steps) - 1) + 1).round().astype(int)
+    """Return the length in steps and the growth of each of at most `batches` batches."""
+    count = min(batches, len(steps) - 1)
+    edges = np.linspace(0, len(steps) - 1, count + 1).round().astype(int)
     return np.diff(steps[edges]), np.diff(values[edges])
 
 
 def _has_ended(growths: np.ndarray) -> bool:
-    """Return whether the last third of the batches has less than `ENDED` times its part of the growth."""
+    """Return whether the last third of the batches grew by less than `ENDED_SHARE` of its proportional part."""
     usual = float(np.median(growths))
     if usual > 0.0:
-        growths = np.minimum(growths, JUMP * usual)
+        growths = np.minimum(growths, JUMP_FACTOR * usual)
     last = math.ceil(len(growths) / 3)
-    return bool(growths[-last:].sum() < ENDED * last / len(growths) * growths.sum())
+    proportional = last / len(growths) * growths.sum()
+    return bool(growths[-last:].sum() < ENDED_SHARE * proportional)
 
 
 def _sign_interval(slopes: Sequence[float]) -> Tuple[float, float, float]:
-    """Return an interval of the median that takes no assumption on the errors, and its confidence."""
-    ordered, count = sorted(slopes), len(slopes)
-    outside, best = 0.0, (ordered[0], ordered[-1], 1.0 - 2.0**-count * 2.0)
+    """Return the ends of a confidence interval for the median of the slopes, and its confidence.
+
+    If the median is m, each slope lies below m with probability 1/2, so the number of slopes below m is binomial. The
+    interval between the k-th smallest and the k-th largest slope misses m with the probability of the two binomial
+    tails below k. The interval returned is the narrowest whose confidence is at least `CONFIDENCE`, or the widest
+    possible if there are too few slopes. Nothing is assumed about the distribution of the errors.
+    """
+    ordered = sorted(slopes)
+    count = len(ordered)
+    missed = 0.0
+    interval = (ordered[0], ordered[-1], 1.0 - 2.0**-count * 2.0)
     for left_out in range((count - 1) // 2):
-        outside += 2.0 * math.comb(count, left_out) / 2.0**count
-        if outside > 1.0 - CONFIDENCE:
+        missed += 2.0 * math.comb(count, left_out) / 2.0**count
+        if missed > 1.0 - CONFIDENCE:
             break
-        best = (ordered[left_out], ordered[-1 - left_out], 1.0 - outside)
-    return best
+        interval = (ordered[left_out], ordered[-1 - left_out], 1.0 - missed)
+    return interval
 
 
 def amount(value: float, unit: str) -> str:
-    """Return a number with its unit, for people."""
+    """Return a number with its unit as text; bytes in the largest unit that fits."""
     if math.isnan(value):
         return "?"
     if unit != BYTES:
-        return ("{:,.0f} {}" if abs(value) >= 100 else "{:.3g} {}").format(value, unit)
+        return f"{value:,.0f} {unit}" if abs(value) >= 100 else f"{value:.3g} {unit}"
     for size, name in ((MIB * 1024, "GiB"), (MIB, "MiB"), (1024, "KiB")):
         if abs(value) >= size:
             return f"{value / size:.2f} {name}"
-    return ("{:.0f} B" if abs(value) >= 10 else "{:.2g} B").format(value)
+    return f"{value:.0f} B" if abs(value) >= 10 else f"{value:.2g} B"
 
 
 def overall(findings: Sequence[MeterVerdict], main: str) -> Tuple[str, str]:
-    """Return the verdict on a whole run, and why.
+    """Return the verdict on a complete run, and the reason.
 
     Args:
-      findings: of all meters.
-      main: name of the meter without which nothing is clean.
+      findings: the verdicts on all meters.
+      main: name of the meter that must be clean for the run to be clean.
     """
     leaking = [finding for finding in findings if finding.kind == LEAK]
     if leaking:
-        return LEAK, "; ".join(str(finding) for finding in leaking)
-    judged: Optional[MeterVerdict] = next((finding for finding in findings if finding.meter == main), None)
-    if judged is None or judged.kind == NOT_ENOUGH:
-        return NOT_ENOUGH, str(judged) if judged is not None else f"there is no meter {main}"
+        return LEAK, "; ".join(map(str, leaking))
+    main_verdict: Optional[MeterVerdict] = None
+    for finding in findings:
+        if finding.meter == main:
+            main_verdict = finding
+    if main_verdict is None:
+        return NOT_ENOUGH, f"no meter is named {main}"
+    if main_verdict.kind == NOT_ENOUGH:
+        return NOT_ENOUGH, str(main_verdict)
     ending = [finding for finding in findings if finding.kind == ENDS]
     if ending:
-        return ENDS, "; ".join(str(finding) for finding in ending)
-    return CLEAN, str(judged)
+        return ENDS, "; ".join(map(str, ending))
+    return CLEAN, str(main_verdict)

@@ -8,7 +8,7 @@ import sys
 import pytest
 from nvml import Cuda, Nvml
 
-from harness.memory.driver import MIG_INSTANCE, PROCESS_ALONE, WHOLE_GPU, DriverMeter
+from harness.memory.driver import MIG_INSTANCE, THIS_PROCESS, WHOLE_GPU, DriverMeter
 
 pytestmark = pytest.mark.memory
 
@@ -30,7 +30,7 @@ def test_process_that_nvml_lists_is_read_alone(nvml, monkeypatch):
     Cuda(monkeypatch, initialized=True, used=1000)
     nvml.processes[0] = {os.getpid(): OURS, 17: THEIRS}
     meter = DriverMeter()
-    assert (meter.read(), meter.scope, meter.others) == (OURS, PROCESS_ALONE, False)
+    assert (meter.read(), meter.scope, meter.others) == (OURS, THIS_PROCESS, False)
 
 
 def test_process_under_another_id_is_the_one_that_came(nvml, monkeypatch):
@@ -40,9 +40,9 @@ def test_process_under_another_id_is_the_one_that_came(nvml, monkeypatch):
     meter = DriverMeter()
     cuda.initialized = True
     nvml.processes[0][HOST_ID] = OURS
-    assert (meter.read(), meter.scope) == (OURS, PROCESS_ALONE)
+    assert (meter.read(), meter.scope) == (OURS, THIS_PROCESS)
     nvml.processes[0] = {99: THEIRS, HOST_ID: OURS + 1}
-    assert (meter.read(), meter.scope, meter.others) == (OURS + 1, PROCESS_ALONE, False)
+    assert (meter.read(), meter.scope, meter.others) == (OURS + 1, THIS_PROCESS, False)
 
 
 def test_only_process_on_the_gpu_is_ours(nvml, monkeypatch):
@@ -50,7 +50,7 @@ def test_only_process_on_the_gpu_is_ours(nvml, monkeypatch):
     Cuda(monkeypatch, initialized=True, used=1000)
     nvml.processes[0] = {HOST_ID: OURS}
     meter = DriverMeter()
-    assert (meter.read(), meter.scope) == (OURS, PROCESS_ALONE)
+    assert (meter.read(), meter.scope) == (OURS, THIS_PROCESS)
 
 
 def test_process_that_cannot_be_told_from_others_makes_the_whole_gpu_count(nvml, monkeypatch):

@@ -113,7 +113,7 @@ def test_descriptors_are_counted_and_named():
     meter = Descriptors()
     opened = []
     assert grown(meter, lambda: opened.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(3))) == 3
-    assert not meters.DESCRIPTORS.is_dir() or meter.parts()[os.devnull] >= 3
+    assert not meters.PROC_DESCRIPTORS.is_dir() or meter.parts()[os.devnull] >= 3
     for descriptor in opened:
         os.close(descriptor)
 
@@ -140,7 +140,7 @@ def test_children_are_counted_and_named():
 
 def test_children_are_told_where_the_system_tells(monkeypatch, tmp_path):
     """Elsewhere the meter is blind."""
-    monkeypatch.setattr(meters, "TASKS", tmp_path / "none")
+    monkeypatch.setattr(meters, "PROC_TASKS", tmp_path / "none")
     meter = Children()
     assert meter.read() is None
     assert meter.blind

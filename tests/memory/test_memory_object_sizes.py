@@ -13,7 +13,9 @@ import torch
 
 from harness.memory import object_sizes
 from harness.memory.meters import Blind
-from harness.memory.object_sizes import Elders, Owned, Population, holder_of, sizes
+from harness.memory.object_census import ExistingObjects, ObjectCensus
+from harness.memory.object_holders import holder_of
+from harness.memory.object_sizes import PartMeter, sizes
 
 pytestmark = pytest.mark.memory
 
@@ -67,8 +69,12 @@ def test_graph_of_a_tensor_counts_under_the_attribute_that_holds_it():
         for _ in range(100):
             part.inner = part.inner + weight.sum()
         grown.append(sizes(part, "trainer", set())["trainer.inner"])
-    assert grown[0] > 200 * object_sizes.NODE
-    assert grown[2] - grown[1] == pytest.approx(grown[1] - grown[0]) == pytest.approx(200 * object_sizes.NODE, rel=0.1)
+    assert grown[0] > 200 * object_sizes.GRAPH_NODE_BYTES
+    assert (
+        grown[2] - grown[1]
+        == pytest.approx(grown[1] - grown[0])
+        == pytest.approx(200 * object_sizes.GRAPH_NODE_BYTES, rel=0.1)
+    )
 
 
 def test_path_is_the_shortest():
@@ -106,7 +112,7 @@ def test_other_parts_do_not_count():
     """A part that is measured by itself is left out of the one that reaches it."""
     part = Part()
     part.inner = np.zeros(2**20)
-    assert sum(Owned("part", part, (part.inner,)).parts().values()) < 10_000
+    assert sum(PartMeter("part", part, (part.inner,)).parts().values()) < 10_000
 
 
 def test_modules_and_classes_do_not_count():
@@ -141,8 +147,8 @@ def test_bounded_deque_counts_as_if_it_were_full(bound):
 
 def test_part_with_too_many_objects_is_blind(monkeypatch):
     """A part that cannot be measured is said to be so."""
-    monkeypatch.setattr(object_sizes, "MOST_OBJECTS", 100)
-    meter = Owned("part", [[index] for index in range(200)])
+    monkeypatch.setattr(object_sizes, "MAX_OBJECTS", 100)
+    meter = PartMeter("part", [[index] for index in range(200)])
     assert meter.read() is None
     assert "100 objects" in meter.blind
     with pytest.raises(Blind):
@@ -187,7 +193,7 @@ def test_population_shows_what_has_become_more():
     """Growing containers come first, with their holder; then types."""
     part = Part()
     part.history = list(range(100))
-    population = Population()
+    population = ObjectCensus()
     for count in (1, 2, 3):
         part.history += list(range(100))
         part.table = {index: Slotted(index) for index in range(70 * count)}
@@ -202,7 +208,7 @@ def test_population_finds_a_dict_that_the_collector_does_not_know():
     """A dict of arrays is no object of the collector's, but its owner's."""
     part = Part()
     part.table = {index: np.ones(1) for index in range(100)}
-    population = Population()
+    population = ObjectCensus()
     for step in (1, 2, 3):
         part.table.update({len(part.table) + index: np.ones(1) for index in range(50)})
         population.look(step)
@@ -214,7 +220,7 @@ def test_growth_in_a_part_of_the_run_is_none_of_the_population(rises):
     """What does not grow between all censuses is no leak."""
     part = Part()
     part.history = list(range(100))
-    population = Population()
+    population = ObjectCensus()
     for step, rise in enumerate(rises, 1):
         part.history += list(range(rise))
         population.look(step)
@@ -225,7 +231,7 @@ def test_growth_is_even_by_steps_and_not_by_censuses():
     """Between censuses at uneven distances, what grows with every step is growth, and equal rises are none."""
     steady, equal = Part(), Part()
     steady.history, equal.history = list(range(100)), list(range(100))
-    population = Population()
+    population = ObjectCensus()
     for step, before in zip((100, 110, 130, 150), (0, 100, 110, 130)):
         steady.history += list(range(5 * (step - before)))
         equal.history += list(range(200))
@@ -239,7 +245,7 @@ def elders():
     frozen = gc.get_freeze_count() > len(gc.get_objects())
     gc.unfreeze()
     gc.collect()
-    with Elders() as older:
+    with ExistingObjects() as older:
         yield older
     if frozen:
         gc.freeze()
@@ -258,7 +264,7 @@ def test_container_that_lived_before_is_watched(request):
     HELD_BY_MODULE.extend(range(20))
     older = Part()
     older.table = {index: np.ones(1) for index in range(20)}
-    population = Population(request.getfixturevalue("elders"))
+    population = ObjectCensus(request.getfixturevalue("elders"))
     for step in (1, 2, 3):
         HELD_BY_MODULE.extend(range(100))
         older.table.update({len(older.table) + index: np.ones(1) for index in range(50)})
@@ -274,7 +280,7 @@ def test_objects_that_take_the_place_of_older_ones_are_no_growth(request):
     """A ring that was full before is as large afterwards, though all that is in it is new."""
     ring = collections.deque((Slotted(index) for index in range(300)), maxlen=300)
     elders = request.getfixturevalue("elders")
-    population = Population(elders)
+    population = ObjectCensus(elders)
     for step in (1, 2, 3):
         ring.extend(Slotted(index) for index in range(90))
         population.look(step)
@@ -287,7 +293,7 @@ def test_what_somebody_else_set_aside_stays_there():
     gc.unfreeze()
     gc.freeze()
     frozen = gc.get_freeze_count()
-    with Elders() as older:
+    with ExistingObjects() as older:
         assert older.containers == []
     assert gc.get_freeze_count() == pytest.approx(frozen, rel=0.01)
 
@@ -296,7 +302,7 @@ def test_bounded_deque_may_fill():
     """A ring that fills in every part is no growth, but is told; one that is full is not."""
     part = Part()
     part.history, part.table = collections.deque(range(100), maxlen=1000), collections.deque(range(100), maxlen=100)
-    population = Population()
+    population = ObjectCensus()
     for step in (1, 2, 3):
         part.history.extend(range(100))
         part.table.extend(range(100))
@@ -311,7 +317,7 @@ def test_population_shows_nothing_where_nothing_grew():
     """Garbage does not count, nor what stayed the same."""
     part = Part()
     part.history = list(range(1000))
-    population = Population()
+    population = ObjectCensus()
     thresholds = gc.get_threshold()
     gc.set_threshold(10**9)
     try:
@@ -331,7 +337,7 @@ def test_cycles_are_left_where_the_program_does_not_collect_them():
     gc.collect()
     gc.disable()
     try:
-        population = Population()
+        population = ObjectCensus()
         for step in (1, 2, 3):
             for _ in range(100):
                 cycle = Part()

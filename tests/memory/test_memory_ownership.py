@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from harness.memory.meters import MIB, Descriptors, Heap, Resident, Threads
-from harness.memory.object_sizes import Owned, holder_of
+from harness.memory.object_holders import holder_of
+from harness.memory.object_sizes import PartMeter
 from harness.memory.soak import Subject, soak
 from harness.memory.verdict import CLEAN, ENDS, LEAK
 from harness.stack.training_soak import crowded, make_training, soak_training
@@ -95,10 +96,10 @@ def test_closed_env_holds_no_physics_though_it_is_kept():
     env = make_env(tiny())
     env.reset()
     batch = [weakref.ref(each) for each in vars(env.simulator.physics).values() if type(each).__module__ == "numpy"]
-    size = Owned("env", env).read()
+    size = PartMeter("env", env).read()
     env.close()
     assert batch == [] or alive(batch) == []
-    assert Owned("env", env).read() <= size
+    assert PartMeter("env", env).read() <= size
 
 
 def test_run_that_failed_leaves_its_parts_to_the_traceback_alone(monkeypatch):
@@ -181,7 +182,7 @@ def test_statistics_do_not_grow_with_episodes():
         metrics.add_episodes(everyone, {"success": everyone, "return": torch.full((50,), float(round_))})
         if round_ % 20 == 19:
             metrics.summary()
-            sizes.append(Owned("metrics", metrics).read())
+            sizes.append(PartMeter("metrics", metrics).read())
     assert max(sizes) - min(sizes) < 256
 
 

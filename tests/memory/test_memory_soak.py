@@ -23,7 +23,7 @@ from harness.memory.after_close import what_was_kept
 from harness.memory.curves import write_soak
 from harness.memory.driver import WHOLE_GPU, DriverMeter
 from harness.memory.meters import Heap
-from harness.memory.object_sizes import Population
+from harness.memory.object_census import ObjectCensus
 from harness.memory.soak import Subject, soak
 from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import CLEAN, ENDS, LEAK, NOT_ENOUGH, MeterVerdict
@@ -111,7 +111,7 @@ def test_what_is_not_given_back_is_told():
         started.append(subprocess.Popen(["sleep", "600"]))
         return Subject(part.turn, owners={"loop": part})
 
-    report = soak(make, warm_up=2, cycles=20, patience=0.1)
+    report = soak(make, warm_up=2, cycles=20, close_timeout=0.1)
     for descriptor, process in zip(opened, started):
         os.close(descriptor)
         process.kill()
@@ -131,7 +131,7 @@ def test_memory_above_the_tolerance_must_come_back(mib, tolerated):
         kept.append(np.ones((mib << 20) * len(kept) + 1, np.uint8))  # nothing in the rehearsal
         return Subject(lambda: None)
 
-    report = soak(make, warm_up=1, cycles=20, patience=0.1)
+    report = soak(make, warm_up=1, cycles=20, close_timeout=0.1)
     kept.clear()
     assert (not any("heap" in text for text in report.kept)) == tolerated, report
 
@@ -149,7 +149,7 @@ def test_memory_that_comes_back_late_is_waited_for():
             return 1e9 if self.readings < 4 else 0.0
 
     meter = Late()
-    assert what_was_kept([meter], {"heap": 0.0}, {}, patience=5.0) == []
+    assert what_was_kept([meter], {"heap": 0.0}, {}, timeout=5.0) == []
     assert meter.readings == 4
 
 
@@ -176,13 +176,13 @@ def test_subject_that_fails_is_closed(fatal):
 def test_objects_are_counted_all_over_the_run(cycles, monkeypatch):
     """Few cycles or many, there is a look in each part of the run, the last of them at the end."""
     looks = []
-    look = Population.look
-    monkeypatch.setattr(Population, "look", lambda self, step: looks.append(len(turns)) or look(self, step))
+    look = ObjectCensus.look
+    monkeypatch.setattr(ObjectCensus, "look", lambda self, step: looks.append(len(turns)) or look(self, step))
     turns = []
     soak(lambda: Subject(lambda: turns.append(None)), warm_up=1, cycles=cycles)
     assert looks[-1] == len(turns)
     assert len(set(looks)) == len(looks)
-    assert [turn - 3 for turn in looks] == [pytest.approx(part * cycles, abs=1.0) for part in soaks.LOOKS]
+    assert [turn - 3 for turn in looks] == [pytest.approx(part * cycles, abs=1.0) for part in soaks.CENSUS_TIMES]
 
 
 def test_objects_of_a_run_of_few_cycles_are_not_judged():

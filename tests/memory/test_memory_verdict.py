@@ -15,7 +15,7 @@ from harness.memory.verdict import (
     ENDS,
     LEAK,
     NOT_ENOUGH,
-    RESOLVED,
+    RESOLVED_UNITS,
     _sign_interval,
     _theil_sen,
     amount,
@@ -75,7 +75,7 @@ def test_constant_is_clean_down_to_the_floor():
     """A curve that does not move is clean; the floor says what it could not have shown."""
     found = verdict([5.0] * 101, quantum=2.0)
     assert (found.kind, found.growth) == (CLEAN, 0.0)
-    assert found.floor == pytest.approx(RESOLVED * 2.0 / 1000)
+    assert found.floor == pytest.approx(RESOLVED_UNITS * 2.0 / 1000)
 
 
 def test_growth_below_the_floor_is_clean():
