@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 NON_FINITE = "nonfinite.pt"
 
+MakeEnv = Callable[[RunConfig], "VecEnv"]
+
 
 @dataclasses.dataclass
 class Run:
@@ -67,9 +69,12 @@ class Run:
     recorder: failures.DecisionRecorder = dataclasses.field(default_factory=failures.DecisionRecorder)
 
     @classmethod
-    def start(cls, config: RunConfig) -> Run:
+    def start(cls, config: RunConfig, make_env: MakeEnv = make_env) -> Run:
         """Make the parts of a new run and its first observation.
 
+        Args:
+          config: resolved configuration.
+          make_env: builds the environment from the configuration.
         Raises:
           CapacityError: they would not fit in the memory of the GPU; nothing was made.
         """
@@ -190,13 +195,16 @@ class StopRequest:
             signal.signal(number, handler)
 
 
-def train(config: RunConfig, run_dir: Optional[Path] = None, resume: bool = False) -> Path:
+def train(
+    config: RunConfig, run_dir: Optional[Path] = None, resume: bool = False, *, make_env: MakeEnv = make_env
+) -> Path:
     """Train, and return the folder of the run.
 
     Args:
       config: what to train; of a run that is resumed, what it was made with, but for `run_dir.RESUMABLE_WITH`.
       run_dir: folder of the run; by default a new one below `runs/`.
       resume: continue the run in `run_dir` from its newest checkpoint.
+      make_env: builds the environment from the configuration; pass your own to wrap or replace it.
     Raises:
       ConfigError: settings that cannot run.
       CheckpointError: a checkpoint that does not fit or cannot be written.
@@ -206,30 +214,46 @@ def train(config: RunConfig, run_dir: Optional[Path] = None, resume: bool = Fals
       SystemExit: stopped by a signal, after saving; see the module's docstring.
     """
     _require_one_rollout(config)
-    return _continue(config, run_dir) if resume else _begin(config, run_dir)
+    if resume:
+        return _continue(config, run_dir, make_env)
+    return _begin(config, run_dir, make_env)
 
 
-def _begin(config: RunConfig, path: Optional[Path]) -> Path:
-    path = RunDir.require_free(path or RunDir.default_path(config))
-    config, reason = resolve(config)
-    if config.learner == "harl":
-        _train_with_harl(config, path, reason)
-        return path
-    with gpu_errors(lambda: _way_back(path)):
-        with contextlib.closing(Run.start(config)) as run:  # before the folder, so that a failure leaves none behind
-            with contextlib.closing(RunDir.create(config, path)) as folder:
-                _loop(run, folder.path, reason)
+def train_run(run: Run, path: Path, reason: str) -> Path:
+    """Train a started run in the new folder `path`, close it, and return the folder.
+
+    Args:
+      run: as `Run.start` returned it.
+      path: folder of the run; it must not hold one yet.
+      reason: why this simulator was chosen; the console shows it.
+    Raises:
+      The same errors as `train`.
+    """
+    with gpu_errors(lambda: _way_back(path)), contextlib.closing(run):
+        with contextlib.closing(RunDir.create(run.config, path)) as folder:
+            _loop(run, folder.path, reason)
     return path
 
 
-def _train_with_harl(config: RunConfig, path: Path, reason: str) -> None:
+def _begin(config: RunConfig, path: Optional[Path], make_env: MakeEnv) -> Path:
+    path = RunDir.require_free(path or RunDir.default_path(config))
+    config, reason = resolve(config)
+    if config.learner == "harl":
+        _train_with_harl(config, path, reason, make_env)
+        return path
+    with gpu_errors():
+        run = Run.start(config, make_env)  # before the folder, so that a failure leaves none behind
+    return train_run(run, path, reason)
+
+
+def _train_with_harl(config: RunConfig, path: Path, reason: str, make_env: MakeEnv) -> None:
     from mapush.upstream.harl.harl_training import train
 
     with gpu_errors(), StopRequest() as stop:
-        train(config, path, reason, lambda: stop.name is not None)
+        train(config, path, reason, lambda: stop.name is not None, make_env)
 
 
-def _continue(config: RunConfig, path: Optional[Path]) -> Path:
+def _continue(config: RunConfig, path: Optional[Path], make_env: MakeEnv) -> Path:
     if path is None:
         raise ConfigError("nothing to resume", fix="name the run's folder: --resume RUN")
     if config.learner == "harl":
@@ -245,7 +269,7 @@ def _continue(config: RunConfig, path: Optional[Path]) -> Path:
             print(f"this run is finished: {step} of {config.total_steps} env steps")
             print(f"to train on: python -m mapush.train --resume {path} --total-steps {2 * step}")
             return path
-        with gpu_errors(lambda: _way_back(path)), contextlib.closing(Run.start(config)) as run:
+        with gpu_errors(lambda: _way_back(path)), contextlib.closing(Run.start(config, make_env)) as run:
             run.restore(checkpoints.load(newest), newest)
             folder.write(config)
             _loop(run, path, reason)
@@ -380,12 +404,17 @@ python -m mapush.train [cuboid|tblock|cylinder|walk] [flags]; cuboid is the defa
 --load-config FILE (a HARL happo.yaml or config.json)."""
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Parse the command line and train."""
+def main(argv: Optional[Sequence[str]] = None, *, make_env: MakeEnv = make_env) -> int:
+    """Parse the command line and train.
+
+    Args:
+      argv: the words after the command's name; by default those of this process.
+      make_env: see `train`.
+    """
     share_the_cores()
     try:
         config, run_dir, resume = parse(sys.argv[1:] if argv is None else argv)
-        train(config, run_dir, resume)
+        train(config, run_dir, resume, make_env=make_env)
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2

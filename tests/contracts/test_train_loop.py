@@ -25,7 +25,7 @@ from mapush.errors import ConfigError, MapushError, SimulatorError
 from mapush.run import checkpoint as checkpoints
 from mapush.run.folder import RunDir
 from mapush.run.logger import RunLogger
-from mapush.train import Run, StopRequest, main, train
+from mapush.train import StopRequest, main, train
 
 pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
@@ -110,11 +110,12 @@ def test_command_line_error_has_no_traceback(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_with_content_is_refused_and_left_alone(tmp_path, monkeypatch, capsys):
+def test_folder_with_content_is_refused_and_left_alone(tmp_path, capsys):
     """A run folder that is not empty is not written to, not even a lock; the simulator is not started."""
     (tmp_path / "precious").write_text("mine")
-    monkeypatch.setattr(Run, "start", lambda config: pytest.fail("the simulator was started"))
-    assert main(TINY + ["--run-dir", str(tmp_path)]) == 2
+    made = []
+    assert main(TINY + ["--run-dir", str(tmp_path)], make_env=made.append) == 2
+    assert made == []
     assert "not empty" in capsys.readouterr().err
     assert contents(tmp_path) == {"precious": b"mine"}
 

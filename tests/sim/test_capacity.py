@@ -11,7 +11,6 @@ import torch
 from fakes import KinematicSimulator
 from torch.profiler import ProfilerActivity, profile
 
-from mapush import train
 from mapush.assembly import sizes_of
 from mapush.config import bytes_of
 from mapush.env.push import PushEnv
@@ -22,6 +21,7 @@ from mapush.happo.rollout import Rollout
 from mapush.presets import preset
 from mapush.run import capacity
 from mapush.run.capacity import GIB, MIB, predict, require_fit
+from mapush.train import Run
 
 pytestmark = pytest.mark.sim
 
@@ -180,12 +180,11 @@ def test_torch_may_use_what_the_rest_leaves_of_the_limit(card):
     assert card.shares_of_torch == [(8 * GIB - parts["context"] - parts["simulator"]) / (40 * GIB)]
 
 
-def test_refusal_comes_before_anything_is_made(monkeypatch):
+def test_refusal_comes_before_anything_is_made():
     """A run that cannot fit ends before its env is made."""
     made = []
-    monkeypatch.setattr(train, "make_env", made.append)
     with pytest.raises(CapacityError):
-        train.Run.start(on_gpu(num_envs=10_000_000))
+        Run.start(on_gpu(num_envs=10_000_000), make_env=made.append)
     assert made == []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
 from mapush.assembly import device_of, make_env
 from mapush.config import RunConfig
@@ -15,10 +15,19 @@ from mapush.run import checkpoint as checkpoints
 from mapush.run.folder import RunDir
 from mapush.upstream.harl import arguments, harl_source, models
 
+if TYPE_CHECKING:
+    from mapush.env.vec_env import VecEnv
+
 MODELS = "models"
 
 
-def train(config: RunConfig, path: Path, reason: str, stopped: Callable[[], bool]) -> None:
+def train(
+    config: RunConfig,
+    path: Path,
+    reason: str,
+    stopped: Callable[[], bool],
+    make_env: Callable[[RunConfig], VecEnv] = make_env,
+) -> None:
     """Train in the new folder `path`, which holds HARL's `models/` and checkpoints of ours.
 
     HARL keeps no optimiser in what it saves, and its loop begins at the first iteration, so such a run cannot be
@@ -29,6 +38,7 @@ def train(config: RunConfig, path: Path, reason: str, stopped: Callable[[], bool
       path: folder of the run.
       reason: why it is this simulator.
       stopped: asked at every step.
+      make_env: builds the environment from the configuration.
     Raises:
       LearnerError: HARL is not here, or cannot be used; no folder is made.
       NonFiniteError, SimulatorError, CheckpointError: as the native learner.
