@@ -39,9 +39,19 @@ class MapushError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
-        rows = [f"{type(self).__name__}: {self.what}"]
-        rows += [f"  {name:<9} {getattr(self, name)}" for name in _FIELDS if getattr(self, name)]
-        return "\n".join(rows)
+        lines = [f"{type(self).__name__}: {self.what}"]
+        for name in _FIELDS:
+            value = getattr(self, name)
+            if value:
+                lines.append(f"  {name:<9} {value}")
+        return "\n".join(lines)
+
+    def add_where(self, place: str) -> None:
+        """Append a wider place, such as the env step, to `where`."""
+        if self.where:
+            self.where = f"{self.where}, {place}"
+        else:
+            self.where = place
 
 
 class ConfigError(MapushError):

@@ -148,7 +148,7 @@ class Run:
                 self.advance()
             return self.learn()
         except MapushError as error:
-            error.where = "{}env step {}".format(error.where + ", " if error.where else "", self.step)
+            error.add_where(f"env step {self.step}")
             raise
 
     def learn(self) -> Dict[str, float]:
@@ -341,7 +341,15 @@ def _save(run: Run, folder: Path) -> None:
 
 def _dump(run: Run, start: Checkpoint, folder: Path, error: MapushError) -> None:
     """Save the state from which the iteration that failed began, and the failed envs; say how to replay them."""
-    bundle = failures.keep(run, start, error, folder)
+    bundle = failures.keep(
+        error,
+        folder,
+        config=run.config,
+        env=run.env,
+        recorder=run.recorder,
+        step=run.step,
+        env_state=start.run["env"],
+    )
     path = checkpoints.save(start, folder / NON_FINITE)
     ways = [error.fix, f"replay it: python -m mapush.replay {path}"]
     ways += [f"the failed envs alone, on any CPU: python -m mapush.replay {bundle}"] if bundle else []

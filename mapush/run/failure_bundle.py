@@ -1,7 +1,7 @@
-"""What a run leaves when it fails: the envs that failed, as they were before their last decisions, and the actions.
+"""The bundle of a failed run: the envs that failed, their states before the last decisions, and the actions.
 
-Such a bundle is small and stands for itself: on any machine, without a GPU, it takes these decisions again on the CPU
-simulator, whichever simulator they were taken on.
+A bundle is small and self-contained. On any machine, without a GPU, `mapush.replay` repeats these decisions on the
+CPU simulator, whichever simulator the run used.
 """
 
 from __future__ import annotations
@@ -13,111 +13,130 @@ import pickle
 import re
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Sequence
 
 from mapush.config import RunConfig, run_config_from_dict, to_dict
 from mapush.errors import CheckpointError, MapushError, NonFiniteError, SimulatorError
-from mapush.run.checkpoint import Checkpoint
 from mapush.run.versions import versions
 
 if TYPE_CHECKING:
     import torch
 
     from mapush.env.vec_env import VecEnv
-    from mapush.train import Run
 
     Moment = Dict[str, torch.Tensor]
 
 FORMAT = "mapush failure 1"
 FILE = "failure.pt"
-TRANSITIONS = 4  # decisions that are kept
-MOST_ENVS = 8
-UNCHECKED = ("action", "_previous_object_xy")  # a NaN there is a reason to fail, or means that it is not known
-WILD = 1000.0  # of a velocity [m/s or rad/s]; what moves faster has diverged
+KEPT_DECISIONS = 4
+MAX_ENVS = 8
+MAX_SPEED = 1000.0  # of a body or joint that has not diverged [m/s or rad/s]
+UNCHECKED = ("action", "_previous_object_xy")  # NaN here is a cause of failure, or means "unknown"
+
+_ENVS_IN_ERROR = re.compile(r"\b(?:num_envs|envs?) (\d+(?:, \d+)*)")
 
 
 class DecisionRecorder:
-    """Keeps where every env was before the last decisions, and the actions.
+    """Keeps the state of every env before the last decisions, and the actions.
 
-    On a GPU, where a failure is noticed at the end of the rollout, an env that has left the physical world keeps what
-    it was before that.
+    On a GPU a failure is noticed only at the end of the rollout. There, an env whose state is no longer physical keeps
+    its last physical state.
     """
 
     def __init__(self) -> None:
         self._table: Optional[_Table] = None
-        self._past: Deque[torch.Tensor] = deque(maxlen=TRANSITIONS)
+        self._past: Deque[torch.Tensor] = deque(maxlen=KEPT_DECISIONS)
 
     def note(self, env: VecEnv, action: torch.Tensor) -> None:
-        """Remember where every env is and what is to be done there, (E, A, action_dim)."""
+        """Record the state of every env and the action (E, A, action_dim) that it is about to take."""
         import torch
 
         moment = env.moment()
         if not moment:
             return
-        moment = dict(moment, action=action.to(next(iter(moment.values())).device))
-        self._table = self._table or _Table(moment)
+        some_tensor = next(iter(moment.values()))
+        moment = dict(moment, action=action.to(some_tensor.device))
+        if self._table is None:
+            self._table = _Table(moment)
         rows = self._table.pack(moment)
         if env.device.type != "cpu" and self._past:
-            rows = torch.where(self._table.sane(rows).unsqueeze(1), rows, self._past[-1])
+            physical = self._table.is_physical(rows)
+            rows = torch.where(physical.unsqueeze(1), rows, self._past[-1])
         self._past.append(rows)
 
     def transitions(self, env_ids: Sequence[int]) -> List[Moment]:
-        """Return the moments of some envs, oldest first, on the CPU; the last one is before the failure."""
-        rows = [rows[list(env_ids)].cpu() for rows in self._past]
-        changes = [index == 0 or not _same(one, rows[index - 1]) for index, one in enumerate(rows)]
-        return [self._table.unpack(one) for one, changed in zip(rows, changes) if changed]
+        """Return the recorded moments of some envs, oldest first, on the CPU; the last one precedes the failure."""
+        if self._table is None:
+            return []
+        moments = []
+        previous: Optional[torch.Tensor] = None
+        for recorded in self._past:
+            rows = recorded[list(env_ids)].cpu()
+            if previous is None or not _same(rows, previous):
+                moments.append(self._table.unpack(rows))
+            previous = rows
+        return moments
 
-    def insane(self, env: VecEnv) -> List[int]:
-        """Return the envs in which something is not finite or moves impossibly fast."""
+    def unphysical_envs(self, env: VecEnv) -> List[int]:
+        """Return the envs in which a value is not finite or a speed exceeds `MAX_SPEED`."""
         moment = env.moment()
         if not moment or self._table is None:
             return []
-        action = self._table.unpack(self._past[-1])["action"]
-        return (~self._table.sane(self._table.pack(dict(moment, action=action)))).nonzero().flatten().tolist()
+        last = self._table.unpack(self._past[-1])
+        rows = self._table.pack(dict(moment, action=last["action"]))
+        physical = self._table.is_physical(rows)
+        return (~physical).nonzero().flatten().tolist()
 
 
 class _Table:
-    """Moments as one tensor, with a row for each env, so that a GPU has little to launch.
+    """Packs a moment into one tensor with a row for each env, so that a GPU launches few kernels.
 
     Args:
-      moment: one of those that are to be packed.
+      moment: an example of the moments to pack.
     """
 
     def __init__(self, moment: Moment) -> None:
         import torch
 
-        names = sorted(moment, key=lambda name: name in UNCHECKED)
+        names = sorted(moment, key=lambda name: name in UNCHECKED)  # unchecked columns come last
         self._columns = [(name, moment[name].shape[1:], moment[name].dtype) for name in names]
-        device = moment["action"].device
-        limits = [
-            torch.full((shape.numel(),), WILD if "vel" in name else math.inf, device=device)
-            for name, shape, _ in self._columns
-            if name not in UNCHECKED
-        ]
+        limits = []
+        for name, shape, _ in self._columns:
+            if name in UNCHECKED:
+                continue
+            limit = MAX_SPEED if "vel" in name else math.inf
+            limits.append(torch.full((shape.numel(),), limit, device=moment["action"].device))
         self._limits = torch.cat(limits)
 
     def pack(self, moment: Moment) -> torch.Tensor:
         """Return a moment as (E, D) float32."""
         import torch
 
-        parts = [moment[name].reshape(len(moment[name]), shape.numel()) for name, shape, _ in self._columns]
-        return torch.cat([part.float() for part in parts], dim=1)
+        parts = []
+        for name, shape, _ in self._columns:
+            value = moment[name]
+            parts.append(value.reshape(len(value), shape.numel()).float())
+        return torch.cat(parts, dim=1)
 
     def unpack(self, rows: torch.Tensor) -> Moment:
-        """Return what `pack` was given."""
-        parts = rows.split([shape.numel() for _, shape, _ in self._columns], dim=1)
-        return {
-            name: part.reshape((len(rows),) + tuple(shape)).to(dtype)
-            for part, (name, shape, dtype) in zip(parts, self._columns)
-        }
+        """Invert `pack`."""
+        moment = {}
+        start = 0
+        for name, shape, dtype in self._columns:
+            end = start + shape.numel()
+            moment[name] = rows[:, start:end].reshape((len(rows),) + tuple(shape)).to(dtype)
+            start = end
+        return moment
 
-    def sane(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return (E,) bool: what is checked is finite, and nothing moves impossibly fast."""
-        return (rows[:, : len(self._limits)].abs() < self._limits).all(dim=1)
+    def is_physical(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return (E,) bool: every checked value is finite and no speed exceeds `MAX_SPEED`."""
+        checked = rows[:, : len(self._limits)]
+        return (checked.abs() < self._limits).all(dim=1)
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return bool(((one == other) | (one.isnan() & other.isnan())).all())
+    equal = (one == other) | (one.isnan() & other.isnan())
+    return bool(equal.all())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,13 +144,13 @@ class Failure:
     """Some envs that failed, and how.
 
     Attributes:
-      config: of the run, with its seed.
-      env_ids: which of the run's envs they are.
+      config: configuration of the run, with its seed.
+      env_ids: indices of these envs in the run.
       step: env steps that the run had taken.
-      error: what it died of: `kind`, `what` and the fields of a `MapushError`.
-      transitions: what `DecisionRecorder.transitions` returned.
-      fields: of the physics, that differ from env to env, each (n, ...).
-      versions: of Python and of the packages.
+      error: the error that ended the run: `kind`, `what` and the other fields of a `MapushError`.
+      transitions: as returned by `DecisionRecorder.transitions`.
+      fields: physics parameters that differ between envs, each (n, ...).
+      versions: versions of Python and of the packages.
     """
 
     config: RunConfig
@@ -147,7 +166,8 @@ class Failure:
         import torch
 
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        torch.save(dict(values, format=FORMAT, config=to_dict(self.config)), str(path))
+        values.update(format=FORMAT, config=to_dict(self.config))
+        torch.save(values, str(path))
         return path
 
     @classmethod
@@ -155,12 +175,13 @@ class Failure:
         """Read a bundle; nothing in it is executed.
 
         Raises:
-          CheckpointError: it is not one.
+          CheckpointError: the file is not a bundle.
         """
         values = _read(path)
         if values.pop("format", None) != FORMAT:
-            raise CheckpointError("this is no bundle of a failed run", where=str(path))
-        return cls(**dict(values, config=run_config_from_dict(values["config"])))
+            raise CheckpointError("not the bundle of a failed run", where=str(path))
+        values["config"] = run_config_from_dict(values["config"])
+        return cls(**values)
 
 
 def _read(path: Path) -> Dict[str, Any]:
@@ -169,102 +190,87 @@ def _read(path: Path) -> Dict[str, Any]:
     try:
         values = torch.load(str(path), map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        got = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError("this file cannot be replayed", where=str(path), got=got) from error
-    return dict(values) if isinstance(values, dict) else {}
+        message = str(error) or type(error).__name__
+        raise CheckpointError("this file cannot be replayed", where=str(path), got=message.splitlines()[0]) from error
+    if not isinstance(values, dict):
+        return {}
+    return dict(values)
 
 
 def is_failure(path: Path) -> bool:
-    """Return whether a file is such a bundle; one that cannot be read is not."""
+    """Return whether a file is such a bundle; an unreadable file is not."""
     with contextlib.suppress(CheckpointError):
         return _read(path).get("format") == FORMAT
     return False
 
 
-def keep(run: Run, start: Checkpoint, error: MapushError, folder: Path) -> Optional[Path]:
-    """Write the bundle of a run that failed into a folder; return its path, None if there is nothing to write.
+def keep(
+    error: MapushError,
+    folder: Path,
+    *,
+    config: RunConfig,
+    env: VecEnv,
+    recorder: DecisionRecorder,
+    step: int,
+    env_state: Dict[str, Any],
+) -> Optional[Path]:
+    """Write the bundle of a failed run; return its path, or None if there is nothing to write.
 
     Args:
-      run: as the failure left it.
-      start: a snapshot of it.
-      error: what it died of.
-      folder: where.
+      error: the error that ended the run.
+      folder: where the bundle is written.
+      config: configuration of the run.
+      env: the environment, as the failure left it.
+      recorder: the last decisions.
+      step: env steps that the run had taken.
+      env_state: `env.state_dict()` from the beginning of the iteration.
     """
-    env_ids = failed_envs(run.env, run.recorder, error)[:MOST_ENVS]
-    transitions = run.recorder.transitions(env_ids)
+    env_ids = failed_envs(env, recorder, error)[:MAX_ENVS]
+    transitions = recorder.transitions(env_ids)
     if not env_ids or not transitions:
         return None
-    details = {name: getattr(error, name) for name in ("what", "where", "got", "expected", "cause")}
-    told = {name: value for name, value in dict(details, kind=type(error).__name__).items() if value}
-    fields = {name: value[env_ids].cpu() for name, value in _fields(start.run["env"]).items()}
-    failure = Failure(run.config, env_ids, run.step, told, transitions, fields, versions())
+    fields = {name: value[env_ids].cpu() for name, value in physics_fields(env_state).items()}
+    failure = Failure(
+        config=config,
+        env_ids=env_ids,
+        step=step,
+        error=_fields_of(error),
+        transitions=transitions,
+        fields=fields,
+        versions=versions(),
+    )
     with contextlib.suppress(OSError, RuntimeError):  # a full disk must not hide the error itself
         return failure.save(folder / FILE)
     return None
 
 
-def _fields(state: Dict[str, Any]) -> Moment:
-    """Return what differs from env to env in the physics, out of the state of an environment."""
-    return state.get("simulator", state)["physics"]["fields"]
+def _fields_of(error: MapushError) -> Dict[str, str]:
+    """Return the kind and the fields of an error that are set."""
+    fields = {}
+    for name in ("what", "where", "got", "expected", "cause"):
+        value = getattr(error, name)
+        if value:
+            fields[name] = value
+    fields["kind"] = type(error).__name__
+    return fields
+
+
+def physics_fields(env_state: Dict[str, Any]) -> Moment:
+    """Return the physics parameters that differ between envs, from the `state_dict` of an environment."""
+    state = env_state.get("simulator", env_state)
+    return state.get("physics", {}).get("fields", {})
 
 
 def failed_envs(env: VecEnv, recorder: DecisionRecorder, error: MapushError) -> List[int]:
-    """Return the envs that an error names; if none, those that have left the physical world; all break a contract."""
-    named = re.search(r"\b(?:num_envs|envs?) (\d+(?:, \d+)*)", error.where or "")
+    """Return the envs that an error is about.
+
+    These are the envs that the error names; else, after a failure of the physics, the envs whose state is not physical;
+    else, after a broken contract, all of them.
+    """
+    named = _ENVS_IN_ERROR.search(error.where or "")
     if named:
-        return [int(number) for number in named.group(1).split(", ") if int(number) < env.num_envs]
+        numbers = [int(number) for number in named.group(1).split(", ")]
+        return [number for number in numbers if number < env.num_envs]
     if not isinstance(error, (NonFiniteError, SimulatorError)):
         return list(range(env.num_envs))
-    return recorder.insane(env)
-
-
-def replay(failure: Failure) -> List[str]:
-    """Take the last decisions again, each from where it began, on the CPU simulator.
-
-    Returns:
-      For each decision but the last, in words, how far the outcome is from the recorded one; if all went well.
-    Raises:
-      MapushError: what the run died of, or something like it.
-    """
-    from mapush import train
-
-    sim = dataclasses.replace(failure.config.sim, backend="mujoco", threads=1)
-    config = dataclasses.replace(failure.config, num_envs=len(failure.env_ids), sim=sim)
-    with contextlib.closing(train.make_env(config)) as env:
-        env.reset()
-        _set_fields(env, failure.fields)
-        return [_repeat(env, failure.transitions, index) for index in range(len(failure.transitions))]
-
-
-def _set_fields(env: VecEnv, fields: Moment) -> None:
-    """Give the physics what differs from env to env, as far as it knows it."""
-    state = env.state_dict()
-    own = _fields(state)
-    own.update({name: value for name, value in fields.items() if name in own and own[name].shape == value.shape})
-    env.load_state_dict(state)
-
-
-def _repeat(env: VecEnv, transitions: Sequence[Moment], index: int) -> str:
-    moment = transitions[index]
-    where = f"decision {index + 1} of {len(transitions)} in the bundle"
-    env.place({name: value for name, value in moment.items() if name != "action"})
-    try:
-        result = env.step(moment["action"])
-        env.check()
-    except MapushError as error:
-        error.where = "{}{}".format(error.where + ", " if error.where else "", where)
-        raise
-    for name, value in (("reward", result.reward), ("obs", result.final_observation.obs)):
-        if not bool(value.isfinite().all()):
-            env_id = int((~value.isfinite()).flatten(1).any(dim=1).nonzero()[0])
-            raise NonFiniteError(f"{name} is not finite", where=f"env {env_id}, {where}")
-    return f"{where}: {_deviation(env.moment(), transitions[index + 1 :][:1], result.done)}"
-
-
-def _deviation(moment: Moment, recorded: Sequence[Moment], done: torch.Tensor) -> str:
-    """Say how far positions are from what was recorded, in envs whose episode goes on."""
-    if not recorded or bool(done.all()):
-        return "went well"
-    names: Tuple[str, ...] = tuple(name for name in ("robot_pos_w", "object_pos_w") if name in moment)
-    gap = max(float((moment[name] - recorded[0][name])[~done].abs().max()) for name in names)
-    return f"went well, positions within {gap:.2g} m of the recorded ones"
+    return recorder.unphysical_envs(env)

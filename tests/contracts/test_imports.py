@@ -20,7 +20,7 @@ MAY_IMPORT = {  # room: rooms below it, besides the leaves
     "sim": {"sim"},
     "env": {"env", "sim"},
     "happo": {"happo"},
-    "run": {"run", "env", "sim", "happo"} | {"train"},  # as a type
+    "run": {"run", "env", "sim", "happo"},
     "upstream": {"upstream", "run", "env", "sim", "happo", "assembly"},
     "evaluation": {"evaluation", "upstream", "run", "env", "sim", "happo", "assembly", "presets"}
     | {"viewer.selection"},

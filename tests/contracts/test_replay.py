@@ -16,16 +16,16 @@ from runs import ROLLOUT, assert_same, tiny
 
 from harness.__main__ import main as harness_main
 from harness.findings import ContractError
-from harness.stack.guarded_training import guarded
+from harness.stack.guarded_training import GuardedEnv
 from mapush import replay as replaying
+from mapush.assembly import make_env
 from mapush.env.walk import WalkEnv
 from mapush.errors import CheckpointError, MapushError, NonFiniteError, SimulatorError
 from mapush.happo.happo import Happo
 from mapush.presets import preset
-from mapush.replay import replay
+from mapush.replay import replay, replay_failure
 from mapush.run import checkpoint as checkpoints
-from mapush.run.failure_bundle import FILE, TRANSITIONS, DecisionRecorder, Failure, failed_envs
-from mapush.run.failure_bundle import replay as replay_envs
+from mapush.run.failure_bundle import FILE, KEPT_DECISIONS, DecisionRecorder, Failure, failed_envs
 from mapush.run.folder import read_config
 from mapush.run.versions import changed
 from mapush.train import NON_FINITE, Run, main, train
@@ -236,7 +236,7 @@ def test_bundle_holds_the_failed_env_alone(tmp_path, monkeypatch):
     assert (failure.env_ids, failure.step) == ([BAD_ENV], BAD_STEP)
     assert failure.error["kind"] == "SimulatorError"
     assert "diverged" in failure.error["what"]
-    assert len(failure.transitions) == TRANSITIONS
+    assert len(failure.transitions) == KEPT_DECISIONS
     assert all(value.shape[0] == 1 for moment in failure.transitions for value in moment.values())
     assert failure.versions["torch"] == torch.__version__
     assert not changed(failure.versions)
@@ -248,7 +248,7 @@ def test_bundle_of_a_wild_robot_fails_again(tmp_path, monkeypatch):
     """The last decision, taken again from where the env was, fails of the same, with nothing else of the run there."""
     failure = fail_with(tmp_path / "run", throw_robot, monkeypatch)
     with pytest.raises(SimulatorError, match="the physics diverged") as again:
-        replay_envs(failure)
+        replay_failure(failure)
     assert "env 0" in again.value.where
     assert "decision 4 of 4" in again.value.where
 
@@ -269,7 +269,7 @@ def test_bundle_of_lost_weights_fails_again(tmp_path, monkeypatch):
     failure = fail_with(tmp_path / "run", lose, monkeypatch)
     assert failure.transitions[-1]["action"].isnan().any()
     with pytest.raises(NonFiniteError, match="actions"):
-        replay_envs(failure)
+        replay_failure(failure)
 
 
 @pytest.mark.parametrize("task_name", ["walk", "cuboid"])
@@ -295,13 +295,13 @@ def test_bundle_without_a_cause_goes_well_and_says_how_well(tmp_path, monkeypatc
 
     failure = fail_with(tmp_path / "run", poison, monkeypatch, config)
     assert failure.env_ids == [1, 4]
-    said = replay_envs(failure)
-    assert len(said) == TRANSITIONS
+    said = replay_failure(failure)
+    assert len(said) == KEPT_DECISIONS
     gaps = [float(re.search(r"within (\S+) m", line).group(1)) for line in said[:-1]]
-    assert len(gaps) == TRANSITIONS - 1
+    assert len(gaps) == KEPT_DECISIONS - 1
     assert max(gaps) < 1e-3
     failure.transitions[1]["robot_pos_w"][0, 0, 0] += 0.5  # the outcome of the first decision
-    assert "within 0.5 m" in replay_envs(failure)[0]
+    assert "within 0.5 m" in replay_failure(failure)[0]
 
 
 def test_moment_places_envs_where_they_were(tmp_path):
@@ -366,28 +366,31 @@ def test_replay_command_takes_bundles(tmp_path, monkeypatch, capsys):
         assert command(words) == 2
         said = capsys.readouterr()
         assert f"env 3 at env step {BAD_STEP} on mujoco" in said.out
-        assert "the same as then" in said.out
+        assert "the same as in the failed run" in said.out
         assert "SimulatorError: the physics diverged" in said.err
 
 
 def test_broken_contract_leaves_a_bundle_that_breaks_it_again(tmp_path, monkeypatch, capsys):
-    """A run under guard that breaks a contract leaves what `harness replay` breaks it with again, under guard."""
+    """A run under guard that breaks a contract leaves files whose replay under guard breaks it again."""
     step = WalkEnv.step
 
     def generous(env, actions):
         result = step(env, actions)
         return dataclasses.replace(result, reward=result.reward + 1.0)
 
+    def make_guarded_env(config):
+        return GuardedEnv(make_env(config), time_share=math.inf)
+
     folder = tmp_path / "run"
-    with monkeypatch.context() as patch, guarded(time_share=math.inf):
+    with monkeypatch.context() as patch:
         patch.setattr(WalkEnv, "step", generous)
         with pytest.raises(ContractError, match="not the sum of its terms"):
-            train(tiny(), folder)
+            train(tiny(), folder, make_env=make_guarded_env)
         for file in (FILE, NON_FINITE):
-            assert harness_main(["replay", str(folder / file)]) == 2
+            assert replaying.main([str(folder / file)], make_env=make_guarded_env) == 2
             assert "not the sum of its terms" in capsys.readouterr().err
     for file in (FILE, NON_FINITE):
-        assert harness_main(["replay", str(folder / file)]) == 0
+        assert replaying.main([str(folder / file)], make_env=make_guarded_env) == 0
 
 
 def test_full_disk_does_not_hide_what_the_run_died_of(tmp_path, monkeypatch):
