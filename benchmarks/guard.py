@@ -15,7 +15,7 @@ from typing import List, Optional, Sequence, Tuple
 
 import torch
 
-from harness.stack.guarded_training import GuardedEnv, guarded
+from harness.stack.guarded_training import GuardedEnv, GuardedEnvs
 from mapush.config import RunConfig, SimConfig
 from mapush.presets import preset
 from mapush.train import Run
@@ -26,11 +26,11 @@ Turn = Tuple[float, float]  # seconds, and seconds of processors
 def measure(config: RunConfig, pairs: int) -> Tuple[List[Turn], List[Turn], GuardedEnv]:
     """Return the turns without guard, those under guard, and the guard."""
     plain = Run.start(config)
-    with guarded() as guards:
-        watched = Run.start(config)
+    guarded_envs = GuardedEnvs()
+    watched = Run.start(config, guarded_envs)
     for run in (plain, watched):
         run.iterate()
-    guard = guards[0]
+    guard = guarded_envs.built[0]
     guard.started, guard.seconds = time.perf_counter(), 0.0
     runs: List[Tuple[Run, List[Turn]]] = [(plain, []), (watched, [])]
     for pair in range(pairs):

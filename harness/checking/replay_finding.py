@@ -17,7 +17,7 @@ from harness.checking.bundle import Bundle
 from harness.checking.check import check
 from harness.findings import Report
 from harness.installed import changed
-from harness.stack.guarded_training import guarded
+from harness.stack.guarded_training import GuardedEnvs
 from mapush import replay as runs
 from mapush.errors import MapushError
 
@@ -28,8 +28,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("file", type=Path, help="bundle that a failed check wrote, or .pt that a failed run did")
     file = parser.parse_args(argv).file
     if file.suffix == ".pt":
-        with guarded(time_share=math.inf):
-            return runs.main([str(file)])
+        return runs.main([str(file)], make_env=GuardedEnvs(time_share=math.inf))
     try:
         bundle = Bundle.read(file)
         report = _replay(bundle)

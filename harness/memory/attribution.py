@@ -75,10 +75,7 @@ def parts_to_blame(
       begin: the parts after the warm-up.
       end: the parts at the end.
     """
-    leaking_bytes = [finding.growth for finding in findings if finding.kind == LEAK and finding.unit == BYTES]
-    least = MIN_PART_GROWTH
-    if leaking_bytes:
-        least = MIN_PART_SHARE * min(leaking_bytes)
+    least = _least_growth(findings)
     named: List[Tuple[float, str]] = []
     for meter, finding in zip(meters, findings):
         if meter.rank != PART:
@@ -94,6 +91,17 @@ def parts_to_blame(
                     named.append((math.inf, _part_text(meter, path, growth)))
     named.sort(key=lambda pair: -pair[0])
     return [text for _, text in named]
+
+
+def _least_growth(findings: Sequence[MeterVerdict]) -> float:
+    """Return the growth of a part below which it explains nothing [bytes]."""
+    smallest = math.inf
+    for finding in findings:
+        if finding.kind == LEAK and finding.unit == BYTES:
+            smallest = min(smallest, finding.growth)
+    if smallest == math.inf:
+        return MIN_PART_GROWTH
+    return MIN_PART_SHARE * smallest
 
 
 def _part_growths(meter: Meter, begin: PartsReading, end: PartsReading) -> Dict[str, float]:
@@ -169,7 +177,11 @@ def _blame_malloc(
 
 
 def _most_bytes(leaks: Sequence[MeterGrowth]) -> float:
-    return max((leak.growth for leak in leaks if leak.meter.unit == BYTES), default=0.0)
+    most = 0.0
+    for leak in leaks:
+        if leak.meter.unit == BYTES:
+            most = max(most, leak.growth)
+    return most
 
 
 def _by_rank(leaks: Sequence[MeterGrowth]) -> List[MeterGrowth]:

@@ -198,17 +198,22 @@ def _schedule(cycles: int, seconds: float) -> Iterator[Tuple[int, bool]]:
     started = time.monotonic()
     done = 0
     last_station = 0
-    last_due = 0
+    census_times = list(CENSUS_TIMES)
     while last_station < STATIONS:
         done += 1
         progress = done / cycles
         if seconds:
             progress = min(progress, (time.monotonic() - started) / seconds)
         station = min(int(progress * STATIONS), STATIONS)
-        due = sum(progress >= census_time for census_time in CENSUS_TIMES)
-        yield (station if station > last_station else 0), due > last_due
-        last_station = max(last_station, station)
-        last_due = max(last_due, due)
+        census_is_due = False
+        while census_times and progress >= census_times[0]:
+            census_times.pop(0)
+            census_is_due = True
+        if station > last_station:
+            last_station = station
+            yield station, census_is_due
+        else:
+            yield 0, census_is_due
 
 
 @contextlib.contextmanager
@@ -272,11 +277,14 @@ def _judge_objects(census: ObjectCensus, least: int, steps: int) -> MeterVerdict
         why = "the run is too short to count the objects often enough"
         return MeterVerdict("objects", "objects", NOT_ENOUGH, why)
     growth = float(max(census.growth(least).values(), default=0))
+    kind = CLEAN
+    if growth > 0.0:
+        kind = LEAK
     rate = growth / steps
     return MeterVerdict(
         "objects",
         "objects",
-        LEAK if growth else CLEAN,
+        kind,
         slope=rate,
         interval=(rate, rate),
         floor=least / steps,
@@ -301,6 +309,4 @@ def _note_scope(report: SoakReport, driver: DriverMeter) -> None:
     if driver.others and leaking == ["driver"]:
         report.kind = NOT_ENOUGH
         report.owners = []
-        report.why = (
-            "the GPU filled, but no allocator of this process grew, and others use it: run alone to be sure"
-        )
+        report.why = "the GPU filled, but no allocator of this process grew, and others use it: run alone to be sure"

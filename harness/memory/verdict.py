@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import List, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -41,6 +41,9 @@ CONFIDENCE = 0.95  # of the interval, if there are enough batches
 ENDED_SHARE = 0.5  # of the growth that the last third would have if growth were steady
 STEADY_FLOOR_SHARE = 0.25  # of the floor: the least lower end of the interval that means steady growth
 JUMP_FACTOR = 4.0  # a batch that grew by more than this many median growths has a jump
+
+_STEP_COLUMN = Point._fields.index("step")
+_LOW_COLUMN = Point._fields.index("low")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +79,10 @@ class MeterVerdict:
     def __str__(self) -> str:
         if math.isnan(self.slope):
             return f"{self.meter}: {self.kind}: {self.why}"
-        slope, floor, growth = (amount(value, self.unit) for value in (self.slope, self.floor, self.growth))
-        low, high = (amount(value, self.unit) for value in self.interval)
-        text = f"{self.meter}: {self.kind}: {slope} per step in [{low}, {high}], floor {floor}; "
-        text += f"{growth} in {self.steps:,.0f} steps"
+        low = amount(self.interval[0], self.unit)
+        high = amount(self.interval[1], self.unit)
+        text = f"{self.meter}: {self.kind}: {amount(self.slope, self.unit)} per step in [{low}, {high}], "
+        text += f"floor {amount(self.floor, self.unit)}; {amount(self.growth, self.unit)} in {self.steps:,.0f} steps"
         if self.why:
             text += f" ({self.why})"
         return text
@@ -134,12 +137,11 @@ def _judge_minima(meter: Meter, steps: np.ndarray, lows: np.ndarray) -> MeterVer
 
 def _minima(points: Sequence[Point]) -> Tuple[np.ndarray, np.ndarray]:
     """Return the first step and the minimum of at most `MAX_MINIMA` groups of consecutive points."""
-    steps: List[float] = []
-    lows: List[float] = []
-    for group in np.array_split(np.arange(len(points)), min(len(points), MAX_MINIMA)):
-        steps.append(points[group[0]].step)
-        lows.append(min(points[index].low for index in group))
-    return np.array(steps, float), np.array(lows, float)
+    curve = np.array(points, float)
+    groups = np.array_split(curve, min(len(curve), MAX_MINIMA))
+    steps = [group[0, _STEP_COLUMN] for group in groups]
+    lows = [group[:, _LOW_COLUMN].min() for group in groups]
+    return np.array(steps), np.array(lows)
 
 
 def _deepest_fall(values: np.ndarray) -> float:

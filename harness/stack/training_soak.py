@@ -1,13 +1,14 @@
 """Soak a training: `python -m harness memory [cuboid|tblock|cylinder|walk] [--minutes 8] [--num-envs 4096] ...`.
 
-It trains as `python -m mapush.train` does, with its log and its snapshots, while half of the envs are driven into
-heaps: there all robots walk straight at the object. Exit codes: 0 no leak, and all came back; 1 a leak, not enough data
-to tell, more memory than predicted, or memory that did not come back; 2 an error.
+It trains as `python -m mapush.train` does, with its log and its snapshots. In half of the envs all robots walk straight
+at the object and end in a heap, so that contact buffers see their worst case.
+
+Exit codes: 0 no leak, and everything was released; 1 a leak, not enough data, more memory than predicted, or memory
+that was not released; 2 an error.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import math
@@ -15,37 +16,42 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Sequence, Tuple
-from unittest import mock
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple
+
+import tyro
+from typing_extensions import Annotated, Literal
 
 from harness.memory.curves import make_writable, write_soak
 from harness.memory.driver import DriverMeter
+from harness.memory.meters import BYTES
 from harness.memory.soak import Subject, soak
 from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import amount
-from mapush import train
-from mapush.assembly import TASKS, resolve, share_the_cores
+from mapush.assembly import TASKS, make_env, resolve, share_the_cores
 from mapush.config import PushRunConfig, RunConfig, SimConfig, steps_per_decision
-from mapush.errors import MapushError
+from mapush.errors import ConfigError, MapushError
 from mapush.presets import preset
 from mapush.run import capacity
+from mapush.train import MakeEnv, Run
 
 if TYPE_CHECKING:
     import torch
 
     from mapush.env.vec_env import Transition, VecEnv
-    from mapush.train import Run
 
-WARM_UP = 5  # iterations; then all is allocated and recorded
-ITERATIONS = 40  # at least
-CROWDED = 2  # one env of so many is driven into heaps
-LIMITS = {"contacts": "nconmax", "rows": "njmax"}
-"""What the simulator reports of its buffers, and of their limits."""
-ALLOWED = 1.1  # of the prediction
+WARM_UP_ITERATIONS = 5  # after which everything is allocated
+MIN_ITERATIONS = 40
+CROWDED_STRIDE = 2  # every n-th env is driven into heaps
+BUFFERS = {"contacts": "nconmax", "rows": "njmax"}
+"""What the simulator reports as the peak of a buffer, and as its limit."""
+ALLOWED_RATIO = 1.1  # of the peak of GPU memory to the prediction
+ENDLESS_STEPS = 10**15  # more env steps than any soak takes
 
 
-class Crowd:
-    """A `VecEnv` in which the robots of every `CROWDED`-th env walk straight at the object, whatever the learner says.
+class CrowdedEnv:
+    """A `VecEnv` that drives every `CROWDED_STRIDE`-th env into heaps.
+
+    In these envs all robots walk straight at the object; the learner's actions are ignored there.
 
     Args:
       env: an environment with a `simulator`.
@@ -58,138 +64,213 @@ class Crowd:
         return getattr(self._env, name)
 
     def step(self, actions: torch.Tensor) -> Transition:
-        """Act; see `VecEnv.step`."""
+        """Take one decision; see `VecEnv.step`."""
         import torch
 
         from mapush.sim.geometry import rotate_xy, yaw_of
 
         state = self._env.simulator.state()  # type: ignore[attr-defined]
         offset = state.object_pos_w[:, None, :2] - state.robot_pos_w[..., :2]
-        ahead = torch.nn.functional.normalize(rotate_xy(offset, -yaw_of(state.robot_quat_w)), dim=-1)
+        offset_in_robot_frame = rotate_xy(offset, -yaw_of(state.robot_quat_w))
+        ahead = torch.nn.functional.normalize(offset_in_robot_frame, dim=-1)
         actions = actions.clone()
-        actions[::CROWDED, :, :2], actions[::CROWDED, :, 2] = ahead[::CROWDED], 0.0
+        actions[::CROWDED_STRIDE, :, :2] = ahead[::CROWDED_STRIDE]
+        actions[::CROWDED_STRIDE, :, 2] = 0.0
         return self._env.step(actions)
 
 
-@contextlib.contextmanager
-def crowded() -> Iterator[None]:
-    """Let every pushing run that is started in this context be driven into heaps."""
-    make_env = train.make_env
-
-    def make_crowd(config: RunConfig) -> Any:
-        env = make_env(config)
-        return Crowd(env) if isinstance(config, PushRunConfig) else env
-
-    with mock.patch.object(train, "make_env", make_crowd):
-        yield
+def make_crowded_env(config: RunConfig) -> Any:
+    """Return the environment of a run; a pushing task comes with half of its envs driven into heaps."""
+    env = make_env(config)
+    if isinstance(config, PushRunConfig):
+        return CrowdedEnv(env)
+    return env
 
 
-def make_training(config: RunConfig, folder: Path) -> Subject:
-    """Start a training whose cycles are iterations.
+def make_training(config: RunConfig, folder: Path, make_env: MakeEnv = make_crowded_env) -> Subject:
+    """Start a training and return it as a subject whose cycles are iterations.
 
     Args:
-      config: resolved.
-      folder: of its log.
+      config: resolved configuration.
+      folder: folder of its log.
+      make_env: builds the environment from the configuration.
     Raises:
-      CapacityError: it does not fit.
+      CapacityError: the run does not fit into the GPU.
     """
     from mapush.run.logger import RunLogger
 
-    with crowded():
-        run = train.Run.start(config)
+    run = Run.start(config, make_env)
     logger = RunLogger(folder, config)
     buffers: Dict[str, Tuple[float, float]] = {}
 
     def advance() -> None:
         run.snapshot()
         losses = run.iterate()
+        assert losses is not None  # nothing asks the run to stop
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             logger.log(run.step, run.iteration, _row(run, losses))
-        for name, limit in LIMITS.items():
-            if name in run.health:
-                peak = max(run.health[name], buffers.get(name, (0.0,))[0])
-                buffers[name] = (peak, run.health[limit])
+        _note_peaks(buffers, run.health)
 
     def close() -> None:
         logger.close()
         run.close()
 
-    env, agent = run.env, run.agent
-    owners = {"env": env, "metrics": env.metrics, "rollout": run.rollout, "learner": agent, "logger": logger}
-    steps = config.num_envs * config.num_steps * steps_per_decision(config)
-    return Subject(advance, steps, close, owners, lambda: dict(buffers))
+    return Subject(
+        advance,
+        steps=config.num_envs * config.num_steps * steps_per_decision(config),
+        close=close,
+        owners={
+            "env": run.env,
+            "metrics": run.env.metrics,
+            "rollout": run.rollout,
+            "learner": run.agent,
+            "logger": logger,
+        },
+        buffers=lambda: dict(buffers),
+    )
+
+
+def _row(run: Run, losses: Dict[str, float]) -> Dict[str, float]:
+    """Return a row of the log.
+
+    It is the row of `RunLogger.report`, which also moves the progress bar. The bar keeps its last 1,000 updates; while
+    these fill up, they look like a leak.
+    """
+    metrics = run.env.metrics.summary()
+    rewards = [value for name, value in metrics.items() if name.startswith("reward/")]
+    row = {"reward/total": sum(rewards), "fps": 0.0}
+    for name, value in losses.items():
+        row[f"train/{name}"] = value
+    for name, value in run.health.items():
+        row[f"sim/{name}"] = value
+    row.update(metrics)
+    return row
+
+
+def _note_peaks(buffers: Dict[str, Tuple[float, float]], health: Dict[str, float]) -> None:
+    """Update the peaks and limits of the buffers with what the simulator reported of the last rollout."""
+    for name, limit in BUFFERS.items():
+        if name in health:
+            earlier_peak, _ = buffers.get(name, (0.0, 0.0))
+            buffers[name] = (max(health[name], earlier_peak), health[limit])
 
 
 def soak_training(
-    config: RunConfig, minutes: float = 0.0, iterations: int = ITERATIONS, trace: bool = False
+    config: RunConfig,
+    minutes: float = 0.0,
+    iterations: int = MIN_ITERATIONS,
+    trace: bool = False,
+    make_env: MakeEnv = make_crowded_env,
 ) -> SoakReport:
-    """Train under the meters, on the simulator that is in `config`, and judge.
+    """Train under the meters, on the simulator that the configuration names, and judge the memory.
 
     Args:
       config: what to train.
-      minutes: for how long at least [min].
-      iterations: how many at least.
-      trace: see `soak`.
+      minutes: minimum duration [min].
+      iterations: minimum number of iterations.
+      trace: also find the lines that allocate what grows; see `soak`.
+      make_env: builds the environment from the configuration.
     Raises:
-      CapacityError: it does not fit; nothing was made.
+      CapacityError: the run does not fit into the GPU; nothing was made.
       SimulatorError: a buffer was too small, or the physics diverged.
     """
     driver = DriverMeter()  # before anything uses the GPU
-    config, reason = resolve(dataclasses.replace(config, total_steps=10**15, log_interval=1))
+    config, reason = resolve(dataclasses.replace(config, total_steps=ENDLESS_STEPS, log_interval=1))
     uses_gpu = config.sim.backend == "warp"
     with tempfile.TemporaryDirectory() as place:
         report = soak(
-            lambda: make_training(config, Path(tempfile.mkdtemp(dir=place))),
-            WARM_UP,
-            iterations,
-            60.0 * minutes,
+            lambda: make_training(config, Path(tempfile.mkdtemp(dir=place)), make_env),
+            warm_up=WARM_UP_ITERATIONS,
+            cycles=iterations,
+            seconds=60.0 * minutes,
             gpu=driver if uses_gpu else None,
             trace=trace,
         )
     report.notes.insert(0, f"{config.num_envs} envs of {config.task_name} on {config.sim.backend} ({reason})")
     if uses_gpu:
-        _compare(report, capacity.predict(config).total)
+        compare_with_prediction(report, capacity.predict(config).total)
     return report
 
 
-def _compare(report: SoakReport, predicted: int) -> None:
-    """Note what was predicted; more than `ALLOWED` times that is as bad as what did not come back."""
+def compare_with_prediction(report: SoakReport, predicted: int) -> None:
+    """Note the peak of GPU memory next to the prediction.
+
+    A peak above `ALLOWED_RATIO` times the prediction makes the report fail, like memory that was not released.
+
+    Args:
+      report: of the soak; its notes are extended.
+      predicted: the prediction [bytes].
+    """
     used = report.peaks.get("driver")
     if used is None:
         return
-    text = "peak of the driver {}, predicted {}".format(amount(used, "bytes"), amount(predicted, "bytes"))
+    text = f"peak of the driver {amount(used, BYTES)}, predicted {amount(predicted, BYTES)}"
     report.notes.append(f"{text} ({used / predicted - 1.0:+.1%})")
-    if used > ALLOWED * predicted:
-        report.kept.append("more than predicted: " + text)
+    if used > ALLOWED_RATIO * predicted:
+        report.kept.append(f"more than predicted: {text}")
 
 
-def _row(run: Run, losses: Dict[str, float]) -> Dict[str, float]:
-    row = {"train/" + name: value for name, value in losses.items()}
-    row.update({"sim/" + name: value for name, value in run.health.items()})
-    metrics = run.env.metrics.summary()
-    rewards = [value for name, value in metrics.items() if name.startswith("reward/")]
-    return dict(row, **metrics, **{"reward/total": sum(rewards), "fps": 0.0})
+# -- command line ----------------------------------------------------------------------------------------------------
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Do what the command line asks for, and return the exit code."""
+@dataclasses.dataclass(frozen=True)
+class MemoryConfig:
+    """Train under memory meters and say what leaks, whose it is, and what is not released."""
+
+    task: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="{" + ",".join(TASKS) + "}")] = "cuboid"
+    """What to train."""
+    preset: str = "default"
+    """Preset of the task."""
+    num_envs: Optional[int] = None
+    """Number of parallel envs; by default the preset's."""
+    num_steps: Optional[int] = None
+    """Decisions in a rollout; by default the preset's."""
+    sim: Literal["auto", "mujoco", "warp"] = "auto"
+    """Simulator."""
+    vram_limit: Annotated[Optional[str], tyro.conf.arg(metavar="8GiB")] = None
+    """How much memory of the GPU the run may take."""
+    minutes: float = 8.0
+    """Minimum duration of the training under the meters [min]."""
+    iterations: int = MIN_ITERATIONS
+    """Minimum number of iterations under the meters."""
+    report: Annotated[Optional[Path], tyro.conf.arg(metavar="DIR")] = None
+    """Folder to write soak.json, soak.html and soak.png to."""
+    trace: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also name the lines that allocate what grows (slow)."""
+
+    def run_config(self) -> RunConfig:
+        """Return the configuration of the training.
+
+        Raises:
+          ConfigError: a setting is invalid.
+        """
+        if not 0.0 <= self.minutes < math.inf:
+            raise ConfigError("invalid --minutes", got=str(self.minutes), expected="a finite number, at least 0")
+        if self.iterations < 1:
+            raise ConfigError("invalid --iterations", got=str(self.iterations), expected="at least 1")
+        config = preset(self.task, self.preset)
+        changes: Dict[str, Any] = {"sim": SimConfig(backend=self.sim), "vram_limit": self.vram_limit}
+        if self.num_envs is not None:
+            changes["num_envs"] = self.num_envs
+        if self.num_steps is not None:
+            changes["num_steps"] = self.num_steps
+        return dataclasses.replace(config, **changes)
+
+
+def main(argv: Optional[Sequence[str]] = None, *, soak_training: Callable[..., SoakReport] = soak_training) -> int:
+    """Run the command and return the exit code.
+
+    Args:
+      argv: the words after the command's name; by default those of this process.
+      soak_training: trains under the meters; see `soak_training`.
+    """
     share_the_cores()
-    parser = argparse.ArgumentParser(prog="python -m harness memory", description=__doc__.splitlines()[0])
-    parser.add_argument("task", nargs="?", default="cuboid", choices=TASKS)
-    parser.add_argument("--preset", default="default")
-    parser.add_argument("--num-envs", type=int, help="parallel envs, if not the preset's")
-    parser.add_argument("--num-steps", type=int, help="decisions of a rollout, if not the preset's")
-    parser.add_argument("--sim", default="auto", help="auto, mujoco or warp")
-    parser.add_argument("--vram-limit", metavar="8GiB")
-    parser.add_argument("--minutes", type=duration, default=8.0, help="of training under the meters (default 8)")
-    parser.add_argument("--iterations", type=count, default=ITERATIONS, help="at least (default %(default)s)")
-    parser.add_argument("--report", type=Path, metavar="DIR", help="write soak.json, soak.html and soak.png there")
-    parser.add_argument("--trace", action="store_true", help="name the lines that allocate what grows (slow)")
-    options = parser.parse_args(argv)
+    options = tyro.cli(MemoryConfig, args=argv, prog="python -m harness memory")
     try:
+        config = options.run_config()
         if options.report is not None:
             make_writable(options.report)
-        report = soak_training(_config(options), options.minutes, options.iterations, options.trace)
+        report = soak_training(config, options.minutes, options.iterations, options.trace)
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
@@ -197,34 +278,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if options.report is not None:
         print(f"report: {write_soak(report, options.report)}")
     return 0 if report.ok else 1
-
-
-def duration(text: str) -> float:
-    """Return the time that a text says, if it ends.
-
-    Raises:
-      ArgumentTypeError: it does not.
-    """
-    if not 0.0 <= float(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no finite time of 0 or more")
-    return float(text)
-
-
-def count(text: str) -> int:
-    """Return the number that a text says, if it is 1 or more.
-
-    Raises:
-      ArgumentTypeError: it is less.
-    """
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return int(text)
-
-
-def _config(options: argparse.Namespace) -> RunConfig:
-    config = preset(options.task, options.preset)
-    sizes = {name: getattr(options, name) for name in ("num_envs", "num_steps") if getattr(options, name) is not None}
-    return dataclasses.replace(config, sim=SimConfig(backend=options.sim), vram_limit=options.vram_limit, **sizes)
 
 
 if __name__ == "__main__":

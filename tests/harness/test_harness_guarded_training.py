@@ -10,9 +10,8 @@ import torch
 from fakes import make_env, put_object_at_goal, random_actions
 
 from harness.findings import ContractError
-from harness.stack import guarded_training
-from harness.stack.guarded_training import GuardedEnv, guarded
-from mapush import train
+from harness.stack.guarded_training import GuardedEnv, GuardedEnvs, main
+from mapush.config import RunConfig
 from mapush.errors import NonFiniteError, SpecError
 
 pytestmark = pytest.mark.harness
@@ -118,19 +117,31 @@ def test_guard_out_of_time_stops_watching():
     assert env.watched == 1
 
 
-def test_guarded_training_is_guarded_and_only_then(monkeypatch, capsys):
-    """The command trains with a guarded environment, tells what was watched, and leaves `mapush.train` as it was."""
-    monkeypatch.setattr(train, "make_env", lambda config: make_env())
-    monkeypatch.setattr(train, "main", lambda argv: play(train.make_env(dataclasses.make_dataclass("C", ["seed"])(1))))
-    before = train.make_env
-    guarded_training.main([])
-    assert train.make_env is before
-    assert "of 7 decisions" in capsys.readouterr().out
+def test_guarded_envs_wrap_what_the_factory_makes():
+    """Every environment that is built for a run is guarded, and kept in the order of building."""
+    guarded_envs = GuardedEnvs(make_env=lambda config: make_env(), time_share=math.inf)
+    first, second = guarded_envs(RunConfig()), guarded_envs(RunConfig())
+    play(first, decisions=2)
+    assert guarded_envs.built == [first, second]
+    assert (first.watched, second.watched) == (2, 0)
 
 
-def test_guarded_restores_training_after_an_error(monkeypatch):
-    """A run that fails leaves no guard behind."""
-    before = train.make_env
-    with pytest.raises(ZeroDivisionError), guarded():
-        raise ZeroDivisionError
-    assert train.make_env is before
+def test_command_trains_under_guard_and_prints_what_was_watched(tmp_path, capsys):
+    """`harness train` takes the flags of `mapush.train` and ends with a line about the guard."""
+    words = "cuboid --num-envs 2 --num-steps 3 --total-steps 120 --sim mujoco --sim.threads 1 --device cpu "
+    words += "--happo.actor-num-mini-batch 1 --happo.critic-num-mini-batch 1"
+    assert main(words.split() + ["--run-dir", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "guard: watched " in said
+    assert " of 6 decisions, " in said
+
+
+def test_command_prints_what_was_watched_after_an_error_too(tmp_path, capsys):
+    """A training that ends with an error exits with 2, after the line about the guard."""
+
+    def make_broken_env(config):
+        return Damaged(make_env(), transposed_reward)
+
+    words = "cuboid --num-envs 5 --num-steps 3 --total-steps 1000 --sim mujoco --device cpu"
+    assert main(words.split() + ["--run-dir", str(tmp_path / "run")], make_env=make_broken_env) == 2
+    assert "guard: watched 1 of 1 decisions" in capsys.readouterr().out

@@ -15,7 +15,7 @@ from harness.memory.object_holders import holder_of
 from harness.memory.object_sizes import PartMeter
 from harness.memory.soak import Subject, soak
 from harness.memory.verdict import CLEAN, ENDS, LEAK
-from harness.stack.training_soak import crowded, make_training, soak_training
+from harness.stack.training_soak import make_crowded_env, make_training, soak_training
 from mapush import train
 from mapush.assembly import make_env
 from mapush.config import SimConfig, TaskConfig
@@ -133,20 +133,18 @@ def test_run_that_failed_leaves_its_parts_to_the_traceback_alone(monkeypatch):
 def test_run_that_cannot_start_leaves_nothing(monkeypatch):
     """An error between the env and the first observation closes the env and keeps no part."""
     references = []
-    make = train.make_env
 
     def make_and_note(config):
-        env = make(config)
+        env = make_env(config)
         references.extend(weakref.ref(part) for part in (env, env.simulator, env.metrics))
         return env
 
     def refuse(config, sizes):
         raise CapacityError("planted")
 
-    monkeypatch.setattr(train, "make_env", make_and_note)
     monkeypatch.setattr(train, "make_agent", refuse)
     with pytest.raises(CapacityError):
-        train.Run.start(tiny())
+        train.Run.start(tiny(), make_and_note)
     assert len(references) == 3
     assert alive(references) == []
 
@@ -259,10 +257,9 @@ def test_training_soak_says_what_it_ran_on():
     assert report.kind in (CLEAN, ENDS), report
 
 
-def test_crowd_walks_at_the_object(monkeypatch):
+def test_crowd_walks_at_the_object():
     """In every second env the robots close in on the object; in the others they do what they are told."""
-    with crowded():
-        env = train.make_env(tiny())
+    env = make_crowded_env(tiny())
     state = env.reset() and env.simulator.state()
 
     def distances():

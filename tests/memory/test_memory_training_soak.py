@@ -8,27 +8,30 @@ from harness.__main__ import main as harness
 from harness.memory.meters import MIB
 from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import CLEAN, ENDS, LEAK, NOT_ENOUGH
-from harness.stack import training_soak
-from harness.stack.training_soak import main
+from harness.stack.training_soak import compare_with_prediction, main
 from mapush.config import PushRunConfig, WalkRunConfig
 from mapush.errors import CapacityError
 
 pytestmark = pytest.mark.memory
 
 
+class FakeSoak:
+    """Stands for `soak_training`: records how it is called and returns a given report."""
+
+    def __init__(self):
+        self.calls = []
+        self.report = SoakReport(kind=CLEAN)
+
+    def __call__(self, config, minutes, iterations, trace):
+        """Record the call."""
+        self.calls.append((config, minutes, iterations, trace))
+        return self.report
+
+
 @pytest.fixture
-def soaked(monkeypatch):
-    """What was asked to be soaked, and a report to be given for it."""
-    asked = []
-
-    def pretend(config, minutes, iterations, trace):
-        asked.append((config, minutes, iterations, trace))
-        return pretend.report
-
-    pretend.report = SoakReport(kind=CLEAN)
-    monkeypatch.setattr(training_soak, "soak_training", pretend)
-    pretend.asked = asked
-    return pretend
+def soaked():
+    """A fake for `soak_training`."""
+    return FakeSoak()
 
 
 @pytest.mark.parametrize(
@@ -45,15 +48,15 @@ def soaked(monkeypatch):
 def test_exit_code_is_0_only_if_nothing_leaks_and_all_comes_back(soaked, capsys, report, code):
     """What cannot be told is no success, and the first line is the verdict."""
     soaked.report = report
-    assert main([]) == code
+    assert main([], soak_training=soaked) == code
     assert capsys.readouterr().out.startswith(f"memory: {report.kind}")
 
 
 def test_settings_of_the_command_line_reach_the_run(soaked):
     """Task, sizes, simulator, limit and time are those that were asked for."""
     words = "walk --num-envs 12 --num-steps 3 --sim mujoco --vram-limit 8GiB --minutes 0.5 --iterations 9 --trace"
-    assert harness(["memory"] + words.split()) == 0
-    config, minutes, iterations, trace = soaked.asked[0]
+    assert main(words.split(), soak_training=soaked) == 0
+    config, minutes, iterations, trace = soaked.calls[0]
     assert isinstance(config, WalkRunConfig)
     assert (config.num_envs, config.num_steps, config.sim.backend, config.vram_limit) == (12, 3, "mujoco", "8GiB")
     assert (minutes, iterations, trace) == (0.5, 9, True)
@@ -61,41 +64,54 @@ def test_settings_of_the_command_line_reach_the_run(soaked):
 
 def test_sizes_are_the_presets_unless_given(soaked):
     """The published setting is 500 envs and rollouts of 200."""
-    assert main(["tblock", "--preset", "published"]) == 0
-    config = soaked.asked[0][0]
+    assert main(["tblock", "--preset", "published"], soak_training=soaked) == 0
+    config = soaked.calls[0][0]
     assert isinstance(config, PushRunConfig)
     assert (config.task_name, config.num_envs, config.num_steps) == ("tblock", 500, 200)
 
 
-def test_error_is_one_message_and_exit_code_2(monkeypatch, capsys):
+def test_error_is_one_message_and_exit_code_2(capsys):
     """What does not fit is refused without a traceback."""
 
     def refuse(*args):
         raise CapacityError("too large", fix="--num-envs 7")
 
-    monkeypatch.setattr(training_soak, "soak_training", refuse)
-    assert main([]) == 2
+    assert main([], soak_training=refuse) == 2
     assert capsys.readouterr().err.startswith("CapacityError: too large")
 
 
 @pytest.mark.parametrize(
-    "words", ["--minutes -1", "--minutes nan", "--minutes inf", "--iterations 0", "--iterations -5", "--iterations few"]
+    "words", ["--minutes -1", "--minutes nan", "--minutes inf", "--iterations 0", "--iterations -5"]
 )
-def test_time_that_never_ends_is_refused(soaked, capsys, words):
-    """Before anything is trained, in the manner of the command line."""
+def test_soak_that_never_ends_is_refused(soaked, capsys, words):
+    """An invalid time or number of iterations is an error that names the flag, before anything is trained."""
+    assert main(words.split(), soak_training=soaked) == 2
+    assert soaked.calls == []
+    assert f"invalid {words.split()[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["--iterations few", "--minuts 3", "--sim mujocco", "cuboid walk"])
+def test_command_line_that_cannot_be_parsed_exits_with_2(capsys, words):
+    """The parser refuses wrong values and unknown flags."""
     with pytest.raises(SystemExit) as exit_:
-        main(words.split())
+        harness(["memory"] + words.split())
     assert exit_.value.code == 2
-    assert soaked.asked == []
-    assert f"argument {words.split()[0]}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words, meant", [("cubiod", "cuboid"), ("--preset publishd", "published")])
+def test_unknown_name_is_refused_with_the_nearest(soaked, capsys, words, meant):
+    """A mistyped task or preset is an error that names the right one."""
+    assert main(words.split(), soak_training=soaked) == 2
+    assert soaked.calls == []
+    assert f"did you mean {meant!r}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["file", "file/report"])
 def test_report_that_cannot_be_written_is_refused_before_the_soak(soaked, capsys, tmp_path, place):
     """A file in the way of the folder is told at once, in one message."""
     (tmp_path / "file").write_text("")
-    assert main(["--report", str(tmp_path / place)]) == 2
-    assert soaked.asked == []
+    assert main(["--report", str(tmp_path / place)], soak_training=soaked) == 2
+    assert soaked.calls == []
     error = capsys.readouterr().err
     assert error.startswith("ConfigError: ")
     assert str(tmp_path / place) in error
@@ -105,7 +121,7 @@ def test_report_is_written_into_a_folder_that_is_made(soaked, tmp_path):
     """With its parents, and nothing but the report is left there."""
     pytest.importorskip("matplotlib")
     folder = tmp_path / "new" / "report"
-    assert main(["--report", str(folder)]) == 0
+    assert main(["--report", str(folder)], soak_training=soaked) == 0
     assert sorted(path.name for path in folder.iterdir()) == ["soak.html", "soak.json", "soak.png"]
 
 
@@ -113,7 +129,7 @@ def test_report_is_written_into_a_folder_that_is_made(soaked, tmp_path):
 def test_peak_above_the_prediction_by_a_tenth_is_too_much(peak, ok):
     """It is noted either way; beyond a tenth it counts as memory that should not be there."""
     report = SoakReport(kind=CLEAN, peaks={"driver": float(peak * MIB)})
-    training_soak._compare(report, 1000 * MIB)
+    compare_with_prediction(report, 1000 * MIB)
     assert report.ok == ok
     assert "peak of the driver" in report.notes[0]
     assert f"{peak / 1000 - 1:+.1%}" in report.notes[0]
@@ -122,7 +138,7 @@ def test_peak_above_the_prediction_by_a_tenth_is_too_much(peak, ok):
 def test_blind_driver_is_compared_with_nothing():
     """Without a peak there is nothing to note."""
     report = SoakReport(kind=NOT_ENOUGH, peaks={"driver": None})
-    training_soak._compare(report, 1000 * MIB)
+    compare_with_prediction(report, 1000 * MIB)
     assert report.notes == report.kept == []
 
 
