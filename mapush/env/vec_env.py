@@ -51,7 +51,8 @@ class Transition:
       truncated: (E,) bool, the time limit ended it.
       final_observation: the last one of the ended episode where there is one, else equal to `observation`.
       outcome: per-env results of the episode that ended, each (E,); meaningful where `done`.
-      terms: what `reward` is the sum of, by name, each (E, A); {} where an environment does not tell.
+      terms: reward terms by name, (E, A) each; their sum is `reward`. An environment that knows only the sum returns
+        it as one term.
     """
 
     observation: Observation

@@ -158,7 +158,15 @@ class WalkEnv(VecEnv):
         if self.device.type != "cpu" or bool(done.any()):  # a GPU is not asked, because the host would wait
             self._reset(done)
             observation = self._observe(self.physics.state())
-        return Transition(observation, reward.unsqueeze(1), terminated, truncated, final, outcome)
+        return Transition(
+            observation=observation,
+            reward=reward.unsqueeze(1),
+            terminated=terminated,
+            truncated=truncated,
+            final_observation=final,
+            outcome=outcome,
+            terms=_earned_in_a_step(terms),
+        )
 
     def state_dict(self) -> Dict[str, Any]:
         """See `VecEnv.state_dict`."""
@@ -361,3 +369,9 @@ class WalkEnv(VecEnv):
         contact = feet[..., 2] < CONTACT_HEIGHT
         self._buffers["foot_pos_w"] = feet
         return (speed.square().clamp(max=4.0) * contact).sum(dim=1)
+
+
+def _earned_in_a_step(terms: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
+    """Return what each term (E,), a rate [1/s], adds to the reward of one env step, (E, 1)."""
+    earned = torch.stack(tuple(terms.values())) * STEP_DT
+    return dict(zip(terms, earned.unsqueeze(2)))

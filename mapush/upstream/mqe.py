@@ -221,7 +221,9 @@ class MqeEnv(VecEnv):
         self._steps_together = self._steps_together.masked_fill(seen.done, 0)
         self.metrics.add_step(self._terms())
         self.metrics.add_episodes(seen.done, outcome)
-        return Transition(observation, reward, seen.terminated, seen.done & ~seen.terminated, final, outcome)
+        truncated = seen.done & ~seen.terminated
+        terms = {"total": reward}  # upstream adds its terms up over all envs
+        return Transition(observation, reward, seen.terminated, truncated, final, outcome, terms)
 
     def _start_anew(self, env_ids: torch.Tensor) -> None:
         if len(env_ids):

@@ -69,6 +69,19 @@ def test_reward_is_the_weighted_sum_of_its_terms():
     assert all(terms["reward/" + name] * weight >= 0.0 for name, weight in REWARD_WEIGHTS.items())
 
 
+def test_transition_holds_the_terms_that_its_reward_is_the_sum_of():
+    """Each term is what it adds to the reward of the step, for the one robot of each env."""
+    env = fresh_env()
+    place(env, velocity=(0.1, 0.2), rise=0.2, spin=(0.3, 0.2, 0.1), roll=0.1, height=0.25)
+    transition = act(env, 0.2)
+    summary = env.metrics.summary()
+    assert list(transition.terms) == list(REWARD_WEIGHTS)
+    torch.testing.assert_close(sum(transition.terms.values()), transition.reward)
+    for name, value in transition.terms.items():
+        assert value.shape == (NUM_ENVS, 1)
+        assert float(value.mean()) == pytest.approx(0.02 * summary["reward/" + name]), name
+
+
 def test_perfect_tracking_earns_every_bonus_and_costs_nothing():
     """A level trunk at its height with the commanded velocity earns exp(0) of each bonus."""
     env = fresh_env()
