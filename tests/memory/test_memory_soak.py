@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.cpu_leaks import LEAKS, Cache, Loop
 from benchmarks.gpu_leaks import LEAKS as GPU_LEAKS
-from benchmarks.leaks import LEAKS, Cache, Loop, find
+from benchmarks.planted_leak import find
 from harness.faults import FAULTS
 from harness.memory import soak as soaks
 from harness.memory.after_close import what_was_kept
