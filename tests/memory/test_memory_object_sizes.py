@@ -139,10 +139,9 @@ def test_bounded_deque_counts_as_if_it_were_full(bound):
     assert found[0] == pytest.approx(bound * 512, rel=0.1)
 
 
-def test_part_with_too_many_objects_is_blind(monkeypatch):
+def test_part_with_too_many_objects_is_blind():
     """A part that cannot be measured is reported as such."""
-    monkeypatch.setattr(object_sizes, "MAX_OBJECTS", 100)
-    meter = PartMeter("part", [[index] for index in range(200)])
+    meter = PartMeter("part", [[index] for index in range(200)], max_objects=100)
     assert meter.read() is None
     assert "100 objects" in meter.blind
     with pytest.raises(Blind):

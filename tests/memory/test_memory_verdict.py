@@ -16,11 +16,11 @@ from harness.memory.verdict import (
     LEAK,
     NOT_ENOUGH,
     RESOLVED_UNITS,
-    _sign_interval,
-    _theil_sen,
     amount,
     judge,
     overall,
+    sign_interval,
+    theil_sen,
 )
 
 pytestmark = pytest.mark.memory
@@ -183,7 +183,7 @@ def test_interval_covers_the_truth_where_noise_depends_on_the_past():
 def test_sign_interval_is_that_of_all_signs():
     """The confidence of the interval is that of counting all patterns of signs."""
     slopes = [3.0, 1.0, 7.0, 5.0, 2.0, 9.0, 4.0, 8.0]
-    low, high, confidence = _sign_interval(slopes)
+    low, high, confidence = sign_interval(slopes)
     inside = sorted(slopes).index(low)
     outside = 0
     for signs in itertools.product((0, 1), repeat=len(slopes)):
@@ -198,7 +198,7 @@ def test_theil_sen_is_the_median_of_all_slopes():
     slopes = []
     for i, j in itertools.combinations(range(4), 2):
         slopes.append((values[j] - values[i]) / (steps[j] - steps[i]))
-    assert _theil_sen(steps, values) == np.median(slopes)
+    assert theil_sen(steps, values) == np.median(slopes)
 
 
 def test_run_is_never_clean_when_the_main_meter_is_blind():
