@@ -60,8 +60,10 @@ def logger_environment(stack: StackUnderTest) -> None:
         _require_number(columns, "episodes", row=len(columns["step"]) - 1, expected=float(ended))
         num_steps = run.config.num_steps
         for row in range(len(env.results) // num_steps):
-            rewards = [float(result.reward.mean()) for result in env.results[row * num_steps : (row + 1) * num_steps]]
-            mean = sum(rewards) / num_steps / run.env.steps_per_decision
+            total = 0.0
+            for result in env.results[row * num_steps : (row + 1) * num_steps]:
+                total += float(result.reward.mean())
+            mean = total / num_steps / run.env.steps_per_decision
             _require_number(columns, "reward/total", row, expected=mean)
 
 

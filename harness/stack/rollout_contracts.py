@@ -275,7 +275,9 @@ def masks(stack: StackUnderTest) -> None:
         _require_limit_masks(rollout.bad_masks[1:, :, 0], terminated, truncated)
         active = rollout.active_masks[1:, :, 0, 0]
         _require_mask("active_masks", active, torch.ones_like(active), {})
-        last_rows = {name: getattr(rollout, name)[-1].clone() for name in (*_STARTS_WITH, "masks", "bad_masks")}
+        last_rows = {}
+        for name in (*_STARTS_WITH, "masks", "bad_masks"):
+            last_rows[name] = getattr(rollout, name)[-1].clone()
         rollout.finish()
         for name, last_row in last_rows.items():
             first_row = getattr(rollout, name)[0]
