@@ -78,7 +78,7 @@ class Loop:
 
 
 class Cache:
-    """A cache without a bound, which no soak is told about."""
+    """A cache without a bound, which is not among the owners of its soak."""
 
     def __init__(self) -> None:
         self.entries: List[torch.Tensor] = []

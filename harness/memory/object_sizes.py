@@ -139,7 +139,7 @@ def is_bounded(value: Any) -> bool:
 def _memory_key(value: Any) -> Hashable:
     """Return a key that is equal for objects of the same memory: tensors with the same storage, or the same object."""
     if _is_graph_node(value):
-        return value  # Python wraps a node each time anew, so a plain id could be reused by a different node
+        return value  # PyTorch wraps a node in a new object on each access, so ids are reused
     if _is_tensor(value):
         return ("storage", value.untyped_storage().data_ptr())
     return id(value)

@@ -309,4 +309,4 @@ def note_scope(report: SoakReport, driver: DriverMeter) -> None:
     if driver.others and leaking == ["driver"]:
         report.kind = NOT_ENOUGH
         report.owners = []
-        report.why = "the GPU filled, but no allocator of this process grew, and others use it: run alone to be sure"
+        report.why = "the GPU filled, but no allocator of this process grew, and others use it: soak on an idle GPU"

@@ -87,7 +87,7 @@ def checkpoint_complete(stack: StackUnderTest) -> None:
 
 
 def checkpoint_restores(stack: StackUnderTest) -> None:
-    """A run that is saved in the middle of a rollout and resumed by another run continues bit for bit.
+    """A run that is saved in the middle of a rollout and resumed by a second run continues bit for bit.
 
     Both the snapshot and the file must hold what the run was at the time of saving, whatever training does later. A
     second run, which has already trained, is restored from the file; after one iteration, its losses and everything it
@@ -118,7 +118,8 @@ def checkpoint_restores(stack: StackUnderTest) -> None:
     if forgotten:
         what = f"a resumed run has forgotten {_main_meaning(forgotten)}, and diverges"
     _require_same(expected, got, what, "one iteration after it was resumed")
-    _require_same(memory_of(losses), memory_of(resumed_losses), "a resumed run has other losses", "the next iteration")
+    what = "a resumed run has different losses"
+    _require_same(memory_of(losses), memory_of(resumed_losses), what, "the next iteration")
 
 
 def _memory(run: Run) -> Dict[str, Any]:

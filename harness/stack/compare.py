@@ -41,7 +41,7 @@ def first_difference(got: torch.Tensor, expected: torch.Tensor) -> Tuple[int, ..
 
 
 def differing_row(value: torch.Tensor, other: torch.Tensor) -> str:
-    """Return the first row, along the last axis, in which a tensor differs from another one."""
+    """Return the first row of a tensor, along the last axis, that differs from the same row of a second tensor."""
     index = (value != other).nonzero()[0].tolist()[:-1]
     row = value[tuple(index)].flatten().tolist()
     numbers = [round(float(number), 5) for number in row]

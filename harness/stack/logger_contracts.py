@@ -101,7 +101,7 @@ def _require_number(columns: Columns, name: str, row: int, expected: float) -> N
     else:
         got = "no such column"
     raise ContractError(
-        f"the log does not tell what happened in the environment: {name}",
+        f"the log does not match what happened in the environment: {name}",
         where=f"{CSV}, row {row}",
         got=got,
         expected=f"{expected:.6g}, counted from what the environment returned",
@@ -191,7 +191,7 @@ def _require_same_numbers(name: str, steps: List[float], in_csv: List[float], in
         both_nan = math.isnan(one) and math.isnan(other)
         if not both_nan and not math.isclose(one, other, rel_tol=FORMAT_TOLERANCE, abs_tol=1e-30):
             raise ContractError(
-                f"CSV and TensorBoard tell different numbers of {name}",
+                f"CSV and TensorBoard hold different numbers of {name}",
                 where=f"env step {step:.0f}",
                 got=f"{one!r} in the CSV, {other!r} in TensorBoard",
                 expected="the same number",

@@ -67,7 +67,7 @@ def _is_value(value: Any) -> bool:
 
 
 def _frozen(value: Any) -> Tuple[Any, ...]:
-    """Return a copy of a value that is equal to another copy only if type, shape and bits are."""
+    """Return a copy of a value that is equal to a second copy only if type, shape and bits are."""
     if isinstance(value, torch.Generator):
         value = value.get_state()
     if isinstance(value, torch.Tensor):
