@@ -116,11 +116,12 @@ def _require_field(task: str, name: str, field: str, got: Any, expected: Any) ->
 
 def _require_env(task: str) -> None:
     """Require that a task builds an environment with the number of agents that its object has."""
-    config = dataclasses.replace(presets.preset(task, "default"), sim=SimConfig("mujoco", threads=1))
+    sim = SimConfig("mujoco", threads=1)
+    config = dataclasses.replace(presets.preset(task, "default"), num_envs=2, sim=sim)
     agents = 1
     if task in objects.OBJECTS:
         agents = objects.OBJECTS[task].num_agents
-    with contextlib.closing(assembly.make_env(config, num_envs=2)) as env:
+    with contextlib.closing(assembly.make_env(config)) as env:
         if env.num_agents != agents:
             what = f"task {task!r} builds the environment of a different task"
             raise ContractError(what, got=f"{env.num_agents} agents", expected=str(agents))
@@ -135,12 +136,12 @@ def _parse_task(task: str) -> Any:
 
 
 def _make_env_of_task(name: str) -> None:
-    assembly.make_env(RunConfig(task_name=name), num_envs=2).close()
+    assembly.make_env(RunConfig(task_name=name, num_envs=2)).close()
 
 
 def _make_env_of_object(name: str) -> None:
-    config = PushRunConfig(sim=SimConfig("mujoco", threads=1), task=TaskConfig(object=name))
-    assembly.make_env(config, num_envs=2).close()
+    config = PushRunConfig(num_envs=2, sim=SimConfig("mujoco", threads=1), task=TaskConfig(object=name))
+    assembly.make_env(config).close()
 
 
 # -- unknown keys ----------------------------------------------------------------------------------------------------
