@@ -259,7 +259,7 @@ def _require_own_memory(rollout: Any, given: Dict[str, torch.Tensor], step: int,
 
 
 def masks(stack: StackUnderTest) -> None:
-    """Ends of episodes are stored at their step, time limits differ from failures, and the next rollout continues.
+    """Ends of episodes are stored at their own step, time limits apart from failures, and reach the next rollout.
 
     Compares `masks`, `bad_masks` and `active_masks` with HARL's definitions, applied to random ends that the
     environment reports. Row t + 1 describes how the step from t to t + 1 ended: `masks` is 0 where an episode ended,
