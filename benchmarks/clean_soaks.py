@@ -1,8 +1,8 @@
 """False alarms of the meters: `python -m benchmarks.clean_soaks [--cpu 200] [--gpu N] [--jobs 1]`.
 
-Soaks subjects that leak nothing, of random kinds and sizes, and prints how many were called a leak or were not given
-back. On a GPU, half of the soaks have a neighbour: a process that takes and frees its memory meanwhile. The exit code
-is 1 after a false alarm.
+Soaks subjects of random kinds and sizes that do not leak, and prints how many were reported as leaking or as not
+releasing their memory. On a GPU, half of the soaks have a neighbour: a process that takes and frees memory of the GPU
+meanwhile. Exit code 1 after a false alarm.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 import numpy as np
 import torch
@@ -27,6 +27,10 @@ from harness.memory.driver import DriverMeter
 from harness.memory.soak import Subject, soak
 from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import CLEAN, ENDS, LEAK, NOT_ENOUGH
+
+NEIGHBOUR_START_S = 5.0  # until the neighbour uses the GPU
+
+Make = Callable[[], Subject]
 
 NEIGHBOUR = """
 import random, time, torch
@@ -39,8 +43,13 @@ while True:
 """
 
 
-def arrays(draw: random.Random, device: str) -> Callable[[], Subject]:
-    """Return a maker of a subject that computes on arrays of random sizes."""
+def arrays(draw: random.Random, device: str) -> Make:
+    """Return a function that makes a subject: it computes on arrays of random sizes.
+
+    Args:
+      draw: decides the sizes; so in all functions below.
+      device: where it computes; so in all functions below.
+    """
     rows, columns = draw.randint(1, 2000), draw.randint(1, 50)
 
     def make() -> Subject:
@@ -55,8 +64,8 @@ def arrays(draw: random.Random, device: str) -> Callable[[], Subject]:
     return make
 
 
-def network(draw: random.Random, device: str) -> Callable[[], Subject]:
-    """Return a maker of a subject that trains a network."""
+def network(draw: random.Random, device: str) -> Make:
+    """Return a function that makes a subject: it trains a network."""
     width, batch = draw.randint(4, 128), draw.randint(1, 256)
 
     def make() -> Subject:
@@ -74,8 +83,8 @@ def network(draw: random.Random, device: str) -> Callable[[], Subject]:
     return make
 
 
-def ring(draw: random.Random, device: str) -> Callable[[], Subject]:
-    """Return a maker of a subject with bounded statistics that fill, and a cache that does."""
+def ring(draw: random.Random, device: str) -> Make:
+    """Return a function that makes a subject: it fills bounded statistics and a bounded cache."""
     bound, size = draw.randint(1, 2000), draw.randint(1, 5000)
 
     def make() -> Subject:
@@ -91,15 +100,15 @@ def ring(draw: random.Random, device: str) -> Callable[[], Subject]:
     return make
 
 
-def buffer(draw: random.Random, device: str) -> Callable[[], Subject]:
-    """Return a maker of a subject that collects rows and writes them out at intervals."""
+def buffer(draw: random.Random, device: str) -> Make:
+    """Return a function that makes a subject: it collects rows and drops them at intervals."""
     period, rows = draw.randint(2, 30), draw.randint(1, 500)
 
     def make() -> Subject:
         collected: List[float] = []
 
         def advance() -> None:
-            collected.extend(float(row) for row in range(rows))
+            collected.extend(map(float, range(rows)))
             if len(collected) >= period * rows:
                 collected.clear()
 
@@ -108,8 +117,8 @@ def buffer(draw: random.Random, device: str) -> Callable[[], Subject]:
     return make
 
 
-def world(draw: random.Random, device: str) -> Callable[[], Subject]:
-    """Return a maker of a subject that steps a small environment of HARL's kind."""
+def world(draw: random.Random, device: str) -> Make:
+    """Return a function that makes a subject: it steps a small environment with HARL's interface."""
     from harness.toys import make_pointmass
 
     envs, agents, seed = draw.randint(2, 20), draw.randint(2, 4), draw.randrange(1000)
@@ -127,20 +136,22 @@ def world(draw: random.Random, device: str) -> Callable[[], Subject]:
     return make
 
 
-def log(draw: random.Random, device: str) -> Callable[[], Subject]:
-    """Return a maker of a subject that writes scalars for TensorBoard."""
+def log(draw: random.Random, device: str) -> Make:
+    """Return a function that makes a subject: it writes scalars for TensorBoard."""
     tags = draw.randint(1, 12)
 
     def make() -> Subject:
         from torch.utils.tensorboard import SummaryWriter
 
-        folder, step = tempfile.TemporaryDirectory(), [0]
+        folder = tempfile.TemporaryDirectory()
         writer = SummaryWriter(folder.name)
+        step = 0
 
         def advance() -> None:
-            step[0] += 1
+            nonlocal step
+            step += 1
             for tag in range(tags):
-                writer.add_scalar(f"tag {tag}", float(step[0]), step[0])
+                writer.add_scalar(f"tag {tag}", float(step), step)
 
         def close() -> None:
             writer.close()
@@ -155,32 +166,54 @@ CPU = [arrays, network, ring, buffer, world, log]
 GPU = [network, ring]
 
 
-def clean_soak(number: int, on_gpu: bool) -> SoakReport:
-    """Soak one subject that leaks nothing.
+def soak_on_cpu(number: int) -> SoakReport:
+    """Soak a subject that does not leak.
 
     Args:
       number: decides its kind and sizes.
-      on_gpu: whether it uses a GPU.
     """
     torch.set_num_threads(1)
-    gpu = DriverMeter() if on_gpu else None
-    kinds = GPU if on_gpu else CPU
-    draw = random.Random(number)
-    kind = kinds[number % len(kinds)]
-    make = kind(draw, "cuda" if on_gpu else "cpu")
-    cycles = draw.randint(500, 5000) if on_gpu else draw.randint(60, 600)
-    with _neighbour() if on_gpu and number // len(kinds) % 2 else contextlib.nullcontext():
-        report = soak(make, warm_up=draw.randint(5, 30), cycles=cycles, gpu=gpu)
-    if report.kind == LEAK or report.kept:
-        print(f"soak {number} of {kind.__name__}\n{report}", flush=True)
+    kind, draw = CPU[number % len(CPU)], random.Random(number)
+    make = kind(draw, "cpu")
+    cycles = draw.randint(60, 600)
+    report = soak(make, warm_up=draw.randint(5, 30), cycles=cycles)
+    _print_alarm(number, kind, report)
     return report
+
+
+def soak_on_gpu(number: int) -> SoakReport:
+    """Soak a subject that does not leak, on a GPU.
+
+    Args:
+      number: decides its kind and sizes, and whether it has a neighbour.
+    """
+    torch.set_num_threads(1)
+    gpu = DriverMeter()
+    kind, draw = GPU[number % len(GPU)], random.Random(number)
+    make = kind(draw, "cuda")
+    cycles = draw.randint(500, 5000)
+    with contextlib.ExitStack() as context:
+        if number // len(GPU) % 2:
+            context.enter_context(_neighbour())
+        report = soak(make, warm_up=draw.randint(5, 30), cycles=cycles, gpu=gpu)
+    _print_alarm(number, kind, report)
+    return report
+
+
+def _print_alarm(number: int, kind: Callable[..., Make], report: SoakReport) -> None:
+    if _is_alarm(report):
+        print(f"soak {number} of {kind.__name__}\n{report}", flush=True)
+
+
+def _is_alarm(report: SoakReport) -> bool:
+    return report.kind == LEAK or bool(report.kept)
 
 
 @contextlib.contextmanager
 def _neighbour() -> Iterator[None]:
-    """Let another process take and free the memory of the GPU at random times."""
+    """Let a second process take and free memory of the GPU at random times."""
     process = subprocess.Popen([sys.executable, "-c", NEIGHBOUR])
-    time.sleep(5.0)
+    time.sleep(NEIGHBOUR_START_S)
     try:
         yield
     finally:
@@ -189,32 +222,37 @@ def _neighbour() -> Iterator[None]:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Do what the command line asks for, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.clean_soaks", description=__doc__.splitlines()[0])
+    """Run the command and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.clean_soaks", description="Look for false alarms.")
     parser.add_argument("--cpu", type=int, help="soaks on the CPU (default 200, with --gpu 0)")
     parser.add_argument("--gpu", type=int, default=0, help="soaks on a GPU, half of them with a neighbour")
     parser.add_argument("--seed", type=int, default=0, help="number of the first soak (default 0)")
-    parser.add_argument("--jobs", type=int, default=1, help="processes side by side on the CPU (default 1)")
+    parser.add_argument("--jobs", type=int, default=1, help="parallel processes (default 1)")
     options = parser.parse_args(argv)
-    count = {"cpu": (0 if options.gpu else 200) if options.cpu is None else options.cpu, "gpu": options.gpu}
+    on_cpu = options.cpu
+    if on_cpu is None:
+        on_cpu = 0 if options.gpu else 200
     alarms = 0
-    for place, soaks in count.items():
-        numbers = range(options.seed, options.seed + soaks)
+    for place, soak_one, count in (("cpu", soak_on_cpu, on_cpu), ("gpu", soak_on_gpu, options.gpu)):
+        numbers = range(options.seed, options.seed + count)
         with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
-            reports = list(pool.map(functools.partial(clean_soak, on_gpu=place == "gpu"), numbers))
-        alarms += _count(place, reports)
+            reports = list(pool.map(soak_one, numbers))
+        alarms += _print_counts(place, reports)
     return int(alarms > 0)
 
 
-def _count(place: str, reports: List[SoakReport]) -> int:
-    """Print what became of the soaks in a place, and return how many were false alarms."""
-    alarms = sum(report.kind == LEAK or bool(report.kept) for report in reports)
-    kinds: Dict[str, int] = collections.Counter(report.kind for report in reports)
-    if reports:
-        print(f"{place}.soaks {len(reports)}\n{place}.alarms {alarms}")
+def _print_counts(place: str, reports: List[SoakReport]) -> int:
+    """Print the number of soaks by verdict, and return the number of false alarms."""
+    if not reports:
+        return 0
+    alarms = sum(map(_is_alarm, reports))
+    print(f"{place}.soaks {len(reports)}")
+    print(f"{place}.alarms {alarms}")
+    kinds = [report.kind for report in reports]
     for kind in (CLEAN, ENDS, NOT_ENOUGH, LEAK):
-        if kinds[kind]:
-            print("{}.{} {}".format(place, kind.replace(" ", "_"), kinds[kind]), flush=True)
+        if kind in kinds:
+            name = kind.replace(" ", "_")
+            print(f"{place}.{name} {kinds.count(kind)}", flush=True)
     return alarms
 
 

@@ -1,4 +1,4 @@
-"""Leaks on a GPU, for `python -m benchmarks.leaks --gpu`: of PyTorch, of Warp, and of what only the driver sees."""
+"""Leaks on a GPU, for `python -m benchmarks.leaks --gpu`: of PyTorch, of Warp, and of memory only the driver sees."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any, List
 
 import torch
 
-from benchmarks.leaks import WARM_UP, Leak
+from benchmarks.planted_leak import WARM_UP_CYCLES, PlantedLeak
 from harness.memory.soak import Subject
+
+MAX_ADDRESSES = 10_000
+DRIVER_BYTES = 2048  # that the leak of the driver takes at each step
 
 
 class Work:
-    """A bystander that computes on the GPU, so that a leak is not all there is."""
+    """Computes on the GPU, so that the leak is not the only activity."""
 
     def __init__(self) -> None:
         self.last = torch.zeros(256, 256, device="cuda")
@@ -40,7 +43,7 @@ def rollouts() -> Subject:
     work = Work()
 
     class Rollout:
-        """Keeps what it should reuse."""
+        """Keeps memory that it should reuse."""
 
         def __init__(self) -> None:
             self.old: List[torch.Tensor] = []
@@ -54,7 +57,7 @@ def rollouts() -> Subject:
     return Subject(advance, owners={"rollout": rollout, "work": work})
 
 
-_ADDRESSES = (ctypes.c_uint64 * 10_000)()  # not a list, which would grow as well
+_ADDRESSES = (ctypes.c_uint64 * MAX_ADDRESSES)()  # not a list, which would grow as well
 
 
 def _driver() -> Any:
@@ -62,20 +65,22 @@ def _driver() -> Any:
 
 
 def driver_level() -> Subject:
-    """Take 2 KiB from the driver at each step and never give them back: no allocator of the process knows."""
+    """Take 2 KiB from the driver at each step and never return them: no allocator of the process knows of them."""
     work, cuda = Work(), _driver()
-    free = iter(range(list(_ADDRESSES).index(0), len(_ADDRESSES)))
+    next_index = list(_ADDRESSES).index(0)
 
     def advance() -> None:
+        nonlocal next_index
         work.turn()
-        place = ctypes.byref(_ADDRESSES, next(free) * ctypes.sizeof(ctypes.c_uint64))
-        status = cuda.cuMemAlloc_v2(place, ctypes.c_size_t(2048))
+        place = ctypes.byref(_ADDRESSES, next_index * ctypes.sizeof(ctypes.c_uint64))
+        next_index += 1
+        status = cuda.cuMemAlloc_v2(place, ctypes.c_size_t(DRIVER_BYTES))
         assert status == 0, f"cuMemAlloc failed with {status}"
 
     return Subject(advance, owners={"work": work})
 
 
-def _free_all() -> None:
+def _free_addresses() -> None:
     torch.cuda.synchronize()
     for index, address in enumerate(_ADDRESSES):
         if address:
@@ -97,14 +102,15 @@ def arrays() -> Subject:
     return Subject(advance, owners={"work": work})
 
 
-def _empty() -> None:
+def _empty_cache() -> None:
     gc.collect()
     torch.cuda.empty_cache()
 
 
 LEAKS = {
-    "tensors": Leak(tensors, 2000, "tensors.<locals>.advance", _empty),
-    "rollouts": Leak(rollouts, 300, "rollout.old", _empty),
-    "driver-level-leak": Leak(driver_level, 5000 - WARM_UP, "outside the allocators", _free_all),
-    "arrays": Leak(arrays, 1000, "arrays.<locals>.advance", _empty),
+    "tensors": PlantedLeak(tensors, 2000, "tensors.<locals>.advance", _empty_cache),
+    "rollouts": PlantedLeak(rollouts, 300, "rollout.old", _empty_cache),
+    "driver-level-leak": PlantedLeak(driver_level, 5000 - WARM_UP_CYCLES, "outside the allocators", _free_addresses),
+    "arrays": PlantedLeak(arrays, 1000, "arrays.<locals>.advance", _empty_cache),
 }
+"""The leaks by name; one name is that of a bug of `harness.faults`."""

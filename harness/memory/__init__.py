@@ -1,1 +1,4 @@
-"""Does it leak, whose is it, and does all come back: meters, verdicts and soaks; see docs/memory.md."""
+"""Find memory leaks in any loop, name their owner, and check that everything is released; see docs/memory.md.
+
+`harness.memory.soak` is the public interface. This package knows nothing of mapush but its errors.
+"""

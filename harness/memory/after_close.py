@@ -70,15 +70,17 @@ def settled(
       timeout: how long to wait [s].
     """
     deadline = time.monotonic() + timeout
-    limits = {name: value + _tolerance(name) for name, value in (goal or {}).items()}
+    limits = {}
+    for name, value in (goal or {}).items():
+        limits[name] = value + _tolerance(name)
     while True:
         _release_garbage()
         values = {}
         for meter in meters:
             if meter.name in RELEASED:
-                value = meter.read()
-                if value is not None:
-                    values[meter.name] = value
+                reading = meter.read()
+                if reading is not None:
+                    values[meter.name] = reading
         reached = all(values.get(name, 0.0) <= limit for name, limit in limits.items())
         if reached or time.monotonic() > deadline:
             return values

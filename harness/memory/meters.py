@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import psutil
 
@@ -216,15 +216,22 @@ def _child_ids() -> List[int]:
 
 
 class Heap(Meter):
-    """Memory in use from malloc: numpy, torch on the CPU, C libraries, large Python objects."""
+    """Memory in use from malloc: numpy, torch on the CPU, C libraries, large Python objects.
+
+    Args:
+      bytes_in_use: returns the bytes in use; raises `NotImplementedError` if the C library does not report them.
+    """
 
     name = "heap"
     owner = "memory from malloc: numpy, torch on the CPU, or a C library"
     quantum = 64.0 * 1024
 
+    def __init__(self, bytes_in_use: Callable[[], int] = bytes_in_use) -> None:
+        self._bytes_in_use = bytes_in_use
+
     def _read(self) -> float:
         try:
-            return bytes_in_use()
+            return self._bytes_in_use()
         except NotImplementedError as error:
             raise Blind(str(error)) from error
 

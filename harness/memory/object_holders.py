@@ -7,7 +7,7 @@ import functools
 import gc
 import sys
 import types
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Set
 
 from harness.memory.object_sizes import own_dict
 
@@ -23,7 +23,7 @@ def holder_of(value: Any) -> str:
 
     The search goes up layer by layer: from the object to everything that refers to it, from there to everything that
     refers to that. It passes through containers and ends at the first object that has a name for what it holds. Frames
-    do not count, since a local variable is no leak.
+    do not count, since a local variable is not a leak.
 
     Args:
       value: the object.
@@ -34,7 +34,8 @@ def holder_of(value: Any) -> str:
         next_layer: List[Any] = []
         ids = {id(each) for each in layer}
         for holder in gc.get_referrers(*layer):
-            if id(holder) in leads_to or holder is layer or holder is leads_to or isinstance(holder, types.FrameType):
+            of_this_search = id(holder) in leads_to or holder is layer or holder is leads_to
+            if of_this_search or isinstance(holder, types.FrameType):
                 continue
             held = _first_among(gc.get_referents(holder), ids)
             name = _name_within(holder, held, leads_to.get(id(held)))
@@ -46,7 +47,7 @@ def holder_of(value: Any) -> str:
     return ""
 
 
-def _first_among(values: List[Any], ids: Any) -> Any:
+def _first_among(values: List[Any], ids: Set[int]) -> Any:
     """Return the first of the values whose id is among the ids; None if there is none."""
     for value in values:
         if id(value) in ids:

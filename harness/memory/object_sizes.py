@@ -31,16 +31,18 @@ class PartMeter(Meter):
       name: name of the part.
       root: the part.
       shared: objects that do not count although they can be reached: the other parts.
+      max_objects: largest number of objects; a part with more is not measured.
     """
 
     rank = PART
     quantum = 1024.0
 
-    def __init__(self, name: str, root: Any, shared: Iterable[Any] = ()) -> None:
+    def __init__(self, name: str, root: Any, shared: Iterable[Any] = (), max_objects: int = MAX_OBJECTS) -> None:
         self.name = name
         self.owner = name
         self._root = root
         self._shared = tuple(shared)
+        self._max_objects = max_objects
 
     def _read(self) -> float:
         return sum(self.parts().values())
@@ -52,10 +54,10 @@ class PartMeter(Meter):
           Blind: the part has too many objects.
         """
         shared_ids = {id(each) for each in self._shared}
-        return sizes(self._root, self.name, shared_ids)
+        return sizes(self._root, self.name, shared_ids, self._max_objects)
 
 
-def sizes(root: Any, name: str, shared: Set[int], max_objects: Optional[int] = None) -> Dict[str, float]:
+def sizes(root: Any, name: str, shared: Set[int], max_objects: int = MAX_OBJECTS) -> Dict[str, float]:
     """Return the bytes of all objects that can be reached from a root, by the path of the attribute that leads to them.
 
     The content of a container counts under the container's path. Of a long container, about `SAMPLE_SIZE` entries are
@@ -66,17 +68,16 @@ def sizes(root: Any, name: str, shared: Set[int], max_objects: Optional[int] = N
       root: any object.
       name: the path of the root.
       shared: ids of objects that do not count, and neither do objects reached only through them.
-      max_objects: limit; by default `MAX_OBJECTS`.
+      max_objects: largest number of objects.
     Raises:
-      Blind: there are more objects than the limit.
+      Blind: there are more objects.
     """
-    limit = MAX_OBJECTS if max_objects is None else max_objects
     found: Dict[str, float] = collections.defaultdict(float)
     count = 0
     for (path, weight), value in walk(root, (name, 1.0), _parts, key=_memory_key, excluded=shared):
         count += 1
-        if count > limit:
-            raise Blind(f"more than {limit:,} objects")
+        if count > max_objects:
+            raise Blind(f"more than {max_objects:,} objects")
         found[path] += weight * _bytes_of(value)
     return dict(found)
 
@@ -138,7 +139,7 @@ def is_bounded(value: Any) -> bool:
 def _memory_key(value: Any) -> Hashable:
     """Return a key that is equal for objects of the same memory: tensors with the same storage, or the same object."""
     if _is_graph_node(value):
-        return value  # Python wraps a node each time anew, so a plain id could be reused by a different node
+        return value  # PyTorch wraps a node in a new object on each access, so ids are reused
     if _is_tensor(value):
         return ("storage", value.untyped_storage().data_ptr())
     return id(value)

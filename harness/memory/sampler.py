@@ -156,13 +156,16 @@ class Sampler:
         cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
         self.meters = tuple(meters)
-        self.series: Dict[str, Series] = {meter.name: Series() for meter in meters}
+        self.series: Dict[str, Series] = {}
+        self._costs: Dict[str, _ReadingCost] = {}
+        for meter in meters:
+            self.series[meter.name] = Series()
+            self._costs[meter.name] = _ReadingCost()
         self.spent = 0.0
         self.cpu_spent = 0.0
         self.jumps = 0
         self._time_share = time_share
         self._spent_on_meters = 0.0
-        self._costs = {meter.name: _ReadingCost() for meter in meters}
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._now = clock()

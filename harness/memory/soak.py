@@ -121,7 +121,7 @@ def soak(
         report = _run_measured(subject, existing, meters, warm_up, cycles, seconds, trace)
         report.buffers = subject.buffers()
     if gpu is not None:
-        _note_scope(report, gpu)
+        note_scope(report, gpu)
     roots = weak_references(subject.owners)
     del subject
     report.kept = what_was_kept(meters, before, roots, close_timeout)
@@ -164,7 +164,7 @@ def _run_measured(
         with sampler.other_reading():
             census = ObjectCensus(existing, step)
         begin = PartsReading(sampler, step, trace)
-        for station, count_objects in _schedule(cycles, seconds):
+        for station, count_objects in schedule(cycles, seconds):
             subject.advance()
             step += subject.steps
             done += 1
@@ -185,7 +185,7 @@ def _run_measured(
     return report
 
 
-def _schedule(cycles: int, seconds: float) -> Iterator[Tuple[int, bool]]:
+def schedule(cycles: int, seconds: float) -> Iterator[Tuple[int, bool]]:
     """Yield once before each cycle, until both the number of cycles and the time have passed.
 
     Progress is the fraction of the run that is done: of the cycles or of the time, whichever is behind. `STATIONS`
@@ -294,7 +294,7 @@ def _judge_objects(census: ObjectCensus, least: int, steps: int) -> MeterVerdict
     )
 
 
-def _note_scope(report: SoakReport, driver: DriverMeter) -> None:
+def note_scope(report: SoakReport, driver: DriverMeter) -> None:
     """Note what the driver's meter covered, and withdraw a leak that other processes may have caused."""
     if driver.blind:
         return
@@ -309,4 +309,4 @@ def _note_scope(report: SoakReport, driver: DriverMeter) -> None:
     if driver.others and leaking == ["driver"]:
         report.kind = NOT_ENOUGH
         report.owners = []
-        report.why = "the GPU filled, but no allocator of this process grew, and others use it: run alone to be sure"
+        report.why = "the GPU filled, but no allocator of this process grew, and others use it: soak on an idle GPU"

@@ -110,9 +110,9 @@ def _judge_minima(meter: Meter, steps: np.ndarray, lows: np.ndarray) -> MeterVer
     span = steps[-1] - steps[0]
     growth = lows[-1] - lows[0]
     floor = RESOLVED_UNITS * unit / span
-    slope = _theil_sen(steps, lows)
+    slope = theil_sen(steps, lows)
     lengths, growths = _batches(steps, lows, batches=int(np.clip(growth / unit, MIN_BATCHES, MAX_BATCHES)))
-    low, high, confidence = _sign_interval(growths / lengths)
+    low, high, confidence = sign_interval(growths / lengths)
     kind, why = LEAK, ""
     if growth < RESOLVED_UNITS * unit:
         kind = CLEAN
@@ -149,7 +149,7 @@ def _deepest_fall(values: np.ndarray) -> float:
     return float((np.maximum.accumulate(values) - values).max())
 
 
-def _theil_sen(steps: np.ndarray, values: np.ndarray) -> float:
+def theil_sen(steps: np.ndarray, values: np.ndarray) -> float:
     """Return the median of the slopes between all pairs of values."""
     earlier, later = np.triu_indices(len(steps), k=1)
     slopes = (values[later] - values[earlier]) / (steps[later] - steps[earlier])
@@ -173,7 +173,7 @@ def _has_ended(growths: np.ndarray) -> bool:
     return bool(growths[-last:].sum() < ENDED_SHARE * proportional)
 
 
-def _sign_interval(slopes: Sequence[float]) -> Tuple[float, float, float]:
+def sign_interval(slopes: Sequence[float]) -> Tuple[float, float, float]:
     """Return the ends of a confidence interval for the median of the slopes, and its confidence.
 
     If the median is m, each slope lies below m with probability 1/2, so the number of slopes below m is binomial. The

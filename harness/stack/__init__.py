@@ -1,1 +1,1 @@
-"""The training stack under the harness: learner, rollout, logger, configuration and checkpoint."""
+"""mapush's own training stack under the harness: its contracts, training under guard, and the soak of a training."""

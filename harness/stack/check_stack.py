@@ -1,105 +1,87 @@
-"""Contracts of all that is not the environment: learner, logger, configuration and checkpoint.
+"""Check mapush's own learner, rollout, logger, configuration and checkpoint: `python -m harness stack`.
 
-Every contract is a function of the parts that it judges, in `harness.stack_*`; here they are bound to mapush's own.
-`python -m harness stack` runs them.
+Exit codes: 0 every contract that was judged holds; 1 a contract is broken; 2 the command line is wrong.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import functools
+import dataclasses
 import os
+import sys
 import time
 import traceback
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
+
+import tyro
 
 from harness.contracts.registry import CONTRACTS, contract, names
 from harness.findings import ContractError, Finding, NotJudgedError, Report
-from harness.stack import checkpoint_contracts, config_contracts, learner_contracts, logger_contracts, rollout_contracts
-from harness.stack.small_parts import small_agent, small_logger, small_run
-from mapush.errors import ConfigError, MapushError, nearest
+from harness.stack.checkpoint_contracts import checkpoint_complete, checkpoint_restores
+from harness.stack.config_contracts import task_names, unknown_keys
+from harness.stack.learner_contracts import advantages, factor
+from harness.stack.logger_contracts import logger_bounded, logger_environment, logger_keys
+from harness.stack.rollout_contracts import buffer_aliasing, log_probs, masks, stored_actions
+from harness.stack.stack_under_test import LOGGER_ROWS, StackUnderTest
+from mapush.errors import MapushError, unknown
 
 GROUP = "stack"
 
-_REPRODUCE = "python -m harness stack --contracts {} --seed {}"
-
-
-def _on_run(check: Callable[[Any], None]) -> Callable[[int], None]:
-    @functools.wraps(check)
-    def on_run(seed: int) -> None:
-        with contextlib.closing(small_run(seed)) as run:
-            check(run)
-
-    return on_run
-
-
-def _on_runs(check: Callable[[Callable[[], Any]], None]) -> Callable[[int], None]:
-    return functools.wraps(check)(lambda seed: check(lambda: small_run(seed)))
-
-
-def _on_nothing(check: Callable[[], None]) -> Callable[[int], None]:
-    return functools.wraps(check)(lambda seed: check())
-
-
-@functools.wraps(learner_contracts.factor)
-def _factor(seed: int) -> None:
-    for share_param in (False, True):
-        learner_contracts.factor(lambda **settings: small_agent(seed=seed, **settings), share_param)
-
-
-@functools.wraps(logger_contracts.logger_bounded)
-def _logger_bounded(seed: int) -> None:
-    logger_contracts.logger_bounded(small_logger)
-
-
-_CHECKS: Dict[str, Callable[[int], None]] = {
-    "stored-actions": _on_run(rollout_contracts.stored_actions),
-    "log-probs": _on_run(rollout_contracts.log_probs),
-    "buffer-aliasing": _on_run(rollout_contracts.buffer_aliasing),
-    "advantages": _on_run(learner_contracts.advantages),
-    "masks": _on_run(rollout_contracts.masks),
-    "factor": _factor,
-    "logger-environment": _on_run(logger_contracts.logger_environment),
-    "logger-keys": _on_run(logger_contracts.logger_keys),
-    "logger-bounded": _logger_bounded,
-    "task-names": _on_nothing(config_contracts.task_names),
-    "unknown-keys": _on_nothing(config_contracts.unknown_keys),
-    "checkpoint-complete": _on_runs(checkpoint_contracts.checkpoint_complete),
-    "checkpoint-restores": _on_runs(checkpoint_contracts.checkpoint_restores),
-}
-for _name, _check in _CHECKS.items():
+for _name, _check in (  # in the order in which they run
+    ("stored-actions", stored_actions),
+    ("log-probs", log_probs),
+    ("buffer-aliasing", buffer_aliasing),
+    ("advantages", advantages),
+    ("masks", masks),
+    ("factor", factor),
+    ("logger-environment", logger_environment),
+    ("logger-keys", logger_keys),
+    ("logger-bounded", logger_bounded),
+    ("task-names", task_names),
+    ("unknown-keys", unknown_keys),
+    ("checkpoint-complete", checkpoint_complete),
+    ("checkpoint-restores", checkpoint_restores),
+):
     contract(_name, GROUP)(_check)
 
 
-def check_stack(contracts: Optional[Sequence[str]] = None, seed: int = 0) -> Report:
-    """Run the contracts of mapush's own learner, logger, configuration and checkpoint.
+def check_stack(contracts: Optional[Sequence[str]] = None, seed: int = 0, *, logger_rows: int = LOGGER_ROWS) -> Report:
+    """Run the contracts of mapush's own stack.
 
     Args:
-      contracts: which; by default all.
-      seed: of weights, actions and starts.
+      contracts: names of the contracts to run; by default all.
+      seed: seed for weights, actions and initial states.
+      logger_rows: how many rows a logger writes before its growth is judged.
     Raises:
-      ConfigError: no contract has this name.
+      ConfigError: a contract is unknown.
     """
     known = names(GROUP)
     wanted = known if contracts is None else list(contracts)
     for name in wanted:
         if name not in known:
-            raise ConfigError(f"unknown contract {name!r}", fix=nearest(name, known))
+            raise unknown("contract", name, known)
+    stack = StackUnderTest(seed, logger_rows)
     start = time.perf_counter()
     findings: List[Finding] = []
     passed: List[str] = []
     not_judged: Dict[str, str] = {}
     for name in wanted:
         try:
-            CONTRACTS[name].check(seed)
+            CONTRACTS[name].check(stack)
             passed.append(name)
         except NotJudgedError as reason:
             not_judged[name] = str(reason)
-        except Exception as error:  # whatever a bug in the stack raises is what the contract found
-            broken = error if isinstance(error, ContractError) else _as_contract_error(error)
-            findings.append(Finding.of(broken, name, lambda broken_name: _REPRODUCE.format(broken_name, seed)))
+        except ContractError as error:
+            findings.append(_finding(error, name, seed))
+        except Exception as error:  # a bug in the stack may raise anything, and that is a finding, too
+            findings.append(_finding(_as_contract_error(error), name, seed))
     return Report(findings, passed, not_judged, seconds=time.perf_counter() - start)
+
+
+def _finding(error: ContractError, name: str, seed: int) -> Finding:
+    def command(broken: str) -> str:
+        return f"python -m harness stack --contracts {broken} --seed {seed}"
+
+    return Finding.of(error, name, command)
 
 
 def _as_contract_error(error: Exception) -> ContractError:
@@ -108,24 +90,46 @@ def _as_contract_error(error: Exception) -> ContractError:
         details = {name: getattr(error, name) for name in ("where", "got", "expected", "cause", "fix")}
         return ContractError(f"the stack refuses to work: {error.what}", **details)
     frames = traceback.extract_tb(error.__traceback__)
-    last = ([frame for frame in frames if f"{os.sep}mapush{os.sep}" in frame.filename] or frames)[-1]
+    last = frames[-1]
+    for frame in frames:
+        if f"{os.sep}mapush{os.sep}" in frame.filename:
+            last = frame
     first_line = (str(error) or "no text").splitlines()[0]
     what = f"the stack raises {type(error).__name__}: {first_line}"
     return ContractError(what, where=f"{last.filename}:{last.lineno} in {last.name}: {last.line}")
 
 
+# -- command line ----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class StackConfig:
+    """Check mapush's own learner, rollout, logger, configuration and checkpoint."""
+
+    contracts: str = ""
+    """Names of contracts, separated by commas; by default all."""
+    seed: int = 0
+    """Seed for weights, actions and initial states."""
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Check the stack from the command line; return 0 if no contract is broken, 1 if one is, 2 for a wrong flag."""
-    parser = argparse.ArgumentParser(
-        prog="python -m harness stack", description="Check learner, logger, configuration and checkpoint."
-    )
-    parser.add_argument("--contracts", help="names, separated by commas; by default all")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args(argv)
+    """Run the command and return the exit code.
+
+    Args:
+      argv: the words after the command's name; by default those of this process.
+    """
+    options = tyro.cli(StackConfig, args=argv, prog="python -m harness stack")
+    contracts = None
+    if options.contracts:
+        contracts = options.contracts.split(",")
     try:
-        report = check_stack(args.contracts.split(",") if args.contracts else None, args.seed)
+        report = check_stack(contracts, options.seed)
     except MapushError as error:
         print(error)
         return 2
     print(report)
     return 0 if report.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

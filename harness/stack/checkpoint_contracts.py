@@ -1,22 +1,25 @@
-"""Contracts of checkpoints: what changes in training is saved, and what is saved is what a resumed run has.
-
-`make_run` makes a fresh `mapush.train.Run`, the same every time.
-"""
+"""Contracts of checkpoints: whatever changes in training is saved, and a resumed run gets back what was saved."""
 
 from __future__ import annotations
 
-import contextlib
+import collections
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Dict, List
 
 import torch
 
 from harness.findings import ContractError
 from harness.stack.remembered import arrays_of, memory_of
+from harness.stack.stack_under_test import StackUnderTest
 from mapush.run import checkpoint as checkpoints
+from mapush.run.checkpoint import Checkpoint
+from mapush.train import Run
 
-_MEANINGS = {  # part of a path, most special first, and what a person calls it
+DECISIONS = 3  # into a rollout at the time of the checkpoint
+MAX_PATHS = 3  # that a finding lists
+
+MEANINGS = {
     "._lr": "the learning rate",
     "critic_optimizer._adam": "the critic's optimiser",
     "_adam": "the actors' optimisers",
@@ -39,80 +42,107 @@ _MEANINGS = {  # part of a path, most special first, and what a person calls it
     "iteration": "the count of iterations",
     "step": "the count of env steps",
 }
+"""What a path means to a person, by a part of the path; the first part that occurs in it counts."""
 
-_BESIDE = ("recorder.",)  # what a run keeps to explain a failure, and goes on without
+_NOT_RESUMED = ("recorder.",)
+"""Paths of what a run keeps only to explain a failure; a resumed run goes on without it."""
 
 
-def checkpoint_complete(make_run: Callable[[], Any]) -> None:
-    """Everything that changes while a run trains is in its checkpoint: weights, moments, generators, env, rollout."""
-    with contextlib.closing(make_run()) as run:
+def checkpoint_complete(stack: StackUnderTest) -> None:
+    """Everything that changes during training is in the checkpoint: weights, moments, generators, env, rollout.
+
+    A run trains, and all values below it that change are listed, by path. Then it is saved in the middle of a rollout,
+    through a file, and restored into a new run. Each value that changed must be the same there, bit for bit. Of the
+    rollout, only the filled rows count.
+    """
+    with stack.run() as run:
         run.iterate()
         before = _memory(run)
         run.iterate()
-        _advance(run, 3)
+        _advance(run)
         _make_rows_distinct(run.rollout)
         after, rows = _memory(run), _filled_rows(run.rollout)
         saved = _through_file(run.snapshot())
-    with contextlib.closing(make_run()) as fresh:
+    with stack.run() as fresh:
         _restore(fresh, saved, Path("checkpoint"))
         restored, restored_rows = _memory(fresh), _filled_rows(fresh.rollout)
     changed = [path for path in after if before.get(path) != after[path]]
-    arrays = {"rollout." + name for name in rows}  # of which rows that are not filled yet hold what does not matter
-    lost = [path for path in changed if path not in arrays and restored.get(path) != after[path]]
-    lost += ["rollout." + name for name in rows if not torch.equal(rows[name], restored_rows[name])]
+    compared_by_row = {f"rollout.{name}" for name in rows}
+    lost = []
+    for path in changed:
+        if path not in compared_by_row and restored.get(path) != after[path]:
+            lost.append(path)
+    for name in rows:
+        if not torch.equal(rows[name], restored_rows[name]):
+            lost.append(f"rollout.{name}")
     if lost:
         raise ContractError(
-            f"the checkpoint lacks {_meaning(lost[0])}",
+            f"the checkpoint lacks {_main_meaning(lost)}",
             where=_some(lost),
-            got=f"a resumed run has other values of {len(lost)} of the {len(changed)} things that training changed",
+            got=f"a resumed run has different values of {len(lost)} of the {len(changed)} things that training changed",
             expected="the values at the time of the checkpoint",
-            cause="state_dict leaves it out, or load_state_dict does not put it back",
+            cause="state_dict leaves it out, or load_state_dict does not restore it",
             fix="add it to both",
         )
 
 
-def checkpoint_restores(make_run: Callable[[], Any]) -> None:
-    """A run that is saved in the midst of a rollout and taken up by another one goes on bit for bit."""
+def checkpoint_restores(stack: StackUnderTest) -> None:
+    """A run that is saved in the middle of a rollout and resumed by a second run continues bit for bit.
+
+    Both the snapshot and the file must hold what the run was at the time of saving, whatever training does later. A
+    second run, which has already trained, is restored from the file; after one iteration, its losses and everything it
+    remembers must be those of the first run after one iteration.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.pt"
-        with contextlib.closing(make_run()) as run:
+        with stack.run() as run:
             run.iterate()
             run.iterate()
-            _advance(run, 3)
+            _advance(run)
             snapshot = run.snapshot()
             kept, at_save = _contents(snapshot), _memory(run)
             checkpoints.save(snapshot, path)
-            losses, expected = run.iterate(), _memory(run)
-        _require_same(
-            kept, _contents(snapshot), "a checkpoint that was taken changes while training goes on", "snapshot"
-        )
+            losses = run.iterate()
+            expected = _memory(run)
+        what = "a checkpoint that was taken changes while training goes on"
+        _require_same(kept, _contents(snapshot), what, "snapshot")
         saved = checkpoints.load(path)
         _require_same(kept, _contents(saved), "the file does not hold what was saved", "load(save(checkpoint))")
-        with contextlib.closing(make_run()) as other:
-            other.iterate()  # so that nothing is right only because it is new
+        with stack.run() as other:
+            other.iterate()  # in a run that has trained, nothing is right only because it is new
             _restore(other, saved, path)
             forgotten = _forgotten(at_save, _memory(other))
-            resumed = other.iterate()
+            resumed_losses = other.iterate()
             got = _memory(other)
-    what = "a resumed run is another run"
+    what = "a resumed run diverges"
     if forgotten:
-        what = f"a resumed run has forgotten {_meaning(forgotten[0])}, and goes another way"
+        what = f"a resumed run has forgotten {_main_meaning(forgotten)}, and diverges"
     _require_same(expected, got, what, "one iteration after it was resumed")
-    _require_same(memory_of(losses), memory_of(resumed), "a resumed run has other losses", "the iteration resumed")
+    what = "a resumed run has different losses"
+    _require_same(memory_of(losses), memory_of(resumed_losses), what, "the next iteration")
 
 
-def _memory(run: Any) -> Dict[str, Any]:
-    """Return what decides how a run goes on."""
-    return {path: value for path, value in memory_of(run).items() if not path.startswith(_BESIDE)}
+def _memory(run: Run) -> Dict[str, Any]:
+    """Return every value that decides how a run continues, by path."""
+    return {path: value for path, value in memory_of(run).items() if not path.startswith(_NOT_RESUMED)}
+
+
+def _contents(saved: Checkpoint) -> Dict[str, Any]:
+    """Return every value in a checkpoint, by path."""
+    return memory_of({name: getattr(saved, name) for name in ("config", "agent", "run", "step", "sizes")})
 
 
 def _forgotten(saved: Dict[str, Any], restored: Dict[str, Any]) -> List[str]:
-    """Return what a run that was just restored has otherwise; rows of the rollout may, where they are not filled."""
-    return [path for path in saved if not path.startswith("rollout.") and restored.get(path) != saved[path]]
+    """Return the paths at which a restored run differs, without the rollout, whose unfilled rows may differ."""
+    found = []
+    for path, value in saved.items():
+        if not path.startswith("rollout.") and restored.get(path) != value:
+            found.append(path)
+    return found
 
 
-def _restore(run: Any, saved: Any, path: Path) -> None:
-    """Restore a run; what is missing for it is told by its meaning."""
+def _restore(run: Run, saved: Checkpoint, path: Path) -> None:
+    """Restore a run; a missing key is a finding."""
     try:
         run.restore(saved, path)
     except KeyError as error:
@@ -120,34 +150,32 @@ def _restore(run: Any, saved: Any, path: Path) -> None:
             f"the checkpoint lacks {_meaning(str(error.args[0]))}",
             where="Run.restore",
             got=f"KeyError: {error}",
-            expected="all that restore asks for",
+            expected="every key that restore reads",
             cause="state_dict leaves it out",
         ) from error
 
 
-def _advance(run: Any, decisions: int) -> None:
-    for _ in range(decisions):
+def _advance(run: Run) -> None:
+    for _ in range(DECISIONS):
         run.advance()
 
 
 def _make_rows_distinct(rollout: Any) -> None:
-    """Fill the rows that count with noise, so that none of them is right by chance, as masks of 1 are."""
+    """Fill the rows that count with noise, so that no row is right by chance, as a mask of ones may be."""
     generator = torch.Generator().manual_seed(0)
     for array in arrays_of(rollout).values():
-        array[: rollout.step].copy_(torch.rand(array[: rollout.step].shape, generator=generator))
+        filled = array[: rollout.step]
+        filled.copy_(torch.rand(filled.shape, generator=generator))
 
 
 def _filled_rows(rollout: Any) -> Dict[str, torch.Tensor]:
     return {name: array[: rollout.step].clone() for name, array in arrays_of(rollout).items()}
 
 
-def _through_file(snapshot: Any) -> Any:
+def _through_file(snapshot: Checkpoint) -> Checkpoint:
+    """Save a checkpoint, and return what the file holds."""
     with tempfile.TemporaryDirectory() as folder:
         return checkpoints.load(checkpoints.save(snapshot, Path(folder) / "checkpoint.pt"))
-
-
-def _contents(saved: Any) -> Dict[str, Any]:
-    return memory_of({name: getattr(saved, name) for name in ("config", "agent", "run", "step", "sizes")})
 
 
 def _require_same(expected: Dict[str, Any], got: Dict[str, Any], what: str, where: str) -> None:
@@ -163,9 +191,20 @@ def _require_same(expected: Dict[str, Any], got: Dict[str, Any], what: str, wher
 
 
 def _meaning(path: str) -> str:
-    return next((meaning for part, meaning in _MEANINGS.items() if part in path), path)
+    """Return what a path means to a person; the path itself if that is unknown."""
+    for part, meaning in MEANINGS.items():
+        if part in path:
+            return meaning
+    return path
+
+
+def _main_meaning(paths: List[str]) -> str:
+    """Return what most of the paths mean to a person."""
+    return collections.Counter(map(_meaning, paths)).most_common(1)[0][0]
 
 
 def _some(paths: List[str]) -> str:
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return ", ".join(paths[:3]) + more
+    text = ", ".join(paths[:MAX_PATHS])
+    if len(paths) > MAX_PATHS:
+        text += f" and {len(paths) - MAX_PATHS} more"
+    return text

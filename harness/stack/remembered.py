@@ -5,59 +5,69 @@ from __future__ import annotations
 import functools
 import random
 import types
-from typing import Any, Dict, Iterator, Set, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 import numpy as np
 import torch
 
-_LEAVES = (bool, int, float, str, bytes)
-_CLOSED = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
-_OF_MODULES = ("_parameters", "_buffers", "_modules")
+from harness.object_graph import walk
+
+_VALUES = (
+    bool,
+    int,
+    float,
+    str,
+    bytes,
+    torch.Tensor,
+    np.ndarray,
+    np.generic,
+    torch.Generator,
+    np.random.Generator,
+    random.Random,
+)
+_NOT_FOLLOWED = (type(None), type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
+_MODULE_DICTS = ("_parameters", "_buffers", "_modules")
+"""Attributes of a `torch.nn.Module` that are left out of paths: `actor.mean.weight`, as in its `state_dict`."""
 
 
 def memory_of(root: Any) -> Dict[str, Any]:
-    """Return a copy of all that `root` remembers, in a form that `==` compares bit for bit.
+    """Return a copy of every value that an object remembers, in a form that `==` compares bit for bit.
 
-    Attributes, items, optimisers, modules, partial functions and the object of a bound method are followed; classes,
-    plain functions and what is written in C are not. An object that is reached twice is walked once, a tensor is listed
-    under every path.
+    Attributes, items, optimizers, modules, partial functions and the objects of bound methods are followed. Classes,
+    plain functions and objects written in C are not. A value that is reached on several ways is listed once for each.
 
+    Args:
+      root: the object.
     Returns:
-      Path, such as `agent.critic.v_out.weight`, and value.
+      The copies by path, such as `agent.critic.v_out.weight`.
     """
-    found: Dict[str, Any] = {}
-    _walk("", root, found, set())
-    return found
+    return {path: _frozen(value) for path, value in _values_of(root)}
 
 
 def arrays_of(root: Any) -> Dict[str, torch.Tensor]:
-    """Return the tensors and arrays that can be reached from `root`, by path, as tensors of the same memory."""
-    found: Dict[str, Any] = {}
-    _walk("", root, found, set(), copy=False)
-    arrays = {path: torch.from_numpy(value) for path, value in found.items() if isinstance(value, np.ndarray)}
-    return {**{path: value for path, value in found.items() if isinstance(value, torch.Tensor)}, **arrays}
+    """Return the tensors and arrays that can be reached from an object, by path, as tensors of the same memory."""
+    found: Dict[str, torch.Tensor] = {}
+    for path, value in _values_of(root):
+        if isinstance(value, torch.Tensor):
+            found[path] = value
+        elif isinstance(value, np.ndarray):
+            found[path] = torch.from_numpy(value)
+    return found
 
 
-def _walk(path: str, value: Any, found: Dict[str, Any], seen: Set[int], copy: bool = True) -> None:
-    if value is None or isinstance(value, _CLOSED):
-        return
-    if _is_leaf(value):
-        found[path] = _frozen(value) if copy else value
-        return
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    for name, item in _parts(value):
-        _walk(f"{path}.{name}" if path and name else path or name, item, found, seen, copy)
+def _values_of(root: Any) -> Iterator[Tuple[str, Any]]:
+    """Yield path and value of everything that an object remembers."""
+    for path, value in walk(root, "", _parts, is_leaf=_is_value):
+        if _is_value(value):
+            yield path, value
 
 
-def _is_leaf(value: Any) -> bool:
-    return isinstance(
-        value, _LEAVES + (torch.Tensor, np.ndarray, np.generic, torch.Generator, np.random.Generator, random.Random)
-    )
+def _is_value(value: Any) -> bool:
+    return isinstance(value, _VALUES)
 
 
 def _frozen(value: Any) -> Tuple[Any, ...]:
+    """Return a copy of a value that is equal to a second copy only if type, shape and bits are."""
     if isinstance(value, torch.Generator):
         value = value.get_state()
     if isinstance(value, torch.Tensor):
@@ -71,21 +81,43 @@ def _frozen(value: Any) -> Tuple[Any, ...]:
     return (type(value).__name__, repr(value))
 
 
-def _parts(value: Any) -> Iterator[Tuple[str, Any]]:
-    """Yield name and value of what an object is made of; the parameters of an optimiser's state count by position."""
+def _parts(path: str, value: Any) -> Iterator[Tuple[str, Any]]:
+    """Yield path and value of each part of an object."""
+    for name, part in _named_parts(value):
+        if isinstance(part, _NOT_FOLLOWED):
+            continue
+        if path and name:
+            yield f"{path}.{name}", part
+        else:
+            yield path or name, part
+
+
+def _named_parts(value: Any) -> Iterator[Tuple[str, Any]]:
+    """Yield name and value of each part of an object; "" for a part that has the object's own path."""
     if isinstance(value, dict):
         for index, (key, item) in enumerate(value.items()):
-            yield str(key) if isinstance(key, (str, int)) else str(index), item
+            if isinstance(key, (str, int)):
+                yield str(key), item
+            else:  # a parameter in the state of an optimizer, whose identity changes from run to run
+                yield str(index), item
     elif isinstance(value, (list, tuple, set, frozenset)) or type(value).__name__ == "deque":
         for index, item in enumerate(value):
             yield str(index), item
     elif isinstance(value, functools.partial):
-        yield from ((str(index), item) for index, item in enumerate((value.func,) + value.args))
+        for index, item in enumerate((value.func, *value.args)):
+            yield str(index), item
     elif isinstance(value, types.MethodType):
         yield "", value.__self__
     else:
-        for name, item in getattr(value, "__dict__", {}).items():
-            yield "" if name in _OF_MODULES else name, item
-        for name in getattr(type(value), "__slots__", ()):
-            if hasattr(value, name):
-                yield name, getattr(value, name)
+        yield from _attributes(value)
+
+
+def _attributes(value: Any) -> Iterator[Tuple[str, Any]]:
+    for name, attribute in getattr(value, "__dict__", {}).items():
+        if name in _MODULE_DICTS:
+            yield "", attribute
+        else:
+            yield name, attribute
+    for name in getattr(type(value), "__slots__", ()):
+        if hasattr(value, name):
+            yield name, getattr(value, name)

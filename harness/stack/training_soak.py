@@ -137,8 +137,10 @@ def _row(run: Run, losses: Dict[str, float]) -> Dict[str, float]:
     these fill up, they look like a leak.
     """
     metrics = run.env.metrics.summary()
-    rewards = [value for name, value in metrics.items() if name.startswith("reward/")]
-    row = {"reward/total": sum(rewards), "fps": 0.0}
+    row = {"reward/total": 0.0, "fps": 0.0}
+    for name, value in metrics.items():
+        if name.startswith("reward/"):
+            row["reward/total"] += value
     for name, value in losses.items():
         row[f"train/{name}"] = value
     for name, value in run.health.items():

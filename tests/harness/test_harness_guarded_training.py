@@ -1,4 +1,4 @@
-"""Contracts of training under guard: it finds what breaks while a run trains, and changes nothing else."""
+"""Tests of training under guard: it finds what breaks while a run trains, and changes nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHARED = torch.zeros(5, 2)
 
 
 class Damaged:
-    """An environment, one method of which is replaced."""
+    """An environment with a wrong `step`."""
 
     def __init__(self, env, step):
         self._env, self._step = env, step
@@ -29,7 +29,7 @@ class Damaged:
         return getattr(self._env, name)
 
     def step(self, actions):
-        """Do what is wrong."""
+        """Take a wrong step."""
         return self._step(self._env, actions)
 
 
@@ -82,7 +82,7 @@ FAULTS = {
 
 
 def play(env, decisions=7):
-    """Reset and step, each time with other actions; return the last transition."""
+    """Reset and step with different actions each time; return the last transition."""
     env.reset()
     for seed in range(decisions):
         result = env.step(random_actions(seed))
@@ -91,7 +91,7 @@ def play(env, decisions=7):
 
 @pytest.mark.parametrize("step", FAULTS, ids=lambda step: step.__name__)
 def test_guard_names_the_fault(step):
-    """What an environment breaks while it trains stops the run with its cause."""
+    """A fault of the environment stops the run with an error that names it."""
     error, cause = FAULTS[step]
     with pytest.raises(error, match=cause):
         play(GuardedEnv(Damaged(make_env(), step), time_share=math.inf))
@@ -99,7 +99,7 @@ def test_guard_names_the_fault(step):
 
 @pytest.mark.parametrize("task", [{}, {"steps_per_decision": 3}, {"upstream_quirks": True}], ids=str)
 def test_guard_of_a_sound_environment_changes_no_bit(task):
-    """A sound environment trips nothing, and goes through the same states as without a guard."""
+    """A sound environment passes, and its trajectory is the same as without a guard."""
     watched = GuardedEnv(make_env(**task), time_share=math.inf)
     torch.manual_seed(3)
     before = torch.random.get_rng_state()

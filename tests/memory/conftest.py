@@ -1,4 +1,4 @@
-"""What the tests of memory share."""
+"""Fixtures of the memory tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def only_new_objects():
-    """Hide from the collector, and so from every census, what lives already: hundreds of thousands of objects."""
+    """Hide the existing objects, hundreds of thousands, from the collector and so from every census."""
     gc.freeze()
     yield
     gc.unfreeze()

@@ -1,4 +1,4 @@
-"""A stand-in for NVML that refuses what the real one refuses."""
+"""A fake of NVML that refuses what the real library refuses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NVMLError_NoPermission(NVMLError):
 
 
 class Handle:
-    """What stands for one GPU; anything else in its place is a TypeError, as in ctypes."""
+    """Represents one GPU; anything else in its place is a TypeError, as in ctypes."""
 
     def __init__(self, index: int, uuid: str) -> None:
         self.index, self.uuid = index, uuid
@@ -29,8 +29,8 @@ class Nvml(types.ModuleType):
     """NVML of a machine with `count` GPUs.
 
     Attributes:
-      processes: of each GPU, memory [bytes] by process id; None where it is not told.
-      used: of each GPU in all [bytes].
+      processes: memory [bytes] by process id, for each GPU; None where NVML does not report it.
+      used: memory in use, for each GPU [bytes].
       divided: whether MIG is on.
       forbidden: functions for which there is no permission.
     """
@@ -48,25 +48,26 @@ class Nvml(types.ModuleType):
         self.forbidden: List[str] = []
 
     def nvmlInit(self) -> None:
-        """Make NVML ready."""
+        """Initialise NVML."""
         self._require_permission("nvmlInit")
         self._ready = True
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> Handle:
-        """Return what stands for a GPU."""
+        """Return the handle of a GPU."""
         self._require(isinstance(index, int) and 0 <= index < len(self._handles))
         return self._handles[index]
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> Handle:
-        """Return what stands for a GPU."""
+        """Return the handle of a GPU."""
         found = [handle for handle in self._handles if handle.uuid == uuid]
         self._require(bool(found))
         return found[0]
 
     def nvmlDeviceGetMigMode(self, handle: Handle) -> List[int]:
-        """Return whether MIG is on, and whether it will be after the next reset."""
+        """Return whether MIG is on now, and whether it will be on after the next reset."""
         self._require_permission("nvmlDeviceGetMigMode")
-        return [int(self.divided), int(self.divided)] if self._index(handle) is not None else []
+        self._index(handle)
+        return [int(self.divided), int(self.divided)]
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle: Handle) -> List[types.SimpleNamespace]:
         """Return the processes on a GPU."""
@@ -75,7 +76,7 @@ class Nvml(types.ModuleType):
         return [types.SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in listed.items()]
 
     def nvmlDeviceGetMemoryInfo(self, handle: Handle) -> types.SimpleNamespace:
-        """Return what is in use of a GPU, and what is free."""
+        """Return the memory of a GPU: in use, free, total."""
         self._require_permission("nvmlDeviceGetMemoryInfo")
         used = self.used[self._index(handle)]
         return types.SimpleNamespace(used=used, free=TOTAL - used, total=TOTAL)
@@ -97,11 +98,11 @@ class Nvml(types.ModuleType):
 
 
 class Cuda:
-    """What torch.cuda tells of a GPU that this process uses, or not yet.
+    """Replaces what torch.cuda reports of a GPU.
 
     Attributes:
-      initialized: whether it does.
-      used: of the GPU in all, as the CUDA runtime sees it [bytes].
+      initialized: whether this process uses the GPU.
+      used: memory in use on the GPU, as the CUDA runtime sees it [bytes].
     """
 
     def __init__(self, monkeypatch, initialized: bool, used: int = 0, uuid: str = "0") -> None:

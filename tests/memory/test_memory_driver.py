@@ -1,4 +1,4 @@
-"""Contracts of the driver's meter: it reads this process, or says what else it reads, or that it is blind."""
+"""Tests of the driver's meter: it reads this process, or says what else it covers, or that it is blind."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from harness.memory.driver import MIG_INSTANCE, THIS_PROCESS, WHOLE_GPU, DriverM
 pytestmark = pytest.mark.memory
 
 OURS, THEIRS = 700, 300  # [bytes]
-HOST_ID = 4_000_001  # what the host calls this process
+HOST_ID = 4_000_001  # id of this process on the host
 
 
 @pytest.fixture
 def nvml(monkeypatch):
-    """NVML of a machine with two GPUs."""
+    """Fake NVML of a machine with two GPUs."""
     double = Nvml(count=2)
     monkeypatch.setitem(sys.modules, "pynvml", double)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return double
 
 
-def test_process_that_nvml_lists_is_read_alone(nvml, monkeypatch):
-    """What others take of the GPU does not count."""
+def test_process_that_nvml_lists_is_read_without_others(nvml, monkeypatch):
+    """Memory of other processes does not count."""
     Cuda(monkeypatch, initialized=True, used=1000)
     nvml.processes[0] = {os.getpid(): OURS, 17: THEIRS}
     meter = DriverMeter()
     assert (meter.read(), meter.scope, meter.others) == (OURS, THIS_PROCESS, False)
 
 
-def test_process_under_another_id_is_the_one_that_came(nvml, monkeypatch):
-    """In a container, ours is the process that was not there before CUDA was used, whoever comes and goes later."""
+def test_process_under_a_different_id_is_the_new_one(nvml, monkeypatch):
+    """In a container, this process is the one that appeared when CUDA was first used, whatever comes and goes later."""
     cuda = Cuda(monkeypatch, initialized=False)
     nvml.processes[0] = {17: THEIRS}
     meter = DriverMeter()
@@ -46,32 +46,32 @@ def test_process_under_another_id_is_the_one_that_came(nvml, monkeypatch):
 
 
 def test_only_process_on_the_gpu_is_ours(nvml, monkeypatch):
-    """Whoever uses CUDA and sees one process on the GPU sees itself."""
+    """A process that uses CUDA and sees only one process on the GPU sees itself."""
     Cuda(monkeypatch, initialized=True, used=1000)
     nvml.processes[0] = {HOST_ID: OURS}
     meter = DriverMeter()
     assert (meter.read(), meter.scope) == (OURS, THIS_PROCESS)
 
 
-def test_process_that_cannot_be_told_from_others_makes_the_whole_gpu_count(nvml, monkeypatch):
-    """Two unknown ids may both be ours: the whole GPU is read, and the meter says that others are in it."""
+def test_process_among_several_unknown_ids_makes_the_complete_gpu_count(nvml, monkeypatch):
+    """If two unknown ids may be this process, the complete GPU is read, and the meter says that others are included."""
     Cuda(monkeypatch, initialized=True, used=1234)
     nvml.processes[0] = {HOST_ID: OURS, HOST_ID + 1: THEIRS}
     meter = DriverMeter()
     assert (meter.read(), meter.scope, meter.others) == (1234, WHOLE_GPU, True)
 
 
-@pytest.mark.parametrize("listed", [{}, {os.getpid(): None}], ids=["hidden", "not told"])
-def test_process_whose_memory_is_not_told_makes_the_whole_gpu_count(nvml, monkeypatch, listed):
-    """A container that hides all processes, or a driver that does not count by process, still shows the GPU."""
+@pytest.mark.parametrize("listed", [{}, {os.getpid(): None}], ids=["hidden", "not reported"])
+def test_process_whose_memory_is_not_reported_makes_the_complete_gpu_count(nvml, monkeypatch, listed):
+    """If a container hides all processes, or the driver does not count per process, the complete GPU is read."""
     Cuda(monkeypatch, initialized=True, used=1234)
     nvml.processes[0] = listed
     meter = DriverMeter()
     assert (meter.read(), meter.scope, meter.others) == (1234, WHOLE_GPU, False)
 
 
-def test_what_others_have_before_cuda_is_used_is_kept(nvml, monkeypatch):
-    """Where only the whole GPU can be read, this much of it is not ours."""
+def test_memory_of_others_before_cuda_is_used_is_remembered(nvml, monkeypatch):
+    """If only the complete GPU can be read, the memory that others used before is remembered."""
     cuda = Cuda(monkeypatch, initialized=False)
     nvml.used[0] = THEIRS
     meter = DriverMeter()
@@ -81,7 +81,7 @@ def test_what_others_have_before_cuda_is_used_is_kept(nvml, monkeypatch):
 
 
 def test_process_without_cuda_reads_the_gpu_and_makes_no_context(nvml, monkeypatch):
-    """Before CUDA is used, what is in use of the GPU comes from NVML."""
+    """Before CUDA is used, the memory in use on the GPU comes from NVML."""
     Cuda(monkeypatch, initialized=False)
     nvml.used[0] = THEIRS
     meter = DriverMeter()
@@ -89,7 +89,7 @@ def test_process_without_cuda_reads_the_gpu_and_makes_no_context(nvml, monkeypat
 
 
 def test_nvml_without_permission_to_list_processes_reads_the_gpu(nvml, monkeypatch):
-    """What is forbidden is said, and the whole GPU is read instead."""
+    """The missing permission is reported, and the complete GPU is read instead."""
     Cuda(monkeypatch, initialized=True, used=1234)
     nvml.forbidden = ["nvmlDeviceGetComputeRunningProcesses"]
     meter = DriverMeter()
@@ -98,7 +98,7 @@ def test_nvml_without_permission_to_list_processes_reads_the_gpu(nvml, monkeypat
 
 
 @pytest.mark.parametrize("forbidden", ["nvmlInit", "nvmlDeviceGetMemoryInfo"])
-def test_meter_that_nobody_answers_is_blind(nvml, monkeypatch, forbidden):
+def test_meter_without_any_source_is_blind(nvml, monkeypatch, forbidden):
     """Without NVML and without CUDA there is no number, but a reason."""
     Cuda(monkeypatch, initialized=False)
     nvml.forbidden = [forbidden]
@@ -107,8 +107,8 @@ def test_meter_that_nobody_answers_is_blind(nvml, monkeypatch, forbidden):
     assert "Insufficient Permissions" in meter.blind
 
 
-def test_machine_without_nvml_package_reads_what_cuda_tells(monkeypatch):
-    """A missing package is said, and the CUDA runtime read instead."""
+def test_machine_without_nvml_package_reads_the_cuda_runtime(monkeypatch):
+    """The missing package is reported, and the CUDA runtime is read instead."""
     monkeypatch.setitem(sys.modules, "pynvml", None)
     cuda = Cuda(monkeypatch, initialized=False)
     meter = DriverMeter()
@@ -119,7 +119,7 @@ def test_machine_without_nvml_package_reads_what_cuda_tells(monkeypatch):
 
 
 def test_gpu_that_does_not_exist_makes_the_meter_blind(nvml, monkeypatch):
-    """The reason names the GPU that was asked for."""
+    """The reason contains the index of the GPU."""
     Cuda(monkeypatch, initialized=False)
     meter = DriverMeter(device=7)
     assert meter.read() is None
@@ -128,7 +128,7 @@ def test_gpu_that_does_not_exist_makes_the_meter_blind(nvml, monkeypatch):
 
 
 def test_gpu_is_found_by_what_cuda_may_see(nvml, monkeypatch):
-    """The first GPU that CUDA sees need not be NVML's first."""
+    """The first GPU that CUDA sees need not be NVML's first GPU."""
     Cuda(monkeypatch, initialized=False)
     nvml.used = [111, 222]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
@@ -138,14 +138,14 @@ def test_gpu_is_found_by_what_cuda_may_see(nvml, monkeypatch):
 
 
 def test_gpu_in_use_is_found_by_its_uuid(nvml, monkeypatch):
-    """Where CUDA orders the GPUs otherwise than NVML, the uuid tells which one it is."""
+    """If CUDA orders the GPUs differently from NVML, the UUID identifies the GPU."""
     Cuda(monkeypatch, initialized=True, uuid="1")
     nvml.processes = [{os.getpid(): 111}, {os.getpid(): 222}]
     assert DriverMeter(device=0).read() == 222
 
 
 def test_divided_gpu_is_read_by_its_instance(nvml, monkeypatch):
-    """Under MIG, NVML counts all instances: what CUDA tells of ours is read, or nothing."""
+    """Under MIG, NVML counts all instances, so only the CUDA runtime's number for our instance is read."""
     cuda = Cuda(monkeypatch, initialized=False)
     nvml.divided, nvml.used[0], nvml.processes[0] = True, 9999, {os.getpid(): 5555, 17: THEIRS}
     meter = DriverMeter()

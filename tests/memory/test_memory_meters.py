@@ -1,4 +1,4 @@
-"""Contracts of the meters: each shows what was taken, and says why where it cannot."""
+"""Tests of the meters: each shows what was taken, or says why it cannot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import psutil
 import pytest
 import torch
 
-from harness.memory import heap, meters
+from harness.memory import meters
 from harness.memory.meters import (
     MIB,
     Blind,
@@ -40,7 +40,7 @@ LIBC.malloc.restype, LIBC.malloc.argtypes, LIBC.free.argtypes = ctypes.c_void_p,
 
 
 def grown(meter, take):
-    """Return by how much a meter grew while `take` ran; what that returns is kept so long."""
+    """Return by how much a meter grew while `take` ran; the result of `take` is kept until then."""
     before = meter.read()
     kept = take()
     after = meter.read()
@@ -49,7 +49,7 @@ def grown(meter, take):
 
 
 def filled(area):
-    """Write all of a mapped area, in pieces so small that malloc keeps nothing worth counting."""
+    """Write to all of a mapped area, in pieces so small that malloc keeps nothing worth counting."""
     for _ in range(len(area) // MIB):
         area.write(b"x" * MIB)
     return area
@@ -57,7 +57,7 @@ def filled(area):
 
 @pytest.mark.parametrize("meter", [Resident(), Unique()], ids=lambda meter: meter.name)
 def test_memory_that_was_mapped_and_written_shows(meter):
-    """32 MiB of private memory are 32 MiB more in RAM."""
+    """32 MiB of private memory show as 32 MiB more in RAM."""
 
     def take():
         area = mmap.mmap(-1, 32 * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -68,7 +68,7 @@ def test_memory_that_was_mapped_and_written_shows(meter):
 
 
 def test_shared_memory_shows():
-    """Memory that another process may map counts as shared."""
+    """Memory that other processes may map counts as shared."""
 
     def take():
         area = mmap.mmap(-1, 32 * MIB)
@@ -80,7 +80,7 @@ def test_shared_memory_shows():
 @pytest.mark.skipif(Heap().read() is None, reason="the C library has no mallinfo2")
 @pytest.mark.parametrize("size", [1000, 64 * 1024, 4 * MIB])
 def test_memory_from_malloc_shows(size):
-    """Small pieces, large ones and those that malloc maps by themselves all count."""
+    """Small blocks, large blocks and blocks that malloc maps separately all count."""
     addresses = [LIBC.malloc(size) for _ in range(2)]  # until malloc has settled
     count = 50
     taken = grown(Heap(), lambda: addresses.extend(LIBC.malloc(size) for _ in range(count)))
@@ -95,10 +95,13 @@ def test_tensor_on_the_cpu_shows_on_the_heap():
     assert grown(Heap(), lambda: torch.empty(MIB, dtype=torch.uint8)) == pytest.approx(MIB, rel=0.1)
 
 
-def test_c_library_that_does_not_tell_makes_the_heap_blind(monkeypatch):
-    """An older C library is named as the reason."""
-    monkeypatch.setattr(heap, "_mallinfo2", None)
-    meter = Heap()
+def test_c_library_without_mallinfo2_makes_the_heap_blind():
+    """The reason names the missing function of the C library."""
+
+    def refuse():
+        raise NotImplementedError("the C library has no mallinfo2")
+
+    meter = Heap(bytes_in_use=refuse)
     assert meter.read() is None
     assert "mallinfo2" in meter.blind
 
@@ -109,7 +112,7 @@ def test_small_objects_of_python_show():
 
 
 def test_descriptors_are_counted_and_named():
-    """Each open file counts, under where it leads."""
+    """Each open file counts, under its target."""
     meter = Descriptors()
     opened = []
     assert grown(meter, lambda: opened.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(3))) == 3
@@ -119,7 +122,7 @@ def test_descriptors_are_counted_and_named():
 
 
 def test_children_are_counted_and_named():
-    """Processes count while they live, and when they have ended until somebody waits for them."""
+    """Processes count while they run, and after they have ended until they are waited for."""
     meter = Children()
     before = meter.read()
     living = [subprocess.Popen(["sleep", "600"]) for _ in range(3)]
@@ -138,8 +141,8 @@ def test_children_are_counted_and_named():
     assert "true (ended)" not in meter.parts()
 
 
-def test_children_are_told_where_the_system_tells(monkeypatch, tmp_path):
-    """Elsewhere the meter is blind."""
+def test_children_are_blind_where_the_system_does_not_report_them(monkeypatch, tmp_path):
+    """On a system without /proc the meter is blind."""
     monkeypatch.setattr(meters, "PROC_TASKS", tmp_path / "none")
     meter = Children()
     assert meter.read() is None
@@ -149,7 +152,7 @@ def test_children_are_told_where_the_system_tells(monkeypatch, tmp_path):
 
 
 def test_threads_are_counted_and_named():
-    """Threads count until they end; digits in their names are one."""
+    """Threads count until they end; digits in their names are replaced."""
     meter, wait = Threads(), threading.Event()
     workers = [threading.Thread(target=wait.wait, name=f"worker-{index}") for index in range(3)]
     assert grown(meter, lambda: [worker.start() for worker in workers]) == 3
@@ -163,7 +166,7 @@ def test_threads_are_counted_and_named():
     "kind, stats", [(TorchAllocated, "allocated"), (TorchReserved, "reserved"), (TorchFragments, "fragments")]
 )
 def test_meters_of_torch_show_its_statistics(monkeypatch, kind, stats):
-    """Allocated, reserved and fragments come from PyTorch's allocator, of the device that was named."""
+    """The values come from the statistics of PyTorch's allocator, for the right device."""
     asked = []
 
     def answer(value):
@@ -179,14 +182,14 @@ def test_meters_of_torch_show_its_statistics(monkeypatch, kind, stats):
 
 @pytest.mark.parametrize("kind", [TorchAllocated, TorchReserved, TorchFragments])
 def test_meters_of_torch_are_blind_without_a_gpu(kind):
-    """A process that uses no GPU has no such memory, which is not 0."""
+    """A process that uses no GPU has no such memory; the value is None, not 0."""
     meter = kind()
     assert meter.read() is None
     assert "GPU" in meter.blind
 
 
 def test_meter_of_warp_shows_its_pool_or_says_why(monkeypatch):
-    """What Warp refuses to tell is the reason; it is never loaded for this."""
+    """Warp's error is the reason; the meter never loads Warp."""
     monkeypatch.setitem(sys.modules, "warp", None)
     meter = WarpPool(2)
     assert meter.read() is None
@@ -206,7 +209,7 @@ def test_meter_of_warp_shows_its_pool_or_says_why(monkeypatch):
 
 @pytest.mark.parametrize("error", [psutil.AccessDenied(1), PermissionError("no")])
 def test_process_that_may_not_be_read_makes_a_meter_blind(monkeypatch, error):
-    """What the system forbids is said, not raised."""
+    """A missing permission is a reason, not an exception."""
 
     def refuse(self):
         raise error
@@ -217,8 +220,8 @@ def test_process_that_may_not_be_read_makes_a_meter_blind(monkeypatch, error):
     assert type(error).__name__ in meter.blind
 
 
-def test_names_of_meters_differ_and_each_says_whom_to_blame():
-    """A curve has one name, and a leak an owner."""
+def test_meters_have_different_names_and_an_owner_each():
+    """Each meter has a name of its own, an owner and a quantum."""
     names = [meter.name for meter in process_meters()]
     assert len(set(names)) == len(names)
     assert all(meter.owner and meter.quantum > 0 for meter in process_meters())

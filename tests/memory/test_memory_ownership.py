@@ -1,4 +1,4 @@
-"""What must be gone after a close, after `del` and after an exception, and what training may keep."""
+"""Tests of ownership: what must be gone after `close`, `del` or an exception, and what a training may keep."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def tiny(task="cuboid", **changes):
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Tiny tensors gain nothing from threads."""
+    """Use one thread, because tiny tensors gain nothing from more."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -59,21 +59,21 @@ def one_thread():
 
 
 def parts_of(run):
-    """Return weak references to what a run is made of."""
+    """Return weak references to the parts of a run."""
     env = getattr(run.env, "_env", run.env)
     physics = env.simulator.physics if hasattr(env, "simulator") else env.physics
     return [weakref.ref(part) for part in (run, env, env.metrics, physics, run.agent, run.rollout, run.rollout.obs)]
 
 
 def alive(references):
-    """Return what still lives, with its holder."""
+    """Return the type and the holder of everything that is still alive."""
     gc.collect()
     return [(type(each()).__name__, holder_of(each())) for each in references if each() is not None]
 
 
 @pytest.mark.parametrize("task", ["cuboid", "walk"])
 def test_run_is_gone_after_close_and_del(task):
-    """Env, simulator, learner, rollout and statistics die with the last name of the run."""
+    """Env, simulator, learner, rollout and statistics are freed with the last reference to the run."""
     run = train.Run.start(tiny(task))
     run.iterate()
     references = parts_of(run)
@@ -83,7 +83,7 @@ def test_run_is_gone_after_close_and_del(task):
 
 
 def test_run_is_gone_after_del_without_close():
-    """Who forgets to close loses nothing but time."""
+    """A run that was never closed is freed, too."""
     run = train.Run.start(tiny())
     run.iterate()
     references = parts_of(run)
@@ -91,8 +91,8 @@ def test_run_is_gone_after_del_without_close():
     assert alive(references) == []
 
 
-def test_closed_env_holds_no_physics_though_it_is_kept():
-    """An env that is closed and kept by somebody is a shell: its physics is gone."""
+def test_closed_env_that_is_referenced_holds_no_physics():
+    """An env that is closed and still referenced holds no physics."""
     env = make_env(tiny())
     env.reset()
     batch = [weakref.ref(each) for each in vars(env.simulator.physics).values() if type(each).__module__ == "numpy"]
@@ -102,8 +102,8 @@ def test_closed_env_holds_no_physics_though_it_is_kept():
     assert PartMeter("env", env).read() <= size
 
 
-def test_run_that_failed_leaves_its_parts_to_the_traceback_alone(monkeypatch):
-    """While somebody keeps the error, its traceback keeps the run; when the error goes, all goes."""
+def test_only_the_traceback_keeps_a_run_that_failed(monkeypatch):
+    """While the exception is referenced, its traceback keeps the run; afterwards, everything is freed."""
 
     def explode(self, rollout):
         raise NonFiniteError("planted")
@@ -149,8 +149,8 @@ def test_run_that_cannot_start_leaves_nothing(monkeypatch):
     assert alive(references) == []
 
 
-def test_ten_envs_made_and_closed_one_after_another_leave_nothing():
-    """The tenth env takes what the second took."""
+def test_ten_envs_made_and_closed_in_turn_leave_nothing():
+    """The tenth env takes as much memory as the second."""
     meters = [Heap(), Resident(), Descriptors(), Threads()]
 
     def life():
@@ -171,7 +171,7 @@ def test_ten_envs_made_and_closed_one_after_another_leave_nothing():
 
 
 def test_statistics_do_not_grow_with_episodes():
-    """Twenty thousand episodes take what one thousand take."""
+    """Twenty thousand episodes take as much memory as one thousand."""
     metrics = EpisodeMetrics(("success", "return"), 50, torch.device("cpu"))
     everyone = torch.ones(50, dtype=torch.bool)
     sizes = []
@@ -185,7 +185,7 @@ def test_statistics_do_not_grow_with_episodes():
 
 
 def test_logger_does_not_grow_with_rows(tmp_path):
-    """The log of two thousand rows takes no more of the process than that of a hundred: all of it is on the disk."""
+    """A log of two thousand rows takes as much memory as a log of one hundred: the rows are on the disk."""
     loggers = []
 
     def make():
@@ -213,7 +213,7 @@ def test_logger_does_not_grow_with_rows(tmp_path):
 
 
 def test_training_of_hundreds_of_iterations_is_clean(tmp_path):
-    """A whole training, with log, snapshots and heaps of robots, grows in no part and gives all back."""
+    """A complete training, with log, snapshots and heaps of robots, does not grow and releases everything."""
     count = iter(range(2))
 
     def make():
@@ -229,7 +229,7 @@ def test_training_of_hundreds_of_iterations_is_clean(tmp_path):
 
 
 def test_leak_in_a_training_is_found_and_named(tmp_path, monkeypatch):
-    """Statistics that keep every step's terms are found within a hundred iterations, by the path that holds them."""
+    """Statistics that keep the terms of every step are found within a hundred iterations, with the path of the list."""
     count = iter(range(2))
     add_step = EpisodeMetrics.add_step
 
@@ -250,15 +250,15 @@ def test_leak_in_a_training_is_found_and_named(tmp_path, monkeypatch):
 
 
 def test_training_soak_says_what_it_ran_on():
-    """The report names envs, task and simulator; buffers are those of a GPU, so here there are none."""
+    """The report names envs, task and simulator; it lists no buffers, because only a GPU has them."""
     report = soak_training(tiny(), iterations=34)
     assert f"{NUM_ENVS} envs of cuboid on mujoco" in report.notes[0]
     assert report.buffers == {}, report
     assert report.kind in (CLEAN, ENDS), report
 
 
-def test_crowd_walks_at_the_object():
-    """In every second env the robots close in on the object; in the others they do what they are told."""
+def test_crowded_env_walks_at_the_object():
+    """In every second env the robots approach the object; in the others they follow the actions."""
     env = make_crowded_env(tiny())
     state = env.reset() and env.simulator.state()
 
@@ -278,6 +278,6 @@ def test_crowd_walks_at_the_object():
     env.close()
 
 
-def test_process_is_that_of_the_meters():
+def test_meters_read_this_process():
     """The meters read this process and no other."""
     assert Resident().read() == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)

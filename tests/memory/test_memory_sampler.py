@@ -1,19 +1,18 @@
-"""Contracts of recording: bounded storage that keeps the extremes, a share of the time, clocks that jump."""
+"""Tests of the sampler: bounded storage that keeps the extremes, a share of the time, clocks that jump."""
 
 from __future__ import annotations
-
-import sys
 
 import pytest
 
 from harness.memory.meters import Blind, Meter
+from harness.memory.object_sizes import sizes
 from harness.memory.sampler import STATION_BUDGET_S, STATIONS, TIME_SHARE, Sampler, Series
 
 pytestmark = pytest.mark.memory
 
 
 class Clock:
-    """A clock that goes as it is told."""
+    """A clock that is moved by hand."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -47,7 +46,7 @@ class Dark(Meter):
 
 
 def value_at(step):
-    """Return a value that no other step has, in no order."""
+    """Return a value that no other step has; the values are in no order."""
     return float((step * 7919 + 13) % 100_003)
 
 
@@ -60,7 +59,7 @@ def filled(count, capacity=8):
 
 @pytest.mark.parametrize("count", [1, 8, 9, 100, 1000])
 def test_full_series_keeps_span_and_extremes(count):
-    """Whatever is merged, the first step, the least and the greatest value stay, and steps stay in order."""
+    """Merging keeps the first step, the minimum, the maximum and the order of the steps."""
     points = filled(count).points()
     values = [value_at(step) for step in range(count)]
     steps = [point.step for point in points]
@@ -72,7 +71,7 @@ def test_full_series_keeps_span_and_extremes(count):
 
 
 def test_full_series_merges_neighbours_only():
-    """Each point holds exactly the extremes of the samples from its step to the next one's."""
+    """Each point has exactly the extremes of the samples from its step to the next point's step."""
     points = filled(1000).points() + [None]
     for point, following in zip(points, points[1:]):
         end = 1000 if following is None else int(following.step)
@@ -80,13 +79,13 @@ def test_full_series_merges_neighbours_only():
         assert (point.low, point.high) == (min(values), max(values))
 
 
-def test_series_takes_no_more_memory_the_longer_it_records():
-    """Ten thousand samples lie where the first one lay."""
+def test_series_does_not_grow_with_its_samples():
+    """Ten thousand samples take as much storage as the first."""
     series = Series()
-    before = sys.getsizeof(series._values)
+    before = sum(sizes(series, "series", set()).values())
     for step in range(10_000):
         series.add(step, 0.0, 1.0)
-    assert sys.getsizeof(series._values) == before
+    assert sum(sizes(series, "series", set()).values()) == pytest.approx(before, abs=200)
 
 
 def test_samples_of_one_step_are_one_point():
@@ -97,132 +96,132 @@ def test_samples_of_one_step_are_one_point():
     assert [(point.step, point.low, point.high) for point in series.points()] == [(5.0, 1.0, 3.0)]
 
 
-def test_recorder_stays_within_its_share_of_the_time():
-    """A dear meter is read seldom, a cheap one often; together they take no more than they may."""
+def test_sampler_stays_within_its_share_of_the_time():
+    """An expensive meter is read rarely, a cheap meter often; together they stay within the share."""
     clock = Clock()
-    cheap, dear = Timed("cheap", clock, 1e-5), Timed("dear", clock, 0.1)
-    recorder = Sampler([cheap, dear], time_share=0.01, clock=clock)
+    cheap, expensive = Timed("cheap", clock, 1e-5), Timed("expensive", clock, 0.1)
+    sampler = Sampler([cheap, expensive], time_share=0.01, clock=clock)
     for step in range(100_000):
         clock.now += 0.01
-        recorder.sample(step)
-    assert recorder.share <= 0.0101
+        sampler.sample(step)
+    assert sampler.share <= 0.0101
     assert cheap.readings > 50_000
-    assert 40 <= dear.readings <= 60
-    assert recorder.spent == pytest.approx(1e-5 * cheap.readings + 0.1 * dear.readings)
+    assert 40 <= expensive.readings <= 60
+    assert sampler.spent == pytest.approx(1e-5 * cheap.readings + 0.1 * expensive.readings)
 
 
-def test_readings_of_a_dear_meter_are_spread_evenly():
-    """Time that was not used cannot be spent at once."""
+def test_readings_of_an_expensive_meter_are_spread_evenly():
+    """Time that was not used cannot be used up at once later."""
     clock = Clock()
-    dear = Timed("dear", clock, 0.1)
-    recorder = Sampler([dear], time_share=0.01, clock=clock)
+    expensive = Timed("expensive", clock, 0.1)
+    sampler = Sampler([expensive], time_share=0.01, clock=clock)
     clock.now += 1000.0
     for step in range(100):
         clock.now += 0.01
-        recorder.sample(step)
-    assert dear.readings == 1
+        sampler.sample(step)
+    assert expensive.readings == 1
 
 
 def soaked(seconds, *costs, stations=range(1, STATIONS + 1)):
-    """Record a soak with stations that are spread evenly, and warm-up; return recorder and meters."""
+    """Sample a soak of evenly spread stations after a warm-up; return sampler and meters."""
     clock = Clock()
     meters = [Timed(str(index), clock, cost) for index, cost in enumerate(costs)]
-    recorder = Sampler(meters, clock=clock)
-    recorder.sample(0)
+    sampler = Sampler(meters, clock=clock)
+    sampler.sample(0)
     for number, station in enumerate(stations):
         for _ in range(100):
             clock.now += seconds / len(stations) / 100
-            recorder.sample(number)
-        recorder.sample(number, station)
-    return recorder, meters
+            sampler.sample(number)
+        sampler.sample(number, station)
+    return sampler, meters
 
 
 @pytest.mark.parametrize("seconds", [0.01, 1.0, 10.0])
 def test_every_meter_is_read_at_every_station_of_a_short_soak(seconds):
-    """As long as they take two seconds in all, all are read, whatever part of the time that is."""
-    recorder, meters = soaked(seconds, *[0.002] * 20)
+    """If all readings together take at most two seconds, every meter is read, whatever share of the time that is."""
+    sampler, meters = soaked(seconds, *[0.002] * 20)
     assert all(meter.readings >= STATIONS for meter in meters)
-    assert recorder.spent < STATION_BUDGET_S + 0.1
+    assert sampler.spent < STATION_BUDGET_S + 0.1
 
 
 def test_meters_of_a_long_soak_take_less_than_half_a_percent():
-    """As many meters as those of a training on a GPU, several of them dear, stay below 0.5 % of eight minutes."""
-    recorder, meters = soaked(480.0, *[0.001] * 12, 0.005, 0.01, 0.01, 0.03)
-    assert recorder.share < 0.005
+    """The meters of a training on a GPU, several of them expensive, take less than 0.5 % of eight minutes."""
+    sampler, meters = soaked(480.0, *[0.001] * 12, 0.005, 0.01, 0.01, 0.03)
+    assert sampler.share < 0.005
     assert all(meter.readings >= STATIONS for meter in meters)
 
 
 @pytest.mark.parametrize("stations", [range(1, 33), [*range(3, 32, 3), 32], range(4, 33, 4)])
 @pytest.mark.parametrize("seconds", [1.0, 4000.0])
-def test_meter_that_is_too_dear_is_read_eight_times(seconds, stations):
-    """A verdict needs as many; more would cost more than its part, and others do not suffer."""
-    recorder, (dear, cheap) = soaked(seconds, 5.0, 1e-4, stations=stations)
-    assert dear.readings == 1 + 8
+def test_meter_that_is_too_expensive_is_read_eight_times(seconds, stations):
+    """A verdict needs eight readings; more would exceed the budget, and other meters are not affected."""
+    sampler, (expensive, cheap) = soaked(seconds, 5.0, 1e-4, stations=stations)
+    assert expensive.readings == 1 + 8
     assert cheap.readings >= len(stations)
-    points = recorder.series["0"].points(after=-1)
+    points = sampler.series["0"].points(after=-1)
     assert points[-1].step == len(stations) - 1, "the last station is one of them"
 
 
 def test_readings_at_stations_count():
-    """A meter whose stations took its part of the time is not read between them."""
-    recorder, (dear,) = soaked(480.0, 0.06)
-    assert dear.readings == pytest.approx(STATIONS + 1, abs=2)
-    assert recorder.share <= TIME_SHARE + 0.06 / 480.0
+    """A meter whose stations used up its budget is not read between them."""
+    sampler, (expensive,) = soaked(480.0, 0.06)
+    assert expensive.readings == pytest.approx(STATIONS + 1, abs=2)
+    assert sampler.share <= TIME_SHARE + 0.06 / 480.0
 
 
-def test_time_of_the_cpu_is_told_beside_the_time_that_passed():
-    """A reading that waits for a CPU takes longer than it works."""
+def test_cpu_time_is_reported_next_to_wall_time():
+    """A reading that waits for a CPU takes longer than it computes."""
     clock, cpu = Clock(), Clock()
-    recorder = Sampler([Timed("slow", clock, 4.0)], clock=clock, cpu_clock=cpu)
+    sampler = Sampler([Timed("slow", clock, 4.0)], clock=clock, cpu_clock=cpu)
     cpu.now += 50.0  # of the training
 
     def read():
         clock.now, cpu.now = clock.now + 4.0, cpu.now + 1.0
         return 1.0
 
-    recorder.meters[0].read = read
-    recorder.sample(0)
+    sampler.meters[0].read = read
+    sampler.sample(0)
     clock.now += 4.0
-    with recorder.other_reading():
+    with sampler.other_reading():
         clock.now, cpu.now = clock.now + 2.0, cpu.now + 1.5
-    assert recorder.share == pytest.approx(0.6)
-    assert recorder.cpu_share == pytest.approx(0.25)
+    assert sampler.share == pytest.approx(0.6)
+    assert sampler.cpu_share == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0], ids=["backwards", "forwards"])
 def test_clock_that_jumps_during_a_reading_costs_nothing(jump):
-    """An hour that a reading did not take neither starves the meter nor counts as spent."""
+    """An hour that a reading did not take does not count as spent, and does not keep the meter from being read."""
     clock = Clock()
     meter = Timed("meter", clock, jump)
-    recorder = Sampler([meter], clock=clock)
-    recorder.sample(0)
+    sampler = Sampler([meter], clock=clock)
+    sampler.sample(0)
     meter._cost = 1e-4
     for step in range(1, 101):
         clock.now += 0.1
-        recorder.sample(step)
-    assert recorder.jumps == 1
+        sampler.sample(step)
+    assert sampler.jumps == 1
     assert meter.readings > 50
-    assert recorder.spent < 0.1
-    assert recorder.elapsed == pytest.approx(10.0, abs=0.1)
+    assert sampler.spent < 0.1
+    assert sampler.elapsed == pytest.approx(10.0, abs=0.1)
 
 
 def test_times_never_run_backwards():
-    """A clock that is set back between two samples leaves the curve in order."""
+    """If a clock is set back between two samples, the times of the curve stay in order."""
     clock = Clock()
-    recorder = Sampler([Timed("meter", clock, 0.0)], clock=clock)
+    sampler = Sampler([Timed("meter", clock, 0.0)], clock=clock)
     for step in range(10):
         clock.now += -500.0 if step == 5 else 1.0
-        recorder.sample(step)
-    seconds = [point.seconds for point in recorder.series["meter"].points()]
+        sampler.sample(step)
+    seconds = [point.seconds for point in sampler.series["meter"].points()]
     assert seconds == sorted(seconds)
-    assert recorder.jumps == 1
+    assert sampler.jumps == 1
 
 
-def test_blind_meter_leaves_no_points_and_says_why():
-    """What cannot be read is not 0."""
+def test_blind_meter_has_no_points_and_says_why():
+    """A value that cannot be read is not 0."""
     meter = Dark()
-    recorder = Sampler([meter])
-    recorder.sample(0, station=1)
-    assert not recorder.series["dark"].points()
-    assert recorder.peak("dark") is None
+    sampler = Sampler([meter])
+    sampler.sample(0, station=1)
+    assert not sampler.series["dark"].points()
+    assert sampler.peak("dark") is None
     assert meter.blind == "there is no light"

@@ -1,4 +1,4 @@
-"""Contracts of a soak: planted leaks are found and named, clean subjects are clean, all that was taken comes back."""
+"""Tests of a soak: planted leaks are found and named, clean subjects are clean, and what was taken is released."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ import time
 
 import numpy as np
 import pytest
-import torch
 
+from benchmarks.cpu_leaks import LEAKS, Cache, Loop
 from benchmarks.gpu_leaks import LEAKS as GPU_LEAKS
-from benchmarks.leaks import LEAKS, Cache, Loop, find
+from benchmarks.planted_leak import find
 from harness.faults import FAULTS
-from harness.memory import soak as soaks
 from harness.memory.after_close import what_was_kept
 from harness.memory.driver import WHOLE_GPU, DriverMeter
 from harness.memory.meters import Heap
-from harness.memory.object_census import ObjectCensus
-from harness.memory.soak import Subject, soak
+from harness.memory.soak import CENSUS_TIMES, Subject, note_scope, schedule, soak
 from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import CLEAN, ENDS, LEAK, NOT_ENOUGH, MeterVerdict
 from harness.pages.soak_page import write_soak
@@ -33,14 +31,14 @@ pytestmark = [pytest.mark.memory, pytest.mark.usefixtures("only_new_objects")]
 
 
 def loop() -> Subject:
-    """A subject that keeps nothing."""
+    """Return a subject that keeps nothing."""
     turning = Loop()
     return Subject(turning.turn, owners={"loop": turning})
 
 
 @pytest.mark.parametrize("name", sorted(LEAKS))
 def test_planted_leak_is_found_and_named(name):
-    """Each leak is caught within its steps, and the first owner that is named is the right one."""
+    """Each leak is found within its cycles, and the first owner is the right one."""
     leak = LEAKS[name]
     report = find(leak)
     assert report.kind == LEAK, report
@@ -49,15 +47,15 @@ def test_planted_leak_is_found_and_named(name):
 
 
 def test_every_bug_that_needs_a_meter_is_planted():
-    """What the zoo of bugs leaves to the meters is among the planted leaks, here or on a GPU."""
+    """Every bug of the zoo that only a meter can find is among the planted leaks, on the CPU or on a GPU."""
     listed = {name for name, fault in FAULTS.items() if fault.needs == "memory"}
     assert listed
     assert listed <= set(LEAKS) | set(GPU_LEAKS)
 
 
 @pytest.mark.parametrize("every", [10, 50])
-def test_list_that_grows_seldom_is_named(every):
-    """Few objects that are large show in malloc first; the list that holds them is to blame all the same."""
+def test_list_that_grows_rarely_is_named(every):
+    """A few large objects show in malloc first; the list that holds them is still named."""
     kept = Cache()
     steps = itertools.count()
 
@@ -72,7 +70,7 @@ def test_list_that_grows_seldom_is_named(every):
 
 @pytest.mark.parametrize("cycles", [60, 400])
 def test_subject_that_keeps_nothing_is_clean(cycles):
-    """No meter rises where nothing is kept, in a short run and in a longer one."""
+    """If nothing is kept no meter rises, in a short run and in a longer one."""
     report = soak(loop, warm_up=10, cycles=cycles)
     assert report.kind in (CLEAN, ENDS), report
     assert report.ok, report
@@ -81,7 +79,7 @@ def test_subject_that_keeps_nothing_is_clean(cycles):
 
 
 def test_bounded_history_is_growth_that_ends():
-    """A ring that fills is no leak."""
+    """A ring that fills is not a leak."""
     kept = []
 
     def advance():
@@ -91,8 +89,8 @@ def test_bounded_history_is_growth_that_ends():
     assert soak(lambda: Subject(advance, owners={"ring": kept}), warm_up=5, cycles=300).kind == ENDS
 
 
-def test_bounded_history_that_is_not_full_yet_is_told():
-    """Malloc's growth looks like a leak so far; the report says which ring fills."""
+def test_ring_that_is_not_full_yet_is_noted():
+    """While a ring fills, the growth of malloc looks like a leak; the report says which ring is filling."""
     recent = collections.deque(maxlen=1000)
     report = soak(lambda: Subject(lambda: recent.append(np.ones(512))), warm_up=5, cycles=300)
     assert report.kind == LEAK, report
@@ -100,8 +98,8 @@ def test_bounded_history_that_is_not_full_yet_is_told():
     assert any(note.startswith("still filling: entries of a deque of at most 1,000") for note in report.notes), report
 
 
-def test_what_is_not_given_back_is_told():
-    """A descriptor or a process that outlives the close is named; so is a part that lives on, with its holder."""
+def test_what_is_not_released_is_reported():
+    """A descriptor, a process or a part that outlives the close is reported; the part with its holder."""
     held, opened, started = [], [], []
 
     def make():
@@ -123,8 +121,8 @@ def test_what_is_not_given_back_is_told():
 
 
 @pytest.mark.parametrize("mib, tolerated", [(40, True), (90, False)])
-def test_memory_above_the_tolerance_must_come_back(mib, tolerated):
-    """Of what malloc gave out, more than 64 MiB after the close is too much; less is not."""
+def test_memory_above_the_tolerance_must_be_released(mib, tolerated):
+    """Of the memory from malloc, more than 64 MiB after the close is reported; less is not."""
     kept = []
 
     def make():
@@ -136,8 +134,8 @@ def test_memory_above_the_tolerance_must_come_back(mib, tolerated):
     assert (not any("heap" in text for text in report.kept)) == tolerated, report
 
 
-def test_memory_that_comes_back_late_is_waited_for():
-    """What a thread of a library gives back after a moment is not kept."""
+def test_memory_that_is_released_late_is_waited_for():
+    """Memory that a thread of a library releases after a moment does not count as kept."""
 
     class Late(Heap):
         """A heap that shrinks at its fourth reading."""
@@ -155,7 +153,7 @@ def test_memory_that_comes_back_late_is_waited_for():
 
 @pytest.mark.parametrize("fatal", [2, 3, 20], ids=["rehearsal", "warm-up", "cycles"])
 def test_subject_that_fails_is_closed(fatal):
-    """Whenever it fails, what was made is closed and the error goes on."""
+    """A subject that raises is closed, whenever it raises, and the exception is passed on."""
     made, closed, turns = [], [], []
 
     def advance():
@@ -173,16 +171,15 @@ def test_subject_that_fails_is_closed(fatal):
 
 
 @pytest.mark.parametrize("cycles", [8, 10, 33, 100])
-def test_objects_are_counted_all_over_the_run(cycles, monkeypatch):
-    """Few cycles or many, there is a look in each part of the run, the last of them at the end."""
-    looks = []
-    look = ObjectCensus.look
-    monkeypatch.setattr(ObjectCensus, "look", lambda self, step: looks.append(len(turns)) or look(self, step))
-    turns = []
-    soak(lambda: Subject(lambda: turns.append(None)), warm_up=1, cycles=cycles)
-    assert looks[-1] == len(turns)
-    assert len(set(looks)) == len(looks)
-    assert [turn - 3 for turn in looks] == [pytest.approx(part * cycles, abs=1.0) for part in soaks.CENSUS_TIMES]
+def test_objects_are_counted_all_over_the_run(cycles):
+    """In runs of few cycles and of many, there is one census in each part of the run, and the last is at the end."""
+    censuses = []
+    for cycle, (_, count_objects) in enumerate(schedule(cycles, seconds=0.0), 1):
+        if count_objects:
+            censuses.append(cycle)
+    assert censuses == [pytest.approx(fraction * cycles, abs=1.0) for fraction in CENSUS_TIMES]
+    assert len(set(censuses)) == len(censuses)
+    assert censuses[-1] == cycles
 
 
 def test_objects_of_a_run_of_few_cycles_are_not_judged():
@@ -195,7 +192,7 @@ def test_objects_of_a_run_of_few_cycles_are_not_judged():
 
 @pytest.mark.parametrize("period", [80, 84, 88])
 def test_list_that_is_emptied_at_intervals_is_clean(period):
-    """A buffer that is flushed every so many steps is fuller at some censuses than at others, and no leak."""
+    """A buffer that is flushed at intervals is fuller at some censuses than at others, and is not a leak."""
     rows, steps = [], itertools.count(1)
 
     def advance():
@@ -209,13 +206,13 @@ def test_list_that_is_emptied_at_intervals_is_clean(period):
 
 @pytest.mark.parametrize("cycles, seconds", [(0, 0.0), (-5, 0.0), (5, -1.0), (5, math.nan), (5, math.inf)])
 def test_soak_that_never_ends_is_refused(cycles, seconds):
-    """No cycle, or a time that never passes, is an error before anything is made."""
+    """Without a cycle, or with a time that never passes, the soak is refused before anything is made."""
     with pytest.raises(ConfigError, match="soak"):
         soak(lambda: pytest.fail("made"), warm_up=1, cycles=cycles, seconds=seconds)
 
 
 def test_trace_names_the_line_that_allocates():
-    """On request, the site of what grew is found."""
+    """With tracing, the line that allocates what grows is named."""
     kept = []
 
     def advance():
@@ -227,7 +224,7 @@ def test_trace_names_the_line_that_allocates():
 
 
 def test_readings_are_spread_over_the_run():
-    """Every meter is read at 32 stations at least, from the first cycles to the last one."""
+    """Every meter is read at 32 stations at least, from the first cycles to the last."""
     report = soak(loop, warm_up=3, cycles=100)
     for curve in report.curves.values():
         steps = [point[0] for point in curve if point[0] > 3]
@@ -236,47 +233,47 @@ def test_readings_are_spread_over_the_run():
         assert steps[-1] == 103
 
 
-def test_soak_by_time_lasts_as_long_as_it_is_told():
-    """With seconds, cycles go on until both have passed."""
+def test_soak_by_time_lasts_at_least_that_long():
+    """With a duration, cycles continue until both limits have passed."""
     turns = []
     report = soak(lambda: Subject(lambda: turns.append(time.sleep(0.001))), warm_up=1, cycles=2, seconds=0.5)
     assert report.steps > 2
     assert report.seconds >= 0.5
 
 
-def test_cost_of_sampling_is_told():
-    """The share is what it is, also where a short run must be sampled more."""
+def test_cost_of_sampling_is_reported():
+    """The report contains the share of the time that sampling took."""
     report = soak(loop, warm_up=1, cycles=50)
     assert 0.0 < report.share < 1.0
     assert "sampling" in str(report)
 
 
 def on_gpu(kinds, scope=WHOLE_GPU, others=False):
-    """Return a report after its notes, of findings by meter, and of what the driver's meter covers."""
+    """Return a report with its notes, for given verdicts by meter and a given scope of the driver's meter."""
     report = SoakReport(kind=LEAK if LEAK in kinds.values() else CLEAN, owners=["memory outside"])
     report.findings = [MeterVerdict(name, "bytes", kind) for name, kind in kinds.items()]
     report.peaks = {"driver": 1000.0}
     driver = DriverMeter()
     driver.scope, driver.others, driver.of_others, driver.blind = scope, others, 100, None
-    soaks._note_scope(report, driver)
+    note_scope(report, driver)
     return report
 
 
 def test_growth_of_a_gpu_that_others_use_is_not_our_leak():
-    """Where only the whole GPU can be read and others use it, nobody knows whose growth it is."""
+    """If only the complete GPU can be read and others use it, growth that no allocator shows is not a leak."""
     assert on_gpu({"driver": LEAK, "torch": CLEAN}, others=True).kind == NOT_ENOUGH
     assert on_gpu({"driver": LEAK, "torch": LEAK}, others=True).kind == LEAK
     assert on_gpu({"driver": LEAK, "torch": CLEAN}, others=False).kind == LEAK
 
 
-def test_peak_of_the_whole_gpu_is_less_what_others_had():
-    """What was in use before this process came is not its own."""
+def test_peak_of_the_complete_gpu_is_without_the_memory_of_others():
+    """Memory that others used before is subtracted from the peak of the complete GPU."""
     assert on_gpu({"driver": CLEAN}).peaks["driver"] == 900.0
     assert on_gpu({"driver": CLEAN}, scope="this process").peaks["driver"] == 1000.0
 
 
 def test_report_is_written_for_machines_and_for_people(tmp_path):
-    """JSON with every number, a picture of the curves, a page that needs nothing else."""
+    """The report consists of JSON with every number, a picture of the curves, and a self-contained page."""
     report = soak(loop, warm_up=2, cycles=40)
     page = write_soak(report, tmp_path / "report")
     content = json.loads((tmp_path / "report" / "soak.json").read_text())
@@ -291,9 +288,8 @@ def test_report_is_written_for_machines_and_for_people(tmp_path):
     assert "heap" in text
 
 
-def test_soak_leaves_no_tensor_behind():
-    """The subject and all that was measured of it is gone afterwards."""
+def test_soak_leaves_no_object_behind():
+    """The subject, and everything that was measured of it, is gone afterwards."""
     soak(loop, warm_up=1, cycles=20)
     gc.collect()
     assert not [each for each in gc.get_objects() if type(each) is Loop]
-    assert torch.zeros(1).item() == 0.0

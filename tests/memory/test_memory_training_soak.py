@@ -1,4 +1,4 @@
-"""Contracts of `python -m harness memory`: what it trains, what it says, how it ends."""
+"""Tests of `python -m harness memory`: what it trains, what it prints, how it exits."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def soaked():
     ],
     ids=["clean", "ends", "leak", "unknown", "kept"],
 )
-def test_exit_code_is_0_only_if_nothing_leaks_and_all_comes_back(soaked, capsys, report, code):
-    """What cannot be told is no success, and the first line is the verdict."""
+def test_exit_code_is_0_only_if_nothing_leaks_and_everything_is_released(soaked, capsys, report, code):
+    """A run that cannot be judged is not a success, and the first line is the verdict."""
     soaked.report = report
     assert main([], soak_training=soaked) == code
     assert capsys.readouterr().out.startswith(f"memory: {report.kind}")
 
 
 def test_settings_of_the_command_line_reach_the_run(soaked):
-    """Task, sizes, simulator, limit and time are those that were asked for."""
+    """Task, sizes, simulator, limit and duration are those of the command line."""
     words = "walk --num-envs 12 --num-steps 3 --sim mujoco --vram-limit 8GiB --minutes 0.5 --iterations 9 --trace"
     assert main(words.split(), soak_training=soaked) == 0
     config, minutes, iterations, trace = soaked.calls[0]
@@ -63,7 +63,7 @@ def test_settings_of_the_command_line_reach_the_run(soaked):
 
 
 def test_sizes_are_the_presets_unless_given(soaked):
-    """The published setting is 500 envs and rollouts of 200."""
+    """The published preset has 500 envs and rollouts of 200."""
     assert main(["tblock", "--preset", "published"], soak_training=soaked) == 0
     config = soaked.calls[0][0]
     assert isinstance(config, PushRunConfig)
@@ -71,7 +71,7 @@ def test_sizes_are_the_presets_unless_given(soaked):
 
 
 def test_error_is_one_message_and_exit_code_2(capsys):
-    """What does not fit is refused without a traceback."""
+    """A run that does not fit is refused without a traceback."""
 
     def refuse(*args):
         raise CapacityError("too large", fix="--num-envs 7")
@@ -108,7 +108,7 @@ def test_unknown_name_is_refused_with_the_nearest(soaked, capsys, words, meant):
 
 @pytest.mark.parametrize("place", ["file", "file/report"])
 def test_report_that_cannot_be_written_is_refused_before_the_soak(soaked, capsys, tmp_path, place):
-    """A file in the way of the folder is told at once, in one message."""
+    """A file in the place of the report's folder is reported before the soak, in one message."""
     (tmp_path / "file").write_text("")
     assert main(["--report", str(tmp_path / place)], soak_training=soaked) == 2
     assert soaked.calls == []
@@ -118,7 +118,7 @@ def test_report_that_cannot_be_written_is_refused_before_the_soak(soaked, capsys
 
 
 def test_report_is_written_into_a_folder_that_is_made(soaked, tmp_path):
-    """With its parents, and nothing but the report is left there."""
+    """The folder is made with its parents, and holds nothing but the report."""
     pytest.importorskip("matplotlib")
     folder = tmp_path / "new" / "report"
     assert main(["--report", str(folder)], soak_training=soaked) == 0
@@ -127,7 +127,7 @@ def test_report_is_written_into_a_folder_that_is_made(soaked, tmp_path):
 
 @pytest.mark.parametrize("peak, ok", [(1000, True), (1100, True), (1101, False), (500, True)])
 def test_peak_above_the_prediction_by_a_tenth_is_too_much(peak, ok):
-    """It is noted either way; beyond a tenth it counts as memory that should not be there."""
+    """The peak is noted in any case; more than a tenth above the prediction makes the report fail."""
     report = SoakReport(kind=CLEAN, peaks={"driver": float(peak * MIB)})
     compare_with_prediction(report, 1000 * MIB)
     assert report.ok == ok
@@ -143,7 +143,7 @@ def test_blind_driver_is_compared_with_nothing():
 
 
 def test_report_shows_what_a_reader_needs():
-    """Verdict with the owner first, then why, what was kept, peak and limit of each buffer, what was blind."""
+    """The verdict with its owner comes first, then reason, owners, what was kept, buffers, blind meters and notes."""
     report = SoakReport(
         kind=LEAK,
         why="heap: leak",

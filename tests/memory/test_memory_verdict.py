@@ -1,4 +1,4 @@
-"""Contracts of the verdict, on curves whose truth is known."""
+"""Tests of the verdict on curves whose truth is known."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from harness.memory.verdict import (
     LEAK,
     NOT_ENOUGH,
     RESOLVED_UNITS,
-    _sign_interval,
-    _theil_sen,
     amount,
     judge,
     overall,
+    sign_interval,
+    theil_sen,
 )
 
 pytestmark = pytest.mark.memory
@@ -39,7 +39,7 @@ class Scale(Meter):
 
 
 def verdict(values, quantum=1.0, stride=10, after=-1.0):
-    """Judge a curve that was sampled every `stride` steps."""
+    """Return the verdict on a curve that was sampled every `stride` steps."""
     series = Series()
     for index, value in enumerate(values):
         series.add(stride * index, 0.1 * index, value)
@@ -47,14 +47,14 @@ def verdict(values, quantum=1.0, stride=10, after=-1.0):
 
 
 def stairs(rate, quantum, steps, stride, shift=0.0):
-    """Return what a meter shows that moves by `quantum` of memory that grows by `rate` per step."""
+    """Return the readings of a meter that moves by `quantum`, of memory that grows by `rate` per step."""
     return [quantum * math.floor((shift + rate * step) / quantum) for step in range(0, steps, stride)]
 
 
 @pytest.mark.parametrize("rate", [1.0, 512.0])
 @pytest.mark.parametrize("samples", [9, 100, 3000])
 def test_steady_growth_is_a_leak_of_that_rate(rate, samples):
-    """Whatever the rate and however many the samples, the estimate is the truth."""
+    """For any rate and any number of samples, the estimate is the true rate."""
     found = verdict([rate * 10 * index for index in range(samples)])
     assert found.kind == LEAK
     assert found.slope == pytest.approx(rate)
@@ -63,7 +63,7 @@ def test_steady_growth_is_a_leak_of_that_rate(rate, samples):
 
 @pytest.mark.parametrize("shift", [0.0, 0.3, 0.6, 0.9])
 def test_two_kib_per_step_are_seen_by_a_meter_of_two_mib_within_5000_steps(shift):
-    """The driver moves by 2 MiB: five stairs in 5,000 steps are a leak, wherever the first one is."""
+    """The driver's meter moves by 2 MiB: five stairs in 5,000 steps are a leak, wherever the first stair is."""
     found = verdict(stairs(2048, 2 * MIB, 5000, 20, shift * 2 * MIB), quantum=2 * MIB, stride=20)
     assert found.kind == LEAK
     assert found.floor < 2048
@@ -72,78 +72,78 @@ def test_two_kib_per_step_are_seen_by_a_meter_of_two_mib_within_5000_steps(shift
 
 
 def test_constant_is_clean_down_to_the_floor():
-    """A curve that does not move is clean; the floor says what it could not have shown."""
+    """A curve that does not move is clean; the floor says which growth would not have shown."""
     found = verdict([5.0] * 101, quantum=2.0)
     assert (found.kind, found.growth) == (CLEAN, 0.0)
     assert found.floor == pytest.approx(RESOLVED_UNITS * 2.0 / 1000)
 
 
 def test_growth_below_the_floor_is_clean():
-    """Three quanta are less than what is told from none; four are not."""
+    """Growth of three quanta cannot be distinguished from none; growth of four can."""
     assert verdict([3.0 * index / 100 for index in range(101)]).kind == CLEAN
     assert verdict([4.0 * index / 100 for index in range(101)]).kind == LEAK
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_around_a_level_is_clean(seed):
-    """What goes down as far as up is no growth."""
+    """Noise that falls as far as it rises is not growth."""
     noise = np.random.default_rng(seed).normal(0.0, 50.0, 300)
     assert verdict(1000.0 + noise).kind == CLEAN
 
 
-def test_sawtooth_is_clean_and_one_that_climbs_is_not():
-    """What garbage collection gives back is no leak; what it leaves behind is."""
+def test_sawtooth_is_clean_unless_it_climbs():
+    """Memory that garbage collection returns is not a leak; memory that it leaves behind is."""
     teeth = [100.0 * (index % 7) for index in range(400)]
     assert verdict(teeth).kind == CLEAN
     assert verdict([tooth + 20.0 * index for index, tooth in enumerate(teeth)]).kind == LEAK
 
 
 def test_growth_that_saturates_ends():
-    """A cache that fills is no leak."""
+    """A cache that fills is not a leak."""
     found = verdict([1000.0 * (1.0 - math.exp(-index / 20.0)) for index in range(101)])
     assert found.kind == ENDS
 
 
 @pytest.mark.parametrize("at, kind", [(10, ENDS), (50, ENDS), (90, NOT_ENOUGH)])
-def test_single_jump_is_no_leak(at, kind):
-    """One allocation, early or late, is not growth everywhere; after a late one nobody can tell."""
+def test_single_jump_is_not_a_leak(at, kind):
+    """One allocation, early or late, is not steady growth; after a late one there is not enough data."""
     assert verdict([1000.0 * (index >= at) for index in range(101)]).kind == kind
 
 
 @pytest.mark.parametrize("jumps", [(90,), (10, 90), (30, 90), (20, 50, 90)])
-def test_jumps_on_top_of_a_trickle_are_no_leak(jumps):
-    """What grows a little everywhere, but mostly in a few jumps, is not a leak of the sum."""
+def test_jumps_on_top_of_a_trickle_are_not_a_leak(jumps):
+    """A curve that grows a little everywhere, but mostly in a few jumps, is not a leak."""
     curve = [0.05 * index + 300.0 * sum(index >= at for at in jumps) for index in range(101)]
     assert verdict(curve, quantum=64.0).kind == NOT_ENOUGH
 
 
 def test_jump_on_top_of_a_leak_does_not_hide_it():
-    """The estimate is robust: one jump of a hundred times the growth leaves the slope."""
+    """The estimate is robust: one jump of a hundred times the growth does not change the slope."""
     found = verdict([10.0 * index + 100_000.0 * (index >= 50) for index in range(101)])
     assert found.kind == LEAK
     assert found.slope == pytest.approx(1.0, rel=0.2)
 
 
 def test_leak_that_begins_late_is_found():
-    """A third of the run is enough, if it lasts to the end."""
+    """Growth over the last part of the run is enough if it lasts to the end."""
     assert verdict([max(0.0, index - 50.0) for index in range(101)]).kind in (LEAK, NOT_ENOUGH)
     assert verdict([max(0.0, index - 20.0) for index in range(101)]).kind == LEAK
 
 
-def test_random_walks_are_seldom_called_leaks():
-    """Of walks without a drift, the hardest noise there is, at most 3 in 100 pass for leaks."""
+def test_random_walks_are_rarely_called_leaks():
+    """At most 3 in 100 random walks without drift, the hardest noise there is, are taken for leaks."""
     generator = np.random.default_rng(0)
     walks = generator.normal(0.0, 100.0, (400, 120)).cumsum(axis=1)
     assert sum(verdict(walk).kind == LEAK for walk in walks) <= 12
 
 
 def test_shrinking_is_clean():
-    """What is given back is no leak."""
+    """Memory that is given back is not a leak."""
     assert verdict([-10.0 * index for index in range(101)]).kind == CLEAN
 
 
 def test_verdict_does_not_depend_on_level_nor_on_the_unit_of_steps():
-    """A shifted curve has the same verdict; steps ten times as long have a tenth of the slope."""
+    """A shifted curve has the same verdict; steps that are ten times longer have a tenth of the slope."""
     curve = np.random.default_rng(1).normal(3.0, 5.0, 200).cumsum()
     one, shifted, longer = verdict(curve), verdict(curve + 1e6), verdict(curve, stride=100)
     assert one.kind == shifted.kind == longer.kind == LEAK
@@ -153,7 +153,7 @@ def test_verdict_does_not_depend_on_level_nor_on_the_unit_of_steps():
 
 
 def test_warm_up_is_not_judged():
-    """What grew before the given step does not count."""
+    """Growth before the given step does not count."""
     curve = [min(10.0 * index, 500.0) for index in range(200)]
     assert verdict(curve).kind == ENDS
     assert verdict(curve, after=600.0).kind == CLEAN
@@ -161,14 +161,14 @@ def test_warm_up_is_not_judged():
 
 @pytest.mark.parametrize("samples", [0, 1, 7])
 def test_few_samples_are_not_enough(samples):
-    """Of less than eight readings nothing is said, and why."""
+    """With fewer than eight readings there is no verdict, but a reason."""
     found = verdict([100.0 * index for index in range(samples)])
     assert found.kind == NOT_ENOUGH
     assert found.why
 
 
 def test_interval_covers_the_truth_where_noise_depends_on_the_past():
-    """On a drift with autocorrelated noise, the interval holds the truth in nine of ten curves at least."""
+    """On a drift with autocorrelated noise, the interval contains the truth for at least nine in ten curves."""
     generator = np.random.default_rng(2)
     covered = 0
     for _ in range(200):
@@ -181,26 +181,28 @@ def test_interval_covers_the_truth_where_noise_depends_on_the_past():
 
 
 def test_sign_interval_is_that_of_all_signs():
-    """Its confidence is what counting all patterns of signs gives."""
+    """The confidence of the interval is that of counting all patterns of signs."""
     slopes = [3.0, 1.0, 7.0, 5.0, 2.0, 9.0, 4.0, 8.0]
-    low, high, confidence = _sign_interval(slopes)
+    low, high, confidence = sign_interval(slopes)
     inside = sorted(slopes).index(low)
-    outside = sum(
-        min(sum(signs), len(slopes) - sum(signs)) <= inside for signs in itertools.product((0, 1), repeat=len(slopes))
-    )
+    outside = 0
+    for signs in itertools.product((0, 1), repeat=len(slopes)):
+        outside += min(sum(signs), len(slopes) - sum(signs)) <= inside
     assert (low, high) == (1.0, 9.0) or confidence >= 0.95
     assert confidence == pytest.approx(1.0 - outside / 2 ** len(slopes))
 
 
 def test_theil_sen_is_the_median_of_all_slopes():
-    """As computed pair by pair."""
+    """The estimate is the median of the slopes computed pair by pair."""
     steps, values = np.array([0.0, 1.0, 4.0, 6.0]), np.array([0.0, 3.0, 2.0, 9.0])
-    slopes = [(values[j] - values[i]) / (steps[j] - steps[i]) for i in range(4) for j in range(i + 1, 4)]
-    assert _theil_sen(steps, values) == np.median(slopes)
+    slopes = []
+    for i, j in itertools.combinations(range(4), 2):
+        slopes.append((values[j] - values[i]) / (steps[j] - steps[i]))
+    assert theil_sen(steps, values) == np.median(slopes)
 
 
 def test_run_is_never_clean_when_the_main_meter_is_blind():
-    """Other meters that see nothing do not make up for the one that matters."""
+    """Other clean meters do not make up for a blind main meter."""
     blind = Scale(name="driver")
     blind.blind = "no permission"
     quiet, dark = verdict([1.0] * 50), judge(blind, Series(), 0.0)
@@ -211,8 +213,8 @@ def test_run_is_never_clean_when_the_main_meter_is_blind():
     assert overall([quiet], "driver")[0] == NOT_ENOUGH
 
 
-def test_meter_that_went_blind_on_the_way_is_not_clean():
-    """What was seen before says nothing of the rest."""
+def test_meter_that_went_blind_during_the_run_is_not_clean():
+    """Readings before a meter went blind say nothing about the rest of the run."""
     series = Series()
     for step in range(100):
         series.add(step, 0.0, 5.0)
@@ -224,14 +226,14 @@ def test_meter_that_went_blind_on_the_way_is_not_clean():
 
 
 def test_run_leaks_if_one_meter_leaks():
-    """A leak in any meter outweighs a blind main one."""
+    """A leak in any meter outweighs a missing main meter."""
     kind, why = overall([verdict([1.0] * 50), verdict([10.0 * index for index in range(50)])], "driver")
     assert kind == LEAK
     assert "scale: leak" in why
 
 
 def test_run_that_grew_for_a_while_says_so():
-    """Growth that ends is reported as such where nothing leaks."""
+    """Growth that ends is reported as such if nothing leaks."""
     ends = verdict([min(10.0 * index, 300.0) for index in range(100)])
     assert overall([verdict([1.0] * 50), ends], "scale")[0] == ENDS
 
@@ -250,5 +252,5 @@ def test_run_that_grew_for_a_while_says_so():
     ],
 )
 def test_amount_is_readable(value, unit, text):
-    """Bytes get the unit that fits, counts none but their own."""
+    """Bytes are written in the unit that fits; counts are written with their own unit."""
     assert amount(value, unit) == text

@@ -1,4 +1,7 @@
-"""Memory of a real GPU over a long training: `pytest -m gpu --soak=MINUTES`; each soak is a process of its own."""
+"""Tests of the memory of a real GPU over a long training: `pytest -m gpu --soak=MINUTES`.
+
+Each soak is a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,21 @@ import time
 import pytest
 import torch
 
-from mapush.run.capacity import GIB
+from harness.units import GIB
 
 pytestmark = [pytest.mark.soak, pytest.mark.gpu]
 
 LIMIT = "8GiB"
 LARGEST = 4096
-SHORT = 8  # the smaller sizes are soaked for such a part of the time
+SHORTER = 8  # the smaller sizes are soaked for the n-th part of the time
 
 
 def soak(folder, *words):
-    """Soak a training; return exit code, what it printed, its report if there is one, and the peak of the GPU [bytes].
+    """Soak a training in a process of its own.
 
-    The peak is that of all processes, less what was in use before.
+    Returns:
+      Exit code, printed text, report (None if there is none), and peak of the GPU in all processes, without what was in
+      use before [bytes].
     """
     command = [sys.executable, "-m", "harness", "memory", *map(str, words), "--sim", "warp", "--report", str(folder)]
     before = least = torch.cuda.mem_get_info()[0]
@@ -39,14 +44,14 @@ def soak(folder, *words):
 
 
 def show(capsys, said):
-    """Print what a soak said: verdict, peak and limit of each buffer, prediction."""
+    """Print the report of a soak: verdict, peak and limit of each buffer, prediction."""
     with capsys.disabled():
         print(f"\n{said}")
 
 
 @pytest.fixture
 def small_card():
-    """Take all of the GPU but 8 GiB."""
+    """Occupy all of the GPU but 8 GiB."""
     torch.cuda.init()
     taken = torch.empty(torch.cuda.mem_get_info()[0] - 8 * GIB, dtype=torch.uint8, device="cuda")
     yield
@@ -55,10 +60,12 @@ def small_card():
 
 
 @pytest.mark.parametrize("num_envs", [500, 2048, LARGEST])
-def test_training_needs_no_more_memory_than_predicted_nor_ever_more(num_envs, soak_minutes, soak_folder, capsys):
-    """No meter grows, no buffer overflows, the peak is within 10 % above the prediction, and all comes back."""
+def test_training_stays_within_the_predicted_memory(num_envs, soak_minutes, soak_folder, capsys):
+    """No meter grows, no buffer overflows, the peak is within 10 % of the prediction, and everything is released."""
     torch.cuda.init()
-    minutes = soak_minutes if num_envs == LARGEST else soak_minutes / SHORT
+    minutes = soak_minutes
+    if num_envs != LARGEST:
+        minutes = soak_minutes / SHORTER
     code, said, report, _ = soak(soak_folder, "--num-envs", num_envs, "--minutes", minutes)
     show(capsys, said)
     assert code == 0, said
@@ -73,7 +80,7 @@ def test_training_needs_no_more_memory_than_predicted_nor_ever_more(num_envs, so
 
 
 def test_published_setting_trains_on_a_card_of_8_gib(small_card, soak_folder, capsys):
-    """500 envs with rollouts of 200 train where no more than 8 GiB are left."""
+    """500 envs with rollouts of 200 train with 8 GiB of free memory."""
     words = ["--preset", "published", "--vram-limit", LIMIT, "--minutes", 0, "--iterations", 12]
     code, said, report, used = soak(soak_folder, *words)
     show(capsys, said)
@@ -92,7 +99,7 @@ def test_published_setting_trains_on_a_card_of_8_gib(small_card, soak_folder, ca
     ids=["envs", "rollout", "published"],
 )
 def test_setting_that_cannot_fit_is_refused_before_anything_is_allocated(words, small_card, soak_folder):
-    """It ends with one message, which names what fits, and takes nothing but the context."""
+    """The run ends with one message, which names a setting that fits, and takes nothing but the CUDA context."""
     code, said, report, used = soak(soak_folder, *words, "--vram-limit", LIMIT)
     assert code == 2, said
     assert report is None, said
