@@ -1,127 +1,259 @@
-"""The pytest plugin: the contracts of any environment as test items, and a report.
+"""The pytest plugin: the contracts of any environment as tests, and a report.
 
-It is loaded wherever the package is installed (`-p no:harness.plugin` switches it off):
+Everything works under names that begin with `harness` wherever mapush is installed: see `pytest_mapush_harness`. With
+`pytest_plugins = ["harness.plugin"]` in a conftest.py, the short spellings work, too:
 
-  pytest -m contracts --env PACKAGE.MODULE:FACTORY   every contract of this environment, and nothing else
-  pytest -m contracts --env ... --task PACKAGE.MODULE:TASK   its rewards, too, held to what the task states
-  pytest -m soak --soak=30 --env ...                 all of them on ever new seeds, for 30 minutes
-  pytest --report=DIR --at-least=500                 DIR/report.html and .json; fail unless 500 tests ran
+  pytest -m contracts --env PACKAGE.MODULE:FACTORY   run every contract of this environment, and no other test
+  pytest -m contracts --env ... --task PACKAGE.MODULE:TASK   check its rewards against what the task states, too
+  pytest -m soak --soak=30 --env ...                 repeat the check with new seeds for 30 minutes
+  pytest --report=DIR --at-least=500                 write DIR/report.html and .json; fail unless 500 tests ran
 """
 
 from __future__ import annotations
 
 import json
-import re
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
 
+import pytest_mapush_harness as prefixed
 from harness.check_report import ReportRow, write_report
 from harness.checking import bundle
 from harness.findings import Finding, Report
+from pytest_mapush_harness import deselect, note_reasons, option
+
+__all__ = ["deselect", "note_reasons", "option"]
 
 MARKERS = {
     "contracts": "what must hold, checked in seconds",
     "memory": "what may grow, and what may not",
     "soak": "runs for as long as --soak says",
 }
+SESSION = "harness-session"
+"""The name under which pytest knows the session of the harness."""
 
-_REASONS = pytest.StashKey[Dict[str, str]]()
-_REPORT = pytest.StashKey[Report]()
+_HAS_SHORT_NAMES = pytest.StashKey[bool]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of the harness."""
-    group = parser.getgroup("harness", "contracts of environments")
-    group.addoption("--env", metavar="PACKAGE.MODULE:FACTORY", help="check this environment, and run nothing else")
-    group.addoption(
-        "--sim", metavar="NAME", help="simulator of the soak tests; with --env, the argument `sim` of the factory"
-    )
-    group.addoption(
-        "--task", default="", metavar="PACKAGE.MODULE:TASK", help="with --env: a harness.contracts.Task to hold it to"
-    )
-    group.addoption("--seed", type=int, default=0, help="of environments and actions (default 0)")
-    group.addoption("--soak", nargs="?", type=float, const=10.0, metavar="MINUTES", help="run the soak tests (10)")
-    group.addoption("--report", type=Path, metavar="DIR", help="write report.html and report.json there")
-    group.addoption("--matrix", type=Path, metavar="FILE", help="matrix of faults, as JSON, to put into the report")
-    group.addoption("--at-least", type=int, default=0, metavar="N", help="fail unless at least N tests ran")
+# -- short spellings -------------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the short options; the prefixed ones, too, where the package is not installed."""
+    if not pluginmanager.has_plugin(prefixed.NAME):
+        pluginmanager.register(prefixed, prefixed.NAME)
+    prefixed.add_options(parser, "--")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the markers, and look for no files if an environment is to be checked."""
-    for name, meaning in MARKERS.items():
-        config.addinivalue_line("markers", f"{name}: {meaning}")
-    if config.getoption("env"):
-        config.args[:] = []
-    config.pluginmanager.register(_Recorder(config))
+    """Declare the short markers, and start the session of the harness."""
+    prefixed.declare_markers(config, MARKERS)
+    config.stash[_HAS_SHORT_NAMES] = True
+    start(config)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    """Deselect the tests that take as long as they are given, unless a time is given."""
+    prefixed.deselect_soaks(config, items, "soak", "--soak")
 
 
 @pytest.fixture(scope="session")
-def sim(pytestconfig: pytest.Config) -> str:
+def sim(harness_sim: str) -> str:
     """Return the name of the simulator to test on."""
-    return pytestconfig.getoption("sim") or "auto"
+    return harness_sim
 
 
 @pytest.fixture(scope="session")
-def soak_minutes(pytestconfig: pytest.Config) -> float:
-    """Return how long a soak test is to run [min]."""
-    return pytestconfig.getoption("soak")
+def soak_minutes(harness_soak_minutes: Optional[float]) -> Optional[float]:
+    """Return how long a soak test is to run [min]; None if no soak was asked for."""
+    return harness_soak_minutes
 
 
 @pytest.fixture
-def soak_folder(request: pytest.FixtureRequest, pytestconfig: pytest.Config, tmp_path: Path) -> Path:
-    """Return where a soak writes its curves: beside the report of --report, which links to its `soak.html`."""
-    report = pytestconfig.getoption("report")
-    if report is None:
-        return tmp_path
-    name = re.sub(r"[^\w.-]+", "-", request.node.name).strip("-")
-    request.node.user_properties.append(("page", f"{name}/soak.html"))
-    (report / name).mkdir(parents=True, exist_ok=True)
-    return report / name
+def soak_folder(harness_soak_folder: Path) -> Path:
+    """Return the folder for the curves of a soak: next to the report, which then links to its `soak.html`."""
+    return harness_soak_folder
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: List[pytest.Item]) -> None:
-    """Add the contracts of the environment, and leave out what runs for long unless it is told for how long."""
-    if config.getoption("env"):
-        items.extend(_env_items(session, config))
-    soak = [item for item in items if item.get_closest_marker("soak")]
-    if soak and not config.getoption("soak"):
-        deselect(config, items, soak, {"soak": "runs for as long as --soak=MINUTES says"})
+# -- the session -----------------------------------------------------------------------------------------------------
 
 
-def deselect(config: pytest.Config, items: List[pytest.Item], dropped: List[pytest.Item], why: Dict[str, str]) -> None:
-    """Take tests out of `items`; the summary says why, by marker."""
-    config.hook.pytest_deselected(items=dropped)
-    items[:] = [item for item in items if item not in set(dropped)]
-    tell(config, why)
+def start(config: pytest.Config) -> None:
+    """Let the harness add the contracts, write the report and count the tests; a second call does nothing."""
+    if not config.pluginmanager.has_plugin(SESSION):
+        config.pluginmanager.register(HarnessSession(config), SESSION)
 
 
-def tell(config: pytest.Config, why: Dict[str, str]) -> None:
-    """Let the summary say why tests do not run, by marker."""
-    config.stash.setdefault(_REASONS, {}).update(why)
+class HarnessSession:
+    """What the harness does in one session of pytest.
+
+    Args:
+      config: of the session, with the options of the harness.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._rows: List[ReportRow] = []
+        self._check: Optional[EnvCheck] = None
+        if option(config, "env"):
+            self._check = EnvCheck(config)
+            config.args[:] = []  # no file is collected
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, session: pytest.Session, items: List[pytest.Item]) -> None:
+        """Add the contracts of the environment as tests, so that `-m` and `-k` select among them."""
+        if self._check is not None:
+            items.extend(_env_items(session, self._check))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the outcome of a test, and what went wrong before and after it."""
+        if report.when == "call" or report.outcome != "passed":
+            self._rows.append(_report_row(report))
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the report; fail if too few tests ran, or if no contract could be judged."""
+        folder = option(self._config, "report")
+        if folder is not None:
+            self._write_report(folder)
+        too_few = self._ran < option(self._config, "at-least")
+        if too_few or self._nothing_was_judged:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say which contracts could not be judged, where the report is, and whether too few tests ran."""
+        checked = self._checked
+        if checked is not None:
+            for line in checked.unjudged:
+                terminalreporter.write_line(line)
+            terminalreporter.write_line(checked.summary)
+        folder = option(self._config, "report")
+        if folder is not None:
+            terminalreporter.write_line(f"report: {folder / 'report.html'}")
+        expected = option(self._config, "at-least")
+        if self._ran < expected:
+            terminalreporter.write_line(f"{self._ran} tests ran, expected at least {expected}", red=True)
+
+    def _write_report(self, folder: Path) -> None:
+        words = ["pytest", *self._config.invocation_params.args]
+        title = option(self._config, "env") or " ".join(map(str, words))
+        file = option(self._config, "matrix")
+        matrix = json.loads(file.read_text(encoding="utf-8")) if file else None
+        write_report(folder, self._rows, title, matrix)
+
+    @property
+    def _ran(self) -> int:
+        """How many tests ran."""
+        return len([row for row in self._rows if row.outcome != "skipped"])
+
+    @property
+    def _checked(self) -> Optional[Report]:
+        """What the check of the environment found; None if there was none."""
+        if self._check is None:
+            return None
+        return self._check.report
+
+    @property
+    def _nothing_was_judged(self) -> bool:
+        """Whether contracts ran and none of them came to a verdict."""
+        checked = self._checked
+        return checked is not None and not checked.findings and not checked.conclusive
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say why tests were deselected, and which contracts could not be judged."""
-    for name, reason in config.stash.get(_REASONS, {}).items():
-        terminalreporter.write_line(f"deselected {name}: {reason}")
-    if _REPORT in config.stash:
-        report = config.stash[_REPORT]
-        for line in report.unjudged + [report.summary]:
-            terminalreporter.write_line(line)
+def _report_row(report: pytest.TestReport) -> ReportRow:
+    details = ""
+    if report.failed:
+        details = report.longreprtext
+    known: Dict[str, Any] = dict(report.user_properties)
+    return ReportRow(
+        name=report.nodeid,
+        outcome=report.outcome,
+        seconds=known.get("seconds", report.duration),
+        diagnosis=_diagnosis(report, details),
+        details=details,
+        reproduce=known.get("reproduce", ""),
+        replay=known.get("replay", ""),
+        page=known.get("page", ""),
+    )
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Fail if contracts were to be judged and none could be."""
-    report = session.config.stash.get(_REPORT, None)
-    if report is not None and not report.findings and not report.conclusive:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+def _diagnosis(report: pytest.TestReport, details: str) -> str:
+    """Return in one line why a test failed or was skipped."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2])
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = details
+    if crash is not None:
+        text = crash.message
+    return text.strip().split("\n")[0]
 
 
 # -- the contracts of an environment ---------------------------------------------------------------------------------
+
+
+class EnvCheck:
+    """The check of the environment of `--env`; it runs once, for all the contracts that were selected.
+
+    Args:
+      config: of the session, with the options of the harness.
+
+    Attributes:
+      factory: "package.module:factory" of the environment.
+      kwargs: arguments of the factory that stay as they are.
+      task: "package.module:task"; "" if none is stated.
+      seed: seed for environments and actions.
+      soak_minutes: how long the check is repeated with new seeds [min]; None for not at all.
+      folder: where replay bundles are written.
+      markers: of the contracts and of the soak.
+      report: what the check found; None until it has run.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.factory: str = option(config, "env")
+        self.kwargs: Dict[str, Any] = {}
+        if option(config, "sim"):
+            self.kwargs["sim"] = option(config, "sim")
+        self.task: str = option(config, "task")
+        self.seed: int = option(config, "seed")
+        self.soak_minutes: Optional[float] = option(config, "soak")
+        self.folder: Path = option(config, "report") or bundle.FOLDER
+        self.markers = {"contracts": ["harness_contracts"], "soak": ["harness_soak"]}
+        if config.stash.get(_HAS_SHORT_NAMES, False):
+            self.markers["contracts"].append("contracts")
+            self.markers["soak"].append("soak")
+        self.report: Optional[Report] = None
+
+    def judge(self, contracts: Sequence[str]) -> Report:
+        """Return what the check of these contracts found; only the first call runs it."""
+        if self.report is None:
+            self.report = self.run(contracts, self.seed)
+        return self.report
+
+    def run(self, contracts: Optional[Sequence[str]], seed: int) -> Report:
+        """Check these contracts, or all for None, with a seed."""
+        from harness.checking.check import check
+
+        return check(self.factory, self.kwargs, contracts, seed, task=self.task)
+
+    def require_none(self, item: pytest.Item, findings: Sequence[Finding], seed: int) -> None:
+        """Fail if anything was found; write a replay bundle for each finding, and show the commands.
+
+        Args:
+          item: the test; its properties carry the commands into the report.
+          findings: what was found.
+          seed: with which it was found.
+        Raises:
+          BrokenContracts: something was found.
+        """
+        texts = []
+        for finding in findings:
+            kept = bundle.keep(finding, self.factory, self.kwargs, seed, self.folder, self.task)
+            item.user_properties.append(("reproduce", kept.reproduce))
+            item.user_properties.append(("replay", kept.replay))
+            texts.append(str(kept))
+        if texts:
+            raise BrokenContracts("\n".join(texts))
 
 
 class BrokenContracts(Exception):
@@ -129,11 +261,17 @@ class BrokenContracts(Exception):
 
 
 class EnvItem(pytest.Item):
-    """A test of the environment of --env."""
+    """A test of the environment of `--env`."""
+
+    def __init__(self, *, env_check: EnvCheck, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.env_check = env_check
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo, style: Optional[Any] = None) -> Any:
-        """Show what was found; no traceback of the harness."""
-        return str(excinfo.value) if excinfo.errisinstance(BrokenContracts) else super().repr_failure(excinfo)
+        """Show what was found, without the traceback of the harness."""
+        if excinfo.errisinstance(BrokenContracts):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo)
 
     def reportinfo(self) -> Any:
         """Return where the test is and what it is called."""
@@ -144,25 +282,24 @@ class ContractItem(EnvItem):
     """One contract."""
 
     def runtest(self) -> None:
-        """Judge the contract by the one check that judges all the contracts that run.
+        """Read the verdict on this contract from the one check of all selected contracts.
 
         Raises:
-          BrokenContracts: it does not hold.
+          BrokenContracts: the contract does not hold.
         """
-        report, selected = _checked(self.session), _selected(self.session)
+        selected = [item.name for item in self.session.items if isinstance(item, ContractItem)]
+        report = self.env_check.judge(selected)
         self.user_properties.append(("seconds", report.times.get(self.name, 0.0)))
-        own = [
-            finding
-            for finding in report.findings
-            if finding.contract == self.name or (finding.contract not in selected and self.name == selected[0])
-        ]
-        _raise(self, own, self.config.getoption("seed"))
+        own = [finding for finding in report.findings if finding.contract == self.name]
+        if self.name == selected[0]:  # a check may find a broken contract that was not selected; it must not be lost
+            own += [finding for finding in report.findings if finding.contract not in selected]
+        self.env_check.require_none(self, own, self.env_check.seed)
         if self.name not in report.passed:
             pytest.skip(report.not_judged.get(self.name, "not reached"))
 
 
 class SoakItem(EnvItem):
-    """All contracts, on ever new seeds."""
+    """All contracts, checked again and again with new seeds."""
 
     def runtest(self) -> None:
         """Check with one seed after the other until the time is up.
@@ -170,109 +307,28 @@ class SoakItem(EnvItem):
         Raises:
           BrokenContracts: with some seed, a contract does not hold.
         """
-        seed, end = self.config.getoption("seed"), time.monotonic() + 60.0 * self.config.getoption("soak")
+        seed = self.env_check.seed
+        end = time.monotonic() + 60.0 * (self.env_check.soak_minutes or 0.0)
         while time.monotonic() < end:
             seed += 1
-            _raise(self, _check(self.config, None, seed).findings, seed)
+            report = self.env_check.run(None, seed)
+            self.env_check.require_none(self, report.findings, seed)
 
 
-def _env_items(session: pytest.Session, config: pytest.Config) -> List[pytest.Item]:
+def _env_items(session: pytest.Session, env_check: EnvCheck) -> List[pytest.Item]:
+    """Return a test for each contract, and one for the soak if it was asked for."""
     from harness.contracts import names
 
-    wanted: List[Tuple[Type[EnvItem], str, str]] = [(ContractItem, name, "contracts") for name in names("env")]
-    if config.getoption("soak"):
-        wanted.append((SoakItem, "soak", "soak"))
     items: List[pytest.Item] = []
-    for kind, name, marker in wanted:
-        item = kind.from_parent(session, name=name, nodeid="{}::{}".format(config.getoption("env"), name))
-        item.add_marker(marker)
-        items.append(item)
+    for name in names("env"):
+        items.append(_env_item(ContractItem, session, env_check, name, "contracts"))
+    if env_check.soak_minutes:
+        items.append(_env_item(SoakItem, session, env_check, "soak", "soak"))
     return items
 
 
-def _selected(session: pytest.Session) -> List[str]:
-    return [item.name for item in session.items if isinstance(item, ContractItem)]
-
-
-def _checked(session: pytest.Session) -> Report:
-    """Return the report of all the contracts that were selected; the first call makes it."""
-    stash = session.config.stash
-    if _REPORT not in stash:
-        stash[_REPORT] = _check(session.config, _selected(session), session.config.getoption("seed"))
-    return stash[_REPORT]
-
-
-def _check(config: pytest.Config, contracts: Optional[Sequence[str]], seed: int) -> Report:
-    from harness.checking.check import check
-
-    return check(config.getoption("env"), _kwargs(config), contracts, seed, task=config.getoption("task"))
-
-
-def _kwargs(config: pytest.Config) -> Dict[str, Any]:
-    simulator = config.getoption("sim")
-    return {"sim": simulator} if simulator else {}
-
-
-def _raise(item: EnvItem, findings: Sequence[Finding], seed: int) -> None:
-    """Raise what was found, with the commands that show it again; bundles lie beside the report, if there is one.
-
-    Raises:
-      BrokenContracts: something was found.
-    """
-    config = item.config
-    folder = config.getoption("report") or bundle.FOLDER
-    factory, task = config.getoption("env"), config.getoption("task")
-    kept = [bundle.keep(one, factory, _kwargs(config), seed, folder, task) for one in findings]
-    for finding in kept:
-        item.user_properties += [("reproduce", finding.reproduce), ("replay", finding.replay)]
-    if kept:
-        raise BrokenContracts("\n".join(map(str, kept)))
-
-
-# -- the report ------------------------------------------------------------------------------------------------------
-
-
-class _Recorder:
-    """Keeps what became of every test, for the report and for --at-least."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-        self._rows: List[ReportRow] = []
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the call of a test, and what went wrong before and after it."""
-        if report.when == "call" or report.outcome != "passed":
-            self._rows.append(_row(report))
-
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the report; fail if too few tests ran."""
-        folder, matrix = self._config.getoption("report"), self._config.getoption("matrix")
-        if folder is not None:
-            title = self._config.getoption("env") or " ".join(["pytest", *self._config.invocation_params.args])
-            write_report(folder, self._rows, title, json.loads(matrix.read_text()) if matrix else None)
-        if self._ran < self._config.getoption("at_least"):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say where the report is, and how many tests ran if those are too few."""
-        if self._config.getoption("report") is not None:
-            terminalreporter.write_line("report: {}".format(self._config.getoption("report") / "report.html"))
-        expected = self._config.getoption("at_least")
-        if self._ran < expected:
-            terminalreporter.write_line(f"{self._ran} tests ran, expected at least {expected}", red=True)
-
-    @property
-    def _ran(self) -> int:
-        return sum(row.outcome != "skipped" for row in self._rows)
-
-
-def _row(report: pytest.TestReport) -> ReportRow:
-    details = report.longreprtext if report.failed else ""
-    crash = getattr(report.longrepr, "reprcrash", None)
-    diagnosis = (crash.message if crash is not None else details).strip().split("\n")[0]
-    if report.skipped and isinstance(report.longrepr, tuple):
-        diagnosis = str(report.longrepr[2])
-    known: Dict[str, Any] = dict(report.user_properties)
-    seconds = known.get("seconds", report.duration)
-    found = [known.get(name, "") for name in ("reproduce", "replay", "page")]
-    return ReportRow(report.nodeid, report.outcome, seconds, diagnosis, details, *found)
+def _env_item(kind: Any, session: pytest.Session, env_check: EnvCheck, name: str, group: str) -> pytest.Item:
+    item = kind.from_parent(session, name=name, nodeid=f"{env_check.factory}::{name}", env_check=env_check)
+    for marker in env_check.markers[group]:
+        item.add_marker(marker)
+    return item

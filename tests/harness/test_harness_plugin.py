@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import selection
 
-from harness import contracts, plugin
+from harness import contracts
 from harness.checking import bundle, replay_finding
+from harness.checking import check as checking
 from harness.findings import Finding, Report
 
 pytest_plugins = "pytester"
@@ -52,12 +53,12 @@ def checked(monkeypatch):
     """Let three contracts exist and every check come to one broken, one kept, one that does not apply; count checks."""
     calls = []
 
-    def check(config, names, seed):
-        calls.append((names, seed))
+    def fake_check(factory, kwargs, contracts, seed, task):
+        calls.append((contracts, seed))
         return Report([BROKEN], ["finite"], {"available-actions": "the actions are not discrete"})
 
     monkeypatch.setattr(contracts, "names", lambda group: ["actions-untouched", "finite", "available-actions"])
-    monkeypatch.setattr(plugin, "_check", check)
+    monkeypatch.setattr(checking, "check", fake_check)
     return calls
 
 
@@ -93,7 +94,7 @@ def test_env_given_tells_what_was_judged(run, checked):
 
 def test_env_given_of_which_nothing_is_judged_fails(run, monkeypatch, checked):
     """A session that could judge no contract is no success."""
-    monkeypatch.setattr(plugin, "_check", lambda config, names, seed: Report([], [], {"finite": "there was no time"}))
+    monkeypatch.setattr(checking, "check", lambda *_, **__: Report([], [], {"finite": "there was no time"}))
     result = run("--env", ENV, "-k", "finite")
     result.assert_outcomes(skipped=1, deselected=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED

@@ -12,13 +12,14 @@ from typing import Any, Dict, Iterator, List, Optional, Set
 
 import pytest
 
-from harness.plugin import deselect, tell
+from harness.plugin import deselect, note_reasons
 
 MARKERS = {
     "sim": "tests of the simulators and of walking",
     "evaluation": "tests of evaluation, viewer and shipped policies",
     "adapters": "tests of what connects to HARL, MQE and OpenRL",
     "harness": "tests of the harness itself",
+    "packaging": "builds the wheel, and runs pytest in other projects where it is installed",
     "mujoco": "needs MuJoCo, and so Python 3.11",
     "warp": "needs mujoco-warp; runs its kernels on the CPU (they compile for a minute at first use)",
     "gpu": "needs an NVIDIA GPU and the gpu extra; run by make gpu",
@@ -53,7 +54,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> Optio
         return None
     text = collection_path.read_text()
     left_out = {name: package for name, package in missing.items() if "pytest.mark." + name in text}
-    tell(config, {name: f"{left_out[name]} is not installed (it needs Python 3.11)" for name in left_out})
+    note_reasons(config, {name: f"{left_out[name]} is not installed (it needs Python 3.11)" for name in left_out})
     return True if left_out else None
 
 
@@ -92,6 +93,7 @@ def _reasons(marked: Set[str], asked_for: str) -> Dict[str, str]:
     reasons.update({"render": _why_no_rendering(), "gpu": _why_no_gpu() if "gpu" in marked else None})
     reasons.update({"browser": _why_no_browser(), "display": _why_no_display()})
     reasons["harl"] = _why_no_harl() if "harl" in marked else None
+    reasons["packaging"] = _why_no_wheel()
     return {name: reason for name, reason in reasons.items() if name in marked and reason is not None}
 
 
@@ -122,6 +124,15 @@ def _why_no_harl() -> Optional[str]:
     except LearnerError as error:
         return f"{error.what}: {error.fix}"
     return None
+
+
+def _why_no_wheel() -> Optional[str]:
+    for package in ("pip", "setuptools"):
+        if importlib.util.find_spec(package) is None:
+            return f"{package} is not installed: it builds the wheel"
+    if importlib.util.find_spec("setuptools.command.bdist_wheel") or importlib.util.find_spec("wheel"):
+        return None
+    return "this setuptools builds no wheels: pip install 'setuptools>=70.1'"
 
 
 def _why_no_gpu() -> Optional[str]:
