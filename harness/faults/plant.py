@@ -1,4 +1,4 @@
-"""How a bug is planted: methods of the real classes are replaced for the time of a context."""
+"""How a bug is planted: functions of the real code are replaced while a context is open."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import (
     Dict,
     Iterator,
     List,
+    MutableMapping,
     NamedTuple,
     Optional,
     Tuple,
@@ -24,13 +25,16 @@ from unittest import mock
 
 import numpy as np
 
-from mapush.errors import ConfigError, nearest
+from mapush.errors import ConfigError, unknown
 
 ENV_CLASSES = ("harness.toys:PointMass", "mapush.env.harl_view:HarlView")
-"""What bugs of an environment are planted into: everything here that has HARL's interface."""
+"""The classes into which bugs of an environment are planted: all of ours that have HARL's interface."""
 
 STACK_KINDS = ("learner", "logger", "configuration", "checkpoint")
 """Classes of bugs that are not in an environment."""
+
+Texts = Union[str, Tuple[str, ...]]
+Broken = Callable[..., Any]  # takes the original function and what that is called with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +45,13 @@ class Fault:
       name: as on the command line.
       origin: who had it: a bug of the mission, a public report, or "ours".
       kind: its class.
-      contracts: each of these alone would justify the bug's place here; at least one must catch it.
-      inject: `inject(start)` is a context in which the bug is in the code; one that shows in steps begins at the
-        `start`-th step of each env, counted from 1, all others at once.
+      contracts: each of these justifies the bug's place here; at least one must catch it.
+      inject: `inject(start)` is a context in which the bug is in the code. A bug that shows in steps begins at the
+        `start`-th step of each env, counted from 1; all others begin at once.
       about: what the broken code does, in one sentence.
+      says: for each of `contracts`, words that the first line of its finding must contain; () if any will do.
       needs: "cpu", or what it takes to see the bug: "memory" (the meters), "gpu", "isaacgym".
-      of_making: whether it is in how an env is made or closed, so that it has no first step and `start` no meaning.
+      of_making: whether it is in how an env is made or closed; it then has no first step, and `start` no meaning.
     """
 
     name: str
@@ -55,17 +60,185 @@ class Fault:
     contracts: Tuple[str, ...]
     inject: Callable[..., ContextManager[None]]
     about: str
+    says: Tuple[str, ...] = ()
     needs: str = "cpu"
     of_making: bool = False
 
     @property
     def of_stack(self) -> bool:
-        """Whether the bug is in what is around the environment."""
+        """Whether the bug is in learner, logger, configuration or checkpoint, and not in an environment."""
         return self.kind in STACK_KINDS
 
 
+FAULTS: Dict[str, Fault] = {}
+
+
+def find(name: str) -> Fault:
+    """Return the bug called `name`.
+
+    Raises:
+      ConfigError: no bug has this name.
+    """
+    if name not in FAULTS:
+        raise unknown("bug", name, FAULTS)
+    return FAULTS[name]
+
+
+# -- registering bugs: the function's name is the bug's, its docstring says what is broken ----------------------------
+
+
+def planted(kind: str, contracts: Texts, origin: str = "ours", *, says: Texts = (), of_making: bool = False) -> Any:
+    """Register `function(start)`, a generator that plants the bug, yields, and takes it out again."""
+
+    def register(function: Callable[[int], Iterator[None]]) -> Callable[[int], Iterator[None]]:
+        inject = contextlib.contextmanager(function)
+        _register(function, inject, kind, contracts, origin, says=says, of_making=of_making)
+        return function
+
+    return register
+
+
+def replaces(place: str, kind: str, contracts: Texts, origin: str = "ours", *, says: Texts = ()) -> Any:
+    """Register `function(original, *arguments)`, which is called in place of a function or method.
+
+    Args:
+      place: "package.module:function" or "package.module:Class.method".
+      kind: class of the bug.
+      contracts: those that must catch it.
+      origin: who had it.
+      says: words of their findings.
+    """
+
+    def register(function: Broken) -> Broken:
+        def inject(start: int = 1) -> ContextManager[None]:
+            owner, name = _owner(place)
+            return replaced(owner, name, function)
+
+        _register(function, inject, kind, contracts, origin, says=says)
+        return function
+
+    return register
+
+
+def changes_result(kind: str, contracts: Texts, origin: str = "ours", *, resets: bool = False) -> Any:
+    """Register `function(moment, result)`, which breaks what `step` (and `reset`, if `resets`) returns."""
+
+    def register(function: Callable[[Returned, Result], Any]) -> Callable[[Returned, Result], Any]:
+        inject = functools.partial(_in_interface, after=function, resets=resets)
+        _register(function, inject, kind, contracts, origin)
+        return function
+
+    return register
+
+
+def changes_actions(kind: str, contracts: Texts, origin: str = "ours") -> Any:
+    """Register `function(moment, actions)`, which returns the actions that the env then acts on."""
+
+    def register(function: Callable[[Returned, np.ndarray], Any]) -> Callable[[Returned, np.ndarray], Any]:
+        inject = functools.partial(_in_interface, before=function)
+        _register(function, inject, kind, contracts, origin)
+        return function
+
+    return register
+
+
+def listed(name: str, kind: str, origin: str, *, needs: str, about: str, contracts: Texts) -> None:
+    """Register a bug that only a GPU, a meter or a different simulator can show; the tests that have one plant it."""
+    FAULTS[name] = Fault(name, origin, kind, _tuple(contracts), _refuse, about, needs=needs)
+
+
+def _register(
+    function: Callable[..., Any],
+    inject: Callable[..., ContextManager[None]],
+    kind: str,
+    contracts: Texts,
+    origin: str,
+    *,
+    says: Texts = (),
+    of_making: bool = False,
+) -> None:
+    name = function.__name__.strip("_").replace("_", "-")
+    about = (inspect.getdoc(function) or "").splitlines()[0]
+    FAULTS[name] = Fault(name, origin, kind, _tuple(contracts), inject, about, says=_tuple(says), of_making=of_making)
+
+
+def _tuple(texts: Texts) -> Tuple[str, ...]:
+    if isinstance(texts, str):
+        return (texts,)
+    return texts
+
+
+def _refuse(start: int = 1) -> ContextManager[None]:
+    raise ConfigError("this bug is planted by the tests that can see it", fix="see its `needs`: --list")
+
+
+# -- replacing code --------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, broken: Broken) -> Iterator[None]:
+    """Replace a function or method by `broken(original, *its_arguments)`.
+
+    Args:
+      owner: the module or class.
+      name: of the function; a static method stays static.
+      broken: is called in its place.
+    """
+    found = inspect.getattr_static(owner, name)
+    original = found
+    if isinstance(found, (classmethod, staticmethod)):
+        original = found.__func__
+
+    @functools.wraps(original)
+    def switch(*args: Any, **kwargs: Any) -> Any:
+        return broken(original, *args, **kwargs)
+
+    replacement: Any = switch
+    if original is not found:
+        replacement = type(found)(switch)
+    with changed(owner, name, replacement):
+        yield
+
+
+def changed(owner: Any, name: str, value: Any) -> ContextManager[Any]:
+    """Return a context in which an attribute has a different value."""
+    return mock.patch.object(owner, name, value)
+
+
+def _owner(place: str) -> Tuple[Any, str]:
+    """Return the module or class of "package.module:function" or "package.module:Class.method", and the last name."""
+    module, path = place.split(":")
+    *outer, name = path.split(".")
+    owner: Any = importlib.import_module(module)
+    for part in outer:
+        owner = getattr(owner, part)
+    return owner, name
+
+
+def env_classes() -> List[type]:
+    """Return the classes of `ENV_CLASSES` whose packages are installed."""
+    classes = []
+    for place in ENV_CLASSES:
+        with contextlib.suppress(ModuleNotFoundError):
+            owner, name = _owner(place)
+            classes.append(getattr(owner, name))
+    return classes
+
+
+@contextlib.contextmanager
+def in_env_classes(name: str, broken: Broken) -> Iterator[None]:
+    """Replace the method `name` of every class in `env_classes` by `broken(original, self, *its_arguments)`."""
+    with contextlib.ExitStack() as stack:
+        for owner in env_classes():
+            stack.enter_context(replaced(owner, name, broken))
+        yield
+
+
+# -- bugs in HARL's interface ----------------------------------------------------------------------------------------
+
+
 class Result(NamedTuple):
-    """What `reset` (rewards, dones and infos are None) or `step` of HARL's interface returns."""
+    """What `step` of HARL's interface returns, or `reset`: then rewards, dones and infos are None."""
 
     obs: Any
     share_obs: Any
@@ -77,10 +250,10 @@ class Result(NamedTuple):
 
 @dataclasses.dataclass
 class Returned:
-    """When a planted bug acts.
+    """The env and the step in which a planted bug acts.
 
     Attributes:
-      env: what it acts on.
+      env: the env.
       step: steps that this env has begun, 0 before the first.
       actions: as the caller gave them; None in `reset`.
       memory: the bug's own, kept as long as the env.
@@ -92,93 +265,6 @@ class Returned:
     memory: Dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-FAULTS: Dict[str, Fault] = {}
-Contracts = Union[str, Tuple[str, ...]]
-
-
-def find(name: str) -> Fault:
-    """Return the bug called `name`.
-
-    Raises:
-      ConfigError: there is none.
-    """
-    if name not in FAULTS:
-        raise ConfigError("there is no such bug", got=repr(name), fix=nearest(name, FAULTS))
-    return FAULTS[name]
-
-
-def planted(kind: str, contracts: Contracts, origin: str = "ours", of_making: bool = False) -> Callable[[Any], Any]:
-    """Register `function(start)`, a generator that plants the bug, yields, and takes it out again.
-
-    The function's name is the bug's, its docstring says what is broken.
-    """
-
-    def register(function: Callable[[int], Iterator[None]]) -> Callable[[int], Iterator[None]]:
-        _register(function, contextlib.contextmanager(function), kind, contracts, origin, of_making)
-        return function
-
-    return register
-
-
-def changes_result(kind: str, contracts: Contracts, origin: str = "ours", resets: bool = False) -> Callable[[Any], Any]:
-    """Register `function(moment, result)`, which breaks what `step` (and `reset`, if `resets`) returns."""
-
-    def register(function: Callable[[Returned, Result], Any]) -> Callable[[Returned, Result], Any]:
-        inject = functools.partial(_in_interface, after=function, resets=resets)
-        _register(function, inject, kind, contracts, origin)
-        return function
-
-    return register
-
-
-def changes_actions(kind: str, contracts: Contracts, origin: str = "ours") -> Callable[[Any], Any]:
-    """Register `function(moment, actions)`, which returns the actions that the env then acts on."""
-
-    def register(function: Callable[[Returned, np.ndarray], Any]) -> Callable[[Returned, np.ndarray], Any]:
-        _register(function, functools.partial(_in_interface, before=function), kind, contracts, origin)
-        return function
-
-    return register
-
-
-def listed(name: str, kind: str, origin: str, needs: str, about: str, contracts: Contracts) -> None:
-    """Register a bug that only a GPU, a meter or another simulator can see; tests that have one plant it."""
-    FAULTS[name] = Fault(name, origin, kind, _names(contracts), _not_here, about, needs)
-
-
-@contextlib.contextmanager
-def replaced(owner: Any, name: str, broken: Callable[..., Any]) -> Iterator[None]:
-    """Replace a function or method by `broken(original, *its_arguments)`."""
-    original = inspect.getattr_static(owner, name)
-    plain = original.__func__ if isinstance(original, (classmethod, staticmethod)) else original
-
-    @functools.wraps(plain)
-    def switch(*args: Any, **kwargs: Any) -> Any:
-        return broken(plain, *args, **kwargs)
-
-    with mock.patch.object(owner, name, type(original)(switch) if plain is not original else switch):
-        yield
-
-
-def env_classes() -> List[type]:
-    """Return the classes of `ENV_CLASSES` whose packages are installed."""
-    classes = []
-    for place in ENV_CLASSES:
-        module, name = place.split(":")
-        with contextlib.suppress(ModuleNotFoundError):
-            classes.append(getattr(importlib.import_module(module), name))
-    return classes
-
-
-@contextlib.contextmanager
-def in_env_classes(name: str, broken: Callable[..., Any]) -> Iterator[None]:
-    """Replace the method `name` of every class in `env_classes` by `broken(original, self, *its_arguments)`."""
-    with contextlib.ExitStack() as stack:
-        for owner in env_classes():
-            stack.enter_context(replaced(owner, name, broken))
-        yield
-
-
 @contextlib.contextmanager
 def _in_interface(
     start: int = 1,
@@ -186,48 +272,31 @@ def _in_interface(
     after: Optional[Callable[[Returned, Result], Any]] = None,
     resets: bool = False,
 ) -> Iterator[None]:
-    moments: Dict[Any, Returned] = weakref.WeakKeyDictionary()  # type: ignore[assignment]
+    """Change what goes into `step` by `before`, and what it (and `reset`, if `resets`) returns by `after`."""
+    moments: MutableMapping[Any, Returned] = weakref.WeakKeyDictionary()
 
     def step(original: Callable[..., Any], env: Any, actions: np.ndarray) -> Any:
         moment = moments.setdefault(env, Returned(env))
-        moment.step, moment.actions = moment.step + 1, actions
+        moment.step += 1
+        moment.actions = actions
         acts = moment.step >= start
-        returned = original(env, before(moment, actions) if before and acts else actions)
-        return _changed(after(moment, Result(*returned))) if after and acts else returned
+        if acts and before is not None:
+            actions = before(moment, actions)
+        returned = original(env, actions)
+        if acts and after is not None:
+            returned = after(moment, Result(*returned))
+        if isinstance(returned, Result):
+            return tuple(returned)
+        return returned
 
     def reset(original: Callable[..., Any], env: Any) -> Any:
         moment = moments.setdefault(env, Returned(env))
         obs, share_obs, available_actions = original(env)
-        if after and resets and moment.step + 1 >= start:
-            moment.actions = None
-            result = after(moment, Result(obs, share_obs, None, None, None, available_actions))
-            obs, share_obs, available_actions = result.obs, result.share_obs, result.available_actions
-        return obs, share_obs, available_actions
+        if after is None or not resets or moment.step + 1 < start:
+            return obs, share_obs, available_actions
+        moment.actions = None
+        result = after(moment, Result(obs, share_obs, None, None, None, available_actions))
+        return result.obs, result.share_obs, result.available_actions
 
     with in_env_classes("step", step), in_env_classes("reset", reset):
         yield
-
-
-def _changed(result: Any) -> Any:
-    return tuple(result) if isinstance(result, Result) else result
-
-
-def _register(
-    function: Callable[..., Any],
-    inject: Callable[..., Any],
-    kind: str,
-    contracts: Contracts,
-    origin: str,
-    of_making: bool = False,
-) -> None:
-    name = function.__name__.strip("_").replace("_", "-")
-    about = inspect.getdoc(function).splitlines()[0]
-    FAULTS[name] = Fault(name, origin, kind, _names(contracts), inject, about, of_making=of_making)
-
-
-def _names(contracts: Contracts) -> Tuple[str, ...]:
-    return (contracts,) if isinstance(contracts, str) else contracts
-
-
-def _not_here(start: int = 1) -> ContextManager[None]:
-    raise ConfigError("this bug is planted by the tests that can see it", fix="see its `needs`: --list")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from unittest import mock
 
 import pytest
-from stack_bugs import BUGS, FILES, OVER, broken, edits_actions, stores_swapped_actions
 
 from harness.contracts.registry import CONTRACTS
+from harness.faults import FAULTS, find
+from harness.faults.plant import replaced
 from harness.stack import logger_contracts
 from harness.stack.check_stack import check_stack, main
 from mapush import presets
 from mapush.env.push import PushEnv
 from mapush.happo.happo import Happo
-from mapush.happo.rollout import Rollout
 
 pytestmark = [pytest.mark.harness, pytest.mark.mujoco]
 
@@ -42,29 +41,34 @@ def test_contracts_have_a_sentence_each():
         assert CONTRACTS[name].sentence.endswith("."), name
 
 
-@pytest.fixture(autouse=True)
-def _clean_up():
-    yield
-    OVER.set()
-    while FILES:
-        os.close(FILES.pop())
+def sayings():
+    """Return each planted bug of the stack with a contract that finds it, and what the finding says."""
+    found = []
+    for fault in FAULTS.values():
+        if fault.of_stack:
+            found += [(fault.name, contract, says) for contract, says in zip(fault.contracts, fault.says)]
+    return found
 
 
-@pytest.mark.parametrize(
-    ("contract", "owner", "name", "bug", "says"), BUGS, ids=[f"{b[0]}-{b[3].__name__}" for b in BUGS]
-)
-def test_planted_bug_is_named_in_the_first_line(contract, owner, name, bug, says):
+@pytest.mark.parametrize("name, contract, says", sayings())
+def test_planted_bug_is_named_in_the_first_line(name, contract, says):
     """The contract finds the bug, and the first line of the finding says what it is."""
-    with broken(owner, name, bug), mock.patch.object(logger_contracts, "ROWS", ROWS):
+    with find(name).inject(), mock.patch.object(logger_contracts, "ROWS", ROWS):
         report = check_stack([contract])
-    assert len(report.findings) == 1, bug.__name__
+    assert len(report.findings) == 1, name
     assert says in report.findings[0].what, str(report)
     assert report.findings[0].reproduce == f"python -m harness stack --contracts {contract} --seed 0"
 
 
 def test_env_that_edits_its_actions_changes_nothing_that_is_stored():
     """The env works on a copy of the actions, so that an edit in place stays with it."""
-    with broken(PushEnv, "_commands", edits_actions):
+
+    def edit(original, env, actions):
+        commands = original(env, actions)
+        actions.mul_(0.5)
+        return commands
+
+    with replaced(PushEnv, "_commands", edit):
         report = check_stack(["stored-actions", "log-probs"])
     assert report.ok, str(report)
 
@@ -106,6 +110,6 @@ def test_main_unknown_contract_is_refused_with_the_nearest(capsys):
 
 def test_main_broken_contract_exits_with_1(capsys):
     """The command prints the finding and says by its exit code that there is one."""
-    with broken(Rollout, "insert", stores_swapped_actions):
+    with find("stored-actions-swapped").inject():
         assert main(["--contracts", "stored-actions,masks"]) == 1
     assert "actions of agents 0 and 1 are swapped in the buffer" in capsys.readouterr().out
