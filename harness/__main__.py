@@ -13,7 +13,7 @@ from mapush.errors import nearest
 COMMANDS = {
     "check": "harness.checking.check:main",
     "doctor": "harness.doctor:main",
-    "faults": "harness.faults.fault_matrix:main",
+    "faults": "harness.faults.faults_command:main",
     "memory": "harness.memory.training_soak:main",
     "replay": "harness.checking.replay_finding:main",
     "run": "harness.process.isolate:main",

@@ -1,18 +1,22 @@
-"""Small environments with HARL's interface: what the contracts and the planted bugs are tried on.
+"""Small environments with HARL's interface, on which contracts and planted bugs are tried.
 
-`make_pointmass` is a black box as a user's own environment is one: plain numpy, no more than the interface.
+`make_pointmass` is a black box, as a user's own environment is: plain numpy, and nothing but the interface.
 `make_push` is the pushing task itself, on MuJoCo.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Deque, Dict, List, Tuple, Union
+from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from mapush.env.harl_view import Box, HarlView
+from harness.contracts.task import Task
+from harness.interface.player import Seen
 from mapush.errors import ConfigError, SpecError
+
+if TYPE_CHECKING:
+    from mapush.env.harl_view import HarlView
 
 DT = 0.2  # [s]
 SCALE = (1.0, 1.0, 2.0)  # of an action of 1: forward, to the left [m/s], turn [rad/s]
@@ -20,13 +24,106 @@ ARENA = 3.0  # nothing leaves the square of this half width [m]
 CONTACT_DISTANCE = 0.5  # between the centres of a robot and the disc [m]
 COLLISION_DISTANCE = 0.25  # between two robots [m]
 SUCCESS_DISTANCE = 0.2  # between disc and goal [m]
-MAX_AGENTS = 8  # with more, robots would start in each other
+MAX_AGENTS = 8  # with more, robots would start inside each other
 APPROACH_WEIGHT = 0.01  # of the mean distance between robots and disc in the reward
 KEPT_EPISODES = 100
 STEPS_PER_DECISION = 25  # of the pushing task: an episode is 41 decisions, so that checks see many
+MIN_PUSH = 0.01  # by an object in a decision [m]; if it moves less, other terms of the reward dominate
 MOVES = np.array(  # of the discrete variant: rest, forward, backward, turn left, turn right
     [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]
 )
+
+
+# -- factories -------------------------------------------------------------------------------------------------------
+
+
+def make_pointmass(
+    num_envs: int = 6, num_agents: int = 2, seed: int = 0, horizon: int = 20, discrete: bool = False
+) -> PointMass:
+    """Make `PointMass` or, if `discrete`, `DiscretePointMass`.
+
+    Args:
+      num_envs: N.
+      num_agents: A, at most `MAX_AGENTS`.
+      seed: seeds the initial states.
+      horizon: time limit of an episode [steps].
+      discrete: whether an action is one of `MOVES`.
+    Returns:
+      An environment with obs (N, A, 3 + 2 A), share_obs (N, A, 5 + 4 A) and actions (N, A, 3), or (N, A, 1) if
+      discrete.
+    Raises:
+      ConfigError: a size is out of range.
+    """
+    kind = PointMass
+    if discrete:
+        kind = DiscretePointMass
+    return kind(num_envs, num_agents, seed, horizon)
+
+
+def make_push(
+    num_envs: int = 5, seed: int = 0, object: str = "cuboid", steps_per_decision: int = STEPS_PER_DECISION
+) -> HarlView:
+    """Make the pushing task on MuJoCo, on one thread.
+
+    Args:
+      num_envs: N.
+      seed: seeds the initial states.
+      object: name of the object that is pushed.
+      steps_per_decision: env steps of 0.02 s for which an action is held.
+    Returns:
+      An environment of two robots, with obs (N, 2, 8), share_obs (N, 2, 20) and actions (N, 2, 3).
+    Raises:
+      ConfigError: the object is unknown, or a size is out of range.
+      SimulatorError: MuJoCo cannot be loaded.
+    """
+    from mapush.assembly import make_env
+    from mapush.config import PushRunConfig, SimConfig, TaskConfig
+    from mapush.env.harl_view import HarlView
+
+    task = TaskConfig(object=object, steps_per_decision=steps_per_decision)
+    sim = SimConfig(backend="mujoco", threads=1)
+    return HarlView(make_env(PushRunConfig(num_envs=num_envs, seed=seed, sim=sim, task=task)))
+
+
+# -- tasks: what the rewards are for ---------------------------------------------------------------------------------
+
+
+class PointmassTask(Task):
+    """The task of `PointMass`: the reward rises with the progress of the disc towards the goal.
+
+    A robot observes the disc in its own frame, so driving forward brings the disc nearer, and so does driving to the
+    left.
+    """
+
+    def reward(self, previous: Seen, current: Seen) -> np.ndarray:
+        """Return by how much the distance between disc and goal shrank, (N,) [m]."""
+        return _distance_to_goal(previous) - _distance_to_goal(current)
+
+    def effect(self, agent: int, axis: int) -> Optional[Tuple[int, float]]:
+        """Return the coordinate of the disc that a velocity lowers, and the sign; None for a turn."""
+        if axis < 2:
+            return axis, -1.0
+        return None
+
+
+def _distance_to_goal(seen: Seen) -> np.ndarray:
+    disc = seen.share_obs[:, 0, :2]
+    goal = seen.share_obs[:, 0, 2:4]
+    return np.linalg.norm(goal - disc, axis=1)
+
+
+class PushTask(Task):
+    """The pushing task: while the object moves, the reward rises with its progress towards the target."""
+
+    def reward(self, previous: Seen, current: Seen) -> np.ndarray:
+        """Return by how much the distance between object and target shrank, (N,) [m]; NaN if less than `MIN_PUSH`."""
+        before = np.linalg.norm(previous.share_obs[:, 0, :2], axis=1)
+        after = np.linalg.norm(current.share_obs[:, 0, :2], axis=1)
+        progress = before - after
+        return np.where(abs(progress) > MIN_PUSH, progress, np.nan)
+
+
+# -- the toy ---------------------------------------------------------------------------------------------------------
 
 
 class Discrete:
@@ -39,7 +136,7 @@ class Discrete:
         self.n = n
 
     def contains(self, value: Any) -> bool:
-        """Return whether `value` is one of them."""
+        """Return whether `value` is one of the integers."""
         return np.asarray(value).dtype.kind in "iu" and np.ndim(value) == 0 and 0 <= int(value) < self.n
 
     def __repr__(self) -> str:
@@ -50,25 +147,32 @@ class PointMass:
     """Robots on a plane that push a disc to a goal by touching it, in N envs of A agents.
 
     A robot is a point with a heading. Its action (v_x, v_y, turn rate), clipped to [-1, 1], is in its own frame.
-    An env ends with the disc at the goal or with two robots in each other, or it is truncated after `horizon` steps;
-    it then starts anew within the step. Each env draws its starts from a generator of its own, so that no env depends
-    on another by one bit, nor on how many there are.
+    An episode ends with the disc at the goal or with a collision of two robots, or it is truncated after `horizon`
+    steps; the next one starts within the same step. Each env draws its initial states from its own generator, so its
+    trajectory is bit for bit the same whatever the other envs do, and however many there are.
 
-    Points of the plane are complex numbers, so that turning by an angle is multiplying by exp(i angle).
+    Points of the plane are complex numbers, so turning by an angle is multiplying by exp(i angle).
+
+    Args:
+      num_envs: N.
+      num_agents: A.
+      seed: seeds the initial states.
+      horizon: time limit of an episode [steps].
 
     Attributes:
       recent_returns: of the latest episodes.
     """
 
     def __init__(self, num_envs: int, num_agents: int, seed: int, horizon: int) -> None:
+        from mapush.env.harl_view import Box
+
         _require_at_least_one(num_envs=num_envs, num_agents=num_agents, horizon=horizon)
         if num_agents > MAX_AGENTS:
-            most = f"at most {MAX_AGENTS}"
-            raise ConfigError("num_agents is out of range", got=str(num_agents), expected=most)
+            raise ConfigError("num_agents is out of range", got=str(num_agents), expected=f"at most {MAX_AGENTS}")
         self.num_envs, self.n_agents, self.horizon = num_envs, num_agents, horizon
         self.observation_space = [Box(-3.0 * ARENA, 3.0 * ARENA, (3 + 2 * num_agents,)) for _ in range(num_agents)]
         self.share_observation_space = [Box(-ARENA, ARENA, (5 + 4 * num_agents,)) for _ in range(num_agents)]
-        self.action_space: List[Union[Box, Discrete]] = [Box(-1.0, 1.0, (3,)) for _ in range(num_agents)]
+        self.action_space: List[Any] = [Box(-1.0, 1.0, (3,)) for _ in range(num_agents)]
         self.recent_returns: Deque[float] = deque(maxlen=KEPT_EPISODES)
         self._generators = [np.random.default_rng([seed, env_id]) for env_id in range(num_envs)]
         self._robots = np.zeros((num_envs, num_agents), np.complex128)  # [m]
@@ -78,7 +182,7 @@ class PointMass:
         self._age = np.zeros(num_envs, np.int64)  # [steps]
         self._return = np.zeros(num_envs)
 
-    # -- the interface ---------------------------------------------------------------------------------------------
+    # -- the interface -----------------------------------------------------------------------------------------------
 
     def reset(self) -> Tuple[Any, ...]:
         """Start a new episode in every env; return obs (N, A, D), share_obs (N, A, S) and available_actions."""
@@ -92,12 +196,12 @@ class PointMass:
         self._move(self._commands(actions))
         self._push()
         self._age += 1
-        success = abs(self._goal - self._disc) < SUCCESS_DISTANCE
+        distance = abs(self._goal - self._disc)
+        success = distance < SUCCESS_DISTANCE
         collision = self._robots_collide() & ~success
         truncated = (self._age >= self.horizon) & ~success & ~collision
-        progress = distance_before - abs(self._goal - self._disc)
-        away = abs(self._robots - self._disc[:, None]).mean(axis=1)
-        reward = progress - APPROACH_WEIGHT * away + 1.0 * success - 1.0 * collision
+        robots_to_disc = abs(self._robots - self._disc[:, None]).mean(axis=1)
+        reward = (distance_before - distance) - APPROACH_WEIGHT * robots_to_disc + 1.0 * success - 1.0 * collision
         self._return += reward
         outcome = {"success": success, "collision": collision, "timeout": truncated}
         done = success | collision | truncated
@@ -112,11 +216,12 @@ class PointMass:
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
 
-    # -- the world -------------------------------------------------------------------------------------------------
+    # -- the world ---------------------------------------------------------------------------------------------------
 
     def _start(self, env_id: int) -> None:
         """Put disc, goal and robots of one env in new places, the robots around the disc."""
-        generator, agents = self._generators[env_id], self.n_agents
+        generator = self._generators[env_id]
+        agents = self.n_agents
         disc = complex(*generator.uniform(-0.2, 0.2, 2))
         slots = np.arange(agents) + generator.uniform(-0.2, 0.2, agents) + generator.uniform(0.0, agents)
         distances = generator.uniform(0.6, 0.9, agents)
@@ -129,16 +234,20 @@ class PointMass:
 
     def _commands(self, actions: np.ndarray) -> np.ndarray:
         """Return commands (N, A, 3) in [-1, 1] for actions (N, A, 3)."""
-        return np.clip(self._checked(actions, 3, "f"), -1.0, 1.0)
+        return np.clip(self._checked(actions, width=3, kind="f"), -1.0, 1.0)
 
     def _checked(self, actions: np.ndarray, width: int, kind: str) -> np.ndarray:
-        """Return `actions` if they are (N, A, width), of this kind of number, and no NaN."""
+        """Return `actions` if they are (N, A, width), numbers of this kind, and not NaN.
+
+        Raises:
+          SpecError: they are not.
+        """
         shape = (self.num_envs, self.n_agents, width)
-        where = "actions[num_envs={}, num_agents={}, action_dim={}]".format(*shape)
+        where = f"actions[num_envs={self.num_envs}, num_agents={self.n_agents}, action_dim={width}]"
         if not isinstance(actions, np.ndarray) or actions.shape != shape or actions.dtype.kind != kind:
-            got = "{} of shape {}".format(getattr(actions, "dtype", type(actions).__name__), np.shape(actions))
-            expected = "{} numbers".format({"f": "floating-point", "i": "integer"}[kind])
-            raise SpecError("actions have the wrong form", where=where, got=got, expected=expected)
+            numbers = {"f": "floating-point numbers", "i": "integer numbers"}
+            got = f"{getattr(actions, 'dtype', type(actions).__name__)} of shape {np.shape(actions)}"
+            raise SpecError("actions have the wrong form", where=where, got=got, expected=numbers[kind])
         if np.isnan(actions).any():
             raise SpecError("an action is nan", where=where, got=f"nan at {np.argwhere(np.isnan(actions))[0]}")
         return actions
@@ -161,7 +270,7 @@ class PointMass:
         distance = abs(self._robots[:, first] - self._robots[:, second])
         return np.any(distance < COLLISION_DISTANCE, axis=1)
 
-    # -- what is seen ----------------------------------------------------------------------------------------------
+    # -- what is observed --------------------------------------------------------------------------------------------
 
     def _observe(self) -> Tuple[np.ndarray, np.ndarray]:
         """Return obs (N, A, D) in each robot's frame, and share_obs (N, A, S) in the world's, float32.
@@ -169,18 +278,21 @@ class PointMass:
         obs: offsets of disc, goal and the other robots (the next agent first), and the share of the time that is left.
         share_obs: disc, goal, robots, their headings (cos, sin), and the share of the time that is left.
         """
-        others = [np.roll(self._robots, -shift, axis=1) for shift in range(1, self.n_agents)]
-        points = [self._per_agent(self._disc), self._per_agent(self._goal)] + others
-        seen = np.stack(points, axis=-1) - self._robots[..., None]
-        left = 1.0 - self._age[:, None] / self.horizon
-        obs = [_real(seen * np.exp(-1j * self._yaw)[..., None]), self._per_agent(left)]
+        points = [self._per_agent(self._disc), self._per_agent(self._goal)]
+        for shift in range(1, self.n_agents):
+            points.append(np.roll(self._robots, -shift, axis=1))
+        offsets = np.stack(points, axis=-1) - self._robots[..., None]
+        time_left = 1.0 - self._age[:, None] / self.horizon
+        obs = [_coordinates(offsets * np.exp(-1j * self._yaw)[..., None]), self._per_agent(time_left)]
         world = [self._disc[:, None], self._goal[:, None], self._robots, np.exp(1j * self._yaw)]
-        share_obs = np.concatenate([_real(each) for each in world] + [left], axis=-1)
+        share_obs = np.concatenate([*map(_coordinates, world), time_left], axis=-1)
         return np.concatenate(obs, axis=-1).astype(np.float32), self._per_agent(share_obs.astype(np.float32))
 
     def _infos(self, ended: List[int], outcome: Dict[str, np.ndarray]) -> List[List[Dict[str, Any]]]:
-        """Return new infos [N][A], with the keys of `HarlView` where an episode has `ended`."""
-        infos: List[List[Dict[str, Any]]] = [[{} for _ in range(self.n_agents)] for _ in range(self.num_envs)]
+        """Return new infos [N][A], with the keys of `HarlView` in the envs whose episode has `ended`."""
+        infos: List[List[Dict[str, Any]]] = []
+        for _ in range(self.num_envs):
+            infos.append([{} for _ in range(self.n_agents)])
         obs, share_obs = self._observe()
         for env_id in ended:
             for agent, info in enumerate(infos[env_id]):
@@ -200,53 +312,24 @@ class PointMass:
 
 
 class DiscretePointMass(PointMass):
-    """The same with one of `MOVES` as an action, (N, A, 1) int64; a move out of the arena is not available."""
+    """`PointMass` with one of `MOVES` as an action, (N, A, 1) int64; a move out of the arena is not available."""
 
     def __init__(self, num_envs: int, num_agents: int, seed: int, horizon: int) -> None:
         super().__init__(num_envs, num_agents, seed, horizon)
         self.action_space = [Discrete(len(MOVES)) for _ in range(num_agents)]
 
     def _commands(self, actions: np.ndarray) -> np.ndarray:
-        moves = self._checked(actions, 1, "i")[..., 0]
+        moves = self._checked(actions, width=1, kind="i")[..., 0]
         if ((moves < 0) | (moves >= len(MOVES))).any():
             expected = f"0 to {len(MOVES) - 1}"
             raise SpecError("an action is out of range", got=str(moves.tolist()), expected=expected)
         return MOVES[moves]
 
     def _available_actions(self) -> np.ndarray:
-        """Return which moves stay in the arena, (N, A, n) float32; to rest and to turn always do."""
+        """Return which moves stay in the arena, (N, A, n) float32; resting and turning always do."""
         ahead = DT * SCALE[0] * np.exp(1j * self._yaw)[..., None] * MOVES[:, 0]
         there = self._robots[..., None] + ahead
         return (there == _inside(there)).astype(np.float32)
-
-
-def make_pointmass(
-    num_envs: int = 6, num_agents: int = 2, seed: int = 0, horizon: int = 20, discrete: bool = False
-) -> PointMass:
-    """Make `PointMass` or, if `discrete`, `DiscretePointMass`; its sizes are N=6, A=2, D=7, S=13, K=3.
-
-    Raises:
-      ConfigError: a size is out of range.
-    """
-    kind = DiscretePointMass if discrete else PointMass
-    return kind(num_envs, num_agents, seed, horizon)
-
-
-def make_push(
-    num_envs: int = 5, seed: int = 0, object: str = "cuboid", steps_per_decision: int = STEPS_PER_DECISION
-) -> HarlView:
-    """Make the pushing task on MuJoCo, on one thread; its sizes are N=5, A=2, D=8, S=20, K=3.
-
-    Raises:
-      ConfigError: there is no such object, or a size is out of range.
-      SimulatorError: MuJoCo cannot be loaded.
-    """
-    from mapush.assembly import make_env
-    from mapush.config import PushRunConfig, SimConfig, TaskConfig
-
-    task = TaskConfig(object=object, steps_per_decision=steps_per_decision)
-    sim = SimConfig(backend="mujoco", threads=1)
-    return HarlView(make_env(PushRunConfig(num_envs=num_envs, seed=seed, sim=sim, task=task)))
 
 
 def _require_at_least_one(**sizes: int) -> None:
@@ -260,6 +343,6 @@ def _inside(points: np.ndarray) -> np.ndarray:
     return np.clip(points.real, -ARENA, ARENA) + 1j * np.clip(points.imag, -ARENA, ARENA)
 
 
-def _real(points: np.ndarray) -> np.ndarray:
+def _coordinates(points: np.ndarray) -> np.ndarray:
     """Return x and y of points (..., k), one after the other: (..., 2 k)."""
     return np.stack((points.real, points.imag), axis=-1).reshape(points.shape[:-1] + (-1,))

@@ -79,9 +79,12 @@ def find(name: str) -> Fault:
     Raises:
       ConfigError: no bug has this name.
     """
-    if name not in FAULTS:
-        raise unknown("bug", name, FAULTS)
-    return FAULTS[name]
+    if name in FAULTS:
+        return FAULTS[name]
+    error = unknown("bug", name, FAULTS)
+    error.expected = None  # more than a hundred names
+    error.fix = "python -m harness faults --list"
+    raise error
 
 
 # -- registering bugs: the function's name is the bug's, its docstring says what is broken ----------------------------

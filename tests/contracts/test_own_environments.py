@@ -6,9 +6,8 @@ import pytest
 from fakes import make_env
 
 from harness.contracts import check_env, env_under_test, impulse, lifecycle, names, paired_runs, shape
-from harness.faults.fault_matrix import PointmassTask
 from harness.stack.check_stack import check_stack
-from harness.toys import make_pointmass, make_push
+from harness.toys import PointmassTask, make_pointmass, make_push
 from mapush.env import push, terminations
 from mapush.env.harl_view import HarlView
 

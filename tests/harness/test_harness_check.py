@@ -18,10 +18,9 @@ import pytest
 
 from harness.__main__ import main
 from harness.contracts import Task, check_env
-from harness.faults.fault_matrix import PointmassTask
 from harness.findings import NO_TIME, Report
 from harness.interface.sequence import unpack
-from harness.toys import PointMass, make_pointmass
+from harness.toys import PointMass, PointmassTask, make_pointmass
 
 pytestmark = pytest.mark.harness
 
@@ -252,7 +251,7 @@ def make_task() -> Any:
     return PointmassTask()
 
 
-@pytest.mark.parametrize("task", ["harness.faults.fault_matrix:PointmassTask", "test_harness_check:make_task"])
+@pytest.mark.parametrize("task", ["harness.toys:PointmassTask", "test_harness_check:make_task"])
 def test_check_with_a_task_holds_the_reward_to_it(task: str, elsewhere: Path, capsys: pytest.CaptureFixture) -> None:
     """A flipped reward is found where the task is stated, and so again by the command and by the bundle."""
     words = ["check", "test_harness_check:make_negated", "--contracts", "reward-task"]
@@ -268,9 +267,7 @@ def test_check_with_a_task_holds_the_reward_to_it(task: str, elsewhere: Path, ca
     assert "the reward has the wrong sign" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "task, words", [(PointmassTask(), "--task harness.faults.fault_matrix:PointmassTask"), (Task(), "")]
-)
+@pytest.mark.parametrize("task, words", [(PointmassTask(), "--task harness.toys:PointmassTask"), (Task(), "")])
 def test_command_of_a_library_call_states_the_task(task: Task, words: str) -> None:
     """What a call of `check_env` found is seen again by a command, if the task has a class of its own."""
     finding = check_env(make_overflowing, task=task, contracts=["finite"], seed=3).findings[0]
@@ -289,8 +286,8 @@ def test_finding_of_what_cannot_be_built_says_how_to_see_it_again() -> None:
 @pytest.mark.parametrize(
     "task, expected",
     [
-        ("harness.faults.fault_matrix:PointmasTask", "harness.faults.fault_matrix has no PointmasTask"),
-        ("harness.faults.fault_matrix", "'harness.faults.fault_matrix' names no task"),
+        ("harness.toys:PointmasTask", "harness.toys has no PointmasTask"),
+        ("harness.toys", "'harness.toys' names no task"),
         ("harness.toys:make_pointmass", "harness.toys:make_pointmass returns a PointMass, not a Task"),
         ("test_harness_check:make_raising", "test_harness_check:make_raising raises RuntimeError: no licence"),
         ("test_harness_check:make_leaving", "test_harness_check:make_leaving raises SystemExit: 7"),

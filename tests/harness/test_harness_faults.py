@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import numpy as np
 import pytest
+from typing_extensions import get_args, get_type_hints
 
 from harness.contracts import names
 from harness.faults import FAULTS, find
-from harness.faults.fault_matrix import main, run_matrix
+from harness.faults.fault_matrix import WORLDS, run_matrix
+from harness.faults.faults_command import FaultsConfig, main
 from harness.faults.plant import replaced
 from harness.toys import make_pointmass
 from mapush.errors import ConfigError
@@ -194,6 +197,34 @@ def test_command_list_names_every_fault(capsys):
     assert all(name in out for name in FAULTS)
 
 
+def test_command_unknown_bug_is_refused_with_the_nearest_name(capsys):
+    """A misspelled bug on the command line is exit code 2, and no traceback."""
+    assert main(["--only", "infos-shred"]) == 2
+    assert capsys.readouterr().err.startswith("ConfigError: unknown bug 'infos-shred'; did you mean 'infos-shared'?")
+
+
+@pytest.mark.parametrize("words", [["--inject", "infos-shared"], ["--", "harness"]])
+def test_command_bug_and_command_go_together(words, capsys):
+    """A bug without a command, or a command without a bug, is a wrong command line."""
+    assert main(words) == 2
+    assert "--inject NAME -- MODULE ARGUMENTS" in capsys.readouterr().err
+
+
+def test_command_offers_every_world():
+    """The choices of `--world` are the environments into which bugs can be planted."""
+    assert set(get_args(get_type_hints(FaultsConfig)["world"])) == set(WORLDS)
+
+
+def test_command_json_holds_the_matrix(tmp_path, capsys):
+    """The file has a row for each bug that was planted, with what caught it."""
+    file = tmp_path / "matrix.json"
+    assert main(["--only", "rewards-without-last-axis,missing-custom-cfg", "--json", str(file)]) == 0
+    rows = json.loads(file.read_text())
+    assert [row["fault"] for row in rows] == ["rewards-without-last-axis", "missing-custom-cfg"]
+    assert rows[0]["caught_by"] == ["step-form"]
+    assert "2 of 2 bugs in 2 classes caught" in capsys.readouterr().out
+
+
 def test_command_inject_runs_a_module_with_the_fault_planted(tmp_path, monkeypatch):
     """The command after -- runs as `python -m` runs it, in code that has the bug, and gives its exit code."""
     script = "import sys\nfrom harness.toys import make_pointmass\nmake_pointmass()\nsys.exit(len(sys.argv))\n"
@@ -206,9 +237,12 @@ def test_command_inject_runs_a_module_with_the_fault_planted(tmp_path, monkeypat
 
 def test_command_inject_plants_the_fault_in_child_processes_too(tmp_path, monkeypatch):
     """A command that works in a process of its own works in code that has the bug."""
-    child = "from harness.toys import make_pointmass; make_pointmass()"
+    child = (
+        "import os; from harness.toys import make_pointmass; make_pointmass(); "
+        "assert os.environ['HARNESS_PLANTED_FAULT'] == '--inject seed-ignored --start 4'"
+    )
     script = f"import subprocess, sys\nsys.exit(subprocess.call([sys.executable, '-c', {child!r}]))\n"
     (tmp_path / "planted_parent.py").write_text(script)
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert main(["--inject", "seed-ignored", "--", "planted_parent"]) == 0
+    assert main(["--inject", "seed-ignored", "--start", "4", "--", "planted_parent"]) == 0
     assert main(["--inject", "missing-custom-cfg", "--", "planted_parent"]) == 1

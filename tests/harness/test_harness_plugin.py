@@ -164,13 +164,9 @@ def test_sim_is_handed_to_the_factory_and_to_the_commands(run, checked):
 def test_task_is_handed_to_the_check_and_to_the_commands(run, pytester):
     """With --task, rewards are held to it, and the reproducing line says so."""
     pytester.makepyfile(negating=NEGATING)
-    result = run(
-        "--env", "negating:make_env", "--task", "harness.faults.fault_matrix:PointmassTask", "-k", "reward-task"
-    )
+    result = run("--env", "negating:make_env", "--task", "harness.toys:PointmassTask", "-k", "reward-task")
     result.assert_outcomes(failed=1, deselected=len(contracts.names("env")) - 1)
-    result.stdout.fnmatch_lines(
-        ["reward-task: the reward has the wrong sign", "*reproduce*--task harness.faults.fault_matrix:*"]
-    )
+    result.stdout.fnmatch_lines(["reward-task: the reward has the wrong sign", "*reproduce*--task harness.toys:*"])
 
 
 @pytest.mark.parametrize("marker, reason", [("slow", "takes minutes"), ("soak", "runs for as long as")])

@@ -1,0 +1,57 @@
+"""Running any command in code that has a planted bug."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import runpy
+import sys
+import tempfile
+from pathlib import Path
+from typing import Iterator, Sequence
+from unittest import mock
+
+from harness.faults.plant import Fault
+
+PLANTED_FAULT = "HARNESS_PLANTED_FAULT"
+"""Environment variable with the options of `harness faults` that plant the bug; findings print it to be reproduced."""
+
+
+def run_with(fault: Fault, command: Sequence[str], start: int = 1) -> int:
+    """Run a module as `python -m` does, with a bug planted in this process and in its child processes.
+
+    Args:
+      fault: the bug.
+      command: name of the module, and its arguments.
+      start: step at which the bug begins, counted from 1.
+    Returns:
+      The exit code of the command.
+    """
+    with fault.inject(start), _planted_in_children(fault, start), mock.patch.object(sys, "argv", list(command)):
+        try:
+            runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            if isinstance(end.code, int):
+                return end.code
+            return int(end.code is not None)
+    return 0
+
+
+@contextlib.contextmanager
+def _planted_in_children(fault: Fault, start: int) -> Iterator[None]:
+    """Plant the bug also in the Python processes that are started meanwhile: `harness check` works in one.
+
+    Python imports `sitecustomize` when it starts, from the first place of its path that has one.
+    """
+    code = f"from harness.faults import find\nplanted = find({fault.name!r}).inject({start})\nplanted.__enter__()\n"
+    options = f"--inject {fault.name}"
+    if start != 1:
+        options += f" --start {start}"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "sitecustomize.py").write_text(code)
+        places = [folder, str(Path(__file__).parents[2])]
+        if os.environ.get("PYTHONPATH"):
+            places.append(os.environ["PYTHONPATH"])
+        changes = {"PYTHONPATH": os.pathsep.join(places), PLANTED_FAULT: options}
+        with mock.patch.dict(os.environ, changes):
+            yield
