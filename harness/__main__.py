@@ -1,53 +1,96 @@
-"""`python -m harness COMMAND ...`: the command line of the harness."""
+"""`python -m harness COMMAND ...`, also installed as `mapush-harness`: the command line of the harness."""
 
 from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
-from typing import List, Optional
+from typing import List, NamedTuple, Optional
 
-from mapush.errors import nearest
+from mapush.errors import unknown
+
+EXIT_BROKEN_PIPE = 128 + 13  # as of a program that SIGPIPE ends
+
+
+class Command(NamedTuple):
+    """A command of the harness.
+
+    Attributes:
+      module: where its `main(arguments)` is; imported only when the command is used.
+      about: what it does, in one line.
+    """
+
+    module: str
+    about: str
+
 
 COMMANDS = {
-    "check": "harness.checking.check:main",
-    "doctor": "harness.doctor:main",
-    "faults": "harness.faults.faults_command:main",
-    "memory": "harness.memory.training_soak:main",
-    "replay": "harness.checking.replay_finding:main",
-    "run": "harness.process.isolate:main",
-    "stack": "harness.stack.check_stack:main",
-    "train": "harness.stack.guarded_training:main",
+    "check": Command("harness.checking.check", "check an environment against every contract, in a process of its own"),
+    "doctor": Command("harness.doctor", "list what this machine lacks, and what to do about it"),
+    "faults": Command("harness.faults.faults_command", "plant bugs, and show which contract finds each of them"),
+    "memory": Command("harness.memory.training_soak", "train for a while, and judge whether memory leaks"),
+    "replay": Command("harness.checking.replay_finding", "replay what a finding or a failure left"),
+    "run": Command("harness.process.isolate", "run any command; a crash, a hang or a full memory becomes a report"),
+    "stack": Command("harness.stack.check_stack", "check learner, logger, configuration and checkpoint"),
+    "train": Command("harness.stack.guarded_training", "train as mapush.train does, with every transition checked"),
 }
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """Run the command that the first argument names with the others; return the exit status."""
-    words = sys.argv[1:] if arguments is None else arguments
-    if not words or words[0] in ("-h", "--help"):
-        print(
-            "usage: python -m harness {{{}}} ...\n       (--help after a command says more)".format(",".join(COMMANDS))
-        )
-        return 0 if words else 2
-    if words[0] not in COMMANDS:
-        print(f"there is no command {words[0]!r}; {nearest(words[0], COMMANDS)}", file=sys.stderr)
-        return 2
-    module, function = COMMANDS[words[0]].split(":")
-    return int(getattr(importlib.import_module(module), function)(words[1:]) or 0)
+    """Run a command, whose reader may leave before its end, as `head` does.
 
-
-def _piped() -> int:
-    """Run a command whose reader may leave before its end, as `head` does."""
+    Args:
+      arguments: name of the command, and its arguments; by default those of this process.
+    Returns:
+      The exit code: that of the command; 2 if there is no such command.
+    """
+    if arguments is None:
+        arguments = sys.argv[1:]
     try:
-        status = main()
+        status = _dispatch(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed at exit
-        return 128 + signal.SIGPIPE
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes what is still to be flushed at exit
+        return EXIT_BROKEN_PIPE
+
+
+def _dispatch(arguments: List[str]) -> int:
+    if not arguments:
+        print(_help(), file=sys.stderr)
+        return 2
+    name, *rest = arguments
+    if name in ("-h", "--help"):
+        print(_help())
+        return 0
+    if name == "--version":
+        print(_version())
+        return 0
+    if name not in COMMANDS:
+        print(unknown("command", name, COMMANDS), file=sys.stderr)
+        return 2
+    module = importlib.import_module(COMMANDS[name].module)
+    return int(module.main(rest) or 0)
+
+
+def _help() -> str:
+    lines = ["usage: python -m harness COMMAND ...", "", "commands:"]
+    for name, command in COMMANDS.items():
+        lines.append(f"  {name:<8} {command.about}")
+    lines += ["", "`python -m harness COMMAND --help` lists the options of a command; --version prints the version."]
+    return "\n".join(lines)
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        version = metadata.version("mapush")
+    except metadata.PackageNotFoundError:
+        version = "not installed"
+    return f"mapush {version}, Python {sys.version.split()[0]}"
 
 
 if __name__ == "__main__":
-    sys.exit(_piped())
+    sys.exit(main())

@@ -72,8 +72,10 @@ def unknown_harl_keys_ignored(original: Any, key: str, *args: Any) -> None:
 @contextlib.contextmanager
 def _in_all_modules(function: Any, broken: Broken) -> Iterator[None]:
     """Replace a function in each of our modules that imported it by name."""
+    own_name = function.__name__
     with contextlib.ExitStack() as stack:
         for name, module in list(sys.modules.items()):
-            if name.startswith(("mapush", "harness")) and vars(module).get(function.__name__) is function:
-                stack.enter_context(replaced(module, function.__name__, broken))
+            ours = name.startswith(("mapush", "harness"))
+            if ours and vars(module).get(own_name) is function:
+                stack.enter_context(replaced(module, own_name, broken))
         yield
