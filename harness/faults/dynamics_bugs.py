@@ -1,4 +1,4 @@
-"""Bugs that show only over time, or between envs: episodes, rewards, randomness, independence, memory."""
+"""Bugs that show only over time or between envs: in episodes, rewards, randomness, independence and memory."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ from harness.faults.plant import (
 @changes_result("episodes", "horizon", "HARL contract S20")
 def episodes_never_end(_: Returned, result: Result) -> Result:
     """No step ever reports the end of an episode."""
-    infos: List[Any] = [[{} for _ in info] for info in result.infos]
+    infos: List[Any] = []
+    for info in result.infos:
+        infos.append([{} for _ in info])
     return result._replace(dones=np.zeros_like(result.dones), infos=infos)
 
 
 @changes_result("episodes", "dones", "HARL contract S15")
 def one_agent_done_alone(_: Returned, result: Result) -> Result:
-    """The env ends for the first agent only, and starts anew for all."""
+    """The end of an episode is reported to the first agent only, although the episode ends for all."""
     dones = result.dones.copy()
     dones[:, 1:] = False
     return result._replace(dones=dones)
@@ -64,7 +66,7 @@ def terminal_observation_lost(_: Returned, result: Result) -> Result:
 
 @changes_result("episodes", "no-memory")
 def reward_goes_on_from_the_old_episode(moment: Returned, result: Result) -> Result:
-    """A part of the last reward is added to each, that of the old episode to the first of the new one."""
+    """Part of the last reward is added to each reward, across the end of an episode, too."""
     last = moment.memory.get("rewards", np.zeros_like(result.rewards))
     moment.memory["rewards"] = result.rewards.copy()
     return result._replace(rewards=result.rewards + 0.5 * last)
@@ -72,7 +74,7 @@ def reward_goes_on_from_the_old_episode(moment: Returned, result: Result) -> Res
 
 @changes_result("episodes", ("one-moment", "auto-reset"))
 def share_obs_of_the_old_episode(_: Returned, result: Result) -> Result:
-    """The state that comes with the first observation of an episode is the last of the old one."""
+    """With the first observation of an episode comes the last state of the old one."""
     share_obs = result.share_obs.copy()
     for env_id, agent in np.argwhere(result.dones):
         share_obs[env_id, agent] = result.infos[env_id][agent]["final_share_obs"]
@@ -81,20 +83,20 @@ def share_obs_of_the_old_episode(_: Returned, result: Result) -> Result:
 
 @planted("episodes", ("auto-reset", "horizon", "dones"), "HARL contract S16")
 def no_auto_reset(start: int = 1) -> Iterator[None]:
-    """An env whose episode ended is left as it is, and reports the end in every step."""
+    """An env whose episode ended is not reset, and reports the end in every step."""
 
     def in_push(original: Any, env: Any, where: Any) -> Any:
         from mapush.sim.geometry import yaw_of
 
         return env._observe(env._state, yaw_of(env._state.robot_quat_w))
 
-    with _starts_anew(start, lambda *_: None, in_push):
+    with _in_new_episodes(start, lambda *_: None, in_push):
         yield
 
 
 @planted("episodes", ("horizon", "auto-reset", "dones"))
 def clock_not_reset(start: int = 1) -> Iterator[None]:
-    """The next episode inherits the clock of the last, so after one time limit every step is the end."""
+    """The next episode inherits the clock of the last one, so after one time limit every step is an end."""
 
     def in_toy(original: Any, env: Any, env_id: int) -> None:
         age = env._age[env_id]
@@ -107,7 +109,7 @@ def clock_not_reset(start: int = 1) -> Iterator[None]:
         env._length = length
         return observation
 
-    with _starts_anew(start, in_toy, in_push):
+    with _in_new_episodes(start, in_toy, in_push):
         yield
 
 
@@ -116,52 +118,64 @@ def clock_not_reset(start: int = 1) -> Iterator[None]:
 
 @planted("independence", ("partial-reset", "independence"), "public reports: a partial reset touches other envs")
 def reset_touches_neighbour(start: int = 1) -> Iterator[None]:
-    """When an env starts anew, so does the one after it, without a word."""
+    """When an env is reset, so is the env after it, without being reported."""
 
     def in_toy(original: Any, env: Any, env_id: int) -> None:
         original(env, env_id)
         original(env, (env_id + 1) % env.num_envs)
 
-    with _starts_anew(start, in_toy, lambda original, env, where: original(env, where | where.roll(1))):
+    def in_push(original: Any, env: Any, where: Any) -> Any:
+        return original(env, where | where.roll(1))
+
+    with _in_new_episodes(start, in_toy, in_push):
         yield
 
 
 @planted("independence", ("partial-reset", "independence"), "HARL contract S15")
 def one_end_resets_all(start: int = 1) -> Iterator[None]:
-    """When one episode ends, all envs start anew."""
+    """When one episode ends, all envs are reset."""
 
     def in_toy(original: Any, env: Any, env_id: int) -> None:
         for other in range(env.num_envs):
             original(env, other)
 
-    with _starts_anew(start, in_toy, lambda original, env, where: original(env, where | True)):
+    def in_push(original: Any, env: Any, where: Any) -> Any:
+        return original(env, where | True)
+
+    with _in_new_episodes(start, in_toy, in_push):
         yield
 
 
 @changes_result("independence", "independence", resets=True)
 def obs_normalised_over_envs(_: Returned, result: Result) -> Result:
-    """What an env shows depends on the mean over all envs."""
+    """The observations of an env depend on the mean over all envs."""
     return result._replace(obs=result.obs - 0.1 * result.obs.mean(axis=0, keepdims=True))
 
 
 @changes_result("independence", ("independence", "partial-reset"))
 def one_end_takes_all_rewards(_: Returned, result: Result) -> Result:
     """When one episode ends, no env gets a reward."""
-    return result._replace(rewards=np.zeros_like(result.rewards) if result.dones.any() else result.rewards)
+    if result.dones.any():
+        return result._replace(rewards=np.zeros_like(result.rewards))
+    return result
 
 
 @changes_actions("independence", ("impulse", "independence"))
 def actions_leak_to_next_env(_: Returned, actions: np.ndarray) -> np.ndarray:
-    """Each env also feels a part of what its neighbour is told."""
+    """Each env also executes part of the actions of its neighbour."""
     return (actions + 0.1 * np.roll(actions, 1, axis=0)).astype(actions.dtype)
 
 
 @changes_result("aliasing", "aliasing", "public reports: in-place edit of shared state")
 def obs_is_internal_state(moment: Returned, result: Result) -> Result:
-    """The array of observations is the env's own: who writes into it changes what the env shows next."""
-    own, before = moment.memory.get("obs"), moment.memory.get("before")
-    obs = result.obs if own is None else result.obs + (own - before)
-    moment.env._last_obs, moment.memory["obs"], moment.memory["before"] = obs, obs, obs.copy()
+    """The array of observations is the env's own state: writing into it changes later observations."""
+    obs = result.obs
+    if "obs" in moment.memory:
+        written = moment.memory["obs"] - moment.memory["before"]  # by whoever holds the array
+        obs = obs + written
+    moment.env._last_obs = obs
+    moment.memory["obs"] = obs
+    moment.memory["before"] = obs.copy()
     return result._replace(obs=obs)
 
 
@@ -175,7 +189,7 @@ def obs_is_internal_state(moment: Returned, result: Result) -> Result:
     of_making=True,
 )
 def config_multiplied_in_place(start: int = 1) -> Iterator[None]:
-    """Every env that is made multiplies a shared factor, so the second one has the square of the first one's."""
+    """Every new env multiplies a shared factor, so the second env has the square of the first one's."""
     shared = {"factor": 1.0}
 
     def init(original: Any, env: Any, *args: Any, **kwargs: Any) -> None:
@@ -197,7 +211,7 @@ def config_multiplied_in_place(start: int = 1) -> Iterator[None]:
     of_making=True,
 )
 def contact_pairs_of_a_shared_config(start: int = 1) -> Iterator[None]:
-    """Every env that is made asks for five times the contact pairs of the last, of which nothing else can be seen."""
+    """Every new env asks for five times the contact pairs of the last one; nothing else shows it."""
     config = {"physx": {"max_gpu_contact_pairs": 2.0**20}}
 
     def init(original: Any, env: Any, *args: Any, **kwargs: Any) -> None:
@@ -211,11 +225,13 @@ def contact_pairs_of_a_shared_config(start: int = 1) -> Iterator[None]:
 
 @planted("batch size", "batch-size", of_making=True)
 def slower_in_odd_batches(start: int = 1) -> Iterator[None]:
-    """An env of an odd batch is made with half the time step: what robots do depends on how many of them there are."""
+    """The envs of an odd batch have half the time step, so what a robot does depends on the number of envs."""
 
     def init(original: Any, env: Any, *args: Any, **kwargs: Any) -> None:
         original(env, *args, **kwargs)
-        env._factor = 0.5 if env.num_envs % 2 else 1.0
+        env._factor = 1.0
+        if env.num_envs % 2:
+            env._factor = 0.5
 
     def step(original: Any, env: Any, actions: np.ndarray) -> Any:
         return original(env, (np.clip(actions, -1.0, 1.0) * env._factor).astype(actions.dtype))
@@ -229,7 +245,7 @@ _BUFFERS: Dict[Tuple[int, ...], np.ndarray] = {}
 
 @changes_result("two environments", ("two-environments", "aliasing"))
 def buffer_of_the_class(_: Returned, result: Result) -> Result:
-    """All envs of a process write their observations into one array."""
+    """All environments of a process write their observations into one array."""
     buffer = _BUFFERS.setdefault(result.obs.shape, np.empty_like(result.obs))
     buffer[...] = result.obs
     return result._replace(obs=buffer)
@@ -237,7 +253,7 @@ def buffer_of_the_class(_: Returned, result: Result) -> Result:
 
 @planted("two environments", ("two-environments", "close"), "Isaac Gym: one simulation per process", of_making=True)
 def close_closes_all(start: int = 1) -> Iterator[None]:
-    """Closing one env ends the simulation of all that were made before."""
+    """Closing one environment ends the simulation of all that were made before."""
     made: MutableSet[Any] = weakref.WeakSet()
     closed: MutableSet[Any] = weakref.WeakSet()
 
@@ -264,7 +280,7 @@ def close_closes_all(start: int = 1) -> Iterator[None]:
 
 @changes_result("randomness", "same-seed")
 def noise_without_seed(moment: Returned, result: Result) -> Result:
-    """Sensor noise comes from a generator that nobody seeds."""
+    """Sensor noise comes from a generator that is not seeded."""
     generator = moment.memory.setdefault("generator", np.random.default_rng())
     return result._replace(obs=_noisy(result.obs, generator.standard_normal(result.obs.shape)))
 
@@ -283,9 +299,10 @@ def seed_ignored(start: int = 1) -> Iterator[None]:
     def toy(original: Any, env: Any, num_envs: int, num_agents: int, seed: int, horizon: int) -> None:
         original(env, num_envs, num_agents, 0, horizon)
 
-    with replaced(PointMass, "__init__", toy), _in_push(
-        "__init__", lambda o, env, sim, task, seed: o(env, sim, task, 0)
-    ):
+    def push(original: Any, env: Any, sim: Any, task: Any, seed: int) -> None:
+        original(env, sim, task, 0)
+
+    with replaced(PointMass, "__init__", toy), _in_push("__init__", push):
         yield
 
 
@@ -304,7 +321,7 @@ def reward_of_wrong_sign(_: Returned, result: Result) -> Result:
 
 @changes_result("rewards", "reward-task")
 def reward_one_step_late(moment: Returned, result: Result) -> Result:
-    """The reward is that of the step before."""
+    """Each step returns the reward of the step before."""
     late = moment.memory.get("rewards", np.zeros_like(result.rewards))
     moment.memory["rewards"] = result.rewards.copy()
     return result._replace(rewards=late)
@@ -313,7 +330,8 @@ def reward_one_step_late(moment: Returned, result: Result) -> Result:
 @changes_result("rewards", "reward-task", "MAPush computes rewards from the state after the reset")
 def reward_lost_at_the_end(_: Returned, result: Result) -> Result:
     """The step that ends an episode has no reward."""
-    return result._replace(rewards=np.where(result.dones[..., None], 0.0, result.rewards).astype(result.rewards.dtype))
+    rewards = np.where(result.dones[..., None], 0.0, result.rewards)
+    return result._replace(rewards=rewards.astype(result.rewards.dtype))
 
 
 # -- statistics --------------------------------------------------------------------------------------------------------
@@ -323,7 +341,7 @@ def reward_lost_at_the_end(_: Returned, result: Result) -> Result:
 def statistics_of_every_episode(moment: Returned, result: Result) -> Result:
     """A list keeps the results of every episode."""
     kept = vars(moment.env).setdefault("_episode_returns", [])
-    kept.extend(float(reward) for reward in result.rewards[result.dones.all(axis=1), 0, 0])
+    kept += result.rewards[result.dones.all(axis=1), 0, 0].tolist()
     return result
 
 
@@ -334,7 +352,7 @@ def statistics_of_every_step(moment: Returned, result: Result) -> Result:
     return result
 
 
-# -- what only another machine, or a meter, can see --------------------------------------------------------------------
+# -- what only a different machine, or a meter, can show ---------------------------------------------------------------
 
 listed(
     "contact-pairs-x5",
@@ -414,8 +432,11 @@ def _in_push(name: str, broken: Callable[..., Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _starts_anew(start: int, in_toy: Callable[..., Any], in_push: Callable[..., Any]) -> Iterator[None]:
-    """Replace what starts an episode of the toy and of the pushing task, within steps from the `start`-th on."""
+def _in_new_episodes(start: int, in_toy: Callable[..., Any], in_push: Callable[..., Any]) -> Iterator[None]:
+    """Replace what starts an episode in the toy and in the pushing task, within steps from the `start`-th on.
+
+    The first episode, which `reset` starts, stays as it is: only what starts while an env is in a step is replaced.
+    """
     from harness.toys import PointMass
 
     steps: MutableMapping[Any, int] = weakref.WeakKeyDictionary()
@@ -431,7 +452,9 @@ def _starts_anew(start: int, in_toy: Callable[..., Any], in_push: Callable[..., 
 
     def switched(broken: Callable[..., Any]) -> Callable[..., Any]:
         def call(original: Any, *args: Any) -> Any:
-            return broken(original, *args) if stepping and stepping[-1] else original(*args)
+            if stepping and stepping[-1]:
+                return broken(original, *args)
+            return original(*args)
 
         return call
 

@@ -1,10 +1,10 @@
-"""Bugs that show in what passes between learner and environment."""
+"""Bugs that show in what learner and environment pass to each other."""
 
 from __future__ import annotations
 
 import threading
 from types import SimpleNamespace
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def obs_in_double_precision(_: Returned, result: Result) -> Result:
 
 @changes_result("form", ("step-form", "dones"), "HARL contract S17")
 def dones_as_floats(_: Returned, result: Result) -> Result:
-    """Dones are floats, of which 0.5 counts in one place of HARL and not in another."""
+    """Dones are floats; 0.5 counts as an end in one place of HARL and not in a different one."""
     return result._replace(dones=0.5 * result.dones.astype(np.float32))
 
 
@@ -59,7 +59,7 @@ def tensors_instead_of_arrays(_: Returned, result: Result) -> Result:
 
 @changes_result("form", "share-obs-same", "HARL contract S7", resets=True)
 def share_obs_per_agent(_: Returned, result: Result) -> Result:
-    """Each agent has a global state of its own, of which HARL uses the first."""
+    """Each agent gets a different global state, of which HARL uses the first."""
     share_obs = result.share_obs.copy()
     share_obs[:, 1:] *= 0.5
     return result._replace(share_obs=share_obs)
@@ -82,7 +82,7 @@ def rare_infinity(moment: Returned, result: Result) -> Result:
 
 @changes_result("values", "finite", "MAPush sets NaN to 0")
 def nan_painted_over(moment: Returned, result: Result) -> Result:
-    """One value would be NaN, once, and is set to 0."""
+    """One value is NaN, once, and is replaced by 0."""
     return result._replace(obs=_once(moment, result.obs, 0.0))
 
 
@@ -99,7 +99,7 @@ def broken_env_shows_zeros(moment: Returned, result: Result) -> Result:
 
 @changes_result("values", "bounds")
 def obs_out_of_bounds(moment: Returned, result: Result) -> Result:
-    """One observation leaves the declared box by far, once."""
+    """One observation lies far outside the declared box, once."""
     return result._replace(obs=_once(moment, result.obs, 1e9))
 
 
@@ -130,19 +130,19 @@ def actions_read_from_raw_memory(_: Returned, actions: np.ndarray) -> np.ndarray
 
 @changes_actions("actions", "impulse")
 def agents_swapped(_: Returned, actions: np.ndarray) -> np.ndarray:
-    """The first agent gets the last one's action and the other way round."""
+    """The agents get each other's actions: the first agent that of the last, and so on."""
     return actions[:, ::-1]
 
 
 @changes_actions("actions", "impulse", "public reports: joint order differs between simulators")
 def permuted_axes(_: Returned, actions: np.ndarray) -> np.ndarray:
-    """The components of an action are in another order."""
+    """The components of an action are read in the wrong order."""
     return np.roll(actions, 1, axis=-1)
 
 
 @changes_actions("actions", "impulse")
 def last_agent_ignored(_: Returned, actions: np.ndarray) -> np.ndarray:
-    """The last agent stands still whatever it is told."""
+    """The last agent stands still, whatever its action."""
     actions = actions.copy()
     actions[:, -1] = 0.0
     return actions
@@ -150,13 +150,13 @@ def last_agent_ignored(_: Returned, actions: np.ndarray) -> np.ndarray:
 
 @changes_actions("actions", "impulse")
 def first_action_for_all_envs(_: Returned, actions: np.ndarray) -> np.ndarray:
-    """All envs act as the first one is told."""
+    """All envs execute the actions of the first env."""
     return np.broadcast_to(actions[:1], actions.shape).copy()
 
 
 @changes_actions("actions", "impulse")
 def actions_one_step_late(moment: Returned, actions: np.ndarray) -> np.ndarray:
-    """The env acts on what it was told one step ago."""
+    """The env executes the actions of the step before."""
     late = moment.memory.get("actions", np.zeros_like(actions))
     moment.memory["actions"] = actions.copy()
     return late
@@ -164,7 +164,7 @@ def actions_one_step_late(moment: Returned, actions: np.ndarray) -> np.ndarray:
 
 @changes_actions("actions", "impulse")
 def actions_late_in_some_envs(moment: Returned, actions: np.ndarray) -> np.ndarray:
-    """Every second env acts on what it was told one step ago."""
+    """Every second env executes the actions of the step before."""
     acted = actions.copy()
     acted[1::2] = moment.memory.get("actions", np.zeros_like(actions))[1::2]
     moment.memory["actions"] = actions.copy()
@@ -173,7 +173,7 @@ def actions_late_in_some_envs(moment: Returned, actions: np.ndarray) -> np.ndarr
 
 @changes_actions("actions", "impulse")
 def last_env_ignored(_: Returned, actions: np.ndarray) -> np.ndarray:
-    """The last env stands still whatever its agents are told."""
+    """The last env stands still, whatever the actions of its agents."""
     acted = actions.copy()
     acted[-1] = 0.0
     return acted
@@ -187,7 +187,7 @@ def actions_clipped_in_place(_: Returned, actions: np.ndarray) -> np.ndarray:
 
 @changes_actions("actions", ("actions-any-range", "step-form"), "HARL contract S24")
 def large_actions_refused(_: Returned, actions: np.ndarray) -> np.ndarray:
-    """The env asserts that actions lie in the box, which HARL never sees to."""
+    """The env asserts that actions lie in the box, but HARL does not clip them."""
     assert np.abs(actions).max() <= 1.0, "action out of bounds"
     return actions
 
@@ -203,9 +203,11 @@ def infos_without_key_0(_: Returned, result: Result) -> Result:
 
 @changes_result("infos", "infos", "PettingZoo's convention")
 def infos_by_name(_: Returned, result: Result) -> Result:
-    """Infos have agents' names as keys."""
-    names = range(result.dones.shape[1])
-    return result._replace(infos=[{f"agent_{agent}": info[agent] for agent in names} for info in result.infos])
+    """Infos have the names of the agents as keys."""
+    infos = []
+    for info in result.infos:
+        infos.append({f"agent_{agent}": leaf for agent, leaf in _by_agent(result, info)})
+    return result._replace(infos=infos)
 
 
 @changes_result("infos", "infos", "gymnasium's vector convention")
@@ -217,20 +219,20 @@ def infos_as_dict_of_arrays(_: Returned, result: Result) -> Result:
 @changes_result("infos", ("infos-fresh", "bad-transition"), "HARL dexhands adapter shares info dicts")
 def infos_shared(_: Returned, result: Result) -> Result:
     """All envs hold the same dict, so one time limit flags them all."""
-    shared: Dict[int, Any] = {agent: {} for agent in range(result.dones.shape[1])}
+    shared: Dict[int, Any] = {}
     for info in result.infos:
-        for agent in shared:
-            shared[agent].update(info[agent])
+        for agent, leaf in _by_agent(result, info):
+            shared.setdefault(agent, {}).update(leaf)
     return result._replace(infos=[shared for _ in result.infos])
 
 
 @changes_result("infos", ("infos-fresh", "bad-transition"), "HARL contract S10")
 def infos_never_cleared(moment: Returned, result: Result) -> Result:
-    """A flag once set stays set in every later step."""
+    """A flag that was set once stays set in all later steps."""
     kept = moment.memory.setdefault("infos", [{} for _ in result.infos])
     for old, new in zip(kept, result.infos):
-        for agent in range(result.dones.shape[1]):
-            old.setdefault(agent, {}).update(new[agent])
+        for agent, leaf in _by_agent(result, new):
+            old.setdefault(agent, {}).update(leaf)
     return result._replace(infos=kept)
 
 
@@ -239,7 +241,7 @@ def infos_never_cleared(moment: Returned, result: Result) -> Result:
 
 @changes_result("time limits", "bad-transition", "public reports: time limit treated as termination")
 def timeout_as_termination(_: Returned, result: Result) -> Result:
-    """No info says that a time limit ended the episode."""
+    """Infos do not say that a time limit ended the episode."""
     for leaf in _leaves(result):
         leaf.pop("bad_transition", None)
     return result
@@ -265,22 +267,29 @@ def timeout_of_last_agent_only(_: Returned, result: Result) -> Result:
 def timeout_as_text(_: Returned, result: Result) -> Result:
     """The flag is the string "True"."""
     for leaf in _leaves(result):
-        leaf.update({"bad_transition": str(leaf["bad_transition"])} if "bad_transition" in leaf else {})
+        if "bad_transition" in leaf:
+            leaf["bad_transition"] = str(leaf["bad_transition"])
     return result
 
 
 @changes_result("time limits", "bad-transition", "HARL contract S11")
 def timeout_in_mid_episode(_: Returned, result: Result) -> Result:
     """The last env flags a time limit in every step."""
-    for agent in range(result.dones.shape[1]):
-        result.infos[-1][agent]["bad_transition"] = True
+    for _, leaf in _by_agent(result, result.infos[-1]):
+        leaf["bad_transition"] = True
     return result
 
 
-def _leaves(result: Result) -> Iterator[Any]:
+def _by_agent(result: Result, info: Any) -> List[Tuple[int, Dict[str, Any]]]:
+    """Return each agent with its dict in the info of an env."""
+    return [(agent, info[agent]) for agent in range(result.dones.shape[1])]
+
+
+def _leaves(result: Result) -> Iterator[Dict[str, Any]]:
+    """Yield the dict of every agent of every env."""
     for info in result.infos:
-        for agent in range(result.dones.shape[1]):
-            yield info[agent]
+        for _, leaf in _by_agent(result, info):
+            yield leaf
 
 
 # -- available actions -------------------------------------------------------------------------------------------------
@@ -315,7 +324,7 @@ def obs_buffer_reused(moment: Returned, result: Result) -> Result:
 
 @changes_result("aliasing", "aliasing", "HARL contract S13")
 def reward_buffer_reused(moment: Returned, result: Result) -> Result:
-    """Every step returns the same array of rewards, of which HARL's evaluation keeps views."""
+    """Every step returns the same array of rewards; HARL's evaluation keeps views of it."""
     return result._replace(rewards=_reused(moment, "rewards", result.rewards))
 
 
@@ -347,7 +356,7 @@ def missing_custom_cfg(start: int = 1) -> Iterator[None]:
 
 @planted("construction", "factory", "public reports: device cuda:1 is written into the code", of_making=True)
 def hard_coded_device(start: int = 1) -> Iterator[None]:
-    """A buffer is made on a GPU that this machine does not have."""
+    """A buffer is allocated on a GPU that this machine does not have."""
 
     def broken(original: Any, env: Any, *args: Any, **kwargs: Any) -> None:
         import torch
@@ -361,7 +370,7 @@ def hard_coded_device(start: int = 1) -> Iterator[None]:
 
 @planted("construction", "spaces", of_making=True)
 def one_space_for_all_agents(start: int = 1) -> Iterator[None]:
-    """The observation space is not a list with one per agent."""
+    """The observation space is a single space, not a list with one for each agent."""
 
     def broken(original: Any, env: Any, *args: Any, **kwargs: Any) -> None:
         original(env, *args, **kwargs)
@@ -373,7 +382,7 @@ def one_space_for_all_agents(start: int = 1) -> Iterator[None]:
 
 @planted("construction", ("spaces", "reset-form"), of_making=True)
 def space_of_another_size(start: int = 1) -> Iterator[None]:
-    """The declared observation is one number shorter than the real one."""
+    """The declared observation is one number shorter than the returned one."""
 
     def broken(original: Any, env: Any, *args: Any, **kwargs: Any) -> None:
         original(env, *args, **kwargs)
@@ -386,7 +395,7 @@ def space_of_another_size(start: int = 1) -> Iterator[None]:
 
 @planted("construction", "close", of_making=True)
 def close_leaves_a_thread(start: int = 1) -> Iterator[None]:
-    """A thread that was started for the env waits for ever, also when the env is closed."""
+    """A thread that was started for the env waits forever, even after the env is closed."""
     end = threading.Event()
 
     def broken(original: Any, env: Any, *args: Any, **kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ def test_example_env_breaks_no_contract():
     """The environment of the example is judged by every contract, and holds them all."""
     code, output = run_example()
     assert code == 0, output
-    assert "30 of 30 contracts judged: 0 broken, 30 hold" in output
+    assert re.search(r"^(\d+) of \1 contracts judged: 0 broken", output, re.MULTILINE), output
 
 
 def test_broken_example_env_is_found():
@@ -31,4 +32,4 @@ def test_broken_example_env_is_found():
     code, output = run_example("--broken")
     assert code == 1, output
     assert output.startswith("bad-transition: time limits count as failures: bad_transition is not set")
-    assert "1 broken, 29 hold" in output
+    assert "contracts judged: 1 broken" in output
