@@ -1,9 +1,9 @@
 """What HARL costs: `python -m benchmarks.harl [--num-envs 512] [--preset happo.yaml] [--pairs 5] [--sim auto]`.
 
-Three learners take turns, each in a process of its own (what one does to the allocator would speed up another), on one
-task with the same settings: HARL's stock runner, wired by hand into HARL's tables; the same loop through the adapter;
-and the native learner. What counts is the median, over rounds of turns, of how one compares with another in the same
-round. HARL has to be installed, or `HARL_DIR` to name a checkout of it.
+Three learners take turns on one task with the same settings: HARL's stock runner, wired by hand into HARL's tables; the
+same loop through the adapter; and the native learner. Each works in a process of its own, because what one does to the
+memory allocator would speed up the others. The result is the median over rounds of turns of the ratio of two learners
+in the same round. HARL has to be installed, or `HARL_DIR` has to name a checkout of it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 from unittest.mock import patch
 
 from mapush.assembly import device_of, make_env, resolve, share_the_cores
@@ -27,17 +27,32 @@ from mapush.config import HappoConfig, RunConfig, SimConfig, steps_per_decision
 from mapush.errors import MapushError
 from mapush.presets import preset
 
-Turn = Tuple[float, float]  # seconds in all, and those of them in the environment
-
 HARLS = "happo.yaml"
 LEARNERS = ["stock", "adapter", "native"]
+
+
+class Turn(NamedTuple):
+    """One iteration of a learner.
+
+    Attributes:
+      seconds: how long it took [s].
+      in_env: how much of that was spent in the environment [s]; 0 if unknown.
+    """
+
+    seconds: float
+    in_env: float
+
+    @property
+    def learning(self) -> float:
+        """How much was spent outside the environment [s]."""
+        return self.seconds - self.in_env
 
 
 _read_clock = time.perf_counter
 
 
 def _clock() -> float:
-    """Return the time [s] at which the device has done all that it was told."""
+    """Return the time [s] at which the device has finished its work."""
     import torch
 
     if torch.cuda.is_initialized():
@@ -62,12 +77,12 @@ class Silent:
 def stock_runner(
     arguments: Dict[str, Dict[str, Any]], view: Any, folder: Path, eval_view: Any = None, cuda: bool = False
 ) -> Iterator[Any]:
-    """Make upstream's own `OnPolicyHARunner`, in its own constructor, from HARL's tables, which are changed meanwhile.
+    """Make upstream's own `OnPolicyHARunner` by its own constructor; HARL's tables are changed meanwhile.
 
     Args:
       arguments: HARL's settings, by section.
       view: the training environment.
-      folder: where it may write.
+      folder: where the runner may write.
       eval_view: the environment of its evaluation.
       cuda: whether it computes on the GPU.
     """
@@ -102,27 +117,30 @@ def stock_runner(
 
 
 class HarlTurns:
-    """One iteration of HARL's loop after the other.
+    """Runs HARL's loop, one iteration a turn.
 
     Args:
-      runner: made for runs of one iteration.
+      runner: set up for runs of one iteration.
     """
 
     def __init__(self, runner: Any) -> None:
         from harl.runners.on_policy_ha_runner import OnPolicyHARunner
 
-        self._runner, self._loop, self._in_env = runner, OnPolicyHARunner.run, 0.0
+        self._runner = runner
+        self._loop = OnPolicyHARunner.run
+        self._in_env = 0.0
         self._step = runner.envs.step
         runner.envs.step = self._timed_step
         runner.warmup()
-        runner.warmup = lambda: None  # the next iteration goes on where the last one ended
+        runner.warmup = lambda: None  # the next iteration continues where the last one ended
 
     def __call__(self) -> Turn:
-        """Take a turn; return its seconds, and those of them in the environment."""
-        self._in_env, start = 0.0, _clock()
+        """Take a turn."""
+        self._in_env = 0.0
+        start = _clock()
         with contextlib.redirect_stdout(None):
             self._loop(self._runner)
-        return _clock() - start, self._in_env
+        return Turn(_clock() - start, self._in_env)
 
     def _timed_step(self, actions: Any) -> Any:
         start = _clock()
@@ -132,32 +150,36 @@ class HarlTurns:
 
 
 class NativeTurns:
-    """One iteration of the native learner after the other."""
+    """Runs the native learner, one iteration a turn."""
 
     def __init__(self, run: Any) -> None:
         self._run = run
 
     def __call__(self) -> Turn:
-        """Take a turn; return its seconds; those in the environment, which it does not wait for, are not told."""
+        """Take a turn; the time in the environment is unknown, because the learner does not wait for it."""
         start = _clock()
         self._run.iterate()
-        return _clock() - start, 0.0
+        return Turn(_clock() - start, in_env=0.0)
 
 
 def measure(arguments: Sequence[str], pairs: int) -> List[Dict[str, Turn]]:
-    """Return, for each round, the seconds of each learner's turn and those of them in the environment.
+    """Return the turn of each learner, for each round.
 
     Args:
       arguments: of the command line, for the processes of the learners.
-      pairs: how many rounds.
+      pairs: number of rounds; each begins with the next learner.
     """
     with contextlib.ExitStack() as stack:
         workers = {name: stack.enter_context(_Worker(name, arguments)) for name in LEARNERS}
         for _ in range(2):  # until every graph is recorded
             for worker in workers.values():
                 worker.turn()
-        orders = [LEARNERS[number % 3 :] + LEARNERS[: number % 3] for number in range(pairs)]
-        return [{name: workers[name].turn() for name in order} for order in orders]
+        rounds = []
+        for number in range(pairs):
+            first = number % len(LEARNERS)
+            order = LEARNERS[first:] + LEARNERS[:first]
+            rounds.append({name: workers[name].turn() for name in order})
+        return rounds
 
 
 class _Worker:
@@ -166,27 +188,34 @@ class _Worker:
     def __init__(self, learner: str, arguments: Sequence[str]) -> None:
         words = [sys.executable, "-m", "benchmarks.harl", "--worker", learner] + list(arguments)
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to, self._from = self._process.stdin, self._process.stdout
 
     def turn(self) -> Turn:
-        """Take a turn."""
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-        for line in self._process.stdout:
+        """Take a turn.
+
+        Raises:
+          SystemExit: the process has ended.
+        """
+        self._to.write("go\n")
+        self._to.flush()
+        for line in self._from:
             if line.startswith("turn "):
-                seconds, in_env = map(float, line.split()[1:])
-                return seconds, in_env
+                _, seconds, in_env = line.split()
+                return Turn(float(seconds), float(in_env))
         raise SystemExit(self._process.wait())
 
     def __enter__(self) -> _Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.stdin.close()
+        self._to.close()
         self._process.wait()
 
 
 def _work(config: RunConfig, learner: str) -> None:
-    """Take a turn for every line of the input."""
+    """Take a turn for every line of the standard input."""
     from mapush.env.harl_view import HarlView
     from mapush.train import Run
     from mapush.upstream.harl.arguments import algo_args
@@ -200,11 +229,13 @@ def _work(config: RunConfig, learner: str) -> None:
         elif learner == "adapter":
             take_turn = HarlTurns(_adapter(config, folder / learner, stack))
         else:
-            view, cuda = HarlView(make_env(config)), device_of(config.device).type == "cuda"
+            view = HarlView(make_env(config))
+            cuda = device_of(config.device).type == "cuda"
             runner = stock_runner(algo_args(config, {}), view, folder / learner, cuda=cuda)
             take_turn = HarlTurns(stack.enter_context(runner))
         for _ in sys.stdin:
-            print("turn {} {}".format(*take_turn()), flush=True)
+            turn = take_turn()
+            print(f"turn {turn.seconds} {turn.in_env}", flush=True)
 
 
 def _adapter(config: RunConfig, folder: Path, stack: contextlib.ExitStack) -> Any:
@@ -215,8 +246,10 @@ def _adapter(config: RunConfig, folder: Path, stack: contextlib.ExitStack) -> An
     from mapush.upstream.harl.runner import DEFAULTS, HarlRunner
 
     folder.mkdir()
-    env, log = make_env(config), RunLogger(folder, config)
-    logger, writer = HarlLogger(log, env), ScalarWriter(log)
+    env = make_env(config)
+    log = RunLogger(folder, config)
+    logger = HarlLogger(log, env)
+    writer = ScalarWriter(log)
     runner = HarlRunner(
         algo_args(config, DEFAULTS), HarlView(env), logger, writer, folder / "models", device_of(config.device)
     )
@@ -227,52 +260,44 @@ def _lines(config: RunConfig, rounds: List[Dict[str, Turn]]) -> Iterator[str]:
     name = f"harl.{config.task_name}.{config.preset}.{config.num_envs}"
     steps = config.num_envs * config.num_steps * steps_per_decision(config)
     for learner in LEARNERS:
-        yield f"{name}.{learner}_steps_per_second {steps / _median(r[learner][0] for r in rounds):.0f}"
-    added = [100.0 * (r["adapter"][0] / r["stock"][0] - 1.0) for r in rounds]
-    alone = [100.0 * ((r["adapter"][0] - r["adapter"][1]) / (r["stock"][0] - r["stock"][1]) - 1.0) for r in rounds]
-    faster = [r["adapter"][0] / r["native"][0] for r in rounds]
-    for metric, values in (("adapter_cost_percent", added), ("adapter_cost_percent_of_learning", alone)):
-        yield f"{name}.{metric} {_median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-    yield f"{name}.native_times_as_fast {_median(faster):.2f} ({min(faster):.2f} to {max(faster):.2f})"
+        seconds = statistics.median([turns[learner].seconds for turns in rounds])
+        yield f"{name}.{learner}_steps_per_second {steps / seconds:.0f}"
+    added: List[float] = []
+    added_to_learning: List[float] = []
+    faster: List[float] = []
+    for turns in rounds:
+        stock, adapter, native = turns["stock"], turns["adapter"], turns["native"]
+        added.append(100.0 * (adapter.seconds / stock.seconds - 1.0))
+        added_to_learning.append(100.0 * (adapter.learning / stock.learning - 1.0))
+        faster.append(adapter.seconds / native.seconds)
+    yield f"{name}.adapter_cost_percent {_spread(added)}"
+    yield f"{name}.adapter_cost_percent_of_learning {_spread(added_to_learning)}"
+    yield f"{name}.native_times_as_fast {_spread(faster)}"
+
+
+def _spread(values: List[float]) -> str:
+    """Return median, lowest and highest."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def _settings(task: str, name: str) -> RunConfig:
-    """Return a preset; `HARLS` is MAPush's task with HARL's own settings, which are the defaults of ours."""
+    """Return a preset; `HARLS` is MAPush's task with HARL's own settings, which are our defaults."""
     if name != HARLS:
         return preset(task, name)
     return dataclasses.replace(preset(task, "published"), preset=HARLS, happo=HappoConfig())
 
 
-def _median(values: Any) -> float:
-    return statistics.median(values)
-
-
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Print lines of `name.metric median (lowest to highest)`."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.harl", description=__doc__.splitlines()[0])
-    parser.add_argument("--task", default="cuboid", help="task (default cuboid)")
-    parser.add_argument("--preset", default=HARLS, help=f"its settings (default {HARLS}: HARL's own)")
-    parser.add_argument("--num-envs", type=int, default=512, help="envs of each learner (default 512)")
-    parser.add_argument("--num-steps", type=int, help="decisions of a rollout (default: the preset's)")
-    parser.add_argument("--pairs", type=int, default=5, help="rounds of turns (default 5)")
-    parser.add_argument("--sim", default="auto", help="simulator (default auto)")
-    parser.add_argument("--cpu-time", action="store_true", help="count CPU seconds: for machines that others use too")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    argv = sys.argv[1:] if argv is None else argv
-    options = parser.parse_args(argv)
+    if argv is None:
+        argv = sys.argv[1:]
+    options = _parse(argv)
     if options.cpu_time:
         global _read_clock
         _read_clock = time.process_time
     share_the_cores()
     try:
-        default = _settings(options.task, options.preset)
-        config = dataclasses.replace(
-            default,
-            num_envs=options.num_envs,
-            num_steps=options.num_steps or default.num_steps,
-            sim=SimConfig(options.sim),
-        )
-        config, reason = resolve(config)
+        config, reason = resolve(_config(options))
         if options.worker:
             _work(config, options.worker)
             return 0
@@ -284,6 +309,29 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.harl", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--task", default="cuboid", help="task (default cuboid)")
+    parser.add_argument("--preset", default=HARLS, help=f"its settings (default {HARLS}: HARL's own)")
+    parser.add_argument("--num-envs", type=int, default=512, help="envs of each learner (default 512)")
+    parser.add_argument("--num-steps", type=int, help="decisions of a rollout (default: the preset's)")
+    parser.add_argument("--pairs", type=int, default=5, help="rounds of turns (default 5)")
+    parser.add_argument("--sim", default="auto", help="simulator (default auto)")
+    parser.add_argument("--cpu-time", action="store_true", help="count CPU seconds: for machines that others use, too")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def _config(options: argparse.Namespace) -> RunConfig:
+    default = _settings(options.task, options.preset)
+    return dataclasses.replace(
+        default,
+        num_envs=options.num_envs,
+        num_steps=options.num_steps or default.num_steps,
+        sim=SimConfig(options.sim),
+    )
 
 
 if __name__ == "__main__":
