@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from ctypes.util import find_library
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Set
 
@@ -156,8 +157,9 @@ def _why_no_harl() -> Optional[str]:
 def _why_no_wheel() -> Optional[str]:
     for package in ("pip", "setuptools"):
         if importlib.util.find_spec(package) is None:
-            return f"{package} is not installed: it builds the wheel"
-    if importlib.util.find_spec("setuptools.command.bdist_wheel") or importlib.util.find_spec("wheel"):
+            return f"{package} is not installed; it builds the wheel"
+    major, minor = metadata.version("setuptools").split(".")[:2]
+    if (int(major), int(minor)) >= (70, 1) or importlib.util.find_spec("wheel") is not None:
         return None
     return "this setuptools builds no wheels: pip install 'setuptools>=70.1'"
 
