@@ -139,7 +139,9 @@ class HarnessSession:
         words = ["pytest", *self._config.invocation_params.args]
         title = option(self._config, "env") or " ".join(map(str, words))
         file = option(self._config, "matrix")
-        matrix = json.loads(file.read_text(encoding="utf-8")) if file else None
+        matrix = None
+        if file is not None:
+            matrix = json.loads(file.read_text(encoding="utf-8"))
         write_report(folder, self._rows, title, matrix)
 
     @property
