@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 
@@ -14,7 +15,7 @@ from harness.faults import FAULTS, find
 from harness.faults.fault_matrix import WORLDS, run_matrix
 from harness.faults.faults_command import FaultsConfig, main
 from harness.faults.plant import replaced
-from harness.toys import make_pointmass
+from harness.toys import PointMass, make_pointmass
 from mapush.errors import ConfigError
 
 pytestmark = pytest.mark.harness
@@ -205,6 +206,25 @@ def test_command_unknown_bug_is_refused_with_the_nearest_name(capsys):
     """A misspelled bug on the command line is exit code 2, and no traceback."""
     assert main(["--only", "infos-shred"]) == 2
     assert capsys.readouterr().err.startswith("ConfigError: unknown bug 'infos-shred'; did you mean 'infos-shared'?")
+
+
+def test_command_refuses_a_world_that_is_broken_without_a_bug(capsys, monkeypatch):
+    """Contracts that are broken anyway would catch every bug; the matrix is not run, and the finding is shown."""
+    monkeypatch.setattr(PointMass, "close", lambda env: vars(env).pop("horizon"))
+    assert main(["--only", "second-close-raises"]) == 1
+    output = capsys.readouterr().out
+    assert output.startswith("close: ")
+    assert "broken without any bug" in output
+
+
+def test_bug_that_is_caught_for_the_wrong_reason_is_missed():
+    """A broken contract whose finding does not name the bug does not count."""
+    fault = find("rewards-without-last-axis")
+    (row,) = run_matrix([dataclasses.replace(fault, says=("rewards",))])
+    assert row.caught
+    (row,) = run_matrix([dataclasses.replace(fault, says=("dones",))])
+    assert row.caught_by == ("step-form",)
+    assert not row.caught
 
 
 @pytest.mark.parametrize("words", [["--inject", "infos-shared"], ["--", "harness"]])
