@@ -13,9 +13,10 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Set
 
 import pytest
 
-from harness.plugin import deselect, note_reasons
+from pytest_mapush_harness import deselect, note_reasons
 
 MARKERS = {
+    "memory": "what may grow, and what may not",
     "sim": "tests of the simulators and of walking",
     "evaluation": "tests of evaluation, viewer and shipped policies",
     "adapters": "tests of the adapters to HARL, MQE and OpenRL",
