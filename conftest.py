@@ -1,3 +1,3 @@
-"""Tests run under the plugin of the harness, whether it is installed or not."""
+"""Loads the plugin of the harness with its short options, and what selects the tests that can run here."""
 
 pytest_plugins = ["harness.plugin", "selection"]

@@ -13,15 +13,18 @@ import multiprocessing
 import random
 import time
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Optional, Sequence
 
 from harness.contracts import Report, check_env
 from harness.toys import make_pointmass, make_push
 
 
 def light(draw: random.Random) -> Callable[..., Any]:
-    """Return a factory of the light toy with sizes of its own."""
-    envs, agents, horizon, discrete = draw.randint(2, 12), draw.randint(2, 4), draw.randint(5, 40), draw.random() < 0.2
+    """Return a factory of the light toy with random sizes."""
+    envs = draw.randint(2, 12)
+    agents = draw.randint(2, 4)
+    horizon = draw.randint(5, 40)
+    discrete = draw.random() < 0.2
 
     def make(num_envs: int = envs, num_agents: int = agents, seed: int = 0) -> Any:
         return make_pointmass(num_envs, num_agents, seed, horizon, discrete)
@@ -30,8 +33,9 @@ def light(draw: random.Random) -> Callable[..., Any]:
 
 
 def cuboid(draw: random.Random) -> Callable[..., Any]:
-    """Return a factory of the pushing task with a size and a decision rate of its own."""
-    envs, steps_per_decision = draw.randint(2, 7), draw.choice((1, 5, 10, 25))
+    """Return a factory of the pushing task with a random size and decision rate."""
+    envs = draw.randint(2, 7)
+    steps_per_decision = draw.choice((1, 5, 10, 25))
 
     def make(num_envs: int = envs, seed: int = 0) -> Any:
         return make_push(num_envs, seed, "cuboid", steps_per_decision)
@@ -46,10 +50,10 @@ def clean_run(name: str, number: int, budget_s: float, contracts: Optional[Seque
     """Check a world once.
 
     Args:
-      name: of `WORLDS`.
-      number: of the run; it decides sizes and seed.
+      name: of the world, a key of `WORLDS`.
+      number: of the run; it determines sizes and seed.
       budget_s: for all contracts together [s].
-      contracts: names of those to run; all by default.
+      contracts: names of the contracts to run; all by default.
     """
     draw = random.Random(f"{name} {number}")
     report = check_env(WORLDS[name](draw), contracts=contracts, seed=draw.randrange(1 << 31), budget_s=budget_s)
@@ -64,9 +68,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--light", type=int, default=1000, help="runs on the light toy (default 1000)")
     parser.add_argument("--cuboid", type=int, default=100, help="runs on the pushing task (default 100)")
     parser.add_argument("--seed", type=int, default=0, help="number of the first run, to repeat a part (default 0)")
-    parser.add_argument("--budget", type=float, default=60.0, metavar="SECONDS", help="of a run (default 60)")
-    parser.add_argument("--contracts", nargs="+", metavar="NAME", help="these alone")
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default 1)")
+    parser.add_argument("--budget", type=float, default=60.0, metavar="SECONDS", help="for a run (default 60)")
+    parser.add_argument("--contracts", nargs="+", metavar="NAME", help="run only these contracts")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time (default 1)")
     options = parser.parse_args(argv)
     tripped = 0
     for name in WORLDS:
@@ -75,8 +79,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
             run = functools.partial(clean_run, name, budget_s=options.budget, contracts=options.contracts)
             reports = list(pool.map(run, numbers))
-        broken: Dict[str, int] = collections.Counter(one.contract for report in reports for one in report.findings)
-        bad = sum(not report.ok for report in reports)
+        broken: collections.Counter = collections.Counter()
+        bad = 0
+        for report in reports:
+            bad += not report.ok
+            broken.update([finding.contract for finding in report.findings])
         tripped += bad
         print(f"{name}.runs {len(reports)}")
         print(f"{name}.tripped {bad}")

@@ -23,7 +23,7 @@ ROOMS = {
     "checkpoint": "mapush/run/checkpoint.py",
     "contracts": "harness/contracts/*.py",
 }
-UNCHANGED = -1  # the number of a mutant that is none
+UNCHANGED = -1  # the number of a "mutant" without a change
 
 _TEXT = (mutators.operator_string, mutators.operator_dict_arguments)
 _NOT_MUTATED = (libcst.Annotation, libcst.Decorator, libcst.Raise)
@@ -43,8 +43,8 @@ class Mutant:
     Attributes:
       room: of `ROOMS`.
       path: of the module.
-      number: of the change among those of the module.
-      lines: the first and the last one of the expression that is changed.
+      number: of the change, among those of the module.
+      lines: the first and the last line of the expression that is changed.
       change: the lines that differ, before and after.
     """
 
@@ -65,12 +65,14 @@ class _Sites(libcst.CSTVisitor):
         self.found: List[Site] = []
 
     def on_visit(self, node: libcst.CSTNode) -> bool:
-        """Note the changes of a node; return whether to look inside."""
+        """Collect the changes of a node; return whether to visit its children."""
         if _is_left_alone(node):
             return False
         place = self.get_metadata(PositionProvider, node, None)
+        if place is None:
+            return True
         for kind, operator in mutators.mutation_operators:
-            if place is not None and isinstance(node, kind) and operator not in _TEXT:
+            if isinstance(node, kind) and operator not in _TEXT:
                 self.found += [(node, other, place) for other in operator(node)]
         return True
 
@@ -81,7 +83,9 @@ def _is_left_alone(node: libcst.CSTNode) -> bool:
         return node.name.value in _NOT_MUTATED_FUNCTIONS
     if isinstance(node, libcst.Call):
         name = getattr(node.func, "attr", node.func)
-        called = name.value if isinstance(name, libcst.Name) else ""
+        called = ""
+        if isinstance(name, libcst.Name):
+            called = name.value
         return called in _NOT_MUTATED_CALLS or called.endswith(("Error", "error"))
     return isinstance(node, _NOT_MUTATED) or matchers.matches(node, _TYPE_ALIAS)
 
@@ -104,14 +108,20 @@ def mutated(mutant: Mutant) -> str:
 
 def sample(rooms: Sequence[str], size: Optional[int], draw: random.Random) -> List[Mutant]:
     """Return about `size` mutants in random order, from each module in proportion; all if `size` is None."""
-    modules = [(room, str(path)) for room in rooms for path in sorted(Path().glob(ROOMS[room]))]
-    parsed = {path: _sites(path) for _, path in modules}
-    total = sum(len(sites) for _, sites in parsed.values())
-    share = 1.0 if size is None else min(1.0, size / total)
+    modules: List[Tuple[str, str]] = []
+    total = 0
+    for room in rooms:
+        for path in map(str, sorted(Path().glob(ROOMS[room]))):
+            modules.append((room, path))
+            total += len(_sites(path)[1])
+    share = 1.0
+    if size is not None:
+        share = min(1.0, size / total)
     chosen = []
     for room, path in modules:
-        module, sites = parsed[path]
-        for number in draw.sample(range(len(sites)), int(len(sites) * share + draw.random() * (share < 1.0))):
+        module, sites = _sites(path)
+        count = int(len(sites) * share + draw.random() * (share < 1.0))  # rounds up or down at random
+        for number in draw.sample(range(len(sites)), count):
             node, other, place = sites[number]
             change = _change(module.code, module.deep_replace(node, other).code)
             chosen.append(Mutant(room, path, number, (place.start.line, place.end.line), change))
@@ -127,4 +137,8 @@ def _change(before: str, after: str) -> str:
         del old[0], new[0]
     while old and new and old[-1] == new[-1]:
         del old[-1], new[-1]
-    return "{}  ->  {}".format(*(" ".join(line.strip() for line in lines) for lines in (old, new)))
+    return f"{_joined(old)}  ->  {_joined(new)}"
+
+
+def _joined(lines: List[str]) -> str:
+    return " ".join(map(str.strip, lines))

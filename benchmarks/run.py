@@ -1,8 +1,8 @@
-"""Measure the layers of training, from physics alone to the whole loop: `python -m benchmarks.run`.
+"""Measure the layers of training, from physics only to the complete loop: `python -m benchmarks.run`.
 
-Prints lines of `name.metric value`. Each size runs in a process of its own, so that its memory is its own. Physics
-alone repeats, from the same state, the very joint targets that the env steps before it took, so the layers above it are
-compared with the same physics.
+Prints lines of `name.metric value`. Each size runs in a process of its own, so that its memory can be measured. The
+measurement of physics repeats, from the same state, exactly the joint targets of the env steps before it, so the layers
+above it are compared with the same physics.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import resource
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Dict, List, Tuple, cast
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Tuple, cast
 from unittest.mock import patch
 
 import tyro
@@ -23,6 +23,8 @@ from mapush.assembly import resolve, share_the_cores
 from mapush.config import SimConfig
 
 if TYPE_CHECKING:
+    import torch
+
     from mapush.env.push import PushEnv
     from mapush.train import Run
 
@@ -36,17 +38,17 @@ class BenchConfig:
     preset: str = "default"
     """Preset of that task."""
     num_envs: List[int] = dataclasses.field(default_factory=lambda: [64, 512, 2048])
-    """Sizes, one after the other."""
+    """Numbers of envs, measured one after the other."""
     repeats: int = 3
     """Measurements of each layer; the median counts."""
     sim: SimConfig = SimConfig()
     """The simulator."""
     worker: bool = False
-    """Measure the one size given, in this process."""
+    """Measure the only size given, in this process."""
 
 
 def measure(config: BenchConfig, num_envs: int) -> Dict[str, float]:
-    """Return env-steps/s of each layer at `num_envs`, and the memory in use: RSS, and the GPU's in all [MiB]."""
+    """Return env-steps/s of each layer at `num_envs`, and the memory: peak RSS, and all in use on the GPU [MiB]."""
     from mapush.config import steps_per_decision
     from mapush.presets import preset
     from mapush.train import Run
@@ -59,25 +61,32 @@ def measure(config: BenchConfig, num_envs: int) -> Dict[str, float]:
     env_steps = decisions * num_envs * steps_per_decision(settings)
     for _ in range(2):  # until every graph is recorded
         _iteration(run)
-    physics = _median([_physics(run, decisions) for _ in range(config.repeats)])
-    env = _median([_env(run, decisions) for _ in range(config.repeats)])
-    iterations = [_iteration(run) for _ in range(config.repeats)]
+    physics = _median_of(config.repeats, lambda: _physics(run, decisions))
+    env = _median_of(config.repeats, lambda: _env(run, decisions))
+    rollouts: List[float] = []
+    updates: List[float] = []
+    iterations: List[float] = []
+    for _ in range(config.repeats):
+        rollout, update = _iteration(run)
+        rollouts.append(rollout)
+        updates.append(update)
+        iterations.append(rollout + update)
     all_steps = settings.num_steps * num_envs * steps_per_decision(settings)
-    seconds = _median([rollout + update for rollout, update in iterations])
+    train = all_steps / _median(iterations)
     return {
         "physics": env_steps / physics,
         "env": env_steps / env,
-        "rollout": all_steps / _median([rollout for rollout, _ in iterations]),
-        "update": all_steps / _median([update for _, update in iterations]),
-        "train": all_steps / seconds,
-        "train_of_physics_percent": 100.0 * (all_steps / seconds) / (env_steps / physics),
+        "rollout": all_steps / _median(rollouts),
+        "update": all_steps / _median(updates),
+        "train": train,
+        "train_of_physics_percent": 100.0 * train / (env_steps / physics),
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
         "vram_mib": _vram_mib(),
     }
 
 
 def _clock() -> float:
-    """Return the time [s] at which the device has done all that it was told."""
+    """Return the time [s] at which the device has finished its work."""
     import torch
 
     if torch.cuda.is_initialized():
@@ -86,7 +95,7 @@ def _clock() -> float:
 
 
 def _vram_mib() -> float:
-    """Return what is in use on the GPU, by whomever [MiB]; 0 if this process uses none."""
+    """Return the memory in use on the GPU, by all processes [MiB]; 0 if this process does not use it."""
     import torch
 
     if not torch.cuda.is_initialized():
@@ -99,12 +108,18 @@ def _median(seconds: List[float]) -> float:
     return sorted(seconds)[len(seconds) // 2]
 
 
-def _physics(run: Run, decisions: int) -> float:
-    """Return the seconds that physics alone takes for what `decisions` decisions made it do."""
-    physics = cast("PushEnv", run.env).simulator.physics
-    start, targets, step = physics.state_dict(), [], physics.step
+def _median_of(repeats: int, measurement: Callable[[], float]) -> float:
+    return _median([measurement() for _ in range(repeats)])
 
-    def record(joint_targets):
+
+def _physics(run: Run, decisions: int) -> float:
+    """Return how long only the physics of `decisions` decisions takes [s]."""
+    physics = cast("PushEnv", run.env).simulator.physics
+    start = physics.state_dict()
+    targets: List[torch.Tensor] = []
+    step = physics.step
+
+    def record(joint_targets: torch.Tensor) -> Any:
         targets.append(joint_targets.clone())
         return step(joint_targets)
 
@@ -121,6 +136,7 @@ def _physics(run: Run, decisions: int) -> float:
 
 
 def _env(run: Run, decisions: int) -> float:
+    """Return how long the env takes for `decisions` decisions [s]."""
     actions = [run.agent.act(run.rollout.obs[0], run.rollout.share_obs[0]).action for _ in range(decisions)]
     begin = _clock()
     for action in actions:
@@ -129,7 +145,7 @@ def _env(run: Run, decisions: int) -> float:
 
 
 def _iteration(run: Run) -> Tuple[float, float]:
-    """Return the seconds of one rollout and of the update that follows."""
+    """Return how long one rollout takes, and the update that follows [s]."""
     begin = _clock()
     while run.rollout.step < run.config.num_steps:
         run.advance()

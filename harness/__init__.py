@@ -67,10 +67,10 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     for module, names in _MODULES.items():
         if name in names:
-            value = getattr(importlib.import_module(module), name)
-            globals()[name] = value
             if module == "harness.process.isolate":
                 importlib.import_module("harness.stack.training_hints").activate()
+            value = getattr(importlib.import_module(module), name)
+            globals()[name] = value
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -7,6 +7,8 @@ Everything works under names that begin with `harness` wherever mapush is instal
   pytest -m contracts --env ... --task PACKAGE.MODULE:TASK   check its rewards against what the task states, too
   pytest -m soak --soak=30 --env ...                 repeat the check with new seeds for 30 minutes
   pytest --report=DIR --at-least=500                 write DIR/report.html and .json; fail unless 500 tests ran
+
+A test with the marker `soak` runs only with --soak, for `soak_minutes`.
 """
 
 from __future__ import annotations
@@ -22,13 +24,10 @@ import pytest_mapush_harness as prefixed
 from harness.checking import bundle
 from harness.findings import Finding, Report
 from harness.pages.check_page import ReportRow, write_report
-from pytest_mapush_harness import deselect, note_reasons, option
-
-__all__ = ["deselect", "note_reasons", "option"]
+from pytest_mapush_harness import option
 
 MARKERS = {
     "contracts": "what must hold, checked in seconds",
-    "memory": "what may grow, and what may not",
     "soak": "runs for as long as --soak says",
 }
 SESSION = "harness-session"
@@ -139,7 +138,9 @@ class HarnessSession:
         words = ["pytest", *self._config.invocation_params.args]
         title = option(self._config, "env") or " ".join(map(str, words))
         file = option(self._config, "matrix")
-        matrix = json.loads(file.read_text(encoding="utf-8")) if file else None
+        matrix = None
+        if file is not None:
+            matrix = json.loads(file.read_text(encoding="utf-8"))
         write_report(folder, self._rows, title, matrix)
 
     @property

@@ -16,7 +16,7 @@ HAPPO_LOAD = "mapush.happo.happo:Happo.load_state_dict"
 @planted(
     "checkpoint",
     "checkpoint-complete",
-    "HARL saves weights alone",
+    "HARL saves only weights",
     says="the checkpoint lacks the actors' optimisers",
 )
 def checkpoint_without_optimizer(_: int = 1) -> Iterator[None]:
@@ -78,7 +78,7 @@ def _saves_without(names: List[str]) -> Iterator[None]:
     "mapush.happo.optimizer:Optimizer.load_state_dict",
     "checkpoint",
     ("checkpoint-restores", "checkpoint-complete"),
-    "public reports: a resumed run learns anew from Adam's first step",
+    "public reports: a resumed run starts again from Adam's first step",
     says=("has forgotten the actors' optimisers", "the checkpoint lacks the actors' optimisers"),
 )
 def resume_forgets_optimizer(original: Any, optimizer: Any, state: Any) -> None:

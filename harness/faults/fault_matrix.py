@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from harness.contracts import check_env
 from harness.contracts.task import Task
 from harness.faults.plant import Fault
-from harness.findings import Report
+from harness.findings import Finding, Report
 from harness.toys import PointmassTask, PushTask, make_pointmass, make_push
 
 BUDGET_S = 60.0  # for the contracts of one bug
@@ -46,6 +46,7 @@ class MatrixRow:
       step: at which the first of the expected ones saw it, counted from the reset.
       seconds: until the contracts had run [s].
       diagnosis: first line of the first finding.
+      well_diagnosed: whether the findings contain the words that the bug demands, if it does.
     """
 
     fault: str
@@ -55,11 +56,12 @@ class MatrixRow:
     step: Optional[int]
     seconds: float
     diagnosis: str
+    well_diagnosed: bool = True
 
     @property
     def caught(self) -> bool:
-        """Whether a contract that the bug names was broken."""
-        return bool(set(self.expected) & set(self.caught_by))
+        """Whether a contract that the bug names was broken, and for the right reason."""
+        return self.well_diagnosed and bool(set(self.expected) & set(self.caught_by))
 
 
 def _ignore(row: MatrixRow) -> None:
@@ -96,8 +98,11 @@ def run_matrix(
 
 def _row(fault: Fault, world: str, start: int, seed: int, all_contracts: bool) -> MatrixRow:
     began = time.perf_counter()
+    contracts: Optional[Sequence[str]] = fault.contracts
+    if all_contracts:
+        contracts = None
     with fault.inject(start):
-        report = _check(fault, world, seed, all_contracts)
+        report = _check(fault.of_stack, contracts, world, seed)
     seconds = time.perf_counter() - began
     row = MatrixRow(
         fault=fault.name,
@@ -111,15 +116,41 @@ def _row(fault: Fault, world: str, start: int, seed: int, all_contracts: bool) -
     if not report.findings:
         return row
     first = min(report.findings, key=lambda finding: finding.contract not in fault.contracts)
-    return dataclasses.replace(row, step=first.step, diagnosis=first.what)
+    demanded = dict(zip(fault.contracts, fault.says))
+    well_diagnosed = all(demanded.get(finding.contract, "") in finding.what for finding in report.findings)
+    return dataclasses.replace(row, step=first.step, diagnosis=first.what, well_diagnosed=well_diagnosed)
 
 
-def _check(fault: Fault, world: str, seed: int, all_contracts: bool) -> Report:
-    """Run the contracts of what the bug is in: an environment, or the rest of the stack."""
-    contracts: Optional[Tuple[str, ...]] = fault.contracts
-    if all_contracts:
-        contracts = None
-    if fault.of_stack:
+def findings_without_bug(faults: Iterable[Fault], world: str = "pointmass", seed: int = 0) -> List[Finding]:
+    """Run the contracts that bugs name, without any bug.
+
+    A contract that is broken anyway proves nothing when it is broken with a bug.
+
+    Args:
+      faults: the bugs; those that need more than a CPU are left out.
+      world: of `WORLDS`, in which bugs of an environment are planted.
+      seed: seed for environments and actions.
+    Returns:
+      The broken contracts; [] if the matrix can be trusted.
+    """
+    of_env: Set[str] = set()
+    of_stack: Set[str] = set()
+    for fault in faults:
+        if fault.needs == "cpu" and fault.of_stack:
+            of_stack.update(fault.contracts)
+        elif fault.needs == "cpu":
+            of_env.update(fault.contracts)
+    findings: List[Finding] = []
+    if of_env:
+        findings += _check(False, sorted(of_env), world, seed).findings
+    if of_stack:
+        findings += _check(True, sorted(of_stack), world, seed).findings
+    return findings
+
+
+def _check(of_stack: bool, contracts: Optional[Sequence[str]], world: str, seed: int) -> Report:
+    """Run contracts of the stack, or of an environment; all of them for None."""
+    if of_stack:
         from harness.stack.check_stack import check_stack
 
         return check_stack(contracts, seed=seed)

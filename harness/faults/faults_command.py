@@ -1,7 +1,8 @@
 """The bug zoo against the contracts: `python -m harness faults`.
 
-Without options, every bug that a CPU can show is planted in turn, the contracts that it names are run, and a table
-shows what caught it. The exit code is 1 if a bug was caught by none of its contracts.
+Without options, the contracts are first run without a bug, and all must hold. Then every bug that a CPU can show is
+planted in turn, the contracts that it names are run, and a table shows what caught it. The exit code is 1 if a contract
+is broken without a bug, or if a bug is caught by none of its contracts.
 
   python -m harness faults --only transposed-actions,rare-infinity --start 50
   python -m harness faults --list
@@ -23,7 +24,7 @@ from rich.table import Table
 from typing_extensions import Annotated, Literal
 
 from harness.faults import FAULTS, Fault, find
-from harness.faults.fault_matrix import MatrixRow, run_matrix
+from harness.faults.fault_matrix import MatrixRow, findings_without_bug, run_matrix
 from harness.faults.planted_run import run_with
 from mapush.errors import ConfigError, MapushError
 
@@ -98,8 +99,14 @@ def _show_matrix(config: FaultsConfig) -> int:
             verdict = "caught"
         progress.print(f"{verdict} {row.fault} in {row.seconds:.1f} s", markup=False)
 
+    faults = _chosen(config.only)
+    broken = findings_without_bug(faults, config.world, config.seed)
+    if broken:
+        print("\n".join(map(str, broken)))
+        print("These contracts are broken without any bug, so the matrix would prove nothing: repair them first.")
+        return 1
     rows = run_matrix(
-        _chosen(config.only),
+        faults,
         world=config.world,
         start=config.start,
         seed=config.seed,
@@ -107,7 +114,8 @@ def _show_matrix(config: FaultsConfig) -> int:
         on_row=print_progress,
     )
     if config.json is not None:
-        config.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
+        as_dicts = [dict(dataclasses.asdict(row), caught=row.caught) for row in rows]
+        config.json.write_text(json.dumps(as_dicts, indent=2) + "\n")
     _print_matrix(rows)
     missed = [row for row in rows if not row.caught]
     return int(bool(missed))

@@ -27,7 +27,7 @@ def logger_without_environment(original: Any, metrics: Any) -> Dict[str, float]:
     "mapush.env.metrics:EpisodeMetrics.add_episodes",
     "logger",
     "logger-environment",
-    says="does not tell what happened",
+    says="what happened in the environment",
 )
 def logger_counts_no_episodes(original: Any, metrics: Any, *args: Any) -> None:
     """Episodes that end do not enter the statistics."""
@@ -57,7 +57,7 @@ def csv_loses_a_column(original: Any, logger: Any, row: Dict[str, float]) -> Non
     original(logger, row)
 
 
-@replaces(WRITE_CSV, "logger", "logger-keys", says="tell different numbers of reward/ocb")
+@replaces(WRITE_CSV, "logger", "logger-keys", says="different numbers of reward/ocb")
 def csv_differs_from_tensorboard(original: Any, logger: Any, row: Dict[str, float]) -> None:
     """The CSV has a reward in different units than TensorBoard."""
     original(logger, dict(row, **{"reward/ocb": 2.0 * row["reward/ocb"] + 1.0}))

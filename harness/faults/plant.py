@@ -28,7 +28,7 @@ import numpy as np
 from mapush.errors import ConfigError, unknown
 
 ENV_CLASSES = ("harness.toys:PointMass", "mapush.env.harl_view:HarlView")
-"""The classes into which bugs of an environment are planted: all of ours that have HARL's interface."""
+"""The classes into which bugs of an environment are planted: all in this repository that have HARL's interface."""
 
 STACK_KINDS = ("learner", "logger", "configuration", "checkpoint")
 """Classes of bugs that are not in an environment."""

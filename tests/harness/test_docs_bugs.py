@@ -17,7 +17,7 @@ SECTIONS = dict(re.findall(r"^## (\d)\. (.*?)(?=^## |\Z)", (ROOT / "docs" / "bug
 
 
 def test_bugs_are_the_eight_of_the_mission():
-    """There is a section for each, with symptom, cause, remedy and tests."""
+    """Each bug has a section with symptom, cause, remedy, tests and planted bugs."""
     assert sorted(SECTIONS) == [str(number) for number in range(1, 9)]
     for text in SECTIONS.values():
         assert re.findall(r"^- \*\*(.*?)\.\*\*", text, re.M) == [
@@ -31,7 +31,7 @@ def test_bugs_are_the_eight_of_the_mission():
 
 @pytest.mark.parametrize("number", sorted(SECTIONS))
 def test_bug_names_tests_that_exist(number):
-    """Each section names tests, and each of them is in the file that is named."""
+    """Each section names tests, and each test is in the named file."""
     named = re.findall(r"`(tests/\S+\.py)::(\w+)`", SECTIONS[number])
     assert named
     for path, test in named:
@@ -40,8 +40,8 @@ def test_bug_names_tests_that_exist(number):
 
 
 @pytest.mark.parametrize("number", sorted(SECTIONS))
-def test_bug_names_planted_bugs_of_the_zoo_and_all_of_its_own(number):
-    """Each section names planted bugs that exist; those of the zoo that come from this bug are among them."""
+def test_bug_names_its_planted_bugs(number):
+    """Each section names planted bugs that exist, among them all that come from this bug."""
     named = set(re.findall(r"`([a-z0-9-]+)`", SECTIONS[number].split("**Planted.**")[1]))
     own = {name for name, fault in FAULTS.items() if re.match(rf"mission bug {number}\b", fault.origin)}
     assert own <= named <= set(FAULTS)

@@ -1,7 +1,8 @@
-"""The bug zoo: every bug is really planted, begins when told to, and leaves nothing behind."""
+"""Contracts of the bug zoo: every bug is really planted, begins at its step, and leaves nothing behind."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 
@@ -14,14 +15,17 @@ from harness.faults import FAULTS, find
 from harness.faults.fault_matrix import WORLDS, run_matrix
 from harness.faults.faults_command import FaultsConfig, main
 from harness.faults.plant import replaced
-from harness.toys import make_pointmass
+from harness.toys import PointMass, make_pointmass
 from mapush.errors import ConfigError
 
 pytestmark = pytest.mark.harness
 
 OF_AN_ENV = [fault for fault in FAULTS.values() if not fault.of_stack and fault.needs == "cpu"]
-SHOWN_ELSEWHERE = {"close-closes-all", "close-leaves-a-thread"}  # not by what envs return that live one after the other
-ALONE = [fault for fault in OF_AN_ENV if fault.name not in SHOWN_ELSEWHERE]
+SHOWN_ELSEWHERE = {
+    "close-closes-all",
+    "close-leaves-a-thread",
+}  # two envs that live one after the other do not show them
+SHOWN_BY_ONE_ENV = [fault for fault in OF_AN_ENV if fault.name not in SHOWN_ELSEWHERE]
 QUICK = [
     "missing-custom-cfg",
     "rewards-without-last-axis",
@@ -67,7 +71,7 @@ class Plain:
 
 
 def life_of_envs(make_env=make_pointmass, steps=30, **kwargs):
-    """Return, as bytes, all that two envs show which are used one after the other, and what they keep."""
+    """Use two environments one after the other; return, as bytes, everything that they return, and what they keep."""
     seen = []
     for seed in (0, 1):
         kept = []
@@ -89,7 +93,7 @@ def life_of_envs(make_env=make_pointmass, steps=30, **kwargs):
 
 
 def with_fault(name, start=1, **kwargs):
-    """Return the same with a bug; where it raises, the error is the end."""
+    """Return the same with a bug planted; if that raises, return the error."""
     with find(name).inject(start):
         try:
             return life_of_envs(**kwargs)
@@ -98,7 +102,7 @@ def with_fault(name, start=1, **kwargs):
 
 
 def test_zoo_holds_40_bugs_in_12_classes_and_those_of_the_mission():
-    """The zoo is large, varied, and knows the eight bugs from which the project came."""
+    """The zoo is large and varied, and contains the eight bugs from which the project came."""
     on_cpu = [fault for fault in FAULTS.values() if fault.needs == "cpu"]
     assert len(on_cpu) >= 40
     assert len({fault.kind for fault in on_cpu}) >= 12
@@ -109,20 +113,20 @@ def test_zoo_holds_40_bugs_in_12_classes_and_those_of_the_mission():
 
 @pytest.fixture(scope="module")
 def clean():
-    """Return what is seen without a bug."""
+    """Return what the environments show without a bug."""
     return life_of_envs(horizon=7)
 
 
-@pytest.mark.parametrize("fault", ALONE, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", SHOWN_BY_ONE_ENV, ids=lambda fault: fault.name)
 def test_fault_of_an_env_planted_changes_what_the_env_does_and_is_gone_afterwards(fault, clean):
-    """A bug is in the code inside its context, and nowhere else."""
+    """A bug is in the code while its context is open, and gone afterwards."""
     assert with_fault(fault.name, horizon=7) != clean
     assert life_of_envs(horizon=7) == clean
 
 
 @pytest.mark.parametrize("name", ["agents-swapped", "rewards-without-last-axis", "reward-of-wrong-sign"])
 def test_fault_with_a_start_begins_at_that_step(name, clean):
-    """A bug that starts at step 11 leaves the first ten steps alone."""
+    """A bug that starts at step 11 does not change the first ten steps."""
     broken = with_fault(name, start=11, horizon=7)
     before = 2 + 2 * 10  # spaces and reset, then actions and results
     assert broken[:before] == clean[:before]
@@ -130,21 +134,22 @@ def test_fault_with_a_start_begins_at_that_step(name, clean):
 
 
 def test_faults_and_contracts_cover_each_other():
-    """Every bug names contracts that exist, and every contract has a bug that proves it."""
-    named = {contract for fault in FAULTS.values() if fault.needs == "cpu" for contract in fault.contracts}
-    of_stack = {contract for fault in FAULTS.values() if fault.of_stack for contract in fault.contracts}
-    assert named - of_stack == set(names("env"))
+    """Every bug names contracts that exist, and every contract has a bug that it must catch."""
+    named = set()
+    for fault in OF_AN_ENV:
+        named.update(fault.contracts)
+    assert named == set(names("env"))
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_fault_of_an_env_is_caught_by_a_contract_it_names(name):
-    """A contract that a bug names is broken by it; the whole zoo is run by `python -m harness faults`."""
+    """A contract that a bug names is broken by it; `python -m harness faults` runs all bugs."""
     (row,) = run_matrix([find(name)])
     assert row.caught, find(name).about
 
 
 def test_faults_without_a_first_step_are_those_of_making_and_closing():
-    """Every other bug of an env begins at the step it is told to."""
+    """All other bugs of an env begin at a step."""
     assert {fault.name for fault in OF_AN_ENV if fault.of_making} == OF_MAKING
 
 
@@ -152,13 +157,13 @@ def test_faults_without_a_first_step_are_those_of_making_and_closing():
 @pytest.mark.parametrize("start", [1, 2, 50, 1000])
 @pytest.mark.parametrize("fault", WITH_A_FIRST_STEP, ids=lambda fault: fault.name)
 def test_fault_is_caught_whenever_it_starts(fault, start):
-    """A bug is caught no matter how many steps go well before it begins."""
+    """A bug is caught however many correct steps come before it."""
     (row,) = run_matrix([fault], start=start)
     assert row.caught, row.diagnosis
 
 
 def test_close_closes_all_planted_stops_the_env_that_lives_on():
-    """Closing one env makes the other one raise."""
+    """After one env is closed, the other one raises."""
     with find("close-closes-all").inject():
         first, second = make_pointmass(num_envs=5), make_pointmass(num_envs=5)
         second.reset()
@@ -168,7 +173,7 @@ def test_close_closes_all_planted_stops_the_env_that_lives_on():
 
 
 def test_replaced_method_comes_back():
-    """A function is itself again after the context, whether it is a method or static."""
+    """After the context, a replaced function is the original again, whether it is a method or static."""
     plain = Plain()
     with replaced(Plain, "double", lambda original, self, number: -original(self, number)):
         assert plain.double(2) == -4
@@ -184,14 +189,14 @@ def test_unknown_fault_is_refused_with_the_nearest_name():
 
 
 def test_listed_fault_cannot_be_planted_here():
-    """A bug that takes a GPU says so, and does not pretend to be planted."""
+    """A bug that needs a GPU refuses to be planted, and does not pretend."""
     with pytest.raises(ConfigError, match="by the tests that can see it"):
         with find("dropped-contacts").inject():
             pass
 
 
 def test_command_list_names_every_fault(capsys):
-    """The list is complete."""
+    """`--list` shows every bug."""
     assert main(["--list"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in FAULTS)
@@ -201,6 +206,25 @@ def test_command_unknown_bug_is_refused_with_the_nearest_name(capsys):
     """A misspelled bug on the command line is exit code 2, and no traceback."""
     assert main(["--only", "infos-shred"]) == 2
     assert capsys.readouterr().err.startswith("ConfigError: unknown bug 'infos-shred'; did you mean 'infos-shared'?")
+
+
+def test_command_refuses_a_world_that_is_broken_without_a_bug(capsys, monkeypatch):
+    """Contracts that are broken anyway would catch every bug; the matrix is not run, and the finding is shown."""
+    monkeypatch.setattr(PointMass, "close", lambda env: vars(env).pop("horizon"))
+    assert main(["--only", "second-close-raises"]) == 1
+    output = capsys.readouterr().out
+    assert output.startswith("close: ")
+    assert "broken without any bug" in output
+
+
+def test_bug_that_is_caught_for_the_wrong_reason_is_missed():
+    """A broken contract whose finding does not name the bug does not count."""
+    fault = find("rewards-without-last-axis")
+    (row,) = run_matrix([dataclasses.replace(fault, says=("rewards",))])
+    assert row.caught
+    (row,) = run_matrix([dataclasses.replace(fault, says=("dones",))])
+    assert row.caught_by == ("step-form",)
+    assert not row.caught
 
 
 @pytest.mark.parametrize("words", [["--inject", "infos-shared"], ["--", "harness"]])
@@ -226,7 +250,7 @@ def test_command_json_holds_the_matrix(tmp_path, capsys):
 
 
 def test_command_inject_runs_a_module_with_the_fault_planted(tmp_path, monkeypatch):
-    """The command after -- runs as `python -m` runs it, in code that has the bug, and gives its exit code."""
+    """The command after -- runs as `python -m` runs it, in code with the bug, and its exit code is returned."""
     script = "import sys\nfrom harness.toys import make_pointmass\nmake_pointmass()\nsys.exit(len(sys.argv))\n"
     (tmp_path / "planted_probe.py").write_text(script)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -236,7 +260,7 @@ def test_command_inject_runs_a_module_with_the_fault_planted(tmp_path, monkeypat
 
 
 def test_command_inject_plants_the_fault_in_child_processes_too(tmp_path, monkeypatch):
-    """A command that works in a process of its own works in code that has the bug."""
+    """The bug is also in the child processes of the command, and they know how it was planted."""
     child = (
         "import os; from harness.toys import make_pointmass; make_pointmass(); "
         "assert os.environ['HARNESS_PLANTED_FAULT'] == '--inject seed-ignored --start 4'"

@@ -1,4 +1,4 @@
-"""Contracts of the pytest plugin, each tried on a session of its own."""
+"""Contracts of the pytest plugin, each tested in a separate session of pytest."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def make_env(num_envs=5, seed=0):
 
 @pytest.fixture
 def checked(monkeypatch):
-    """Let three contracts exist and every check come to one broken, one kept, one that does not apply; count checks."""
+    """Replace the check: of three contracts, one is broken, one holds, one does not apply; return the calls."""
     calls = []
 
     def fake_check(factory, kwargs, contracts, seed, task):
@@ -64,7 +64,7 @@ def checked(monkeypatch):
 
 @pytest.fixture
 def run(pytester, monkeypatch):
-    """Run pytest with the plugin, and no other, on one file; return what came of it."""
+    """Return a function that runs pytest on one file, with no plugin but this one."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
     def run(*arguments, source="def test_ordinary(): pass"):
@@ -75,13 +75,13 @@ def run(pytester, monkeypatch):
 
 
 def test_env_given_runs_its_contracts_and_nothing_else(run, checked):
-    """Each contract is one test: broken, kept, or skipped with the reason; the files are not even read."""
+    """Each contract is one test: failed, passed, or skipped with the reason; test files are not read."""
     result = run("-m", "contracts", "--env", ENV, "-rs", source="raise RuntimeError('read')")
     result.assert_outcomes(failed=1, passed=1, skipped=1)
     result.stdout.fnmatch_lines(["*the actions are not discrete*"])
 
 
-def test_env_given_tells_what_was_judged(run, checked):
+def test_env_given_reports_what_was_judged(run, checked):
     """The summary says how many contracts were judged, and why the others were not."""
     result = run("--env", ENV)
     result.stdout.fnmatch_lines(
@@ -93,7 +93,7 @@ def test_env_given_tells_what_was_judged(run, checked):
 
 
 def test_env_given_of_which_nothing_is_judged_fails(run, monkeypatch, checked):
-    """A session that could judge no contract is no success."""
+    """A session that could not judge any contract fails."""
     monkeypatch.setattr(checking, "check", lambda *_, **__: Report([], [], {"finite": "there was no time"}))
     result = run("--env", ENV, "-k", "finite")
     result.assert_outcomes(skipped=1, deselected=2)
@@ -101,13 +101,13 @@ def test_env_given_of_which_nothing_is_judged_fails(run, monkeypatch, checked):
 
 
 def test_env_given_checks_once_what_was_selected(run, checked):
-    """All the contracts that run share one check, with the seed of the command line."""
+    """All selected contracts share one check, with the seed of the command line."""
     run("--env", ENV, "--seed", "11", "-k", "finite or available")
     assert checked == [(["finite", "available-actions"], 11)]
 
 
 def test_broken_contract_prints_finding_command_and_bundle(run, checked):
-    """A failure begins with the cause and ends with two commands; there is no traceback."""
+    """A failure begins with the finding and ends with two commands, without a traceback."""
     result = run("--env", ENV, "--seed", "11")
     result.stdout.fnmatch_lines(
         [
@@ -122,7 +122,7 @@ def test_broken_contract_prints_finding_command_and_bundle(run, checked):
 
 
 def test_broken_environment_is_found_and_replayed(run, pytester, capsys):
-    """From the environment of a user's own to the finding and to the replay of its bundle, nothing is faked."""
+    """A user's environment is checked, and the bundle of its finding is replayed, without any fake."""
     pytester.makepyfile(clipping=CLIPPING)
     result = run("--env", "clipping:make_env", "-k", "actions-untouched or spaces")
     result.assert_outcomes(failed=1, passed=1, deselected=len(contracts.names("env")) - 2)
@@ -133,22 +133,22 @@ def test_broken_environment_is_found_and_replayed(run, pytester, capsys):
     assert "actions-untouched is still broken" in capsys.readouterr().out
 
 
-def test_broken_contract_leaves_a_bundle_where_it_says(run, checked, pytester):
+def test_broken_contract_leaves_a_bundle_where_the_message_says(run, checked, pytester):
     """The replay bundle that the message names exists and holds the finding."""
     result = run("--env", ENV)
-    line = next(line for line in result.outlines if "harness replay" in line)
+    (line,) = [line for line in result.outlines if "harness replay" in line]
     content = json.loads((pytester.path / line.split()[-1]).read_text())
     assert content["factory"] == ENV
     assert content["finding"]["contract"] == "actions-untouched"
 
 
 def test_finding_of_a_contract_that_was_not_selected_still_fails(run, checked):
-    """What a check finds is never lost, though it breaks another contract than those that were asked for."""
+    """A finding is not lost if it breaks a contract that was not selected."""
     run("--env", ENV, "-k", "finite").assert_outcomes(failed=1)
 
 
 def test_soak_repeats_the_check_on_new_seeds_until_the_time_is_up(run, checked, monkeypatch):
-    """The soak item runs only with --soak, and stops at the first finding, of whose seed it tells."""
+    """The soak runs only with --soak, stops at the first finding, and reports its seed."""
     result = run("--env", ENV, "--seed", "5", "--soak=0.5", "-m", "soak")
     result.assert_outcomes(failed=1, deselected=3)
     assert checked == [(None, 6)]
@@ -156,13 +156,13 @@ def test_soak_repeats_the_check_on_new_seeds_until_the_time_is_up(run, checked, 
 
 
 def test_sim_is_handed_to_the_factory_and_to_the_commands(run, checked):
-    """With --sim, the reproducing line builds the environment on the same simulator."""
+    """With --sim, the command that reproduces a finding uses the same simulator."""
     result = run("--env", ENV, "--sim", "warp")
     result.stdout.fnmatch_lines(['*reproduce*--kwargs *"sim": "warp"*'])
 
 
 def test_task_is_handed_to_the_check_and_to_the_commands(run, pytester):
-    """With --task, rewards are held to it, and the reproducing line says so."""
+    """With --task, rewards are checked against it, and so by the command that reproduces a finding."""
     pytester.makepyfile(negating=NEGATING)
     result = run("--env", "negating:make_env", "--task", "harness.toys:PointmassTask", "-k", "reward-task")
     result.assert_outcomes(failed=1, deselected=len(contracts.names("env")) - 1)
@@ -171,35 +171,35 @@ def test_task_is_handed_to_the_check_and_to_the_commands(run, pytester):
 
 @pytest.mark.parametrize("marker, reason", [("slow", "takes minutes"), ("soak", "runs for as long as")])
 def test_marker_that_runs_on_request_is_deselected_with_the_reason(run, marker, reason):
-    """What takes long runs if it is asked for, and says so otherwise."""
+    """Long tests run if they are asked for; otherwise the summary says why they do not."""
     source = f"@pytest.mark.{marker}\ndef test_long(): pass\ndef test_short(): pass"
     result = run("--strict-markers", source=source)
     result.assert_outcomes(passed=1, deselected=1)
     result.stdout.fnmatch_lines([f"deselected {marker}: *{reason}*"])
-    asked = ["--soak=1"] if marker == "soak" else []
-    run("-m", marker, *asked, source=source).assert_outcomes(passed=1, deselected=1)
+    asked = {"slow": ["-m", "slow"], "soak": ["-m", "soak", "--soak=1"]}
+    run(*asked[marker], source=source).assert_outcomes(passed=1, deselected=1)
 
 
 def test_gpu_missing_deselects_with_the_reason_of_the_simulator(run, monkeypatch):
-    """On a machine without a GPU, what needs one does not run, even if it is asked for."""
-    monkeypatch.setattr("mapush.sim.choose_backend", lambda name: ("mujoco", "there is no GPU here"))
+    """On a machine without a GPU, tests that need one do not run, even if they are asked for."""
+    monkeypatch.setattr("mapush.sim.choose_backend", lambda name: ("mujoco", "no GPU was found"))
     monkeypatch.setattr(selection, "PACKAGES", {})
     result = run("-m", "gpu", source="@pytest.mark.gpu\ndef test_it(): pass")
     result.assert_outcomes(deselected=1)
-    result.stdout.fnmatch_lines(["deselected gpu: there is no GPU here"])
+    result.stdout.fnmatch_lines(["deselected gpu: no GPU was found"])
 
 
 def test_package_missing_leaves_the_file_unread_with_the_reason(run, monkeypatch):
-    """A file whose marker needs a package that is not there is not imported, and the summary says so."""
+    """A file whose marker needs a missing package is not imported, and the summary says so."""
     monkeypatch.setattr(selection, "PACKAGES", {"warp": "no_such_package"})
     result = run(source="import no_such_package\npytestmark = pytest.mark.warp\ndef test_it(): pass")
     result.assert_outcomes()
     result.stdout.fnmatch_lines(["deselected warp: no_such_package is not installed*"])
 
 
-@pytest.mark.parametrize("marker", selection.READ_ALONE)
-def test_quick_gates_read_their_own_folder_alone(run, pytester, marker):
-    """`-m contracts` spends no time on files that hold none; no other folder has a test that would be lost."""
+@pytest.mark.parametrize("marker", selection.OWN_FOLDERS)
+def test_quick_gates_read_only_their_own_folder(run, pytester, marker):
+    """`-m contracts` spends no time on files without contracts; no other folder has a test of this marker."""
     for folder in (marker, "others"):
         (pytester.path / "tests" / folder).mkdir(parents=True)
     own = f"import pytest\n@pytest.mark.{marker}\ndef test_it(): pass"
@@ -215,7 +215,7 @@ def test_quick_gates_read_their_own_folder_alone(run, pytester, marker):
 
 @pytest.mark.parametrize("enough, expected", [(2, 0), (3, 1)])
 def test_at_least_fails_when_fewer_tests_ran(run, enough, expected):
-    """A session in which tests were skipped or deselected away does not look like success."""
+    """A session in which too many tests were skipped or deselected fails."""
     source = """
 def test_one(): pass
 def test_two(): pass
@@ -227,7 +227,7 @@ def test_three(): pytest.skip("not here")
 
 
 def test_report_holds_every_test_with_its_diagnosis(run, pytester):
-    """The report of ordinary tests has a row for each and the first line of what went wrong."""
+    """The report of ordinary tests has a row for each, with the first line of what went wrong."""
     source = """
 def test_good(): pass
 def test_bad(): assert 1 == 2, "one is not two"
@@ -237,9 +237,8 @@ def broken(): raise ValueError("no fixture")
 def test_without_its_fixture(broken): pass
 """
     run("--report", "out", source=source)
-    checks = {
-        row["name"].split("::")[1]: row for row in json.loads((pytester.path / "out/report.json").read_text())["checks"]
-    }
+    content = json.loads((pytester.path / "out/report.json").read_text())
+    checks = {row["name"].split("::")[1]: row for row in content["checks"]}
     assert {name: row["outcome"] for name, row in checks.items()} == {
         "test_good": "passed",
         "test_bad": "failed",
@@ -252,7 +251,7 @@ def test_without_its_fixture(broken): pass
 
 
 def test_report_links_to_the_pages_that_soaks_leave_beside_it(run, pytester):
-    """A page with curves is kept with the report, each soak's in a folder of its own; no link leads nowhere."""
+    """The page of each soak is kept next to the report, in its own folder; every link has a target."""
     source = """
 @pytest.mark.parametrize("size", ["a/b", "c", "none"])
 def test_soak(size, soak_folder):
@@ -264,16 +263,16 @@ def test_soak(size, soak_folder):
     links = re.findall(r'<a href="(.+?)">', (pytester.path / "out/report.html").read_text())
     assert links == [row["page"] for row in content["checks"]][:2]
     assert [(pytester.path / "out" / link).read_text() for link in links] == ["a/b", "c"]
-    run(source=source).assert_outcomes(passed=3)  # without a report, pages go where pytest keeps what tests write
+    run(source=source).assert_outcomes(passed=3)  # without a report, pages go to the temporary folder of the test
 
 
 def test_report_of_contracts_holds_the_commands_and_the_matrix(run, checked, pytester):
-    """The report of an environment tells how to see each failure again, and shows a given matrix of faults."""
+    """The report of an environment shows how to reproduce each failure, and a given matrix of faults."""
     bug = {"expected": ["bounds"], "caught_by": ["bounds"], "step": 2, "seconds": 0.5, "diagnosis": "it is late"}
     (pytester.path / "matrix.json").write_text(json.dumps([dict(bug, fault="late-reward", kind="rewards")]))
     run("--env", ENV, "--report", "out", "--matrix", "matrix.json")
     content = json.loads((pytester.path / "out/report.json").read_text())
-    failed = next(row for row in content["checks"] if row["outcome"] == "failed")
+    (failed,) = [row for row in content["checks"] if row["outcome"] == "failed"]
     assert failed["diagnosis"] == "actions-untouched: the actions are clipped in place"
     assert "--contracts actions-untouched" in failed["reproduce"]
     assert "harness replay" in failed["replay"]

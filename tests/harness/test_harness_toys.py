@@ -1,7 +1,8 @@
-"""Contracts of the toys: they move as a slow derivation says, and speak HARL's interface without a fault."""
+"""Contracts of the toys: they move as an independent, slow derivation says, and keep HARL's interface."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import subprocess
 import sys
@@ -19,7 +20,7 @@ MOVES = [(0, 0, 0), (1, 0, 0), (-1, 0, 0), (0, 0, 1), (0, 0, -1)]
 
 
 def random_actions(generator, env, scale=2.0):
-    """Return actions of which many lie out of bounds, as HARL's: a view of an array with the agents first."""
+    """Return actions, many of them out of bounds; like HARL's, they are a view of an array with the agents first."""
     if hasattr(env.action_space[0], "n"):
         return generator.integers(0, 5, (env.n_agents, env.num_envs, 1)).swapaxes(0, 1)
     drawn = scale * generator.standard_normal((env.n_agents, env.num_envs, ACTION_DIM))
@@ -27,7 +28,7 @@ def random_actions(generator, env, scale=2.0):
 
 
 def play(env, steps, seed=0, hold=4):
-    """Yield share_obs before, actions, and what `step` returned; actions are held so that robots meet things."""
+    """Yield share_obs before, actions, and what `step` returned; each action is held, so that robots touch things."""
     generator = np.random.default_rng(seed)
     share_obs = env.reset()[1]
     for step in range(steps):
@@ -41,18 +42,21 @@ def play(env, steps, seed=0, hold=4):
 
 
 def slow_step(world, commands):
-    """Move one env by one step, with scalars alone.
+    """Move one env by one step, computed only with scalars.
 
     Args:
-      world: disc, goal, robots, headings (cos, sin) and the share of the time left, as one row of share_obs.
+      world: disc, goal, robots, headings (cos, sin) and the share of the time that is left: one row of share_obs.
       commands: v_x, v_y, turn rate of each robot, not yet clipped.
     Returns:
-      The row that follows, what each robot sees, the reward, and whether the task ended the episode.
+      The next row of share_obs, what each robot observes, the reward, and whether the task ended the episode.
     """
     agents = len(commands)
     x, y, goal_x, goal_y = world[:4]
-    robots = [list(world[4 + 2 * i : 6 + 2 * i]) for i in range(agents)]
-    yaws = [math.atan2(world[5 + 2 * agents + 2 * i], world[4 + 2 * agents + 2 * i]) for i in range(agents)]
+    robots, yaws = [], []
+    for i in range(agents):
+        robots.append(world[4 + 2 * i : 6 + 2 * i])
+        cosine, sine = world[4 + 2 * agents + 2 * i : 6 + 2 * agents + 2 * i]
+        yaws.append(math.atan2(sine, cosine))
     left = world[-1] - 1.0 / HORIZON
     before = math.hypot(goal_x - x, goal_y - y)
     for i, command in enumerate(commands):
@@ -69,20 +73,25 @@ def slow_step(world, commands):
             push_y += (0.5 - distance) * (y - robot_y) / distance
     x, y = min(max(x + push_x, -3.0), 3.0), min(max(y + push_y, -3.0), 3.0)
     after = math.hypot(goal_x - x, goal_y - y)
-    gaps = [math.dist(robots[i], robots[j]) for i in range(agents) for j in range(i)]
-    success, collision = after < 0.2, min(gaps) < 0.25 and not after < 0.2
+    gaps = [math.dist(one, other) for one, other in itertools.combinations(robots, 2)]
+    success = after < 0.2
+    collision = min(gaps) < 0.25 and not success
     away = sum(math.hypot(x - a, y - b) for a, b in robots) / agents
     reward = before - after - 0.01 * away + success - collision
     views = []
     for i, (robot_x, robot_y) in enumerate(robots):
-        points = [(x, y), (goal_x, goal_y)] + [robots[(i + shift) % agents] for shift in range(1, agents)]
+        points = [(x, y), (goal_x, goal_y), *robots[i + 1 :], *robots[:i]]
         view = []
         for a, b in points:
             a, b = a - robot_x, b - robot_y
             view += [a * math.cos(yaws[i]) + b * math.sin(yaws[i]), b * math.cos(yaws[i]) - a * math.sin(yaws[i])]
         views.append(view + [left])
-    headings = [part for yaw in yaws for part in (math.cos(yaw), math.sin(yaw))]
-    row = [x, y, goal_x, goal_y] + [value for robot in robots for value in robot] + headings + [left]
+    row = [x, y, goal_x, goal_y]
+    for robot in robots:
+        row += robot
+    for yaw in yaws:
+        row += [math.cos(yaw), math.sin(yaw)]
+    row.append(left)
     return row, views, reward, success or collision
 
 
@@ -90,7 +99,8 @@ def slow_step(world, commands):
 def test_pointmass_moves_as_the_slow_derivation(num_agents, discrete):
     """Observations, rewards, endings and final observations follow from share_obs and the actions, in every env."""
     env = make_pointmass(num_agents=num_agents, seed=5, horizon=HORIZON, discrete=discrete)
-    pushes, ends = 0, {"task": 0, "time": 0, "both": 0}
+    pushes = 0
+    ends = {"task": 0, "time": 0, "task in the last step": 0}
     for share_obs, actions, (obs, next_share, rewards, dones, infos, _) in play(env, 400):
         for env_id in range(NUM_ENVS):
             commands = actions[env_id]
@@ -101,17 +111,23 @@ def test_pointmass_moves_as_the_slow_derivation(num_agents, discrete):
             truncated = expired and not terminated
             assert dones[env_id].tolist() == [terminated or truncated] * num_agents
             for agent, info in enumerate(infos[env_id]):
-                done = bool(dones[env_id, agent])
-                seen = info["final_obs"] if done else obs[env_id, agent]
-                known = info["final_share_obs"] if done else next_share[env_id, agent]
+                seen, known = obs[env_id, agent], next_share[env_id, agent]
+                if dones[env_id, agent]:
+                    assert "outcome" in info
+                    seen, known = info["final_obs"], info["final_share_obs"]
+                else:
+                    assert info == {}
                 np.testing.assert_allclose(known, row, atol=2e-6)
                 np.testing.assert_allclose(seen, views[agent], atol=4e-6)
                 assert rewards[env_id, agent, 0] == pytest.approx(reward, abs=4e-6)
                 assert ("bad_transition" in info) == truncated
-                assert set(info) >= {"outcome"} if done else info == {}
             pushes += not dones[env_id, 0] and next_share[env_id, 0, 0] != share_obs[env_id, 0, 0]
-            if dones[env_id, 0]:
-                ends["time" if not terminated else "both" if expired else "task"] += 1
+            if truncated:
+                ends["time"] += 1
+            elif terminated and expired:
+                ends["task in the last step"] += 1
+            elif terminated:
+                ends["task"] += 1
     assert pushes > 100, (pushes, ends)
     assert min(ends.values()) > 0, (pushes, ends)
 
@@ -127,8 +143,9 @@ def test_pointmass_returns_what_its_spaces_say(discrete):
         assert rewards.shape == (6, 2, 1)
         assert obs.dtype == share_obs.dtype == rewards.dtype == np.float32
         assert dones.dtype == bool
-        assert all(env.observation_space[agent].contains(row) for rows in obs for agent, row in enumerate(rows))
-        assert all(env.share_observation_space[0].contains(row) for rows in share_obs for row in rows)
+        for env_id, agent in np.ndindex(6, 2):
+            assert env.observation_space[agent].contains(obs[env_id, agent])
+            assert env.share_observation_space[agent].contains(share_obs[env_id, agent])
         assert np.array_equal(share_obs[:, 0], share_obs[:, 1])
         assert np.array_equal(rewards[:, 0], rewards[:, 1])
         assert [len(row) for row in infos] == [2] * 6
@@ -137,11 +154,12 @@ def test_pointmass_returns_what_its_spaces_say(discrete):
             assert available.dtype == np.float32
         else:
             assert available == [None] * 6
-    assert [type(space).__name__ for space in env.action_space] == ["Discrete" if discrete else "Box"] * 2
+    kinds = {False: "Box", True: "Discrete"}
+    assert [type(space).__name__ for space in env.action_space] == [kinds[discrete]] * 2
 
 
 def test_pointmass_disc_stays_in_the_arena():
-    """A robot that chases the disc pushes it to the wall, and no farther."""
+    """A robot that chases the disc pushes it to the wall, and not beyond it."""
     env = make_pointmass(horizon=60, seed=1)
     obs, _, _ = env.reset()
     farthest = 0.0
@@ -156,22 +174,24 @@ def test_pointmass_disc_stays_in_the_arena():
 @pytest.mark.parametrize("axis", range(ACTION_DIM))
 def test_pointmass_impulse_moves_one_robot_of_one_env(axis):
     """An action on one axis of one agent changes that robot's place or heading, and nothing in another env."""
-    envs = make_pointmass(seed=2), make_pointmass(seed=2)
-    for env in envs:
-        env.reset()
+    still, pushed = make_pointmass(seed=2), make_pointmass(seed=2)
+    still.reset()
+    pushed.reset()
     rest = np.zeros((NUM_ENVS, NUM_AGENTS, ACTION_DIM), np.float32)
     impulse = rest.copy()
     impulse[4, 1, axis] = 0.1
-    before, after = (env.step(actions) for env, actions in zip(envs, (rest, impulse)))
-    changed = {tuple(index) for index in np.argwhere(before[1][:, 0] != after[1][:, 0]).tolist()}
-    place, heading = {(4, 6), (4, 7)}, {(4, 10), (4, 11)}
-    assert changed == (heading if axis == 2 else place)
-    assert not np.array_equal(before[0][4, 1], after[0][4, 1])
-    assert {index[0] for index in np.argwhere(before[0] != after[0]).tolist()} == {4}
+    obs_of_still, share_obs_of_still, *_ = still.step(rest)
+    obs, share_obs, *_ = pushed.step(impulse)
+    changed = np.argwhere(share_obs_of_still[:, 0] != share_obs[:, 0]).tolist()
+    place, heading = [[4, 6], [4, 7]], [[4, 10], [4, 11]]
+    assert changed == [place, place, heading][axis]
+    assert not np.array_equal(obs_of_still[4, 1], obs[4, 1])
+    changed_envs = (obs_of_still != obs).any(axis=(1, 2))
+    assert np.flatnonzero(changed_envs).tolist() == [4]
 
 
 def test_pointmass_env_does_not_depend_on_the_others():
-    """The first envs of a large batch play, bit for bit, as those of a small one, whatever the others do."""
+    """The first envs of a large batch move, bit for bit, like those of a small batch, whatever the others do."""
     few, many = make_pointmass(num_envs=3, seed=1), make_pointmass(num_envs=11, seed=1)
     generator = np.random.default_rng(0)
     pairs = [(few.reset(), many.reset())]
@@ -184,28 +204,36 @@ def test_pointmass_env_does_not_depend_on_the_others():
     assert any(large[3].any() for _, large in pairs[1:])
 
 
-def test_pointmass_repeats_with_its_seed_alone():
-    """The same seed gives the same trajectory, another seed another one, and every env starts differently."""
-    first, again, other = ([row[2][0] for row in play(make_pointmass(seed=seed), 30)] for seed in (3, 3, 4))
-    assert all(np.array_equal(one, two) for one, two in zip(first, again))
-    assert not any(np.array_equal(one, two) for one, two in zip(first, other))
+def test_pointmass_repeats_only_with_the_same_seed():
+    """The same seed gives the same trajectory, a different seed a different one, and all envs start differently."""
+
+    def observations(seed):
+        return np.array([returned[0] for _, _, returned in play(make_pointmass(seed=seed), 30)])
+
+    first, again, other = observations(3), observations(3), observations(4)
+    assert np.array_equal(first, again)
+    assert not (first == other).all(axis=(1, 2, 3)).any()
     assert len(np.unique(make_pointmass().reset()[1][:, 0, 0])) == NUM_ENVS
 
 
 def test_pointmass_returns_new_arrays_and_infos():
-    """Nothing returned is shared with an earlier step or another info."""
+    """No returned array is shared with an earlier step or a different info."""
     arrays, infos = [], []
     for _, _, returned in play(make_pointmass(), 25):
-        arrays += [item for item in returned if isinstance(item, np.ndarray)]
-        infos += [info for row in returned[4] for info in row]
-    arrays += [value for info in infos for value in info.values() if isinstance(value, np.ndarray)]
-    assert len({id(info) for info in infos}) == len(infos)
+        values = list(returned)
+        for row in returned[4]:
+            infos += row
+            for info in row:
+                values += info.values()
+        arrays += [value for value in values if isinstance(value, np.ndarray)]
+    assert len(set(map(id, infos))) == len(infos)
     assert len(arrays) > 100
-    assert not any(np.may_share_memory(one, two) for index, one in enumerate(arrays) for two in arrays[:index])
+    for one, other in itertools.combinations(arrays, 2):
+        assert not np.may_share_memory(one, other)
 
 
 def test_pointmass_statistics_are_bounded():
-    """However many episodes end, the 100 latest returns are kept, each the sum of its episode's rewards."""
+    """However many episodes end, only the 100 latest returns are kept, each the sum of its episode's rewards."""
     env = make_pointmass(num_envs=9, horizon=2)
     returns, running = [], np.zeros(9)
     for _, _, (_, _, rewards, dones, _, _) in play(env, 50):
@@ -217,7 +245,7 @@ def test_pointmass_statistics_are_bounded():
 
 
 def test_discrete_pointmass_masks_the_moves_that_leave_the_arena():
-    """A move is available if it stays in the arena; resting and turning always are; one move at least is masked."""
+    """A move is available if it stays in the arena; resting and turning always are."""
     env = make_pointmass(discrete=True, horizon=60)
     masked = 0
     for _, _, (_, share_obs, _, _, _, available) in play(env, 60, hold=60):
@@ -233,7 +261,7 @@ def test_discrete_pointmass_masks_the_moves_that_leave_the_arena():
 
 @pytest.mark.parametrize("wrong", ("transposed", "flat", "integer", "list", "nan"))
 def test_pointmass_malformed_actions_are_refused(wrong):
-    """Actions of another form, and NaN, are an error that shows the form expected."""
+    """Actions of the wrong form, and NaN, are an error that shows the expected form."""
     env, actions = make_pointmass(), np.zeros((NUM_ENVS, NUM_AGENTS, ACTION_DIM), np.float32)
     env.reset()
     given = {
@@ -260,20 +288,20 @@ def test_discrete_pointmass_unknown_move_is_refused(move):
 
 @pytest.mark.parametrize("size", ({"num_envs": 0}, {"num_agents": 0}, {"num_agents": 9}, {"horizon": 0}))
 def test_pointmass_impossible_size_is_refused(size):
-    """A size that cannot be is an error with its name."""
+    """A size that is impossible is an error that names it."""
     with pytest.raises(ConfigError, match=next(iter(size))):
         make_pointmass(**size)
 
 
 def test_toys_load_no_torch_until_it_is_needed():
-    """The light toys start in no time: torch is loaded with the pushing task alone."""
+    """The light toys start quickly: only the pushing task loads torch."""
     code = "import sys, harness.toys as toys; toys.make_pointmass().reset(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.mujoco
 def test_push_is_the_pushing_task_behind_harls_interface():
-    """`make_push` walks real robots: HARL's shapes, and starts that follow the seed alone."""
+    """`make_push` has robots with legs, HARL's shapes, and initial states that depend only on the seed."""
     starts = []
     for seed in (0, 0, 1):
         env = make_push(seed=seed, object="tblock", steps_per_decision=2)

@@ -1,4 +1,4 @@
-"""Contracts of the CI workflows: what they run, where, for how long; each rule refuses a planted bad workflow."""
+"""Contracts of the CI workflows: what they run, where, for how long; each rule rejects a planted bad workflow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parents[2] / ".github" / "workflows"
 WORKFLOWS = ("ci.yml", "gpu.yml")
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
 VERSIONED = re.compile(r"uses: \S+  # v\d+\.\d+\.\d+$")
-TRUSTED = {"push", "schedule", "workflow_dispatch"}  # none of them runs what a fork or a pull request says
+TRUSTED = {"push", "schedule", "workflow_dispatch"}  # none of them runs code of a fork or of a pull request
 MAIN = {"branches": ["main"]}
 HIDDEN_FAILURE = re.compile(r"\|\|\s*(true|:|exit 0)|set \+e")
 OUTSIDERS_WORDS = re.compile(r"\$\{\{[^}]*(github\.event\.|github\.head_ref|inputs\.)")
@@ -34,8 +34,9 @@ def steps_of(job, action=""):
 def violations(workflow):
     """Return which rules a workflow breaks."""
     broken = set()
-    if workflow.get("permissions") != {"contents": "read"} or any("permissions" in job for job in jobs(workflow)):
-        broken.add("permissions are not contents: read alone")
+    jobs_with_permissions = [job for job in jobs(workflow) if "permissions" in job]
+    if workflow.get("permissions") != {"contents": "read"} or jobs_with_permissions:
+        broken.add("permissions are not only contents: read")
     if not (workflow.get("concurrency") or {}).get("group"):
         broken.add("no concurrency group")
     if "pull_request_target" in workflow["on"]:
@@ -51,23 +52,34 @@ def jobs(workflow):
     return workflow["jobs"].values()
 
 
+def all_steps(workflow):
+    for job in jobs(workflow):
+        yield from job["steps"]
+
+
 def _of_limits(job):
     limits = [step.get("timeout-minutes") for step in job["steps"]]
     if "timeout-minutes" not in job or None in limits:
         return {"no time limit"}
-    return {"no reserve for uploads"} if sum(limits) > job["timeout-minutes"] else set()
+    if sum(limits) > job["timeout-minutes"]:
+        return {"no reserve for uploads"}
+    return set()
 
 
 def _of_steps(job):
     broken = set()
-    if any(not PINNED.fullmatch(step["uses"]) for step in steps_of(job, "/")):
-        broken.add("an action is not pinned to a commit")
-    if any(step.get("with", {}).get("persist-credentials") is not False for step in steps_of(job, "actions/checkout")):
-        broken.add("the token stays in the working copy")
-    if any(OUTSIDERS_WORDS.search(step.get("run", "")) for step in job["steps"]):
-        broken.add("a command is made of words from outside")
-    hidden = [HIDDEN_FAILURE.search(step.get("run", "")) or "continue-on-error" in step for step in job["steps"]]
-    if any(hidden) or "continue-on-error" in job:
+    for step in steps_of(job, "/"):
+        if not PINNED.fullmatch(step["uses"]):
+            broken.add("an action is not pinned to a commit")
+    for step in steps_of(job, "actions/checkout"):
+        if step.get("with", {}).get("persist-credentials") is not False:
+            broken.add("the token stays in the working copy")
+    for step in job["steps"]:
+        if OUTSIDERS_WORDS.search(step.get("run", "")):
+            broken.add("a command contains text from outsiders")
+        if HIDDEN_FAILURE.search(step.get("run", "")) or "continue-on-error" in step:
+            broken.add("a failure is hidden")
+    if "continue-on-error" in job:
         broken.add("a failure is hidden")
     if "secrets." in str(job):
         broken.add("a secret is handed to a job")
@@ -80,7 +92,7 @@ def _of_tests(job):
         return set()
     broken = set()
     if any(not re.search(r"--at-least=[1-9]", command) for command in tests):
-        broken.add("nobody counts the tests that ran")
+        broken.add("the tests that ran are not counted")
     last = job["steps"][-1]
     if "actions/upload-artifact" not in last.get("uses", "") or last.get("if") != "always()":
         broken.add("reports of a failure are not uploaded")
@@ -92,7 +104,7 @@ def _of_own_machines(workflow, job):
     if not set(workflow["on"]) <= TRUSTED or workflow["on"].get("push", MAIN) != MAIN:
         broken.add("a fork can reach our own machine")
     if "github.ref == 'refs/heads/main'" not in job.get("if", "") or "environment" not in job:
-        broken.add("our own machine runs more than main")
+        broken.add("our own machine runs other branches than main")
     if set(job["runs-on"]) != {"self-hosted", "linux", "gpu"}:
         broken.add("the labels are not those of a GPU runner")
     return broken
@@ -105,13 +117,13 @@ def test_workflow_keeps_every_rule(name):
 
 
 def test_every_workflow_is_read():
-    """A workflow that is added is held to the rules as well."""
+    """A workflow that is added is checked against the rules, too."""
     assert sorted(path.name for path in FOLDER.iterdir()) == sorted(WORKFLOWS)
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_pinned_action_names_its_release(name):
-    """Beside the commit stands the release, so that a person can judge it."""
+    """A comment next to the commit names the release, so that a person can judge it."""
     lines = [line for line in (FOLDER / name).read_text().splitlines() if "uses:" in line]
     assert lines
     assert all(VERSIONED.search(line) for line in lines)
@@ -125,19 +137,19 @@ def test_pinned_action_names_its_release(name):
     ],
 )
 def test_workflow_runs_what_the_docs_say(name, commands):
-    """Lint, all tests, the zoo, bugs that begin late and the page of the matrix; on a GPU its tests and a soak."""
-    run = "\n".join(step.get("run", "") for job in jobs(load(name)) for step in job["steps"])
+    """CI runs lint, tests, the zoo, bugs that begin late, and the page of the matrix; on a GPU, tests and a soak."""
+    run = "\n".join(step.get("run", "") for step in all_steps(load(name)))
     assert [command for command in commands if command not in run] == []
 
 
 def test_soak_runs_every_night():
-    """What shows only after an hour is looked for once a day, and not on every push."""
+    """Bugs that show only after an hour are looked for every night, not on every push."""
     workflow = load("gpu.yml")
     assert workflow["on"]["schedule"]
     assert "github.event_name != 'push'" in step_with(workflow, "run", "soak")["if"]
 
 
-def test_soaks_end_in_their_time():
+def test_soaks_end_before_their_time_limit():
     """--soak=MINUTES trains under guard and at the largest size for that long, and at two for an eighth of it."""
     step = step_with(load("gpu.yml"), "run", "soak")
     minutes = float(re.search(r"--soak=(\d+)", step["run"])[1])
@@ -145,7 +157,7 @@ def test_soaks_end_in_their_time():
 
 
 def test_every_python_is_tested():
-    """Isaac Gym's Python, the oldest that MuJoCo takes and a newer one."""
+    """CI tests Isaac Gym's Python, the oldest one that MuJoCo supports, and a newer one."""
     test = load("ci.yml")["jobs"]
     assert test["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12"]
     assert step_with({"jobs": {"38": test["python-38"]}}, "uses", "setup-python")["with"]["python-version"] == "3.8"
@@ -153,7 +165,7 @@ def test_every_python_is_tested():
 
 def step_with(workflow, key, text):
     """Return the first step whose `key` contains `text`."""
-    return next(step for job in jobs(workflow) for step in job["steps"] if text in step.get(key, ""))
+    return next(step for step in all_steps(workflow) if text in step.get(key, ""))
 
 
 def job_of(workflow):
@@ -199,7 +211,7 @@ def spent_reserve(workflow):
     step_with(workflow, "run", "pytest")["timeout-minutes"] = job_of(workflow)["timeout-minutes"]
 
 
-def upload_of_success_alone(workflow):
+def upload_only_of_success(workflow):
     del step_with(workflow, "uses", "upload-artifact")["if"]
 
 
@@ -247,21 +259,21 @@ EVERYWHERE = {
     unpinned: "an action is not pinned to a commit",
     short_commit: "an action is not pinned to a commit",
     kept_token: "the token stays in the working copy",
-    injected: "a command is made of words from outside",
-    uncounted: "nobody counts the tests that ran",
-    zero_expected: "nobody counts the tests that ran",
+    injected: "a command contains text from outsiders",
+    uncounted: "the tests that ran are not counted",
+    zero_expected: "the tests that ran are not counted",
     endless_job: "no time limit",
     endless_step: "no time limit",
     spent_reserve: "no reserve for uploads",
-    upload_of_success_alone: "reports of a failure are not uploaded",
+    upload_only_of_success: "reports of a failure are not uploaded",
     no_upload: "reports of a failure are not uploaded",
     swallowed_failure: "a failure is hidden",
     forgiven_step: "a failure is hidden",
     forgiven_job: "a failure is hidden",
     secret: "a secret is handed to a job",
-    no_permissions: "permissions are not contents: read alone",
-    write_permission: "permissions are not contents: read alone",
-    wider_job: "permissions are not contents: read alone",
+    no_permissions: "permissions are not only contents: read",
+    write_permission: "permissions are not only contents: read",
+    wider_job: "permissions are not only contents: read",
     no_concurrency: "no concurrency group",
     pull_request_target: "a pull request runs with the rights of main",
 }
@@ -270,7 +282,7 @@ EVERYWHERE = {
 @pytest.mark.parametrize("name", WORKFLOWS)
 @pytest.mark.parametrize("damage", EVERYWHERE, ids=lambda damage: damage.__name__)
 def test_planted_fault_is_named(name, damage):
-    """Each rule refuses the workflow that breaks it, by its name."""
+    """Each rule rejects the workflow that breaks it."""
     workflow = load(name)
     damage(workflow)
     assert EVERYWHERE[damage] in violations(workflow)
@@ -304,15 +316,15 @@ ON_OUR_OWN_MACHINE = {
     on_pull_request: "a fork can reach our own machine",
     on_workflow_run: "a fork can reach our own machine",
     every_branch: "a fork can reach our own machine",
-    without_condition: "our own machine runs more than main",
-    without_environment: "our own machine runs more than main",
+    without_condition: "our own machine runs other branches than main",
+    without_environment: "our own machine runs other branches than main",
     any_own_machine: "the labels are not those of a GPU runner",
 }
 
 
 @pytest.mark.parametrize("damage", ON_OUR_OWN_MACHINE, ids=lambda damage: damage.__name__)
 def test_planted_way_to_our_own_machine_is_named(damage):
-    """No event of a fork and no branch but main gets to a self-hosted runner."""
+    """Events of forks, and branches other than main, never reach a self-hosted runner."""
     workflow = load("gpu.yml")
     damage(workflow)
     assert ON_OUR_OWN_MACHINE[damage] in violations(workflow)

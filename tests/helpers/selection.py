@@ -1,4 +1,4 @@
-"""What runs where: tests of this repository that cannot run here, or only on request, are deselected with a reason."""
+"""Selects the tests of this repository that can run here, and deselects the others with a reason."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ import os
 import shutil
 import sys
 from ctypes.util import find_library
+from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Set
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set
 
 import pytest
 
-from harness.plugin import deselect, note_reasons
+from pytest_mapush_harness import deselect, note_reasons
 
 MARKERS = {
+    "memory": "what may grow, and what may not",
     "sim": "tests of the simulators and of walking",
     "evaluation": "tests of evaluation, viewer and shipped policies",
-    "adapters": "tests of what connects to HARL, MQE and OpenRL",
+    "adapters": "tests of the adapters to HARL, MQE and OpenRL",
     "harness": "tests of the harness itself",
     "packaging": "builds the wheel, and runs pytest in other projects where it is installed",
     "mujoco": "needs MuJoCo, and so Python 3.11",
     "warp": "needs mujoco-warp; runs its kernels on the CPU (they compile for a minute at first use)",
     "gpu": "needs an NVIDIA GPU and the gpu extra; run by make gpu",
-    "harl": "needs upstream HARL: installed, or in the folder that HARL_DIR names",
+    "harl": "needs upstream HARL: installed, or in the folder HARL_DIR",
     "render": "needs an OpenGL library that draws without a display",
     "web": "needs viser, which serves the page in the browser",
     "browser": "needs chromium or google-chrome, and Python's playwright",
@@ -31,35 +33,50 @@ MARKERS = {
     "slow": "takes minutes; run by make",
 }
 SELECTED_BY_NAME = {"slow": "takes minutes: run it with -m slow"}
-READ_ALONE = ("contracts", "memory")  # markers of folders; no test elsewhere bears one
+OWN_FOLDERS = ("contracts", "memory")  # `-m NAME` reads only the folder of this name; no test elsewhere has the marker
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# marker: what its files import
+# for each marker, the package that its files import
 PACKAGES = {"mujoco": "mujoco", "warp": "mujoco_warp", "gpu": "mujoco_warp", "web": "viser"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the markers, and let torch use one thread: more of them get in each other's way on tiny networks."""
+    """Declare the markers, and let torch use one thread: on tiny networks, more threads are slower."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> Optional[bool]:
-    """Leave out, unread, the folders that cannot hold what is asked for, and the files whose packages are missing."""
-    asked_for = config.getoption("markexpr")
-    if asked_for in READ_ALONE and collection_path.parent == config.rootpath / "tests" and collection_path.is_dir():
-        return True if collection_path.name != asked_for else None
-    missing = {name: package for name, package in PACKAGES.items() if importlib.util.find_spec(package) is None}
-    if not missing or collection_path.suffix != ".py":
+    """Do not read folders without a test of the wanted marker, nor files whose packages are missing."""
+    wanted = config.getoption("markexpr")
+    in_tests = collection_path.parent == config.rootpath / "tests" and collection_path.is_dir()
+    if wanted in OWN_FOLDERS and in_tests:
+        return _true_or_none(collection_path.name != wanted)
+    if collection_path.suffix != ".py":
         return None
-    text = collection_path.read_text()
-    left_out = {name: package for name, package in missing.items() if "pytest.mark." + name in text}
-    note_reasons(config, {name: f"{left_out[name]} is not installed (it needs Python 3.11)" for name in left_out})
-    return True if left_out else None
+    reasons = _missing_packages(collection_path)
+    note_reasons(config, reasons)
+    return _true_or_none(bool(reasons))
+
+
+def _true_or_none(ignored: bool) -> Optional[bool]:
+    """Return what `pytest_ignore_collect` must: True, or None so that other plugins decide."""
+    if ignored:
+        return True
+    return None
+
+
+def _missing_packages(path: Path) -> Dict[str, str]:
+    """Return for each marker in a test file whose package is missing, why the file cannot be read."""
+    reasons = {}
+    for marker, package in PACKAGES.items():
+        if importlib.util.find_spec(package) is None and f"pytest.mark.{marker}" in path.read_text(encoding="utf-8"):
+            reasons[marker] = f"{package} is not installed (it needs Python 3.11)"
+    return reasons
 
 
 class _NoTorch:
-    """A finder that skips the test file that wants torch, or what writes logs with it, wherever on its way it does."""
+    """A finder that skips the test file whose imports, direct or not, need torch or TensorBoard."""
 
     def find_spec(self, name: str, *_: Any) -> None:
         """Find nothing."""
@@ -69,7 +86,7 @@ class _NoTorch:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
-    """Without torch, collect the tests that do without it."""
+    """Without torch, collect only the test files that do not need it."""
     finder = _NoTorch()
     if isinstance(collector, pytest.Module) and importlib.util.find_spec("torch") is None:
         sys.meta_path.insert(0, finder)
@@ -79,22 +96,32 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
-    """Deselect what cannot run here, and what runs on request alone unless its marker is asked for."""
-    marked = {mark.name for item in items for mark in item.iter_markers()}
+    """Deselect the tests that cannot run here, and those that run only on request."""
+    marked: Set[str] = set()
+    for item in items:
+        marked.update(mark.name for mark in item.iter_markers())
     reasons = _reasons(marked, str(config.getoption("markexpr")))
-    dropped = [item for item in items if any(item.get_closest_marker(name) for name in reasons)]
+    dropped = []
+    for item in items:
+        if reasons.keys() & {mark.name for mark in item.iter_markers()}:
+            dropped.append(item)
     if dropped:
         deselect(config, items, dropped, reasons)
 
 
-def _reasons(marked: Set[str], asked_for: str) -> Dict[str, str]:
-    """Return why tests do not run, under those of the markers `marked` of which none does."""
-    reasons = {name: reason for name, reason in SELECTED_BY_NAME.items() if name not in asked_for}
-    reasons.update({"render": _why_no_rendering(), "gpu": _why_no_gpu() if "gpu" in marked else None})
-    reasons.update({"browser": _why_no_browser(), "display": _why_no_display()})
-    reasons["harl"] = _why_no_harl() if "harl" in marked else None
-    reasons["packaging"] = _why_no_wheel()
-    return {name: reason for name, reason in reasons.items() if name in marked and reason is not None}
+def _reasons(marked: Set[str], wanted: str) -> Dict[str, str]:
+    """Return why tests do not run, for each of the markers `marked` whose tests do not."""
+    reasons = {}
+    for name, reason in SELECTED_BY_NAME.items():
+        if name in marked and name not in wanted:
+            reasons[name] = reason
+    for name, why_not in REQUIREMENTS.items():
+        reason_or_none = None
+        if name in marked:
+            reason_or_none = why_not()
+        if reason_or_none is not None:
+            reasons[name] = reason_or_none
+    return reasons
 
 
 def _why_no_rendering() -> Optional[str]:
@@ -106,13 +133,15 @@ def _why_no_rendering() -> Optional[str]:
 def _why_no_browser() -> Optional[str]:
     if importlib.util.find_spec("playwright") is None:
         return "playwright is not installed: pip install playwright"
-    return None if any(map(shutil.which, BROWSERS)) else "there is no browser: apt-get install chromium"
+    if any(map(shutil.which, BROWSERS)):
+        return None
+    return "no browser is installed: apt-get install chromium"
 
 
 def _why_no_display() -> Optional[str]:
     if shutil.which("Xvfb") and find_library("GL"):
         return None
-    return "there is no display to make: apt-get install xvfb libgl1 libgl1-mesa-dri"
+    return "no virtual display can be started: apt-get install xvfb libgl1 libgl1-mesa-dri"
 
 
 def _why_no_harl() -> Optional[str]:
@@ -129,8 +158,9 @@ def _why_no_harl() -> Optional[str]:
 def _why_no_wheel() -> Optional[str]:
     for package in ("pip", "setuptools"):
         if importlib.util.find_spec(package) is None:
-            return f"{package} is not installed: it builds the wheel"
-    if importlib.util.find_spec("setuptools.command.bdist_wheel") or importlib.util.find_spec("wheel"):
+            return f"{package} is not installed; it builds the wheel"
+    major, minor = metadata.version("setuptools").split(".")[:2]
+    if (int(major), int(minor)) >= (70, 1) or importlib.util.find_spec("wheel") is not None:
         return None
     return "this setuptools builds no wheels: pip install 'setuptools>=70.1'"
 
@@ -139,4 +169,17 @@ def _why_no_gpu() -> Optional[str]:
     from mapush.sim import choose_backend
 
     backend, reason = choose_backend("auto")
-    return None if backend == "warp" else reason
+    if backend == "warp":
+        return None
+    return reason
+
+
+REQUIREMENTS: Dict[str, Callable[[], Optional[str]]] = {
+    "render": _why_no_rendering,
+    "gpu": _why_no_gpu,
+    "browser": _why_no_browser,
+    "display": _why_no_display,
+    "harl": _why_no_harl,
+    "packaging": _why_no_wheel,
+}
+"""For each marker: returns why its tests cannot run here, or None."""

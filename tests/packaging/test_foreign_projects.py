@@ -26,8 +26,8 @@ MISLEADING_VARIABLES = (
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD",
     "PYTEST_CURRENT_TEST",
 )
-ENV = ("--harness-env", "their_env:make_env", "-k", "spaces or finite")
-THEIR_ENV = "from harness.toys import make_pointmass as make_env\n"
+ENV = ("--harness-env", "their_env:MeetingEnv", "-k", "spaces or finite")
+THEIR_ENV = (ROOT / "examples" / "check_your_env.py").read_text(encoding="utf-8")
 A_TEST = "def test_theirs(): pass\n"
 ALL_SHORT_OPTIONS = """
 def pytest_addoption(parser):
@@ -119,7 +119,7 @@ def project(python, tmp_path):
         for name, text in {"test_it.py": A_TEST, "their_env.py": THEIR_ENV, **files}.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(textwrap.dedent(text))
+            path.write_text(textwrap.dedent(text), encoding="utf-8")
         command = [str(python), "-m", "pytest", "--strict-markers", "--strict-config", "-W", "error", *words]
         done = subprocess.run(
             command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=300
@@ -203,7 +203,7 @@ def test_project_that_hides_our_packages_gets_one_clear_error(project, name):
 def test_project_with_the_line_in_its_conftest_has_both_spellings(project):
     """Entry point and conftest line load the plugin once; short and prefixed options set the same value."""
     files = {"conftest.py": 'pytest_plugins = ["harness.plugin"]'}
-    words = ("--env", "their_env:make_env", "--harness-seed", "5", "--seed", "7", "-m", "contracts", "-k", "spaces")
+    words = ("--env", "their_env:MeetingEnv", "--harness-seed", "5", "--seed", "7", "-m", "contracts", "-k", "spaces")
     code, output = project(files, *words)
     assert code == 0, output
     assert "1 of 1 contracts judged: 0 broken, 1 hold" in output

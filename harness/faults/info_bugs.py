@@ -1,0 +1,133 @@
+"""Bugs in infos, in the report of time limits, and in available actions."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, List, Tuple
+
+import numpy as np
+
+from harness.faults.plant import (
+    Result,
+    Returned,
+    changes_result,
+)
+
+# -- infos -------------------------------------------------------------------------------------------------------------
+
+
+@changes_result("infos", "infos", "mission bug 5")
+def infos_without_key_0(_: Returned, result: Result) -> Result:
+    """Infos are one flat dict per env."""
+    return result._replace(infos=[{"success": False} for _ in result.infos])
+
+
+@changes_result("infos", "infos", "PettingZoo's convention")
+def infos_by_name(_: Returned, result: Result) -> Result:
+    """Infos have the names of the agents as keys."""
+    infos = []
+    for info in result.infos:
+        infos.append({f"agent_{agent}": leaf for agent, leaf in _by_agent(result, info)})
+    return result._replace(infos=infos)
+
+
+@changes_result("infos", "infos", "gymnasium's vector convention")
+def infos_as_dict_of_arrays(_: Returned, result: Result) -> Result:
+    """Infos are one dict of arrays."""
+    return result._replace(infos={"bad_transition": np.zeros(len(result.infos), bool)})
+
+
+@changes_result("infos", ("infos-fresh", "bad-transition"), "HARL dexhands adapter shares info dicts")
+def infos_shared(_: Returned, result: Result) -> Result:
+    """All envs hold the same dict, so one time limit flags them all."""
+    shared: Dict[int, Any] = {}
+    for info in result.infos:
+        for agent, leaf in _by_agent(result, info):
+            shared.setdefault(agent, {}).update(leaf)
+    return result._replace(infos=[shared for _ in result.infos])
+
+
+@changes_result("infos", ("infos-fresh", "bad-transition"), "HARL contract S10")
+def infos_never_cleared(moment: Returned, result: Result) -> Result:
+    """A flag that was set once stays set in all later steps."""
+    kept = moment.memory.setdefault("infos", [{} for _ in result.infos])
+    for old, new in zip(kept, result.infos):
+        for agent, leaf in _by_agent(result, new):
+            old.setdefault(agent, {}).update(leaf)
+    return result._replace(infos=kept)
+
+
+# -- time limits -------------------------------------------------------------------------------------------------------
+
+
+@changes_result("time limits", "bad-transition", "public reports: time limit treated as termination")
+def timeout_as_termination(_: Returned, result: Result) -> Result:
+    """Infos do not say that a time limit ended the episode."""
+    for leaf in _leaves(result):
+        leaf.pop("bad_transition", None)
+    return result
+
+
+@changes_result("time limits", "bad-transition", "HARL contract S8")
+def timeout_under_another_key(_: Returned, result: Result) -> Result:
+    """The time limit is flagged as `TimeLimit.truncated`."""
+    for leaf in _leaves(result):
+        leaf["TimeLimit.truncated"] = leaf.pop("bad_transition", False)
+    return result
+
+
+@changes_result("time limits", ("bad-transition", "infos"), "HARL contract S8")
+def timeout_of_last_agent_only(_: Returned, result: Result) -> Result:
+    """Only the last agent's info flags the time limit, and HARL reads the first one's."""
+    for info in result.infos:
+        info[0].pop("bad_transition", None)
+    return result
+
+
+@changes_result("time limits", ("bad-transition", "infos"), "HARL contract S8")
+def timeout_as_text(_: Returned, result: Result) -> Result:
+    """The flag is the string "True"."""
+    for leaf in _leaves(result):
+        if "bad_transition" in leaf:
+            leaf["bad_transition"] = str(leaf["bad_transition"])
+    return result
+
+
+@changes_result("time limits", "bad-transition", "HARL contract S11")
+def timeout_in_mid_episode(_: Returned, result: Result) -> Result:
+    """The last env flags a time limit in every step."""
+    for _agent, leaf in _by_agent(result, result.infos[-1]):
+        leaf["bad_transition"] = True
+    return result
+
+
+def _by_agent(result: Result, info: Any) -> List[Tuple[int, Dict[str, Any]]]:
+    """Return each agent with its dict in the info of an env."""
+    return [(agent, info[agent]) for agent in range(result.dones.shape[1])]
+
+
+def _leaves(result: Result) -> Iterator[Dict[str, Any]]:
+    """Yield the dict of every agent of every env."""
+    for info in result.infos:
+        for _, leaf in _by_agent(result, info):
+            yield leaf
+
+
+# -- available actions -------------------------------------------------------------------------------------------------
+
+
+@changes_result("available actions", "available-actions", "mission bug 6", resets=True)
+def available_actions_none(_: Returned, result: Result) -> Result:
+    """Available actions are a plain None, which HARL indexes."""
+    return result._replace(available_actions=None)
+
+
+@changes_result("available actions", "available-actions", "HARL contract 1.4", resets=True)
+def available_actions_of_ones(_: Returned, result: Result) -> Result:
+    """Available actions are an array although actions are continuous."""
+    return result._replace(available_actions=np.ones(result.obs.shape[:2] + (3,), np.float32))
+
+
+@changes_result("available actions", "available-actions", "HARL contract 1.4")
+def available_actions_nested(_: Returned, result: Result) -> Result:
+    """Available actions are fine at reset and one list per agent in a step."""
+    return result._replace(available_actions=[[None] * result.dones.shape[1] for _ in result.infos])

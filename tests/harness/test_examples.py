@@ -1,0 +1,35 @@
+"""Contracts of the examples: each runs as its first line says, and shows what it says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.harness
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "check_your_env.py"
+
+
+def run_example(*words):
+    """Run the example; return its exit code and what it printed."""
+    done = subprocess.run([sys.executable, str(EXAMPLE), *words], capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_example_env_breaks_no_contract():
+    """The environment of the example is judged by every contract, and holds them all."""
+    code, output = run_example()
+    assert code == 0, output
+    assert re.search(r"^(\d+) of \1 contracts judged: 0 broken", output, re.MULTILINE), output
+
+
+def test_broken_example_env_is_found():
+    """The planted bug of the example is the only finding, and the finding names it."""
+    code, output = run_example("--broken")
+    assert code == 1, output
+    assert output.startswith("bad-transition: time limits count as failures: bad_transition is not set")
+    assert "contracts judged: 1 broken" in output
