@@ -102,7 +102,7 @@ def test_command_passes_errors_on(tmp_path, monkeypatch, capsys):
     assert main(["export", "--checkpoint", "run"]) == 2
     assert "no file to export to" in capsys.readouterr().err
     assert main(["export", "policy.pt", "cuboid"]) == 2
-    assert "--export is for a policy that was trained" in capsys.readouterr().err
+    assert "--export needs a trained policy" in capsys.readouterr().err
 
 
 # -- a trained policy ------------------------------------------------------------------------------------------------
