@@ -24,7 +24,8 @@ class HarlEnv(VecEnv):
     each agent, `observation_space`, `share_observation_space` and `action_space`. All agents have equal spaces, and
     actions are boxes of real numbers. Its methods are:
 
-    * `reset()` returns obs (N, A, D), share_obs (N, A, S) and available_actions, which is ignored.
+    * `reset()` returns obs (N, A, D), share_obs (N, A, S), which is the same for all agents, and available_actions,
+      which is ignored.
     * `step(actions)` takes actions (N, A, K) within their bounds, and returns obs, share_obs, rewards (N, A, 1), dones
       (N, A), infos [N][A] and available_actions. An env in which all agents are done resets itself within the step.
     * `close()` releases it.
@@ -134,7 +135,11 @@ class HarlEnv(VecEnv):
         where = f"{method} of your environment"
         seen = self.obs_spec.validate(self._tensor(obs), where)
         shared = self._tensor(share_obs)
-        if shared.dim() == 3:  # the same for all agents
+        if shared.dim() == 3:
+            differs = (shared != shared[:, :1]) & ~shared.isnan()  # a NaN is reported below
+            if bool(differs.any()):
+                fix = "return one state for all agents, as in HARL's EP mode"
+                raise SpecError("share_obs differs between the agents", where=where, fix=fix)
             shared = shared[:, 0].clone()
         return Observation(seen, self.share_obs_spec.validate(shared, where))
 

@@ -159,6 +159,15 @@ def test_wrong_shape_is_refused(env):
     assert str((NUM_ENVS, OBS_DIM)) in caught.value.got
 
 
+def test_state_that_differs_between_agents_is_refused(env):
+    """Our critic has one state for the team; states of single agents would be dropped in silence."""
+    share_obs = np.zeros((NUM_ENVS, NUM_AGENTS, SHARE_OBS_DIM), np.float32)
+    share_obs[2, 1, 3] = 1.0
+    env.env._share_obs = lambda: share_obs
+    with pytest.raises(SpecError, match="differs between the agents"):
+        env.reset()
+
+
 def test_outcome_that_the_environment_does_not_report_is_named():
     """An outcome that the log shall show and the infos lack is an error, not a column of zeros."""
     env = HarlEnv(CountingEnv(), outcomes=["speed"])
