@@ -34,7 +34,7 @@ def test_update_makes_every_tensor_on_the_learners_device(minibatches, active_ma
     obs, share_obs = torch.randn(NUM_ENVS, NUM_AGENTS, OBS_DIM), torch.randn(NUM_ENVS, SHARE_OBS_DIM)
     reward, ended = torch.randn(NUM_ENVS, 1), torch.rand(NUM_ENVS) < 0.4
     with ELSEWHERE:
-        rollout = Rollout(NUM_STEPS, NUM_ENVS, NUM_AGENTS, OBS_DIM, SHARE_OBS_DIM, ACTION_DIM, CPU)
+        rollout = Rollout(NUM_STEPS, NUM_ENVS, device=CPU, **sizes)
         rollout.start(obs, share_obs)
         for _ in range(2):
             for _ in range(NUM_STEPS):

@@ -40,17 +40,14 @@ class Golden:
         self.cfg = HappoConfig(**dict(config, hidden_sizes=tuple(config["hidden_sizes"])))
         self.num_agents = int(self.arrays["num_agents"])
         self.seed = int(self.arrays["seed"])
-        self.learner = Happo(
-            self.cfg,
-            obs_dim=OBS_DIM,
-            share_obs_dim=SHARE_OBS_DIM,
-            action_dim=ACTION_DIM,
-            num_agents=self.num_agents,
-            device=torch.device("cpu"),
-            seed=self.seed,
-        )
-        sizes = (NUM_STEPS, NUM_ENVS, self.num_agents, OBS_DIM, SHARE_OBS_DIM, ACTION_DIM)
-        self.rollout = Rollout(*sizes, device=torch.device("cpu"))
+        sizes = {
+            "num_agents": self.num_agents,
+            "obs_dim": OBS_DIM,
+            "share_obs_dim": SHARE_OBS_DIM,
+            "action_dim": ACTION_DIM,
+        }
+        self.learner = Happo(self.cfg, device=torch.device("cpu"), seed=self.seed, **sizes)
+        self.rollout = Rollout(NUM_STEPS, NUM_ENVS, device=torch.device("cpu"), **sizes)
         self.rollout.start(self["obs0"], self["share_obs0"])
 
     def __getitem__(self, name: str) -> torch.Tensor:

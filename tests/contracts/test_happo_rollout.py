@@ -14,8 +14,15 @@ NEVER = torch.zeros(NUM_ENVS, dtype=torch.bool)
 
 
 def _rollout() -> Rollout:
-    sizes = (NUM_STEPS, NUM_ENVS, NUM_AGENTS, OBS_DIM, SHARE_OBS_DIM, ACTION_DIM)
-    return Rollout(*sizes, device=torch.device("cpu"))
+    return Rollout(
+        num_steps=NUM_STEPS,
+        num_envs=NUM_ENVS,
+        num_agents=NUM_AGENTS,
+        obs_dim=OBS_DIM,
+        share_obs_dim=SHARE_OBS_DIM,
+        action_dim=ACTION_DIM,
+        device=torch.device("cpu"),
+    )
 
 
 def _decision() -> Decision:

@@ -37,8 +37,15 @@ def _learner(cfg: HappoConfig = CFG, seed: int = 4, num_agents: int = NUM_AGENTS
 
 
 def _rollout(num_steps: int = NUM_STEPS, num_envs: int = NUM_ENVS, num_agents: int = NUM_AGENTS) -> Rollout:
-    sizes = (num_steps, num_envs, num_agents, OBS_DIM, SHARE_OBS_DIM, ACTION_DIM)
-    return Rollout(*sizes, device=torch.device("cpu"))
+    return Rollout(
+        num_steps=num_steps,
+        num_envs=num_envs,
+        num_agents=num_agents,
+        obs_dim=OBS_DIM,
+        share_obs_dim=SHARE_OBS_DIM,
+        action_dim=ACTION_DIM,
+        device=torch.device("cpu"),
+    )
 
 
 def _fill(learner: Happo, rollout: Rollout, seed: int = 0) -> Rollout:
