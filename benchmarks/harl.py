@@ -1,9 +1,9 @@
-"""Measure the cost of HARL: `python -m benchmarks.harl [--num-envs 512] [--pairs 5] [--sim auto]`.
+"""What HARL costs: `python -m benchmarks.harl [--num-envs 512] [--preset happo.yaml] [--pairs 5] [--sim auto]`.
 
 Three learners take turns on one task with the same settings: HARL's stock runner, wired by hand into HARL's tables; the
-same loop through the adapter; and the native learner. Each runs in a separate process, because the state of the memory
-allocator would otherwise speed up the next one. The results are medians, over rounds of turns, of the ratios within a
-round. HARL must be installed, or `HARL_DIR` must name a checkout of it.
+same loop through the adapter; and the native learner. Each works in a process of its own, because what one does to the
+memory allocator would speed up the others. The result is the median over rounds of turns of the ratio of two learners
+in the same round. HARL has to be installed, or `HARL_DIR` has to name a checkout of it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 from unittest.mock import patch
 
 from mapush.assembly import device_of, make_env, resolve, share_the_cores
@@ -27,19 +27,16 @@ from mapush.config import HappoConfig, RunConfig, SimConfig, steps_per_decision
 from mapush.errors import MapushError
 from mapush.presets import preset
 
-HARLS_SETTINGS = "happo.yaml"
+HARLS = "happo.yaml"
 LEARNERS = ["stock", "adapter", "native"]
-WARM_UP_ROUNDS = 2  # until every CUDA graph is recorded
-
-_read_clock = time.perf_counter
 
 
 class Turn(NamedTuple):
-    """The duration of one iteration.
+    """One iteration of a learner.
 
     Attributes:
-      seconds: total time [s].
-      in_env: part of it that was spent in the environment [s].
+      seconds: how long it took [s].
+      in_env: how much of that was spent in the environment [s]; 0 if unknown.
     """
 
     seconds: float
@@ -47,15 +44,15 @@ class Turn(NamedTuple):
 
     @property
     def learning(self) -> float:
-        """Time outside the environment [s]."""
+        """How much was spent outside the environment [s]."""
         return self.seconds - self.in_env
 
 
-Round = Dict[str, Turn]  # of each learner
+_read_clock = time.perf_counter
 
 
 def _clock() -> float:
-    """Return the time [s] after the device has finished all its work."""
+    """Return the time [s] at which the device has finished its work."""
     import torch
 
     if torch.cuda.is_initialized():
@@ -80,14 +77,14 @@ class Silent:
 def stock_runner(
     arguments: Dict[str, Dict[str, Any]], view: Any, folder: Path, eval_view: Any = None, cuda: bool = False
 ) -> Iterator[Any]:
-    """Make HARL's own `OnPolicyHARunner` with its own constructor; HARL's tables are patched meanwhile.
+    """Make upstream's own `OnPolicyHARunner` by its own constructor; HARL's tables are changed meanwhile.
 
     Args:
       arguments: HARL's settings, by section.
       view: the training environment.
-      folder: folder that it may write to.
+      folder: where the runner may write.
       eval_view: the environment of its evaluation.
-      cuda: compute on the GPU.
+      cuda: whether it computes on the GPU.
     """
     import torch
 
@@ -120,10 +117,10 @@ def stock_runner(
 
 
 class HarlTurns:
-    """Runs one iteration of HARL's loop at each call.
+    """Runs HARL's loop, one iteration a turn.
 
     Args:
-      runner: a runner whose runs take one iteration.
+      runner: set up for runs of one iteration.
     """
 
     def __init__(self, runner: Any) -> None:
@@ -138,7 +135,7 @@ class HarlTurns:
         runner.warmup = lambda: None  # the next iteration continues where the last one ended
 
     def __call__(self) -> Turn:
-        """Run one iteration."""
+        """Take a turn."""
         self._in_env = 0.0
         start = _clock()
         with contextlib.redirect_stdout(None):
@@ -153,56 +150,57 @@ class HarlTurns:
 
 
 class NativeTurns:
-    """Runs one iteration of the native learner at each call."""
+    """Runs the native learner, one iteration a turn."""
 
     def __init__(self, run: Any) -> None:
         self._run = run
 
     def __call__(self) -> Turn:
-        """Run one iteration; the time in the environment is unknown, because the learner does not wait for it."""
+        """Take a turn; the time in the environment is unknown, because the learner does not wait for it."""
         start = _clock()
         self._run.iterate()
         return Turn(_clock() - start, in_env=0.0)
 
 
-def measure(arguments: Sequence[str], rounds: int) -> List[Round]:
-    """Let the learners take turns.
+def measure(arguments: Sequence[str], pairs: int) -> List[Dict[str, Turn]]:
+    """Return the turn of each learner, for each round.
 
     Args:
-      arguments: command line for the processes of the learners.
-      rounds: number of rounds; each starts with a different learner.
+      arguments: of the command line, for the processes of the learners.
+      pairs: number of rounds; each begins with the next learner.
     """
     with contextlib.ExitStack() as stack:
-        workers: Dict[str, _Worker] = {}
-        for name in LEARNERS:
-            workers[name] = stack.enter_context(_Worker(name, arguments))
-        for _ in range(WARM_UP_ROUNDS):
+        workers = {name: stack.enter_context(_Worker(name, arguments)) for name in LEARNERS}
+        for _ in range(2):  # until every graph is recorded
             for worker in workers.values():
                 worker.turn()
-        measured = []
-        for number in range(rounds):
+        rounds = []
+        for number in range(pairs):
             first = number % len(LEARNERS)
             order = LEARNERS[first:] + LEARNERS[:first]
-            measured.append({name: workers[name].turn() for name in order})
-        return measured
+            rounds.append({name: workers[name].turn() for name in order})
+        return rounds
 
 
 class _Worker:
-    """A learner in a separate process, which waits between its turns."""
+    """A learner in a process of its own, which waits between its turns."""
 
     def __init__(self, learner: str, arguments: Sequence[str]) -> None:
-        words = [sys.executable, "-m", "benchmarks.harl", "--worker", learner, *arguments]
+        words = [sys.executable, "-m", "benchmarks.harl", "--worker", learner] + list(arguments)
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdin is not None, "it is a pipe"
-        assert self._process.stdout is not None, "it is a pipe"
-        self._stdin = self._process.stdin
-        self._stdout = self._process.stdout
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to, self._from = self._process.stdin, self._process.stdout
 
     def turn(self) -> Turn:
-        """Let the learner take a turn."""
-        self._stdin.write("go\n")
-        self._stdin.flush()
-        for line in self._stdout:
+        """Take a turn.
+
+        Raises:
+          SystemExit: the process has ended.
+        """
+        self._to.write("go\n")
+        self._to.flush()
+        for line in self._from:
             if line.startswith("turn "):
                 _, seconds, in_env = line.split()
                 return Turn(float(seconds), float(in_env))
@@ -212,37 +210,32 @@ class _Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stdin.close()
+        self._to.close()
         self._process.wait()
 
 
 def _work(config: RunConfig, learner: str) -> None:
-    """Take a turn for every line of the standard input, and print its duration."""
-    config = dataclasses.replace(config, total_steps=_steps_of_turn(config), checkpoint_every=10**12)
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        take_turn = _turns(config, learner, folder / learner, stack)
-        for _ in sys.stdin:
-            turn = take_turn()
-            print(f"turn {turn.seconds} {turn.in_env}", flush=True)
-
-
-def _turns(config: RunConfig, learner: str, folder: Path, stack: contextlib.ExitStack) -> Callable[[], Turn]:
+    """Take a turn for every line of the standard input."""
     from mapush.env.harl_view import HarlView
     from mapush.train import Run
     from mapush.upstream.harl.arguments import algo_args
 
-    if learner == "native":
-        return NativeTurns(stack.enter_context(contextlib.closing(Run.start(config))))
-    if learner == "adapter":
-        return HarlTurns(_adapter(config, folder, stack))
-    cuda = device_of(config.device).type == "cuda"
-    runner = stock_runner(algo_args(config, {}), HarlView(make_env(config)), folder, cuda=cuda)
-    return HarlTurns(stack.enter_context(runner))
-
-
-def _steps_of_turn(config: RunConfig) -> int:
-    return config.num_envs * config.num_steps * steps_per_decision(config)
+    steps = config.num_envs * config.num_steps * steps_per_decision(config)
+    config = dataclasses.replace(config, total_steps=steps, checkpoint_every=10**12)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if learner == "native":
+            take_turn: Callable[[], Turn] = NativeTurns(stack.enter_context(contextlib.closing(Run.start(config))))
+        elif learner == "adapter":
+            take_turn = HarlTurns(_adapter(config, folder / learner, stack))
+        else:
+            view = HarlView(make_env(config))
+            cuda = device_of(config.device).type == "cuda"
+            runner = stock_runner(algo_args(config, {}), view, folder / learner, cuda=cuda)
+            take_turn = HarlTurns(stack.enter_context(runner))
+        for _ in sys.stdin:
+            turn = take_turn()
+            print(f"turn {turn.seconds} {turn.in_env}", flush=True)
 
 
 def _adapter(config: RunConfig, folder: Path, stack: contextlib.ExitStack) -> Any:
@@ -255,93 +248,95 @@ def _adapter(config: RunConfig, folder: Path, stack: contextlib.ExitStack) -> An
     folder.mkdir()
     env = make_env(config)
     log = RunLogger(folder, config)
+    logger = HarlLogger(log, env)
+    writer = ScalarWriter(log)
     runner = HarlRunner(
         algo_args(config, DEFAULTS),
         HarlView(env),
-        logger=HarlLogger(log, env),
-        writer=ScalarWriter(log),
+        logger=logger,
+        writer=writer,
         save_dir=folder / "models",
         device=device_of(config.device),
     )
     return stack.enter_context(contextlib.closing(runner))
 
 
-def _lines(config: RunConfig, rounds: List[Round]) -> Iterator[str]:
-    """Yield the results."""
+def _lines(config: RunConfig, rounds: List[Dict[str, Turn]]) -> Iterator[str]:
     name = f"harl.{config.task_name}.{config.preset}.{config.num_envs}"
+    steps = config.num_envs * config.num_steps * steps_per_decision(config)
     for learner in LEARNERS:
         seconds = statistics.median([turns[learner].seconds for turns in rounds])
-        yield f"{name}.{learner}_steps_per_second {_steps_of_turn(config) / seconds:.0f}"
-    added, added_to_learning, faster = [], [], []
+        yield f"{name}.{learner}_steps_per_second {steps / seconds:.0f}"
+    added: List[float] = []
+    added_to_learning: List[float] = []
+    faster: List[float] = []
     for turns in rounds:
         stock, adapter, native = turns["stock"], turns["adapter"], turns["native"]
         added.append(100.0 * (adapter.seconds / stock.seconds - 1.0))
         added_to_learning.append(100.0 * (adapter.learning / stock.learning - 1.0))
         faster.append(adapter.seconds / native.seconds)
-    yield _line(f"{name}.adapter_cost_percent", added)
-    yield _line(f"{name}.adapter_cost_percent_of_learning", added_to_learning)
-    yield _line(f"{name}.native_times_as_fast", faster)
+    yield f"{name}.adapter_cost_percent {_spread(added)}"
+    yield f"{name}.adapter_cost_percent_of_learning {_spread(added_to_learning)}"
+    yield f"{name}.native_times_as_fast {_spread(faster)}"
 
 
-def _line(metric: str, values: Sequence[float]) -> str:
-    return f"{metric} {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+def _spread(values: List[float]) -> str:
+    """Return median, lowest and highest."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def _settings(task: str, name: str) -> RunConfig:
-    """Return a preset, or MAPush's task with HARL's own settings, which are the defaults of `HappoConfig`."""
-    if name != HARLS_SETTINGS:
+    """Return a preset; `HARLS` is MAPush's task with HARL's own settings, which are our defaults."""
+    if name != HARLS:
         return preset(task, name)
-    return dataclasses.replace(preset(task, "published"), preset=HARLS_SETTINGS, happo=HappoConfig())
-
-
-def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.harl", description=__doc__.splitlines()[0])
-    parser.add_argument("--task", default="cuboid", help="task (default cuboid)")
-    parser.add_argument("--preset", default=HARLS_SETTINGS, help="settings (default happo.yaml: HARL's own)")
-    parser.add_argument("--num-envs", type=int, default=512, help="envs of each learner (default 512)")
-    parser.add_argument("--num-steps", type=int, help="decisions of a rollout (default: the preset's)")
-    parser.add_argument("--pairs", type=int, default=5, help="rounds of turns (default 5)")
-    parser.add_argument("--sim", default="auto", help="simulator (default auto)")
-    parser.add_argument("--cpu-time", action="store_true", help="count CPU seconds, for a machine with other users")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    return parser.parse_args(argv)
-
-
-def _config(options: argparse.Namespace) -> Tuple[RunConfig, str]:
-    """Return the resolved configuration, and why it has this simulator."""
-    default = _settings(options.task, options.preset)
-    config = dataclasses.replace(
-        default,
-        num_envs=options.num_envs,
-        num_steps=options.num_steps or default.num_steps,
-        sim=SimConfig(options.sim),
-    )
-    return resolve(config)
+    return dataclasses.replace(preset(task, "published"), preset=HARLS, happo=HappoConfig())
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Print lines of `name.metric median (lowest to highest)`."""
-    global _read_clock
-    words = sys.argv[1:]
-    if argv is not None:
-        words = list(argv)
-    options = _options(words)
+    if argv is None:
+        argv = sys.argv[1:]
+    options = _parse(argv)
     if options.cpu_time:
+        global _read_clock
         _read_clock = time.process_time
     share_the_cores()
     try:
-        config, reason = _config(options)
+        config, reason = resolve(_config(options))
         if options.worker:
             _work(config, options.worker)
             return 0
         print(f"machine.processor {platform.machine()} {os.cpu_count()} cores")
         print(f"machine.simulator {config.sim.backend} ({reason})", flush=True)
-        for line in _lines(config, measure(words, options.pairs)):
+        for line in _lines(config, measure(argv, options.pairs)):
             print(line, flush=True)
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.harl", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--task", default="cuboid", help="task (default cuboid)")
+    parser.add_argument("--preset", default=HARLS, help=f"its settings (default {HARLS}: HARL's own)")
+    parser.add_argument("--num-envs", type=int, default=512, help="envs of each learner (default 512)")
+    parser.add_argument("--num-steps", type=int, help="decisions of a rollout (default: the preset's)")
+    parser.add_argument("--pairs", type=int, default=5, help="rounds of turns (default 5)")
+    parser.add_argument("--sim", default="auto", help="simulator (default auto)")
+    parser.add_argument("--cpu-time", action="store_true", help="count CPU seconds: for machines that others use, too")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def _config(options: argparse.Namespace) -> RunConfig:
+    default = _settings(options.task, options.preset)
+    return dataclasses.replace(
+        default,
+        num_envs=options.num_envs,
+        num_steps=options.num_steps or default.num_steps,
+        sim=SimConfig(options.sim),
+    )
 
 
 if __name__ == "__main__":
