@@ -135,7 +135,7 @@ def _check_output_flags(config: EvaluateConfig) -> None:
         _require(not walk, "--report works for pushing tasks only", "leave it out; --json FILE writes the results")
         _require(not viewer, "--report belongs to the calculator", "leave out --mode viewer")
     if config.export is not None:
-        _require(bool(config.checkpoint), "--export is for a policy that was trained", "add --checkpoint RUN")
+        _require(bool(config.checkpoint), "--export needs a trained policy", "add --checkpoint RUN")
 
 
 # -- flags of the viewer ---------------------------------------------------------------------------------------------
