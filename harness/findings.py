@@ -1,27 +1,31 @@
-"""What a check found, for people and for programs."""
+"""What a check found: broken contracts, how to reproduce them, and the report of all contracts."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, List, Optional, Sequence
+import json
+import shlex
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from harness.interface.sequence import in_words
+import numpy as np
+
 from mapush.errors import MapushError
 
 NO_TIME = "there was no time left"
+MAX_NAMED_ACTIONS = 3  # entries of the last action that are listed one by one
 
 
 class ContractError(MapushError):
     """A broken contract.
 
     Args:
-      what: the defect as a person would name it, in one line.
-      contract: the name of the broken contract, if it is another one than the one that is running.
-      step: the step since the reset at which it showed, counted from 1; 0 is the reset.
+      what: the defect in one line, as a person would name it.
+      contract: the name of the broken contract, if it differs from the contract that is running.
+      step: the step since the reset at which the defect showed, counted from 1; 0 is the reset.
       details: `where`, `got`, `expected`, `cause`, `fix`, as in `MapushError`.
 
     Attributes:
-      actions: those of all steps since the reset, (N, A, K) each, if a player saw it happen.
+      actions: the actions (N, A, K) of all steps since the reset, if a player saw the defect.
     """
 
     def __init__(
@@ -34,17 +38,100 @@ class ContractError(MapushError):
 
 
 class NotJudgedError(Exception):
-    """A contract that has nothing to judge here; its text says why."""
+    """A contract that cannot be judged here; the message gives the reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckTarget:
+    """What is checked, as `python -m harness check` takes it.
+
+    Attributes:
+      factory: "package.module:factory" of the environment.
+      kwargs: fixed arguments of the factory.
+      seed: seed for environments and actions.
+      task: "package.module:task" of the stated task; "" if none was stated.
+      inexpressible: parts of the check that a command line cannot express, one phrase each.
+    """
+
+    factory: str
+    kwargs: Dict[str, Any]
+    seed: int
+    task: str = ""
+    inexpressible: Tuple[str, ...] = ()
+
+    def command(self, contract: str) -> str:
+        """Return the command that runs one contract again."""
+        return check_command(self.factory, self.kwargs, contract, self.seed, self.task, self.inexpressible)
+
+
+def check_command(
+    factory: str,
+    kwargs: Dict[str, Any],
+    contract: str,
+    seed: int,
+    task: str = "",
+    inexpressible: Sequence[str] = (),
+) -> str:
+    """Return the shell command that runs one contract again.
+
+    If the command cannot repeat the check exactly, it ends in a shell comment that says why.
+
+    Args:
+      factory: "package.module:factory" of the environment.
+      kwargs: fixed arguments of the factory; those that JSON cannot express are left out and named in the comment.
+      contract: name of the contract.
+      seed: seed for environments and actions.
+      task: "package.module:task" of the stated task; "" if none was stated.
+      inexpressible: further reasons why the command cannot repeat the check.
+    """
+    words = ["python", "-m", "harness", "check", factory]
+    expressible, lost = _json_part(kwargs)
+    if expressible:
+        words += ["--kwargs", json.dumps(expressible)]
+    if task:
+        words += ["--task", task]
+    words += ["--contracts", contract, "--seed", str(seed)]
+    command = " ".join(map(shlex.quote, words))
+    reasons = list(inexpressible)
+    if lost:
+        reasons.append(f"JSON cannot express kwargs {', '.join(lost)}")
+    if not reasons:
+        return command
+    return f"{command}  # incomplete, use check_env in Python: {'; '.join(reasons)}"
+
+
+def _json_part(kwargs: Dict[str, Any]) -> Tuple[Dict[str, Any], List[str]]:
+    """Return the arguments that survive JSON unchanged, and the names of the others."""
+    expressible: Dict[str, Any] = {}
+    lost: List[str] = []
+    for name, value in kwargs.items():
+        try:
+            unchanged = json.loads(json.dumps(value)) == value
+        except (TypeError, ValueError):
+            unchanged = False
+        if unchanged:
+            expressible[name] = value
+        else:
+            lost.append(name)
+    return expressible, lost
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One broken contract: the fields of a `ContractError`, and how to see it again.
+    """One broken contract: the fields of its `ContractError`, and how to reproduce it.
 
     Attributes:
-      actions: the shortest sequence found that breaks it after a reset, as pairs (how often, action (N, A, K)).
+      contract: name of the broken contract.
+      what: the defect in one line.
+      where: the place: env, agent, entry, step.
+      got: what was found.
+      expected: what would have been correct.
+      cause: the most likely reason.
+      fix: what to change.
+      step: the step since the reset at which the defect showed, counted from 1; 0 is the reset.
       reproduce: the command that runs the contract again.
-      replay: the command that replays its bundle.
+      actions: the shortest known sequence that breaks the contract after a reset, as pairs (count, action (N, A, K)).
+      replay: the command that replays the bundle of this finding.
     """
 
     contract: str
@@ -60,39 +147,70 @@ class Finding:
     replay: Optional[str] = None
 
     @classmethod
-    def of(cls, error: ContractError, contract: str, reproduce: Optional[str] = None) -> Finding:
-        """Return the finding that an error of a contract stands for.
+    def of(cls, error: ContractError, contract: str, command: Optional[Callable[[str], str]] = None) -> Finding:
+        """Return the finding that describes an error of a contract.
 
         Args:
-          error: what was raised.
-          contract: the contract that was running; the error may name another one.
-          reproduce: the command that shows it again, with `{}` where the contract's name belongs.
+          error: the error that was raised.
+          contract: the contract that was running; the error may name a different one.
+          command: returns the command that runs the named contract again.
         """
         name = error.contract or contract
+        reproduce = None
+        if command is not None:
+            reproduce = command(name)
         fields = ("where", "got", "expected", "cause", "fix", "step", "actions")
         details = {field: getattr(error, field) for field in fields}
-        return cls(name, error.what, reproduce=reproduce and reproduce.replace("{}", name), **details)
+        return cls(name, error.what, reproduce=reproduce, **details)
 
     def __str__(self) -> str:
         rows = [f"{self.contract}: {self.what}"]
-        details = {name: getattr(self, name) for name in ("where", "got", "expected", "cause", "fix")}
-        details["shortest"] = self.actions and in_words(self.actions)
-        details.update(reproduce=self.reproduce, replay=self.replay)
-        rows += [f"  {name:<9} {value}" for name, value in details.items() if value]
+        for field in ("where", "got", "expected", "cause", "fix", "shortest", "reproduce", "replay"):
+            value = getattr(self, field)
+            if value:
+                rows.append(f"  {field:<9} {value}")
         return "\n".join(rows)
+
+    @property
+    def shortest(self) -> Optional[str]:
+        """The shortest known sequence of actions, in words."""
+        if not self.actions:
+            return None
+        return in_words(self.actions)
+
+
+def in_words(packed: Sequence[Any]) -> str:
+    """Return how long a packed sequence of actions is, and what its last step does.
+
+    Args:
+      packed: pairs (count, action (N, A, K) as lists).
+    """
+    steps = sum(count for count, _ in packed)
+    plural = "s" * (steps > 1)
+    text = f"{steps} step{plural} after a reset; "
+    last = np.array(packed[-1][1])
+    nonzero = np.argwhere(last)
+    if len(nonzero) == 0:
+        return text + "no action is needed"
+    if len(nonzero) > MAX_NAMED_ACTIONS:
+        return text + f"the last step has {len(nonzero)} nonzero actions"
+    named = []
+    for env, agent, entry in nonzero:
+        named.append(f"{last[env, agent, entry]:g} for env {env}, agent {agent}, entry {entry}")
+    return text + "in the last step " + "; ".join(named)
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a run of contracts came to.
+    """The outcome of a run of contracts.
 
     Attributes:
       findings: the broken contracts, at most one finding for each.
       passed: names of the contracts that hold.
-      not_judged: why, for each contract that could be neither broken nor kept.
+      not_judged: the reason for each contract that could not be judged, by name.
       notes: what the reader should know, such as how many steps were seen.
-      seconds: how long it took.
-      times: how long each contract took, by name [s]; the first that needs a run that others look at, too, plays it.
+      seconds: how long the run took [s].
+      times: how long each contract took, by name [s]. A run that several contracts share counts for the first of them.
     """
 
     findings: List[Finding]
@@ -108,8 +226,11 @@ class Report:
         return not self.findings
 
     def __str__(self) -> str:
-        rows = [str(finding) for finding in self.findings] + self.unjudged + ["note: " + note for note in self.notes]
-        return "\n".join(rows + [f"{self.summary}; {self.seconds:.1f} s"])
+        rows = list(map(str, self.findings))
+        rows += self.unjudged
+        rows += [f"note: {note}" for note in self.notes]
+        rows.append(f"{self.summary}; {self.seconds:.1f} s")
+        return "\n".join(rows)
 
     @property
     def conclusive(self) -> bool:
@@ -117,26 +238,32 @@ class Report:
         return bool(self.findings or self.passed) and not self._hurried
 
     @property
+    def _total(self) -> int:
+        return len(self.findings) + len(self.passed) + len(self.not_judged)
+
+    @property
     def _hurried(self) -> bool:
-        total = len(self.findings) + len(self.passed) + len(self.not_judged)
-        return 2 * list(self.not_judged.values()).count(NO_TIME) > total
+        """Whether there was no time for more than half of the contracts."""
+        without_time = list(self.not_judged.values()).count(NO_TIME)
+        return 2 * without_time > self._total
 
     @property
     def unjudged(self) -> List[str]:
-        """One line for each reason for which contracts could not be judged."""
-        alike: Dict[str, List[str]] = {}
+        """One line for each reason why contracts could not be judged."""
+        by_reason: Dict[str, List[str]] = {}
         for name, reason in self.not_judged.items():
-            alike.setdefault(reason, []).append(name)
-        return ["not judged: {}: {}".format(", ".join(names), reason) for reason, names in alike.items()]
+            by_reason.setdefault(reason, []).append(name)
+        return [f"not judged: {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
 
     @property
     def summary(self) -> str:
-        """How many contracts were judged, and how."""
+        """How many contracts were judged, and with what result."""
         broken, kept = len(self.findings), len(self.passed)
-        judged, total = broken + kept, broken + kept + len(self.not_judged)
-        hint = "; too little time for most: give them a larger budget" if self._hurried else ""
-        return f"{judged} of {total} contracts judged: {broken} broken, {kept} hold{hint}"
+        text = f"{broken + kept} of {self._total} contracts judged: {broken} broken, {kept} hold"
+        if self._hurried:
+            text += "; there was too little time for most, so raise the budget"
+        return text
 
     def as_dict(self) -> Dict[str, Any]:
-        """Return the report in JSON's types."""
+        """Return the report as types that JSON can express."""
         return dict(dataclasses.asdict(self), ok=self.ok)

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any, Dict, Mapping
 
-from harness.findings import Finding
+from harness.findings import Finding, check_command
 from mapush.errors import ConfigError
 from mapush.run.versions import versions
 
@@ -77,11 +77,3 @@ def keep(
     path = Bundle(factory, kwargs, seed, dataclasses.asdict(finding), task=task).write(folder)
     replay = f"python -m harness replay {shlex.quote(str(path))}"
     return dataclasses.replace(finding, reproduce=reproduce, replay=replay)
-
-
-def check_command(factory: str, kwargs: Dict[str, Any], contract: str, seed: int, task: str = "") -> str:
-    """Return the command that runs one contract again."""
-    given = f" --kwargs {shlex.quote(json.dumps(kwargs))}" if kwargs else ""
-    stated = f" --task {shlex.quote(task)}" if task else ""
-    text = "python -m harness check {}{}{} --contracts {} --seed {}"
-    return text.format(shlex.quote(factory), given, stated, contract, seed)

@@ -21,7 +21,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from harness.check_report import ReportRow, write_report
 from harness.checking import bundle, check_process
 from harness.contracts import chosen, names
-from harness.findings import ContractError, Finding, Report
+from harness.findings import CheckTarget, ContractError, Finding, Report
 from harness.interface.player import first_line
 from harness.process.diagnosis import Ending
 from harness.process.isolate import Limits, call
@@ -85,9 +85,9 @@ def check(
         if ending.ok:
             return ending.result
         died_in = running.read_text() if running.exists() else "factory"
-    reproduce = bundle.check_command(factory, kwargs or {}, died_in, seed, task)
+    target = CheckTarget(factory, kwargs or {}, seed, task)
     others = {name: f"the process died in {died_in}" for name in wanted if name != died_in}
-    return Report([Finding.of(_death(ending), died_in, reproduce)], [], others, seconds=ending.evidence.seconds)
+    return Report([Finding.of(_death(ending), died_in, target.command)], [], others, seconds=ending.evidence.seconds)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from harness.checking.bundle import check_command
 from harness.contracts import Task, check_env
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.shrink import broken_by
-from harness.findings import ContractError, Finding, Report
+from harness.findings import CheckTarget, ContractError, Finding, Report
 from harness.interface.player import first_line, innermost_line, is_ctrl_c, load_factory
 from harness.interface.sequence import unpack
 
@@ -40,15 +39,15 @@ def check(
       running: the file that says which contract runs, for whoever finds this process dead.
     """
     sys.path.insert(0, os.getcwd())
-    command = check_command(factory, kwargs, "{}", seed, task)
+    target = CheckTarget(factory, kwargs, seed, task)
     try:
         make_env = load_factory(factory)
         stated = _load_task(task) if task else None
     except ContractError as error:
-        return Report([Finding.of(error, "factory", command)], [])
+        return Report([Finding.of(error, "factory", target.command)], [])
     if actions:
         errors = broken_by(EnvUnderTest(make_env, kwargs, stated, seed, budget_s), unpack(actions))
-        found = {name: Finding.of(errors[name], name, command) for name in contracts if name in errors}
+        found = {name: Finding.of(errors[name], name, target.command) for name in contracts if name in errors}
         findings = [dataclasses.replace(finding, actions=list(actions)) for finding in found.values()]
         return Report(findings, [name for name in contracts if name not in found])
     return check_env(
@@ -59,6 +58,7 @@ def check(
         seed=seed,
         budget_s=budget_s,
         on_contract=running.write_text,
+        target=target,
     )
 
 

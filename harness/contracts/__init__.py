@@ -21,7 +21,7 @@ from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import CONTRACTS, Contract, contract, names
 from harness.contracts.shrink import shorten
 from harness.contracts.task import Task
-from harness.findings import ContractError, Finding, NotJudgedError, Report
+from harness.findings import CheckTarget, ContractError, Finding, NotJudgedError, Report
 from harness.interface.player import first_line, innermost_line, is_ctrl_c
 from mapush.errors import ConfigError, nearest
 
@@ -52,6 +52,7 @@ def check_env(
     seed: int = 0,
     budget_s: float = 60.0,
     on_contract: Callable[[str], Any] = lambda name: None,
+    target: Optional[CheckTarget] = None,
 ) -> Report:
     """Hold the environments that a factory builds to the contracts of HARL's interface.
 
@@ -63,6 +64,7 @@ def check_env(
       seed: of environments and actions; the same seed does the same.
       budget_s: about how long it may take at most [s]; slow environments are driven for fewer steps.
       on_contract: called with the name of each contract before it runs.
+      target: what is checked, as a command line names it; by default derived from the other arguments.
     Returns:
       What was found; nothing is raised for a broken environment.
     Raises:
@@ -72,7 +74,7 @@ def check_env(
     started = time.perf_counter()
     shares = min(MOST_SHARES, len(names("env")) / max(len(wanted), 1))
     subject = EnvUnderTest(make_env, dict(kwargs or {}), task, seed, budget_s, shares)
-    command = _command(make_env, kwargs, task, seed)
+    command = (target or _target_of(make_env, kwargs or {}, task, seed)).command
     found: Dict[str, Finding] = {}
     not_judged: Dict[str, str] = {}
     times: Dict[str, float] = {}
@@ -136,18 +138,43 @@ def _unexpected(error: BaseException) -> ContractError:
     )
 
 
-def _command(make_env: Callable[..., Any], kwargs: Optional[Dict[str, Any]], task: Optional[Task], seed: int) -> str:
-    """Return the command that does the same, but for arguments that `task` was made with."""
-    import json
+def _target_of(make_env: Callable[..., Any], kwargs: Dict[str, Any], task: Optional[Task], seed: int) -> CheckTarget:
+    """Return what is checked as a command line names it, and what a command line cannot express."""
+    inexpressible = []
+    if not _is_importable(make_env):
+        inexpressible.append("the factory cannot be imported by its name")
+    stated = ""
+    if task is not None:
+        stated = _import_name(type(task))
+        if not _is_importable(type(task)) or not _is_default(task):
+            inexpressible.append("the task is more than its class says")
+    return CheckTarget(_import_name(make_env), kwargs, seed, stated, tuple(inexpressible))
 
-    fixed = f" --kwargs '{json.dumps(kwargs, default=str)}'" if kwargs else ""
-    stated = f" --task {_name(type(task))}" if isinstance(task, Task) and type(task) is not Task else ""
-    text = "python -m harness check {}{}{} --contracts {{}} --seed {}"
-    return text.format(_name(make_env), fixed, stated, seed)
+
+def _import_name(thing: Any) -> str:
+    module = getattr(thing, "__module__", "?")
+    path = getattr(thing, "__qualname__", repr(thing))
+    return f"{module}:{path}"
 
 
-def _name(thing: Any) -> str:
-    return "{}:{}".format(getattr(thing, "__module__", "?"), getattr(thing, "__qualname__", repr(thing)))
+def _is_importable(thing: Any) -> bool:
+    """Return whether a different process finds this class or function under its own name."""
+    module, _, path = _import_name(thing).partition(":")
+    if module == "__main__":
+        return False
+    found = sys.modules.get(module)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    return found == thing
+
+
+def _is_default(task: Task) -> bool:
+    """Return whether the class of a task makes the same task when it is called without arguments."""
+    try:
+        default = type(task)()
+    except Exception:
+        return False
+    return repr(vars(default)) == repr(vars(task))
 
 
 @contextlib.contextmanager

@@ -98,7 +98,7 @@ def check_stack(contracts: Optional[Sequence[str]] = None, seed: int = 0) -> Rep
             not_judged[name] = str(reason)
         except Exception as error:  # whatever a bug in the stack raises is what the contract found
             broken = error if isinstance(error, ContractError) else _as_contract_error(error)
-            findings.append(Finding.of(broken, name, _REPRODUCE.format("{}", seed)))
+            findings.append(Finding.of(broken, name, lambda broken_name: _REPRODUCE.format(broken_name, seed)))
     return Report(findings, passed, not_judged, seconds=time.perf_counter() - start)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shlex
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from wrapped import factory
 
-from harness import contracts
-from harness.contracts import check_env, env_under_test
+from harness.__main__ import main as harness_main
+from harness.contracts import Task, check_env, env_under_test
 from harness.contracts.env_under_test import Bystanders, EnvUnderTest, first_difference, where_they_part
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.player import Player, Seen
@@ -302,8 +305,10 @@ def test_bystander_that_starts_anew_elsewhere_is_no_longer_compared():
 # -- check_env ---------------------------------------------------------------------------------------------------
 
 
-def make_nan(num_envs=5, num_agents=2, seed=0, horizon=20, note=""):
-    """Return an environment with a NaN from its seventh step on."""
+def make_nan(num_envs=5, num_agents=2, seed=0, horizon=20, note="", seen=None, sigma=0.0):
+    """Return an environment with a NaN from its seventh step on; write its arguments into the file `seen`."""
+    if seen is not None:
+        Path(seen).write_text(json.dumps({"note": note, "seen": seen}))
 
     def result(env, returned):
         if env.count >= 7:
@@ -317,8 +322,46 @@ def test_finding_names_the_command_that_shows_it_again():
     report = check_env(make_nan, kwargs={"note": "a b"}, contracts=["finite"], seed=4)
     command = 'python -m harness check {}:make_nan --kwargs \'{{"note": "a b"}}\' --contracts finite --seed 4'
     assert report.findings[0].reproduce == command.format(__name__)
-    assert contracts._command(make_nan, None, None, 0).endswith(":make_nan --contracts {} --seed 0")
-    assert contracts._command(SimpleNamespace(), {}, None, 7).startswith("python -m harness check ?:namespace()")
+
+
+def test_printed_command_gives_the_factory_the_same_arguments(tmp_path, capsys):
+    """A shell reads the line, whatever characters the arguments hold, and the command passes them on unchanged."""
+    kwargs = {"note": 'it\'s {} "$HOME" `id`\n#', "seen": str(tmp_path / "seen.json")}
+    report = check_env(make_nan, kwargs=kwargs, contracts=["finite"], seed=4)
+    Path(kwargs["seen"]).unlink()
+    words = shlex.split(report.findings[0].reproduce)
+    assert words[:3] == ["python", "-m", "harness"]
+    assert harness_main(words[3:]) == 1
+    assert json.loads(Path(kwargs["seen"]).read_text()) == kwargs
+    assert "finite: obs holds NaN" in capsys.readouterr().out
+
+
+class Knowing(Task):
+    """A task that a command line can name, unless it is given a different delay."""
+
+    def __init__(self, delay=0):
+        super().__init__(delay=delay)
+
+
+@pytest.mark.parametrize(
+    "make_env, kwargs, task, said",
+    [
+        (make_nan, {"sigma": np.float64(0.1)}, None, ""),
+        (make_nan, {"sigma": {0.1}, "note": "a"}, None, "JSON cannot express kwargs sigma"),
+        (make_nan, {"sigma": (1, 2)}, None, "JSON cannot express kwargs sigma"),
+        (lambda: make_nan(), None, None, "the factory cannot be imported by its name"),
+        (make_nan, None, Knowing(), ""),
+        (make_nan, None, Knowing(2), "the task is more than its class says"),
+    ],
+)
+def test_printed_command_says_what_it_cannot_express(make_env, kwargs, task, said):
+    """A line that cannot repeat the check exactly says so in a comment, which a shell ignores."""
+    report = check_env(make_env, kwargs=kwargs, task=task, contracts=["finite"], seed=4)
+    command, _, comment = report.findings[0].reproduce.partition("  # ")
+    assert shlex.split(report.findings[0].reproduce, comments=True) == shlex.split(command)
+    assert shlex.split(command)[-4:] == ["--contracts", "finite", "--seed", "4"]
+    assert comment == (said and f"incomplete, use check_env in Python: {said}")
+    assert (f"--task {__name__}:Knowing" in command) == (task is not None)
 
 
 def test_check_env_tells_each_contract_before_it_runs_and_how_long_it_took():

@@ -12,9 +12,9 @@ import pytest
 
 from harness.check_report import ReportRow, write_report
 from harness.checking import replay_finding
-from harness.checking.bundle import Bundle, check_command, keep
+from harness.checking.bundle import Bundle, keep
 from harness.checking.replay_finding import main
-from harness.findings import Finding, Report
+from harness.findings import Finding, Report, check_command
 
 pytestmark = pytest.mark.harness
 

@@ -11,8 +11,8 @@ import pytest
 from harness.contracts import shrink
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.shrink import broken_by, shorten, shortest
-from harness.findings import Finding
-from harness.interface.sequence import in_words, pack, unpack
+from harness.findings import Finding, in_words
+from harness.interface.sequence import pack, unpack
 from harness.toys import PointMass, make_pointmass
 
 pytestmark = pytest.mark.harness
@@ -133,9 +133,9 @@ def test_packed_sequence_is_exact_in_a_file():
 @pytest.mark.parametrize(
     "last, words",
     [
-        ([[0.0, 0.0], [0.0, 0.5]], "4 steps after a reset; in the last one 0.5 for env 0, agent 1, entry 1"),
+        ([[0.0, 0.0], [0.0, 0.5]], "4 steps after a reset; in the last step 0.5 for env 0, agent 1, entry 1"),
         ([[0.0, 0.0], [0.0, 0.0]], "4 steps after a reset; no action is needed"),
-        ([[1.0, 2.0], [3.0, 4.0]], "4 steps after a reset; the last one of 4 actions that are not 0"),
+        ([[1.0, 2.0], [3.0, 4.0]], "4 steps after a reset; the last step has 4 nonzero actions"),
     ],
 )
 def test_sequence_in_words_says_how_long_and_what_last(last, words):
