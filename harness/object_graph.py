@@ -1,17 +1,21 @@
-"""What can be reached from an object: how much it holds, and the numbers it is set to."""
+"""A walk over everything that can be reached from an object, and two uses of it: entry counts and settings.
+
+`walk` is the only traversal of object graphs in the harness. A user passes a function that returns the parts of an
+object; that function decides which references are followed and what their paths are called.
+"""
 
 from __future__ import annotations
 
 import collections
 import sys
 import types
-from typing import Any, Deque, Dict, Iterator, Set, Tuple
+from typing import Any, Callable, Deque, Dict, Hashable, Iterable, Iterator, List, Optional, Set, Tuple, TypeVar
 
 import numpy as np
 
 MAX_OBJECTS = 200_000
-MAX_DEPTH = 6  # attributes of attributes, where settings are looked for
-LARGEST = 1e300  # as a setting may be; smaller than infinity
+MAX_SETTING_DEPTH = 6  # levels of attributes in which settings are looked for
+MAX_SETTING = 1e300  # a larger number stands for infinity
 CONTAINERS = (dict, list, set, collections.deque)
 ATOMS = (
     int,
@@ -25,109 +29,191 @@ ATOMS = (
     np.generic,
 )
 NUMBERS: Any = (int, float, np.integer, np.floating)
-FOREIGN = {"builtins", "abc", "typing", "collections", "numpy", "torch", "gym", "gymnasium", "random", "threading"}
+FOREIGN_PACKAGES = {
+    "builtins",
+    "abc",
+    "typing",
+    "collections",
+    "numpy",
+    "torch",
+    "gym",
+    "gymnasium",
+    "random",
+    "threading",
+}
+
+Label = TypeVar("Label")
 
 
-def measure(root: Any) -> Dict[str, int]:
-    """Return how many entries each container, array and text holds that can be reached from an object, by its path.
+def walk(
+    root: Any,
+    label: Label,
+    parts: Callable[[Label, Any], Iterable[Tuple[Label, Any]]],
+    *,
+    is_leaf: Callable[[Any], bool] = lambda value: False,
+    key: Callable[[Any], Hashable] = id,
+    excluded: Iterable[Hashable] = (),
+    max_objects: Optional[int] = None,
+    max_depth: Optional[int] = None,
+) -> Iterator[Tuple[Label, Any]]:
+    """Yield everything that can be reached from `root`, breadth first, so under its shortest path.
 
-    Bounded deques are left out. Containers in containers count under the path of the outermost. What a module keeps
-    is reached if a class of the object is defined in it.
+    Args:
+      root: the object to start from.
+      label: the label of the root, for example its path.
+      parts: returns label and value of each part of an object, given the object's own label.
+      is_leaf: recognises objects without parts. A leaf is yielded each time it is reached; any other object only once.
+      key: returns the identity of an object; two objects with equal keys count as one.
+      excluded: keys of objects that are neither yielded nor looked into, unless one of them is the root.
+      max_objects: stop after this many objects, not counting leaves.
+      max_depth: do not look into objects this many steps away from the root.
+    """
+    seen: Set[Hashable] = set(excluded) - {key(root)}
+    room = None if max_objects is None else len(seen) + max_objects
+    waiting: Deque[Tuple[Label, int, Any]] = collections.deque([(label, 0, root)])
+    while waiting and (room is None or len(seen) < room):
+        label, depth, value = waiting.popleft()
+        if is_leaf(value):
+            yield label, value
+            continue
+        identity = key(value)
+        if identity in seen:
+            continue
+        seen.add(identity)
+        yield label, value
+        if max_depth is None or depth < max_depth:
+            for part_label, part in parts(label, value):
+                waiting.append((part_label, depth + 1, part))
+
+
+def measure(root: Any, max_objects: int = MAX_OBJECTS) -> Dict[str, int]:
+    """Return how many entries each container, array and text holds that can be reached from an object, by path.
+
+    Bounded deques are left out. A container inside a container counts under the path of the outermost one. Mutable
+    variables of a module are included if the module defines a class of the object.
+
+    Args:
+      root: the object; its path is "env".
+      max_objects: stop after this many objects.
     """
     counts: Dict[str, int] = collections.Counter()
-    waiting = collections.deque([("env", root)])
-    visited: Set[int] = set()
-    while waiting and len(visited) < MAX_OBJECTS:
-        path, value = waiting.popleft()
-        if isinstance(value, ATOMS) or id(value) in visited:
-            continue
-        visited.add(id(value))
-        if isinstance(value, np.ndarray) or _is_tensor(value):
+    for path, value in walk(root, "env", _kept_parts, is_leaf=_is_atom, max_objects=max_objects):
+        if _is_array(value):
             counts[path] += int(np.prod(value.shape))
         elif isinstance(value, (str, bytes, bytearray)):
             counts[path] += len(value)
-        else:
-            if isinstance(value, CONTAINERS + (tuple,)) and getattr(value, "maxlen", None) is None:
-                counts[path] += len(value)
-            waiting.extend(_children(path, value))
+        elif isinstance(value, CONTAINERS + (tuple,)) and getattr(value, "maxlen", None) is None:
+            counts[path] += len(value)
     return dict(counts)
 
 
+def settings(root: Any) -> Dict[str, float]:
+    """Return the nonzero numbers that an object and its settings hold as attributes or under names, by path."""
+    found: Dict[str, float] = {}
+    reached = walk(root, "env", _named_parts, is_leaf=_is_number, max_objects=MAX_OBJECTS, max_depth=MAX_SETTING_DEPTH)
+    for path, value in reached:
+        if _is_number(value) and 0 < float(abs(value)) < MAX_SETTING:
+            found[path] = float(value)
+    return found
+
+
+def _is_atom(value: Any) -> bool:
+    return isinstance(value, ATOMS)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, NUMBERS) and not isinstance(value, bool)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or _is_tensor(value)
+
+
 def _is_tensor(value: Any) -> bool:
-    return (
-        type(value).__module__.split(".")[0] == "torch" and hasattr(value, "shape") and hasattr(value, "element_size")
-    )
+    package = type(value).__module__.split(".")[0]
+    return package == "torch" and hasattr(value, "shape") and hasattr(value, "element_size")
 
 
-def _children(path: str, value: Any) -> Iterator[Tuple[str, Any]]:
+def _kept_parts(path: str, value: Any) -> Iterator[Tuple[str, Any]]:
+    """Yield path and value of everything that an object keeps; entries of a container have the container's path."""
+    if _is_array(value) or isinstance(value, (str, bytes, bytearray)):
+        return
     if isinstance(value, dict):
-        yield from ((path, child) for child in list(value.values()))
+        for entry in list(value.values()):
+            yield path, entry
     elif isinstance(value, CONTAINERS + (tuple,)):
-        yield from ((path, child) for child in list(value))
+        for entry in list(value):
+            yield path, entry
     elif isinstance(value, types.FunctionType):
-        for cell in value.__closure__ or ():
-            try:
-                yield path, cell.cell_contents
-            except ValueError:
-                continue
-        yield from _module(value.__module__)
+        for content in _closure(value):
+            yield path, content
+        yield from _module_variables(value.__module__)
     elif isinstance(value, types.MethodType):
-        yield from ((path, value.__self__), (path, value.__func__))
+        yield path, value.__self__
+        yield path, value.__func__
     else:
         yield from _attributes(path, value)
 
 
+def _closure(function: types.FunctionType) -> List[Any]:
+    """Return the variables of outer functions that a function uses; an unset variable is left out."""
+    contents = []
+    for cell in function.__closure__ or ():
+        try:
+            contents.append(cell.cell_contents)
+        except ValueError:
+            continue
+    return contents
+
+
 def _attributes(path: str, value: Any) -> Iterator[Tuple[str, Any]]:
-    """Give an object's attributes, and the mutable ones of its classes and of their modules."""
+    """Yield an object's attributes, and the containers that its classes and their modules keep."""
     own = getattr(value, "__dict__", None)
     if isinstance(own, dict):
-        yield from ((f"{path}.{name}", child) for name, child in list(own.items()))
-    for base in _classes(value):
-        for name, child in list(vars(base).items()):
-            if isinstance(child, types.MemberDescriptorType) and hasattr(value, name):
+        for name, attribute in list(own.items()):
+            yield f"{path}.{name}", attribute
+    for base in _own_classes(value):
+        for name, attribute in list(vars(base).items()):
+            if isinstance(attribute, types.MemberDescriptorType) and hasattr(value, name):
                 yield f"{path}.{name}", getattr(value, name)
-            elif isinstance(child, CONTAINERS) and not name.startswith("__"):
-                yield f"{base.__name__}.{name}", child
-        yield from _module(base.__module__)
+            elif isinstance(attribute, CONTAINERS) and not name.startswith("__"):
+                yield f"{base.__name__}.{name}", attribute
+        yield from _module_variables(base.__module__)
 
 
-def _module(module: str) -> Iterator[Tuple[str, Any]]:
-    """Give what a module keeps."""
-    if module.split(".")[0] not in FOREIGN:
-        for name, child in list(vars(sys.modules.get(module, object)).items()):
-            if isinstance(child, CONTAINERS) and not name.startswith("__"):
-                yield f"{module}.{name}", child
+def _module_variables(module: str) -> Iterator[Tuple[str, Any]]:
+    """Yield the containers that a module keeps."""
+    if _is_foreign(module):
+        return
+    for name, variable in list(vars(sys.modules.get(module, object)).items()):
+        if isinstance(variable, CONTAINERS) and not name.startswith("__"):
+            yield f"{module}.{name}", variable
 
 
-def _classes(value: Any) -> Iterator[type]:
-    return (base for base in type(value).__mro__ if base.__module__.split(".")[0] not in FOREIGN)
-
-
-def settings(root: Any) -> Dict[str, float]:
-    """Return the numbers, other than 0, that an object and its settings hold as attributes or under names, by path."""
-    found: Dict[str, float] = {}
-    waiting: Deque[Tuple[str, Any, int]] = collections.deque([("env", root, 0)])
-    visited: Set[int] = set()
-    while waiting and len(visited) < MAX_OBJECTS:
-        path, value, depth = waiting.popleft()
-        if isinstance(value, NUMBERS) and not isinstance(value, bool):
-            if 0 < float(abs(value)) < LARGEST:
-                found[path] = float(value)
-        elif depth < MAX_DEPTH and id(value) not in visited:
-            visited.add(id(value))
-            waiting.extend((name, child, depth + 1) for name, child in _named(path, value))
-    return found
-
-
-def _named(path: str, value: Any) -> Iterator[Tuple[str, Any]]:
+def _named_parts(path: str, value: Any) -> Iterator[Tuple[str, Any]]:
+    """Yield what an object holds by name: entries of a dict under a text, and attributes, those of classes included."""
     if isinstance(value, dict):
-        yield from ((f"{path}[{key!r}]", child) for key, child in list(value.items()) if isinstance(key, str))
+        for name, entry in list(value.items()):
+            if isinstance(name, str):
+                yield f"{path}[{name!r}]", entry
         return
     if isinstance(value, (str, np.ndarray, types.ModuleType, types.FunctionType) + CONTAINERS):
         return
-    owners = [value] if isinstance(value, type) else [value, *_classes(value)]
+    owners = [value]
+    if not isinstance(value, type):
+        owners += _own_classes(value)
     for owner in owners:
-        held = getattr(owner, "__dict__", {})
-        if isinstance(owner, type) and owner.__module__.split(".")[0] in FOREIGN:
+        if isinstance(owner, type) and _is_foreign(owner.__module__):
             continue
-        yield from ((f"{path}.{name}", child) for name, child in list(held.items()) if name[:2] != "__")
+        for name, attribute in list(getattr(owner, "__dict__", {}).items()):
+            if not name.startswith("__"):
+                yield f"{path}.{name}", attribute
+
+
+def _own_classes(value: Any) -> List[type]:
+    """Return the classes of an object, without those of foreign packages."""
+    return [base for base in type(value).__mro__ if not _is_foreign(base.__module__)]
+
+
+def _is_foreign(module: str) -> bool:
+    return module.split(".")[0] in FOREIGN_PACKAGES

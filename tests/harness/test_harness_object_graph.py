@@ -1,4 +1,4 @@
-"""What is reached from an object: counts and settings of objects that are written down by hand."""
+"""What can be reached from an object: the walk, the entry counts and the settings of objects written by hand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import types
 import numpy as np
 import pytest
 
-from harness import object_graph
 from harness.contracts import lifecycle
-from harness.object_graph import measure, settings
+from harness.object_graph import measure, settings, walk
 
 pytestmark = pytest.mark.harness
 
@@ -50,6 +49,71 @@ class Env:
         """Do nothing."""
 
 
+def entries(path, value):
+    """Return the entries of lists and dicts, with the path that leads to each."""
+    if isinstance(value, dict):
+        return [(f"{path}.{name}", entry) for name, entry in value.items()]
+    if isinstance(value, list):
+        return [(f"{path}[{index}]", entry) for index, entry in enumerate(value)]
+    return []
+
+
+def is_number(value):
+    """Return whether a value is an int."""
+    return isinstance(value, int)
+
+
+def test_walk_yields_each_object_once_under_its_shortest_path_and_leaves_every_time():
+    """An object that is reached by two ways, or that holds itself, is looked into once."""
+    shared = [7]
+    root = {"deep": [[shared]], "near": shared}
+    root["itself"] = root
+    found = list(walk(root, "root", entries, is_leaf=is_number))
+    assert [path for path, _ in found] == ["root", "root.deep", "root.near", "root.deep[0]", "root.near[0]"]
+    assert found[2][1] is shared
+    assert [path for path, _ in walk([7, 7], "x", entries, is_leaf=is_number)] == ["x", "x[0]", "x[1]"]
+
+
+def test_walk_excludes_objects_and_what_only_they_lead_to_but_never_the_root():
+    """An excluded object belongs to somebody else."""
+    other = [[1]]
+    root = [other, [2]]
+    found = [path for path, _ in walk(root, "r", entries, is_leaf=is_number, excluded=[id(other), id(root)])]
+    assert found == ["r", "r[1]", "r[1][0]"]
+
+
+def test_walk_counts_objects_with_one_key_as_one():
+    """Two views of one memory are one object."""
+    found = [path for path, _ in walk([[1, 2], [1, 2], [3]], "r", entries, is_leaf=is_number, key=str)]
+    assert found == ["r", "r[0]", "r[2]", "r[0][0]", "r[0][1]", "r[2][0]"]
+
+
+@pytest.mark.parametrize(
+    "bounds, expected",
+    [
+        ({"max_objects": 3}, ["r", "r[0]", "r[1]"]),
+        ({"max_objects": 3, "excluded": [1]}, ["r", "r[0]", "r[1]"]),
+        ({"max_depth": 0}, ["r"]),
+        ({"max_depth": 1}, ["r", "r[0]", "r[1]"]),
+        ({"max_depth": 2}, ["r", "r[0]", "r[1]", "r[0][0]", "r[1][0]"]),
+    ],
+)
+def test_walk_stops_at_its_bounds(bounds, expected):
+    """A bound on objects ends the walk; a bound on depth ends it in one direction."""
+    root = [[[[]]], [[[]]]]
+    assert [path for path, _ in walk(root, "r", entries, **bounds)] == expected
+
+
+def test_walk_labels_are_whatever_the_parts_are_given():
+    """A label may carry more than a path, such as a weight."""
+
+    def halves(label, value):
+        return [((label[0] + 1, label[1] / len(value)), part) for part in value]
+
+    found = [label for label, _ in walk([["a"], ["b"]], (0, 1.0), halves, is_leaf=lambda value: type(value) is str)]
+    assert found == [(0, 1.0), (1, 0.5), (1, 0.5), (2, 0.5), (2, 0.5)]
+
+
 def test_measure_counts_what_is_kept_by_its_path():
     """Every container, array and text counts its entries under the path of the outermost, once."""
     torch = pytest.importorskip("torch")
@@ -87,11 +151,10 @@ def test_measure_looks_into_a_bounded_deque_and_an_unset_cell():
     assert measure(env)["env.last"] == 3
 
 
-def test_measure_ends_at_its_limit(monkeypatch):
+def test_measure_ends_at_its_limit():
     """A huge object is measured in part."""
-    monkeypatch.setattr(object_graph, "MAX_OBJECTS", 4)
     env = types.SimpleNamespace(**{f"rows_{index}": [0] * 7 for index in range(50)})
-    assert sum(path.startswith("env.rows") for path in measure(env)) <= 3
+    assert sum(path.startswith("env.rows") for path in measure(env, max_objects=4)) <= 3
 
 
 def test_settings_are_the_numbers_that_are_set():
