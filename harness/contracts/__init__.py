@@ -145,7 +145,8 @@ def _target_of(make_env: Callable[..., Any], kwargs: Dict[str, Any], task: Optio
         inexpressible.append("the factory cannot be imported by its name")
     stated = ""
     if task is not None:
-        stated = _import_name(type(task))
+        if type(task) is not Task:
+            stated = _import_name(type(task))
         if not _is_importable(type(task)) or not _is_default(task):
             inexpressible.append("the task is more than its class says")
     return CheckTarget(_import_name(make_env), kwargs, seed, stated, tuple(inexpressible))

@@ -352,6 +352,8 @@ class Knowing(Task):
         (lambda: make_nan(), None, None, "the factory cannot be imported by its name"),
         (make_nan, None, Knowing(), ""),
         (make_nan, None, Knowing(2), "the task is more than its class says"),
+        (make_nan, None, Task(), ""),
+        (make_nan, None, Task(delay=1), "the task is more than its class says"),
     ],
 )
 def test_printed_command_says_what_it_cannot_express(make_env, kwargs, task, said):
@@ -361,7 +363,7 @@ def test_printed_command_says_what_it_cannot_express(make_env, kwargs, task, sai
     assert shlex.split(report.findings[0].reproduce, comments=True) == shlex.split(command)
     assert shlex.split(command)[-4:] == ["--contracts", "finite", "--seed", "4"]
     assert comment == (said and f"incomplete, use check_env in Python: {said}")
-    assert (f"--task {__name__}:Knowing" in command) == (task is not None)
+    assert (f"--task {__name__}:Knowing" in command) == isinstance(task, Knowing)
 
 
 def test_check_env_tells_each_contract_before_it_runs_and_how_long_it_took():
