@@ -261,7 +261,7 @@ class Report:
         broken, kept = len(self.findings), len(self.passed)
         text = f"{broken + kept} of {self._total} contracts judged: {broken} broken, {kept} hold"
         if self._hurried:
-            text += "; there was too little time for most, so raise the budget"
+            text += "; too little time for most: give them a larger budget"
         return text
 
     def as_dict(self) -> Dict[str, Any]:

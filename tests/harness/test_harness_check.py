@@ -420,7 +420,7 @@ def test_check_that_had_no_time_for_most_contracts_is_no_success(capsys: pytest.
     """One contract that holds says little where there was no time for the others."""
     words = ["check", "test_harness_check:make_slowly", "--budget", "0.1", "--contracts", "factory,horizon,close"]
     assert main(words) == 2
-    expected = "1 of 3 contracts judged: 0 broken, 1 hold; there was too little time for most, so raise the budget; "
+    expected = "1 of 3 contracts judged: 0 broken, 1 hold; too little time for most: give them a larger budget; "
     assert capsys.readouterr().out.splitlines()[-1].startswith(expected)
 
 
