@@ -46,7 +46,7 @@ def check(
     except ContractError as error:
         return Report([Finding.of(error, "factory", target.command)], [])
     if actions:
-        errors = broken_by(EnvUnderTest(make_env, kwargs, stated, seed, budget_s), unpack(actions))
+        errors = broken_by(EnvUnderTest(make_env, kwargs, stated, seed=seed, budget_s=budget_s), unpack(actions))
         found = {name: Finding.of(errors[name], name, target.command) for name in contracts if name in errors}
         findings = [dataclasses.replace(finding, actions=list(actions)) for finding in found.values()]
         return Report(findings, [name for name in contracts if name not in found])

@@ -43,7 +43,7 @@ def judge(make_env):
 )
 def test_batch_that_enters_what_an_env_does_is_found(speeds):
     """A time step or a mean that depends on the number of envs, in the first env and most others."""
-    assert judge(factory(speeds)) == (["an env goes another way in a batch of 6 than in one of 5"], None)
+    assert judge(factory(speeds)) == (["an env behaves differently in a batch of 6 than in one of 5"], None)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_starts_from_one_generator_cannot_be_compared():
         env._generators = [env._generators[0]] * env.num_envs
         return PointMass.reset(env)
 
-    assert "do not draw their starts by themselves" in judge(factory(np.ones, reset=reset))[1]
+    assert "do not draw their starts independently" in judge(factory(np.ones, reset=reset))[1]
 
 
 def test_starts_that_are_fixed_say_nothing_of_noise():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any, Dict, List
 
@@ -14,6 +15,7 @@ from wrapped import (
     OBS,
     REWARDS,
     SHARE_OBS,
+    SHORT,
     Wrapped,
     check,
     convert,
@@ -263,7 +265,7 @@ BROKEN = {
         factory(result=late_reset),
         "the observation that comes with a done is the last of the old episode",
     ),
-    "same-seed": (factory(result=unscaled_noise), "the same seed gives another run: the runs part at step 1"),
+    "same-seed": (factory(result=unscaled_noise), "the same seed gives a different run: the runs diverge at step 1"),
     "independence": (factory(result=mixed_rewards), "actions of one env change another: rewards of env"),
     "independence nan": (factory(actions=contagious), "an env that is given NaN harms another: obs of env"),
     "partial-reset": (factory(result=reset_of_all), "the reset of one env changes another"),
@@ -290,7 +292,7 @@ def test_dones_one_step_late_are_named_so_and_nothing_follows_from_them() -> Non
     assert [one.what for one in report.findings] == ["dones come one step late"]
 
 
-def test_horizon_no_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_horizon_no_end_is_found() -> None:
     """An environment that is never done would let an evaluation run for ever."""
-    monkeypatch.setattr("harness.contracts.episode_ends.ENDLESS", 200)
-    assert check(factory(result=never_done), "horizon") == "no episode ever ends"
+    effort = dataclasses.replace(SHORT, endless_steps=200)
+    assert check(factory(result=never_done), "horizon", effort=effort) == "no episode ever ends"

@@ -13,8 +13,9 @@ import pytest
 from wrapped import factory
 
 from harness.__main__ import main as harness_main
-from harness.contracts import Task, check_env, env_under_test
-from harness.contracts.env_under_test import Bystanders, EnvUnderTest, first_difference, where_they_part
+from harness.contracts import Effort, Task, check_env, env_under_test
+from harness.contracts.comparison import Bystanders, first_difference, first_divergence
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.player import Player, Seen
 from harness.toys import make_pointmass
@@ -24,9 +25,9 @@ pytestmark = pytest.mark.harness
 NUM_ENVS, AGENTS = 5, 2
 
 
-def make_subject(make_env=make_pointmass, kwargs=None, seed=3, budget_s=60.0):
+def make_subject(make_env=make_pointmass, kwargs=None, seed=3, budget_s=60.0, effort=Effort()):  # noqa: B008
     """Return a subject as `check_env` makes it."""
-    return EnvUnderTest(make_env, kwargs or {}, None, seed, budget_s)
+    return EnvUnderTest(make_env, kwargs, seed=seed, budget_s=budget_s, effort=effort)
 
 
 # -- the factory -------------------------------------------------------------------------------------------------
@@ -90,12 +91,12 @@ def test_sizes_are_chosen_unlike_each_other():
     assert not made.notes
     alike = make_subject(lambda seed=0: make_pointmass(2, 2, seed))
     assert alike.sizes.num_envs == 2
-    assert alike.notes == ["equal sizes (A = N = 2): a swap of these axes may hide"]
+    assert alike.notes == ["equal sizes (A = N = 2): a swap of these axes may go unnoticed"]
 
 
 def test_single_env_and_factory_that_raises_are_findings_of_the_factory():
     """With what was asked for, and where it failed."""
-    with pytest.raises(ContractError, match="one env only") as caught:
+    with pytest.raises(ContractError, match="only one env") as caught:
         make_subject(lambda: make_pointmass(1, 2, 0)).long_run()
     assert caught.value.contract == "factory"
 
@@ -193,17 +194,17 @@ def test_drive_stops_at_the_number_of_steps_or_at_the_limit_of_time(clock):
     assert env_under_test.drive(player, lambda seen: seen, 0) == 0.0
 
 
-def test_long_run_is_played_once_and_fails_the_same_way_for_everyone(monkeypatch):
+def test_long_run_is_played_once_and_fails_the_same_way_for_everyone():
     """What it found is kept; its length and its episodes are noted."""
-    monkeypatch.setattr(env_under_test, "LONG_RUN", 30)
-    made = make_subject()
+    effort = Effort(long_run_steps=30)
+    made = make_subject(effort=effort)
     player = made.long_run()
     assert made.long_run() is player
     assert len(player.seen) == 31
     ends = sum(int(seen.ended.sum()) for seen in player.seen[1:])
     assert ends > 0
     assert made.notes == [f"long run: 30 steps of 5 envs, {ends} episodes"]
-    shortest = make_subject(kwargs={"horizon": 1})
+    shortest = make_subject(kwargs={"horizon": 1}, effort=effort)
     shortest.long_run()
     assert shortest.notes == ["long run: 30 steps of 5 envs, 150 episodes"]
     calls = []
@@ -224,7 +225,6 @@ def test_long_run_is_played_once_and_fails_the_same_way_for_everyone(monkeypatch
 
 def test_step_is_expected_to_take_what_it_takes_unwatched_once_a_run_was_played_again(clock, monkeypatch):
     """Runs that are compared are not watched, so that more of them fit into the time than the long run suggests."""
-    monkeypatch.setattr(env_under_test, "LONG_RUN", 20)
 
     def slow(env, actions):
         clock.s += 0.25
@@ -233,11 +233,11 @@ def test_step_is_expected_to_take_what_it_takes_unwatched_once_a_run_was_played_
     watched = Player._step
 
     def step_watched(self, actions):
-        clock.s += 2.0 * self._watch
+        clock.s += 2.0 * bool(self._checks)
         return watched(self, actions)
 
     monkeypatch.setattr(Player, "_step", step_watched)
-    made = make_subject(factory(actions=slow), {"num_envs": 5}, budget_s=1000.0)
+    made = make_subject(factory(actions=slow), {"num_envs": 5}, budget_s=1000.0, effort=Effort(long_run_steps=20))
     made.long_run()
     assert made.step_s == 2.25
     made.require_same_again()
@@ -277,12 +277,12 @@ def test_first_difference_is_the_first_field_and_the_first_place():
     assert first_difference(reset, other, EVERYWHERE, ("rewards", "share_obs")) == ("share_obs", (4, 0, 2))
 
 
-def test_where_they_part_is_the_first_step_that_differs():
+def test_first_divergence_is_the_first_step_that_differs():
     """Step, field and place; the shorter run decides how far is looked."""
     one = [step() for _ in range(6)]
     other = [step() for _ in range(4)] + [step(dones=((1, 0), True))]
-    assert where_they_part(one, other) == (4, "dones", (1, 0))
-    assert where_they_part(one[:4], other) is None
+    assert first_divergence(one, other) == (4, ("dones", (1, 0)))
+    assert first_divergence(one[:4], other) is None
 
 
 def test_bystander_that_starts_anew_elsewhere_is_no_longer_compared():

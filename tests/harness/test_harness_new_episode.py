@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.contracts import check_env, new_episode, shape
+from harness.contracts import check_env, new_episode
+from harness.contracts.action_masks import require_one_mask_for_each_state
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.findings import ContractError
 from harness.interface.player import Seen
@@ -34,7 +35,7 @@ def steps(count, ends=(), truncated=()):
 def test_other_actions_are_taken_before_a_time_limit_alone():
     """In the last three steps of an episode of seven or more; failures come sooner or later by other actions."""
     ends = [(7, 0), (9, 1), (13, 0), (20, 0), (6, 2)]
-    other = new_episode._ends_at_limit(steps(24, ends, truncated=[(7, 0), (13, 0), (20, 0), (6, 2)]))
+    other = new_episode.steps_before_limits(steps(24, ends, truncated=[(7, 0), (13, 0), (20, 0), (6, 2)]))
     assert [tuple(place) for place in np.argwhere(other)] == [(5, 0), (6, 0), (7, 0), (18, 0), (19, 0), (20, 0)]
 
 
@@ -44,7 +45,7 @@ def test_envs_are_alike_in_what_agents_and_in_what_the_critic_is_shown():
     one.obs, one.share_obs = np.zeros((2, NUM_ENVS, AGENTS, OBS_DIM))
     other.obs, other.share_obs = np.zeros((2, NUM_ENVS, AGENTS, OBS_DIM))
     other.obs[1, 1, 3] = other.share_obs[2, 0, 1] = other.obs[4, 0, 0] = other.share_obs[4, 1, 2] = 1e-6
-    assert new_episode._shows_alike(one, other).tolist() == [True, False, False, True, False]
+    assert new_episode.shows_the_same(one, other).tolist() == [True, False, False, True, False]
 
 
 class Smoothed(PointMass):
@@ -152,7 +153,7 @@ def test_relation_is_found_and_where_it_is_broken():
     """Copies and differences are related; half of the new samples, and three at least, must be off."""
     draw = np.random.default_rng(5)
     state, starts = draw.normal(size=(90, STATE_DIM)), draw.normal(size=(10, STATE_DIM))
-    related = new_episode._Related.of(state, shown_by(state))
+    related = new_episode.ExactSums.fit(state, shown_by(state))
     assert related.entries.tolist() == [True, True, False, False]
     assert not related.broken(starts, shown_by(starts)).any()
     assert related.broken(starts, shown_by(starts, at=range(5), entry=1)).tolist() == [False, True, False, False]
@@ -164,9 +165,9 @@ def test_relation_needs_samples_and_no_cancelling():
     """Few samples fit anything; a small difference of large numbers may come from how they move."""
     draw = np.random.default_rng(6)
     state = draw.normal(size=(90, STATE_DIM))
-    assert not new_episode._Related.of(state[:19], shown_by(state[:19])).entries.any()
+    assert not new_episode.ExactSums.fit(state[:19], shown_by(state[:19])).entries.any()
     state[:, 2] = state[:, 1] + 0.01 * draw.normal(size=90)
-    assert new_episode._Related.of(state, shown_by(state)).entries.tolist() == [True, False, False, False]
+    assert new_episode.ExactSums.fit(state, shown_by(state)).entries.tolist() == [True, False, False, False]
 
 
 class LateTime(PointMass):
@@ -223,14 +224,14 @@ def test_relation_is_looked_at_after_as_many_resets_as_stated(monkeypatch):
             seen.append("step")
             return super().step(actions)
 
-    subject = EnvUnderTest(make(Noted), {}, None, 3, 60.0)
+    subject = EnvUnderTest(make(Noted), seed=3)
     assert subject.sizes.num_envs == 5  # one is built to read them
     seen.clear()
     later, again = new_episode._reset_often(subject)
     assert seen == ["reset"] + (["step"] * 3 + ["reset"] + ["step"] * 3) * 4
     assert (len(later), len(again)) == (12, 4)
-    assert all(one.rewards is None for one in again)
-    assert all(one.rewards is not None for one in later)
+    assert all(one.is_reset for one in again)
+    assert not any(one.is_reset for one in later)
 
 
 def masks(*available):
@@ -246,15 +247,15 @@ def masks(*available):
 def test_state_that_comes_with_two_masks_is_found():
     """The states alternate; masks may as well, and may not otherwise."""
     usual, other = np.ones(CHOICES), np.arange(CHOICES) % 2
-    assert shape._require_one_mask_for_each_state(masks(usual, other, usual, other)) is None
-    assert shape._require_one_mask_for_each_state(steps(3)) is None  # actions that need no mask
+    assert require_one_mask_for_each_state(masks(usual, other, usual, other)) is None
+    assert require_one_mask_for_each_state(steps(3)) is None  # actions that need no mask
     with pytest.raises(ContractError) as caught:
-        shape._require_one_mask_for_each_state(masks(usual, other, other))
+        require_one_mask_for_each_state(masks(usual, other, other))
     assert caught.value.where == "env 0, agent 0, step 2; it was seen in env 0 at step 0"
     assert caught.value.got == "[0, 1, 0, 1, 0, 1], in 10 states"
     few = masks(usual, other, usual)
     few[2].available[:2] = other
-    assert shape._require_one_mask_for_each_state(few) is None  # four states are no more than an accident
+    assert require_one_mask_for_each_state(few) is None  # four states are no more than an accident
 
 
 class KeepingAFile(PointMass):
@@ -293,4 +294,4 @@ def test_slow_factories_are_not_asked_for_five_environments(monkeypatch):
     from harness.contracts import lifecycle
 
     subject = SimpleNamespace(build_s=0.61, budget_s=60.0)
-    assert lifecycle._require_nothing_left(subject) is None
+    assert lifecycle.require_nothing_left(subject) is None

@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 
-from harness.contracts import lifecycle
+from harness.contracts.lifecycle import growing_paths
 from harness.object_graph import measure, settings, walk
 
 pytestmark = pytest.mark.harness
@@ -209,4 +209,4 @@ def test_settings_of_a_class_that_is_kept_as_a_value():
 def test_growth_is_what_goes_on_and_does_not_slow_down(sizes, grows):
     """A buffer that fills, a cache that slows down to half, and what is emptied at times are bounded."""
     counts = [{"env.rows": size} if size else {} for size in sizes]
-    assert lifecycle._growing(counts) == (["env.rows"] if grows else [])
+    assert growing_paths(counts) == (["env.rows"] if grows else [])

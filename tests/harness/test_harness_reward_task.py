@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.contracts import task as contracts
+from harness.contracts import reward_task as contracts
 from harness.contracts.task import Task
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.player import Seen
@@ -42,17 +42,17 @@ def test_correlation_is_that_of_the_pairs_so_many_steps_apart(lag):
                 pairs.append((expected[step - lag, env], actual[step, env]))
     a, b = np.array(pairs).T
     slow = ((a - a.mean()) * (b - b.mean())).mean() / (a.std() * b.std())
-    assert contracts._correlation(expected, actual, lag) == pytest.approx(slow)
-    assert contracts._agreements(expected, actual)[lag] == pytest.approx(slow)
+    assert contracts.correlation(expected, actual, lag) == pytest.approx(slow)
+    assert contracts.correlations(expected, actual)[lag] == pytest.approx(slow)
 
 
 def test_correlation_of_little_or_of_a_constant_is_none():
     """Nine pairs, or a number that never changes, say nothing; ten pairs do."""
     values = series()
-    assert contracts._correlation(values[:10, :1], values[:10, :1], 0) == pytest.approx(1.0)
-    assert contracts._correlation(values[:9, :1], values[:9, :1], 0) == 0.0
-    assert contracts._correlation(values, np.ones_like(values), 0) == 0.0
-    assert contracts._correlation(np.ones_like(values), values, 0) == 0.0
+    assert contracts.correlation(values[:10, :1], values[:10, :1], 0) == pytest.approx(1.0)
+    assert contracts.correlation(values[:9, :1], values[:9, :1], 0) == 0.0
+    assert contracts.correlation(values, np.ones_like(values), 0) == 0.0
+    assert contracts.correlation(np.ones_like(values), values, 0) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_correlation_of_little_or_of_a_constant_is_none():
 def test_reward_of_the_wrong_sign_or_step_is_named(lag, sign, what, cause):
     """The lag with the strongest relation decides, and its sign before its lag."""
     with pytest.raises(ContractError) as caught:
-        contracts._require_agreement(series(), sign * later(series(), lag))
+        contracts.require_agreement(series(), sign * later(series(), lag))
     assert caught.value.what == what
     assert caught.value.cause == cause
     assert f"{sign:+.2f} at lag {lag}" in caught.value.got
@@ -79,10 +79,10 @@ def test_reward_of_a_weak_relation_is_kept_and_of_none_is_not(noise, kept):
     """A correlation of 0.45 is no accident, one of 0.12 may be."""
     actual = series() + noise * series(5)
     if kept:
-        assert contracts._require_agreement(series(), actual) is None
+        assert contracts.require_agreement(series(), actual) is None
         return
-    with pytest.raises(ContractError, match="nothing to do with"):
-        contracts._require_agreement(series(), actual)
+    with pytest.raises(ContractError, match="unrelated to"):
+        contracts.require_agreement(series(), actual)
 
 
 # -- a run -------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_reward_task_leaves_out_the_steps_that_end_an_episode():
         rewards[step, env] = 1e3
     told = Told(run(series(), rewards, ends), Stated())
     assert contracts.reward_task(told) is None
-    expected, actual = contracts._pairs(told, told.seen)
+    expected, actual = contracts.stated_and_actual(told.task, told.seen)
     at_end = np.zeros((STEPS, NUM_ENVS), bool)
     at_end[tuple(np.transpose(ends))] = True
     assert np.array_equal(np.isnan(expected), at_end)
@@ -180,10 +180,10 @@ def test_reward_lost_at_the_last_ends_is_found(lost, others, found):
         rewards[step, env] = 0.0
     history = run(series(), rewards, ends)
     if not found:
-        assert contracts._require_last_reward(history) is None
+        assert contracts.require_last_reward(history) is None
         return
     with pytest.raises(ContractError, match="ends an episode is lost") as caught:
-        contracts._require_last_reward(history)
+        contracts.require_last_reward(history)
     assert caught.value.got == "exactly 0 at the last 5 ends"
 
 
@@ -193,7 +193,7 @@ def test_reward_lost_at_every_end_is_found():
     rewards = np.ones((STEPS, NUM_ENVS))
     rewards[tuple(np.transpose(ends))] = 0.0
     with pytest.raises(ContractError) as caught:
-        contracts._require_last_reward(run(series(), rewards, ends))
+        contracts.require_last_reward(run(series(), rewards, ends))
     assert caught.value.got == "exactly 0 at the last 12 ends"
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from wrapped import check
 
-from harness.contracts import check_env
+from harness.contracts import Effort, check_env
 from harness.contracts.env_under_test import EnvUnderTest
-from harness.contracts.shape import SEARCH_SHARE, SEARCHES, _isolated_zeros, _search
+from harness.contracts.shape import SEARCH_SHARE, search
+from harness.contracts.values import isolated_zeros
 from harness.findings import ContractError
 from harness.toys import Discrete, PointMass, make_pointmass
 from mapush.env.harl_view import Box
@@ -31,7 +32,7 @@ def seen(*zeros, base=3.0):
 
 def found(*zeros, **options):
     """Return the places of the zeros that are found."""
-    return [tuple(place) for place in _isolated_zeros(*seen(*zeros, **options)).tolist()]
+    return [tuple(place) for place in isolated_zeros(*seen(*zeros, **options)).tolist()]
 
 
 @pytest.mark.parametrize("step", [1, 17, END - 1, END, END + 1, STEPS - 1])
@@ -70,14 +71,14 @@ def test_zero_beside_a_small_number_is_none():
     )
     for before, after, expected in cases:
         values[16, 2, 1, 3], values[18, 2, 1, 3] = before, after
-        assert len(_isolated_zeros(values, ended)) == expected, (before, after)
+        assert len(isolated_zeros(values, ended)) == expected, (before, after)
 
 
 def test_zero_of_a_number_with_few_values_is_none():
     """A contact or a count is 0 at times; a number that is hardly ever the same twice is not."""
     values, ended = seen((17, 2, 1, 3))
     values[:, :, 1, 3] = np.round(values[:, :, 1, 3] * 5.0)
-    assert _isolated_zeros(values, ended).tolist() == []
+    assert isolated_zeros(values, ended).tolist() == []
 
 
 @pytest.mark.parametrize("step", [END - 1, END])
@@ -85,15 +86,15 @@ def test_zero_of_a_small_number_among_large_ones_is_found(step):
     """Whether an end or a start is far from its neighbour is told in the unit of each entry."""
     values, ended = seen((step, 2, 1, 3))
     values[..., :3] *= 1000.0
-    assert _isolated_zeros(values, ended).tolist() == [[step, 2, 1, 3]]
+    assert isolated_zeros(values, ended).tolist() == [[step, 2, 1, 3]]
 
 
 def test_starts_that_are_zero_at_times_are_none():
     """An entry that a reset sets to 0 in a quarter of the starts is meant to be 0."""
     values, ended = seen((END, 2, 1, 3))
-    assert len(_isolated_zeros(values, ended)) == 1
+    assert len(isolated_zeros(values, ended)) == 1
     values[0, 4, 1, 3] = 0.0  # two of six known starts
-    assert len(_isolated_zeros(values, ended)) == 0
+    assert len(isolated_zeros(values, ended)) == 0
 
 
 def test_observation_that_is_all_zero_is_found_unless_it_is_usual():
@@ -108,8 +109,8 @@ def test_observation_that_is_all_zero_is_found_unless_it_is_usual():
 def test_short_run_is_not_judged():
     """With less than twenty steps, nothing is rare."""
     values, ended = seen((17, 2, 1, 3))
-    assert len(_isolated_zeros(values[:20], ended[:19])) == 1
-    assert len(_isolated_zeros(values[:19], ended[:18])) == 0
+    assert len(isolated_zeros(values[:20], ended[:19])) == 1
+    assert len(isolated_zeros(values[:19], ended[:18])) == 0
 
 
 # -- the search for short sequences ----------------------------------------------------------------------------------
@@ -137,12 +138,12 @@ def searched(make, seed, build_s=0.0):
         made.append(make(num_envs, AGENTS, seed, 20))
         return made[-1]
 
-    subject = EnvUnderTest(make_env, {}, None, seed, 60.0)
+    subject = EnvUnderTest(make_env, seed=seed)
     subject.sizes  # noqa: B018  read from an environment that is built for it
     made.clear()
     subject.build_s = build_s
     try:
-        _search(subject)
+        search(subject)
     except ContractError as error:
         return error, len(made)
     return None, len(made)
@@ -153,7 +154,7 @@ def test_search_finds_what_breaks_the_form():
     error, _ = searched(Flawed, seed=5)
     assert error is not None
     assert (error.contract, error.what) == ("finite", "obs holds infinity")
-    assert searched(PointMass, seed=5) == (None, SEARCHES)
+    assert searched(PointMass, seed=5) == (None, Effort().max_searches)
 
 
 def test_search_takes_its_share_of_the_time():

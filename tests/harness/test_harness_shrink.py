@@ -8,7 +8,6 @@ import json
 import numpy as np
 import pytest
 
-from harness.contracts import shrink
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.shrink import broken_by, shorten, shortest
 from harness.findings import Finding, in_words
@@ -49,7 +48,7 @@ def subject():
         env.__class__ = Overflowing
         return env
 
-    return EnvUnderTest(make_env, {}, None, 11, 60.0)
+    return EnvUnderTest(make_env, seed=11)
 
 
 @pytest.mark.parametrize("needed", [(39,), (12, 30), (3, 4, 39)])
@@ -105,14 +104,12 @@ def test_shorten_drops_what_does_not_show_it(subject, actions, what):
     assert found.actions is None
 
 
-def test_shorten_out_of_time_or_of_space_drops_the_actions(subject, monkeypatch):
+def test_shorten_out_of_time_or_of_space_drops_the_actions(subject):
     """What takes too long to try, or too much room in a file, is dropped."""
     finding = dataclasses.replace(FINDING, actions=list(random_actions()))
-    with monkeypatch.context() as patch:
-        patch.setattr(shrink, "SHARE", 0.0)
-        assert shorten(subject, [finding])[0].actions is None
-    monkeypatch.setattr(shrink, "LARGEST", 40 * 30 - 1)
-    assert shorten(subject, [finding])[0].actions is None
+    assert shorten(subject, [finding], share=0.0)[0].actions is None
+    assert shorten(subject, [finding], max_numbers=40 * 30 - 1)[0].actions is None
+    assert shorten(subject, [finding], max_numbers=40 * 30)[0].actions is not None
 
 
 def test_broken_by_builds_the_sizes_of_the_actions(subject):

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from harness.contracts.episode_ends import EpisodeSpan, _by_chance
+from harness.contracts.time_limits import EpisodeSpan, accidental_failures
 
 pytestmark = pytest.mark.harness
 
@@ -38,11 +38,13 @@ def test_failures_at_the_time_limit_are_no_missing_flags(hazard):
     """In none of 300 clean runs, whatever the rate of failures."""
     for seed in range(300):
         ended = drawn(seed, hazard)
-        assert missed(ended) <= _by_chance(ended, LIMIT)
+        assert missed(ended) <= accidental_failures(ended, LIMIT)
 
 
 @pytest.mark.parametrize("hazard", [0.0, 0.002, 0.01])
 def test_env_that_forgets_the_flag_is_no_chance(hazard):
     """One env of five that never flags its time limits stands out in nearly every run."""
-    found = [missed(ended) > _by_chance(ended, LIMIT) for ended in (drawn(seed, hazard, 3) for seed in range(200))]
+    found = [
+        missed(ended) > accidental_failures(ended, LIMIT) for ended in (drawn(seed, hazard, 3) for seed in range(200))
+    ]
     assert sum(found) >= 190

@@ -8,18 +8,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.contracts import episode_ends as contracts
+from harness.contracts import time_limits as contracts
+from harness.contracts.auto_reset import is_drawn_each_step, require_running
 from harness.contracts.timeline import (
     EpisodeSpan,
     Jumps,
     at_end,
     episodes,
+    jumps_at_ends,
     largest,
     reached_horizon,
     time_limit,
     usual_change,
 )
 from harness.findings import ContractError, NotJudgedError
+from harness.interface.moment import StepErrors
 from harness.interface.player import Seen
 
 pytestmark = pytest.mark.harness
@@ -47,13 +50,20 @@ def periodic(num_envs, steps, length, shift=1):
 
 
 class Told:
-    """A subject that has played a run already; `steps` says that there is no time for another."""
+    """A subject that has played a run already; `steps` says that there is no time for a second one."""
 
-    def __init__(self, history, env=None, **violations):
+    def __init__(self, history, env=None, jumps=None, **errors):
         self.played = SimpleNamespace(seen=history, env=env or SimpleNamespace())
-        self.violations = {name.replace("_", "-"): error for name, error in violations.items()}
-        self.kept, self.notes, self.seed = {"jumps": None}, [], 0
+        self.errors = StepErrors()
+        for name, error in errors.items():
+            self.errors.record(name.replace("_", "-"), error)
+        self.jumps, self.notes, self.seed = jumps, [], 0
         self.sizes = SimpleNamespace(num_envs=len(history[0].obs))
+
+    def once(self, find):
+        """Return the jumps, the only fact that the contracts ask for."""
+        assert find is jumps_at_ends
+        return self.jumps
 
     def long_run(self):
         """Return what was played."""
@@ -183,10 +193,10 @@ def test_env_that_stays_done_is_told_from_short_episodes(ends, found):
     """Four dones in a row at the end, and three more for each that was seen in a row before, are too many."""
     history = run(3, 30, ends)
     if not found:
-        contracts._require_running(history)
+        require_running(history)
         return
     with pytest.raises(ContractError) as caught:
-        contracts._require_running(history)
+        require_running(history)
     first = next(step for step, _ in ends if step > 5)
     assert caught.value.step == first + 1
     assert caught.value.where == f"steps {first} to 30"
@@ -196,15 +206,15 @@ def test_env_done_at_every_step_is_told_from_one_that_stands_still():
     """If each step shows a new start, it is the clock that is not reset; if not, it is the env."""
     anew = run(3, 30, [(step, 2) for step in range(20, 31)])
     with pytest.raises(ContractError, match="every step ends an episode of env 2"):
-        contracts._require_running(anew)
+        require_running(anew)
     follows = run(3, 30, [(step, 2) for step in range(20, 31)])
     for step, seen in enumerate(follows):
         seen.obs[2] = 0.1 * step
     with pytest.raises(ContractError, match="env 2 stays done"):
-        contracts._require_running(follows)
-    assert not contracts._starts_anew(np.ones((9, AGENTS, OBS_DIM)))
+        require_running(follows)
+    assert not is_drawn_each_step(np.ones((9, AGENTS, OBS_DIM)))
     scales = np.array([1e3, 1e3, 1.0, 1.0])  # each entry counts in its own unit
-    assert not contracts._starts_anew(np.arange(30.0)[:, None, None] * np.tile(scales, (AGENTS, 1)))
+    assert not is_drawn_each_step(np.arange(30.0)[:, None, None] * np.tile(scales, (AGENTS, 1)))
 
 
 # -- time limits -------------------------------------------------------------------------------------------------
@@ -218,7 +228,7 @@ def test_time_limits_without_a_flag_count_as_failures():
         contracts.bad_transition(Told(run(3, 40, ends, infos=infos)))
     assert caught.value.where == "env 0, step 13, after 12 steps"
     assert caught.value.got.startswith("9 episodes end after 12 steps")
-    assert caught.value.cause == "the flag has another name: 'TimeLimit.truncated'"
+    assert caught.value.cause == "the flag has a different name: 'TimeLimit.truncated'"
     with pytest.raises(ContractError) as caught:
         contracts.bad_transition(Told(run(3, 40, ends, infos=[[{}] * AGENTS] * 3)))
     assert caught.value.cause is None
@@ -257,14 +267,14 @@ def test_flags_of_which_nothing_can_be_said_are_not_judged():
     mixed = Told(few, infos_fresh=ContractError("shared"), bad_transition=ContractError("wrong"))
     with pytest.raises(NotJudgedError, match="shared or reused"):
         contracts.bad_transition(mixed)
-    assert list(mixed.violations) == ["infos-fresh"]
+    assert list(mixed.errors.by_contract()) == ["infos-fresh"]
     with pytest.raises(ContractError, match="wrong"):
         contracts.bad_transition(Told(few, bad_transition=ContractError("wrong")))
-    late = Told(few, bad_transition=ContractError("wrong"))
-    late.kept["jumps"] = Jumps(10.0, before=np.full(3, 9.0), at=np.ones(3), after=np.ones(3))
-    with pytest.raises(NotJudgedError, match="dones come at another step"):
+    late_dones = Jumps(10.0, before=np.full(3, 9.0), at=np.ones(3), after=np.ones(3))
+    late = Told(few, jumps=late_dones, bad_transition=ContractError("wrong"))
+    with pytest.raises(NotJudgedError, match="dones come at a different step"):
         contracts.bad_transition(late)
-    assert not late.violations
+    assert not late.errors.by_contract()
 
 
 def test_flags_at_all_lengths_are_early():
@@ -309,4 +319,4 @@ def test_horizon_off_by_one_is_found(stated, found):
 )
 def test_stated_horizon_is_a_number_above_one(value, stated):
     """Flags and names of time limits are no time limits."""
-    assert contracts._stated_horizon(SimpleNamespace(time_limit=value)) == stated
+    assert contracts.stated_horizon(SimpleNamespace(time_limit=value)) == stated

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from typing import Any, Callable, Dict, List
-from unittest import mock
 
 import numpy as np
 
-from harness.contracts import check_env, env_under_test, lifecycle, shape
+from harness.contracts import Effort, check_env
 from harness.findings import Report
 from harness.toys import make_pointmass
+
+SHORT = Effort(long_run_steps=90, max_searches=0, growth_steps=40, max_kept_entries=150)
 
 OBS, SHARE_OBS, REWARDS, DONES, INFOS, AVAILABLE = range(6)
 
 
 def report_of(make_env: Callable[..., Any], **options: Any) -> Report:
     """Check a factory with few steps."""
-    with mock.patch.object(env_under_test, "LONG_RUN", 90), mock.patch.object(shape, "SEARCHES", 0):
-        with mock.patch.object(lifecycle, "PART", 40), mock.patch.object(lifecycle, "LARGE", 150):
-            return check_env(make_env, **options)
+    return check_env(make_env, **dict({"effort": SHORT}, **options))
 
 
 class Wrapped:
