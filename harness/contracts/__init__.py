@@ -111,12 +111,13 @@ def check_env(
             on_contract(name)
             judge.judge(name)
         judge.add_step_errors(wanted)
-        findings = shorten(subject, [judge.found[name] for name in names("env") if name in judge.found])
-    judged = set(judge.found) | set(judge.not_judged)
+        found = [judge.found[name] for name in names("env") if name in judge.found]
+        findings = shorten(subject, found)
+    passed = [name for name in wanted if name not in judge.found and name not in judge.not_judged]
     return Report(
         findings,
-        passed=[name for name in wanted if name not in judged],
-        not_judged={name: reason for name, reason in judge.not_judged.items() if name not in judge.found},
+        passed,
+        not_judged=judge.not_judged,
         notes=subject.notes,
         seconds=time.perf_counter() - started,
         times=judge.times,
@@ -192,6 +193,8 @@ class _Judge:
             error = self._subject.errors.of(name)
             if error is not None:
                 self.found.setdefault(name, Finding.of(error, name, self._target.command))
+        for name in self.found:
+            self.not_judged.pop(name, None)
 
 
 def _as_contract_error(error: BaseException) -> ContractError:
@@ -210,9 +213,12 @@ def _as_contract_error(error: BaseException) -> ContractError:
 
 def _is_raised_by_harness(error: BaseException) -> bool:
     """Return whether the innermost line outside of numpy belongs to the harness."""
-    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
-    outside_numpy = [file for file in files if "numpy" not in file.parts]
-    return HARNESS_FOLDER in outside_numpy[-1].parents
+    innermost = Path()
+    for frame in traceback.extract_tb(error.__traceback__):
+        file = Path(frame.filename)
+        if "numpy" not in file.parts:
+            innermost = file
+    return HARNESS_FOLDER in innermost.parents
 
 
 def _target_of(make_env: Callable[..., Any], kwargs: Dict[str, Any], task: Optional[Task], seed: int) -> CheckTarget:

@@ -31,7 +31,7 @@ from harness.contracts.timeline import (
     usual_change,
 )
 from harness.findings import ContractError, NotJudgedError
-from harness.interface.player import Seen
+from harness.interface.player import Seen, stack
 
 MIN_ENDS_IN_A_ROW = 4  # more than in any earlier series, for an env to count as stuck
 SERIES_RATIO = 3
@@ -60,7 +60,7 @@ def auto_reset(subject: EnvUnderTest) -> None:
 
 def require_running(history: List[Seen]) -> None:
     """Raise if an env reports an end in every step from some step on."""
-    ended = np.stack([seen.ended for seen in history[1:]])
+    ended = stack(history[1:], "ended")
     for env in range(ended.shape[1]):
         series = _series_of_ends(ended[:, env])
         last = int(series[-1])
@@ -69,7 +69,7 @@ def require_running(history: List[Seen]) -> None:
         first = len(ended) - last + 1
         what = f"env {env} stays done: it is not reset"
         cause = "no auto-reset: HARL calls reset once and never again"
-        if is_drawn_each_step(np.stack([seen.obs[env] for seen in history[first:]])):
+        if is_drawn_each_step(stack(history[first:], "obs")[:, env]):
             what = f"every step ends an episode of env {env}"
             cause = "the clock of the time limit is not reset with the episode"
         raise ContractError(
@@ -141,11 +141,11 @@ def require_complete_reset(subject: EnvUnderTest, history: List[Seen], ended: Li
 
 def require_constants(name: str, starts: List[Seen], history: List[Seen], ended: List[EpisodeSpan]) -> None:
     """Raise if a number that is the same after every `reset` is different after a reset within a step."""
-    first = np.concatenate([getattr(seen, name) for seen in starts])
+    first = np.concatenate(stack(starts, name))
     if len(first) < MIN_STARTS:
         return
     later, _ = at_end(history, name, ended)
-    largest_values = abs(np.stack([getattr(seen, name) for seen in history])).max(axis=(0, 1))
+    largest_values = abs(stack(history, name)).max(axis=(0, 1))
     scale = np.maximum(largest_values, MIN_SCALE)
     is_constant = first.max(axis=0) - first.min(axis=0) == 0.0
     off = np.argwhere(is_constant & (abs(later - first[0]) > CONSTANT_TOLERANCE * scale))
@@ -165,7 +165,7 @@ def require_fresh_draws(name: str, starts: List[Seen], history: List[Seen], ende
     """Raise if a number that `reset` draws continues its old course after every reset within a step."""
     usual = usual_change(history, name)
     new, old = at_end(history, name, ended)
-    drawn = np.stack([getattr(seen, name) for seen in starts])
+    drawn = stack(starts, name)
     envs = [span.env for span in ended]
     near_old_end = abs(drawn[:, envs] - old) <= usual
     draws = near_old_end.shape[0] * near_old_end.shape[1]

@@ -6,7 +6,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from harness.interface.moment import PLACES
+from harness.interface.moment import place_in_words
 from harness.interface.player import COMPARED, Seen
 
 Place = Tuple[int, ...]  # env, agent, entry, as many as the field has
@@ -30,8 +30,7 @@ class Difference(NamedTuple):
 
     def where(self) -> str:
         """Return the place in words."""
-        indices = [f"{name} {index}" for name, index in zip(PLACES, self.place)]
-        return f"{self.field}, {', '.join(indices)}"
+        return f"{self.field}, {place_in_words(self.place)}"
 
     def value(self, seen: Seen) -> str:
         """Return the value that a step has at this place, as text."""

@@ -105,7 +105,7 @@ def _accepted(make_env: Callable[..., Any], kwargs: Dict[str, Any]) -> Dict[str,
     parameters = _parameters(make_env)
     accepted: Dict[str, str] = {}
     for what, names in VARIED.items():
-        if any(name in kwargs for name in names):
+        if set(names) & set(kwargs):
             continue
         for name in names:
             if name in parameters:

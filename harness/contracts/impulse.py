@@ -68,7 +68,10 @@ def _try_again(subject: EnvUnderTest, tried: Dict[int, List[Impulse]]) -> Dict[i
         return {}
     batches = [_everything(subject, agent) for agent in range(num_agents)]
     starts = np.linspace(earliest, latest, MORE_STARTS).astype(int).tolist()
-    return {start: try_batches(subject, start, batches) for start in starts}
+    found: Dict[int, List[Impulse]] = {}
+    for start in starts:
+        found[start] = try_batches(subject, start, batches)
+    return found
 
 
 def _everything(subject: EnvUnderTest, agent: int) -> List[Probe]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -105,16 +105,15 @@ def _single(subject: EnvUnderTest) -> List[List[Probe]]:
     """Return every probe in a run of its own."""
     batches = []
     for env in range(subject.sizes.num_envs):
-        for axis in axes(subject):
-            for agent in range(subject.sizes.num_agents):
-                batches.append([Probe(env, agent, axis, _alternating(env))])
+        for agent, axis in _agents_and_axes(subject):
+            batches.append([Probe(env, agent, axis, _alternating(env))])
     return batches
 
 
 def _together(subject: EnvUnderTest) -> List[List[Probe]]:
     """Return runs with a probe in every env but one, in turn, until each agent and axis was tried often enough."""
     num_envs = subject.sizes.num_envs
-    agents_and_axes = [(agent, axis) for axis in axes(subject) for agent in range(subject.sizes.num_agents)]
+    agents_and_axes = _agents_and_axes(subject)
     wanted = len(agents_and_axes)
     if states_effects(subject):
         wanted *= 2 * MIN_IMPULSES
@@ -127,6 +126,15 @@ def _together(subject: EnvUnderTest) -> List[List[Probe]]:
             batch.append(Probe(env, agent, axis, _alternating(place)))
         batches.append(batch)
     return batches
+
+
+def _agents_and_axes(subject: EnvUnderTest) -> List[Tuple[int, int]]:
+    """Return each agent with each axis, all agents of an axis in a row."""
+    pairs = []
+    for axis in axes(subject):
+        for agent in range(subject.sizes.num_agents):
+            pairs.append((agent, axis))
+    return pairs
 
 
 def _alternating(number: int) -> int:

@@ -19,10 +19,13 @@ def require_no_delay(subject: EnvUnderTest, start: int, impulses: List[Impulse])
     """Raise if no action of anyone changes a bit before the second step."""
     delay = getattr(subject.task, "delay", 0)
     late = _steps_late([impulse.first_step for impulse in impulses])
-    undisturbed = [impulse for impulse in impulses if impulse.change is not None]  # a new start hides the effect
     by_field = {}
     for name in OBSERVED:
-        by_field[name] = _steps_late([impulse.first_by_field[name] for impulse in undisturbed])
+        first_steps = []
+        for impulse in impulses:
+            if impulse.change is not None:  # else a new start hides the effect
+                first_steps.append(impulse.first_by_field[name])
+        by_field[name] = _steps_late(first_steps)
     stale = max(OBSERVED, key=lambda name: by_field[name])
     if late <= delay < by_field[stale]:
         raise ContractError(
@@ -47,7 +50,7 @@ def require_no_delay(subject: EnvUnderTest, start: int, impulses: List[Impulse])
 
 def _steps_late(first_steps: List[int]) -> int:
     """Return by how many steps the fastest impulse is late; 0 if none shows at all."""
-    shown = [step for step in first_steps if step]
+    shown = [step for step in first_steps if step > 0]
     return min(shown, default=1) - 1
 
 
@@ -68,12 +71,15 @@ def require_none_later(subject: EnvUnderTest, tried: Dict[int, List[Impulse]], p
     for impulses in tried.values():
         for member, steps in later_than_fastest(impulses, part).items():
             shown.setdefault(member, []).append(steps)
-    always = sorted(member for member, steps in shown.items() if len(steps) > 1 and min(steps) > 0)
-    late = min((min(shown[member]) for member in always), default=0)
+    always: Dict[int, int] = {}  # members that are late after every start, and by how much at least
+    for member, steps_late in sorted(shown.items()):
+        if len(steps_late) > 1 and min(steps_late) > 0:
+            always[member] = min(steps_late)
+    late = min(always.values(), default=0)
     if late > getattr(subject.task, "delay", 0):
         raise ContractError(
-            f"actions of {part} {always[0]} take effect {_in_words(late)} later than others",
-            where=f"{part}s {always}, after each of {len(tried)} starts",
+            f"actions of {part} {min(always)} take effect {_in_words(late)} later than others",
+            where=f"{part}s {list(always)}, after each of {len(tried)} starts",
             expected="the same delay for all",
             cause="the action of the step before is applied in a part of the batch",
             fix=f"if the delay is intended, pass Task(delay={late})",
@@ -95,8 +101,11 @@ def later_than_fastest(impulses: List[Impulse], part: str) -> Dict[int, int]:
 
 def stays_behind(impulses: List[Impulse]) -> bool:
     """Return whether nothing changes in an env that was tried, or an env's or agent's impulses all show late."""
-    tried = {impulse.env for impulse in impulses}
-    alive = {impulse.env for impulse in impulses if impulse.first_step}
+    tried, alive = set(), set()
+    for impulse in impulses:
+        tried.add(impulse.env)
+        if impulse.first_step:
+            alive.add(impulse.env)
     if alive != tried:
         return True
     for part in ("env", "agent"):

@@ -70,12 +70,12 @@ def require_bounded(count_after: Callable[[int], Counts], part_steps: int, max_e
     for _ in range(NUM_PARTS):
         counts.append(count_after(part_steps))
     growing = growing_paths(counts)
-    while growing and len(counts) < MAX_COUNTS and max(counts[-1][path] for path in growing) < max_entries:
+    while growing and len(counts) < MAX_COUNTS and counts[-1][_largest(growing, counts)] < max_entries:
         counts.append(count_after(part_steps))
         growing = [path for path in growing_paths(counts) if path in growing]
     if not growing:
         return
-    path = max(growing, key=lambda path: counts[-1][path])
+    path = _largest(growing, counts)
     entries = counts[-1][path]
     first_steps = WARM_UP_STEPS + part_steps
     steps = WARM_UP_STEPS + (len(counts) - 1) * part_steps
@@ -88,6 +88,11 @@ def require_bounded(count_after: Callable[[int], Counts], part_steps: int, max_e
         cause="something is appended at every step or episode and never removed",
         fix="collections.deque(maxlen=1000), or sums instead of lists",
     )
+
+
+def _largest(paths: List[str], counts: List[Counts]) -> str:
+    """Return the path with the most entries in the last count."""
+    return max(paths, key=lambda path: counts[-1][path])
 
 
 def growing_paths(counts: List[Counts]) -> List[str]:
@@ -160,13 +165,13 @@ def require_nothing_left(subject: EnvUnderTest) -> None:
     for what in counts[0]:
         growth = np.diff([count[what] for count in counts[1:]])
         if growth.min() > 0:
-            threads = ", ".join(sorted({thread.name for thread in threading.enumerate()}))
+            threads = sorted({thread.name for thread in threading.enumerate()})
             raise ContractError(
                 f"each environment leaves {what} when it is closed",
                 got=f"{counts[1][what]} after one environment, {counts[-1][what]} after {NUM_CLOSED}",
                 expected="as many as before",
                 cause="something that was started or opened for the environment is not ended by its close",
-                fix=f"in close, join threads ({threads}), wait for processes and close files",
+                fix=f"in close, join threads ({', '.join(threads)}), wait for processes and close files",
             )
 
 
@@ -175,10 +180,14 @@ def _left_over_in_the_end(before: Counts) -> Counts:
     deadline = time.perf_counter() + CLOSE_GRACE_S
     gc.collect()
     counts = _left_over()
-    while any(counts[what] > before[what] for what in counts) and time.perf_counter() < deadline:
+    while _exceeds(counts, before) and time.perf_counter() < deadline:
         time.sleep(0.01)
         counts = _left_over()
     return counts
+
+
+def _exceeds(counts: Counts, before: Counts) -> bool:
+    return any(counts[what] > before[what] for what in counts)
 
 
 def _left_over() -> Counts:

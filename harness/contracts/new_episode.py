@@ -14,6 +14,7 @@ Where it does not hold, obs and share_obs were computed from different states.
 
 from __future__ import annotations
 
+import collections
 from typing import Dict, List, NamedTuple, Set, Tuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from harness.contracts.registry import contract
 from harness.contracts.timeline import episodes
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver
-from harness.interface.player import Seen
+from harness.interface.player import Seen, stack
 
 OTHER_STEPS = 3  # at the end of an episode, in which different actions are taken
 EXACT = 1e-3  # of an entry's standard deviation: an exact sum is never further off
@@ -115,7 +116,7 @@ def envs_with_drawn_starts(history: List[Seen]) -> np.ndarray:
     in the new one.
     """
     num_envs = len(history[0].obs)
-    starts: Dict[int, Set[bytes]] = {env: set() for env in range(num_envs)}
+    starts: Dict[int, Set[bytes]] = collections.defaultdict(set)
     counts = np.zeros(num_envs, int)
     for span in episodes(history):
         starts[span.env].add(history[span.end].share_obs[span.env].tobytes())
@@ -158,9 +159,10 @@ def one_moment(subject: EnvUnderTest) -> None:
     """Obs and share_obs show the same moment, also at the start of an episode and after every reset."""
     history = subject.long_run().seen
     begins = np.ones((len(history), subject.sizes.num_envs), bool)
-    begins[1:] = [seen.ended for seen in history[1:]]
+    begins[1:] = stack(history[1:], "ended")
     run = _stack(history)
-    steps, starts = map(_stack, _reset_often(subject))
+    later_steps, later_starts = _reset_often(subject)
+    steps, starts = _stack(later_steps), _stack(later_starts)
     num_known = 0
     for agent in range(subject.sizes.num_agents):
         state, shown = run.state[:, :, agent], run.shown[:, :, agent]
@@ -208,8 +210,7 @@ def _of_agent(samples: StateAndShown, agent: int) -> StateAndShown:
 
 def _stack(history: List[Seen]) -> StateAndShown:
     """Return share_obs (T, N, A, S) and obs (T, N, A, D) of all steps as float64."""
-    state = np.stack([seen.share_obs for seen in history])
-    shown = np.stack([seen.obs for seen in history])
+    state, shown = stack(history, "share_obs"), stack(history, "obs")
     return StateAndShown(state.astype(np.float64), shown.astype(np.float64))
 
 

@@ -17,6 +17,7 @@ Finally one env is given NaN as actions for a few steps. An environment may refu
 
 from __future__ import annotations
 
+import itertools
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -78,7 +79,7 @@ def other_seed(subject: EnvUnderTest) -> None:
     history = subject.long_run().seen
     start = history[0].obs
     later = _later_starts(history)
-    every_later = [obs for starts in later for obs in starts]
+    every_later = list(itertools.chain.from_iterable(later))
     envs_are_equal = not (start != start[:1]).any()
     if envs_are_equal and _are_equal(every_later):
         if every_later:
@@ -91,11 +92,11 @@ def other_seed(subject: EnvUnderTest) -> None:
             got=f"the same observation in all {len(start)} envs after reset, though starts are random",
             cause="the envs draw from generators of one seed, or one draw is broadcast",
         )
-    compared = [starts[:MAX_COMPARED_STARTS] for starts in later]
-    if all(len(starts) >= 2 and _are_equal(starts) for starts in compared):
+    if all(map(_repeats, later)):
+        compared = later[0][:MAX_COMPARED_STARTS]
         raise ContractError(
             "every episode of an env starts alike",
-            got=f"the same first observation in the first {len(compared[0])} episodes",
+            got=f"the same first observation in the first {len(compared)} episodes",
             cause="the generator is seeded again at every reset",
         )
 
@@ -111,6 +112,11 @@ def _later_starts(history: List[Seen]) -> List[List[np.ndarray]]:
 def _are_equal(starts: List[np.ndarray]) -> bool:
     """Return whether all starts are equal; so they are if there is none."""
     return all(np.array_equal(start, starts[0]) for start in starts)
+
+
+def _repeats(starts: List[np.ndarray]) -> bool:
+    """Return whether the first of several starts of an env are equal."""
+    return len(starts) >= 2 and _are_equal(starts[:MAX_COMPARED_STARTS])
 
 
 def _require_use_of_the_seed(subject: EnvUnderTest, start: np.ndarray) -> None:

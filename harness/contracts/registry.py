@@ -55,15 +55,10 @@ def contract(
 
     def register(check: Check) -> Check:
         sentence = (check.__doc__ or "").strip().split("\n")[0]
-        known = CONTRACTS.get(name)
+        known = CONTRACTS.setdefault(name, Contract(name, group, sentence, _play_long_run))
         if every_step:
             step_check = StepCheck(name, check, at_reset)
-            if known is None:
-                CONTRACTS[name] = Contract(name, group, sentence, _play_long_run, step_check)
-            else:
-                CONTRACTS[name] = dataclasses.replace(known, step_check=step_check)
-        elif known is None:
-            CONTRACTS[name] = Contract(name, group, sentence, check)
+            CONTRACTS[name] = dataclasses.replace(known, step_check=step_check)
         else:
             CONTRACTS[name] = dataclasses.replace(known, sentence=sentence, check=check)
         return check

@@ -16,7 +16,7 @@ from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import contract
 from harness.contracts.task import Task
 from harness.findings import ContractError, NotJudgedError
-from harness.interface.player import Seen
+from harness.interface.player import Seen, stack
 
 MIN_CORRELATION = 0.3  # below it, a correlation may be an accident
 MIN_PAIRS = 10  # of reward and stated quantity, for a correlation
@@ -101,8 +101,7 @@ def require_agreement(expected: np.ndarray, actual: np.ndarray) -> None:
 
 def require_last_reward(history: List[Seen]) -> None:
     """Raise if only the steps that end an episode have no reward."""
-    rewards = np.stack([seen.rewards for seen in history[1:]])
-    ended = np.stack([seen.ended for seen in history[1:]])
+    rewards, ended = stack(history[1:], "rewards"), stack(history[1:], "ended")
     at_end, elsewhere = rewards[ended], rewards[~ended]
     lost = 0  # ends without a reward since the last end with one
     for rewarded in (at_end != 0.0).any(axis=1):

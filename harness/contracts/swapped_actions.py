@@ -10,7 +10,7 @@ Axes: which axis does what cannot be known in general, so it is judged only if t
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional
 
 import numpy as np
 
@@ -22,8 +22,6 @@ PERCEPTIBLE = 1e-3  # fraction of the largest change; smaller changes are solver
 MIN_RATIO = 1.25  # by which one agent's changed entries must exceed the next agent's, after the window
 MIN_ONSET_RATIO = 2.0  # the same after the first step that shows anything
 MIN_AGREEMENT = 0.5  # of the signs of an effect, to call it right or wrong
-
-Change = Tuple[int, Optional[np.ndarray]]  # the agent that acted, and what changed, (A, D)
 
 
 def require_own_agent(subject: EnvUnderTest, start: int, impulses: List[Impulse]) -> None:
@@ -40,10 +38,10 @@ def require_own_agent(subject: EnvUnderTest, start: int, impulses: List[Impulse]
             subject.notes.append("impulse: agents cannot be distinguished by what they see; state Task.effect")
         return
     movers = entries.argmax(axis=1).tolist()
-    wrong = [agent for agent in range(agents) if movers[agent] != agent]
-    if not wrong:
+    if movers == list(range(agents)):
         return
-    first, other = wrong[0], movers[wrong[0]]
+    first = next(agent for agent in range(agents) if movers[agent] != agent)
+    other = movers[first]
     what = f"actions of agent {first} go to agent {other}"
     if movers[other] == first:
         what = f"actions of agents {first} and {other} are swapped"
@@ -65,25 +63,25 @@ def _distinct_entries(agents: int, impulses: List[Impulse]) -> Optional[np.ndarr
     Returns:
       None if these numbers do not identify the agent that moved.
     """
-    entries = _changed_entries(agents, [(impulse.agent, impulse.change) for impulse in impulses])
+    entries = np.zeros((agents, agents))
+    onset_entries = np.zeros((agents, agents))
+    num_onsets = np.zeros(agents, int)
+    for impulse in impulses:
+        if impulse.change is not None:
+            entries[impulse.agent] += _changed_entries(impulse.change)
+        if impulse.onset is not None:
+            onset_entries[impulse.agent] += _changed_entries(impulse.onset)
+            num_onsets[impulse.agent] += 1
     if _is_clear(entries, MIN_RATIO):
         return entries
-    onsets: List[Change] = [(impulse.agent, impulse.onset) for impulse in impulses if impulse.onset is not None]
-    entries = _changed_entries(agents, onsets)
-    if _is_clear(entries, MIN_ONSET_RATIO):
-        impulses_per_agent = np.bincount([agent for agent, _ in onsets])
-        if min(impulses_per_agent) >= MIN_IMPULSES:
-            return entries
+    if _is_clear(onset_entries, MIN_ONSET_RATIO) and num_onsets.min() >= MIN_IMPULSES:
+        return onset_entries
     return None
 
 
-def _changed_entries(agents: int, changes: List[Change]) -> np.ndarray:
-    """Count the entries that each agent's actions change of what each agent observes, (A, A)."""
-    entries = np.zeros((agents, agents))
-    for agent, change in changes:
-        if change is not None and abs(change).max() > 0:
-            entries[agent] += (abs(change) > PERCEPTIBLE * abs(change).max()).sum(axis=1)
-    return entries
+def _changed_entries(change: np.ndarray) -> np.ndarray:
+    """Return how many entries of each agent's observation change perceptibly, (A,), given the changes (A, D)."""
+    return (abs(change) > PERCEPTIBLE * abs(change).max()).sum(axis=1)
 
 
 def _is_clear(entries: np.ndarray, ratio: float) -> bool:
@@ -148,7 +146,7 @@ def _effects_on(impulses: List[Impulse], entry: int, sign: float) -> Dict[int, n
         else:
             change = abs(change)
         by_axis.setdefault(impulse.axis, []).append(change)
-    return {axis: np.array(by_axis[axis]) for axis in sorted(by_axis)}
+    return {axis: np.array(changes) for axis, changes in sorted(by_axis.items())}
 
 
 def agreement(changes: np.ndarray) -> float:

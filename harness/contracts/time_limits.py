@@ -7,7 +7,6 @@ it in the middle to spread the ends over time.
 
 from __future__ import annotations
 
-import collections
 from typing import Any, List, NamedTuple, Optional
 
 import numpy as np
@@ -82,11 +81,18 @@ def _require_readable_marks(subject: EnvUnderTest) -> None:
 
 def _require_marks(history: List[Seen], ended: List[EpisodeSpan], limit: int) -> None:
     """Raise if episodes that reached the limit are not marked, or others are."""
-    later = [span for span in ended if not span.first]
-    at_limit = [span for span in later if span.length == limit]
-    missed = [span for span in at_limit if not span.truncated]
-    early = [span for span in later if span.truncated and span.length != limit]
-    if missed and len(missed) == len(at_limit):
+    num_at_limit = 0
+    missed, early = [], []
+    for span in ended:
+        if span.first:
+            continue
+        if span.length == limit:
+            num_at_limit += 1
+            if not span.truncated:
+                missed.append(span)
+        elif span.truncated:
+            early.append(span)
+    if missed and len(missed) == num_at_limit:
         raise ContractError(
             "time limits count as failures: bad_transition is not set",
             where=f"env {missed[0].env}, step {missed[0].end}, after {limit} steps",
@@ -99,10 +105,11 @@ def _require_marks(history: List[Seen], ended: List[EpisodeSpan], limit: int) ->
         raise ContractError(
             "bad_transition is missing at some time limits",
             where=f"envs {envs}, first at step {missed[0].end}",
-            got=f"{len(missed)} of {len(at_limit)} episodes of {limit} steps are not flagged",
+            got=f"{len(missed)} of {num_at_limit} episodes of {limit} steps are not flagged",
         )
     if early:
-        raise _marked_early(early[0], [span.length for span in early], f"{limit} steps, the time limit")
+        lengths = [span.length for span in early]
+        raise _marked_early(early[0], lengths, f"{limit} steps, the time limit")
 
 
 def accidental_failures(ended: List[EpisodeSpan], limit: int) -> float:
@@ -206,7 +213,7 @@ def horizon(subject: EnvUnderTest) -> None:
 
 def _require_no_overdue_env(ended: List[EpisodeSpan], limit: int, steps: int, num_envs: int) -> None:
     """Raise if an env has not ended an episode for more than two time limits."""
-    last_end = collections.Counter({env: 0 for env in range(num_envs)})
+    last_end = dict.fromkeys(range(num_envs), 0)
     for span in ended:
         last_end[span.env] = span.end
     overdue = [env for env, end in last_end.items() if steps - end > 2 * limit + 2]

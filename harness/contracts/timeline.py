@@ -21,7 +21,7 @@ import numpy as np
 from harness.contracts.env_under_test import EnvUnderTest, drive
 from harness.contracts.factory_call import close_quietly
 from harness.interface.drivers import ActionDriver
-from harness.interface.player import Seen
+from harness.interface.player import Seen, stack
 
 NUM_RESETS = 4  # in mid-episode, to learn where episodes start
 STEPS_BETWEEN_RESETS = 3
@@ -87,12 +87,14 @@ def time_limit(ended: List[EpisodeSpan]) -> Optional[int]:
 
 def _pile_up(ended: List[EpisodeSpan]) -> Optional[int]:
     """Return the greatest length of the episodes if so many have it that a time limit must have ended them."""
-    longest = max((span.length for span in ended), default=0)
-    envs = [span.env for span in ended if span.length == longest]
-    one_less = [span.env for span in ended if span.length == longest - 1]
+    envs_by_length: Dict[int, List[int]] = collections.defaultdict(list)
+    for span in ended:
+        envs_by_length[span.length].append(span.env)
+    longest = max(envs_by_length, default=0)
+    envs, envs_one_less = envs_by_length[longest], envs_by_length[longest - 1]
     if len(envs) < MIN_PILED_UP or len(set(envs)) < MIN_PILED_UP_ENVS or longest < MIN_PILED_UP_LENGTH:
         return None
-    if len(envs) <= PILE_UP_RATIO * len(one_less):
+    if len(envs) <= PILE_UP_RATIO * len(envs_one_less):
         return None
     return longest
 
@@ -148,7 +150,7 @@ class Jumps:
           ended: episodes that ended neither in its first two steps nor in its last.
         """
         usual = usual_change(history, "obs")
-        starts = np.stack([seen.obs for seen in resets(subject)]).reshape((-1,) + usual.shape)
+        starts = stack(resets(subject), "obs").reshape((-1,) + usual.shape)
         distances = []
         for steps_back in (1, 2):  # dones may come a step late
             last = [history[span.end - steps_back].obs[span.env] for span in ended]
@@ -212,8 +214,7 @@ def _changes(history: List[Seen], ended: List[EpisodeSpan], shift: int, usual: n
 
 def usual_change(history: List[Seen], name: str) -> np.ndarray:
     """Return the usual large change of each entry in a step that is not next to an end, (A, D)."""
-    values = np.stack([getattr(seen, name) for seen in history])
-    at_end = np.stack([seen.ended for seen in history[1:]])
+    values, at_end = stack(history, name), stack(history[1:], "ended")
     calm = ~at_end
     calm[1:] &= ~at_end[:-1]
     calm[:-1] &= ~at_end[1:]
@@ -225,6 +226,8 @@ def usual_change(history: List[Seen], name: str) -> np.ndarray:
 
 def at_end(history: List[Seen], name: str, ended: List[EpisodeSpan]) -> Tuple[np.ndarray, np.ndarray]:
     """Return a field at the step that ended each episode and at the step before it, (ends, A, D) each."""
-    new = [getattr(history[span.end], name)[span.env] for span in ended]
-    old = [getattr(history[span.end - 1], name)[span.env] for span in ended]
+    new, old = [], []
+    for span in ended:
+        new.append(getattr(history[span.end], name)[span.env])
+        old.append(getattr(history[span.end - 1], name)[span.env])
     return np.stack(new), np.stack(old)

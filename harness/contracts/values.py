@@ -20,6 +20,7 @@ from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import contract
 from harness.findings import ContractError
 from harness.interface.moment import Moment
+from harness.interface.player import stack
 
 MIN_STEPS = 20  # of a run in which zeros can be judged
 MAX_ZEROS = 2  # exact zeros of a number that may be exceptions; a thousandth of its values in a long run
@@ -37,9 +38,9 @@ BOUND_TOLERANCE = 1e-5  # relative
 def finite(subject: EnvUnderTest) -> None:
     """No returned value is NaN or infinite, or a NaN silently replaced by zero."""
     history = subject.long_run().seen
-    ended = np.stack([seen.ended for seen in history[1:]])
+    ended = stack(history[1:], "ended")
     for name in ("obs", "share_obs"):
-        values = np.stack([getattr(seen, name) for seen in history])
+        values = stack(history, name)
         zeros = isolated_zeros(values, ended)
         if len(zeros) == 0:
             continue

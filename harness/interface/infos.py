@@ -31,8 +31,11 @@ def entries(infos: Any) -> List[Tuple[int, Any]]:
 def agents_of(env_infos: Any) -> List[Tuple[int, Any]]:
     """Return pairs (agent, info) for every agent of an env."""
     if hasattr(env_infos, "keys"):
-        keys = [key for key in env_infos.keys() if isinstance(key, (int, np.integer))]
-        return [(int(key), env_infos[key]) for key in keys]
+        found = []
+        for key in env_infos.keys():
+            if isinstance(key, (int, np.integer)):
+                found.append((int(key), env_infos[key]))
+        return found
     if isinstance(env_infos, (list, tuple, np.ndarray)):
         return list(enumerate(env_infos))
     return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -25,6 +25,11 @@ def place_of(step: int) -> str:
     if step == 0:
         return "reset"
     return f"step {step}"
+
+
+def place_in_words(indices: Sequence[int]) -> str:
+    """Return as many of env, agent and entry as are given, in words."""
+    return ", ".join(f"{name} {index}" for name, index in zip(PLACES, indices))
 
 
 @dataclasses.dataclass
@@ -74,9 +79,9 @@ class Moment:
 
     def at(self, *indices: int) -> str:
         """Return a place in words: the step, then as many of env, agent and entry as are given."""
-        words = [place_of(self.step)]
-        words += [f"{name} {index}" for name, index in zip(PLACES, indices)]
-        return ", ".join(words)
+        if not indices:
+            return place_of(self.step)
+        return f"{place_of(self.step)}, {place_in_words(indices)}"
 
     def error(self, what: str, where: Optional[str] = None, **details: Optional[str]) -> ContractError:
         """Return a broken contract at this step."""

@@ -69,6 +69,11 @@ class Seen:
         return np.asarray(self.dones.all(axis=1))
 
 
+def stack(history: Sequence[Seen], name: str) -> np.ndarray:
+    """Return a field of `Seen`, or `ended`, for all steps of a run, (T, N, ...)."""
+    return np.stack([getattr(seen, name) for seen in history])
+
+
 class Player:
     """Resets and steps an environment as HARL does, and checks the form of everything that it returns.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import Any, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
@@ -160,11 +160,15 @@ def _is_one_space(space: Any) -> bool:
 
 def _bounds(spaces: List[Any]) -> Optional[Bounds]:
     """Return the bounds of vectors, (A, dim) each, if all agents' spaces state bounds of one shape."""
-    low: List[Any] = [getattr(space, "low", None) for space in spaces]
-    high: List[Any] = [getattr(space, "high", None) for space in spaces]
-    if any(bound is None for bound in low + high):
-        return None
-    shapes = {np.shape(bound) for bound in low + high}
+    low, high = [], []
+    shapes: Set[Tuple[int, ...]] = set()
+    for space in spaces:
+        lower, upper = getattr(space, "low", None), getattr(space, "high", None)
+        if lower is None or upper is None:
+            return None
+        shapes.update((np.shape(lower), np.shape(upper)))
+        low.append(lower)
+        high.append(upper)
     if len(shapes) != 1 or len(shapes.pop()) != 1:
         return None
     return np.array(low, np.float64), np.array(high, np.float64)

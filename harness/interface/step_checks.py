@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -56,9 +56,7 @@ def check_shape(name: str, value: Any, sizes: Sizes, contract: str, step: int) -
     Raises:
       ContractError: it is not, so the array cannot be interpreted.
     """
-    axes = [_axis(dim, sizes) for dim in SHAPES[name]]
-    shape = tuple(size for _, size in axes)
-    axis_names = [axis_name for axis_name, _ in axes]
+    axis_names, shape = _axes(SHAPES[name], sizes)
     details: Dict[str, Any] = {
         "contract": contract,
         "step": step,
@@ -77,11 +75,17 @@ def check_shape(name: str, value: Any, sizes: Sizes, contract: str, step: int) -
         raise ContractError(f"{name} has shape {value.shape}, not {shape}", cause=cause, **details)
 
 
-def _axis(dim: str, sizes: Sizes) -> Tuple[str, int]:
-    """Return name and size of an axis."""
-    if dim == "one":
-        return "1", 1
-    return dim, getattr(sizes, dim)
+def _axes(dims: Sequence[str], sizes: Sizes) -> Tuple[List[str], Shape]:
+    """Return the names and the sizes of the axes of an array."""
+    names, shape = [], []
+    for dim in dims:
+        if dim == "one":
+            names.append("1")
+            shape.append(1)
+        else:
+            names.append(dim)
+            shape.append(getattr(sizes, dim))
+    return names, tuple(shape)
 
 
 def _why_shape(got: Shape, shape: Shape, axis_names: List[str]) -> str:
@@ -89,11 +93,14 @@ def _why_shape(got: Shape, shape: Shape, axis_names: List[str]) -> str:
     if len(got) > 1 and (got[1], got[0]) + got[2:] == shape:
         return "envs and agents are transposed"
     if len(got) == len(shape):
-        wrong = [axis for axis in range(len(shape)) if got[axis] != shape[axis]]
-        names = ", ".join(axis_names[axis] for axis in wrong)
-        if all(got[axis] == 1 for axis in wrong):
-            return f"an axis of size 1: HARL would broadcast it over all {names}"
-        return f"a different {names}"
+        wrong, sizes = [], set()
+        for axis, name in enumerate(axis_names):
+            if got[axis] != shape[axis]:
+                wrong.append(name)
+                sizes.add(got[axis])
+        if sizes == {1}:
+            return f"an axis of size 1: HARL would broadcast it over all {', '.join(wrong)}"
+        return f"a different {', '.join(wrong)}"
     if got == shape[:-1]:
         return "the last axis is missing"
     return f"{len(got)} axes instead of {len(shape)}"
