@@ -7,9 +7,9 @@ Three defects are distinguished:
 - The observation that comes with an end follows from the one before, although starts are elsewhere (`Jumps`). Then the
   reset happens in a different step than the done.
 - The reset is incomplete. A number that is equal after every call of `reset` must also have that value after a reset
-  within a step. A number that `reset` draws at random must not continue its old course at every end: how often a drawn
-  start is by accident within one step's change of the old end is measured, and the probability that this happened at
-  all ends of the run must not be tiny.
+  within a step. A number that `reset` draws at random must not continue its old course at every end. How often a drawn
+  start is by accident within one step's change of the old end is measured. If it is practically impossible that this
+  was an accident at all ends of the run, nothing was drawn.
 """
 
 from __future__ import annotations

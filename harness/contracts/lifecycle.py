@@ -124,7 +124,7 @@ def close(subject: EnvUnderTest) -> None:
             _drive(subject, player, 2)
         except ContractError as error:
             raise ContractError(
-                f"closing one environment breaks another that was {name}",
+                f"closing one environment breaks an environment that was {name}",
                 got=error.what,
                 where=error.where,
                 cause="close releases what all environments of the process share",

@@ -31,7 +31,7 @@ USUAL_RANGE = (0.05, 20.0)  # of the largest action; HARL's noise has a standard
 
 @contract("factory")
 def factory(subject: EnvUnderTest) -> None:
-    """The factory builds as many environments of HARL's interface as it is asked for, in the sizes it is asked for."""
+    """The factory builds any number of environments with HARL's interface, in the sizes that it is asked for."""
     sizes = subject.sizes
     envs = [subject.build(), subject.build(subject.seed + 1)]
     for env in envs:
@@ -43,7 +43,7 @@ def factory(subject: EnvUnderTest) -> None:
 
 
 def _short_run(subject: EnvUnderTest, varied: Dict[str, int]) -> None:
-    """Drive an environment of other sizes; a factory may refuse a team of another size."""
+    """Drive an environment of other sizes; a factory may refuse a different number of agents."""
     try:
         env = subject.build(**varied)
     except ContractError:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Literal, Optional, Tuple
 
 import numpy as np
-from typing_extensions import Literal
 
 from harness.interface.player import Seen
 
