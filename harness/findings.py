@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -11,6 +12,8 @@ import numpy as np
 
 from mapush.errors import MapushError
 
+PLANTED_FAULT = "HARNESS_PLANTED_FAULT"
+"""Environment variable that `harness faults --inject` sets to its own options where it plants a bug."""
 NO_TIME = "there was no time left"
 MAX_NAMED_ACTIONS = 3  # entries of the last action that are listed one by one
 
@@ -84,20 +87,33 @@ def check_command(
       task: "package.module:task" of the stated task; "" if none was stated.
       inexpressible: further reasons why the command cannot repeat the check.
     """
-    words = ["python", "-m", "harness", "check", factory]
+    words = ["check", factory]
     expressible, lost = _json_part(kwargs)
     if expressible:
         words += ["--kwargs", json.dumps(expressible)]
     if task:
         words += ["--task", task]
     words += ["--contracts", contract, "--seed", str(seed)]
-    command = " ".join(map(shlex.quote, words))
+    command = harness_command(*words)
     reasons = list(inexpressible)
     if lost:
         reasons.append(f"JSON cannot express kwargs {', '.join(lost)}")
     if not reasons:
         return command
     return f"{command}  # incomplete, use check_env in Python: {'; '.join(reasons)}"
+
+
+def harness_command(*words: str) -> str:
+    """Return the shell command `python -m harness WORDS`; where a bug is planted in this process, with the same bug.
+
+    Args:
+      words: the command of the harness and its arguments, unquoted.
+    """
+    line = ["python", "-m", "harness"]
+    planted = os.environ.get(PLANTED_FAULT)
+    if planted:
+        line += ["faults", *shlex.split(planted), "--", "harness"]
+    return " ".join(map(shlex.quote, [*line, *words]))
 
 
 def _json_part(kwargs: Dict[str, Any]) -> Tuple[Dict[str, Any], List[str]]:

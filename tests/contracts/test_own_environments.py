@@ -20,19 +20,19 @@ BUDGET_S = 60.0  # far more than it takes: it is the work that is limited here, 
 
 
 def limited(steps):
-    """Let every contract look at runs of so many steps."""
+    """Return the effort that limits the runs of every contract to a number of steps."""
     return Effort(long_run_steps=steps, impulse_starts=(1,), growth_steps=max(steps // 4, 20), max_searches=2)
 
 
 def test_light_toy_keeps_every_contract():
-    """All contracts are judged, the one of the reward included, and all hold."""
+    """All contracts, including that of the reward, are judged, and all hold."""
     report = check_env(make_pointmass, task=PointmassTask(), seed=3, budget_s=BUDGET_S, effort=limited(100))
     assert report.ok, str(report)
     assert report.passed == names("env"), str(report)
 
 
 def test_push_env_keeps_every_contract(monkeypatch):
-    """The task itself, on robots that move as commanded: episodes end, are reset and flagged as HARL needs it."""
+    """The pushing task on a kinematic simulator keeps the contracts, with episodes that end within the run."""
     for module in (push, terminations):
         monkeypatch.setattr(module, "MAX_EPISODE_LENGTH", SHORT_EPISODES)
 
@@ -48,7 +48,7 @@ def test_push_env_keeps_every_contract(monkeypatch):
 
 @pytest.mark.mujoco
 def test_push_env_on_mujoco_keeps_the_contracts_that_a_short_run_can_judge():
-    """With physics, too, nothing is broken; no episode ends so soon."""
+    """The pushing task on MuJoCo keeps the contracts that need no end of an episode."""
     report = check_env(make_push, contracts=WITHOUT_AN_END, seed=3, budget_s=BUDGET_S, effort=limited(10))
     assert report.ok, str(report)
     assert report.passed == WITHOUT_AN_END, str(report)
@@ -56,7 +56,7 @@ def test_push_env_on_mujoco_keeps_the_contracts_that_a_short_run_can_judge():
 
 @pytest.mark.mujoco
 def test_stack_keeps_every_contract():
-    """Learner, logger, configuration and checkpoint keep theirs."""
+    """Learner, logger, configuration and checkpoint keep their contracts."""
     report = check_stack()
     assert report.ok, str(report)
     assert not report.not_judged, str(report)
