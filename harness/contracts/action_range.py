@@ -16,7 +16,7 @@ from harness.contracts.registry import contract
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import finite_range, neutral
 
-FACTOR = 100.0  # of the bound
+BEYOND_FACTOR = 100.0  # of the bound
 MAX_RATIO = 1.6  # of the effects; squashing changes the effect less than this, no clipping much more
 MIN_EFFECT = 1e-9  # of the action at the bound, for a ratio
 
@@ -30,13 +30,13 @@ def actions_any_range(subject: EnvUnderTest) -> None:
     at_rest = _seen_after(subject, neutral(subject.sizes))
     for axis, bound in _bounds(subject):
         at_bound = _effect(subject, axis, bound, at_rest)
-        beyond = _effect(subject, axis, FACTOR * bound, at_rest)
+        beyond = _effect(subject, axis, BEYOND_FACTOR * bound, at_rest)
         ratio = float(np.median(beyond / np.maximum(at_bound, MIN_EFFECT)))
         if at_bound.max() > 0 and ratio > MAX_RATIO:
             raise ContractError(
                 "actions beyond the action_space are not clipped",
                 where=f"axis {axis}",
-                got=f"an action of {FACTOR * bound:g} moves {ratio:.1f} times as far as one of {bound:g}",
+                got=f"an action of {BEYOND_FACTOR * bound:g} moves {ratio:.1f} times as far as one of {bound:g}",
                 expected=f"no more than the bound of the space, {bound:g}",
                 fix="actions = np.clip(actions, low, high)",
             )

@@ -7,7 +7,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from harness.interface.moment import place_in_words
-from harness.interface.player import COMPARED, Seen
+from harness.interface.player import COMPARED_FIELDS, Seen
 
 Place = Tuple[int, ...]  # env, agent, entry, as many as the field has
 
@@ -38,7 +38,7 @@ class Difference(NamedTuple):
 
 
 def first_difference(
-    one: Seen, other: Seen, envs: np.ndarray, fields: Sequence[str] = COMPARED
+    one: Seen, other: Seen, envs: np.ndarray, fields: Sequence[str] = COMPARED_FIELDS
 ) -> Optional[Difference]:
     """Return the first difference of two steps; two NaN are equal.
 

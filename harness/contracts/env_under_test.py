@@ -19,9 +19,9 @@ from harness.interface.player import Player, Seen
 from harness.interface.spaces import Sizes, read_sizes
 
 LONG_RUN_SHARE = 0.2  # of the budget
-OVERDRAFT = 0.25  # of the budget; contracts that are due after this much too long are not judged
+MAX_OVERDRAFT = 0.25  # of the budget, beyond which no further contract is judged
 MIN_COMPARED_STEPS = 8  # however little time there is
-NUM_ENVS = (5, 7, 11, 13, 17)  # candidates; the first that equals no other size is used
+NUM_ENVS_CANDIDATES = (5, 7, 11, 13, 17)  # the first that equals no other size is used
 
 Fact = TypeVar("Fact")
 
@@ -212,16 +212,16 @@ class EnvUnderTest:
         """Give up the running contract if the budget is overdrawn.
 
         Raises:
-          NotJudgedError: it is overdrawn by more than `OVERDRAFT`.
+          NotJudgedError: it is overdrawn by more than `MAX_OVERDRAFT`.
         """
-        if self.time_left < -OVERDRAFT * self.budget_s:
+        if self.time_left < -MAX_OVERDRAFT * self.budget_s:
             raise NotJudgedError(NO_TIME)
 
     def _choose_sizes(self) -> Sizes:
         sizes = self._read_sizes()
         if "num_envs" in self.varied:
             others = (sizes.num_agents, sizes.obs_dim, sizes.share_obs_dim, sizes.action_dim)
-            self._num_envs = next(count for count in NUM_ENVS if count not in others)
+            self._num_envs = next(count for count in NUM_ENVS_CANDIDATES if count not in others)
             sizes = self._read_sizes()
         if sizes.num_envs == 1:
             raise ContractError(

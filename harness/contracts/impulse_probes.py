@@ -20,10 +20,10 @@ from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.factory_call import close_quietly
 from harness.findings import ContractError
 from harness.interface.drivers import at_rest, finite_range, neutral
-from harness.interface.player import COMPARED, Player, Seen
+from harness.interface.player import COMPARED_FIELDS, Player, Seen
 
 WINDOW_STEPS = 4  # that an impulse lasts
-OBSERVED = ("obs", "share_obs")
+OBSERVED_FIELDS = ("obs", "share_obs")
 MIN_IMPULSES = 4  # on an axis, to speak of its usual effect
 SINGLE_SHARE = 0.05  # of the budget that may be spent on runs with one impulse each
 TOGETHER_SHARE = 0.2  # of the budget that may be spent on runs with several impulses
@@ -57,7 +57,7 @@ class Impulse:
       change: change of what each agent of the env observes at the end of the window, (A, D); None if an episode ended
         in the window.
       first_step: the first step of the window, from 1, in which any bit of the env changed; 0 if none did.
-      first_by_field: the same for each of `OBSERVED`.
+      first_by_field: the same for each of `OBSERVED_FIELDS`.
       onset: `change` after the first step in which any agent observes a change; None if no agent does, or if an episode
         ended.
     """
@@ -203,7 +203,7 @@ def _measure(probe: Probe, resting: List[Seen], acting: List[Seen]) -> Impulse:
     env = probe.env
     changes = [(b.obs[env] - a.obs[env]).astype(float) for a, b in zip(resting, acting)]
     own = np.arange(len(acting[0].obs)) == env
-    first_by_field = {name: first_moved(resting, acting, own, (name,)) for name in OBSERVED}
+    first_by_field = {name: first_moved(resting, acting, own, (name,)) for name in OBSERVED_FIELDS}
     change, onset = None, None
     if not any(seen.ended[env] for seen in resting + acting):
         change = changes[-1]
@@ -218,7 +218,9 @@ def _measure(probe: Probe, resting: List[Seen], acting: List[Seen]) -> Impulse:
     )
 
 
-def first_moved(resting: List[Seen], acting: List[Seen], envs: np.ndarray, fields: Sequence[str] = COMPARED) -> int:
+def first_moved(
+    resting: List[Seen], acting: List[Seen], envs: np.ndarray, fields: Sequence[str] = COMPARED_FIELDS
+) -> int:
     """Return the first step, from 1, in which a field differs in these envs (N,); 0 if none does."""
     for step, (a, b) in enumerate(zip(resting, acting), start=1):
         if first_difference(a, b, envs, fields) is not None:
@@ -249,7 +251,7 @@ def wrong_env(start: int, probe: Probe, found: Difference, own_moved: bool) -> C
     what = f"actions of env {probe.env} go to env {found.env}"
     if own_moved:
         what = f"actions of env {probe.env} also move env {found.env}"
-        if found.field not in OBSERVED:
+        if found.field not in OBSERVED_FIELDS:
             what = f"the {found.field} of env {found.env} follow the actions of env {probe.env}"
     return ContractError(
         what,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Dict, List
 
 from harness.contracts.env_under_test import EnvUnderTest
-from harness.contracts.impulse_probes import OBSERVED, Impulse
+from harness.contracts.impulse_probes import OBSERVED_FIELDS, Impulse
 from harness.findings import ContractError
 
 
@@ -20,13 +20,13 @@ def require_no_delay(subject: EnvUnderTest, start: int, impulses: List[Impulse])
     delay = getattr(subject.task, "delay", 0)
     late = _steps_late([impulse.first_step for impulse in impulses])
     by_field = {}
-    for name in OBSERVED:
+    for name in OBSERVED_FIELDS:
         first_steps = []
         for impulse in impulses:
             if impulse.change is not None:  # else a new start hides the effect
                 first_steps.append(impulse.first_by_field[name])
         by_field[name] = _steps_late(first_steps)
-    stale = max(OBSERVED, key=lambda name: by_field[name])
+    stale = max(OBSERVED_FIELDS, key=lambda name: by_field[name])
     if late <= delay < by_field[stale]:
         raise ContractError(
             f"{stale} comes {_in_words(by_field[stale])} late",

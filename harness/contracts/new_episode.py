@@ -29,8 +29,8 @@ from harness.interface.drivers import ActionDriver
 from harness.interface.player import Seen, stack
 
 OTHER_STEPS = 3  # at the end of an episode, in which different actions are taken
-EXACT = 1e-3  # of an entry's standard deviation: an exact sum is never further off
-BROKEN = 1e-2  # of an entry's standard deviation: a broken sum is further off
+MAX_EXACT_DISTANCE = 1e-3  # of an entry's standard deviation: an exact sum is never further off
+MIN_BROKEN_DISTANCE = 1e-2  # of an entry's standard deviation: a broken sum is further off
 MAX_TERM = 3.0  # of an entry's standard deviation, for one term of a sum; larger terms cancel each other out
 NUM_LATER_RESETS = 4
 STEPS_BETWEEN_RESETS = 3
@@ -248,7 +248,7 @@ class ExactSums(NamedTuple):
         weights = np.linalg.lstsq(sums.terms(state), shown, rcond=None)[0]
         sums = sums._replace(weights=weights)
         is_plain = abs(weights[:-1]).max(axis=0) <= MAX_TERM * spread
-        is_exact = sums.distance(state, shown).max(axis=0) < EXACT
+        is_exact = sums.distance(state, shown).max(axis=0) < MAX_EXACT_DISTANCE
         return sums._replace(entries=(spread > MIN_SPREAD) & is_plain & is_exact)
 
     def terms(self, state: np.ndarray) -> np.ndarray:
@@ -263,5 +263,5 @@ class ExactSums(NamedTuple):
     def broken(self, state: np.ndarray, shown: np.ndarray) -> np.ndarray:
         """Return for which entries (D,) the sum does not hold in most of these samples."""
         enough = max(MIN_BROKEN_STARTS, 0.5 * len(state))
-        num_broken = (self.distance(state, shown) > BROKEN).sum(axis=0)
+        num_broken = (self.distance(state, shown) > MIN_BROKEN_DISTANCE).sum(axis=0)
         return self.entries & (num_broken >= enough)

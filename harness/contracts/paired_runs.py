@@ -44,8 +44,8 @@ ONLY_ONE = (  # the disturbed env, the kind of its actions, start and end of the
     (3, "far_out", 0.4, 0.5),
     (0, "descend", 0.92, 1.0),
 )
-SUMMED = "an index or a sum over the wrong axis, or a random generator that all envs share"
-MASKED = "the mask or the indices of the reset cover a different env, or all envs share a random generator"
+CAUSE_IN_ACTIONS = "an index or a sum over the wrong axis, or a random generator that all envs share"
+CAUSE_IN_RESETS = "the mask or the indices of the reset cover a different env, or all envs share a random generator"
 
 
 @contract("same-seed")
@@ -137,7 +137,7 @@ def independence(subject: EnvUnderTest) -> None:
     """What is done in one env changes nothing in the others, not by a single bit."""
     for run in subject.once(disturbed_runs):
         if run.found is not None and not run.ended_differently:
-            raise cross_talk("actions of one env change another", run.found, run.disturbed, SUMMED)
+            raise cross_talk("actions of one env change another", run.found, run.disturbed, CAUSE_IN_ACTIONS)
     require_no_contagion(subject)
 
 
@@ -147,7 +147,7 @@ def partial_reset(subject: EnvUnderTest) -> None:
     runs = subject.once(disturbed_runs)
     for run in runs:
         if run.found is not None and run.ended_differently:
-            raise cross_talk("the reset of one env changes another", run.found, run.disturbed, MASKED)
+            raise cross_talk("the reset of one env changes another", run.found, run.disturbed, CAUSE_IN_RESETS)
     if not any(run.ended_differently for run in runs):
         raise NotJudgedError("no env ended without the others")
 
@@ -279,7 +279,9 @@ def require_no_contagion(subject: EnvUnderTest) -> None:
             difference = bystanders.difference(original[step], seen)
             if difference is not None:
                 found = CrossTalk(step, difference, original[step], seen)
-                raise cross_talk("an env that is given NaN harms another", found, envs_in_words(poisoned), SUMMED)
+                raise cross_talk(
+                    "an env that is given NaN harms another", found, envs_in_words(poisoned), CAUSE_IN_ACTIONS
+                )
     except ContractError as error:
         if error.contract != "step-form":  # the contract of a step that raises
             raise

@@ -24,14 +24,14 @@ from harness.interface.player import Player
 from harness.interface.sequence import pack
 from harness.interface.spaces import read_sizes
 
-SHARE = 0.05  # of the budget, for all findings together
+SHRINK_SHARE = 0.05  # of the budget, for all findings together
 MAX_NUMBERS = 300_000  # in the actions of a finding
 
 Shows = Callable[[np.ndarray], bool]
 
 
 def shorten(
-    subject: EnvUnderTest, findings: Sequence[Finding], share: float = SHARE, max_numbers: int = MAX_NUMBERS
+    subject: EnvUnderTest, findings: Sequence[Finding], share: float = SHRINK_SHARE, max_numbers: int = MAX_NUMBERS
 ) -> List[Finding]:
     """Replace the actions that led to each finding by the shortest sequence that shows it.
 

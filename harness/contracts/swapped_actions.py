@@ -18,7 +18,7 @@ from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.impulse_probes import MIN_IMPULSES, Impulse, states_effects
 from harness.findings import ContractError
 
-PERCEPTIBLE = 1e-3  # fraction of the largest change; smaller changes are solver cross-talk
+MIN_PERCEPTIBLE = 1e-3  # fraction of the largest change; smaller changes are solver cross-talk
 MIN_RATIO = 1.25  # by which one agent's changed entries must exceed the next agent's, after the window
 MIN_ONSET_RATIO = 2.0  # the same after the first step that shows anything
 MIN_AGREEMENT = 0.5  # of the signs of an effect, to call it right or wrong
@@ -81,7 +81,7 @@ def _distinct_entries(agents: int, impulses: List[Impulse]) -> Optional[np.ndarr
 
 def _changed_entries(change: np.ndarray) -> np.ndarray:
     """Return how many entries of each agent's observation change perceptibly, (A,), given the changes (A, D)."""
-    return (abs(change) > PERCEPTIBLE * abs(change).max()).sum(axis=1)
+    return (abs(change) > MIN_PERCEPTIBLE * abs(change).max()).sum(axis=1)
 
 
 def _is_clear(entries: np.ndarray, ratio: float) -> bool:

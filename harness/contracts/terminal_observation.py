@@ -14,13 +14,15 @@ import numpy as np
 from harness.contracts.auto_reset import require_timely_ends
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import contract
-from harness.contracts.timeline import FAR, EpisodeSpan, Jumps, inner_ends, jumps_at_ends, usual_change
+from harness.contracts.timeline import MIN_START_DISTANCE, EpisodeSpan, Jumps, inner_ends, jumps_at_ends, usual_change
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.player import Seen
 
 FINAL_NAMES = ("final_obs", "final_observation", "terminal_observation", "terminal_obs")
 FINAL_NAME_OF_ALL = "original_obs"  # HARL's wrappers keep those of all agents, (A, D), in the info of agent 0
-ELSEWHERE = 0.3  # fraction of the way to a new start, from which an observation does not follow from the one before
+MIN_WAY_TO_START = (
+    0.3  # fraction of the distance to a new start; an observation that is nearer follows from the step before
+)
 
 
 @contract("terminal-observation")
@@ -53,7 +55,7 @@ def require_kept_end(history: List[Seen], ended: List[EpisodeSpan], jumps: Jumps
                 )
             changes.append((abs(kept.obs - before[agent]) / usual[agent]).max())
             where = f"{kept.name}, in env {span.env} at step {span.end}"
-    if changes and np.median(changes) > max(FAR, ELSEWHERE * jumps.to_start):
+    if changes and np.median(changes) > max(MIN_START_DISTANCE, MIN_WAY_TO_START * jumps.to_start):
         raise ContractError(
             "the terminal observation is not the last of the old episode",
             where=where,

@@ -27,8 +27,8 @@ NUM_RESETS = 4  # in mid-episode, to learn where episodes start
 STEPS_BETWEEN_RESETS = 3
 MAX_ENDS = 20  # the latest ends, which also show what goes wrong only after many steps
 MIN_ENDS = 3  # for a statement about jumps
-FAR = 3.0  # usual large changes, from which a new start can be distinguished from a step
-NEAR = 1.5  # usual large changes, up to which an observation follows from the one before
+MIN_START_DISTANCE = 3.0  # usual large changes, from which a new start can be distinguished from a step
+MAX_STEP_DISTANCE = 1.5  # usual large changes, up to which an observation follows from the one before
 USUAL_QUANTILE = 0.99  # of the changes in a step, which is the usual large change
 MIN_USUAL = 1e-6  # so that an entry that never changes can be divided by it
 MIN_PILED_UP = 4  # episodes of the greatest length, for a time limit without marks
@@ -164,13 +164,13 @@ class Jumps:
 
     def is_near(self, jumps: np.ndarray) -> bool:
         """Return whether these observations follow from the ones before, and a new start would not."""
-        if self.to_start <= FAR:
+        if self.to_start <= MIN_START_DISTANCE:
             return False
-        return bool(np.median(jumps) < NEAR and np.quantile(jumps, 0.9) < 0.5 * self.to_start)
+        return bool(np.median(jumps) < MAX_STEP_DISTANCE and np.quantile(jumps, 0.9) < 0.5 * self.to_start)
 
     def is_far(self, jumps: np.ndarray) -> bool:
         """Return whether these observations are as far from the ones before as a new start is."""
-        return self.to_start > FAR and bool(np.median(jumps) > 0.5 * self.to_start)
+        return self.to_start > MIN_START_DISTANCE and bool(np.median(jumps) > 0.5 * self.to_start)
 
 
 def jumps_at_ends(subject: EnvUnderTest) -> Optional[Jumps]:

@@ -17,7 +17,7 @@ SHAPES = {
     "rewards": ("num_envs", "num_agents", "one"),
     "dones": ("num_envs", "num_agents"),
 }
-PLACES = ("env", "agent", "entry")
+INDEX_NAMES = ("env", "agent", "entry")
 
 
 def place_of(step: int) -> str:
@@ -29,7 +29,7 @@ def place_of(step: int) -> str:
 
 def place_in_words(indices: Sequence[int]) -> str:
     """Return as many of env, agent and entry as are given, in words."""
-    return ", ".join(f"{name} {index}" for name, index in zip(PLACES, indices))
+    return ", ".join(f"{name} {index}" for name, index in zip(INDEX_NAMES, indices))
 
 
 @dataclasses.dataclass

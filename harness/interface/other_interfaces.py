@@ -8,7 +8,7 @@ from typing import Any, Callable, List, Optional, Tuple
 from harness.findings import ContractError
 from harness.interface.spaces import SPACES
 
-WRAPPER = (
+HOW_TO_WRAP = (
     "write a class with reset() -> (obs, share_obs, available_actions) and step(actions) -> (obs, share_obs, "
     "rewards, dones, infos, available_actions), all numpy arrays [num_envs, num_agents, ...]; "
 )
@@ -44,7 +44,7 @@ def identify(env: Any) -> Optional[Interface]:
         return MAPUSH
     if _may_be_harls(env):
         return None
-    for interface, looks_like in LOOKS:
+    for interface, looks_like in INTERFACES:
         if looks_like(env):
             return interface
     return None
@@ -93,53 +93,53 @@ STACK_AGENTS = (
     "stack the dicts over agents, np.stack([obs[a] for a in env.possible_agents]), and stack the envs over axis 0"
 )
 
-LOOKS: List[Tuple[Interface, Callable[[Any], bool]]] = [
+INTERFACES: List[Tuple[Interface, Callable[[Any], bool]]] = [
     (
         (
             "a PettingZoo AEC environment",
-            f"env = pettingzoo.utils.aec_to_parallel(env), then: {WRAPPER}{STACK_AGENTS}",
+            f"env = pettingzoo.utils.aec_to_parallel(env), then: {HOW_TO_WRAP}{STACK_AGENTS}",
         ),
         _has("agent_iter"),
     ),
-    (("a PettingZoo parallel environment", WRAPPER + STACK_AGENTS), _has("possible_agents")),
+    (("a PettingZoo parallel environment", HOW_TO_WRAP + STACK_AGENTS), _has("possible_agents")),
     (
         (
             "an environment with dicts of spaces",
-            f"{WRAPPER}stack the dicts over agents and the envs over axis 0; turn the dicts of spaces into lists",
+            f"{HOW_TO_WRAP}stack the dicts over agents and the envs over axis 0; turn the dicts of spaces into lists",
         ),
         _has_dicts,
     ),
     (
         (
             "a gymnasium vector environment",
-            f"{WRAPPER}add an axis for the agent, obs[:, None]; dones = terminated | truncated; "
+            f"{HOW_TO_WRAP}add an axis for the agent, obs[:, None]; dones = terminated | truncated; "
             "infos[env][0]['bad_transition'] = True where truncated; use AutoresetMode.SAME_STEP",
         ),
         _has("single_observation_space"),
     ),
     (
-        ("a stable-baselines3 VecEnv", f"{WRAPPER}add an axis for the agent, obs[:, None]"),
+        ("a stable-baselines3 VecEnv", f"{HOW_TO_WRAP}add an axis for the agent, obs[:, None]"),
         _has("step_async", "step_wait"),
     ),
     (
-        ("a torchrl environment", f"{WRAPPER}read the tensordict's entries with .detach().cpu().numpy().copy()"),
+        ("a torchrl environment", f"{HOW_TO_WRAP}read the tensordict's entries with .detach().cpu().numpy().copy()"),
         _has("observation_spec", "rand_step"),
     ),
     (
         (
             "a dm_env environment",
-            f"{WRAPPER}read the TimeStep's observation and reward; reset after timestep.last()",
+            f"{HOW_TO_WRAP}read the TimeStep's observation and reward; reset after timestep.last()",
         ),
         _has("observation_spec", "action_spec"),
     ),
     (
-        ("an environment on torch tensors", f"{WRAPPER}copy with tensor.detach().cpu().numpy().copy()"),
+        ("an environment on torch tensors", f"{HOW_TO_WRAP}copy with tensor.detach().cpu().numpy().copy()"),
         _is_torch,
     ),
     (
         (
             "a gymnasium environment with one agent",
-            f"{WRAPPER}run num_envs of them in parallel, np.stack their observations to [num_envs, 1, obs_dim], "
+            f"{HOW_TO_WRAP}run num_envs of them in parallel, np.stack their observations to [num_envs, 1, obs_dim], "
             "and reset an env in the step in which its episode ended",
         ),
         _has("observation_space", "step"),

@@ -24,10 +24,10 @@ from mapush.errors import unknown
 
 RESET_PARTS = ("obs", "share_obs", "available_actions")
 STEP_PARTS = ("obs", "share_obs", "rewards", "dones", "infos", "available_actions")
-COMPARED = ("obs", "share_obs", "rewards", "dones", "truncated", "available")
+COMPARED_FIELDS = ("obs", "share_obs", "rewards", "dones", "truncated", "available")
 MAX_KEPT_STEPS = 4  # whose arrays are watched for later changes
 MAX_KEPT_ACTIONS = 1200  # since the reset; a defect that shows later is reported, but not shortened
-SCRIBBLE = -7.7e7  # what returned arrays are overwritten with
+SCRIBBLED_VALUE = -7.7e7  # what returned arrays are overwritten with
 
 
 def _nothing() -> np.ndarray:
@@ -253,7 +253,7 @@ def scribble(parts: Dict[str, Any]) -> None:
         if value.dtype.kind == "b":
             value[...] = True
         elif value.dtype.kind == "f":
-            value[...] = SCRIBBLE
+            value[...] = SCRIBBLED_VALUE
 
 
 def load_factory(name: str, kind: str = "factory") -> Callable[..., Any]:

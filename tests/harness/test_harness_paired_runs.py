@@ -155,7 +155,9 @@ def test_cross_talk_names_the_env_the_place_and_the_values():
     causes = []
     for field, place in (("rewards", (4, 1)), ("dones", (2, 0)), ("obs", (1, 0, 3))):
         found = contracts.CrossTalk(9, Difference(field, place), one, other)
-        error = contracts.cross_talk("actions of one env change another", found, "envs [0, 1]", contracts.SUMMED)
+        error = contracts.cross_talk(
+            "actions of one env change another", found, "envs [0, 1]", contracts.CAUSE_IN_ACTIONS
+        )
         causes.append(error.cause)
         assert error.what.endswith(f"{field} of env {place[0]}")
         assert error.step == 9
@@ -163,7 +165,7 @@ def test_cross_talk_names_the_env_the_place_and_the_values():
     assert "another" in causes[1]
     assert "generator" in causes[2]
     rewards = contracts.CrossTalk(9, Difference("rewards", (4, 1)), one, other)
-    error = contracts.cross_talk("x", rewards, "envs [0, 1]", contracts.SUMMED)
+    error = contracts.cross_talk("x", rewards, "envs [0, 1]", contracts.CAUSE_IN_ACTIONS)
     assert error.where == "step 9, rewards, env 4, agent 1; other actions in envs [0, 1]"
     assert (error.got, error.expected) == ("2.5", "0.0")
     assert Difference("obs", (1, 0, 3)).where() == "obs, env 1, agent 0, entry 3"
