@@ -7,6 +7,7 @@ object; that function decides which references are followed and what their paths
 from __future__ import annotations
 
 import collections
+import math
 import sys
 import types
 from typing import Any, Callable, Deque, Dict, Hashable, Iterable, Iterator, List, Optional, Set, Tuple, TypeVar
@@ -69,9 +70,11 @@ def walk(
       max_depth: do not look into objects this many steps away from the root.
     """
     seen: Set[Hashable] = set(excluded) - {key(root)}
-    room = None if max_objects is None else len(seen) + max_objects
+    room = math.inf
+    if max_objects is not None:
+        room = len(seen) + max_objects
     waiting: Deque[Tuple[Label, int, Any]] = collections.deque([(label, 0, root)])
-    while waiting and (room is None or len(seen) < room):
+    while waiting and len(seen) < room:
         label, depth, value = waiting.popleft()
         if is_leaf(value):
             yield label, value

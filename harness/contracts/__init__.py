@@ -1,8 +1,9 @@
-"""Contracts of HARL's vectorised interface: `check_env` runs them all on the environments of a factory."""
+"""Contracts of HARL's vectorised interface: `check_env` runs them on the environments of a factory."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import random
 import sys
 import time
@@ -12,23 +13,20 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 
-# In the order in which their contracts run.
-# isort: off
-from harness.contracts import shape, impulse, episode_ends, new_episode, paired_runs, batch, lifecycle  # noqa: F401
-
-# isort: on
+from harness.contracts.effort import Effort
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import CONTRACTS, Contract, contract, names
 from harness.contracts.shrink import shorten
 from harness.contracts.task import Task
 from harness.findings import CheckTarget, ContractError, Finding, NotJudgedError, Report
 from harness.interface.player import first_line, innermost_line, is_ctrl_c
-from mapush.errors import ConfigError, nearest
+from mapush.errors import unknown
 
 __all__ = [
     "CONTRACTS",
     "Contract",
     "ContractError",
+    "Effort",
     "Finding",
     "NotJudgedError",
     "Report",
@@ -39,8 +37,37 @@ __all__ = [
     "names",
 ]
 
-MOST_SHARES = 2.5  # what a single contract may take of the budget, of its share when all run
-OWN_FOLDER = Path(__file__).resolve().parents[1]
+IN_ORDER = (
+    "shape",
+    "values",
+    "info_dicts",
+    "agents_alike",
+    "action_masks",
+    "impulse",
+    "action_range",
+    "auto_reset",
+    "time_limits",
+    "terminal_observation",
+    "new_episode",
+    "paired_runs",
+    "two_environments",
+    "aliasing",
+    "batch",
+    "lifecycle",
+    "reward_task",
+)
+"""The modules with contracts, in the order in which their contracts run."""
+
+MAX_SHARES = 2.5  # times its usual share of the budget that a contract may take if few contracts run
+HARNESS_FOLDER = Path(__file__).resolve().parents[1]
+
+
+def _register_in_order() -> None:
+    for module in IN_ORDER:
+        importlib.import_module(f"{__name__}.{module}")
+
+
+_register_in_order()
 
 
 def check_env(
@@ -53,56 +80,48 @@ def check_env(
     budget_s: float = 60.0,
     on_contract: Callable[[str], Any] = lambda name: None,
     target: Optional[CheckTarget] = None,
+    effort: Effort = Effort(),  # noqa: B008  it is frozen
 ) -> Report:
-    """Hold the environments that a factory builds to the contracts of HARL's interface.
+    """Check the environments that a factory builds against the contracts of HARL's interface.
 
     Args:
-      make_env: builds an environment. Whichever of `num_envs`, `num_agents` and `seed` it takes are varied.
-      kwargs: arguments of the factory that stay as they are.
-      task: what you know about the task and the harness cannot.
-      contracts: names of those to run; all by default.
-      seed: of environments and actions; the same seed does the same.
-      budget_s: about how long it may take at most [s]; slow environments are driven for fewer steps.
+      make_env: builds an environment. Of its arguments, `num_envs`, `num_agents` and `seed` are varied.
+      kwargs: fixed arguments of the factory.
+      task: what you know about the task and the harness cannot know.
+      contracts: names of the contracts to run; all by default.
+      seed: seed for environments and actions; the same seed gives the same check.
+      budget_s: how long the check may take, about [s]; slow environments are driven for fewer steps.
       on_contract: called with the name of each contract before it runs.
       target: what is checked, as a command line names it; by default derived from the other arguments.
+      effort: upper limits of the work.
     Returns:
-      What was found; nothing is raised for a broken environment.
+      What was found. A broken environment raises nothing.
     Raises:
       ConfigError: there is no contract of that name.
     """
     wanted = chosen(contracts)
     started = time.perf_counter()
-    shares = min(MOST_SHARES, len(names("env")) / max(len(wanted), 1))
-    subject = EnvUnderTest(make_env, dict(kwargs or {}), task, seed, budget_s, shares)
-    command = (target or _target_of(make_env, kwargs or {}, task, seed)).command
-    found: Dict[str, Finding] = {}
-    not_judged: Dict[str, str] = {}
-    times: Dict[str, float] = {}
+    shares = min(MAX_SHARES, len(names("env")) / max(len(wanted), 1))
+    subject = EnvUnderTest(make_env, kwargs, task, seed=seed, budget_s=budget_s, shares=shares, effort=effort)
+    if target is None:
+        target = _target_of(make_env, kwargs or {}, task, seed)
+    judge = _Judge(subject, target)
     with _global_generators_kept(), np.errstate(all="ignore"):
         for name in wanted:
             on_contract(name)
-            began = time.perf_counter()
-            try:
-                subject.require_time()
-                CONTRACTS[name].check(subject)
-            except NotJudgedError as reason:
-                not_judged[name] = str(reason)
-            except BaseException as error:
-                if is_ctrl_c(error):
-                    raise
-                broken = error if isinstance(error, ContractError) else _unexpected(error)
-                finding = _first_alike(found, Finding.of(broken, name, command))
-                found.setdefault(finding.contract, finding)
-                if finding.contract != name:
-                    not_judged[name] = f"{finding.contract}: {finding.what}"
-            times[name] = time.perf_counter() - began
-        for name in wanted:
-            if name in subject.violations:
-                found.setdefault(name, Finding.of(subject.violations[name], name, command))
-        findings = shorten(subject, [found[name] for name in names("env") if name in found])
-    passed = [name for name in wanted if name not in found and name not in not_judged]
-    not_judged = {name: reason for name, reason in not_judged.items() if name not in found}
-    return Report(findings, passed, not_judged, subject.notes, time.perf_counter() - started, times)
+            judge.judge(name)
+        judge.add_step_errors(wanted)
+        found = [judge.found[name] for name in names("env") if name in judge.found]
+        findings = shorten(subject, found)
+    passed = [name for name in wanted if name not in judge.found and name not in judge.not_judged]
+    return Report(
+        findings,
+        passed,
+        not_judged=judge.not_judged,
+        notes=subject.notes,
+        seconds=time.perf_counter() - started,
+        times=judge.times,
+    )
 
 
 def chosen(contracts: Optional[Sequence[str]]) -> List[str]:
@@ -112,30 +131,94 @@ def chosen(contracts: Optional[Sequence[str]]) -> List[str]:
       ConfigError: there is no contract of that name.
     """
     valid = names("env")
-    for name in contracts or ():
+    if contracts is None:
+        return valid
+    for name in contracts:
         if name not in valid:
-            raise ConfigError(f"there is no contract {name!r}", fix=nearest(name, valid))
-    return [name for name in valid if contracts is None or name in contracts]
+            raise unknown("contract", name, valid)
+    return [name for name in valid if name in contracts]
 
 
-def _first_alike(found: Dict[str, Finding], finding: Finding) -> Finding:
-    """Return the first of the same cause: what breaks every contract that asks for it is said once."""
-    alike = (one for one in found.values() if (one.what, one.where) == (finding.what, finding.where))
-    return next(alike, finding)
+class _Judge:
+    """Runs contracts one after the other and collects the outcomes.
+
+    Args:
+      subject: the environment under test.
+      target: what is checked, for the commands that reproduce findings.
+
+    Attributes:
+      found: the finding of each broken contract.
+      not_judged: the reason for each contract that could not be judged.
+      times: how long each contract took [s].
+    """
+
+    def __init__(self, subject: EnvUnderTest, target: CheckTarget) -> None:
+        self._subject = subject
+        self._target = target
+        self.found: Dict[str, Finding] = {}
+        self.not_judged: Dict[str, str] = {}
+        self.times: Dict[str, float] = {}
+
+    def judge(self, name: str) -> None:
+        """Run one contract."""
+        began = time.perf_counter()
+        try:
+            self._subject.require_time()
+            CONTRACTS[name].check(self._subject)
+        except NotJudgedError as reason:
+            self.not_judged[name] = str(reason)
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
+            self._add(name, error)
+        self.times[name] = time.perf_counter() - began
+
+    def _add(self, name: str, error: BaseException) -> None:
+        """Add the finding of a contract that raised; what breaks several contracts is reported only once."""
+        broken = error
+        if not isinstance(broken, ContractError):
+            broken = _as_contract_error(error)
+        finding = Finding.of(broken, name, self._target.command)
+        for known in self.found.values():
+            if (known.what, known.where) == (finding.what, finding.where):
+                finding = known
+                break
+        self.found.setdefault(finding.contract, finding)
+        if finding.contract != name:
+            self.not_judged[name] = f"{finding.contract}: {finding.what}"
+
+    def add_step_errors(self, wanted: Sequence[str]) -> None:
+        """Add what players found at single steps, for contracts that no other finding breaks."""
+        for name in wanted:
+            error = self._subject.errors.of(name)
+            if error is not None:
+                self.found.setdefault(name, Finding.of(error, name, self._target.command))
+        for name in self.found:
+            self.not_judged.pop(name, None)
 
 
-def _unexpected(error: BaseException) -> ContractError:
-    """Return what a contract did not reckon with as a broken one: nothing that went wrong counts as kept."""
-    frames = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
-    ours = OWN_FOLDER in [frame for frame in frames if "numpy" not in frame.parts][-1].parents
+def _as_contract_error(error: BaseException) -> ContractError:
+    """Return an unexpected exception as a broken contract, so that a contract that fails never counts as kept."""
+    raised_by, cause = "environment", None
+    if _is_raised_by_harness(error):
+        raised_by = "check itself"
+        cause = "a defect of the harness, or something that it was not made for: please report it"
     return ContractError(
-        "the {} raised {}: {}".format(
-            "check itself" if ours else "environment", type(error).__name__, first_line(error)
-        ),
+        f"the {raised_by} raised {type(error).__name__}: {first_line(error)}",
         where=innermost_line(error),
         expected="no exception",
-        cause="a defect of the harness, or something that it was not made for: please report it" if ours else None,
+        cause=cause,
     )
+
+
+def _is_raised_by_harness(error: BaseException) -> bool:
+    """Return whether the innermost line outside of numpy belongs to the harness."""
+    innermost = Path()
+    for frame in traceback.extract_tb(error.__traceback__):
+        file = Path(frame.filename)
+        if "numpy" not in file.parts:
+            innermost = file
+    return HARNESS_FOLDER in innermost.parents
 
 
 def _target_of(make_env: Callable[..., Any], kwargs: Dict[str, Any], task: Optional[Task], seed: int) -> CheckTarget:
@@ -180,10 +263,12 @@ def _is_default(task: Task) -> bool:
 
 @contextlib.contextmanager
 def _global_generators_kept() -> Iterator[None]:
-    """Give the process its random generators back as they were."""
-    torch = sys.modules.get("torch")
+    """Restore the random generators of the process afterwards."""
+    torch: Any = sys.modules.get("torch")
     state, numpy_state = random.getstate(), np.random.get_state()
-    torch_state = torch.get_rng_state() if torch is not None else None
+    torch_state = None
+    if torch is not None:
+        torch_state = torch.get_rng_state()
     try:
         yield
     finally:

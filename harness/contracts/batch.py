@@ -1,4 +1,11 @@
-"""The contract of the batch: how many envs there are is nothing that one of them could notice."""
+"""The contract that an env does not notice how many others there are.
+
+Two batches that differ by one env are built with the same seed and reset twice. If the envs draw their starts
+independently, the envs that both batches have start alike. Then all take the same actions for one step, and must see
+the same, up to rounding, which may depend on the size of an array. Later steps are not compared, because the envs may
+draw noise from one generator. A setting may be spread over the batch by design, so a difference counts only if it shows
+in the first env and in most of the others.
+"""
 
 from __future__ import annotations
 
@@ -7,68 +14,87 @@ from typing import List, Tuple
 
 import numpy as np
 
-from harness.contracts.env_under_test import EnvUnderTest, close_quietly
+from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
 from harness.contracts.timeline import usual_change
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver
+from harness.interface.moment import StepErrors
 from harness.interface.player import Player, Seen
 
 FIELDS = ("obs", "share_obs", "rewards")
-SMALL = 1e-2  # of a usual large change in a step: less is rounding, which may depend on the size of an array
+TOLERANCE = 1e-2  # of a usual large change in a step
 ROUNDING = 1e-5  # of a value
+MIN_ENVS = 0.5  # fraction of the envs in which a difference must show
 
 
 @contract("batch-size")
 def batch_size(subject: EnvUnderTest) -> None:
-    """An env that starts the same goes the same way, however many others there are.
-
-    Only the step after a second reset is compared, for the envs may draw later noise from one generator, and only a
-    difference in the first env and in most others counts, for a setting may be spread over the batch by design.
-    """
+    """The trajectory of an env does not depend on the batch size."""
     if "num_envs" not in subject.varied:
         raise NotJudgedError("the factory takes no num_envs")
-    few = subject.sizes.num_envs
-    one, other = _played(subject, (few, few + 1))
-    if (one[0].obs == one[1].obs).all():
-        raise NotJudgedError("the starts are not random")
-    if not all(np.array_equal(getattr(one[1], name), getattr(other[1], name)[:few]) for name in ("obs", "share_obs")):
-        raise NotJudgedError("the envs do not draw their starts by themselves, so no env is the same in both batches")
+    size = subject.sizes.num_envs
+    smaller, larger = _play(subject, (size, size + 1))
+    _require_equal_starts(smaller, larger)
     history = subject.long_run().seen[1:]
-    off = {name: _off(one[-1], other[-1], name, usual_change(history, name)) for name in FIELDS}
-    envs_off = np.any([each.reshape(few, -1).any(axis=1) for each in off.values()], axis=0)
-    if not (envs_off[0] and envs_off.mean() > 0.5):
+    last, last_in_larger = smaller[-1], larger[-1]
+    envs_off = np.zeros(size, bool)
+    first = None  # field and place of the first difference
+    for field in FIELDS:
+        off = _differs(last, last_in_larger, field, usual_change(history, field))
+        envs_off |= off.reshape(size, -1).any(axis=1)
+        if first is None and off.any():
+            first = field, tuple(np.argwhere(off)[0])
+    if first is None or not envs_off[0] or envs_off.mean() <= MIN_ENVS:
         return
-    name, place = next((name, tuple(np.argwhere(each)[0])) for name, each in off.items() if each.any())
+    field, place = first
+    values = getattr(last, field)[place], getattr(last_in_larger, field)[place]
     raise ContractError(
-        f"an env goes another way in a batch of {few + 1} than in one of {few}",
+        f"an env behaves differently in a batch of {size + 1} than in one of {size}",
         step=1,
-        where="{} of env {}, agent {}; {} of {} envs part in the first step".format(
-            name, *place[:2], envs_off.sum(), few
-        ),
-        got=f"{getattr(other[-1], name)[place]:g} among {few + 1} envs, {getattr(one[-1], name)[place]:g} among {few}",
+        where=f"{field} of env {place[0]}, agent {place[1]}; {envs_off.sum()} of {size} envs differ after one step",
+        got=f"{values[1]:g} among {size + 1} envs, {values[0]:g} among {size}",
         expected="the same from the same start, seed and actions",
-        cause="the number of envs enters what one of them does: a mean or a sum over the batch, an index, a time step",
+        cause="the number of envs affects a single env: a mean or a sum over the batch, an index, a time step",
     )
 
 
-def _played(subject: EnvUnderTest, counts: Tuple[int, int]) -> List[List[Seen]]:
-    """Return what batches of these many envs show in two resets and a step with the same actions in the same envs."""
+def _play(subject: EnvUnderTest, counts: Tuple[int, int]) -> List[List[Seen]]:
+    """Return what batches of these sizes show in two resets and a step with the same actions in the same envs."""
     players = []
     for count in counts:
         sizes = dataclasses.replace(subject.sizes, num_envs=count)
-        players.append(Player(subject.build(num_envs=count), sizes, {}))
-        players[-1].reset()
-        players[-1].reset()
-    actions = ActionDriver(players[-1].sizes, subject.seed, ["uniform"])(players[-1].seen[-1])
+        player = Player(subject.build(num_envs=count), sizes, StepErrors())
+        player.reset()
+        player.reset()
+        players.append(player)
+    largest = players[-1]
+    actions = ActionDriver(largest.sizes, subject.seed, ["uniform"])(largest.seen[-1])
     for player in players:
         player.step(actions[: player.sizes.num_envs])
         close_quietly(player.env)
     return [player.seen for player in players]
 
 
-def _off(one: Seen, other: Seen, name: str, usual: np.ndarray) -> np.ndarray:
-    """Return where a field of the first envs differs by more than rounding."""
-    few = getattr(one, name)
-    many = getattr(other, name)[: len(few)]
-    return abs(many - few) > SMALL * usual + ROUNDING * np.maximum(abs(few), 1.0)
+def _require_equal_starts(smaller: List[Seen], larger: List[Seen]) -> None:
+    """Give up unless starts are random and the envs of both batches start alike.
+
+    Raises:
+      NotJudgedError: they do not.
+    """
+    first, second = smaller[0], smaller[1]
+    if (first.obs == second.obs).all():
+        raise NotJudgedError("the starts are not random")
+    size = len(second.obs)
+    same_obs = np.array_equal(second.obs, larger[1].obs[:size])
+    same_share_obs = np.array_equal(second.share_obs, larger[1].share_obs[:size])
+    if not (same_obs and same_share_obs):
+        raise NotJudgedError("the envs do not draw their starts independently, so no env is the same in both batches")
+
+
+def _differs(smaller: Seen, larger: Seen, field: str, usual: np.ndarray) -> np.ndarray:
+    """Return where a field of the envs that both batches have differs by more than rounding."""
+    one = getattr(smaller, field)
+    other = getattr(larger, field)[: len(one)]
+    return abs(other - one) > TOLERANCE * usual + ROUNDING * np.maximum(abs(one), 1.0)

@@ -1,11 +1,21 @@
-"""Contracts of what an environment keeps, and of how it is put away."""
+"""Contracts of what an environment keeps while it runs, and of what it leaves when it is closed.
+
+Growth: the entries of everything that can be reached from the environment are counted several times in a run. A path
+grows without bound if it never shrinks, still grows at the end, and grows at least half as fast in the second half as
+in the first; a cache that fills up slows down more than that. A path that is still small may have a bound that is not
+reached yet, so more steps are taken until it stops, is large, or many steps have passed.
+
+Left over: several environments are made and closed one after the other, and threads, processes and open files of this
+process are counted. A count that rises with every environment is a leak. The first environment does not count, as it
+may load what all of them share.
+"""
 
 from __future__ import annotations
 
 import gc
 import threading
 import time
-from typing import Dict, List
+from typing import Callable, Dict, List
 
 import numpy as np
 import psutil
@@ -14,132 +24,176 @@ from harness.contracts.env_under_test import EnvUnderTest, drive
 from harness.contracts.registry import contract
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver
-from harness.interface.player import first_line, innermost_line
+from harness.interface.player import Player, first_line, innermost_line
 from harness.object_graph import measure
 
-ROUNDS = 4  # measurements of what is kept, one after each part of the run
-PART = 500  # steps between them
-FEWEST = 15  # steps between them, to say anything
-LATEST = 2  # parts, in which it must have grown
-LARGE = 2500  # entries; what still grows beyond is not bounded
-LIVES = 5  # environments made and closed one after another, to see what each of them leaves
-LIVES_SHARE = 0.05  # of the budget that they may take
-PATIENCE = 0.5  # for what ends soon after `close` [s]
+NUM_PARTS = 4  # of the run, after each of which entries are counted
+MAX_COUNTS = 17  # if something is still small and still grows
+WARM_UP_STEPS = 10
+MIN_PART_STEPS = 15  # with fewer, nothing can be said
+LATEST_PARTS = 2  # in which a path must have grown
+MIN_SPEED = 0.5  # of the second half of a run in proportion to the first
+NUM_CLOSED = 5  # environments that are made and closed one after the other
+CLOSED_SHARE = 0.05  # of the budget that they may take
+CLOSE_GRACE_S = 0.5  # in which threads and processes may end after `close`
+
+Counts = Dict[str, int]
 
 
 @contract("bounded-statistics")
 def bounded_statistics(subject: EnvUnderTest) -> None:
     """What an environment keeps does not grow with the number of steps or episodes."""
-    part = subject.steps(PART, ROUNDS)
-    if part < FEWEST:
-        raise NotJudgedError(f"there was time for {part * ROUNDS} steps only")
+    part_steps = subject.steps(subject.effort.growth_steps, runs=NUM_PARTS)
+    if part_steps < MIN_PART_STEPS:
+        raise NotJudgedError(f"there was time for only {part_steps * NUM_PARTS} steps")
     player = subject.player()
     driver = ActionDriver(subject.sizes, subject.seed)
-    drive(player, driver, 10)
-    counts = [measure(player.env)]
-    for _ in range(ROUNDS):
-        player.seen = player.seen[-1:]
-        drive(player, driver, part)
-        counts.append(measure(player.env))
-    growing = _growing(counts)
-    while growing and max(counts[-1][path] for path in growing) < LARGE and len(counts) <= 4 * ROUNDS:
-        player.seen = player.seen[-1:]
-        drive(player, driver, part)
-        counts.append(measure(player.env))
-        growing = [path for path in _growing(counts) if path in growing]
-    if growing:
-        path = max(growing, key=lambda path: counts[-1][path])
-        steps = 10 + (len(counts) - 1) * part
-        if counts[-1][path] < LARGE and steps < 2 * PART:
-            raise NotJudgedError(f"{path} grew for {steps} steps; there was no time to see it end")
-        raise ContractError(
-            f"{path} grows without bound",
-            got=f"{counts[-1][path]:,} entries after {steps:,} steps, {counts[1].get(path, 0):,} after {10 + part:,}",
-            expected="a bounded number, however long training runs",
-            cause="something is appended at every step or episode and never taken out",
-            fix="collections.deque(maxlen=1000), or sums instead of lists",
-        )
+
+    def count_after(steps: int) -> Counts:
+        drive(player, driver, steps)
+        player.seen = player.seen[-1:]  # so that the harness itself keeps nothing that grows
+        return measure(player.env)
+
+    require_bounded(count_after, part_steps, subject.effort.max_kept_entries, 2 * subject.effort.growth_steps)
 
 
-def _growing(counts: List[Dict[str, int]]) -> List[str]:
-    """Return the paths whose size still grows, and not ever more slowly; the growth may have begun late."""
+def require_bounded(count_after: Callable[[int], Counts], part_steps: int, max_entries: int, enough_steps: int) -> None:
+    """Raise if something grows without bound.
+
+    Args:
+      count_after: takes a number of steps and returns the number of entries by path.
+      part_steps: steps between two counts.
+      max_entries: number of entries above which something that still grows is unbounded.
+      enough_steps: steps after which something that still grows is unbounded, even if it is small.
+    """
+    counts = [count_after(WARM_UP_STEPS)]
+    for _ in range(NUM_PARTS):
+        counts.append(count_after(part_steps))
+    growing = growing_paths(counts)
+    while growing and len(counts) < MAX_COUNTS and counts[-1][_largest(growing, counts)] < max_entries:
+        counts.append(count_after(part_steps))
+        growing = [path for path in growing_paths(counts) if path in growing]
+    if not growing:
+        return
+    path = _largest(growing, counts)
+    entries = counts[-1][path]
+    first_steps = WARM_UP_STEPS + part_steps
+    steps = WARM_UP_STEPS + (len(counts) - 1) * part_steps
+    if entries < max_entries and steps < enough_steps:
+        raise NotJudgedError(f"{path} grew for {steps} steps; there was no time to see it end")
+    raise ContractError(
+        f"{path} grows without bound",
+        got=f"{entries:,} entries after {steps:,} steps, {counts[1].get(path, 0):,} after {first_steps:,}",
+        expected="a bounded number, however long training runs",
+        cause="something is appended at every step or episode and never removed",
+        fix="collections.deque(maxlen=1000), or sums instead of lists",
+    )
+
+
+def _largest(paths: List[str], counts: List[Counts]) -> str:
+    """Return the path with the most entries in the last count."""
+    return max(paths, key=lambda path: counts[-1][path])
+
+
+def growing_paths(counts: List[Counts]) -> List[str]:
+    """Return the paths that still grow and do not slow down; the growth may have begun late."""
     found = []
     for path in counts[-1]:
-        growth = np.diff([one.get(path, 0) for one in counts])
+        growth = np.diff([count.get(path, 0) for count in counts])
         half = len(growth) // 2
-        if growth[-LATEST:].sum() > 0 and growth[half:].sum() >= 0.5 * growth[:half].sum() and growth.min() >= 0:
+        still_grows = growth[-LATEST_PARTS:].sum() > 0
+        keeps_its_speed = growth[half:].sum() >= MIN_SPEED * growth[:half].sum()
+        if still_grows and keeps_its_speed and growth.min() >= 0:
             found.append(path)
     return found
 
 
 @contract("close")
 def close(subject: EnvUnderTest) -> None:
-    """`close` exists, may be called twice, leaves other environments at work, and nothing of its own."""
+    """`close` exists, can be called twice, does not affect other environments, and leaks nothing.
+
+    What could leak: threads, processes and open files.
+    """
     older = subject.player()
     for steps in (0, 2):
         player = subject.player()
-        drive(player, ActionDriver(subject.sizes, subject.seed), steps)
-        if not callable(getattr(player.env, "close", None)):
-            raise ContractError("the environment has no method close", cause="HARL's runner calls it at the end")
-        for call in ("first", "second"):
-            try:
-                player.env.close()
-            except Exception as error:
-                raise ContractError(
-                    f"the {call} call of close raises {type(error).__name__}: {first_line(error)}",
-                    where=innermost_line(error),
-                    fix="do nothing if it is closed already",
-                ) from error
+        _drive(subject, player, steps)
+        _require_close_twice(player)
     for name, player in (("made before", older), ("made after", subject.player())):
         try:
-            drive(player, ActionDriver(subject.sizes, subject.seed), 2)
+            _drive(subject, player, 2)
         except ContractError as error:
             raise ContractError(
-                f"closing one environment breaks another that was {name}",
+                f"closing one environment breaks an environment that was {name}",
                 got=error.what,
                 where=error.where,
                 cause="close releases what all environments of the process share",
             ) from error
-    _require_nothing_left(subject)
+    require_nothing_left(subject)
 
 
-def _require_nothing_left(subject: EnvUnderTest) -> None:
+def _drive(subject: EnvUnderTest, player: Player, steps: int) -> None:
+    drive(player, ActionDriver(subject.sizes, subject.seed), steps)
+
+
+def _require_close_twice(player: Player) -> None:
+    """Raise unless an environment can be closed, and closed again."""
+    if not callable(getattr(player.env, "close", None)):
+        raise ContractError("the environment has no method close", cause="HARL's runner calls it at the end")
+    for call in ("first", "second"):
+        try:
+            player.env.close()
+        except Exception as error:
+            raise ContractError(
+                f"the {call} call of close raises {type(error).__name__}: {first_line(error)}",
+                where=innermost_line(error),
+                fix="do nothing if it is closed already",
+            ) from error
+
+
+def require_nothing_left(subject: EnvUnderTest) -> None:
     """Raise if each environment that is closed leaves a thread, a process or an open file."""
-    if LIVES * subject.build_s > LIVES_SHARE * subject.budget_s:
+    if NUM_CLOSED * subject.build_s > CLOSED_SHARE * subject.budget_s:
         return
     counts = [_left_over()]
-    for _ in range(LIVES):
+    for _ in range(NUM_CLOSED):
         player = subject.player()
-        drive(player, ActionDriver(subject.sizes, subject.seed), 2)
+        _drive(subject, player, 2)
         player.env.close()
         del player
-        counts.append(_settled(counts[-1]))
+        counts.append(_left_over_in_the_end(counts[-1]))
     for what in counts[0]:
-        growth = np.diff([one[what] for one in counts[1:]])  # the first may load what all share
+        growth = np.diff([count[what] for count in counts[1:]])
         if growth.min() > 0:
+            threads = sorted({thread.name for thread in threading.enumerate()})
             raise ContractError(
                 f"each environment leaves {what} when it is closed",
-                got=f"{counts[1][what]} after one environment, {counts[-1][what]} after {LIVES}",
+                got=f"{counts[1][what]} after one environment, {counts[-1][what]} after {NUM_CLOSED}",
                 expected="as many as before",
-                cause="what was started or opened for the environment is not ended by its close",
-                fix="end it in close: threads ({}) are joined, processes waited for, files closed".format(
-                    ", ".join(sorted({thread.name for thread in threading.enumerate()}))
-                ),
+                cause="something that was started or opened for the environment is not ended by its close",
+                fix=f"in close, join threads ({', '.join(threads)}), wait for processes and close files",
             )
 
 
-def _settled(before: Dict[str, int]) -> Dict[str, int]:
+def _left_over_in_the_end(before: Counts) -> Counts:
     """Return what is left over, once it is no more than before or has had time to end."""
-    end = time.perf_counter() + PATIENCE
+    deadline = time.perf_counter() + CLOSE_GRACE_S
     gc.collect()
     counts = _left_over()
-    while any(counts[what] > before[what] for what in counts) and time.perf_counter() < end:
+    while _exceeds(counts, before) and time.perf_counter() < deadline:
         time.sleep(0.01)
         counts = _left_over()
     return counts
 
 
-def _left_over() -> Dict[str, int]:
+def _exceeds(counts: Counts, before: Counts) -> bool:
+    return any(counts[what] > before[what] for what in counts)
+
+
+def _left_over() -> Counts:
     process = psutil.Process()
-    files = process.num_fds() if hasattr(process, "num_fds") else len(process.open_files())
+    if hasattr(process, "num_fds"):
+        files = process.num_fds()
+    else:  # on Windows
+        files = len(process.open_files())
     return {"a thread": process.num_threads(), "a process": len(process.children()), "an open file": files}

@@ -1,156 +1,227 @@
-"""Contracts of what a new episode shows: its own state, of one moment, and nothing of the episode before."""
+"""Contracts of what a new episode shows: its own state, at one moment, and nothing of the episode before.
+
+`no-memory`: the long run is played again, but in the last `OTHER_STEPS` steps before a time limit different actions are
+taken. The time limit ends the episode at the same step all the same, and the generators draw the same start. Nothing in
+the new episode may then differ by a single bit; what differs was remembered. Envs are compared only as long as all
+their episodes ended at the same steps in both runs, and only if their starts show that they are drawn independently of
+the actions.
+
+`one-moment`: many entries of an observation are sums of entries of the shared state, such as a difference of two
+positions. For each entry of obs, such a sum is fitted by least squares to the steps within episodes. If it is exact
+there, it must also hold in the first step of an episode, in what a later reset returns, and in the steps after it.
+Where it does not hold, obs and share_obs were computed from different states.
+"""
 
 from __future__ import annotations
 
+import collections
 from typing import Dict, List, NamedTuple, Set, Tuple
 
 import numpy as np
 
-from harness.contracts.env_under_test import EnvUnderTest, close_quietly, drive, first_difference
+from harness.contracts.comparison import Difference, first_difference
+from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
 from harness.contracts.timeline import episodes
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver
-from harness.interface.player import Seen
+from harness.interface.player import Seen, stack
 
-OTHER_STEPS = 3  # at the end of an episode, in which other actions are taken
-EXACT, BROKEN = 1e-3, 1e-2  # of an entry's standard deviation: how far it may be from what it follows from, or is not
-LARGEST_PART = 3.0  # of an entry's standard deviation that one entry of the state may explain; more is cancelled out
-LATER_RESETS, STEPS_BETWEEN = 4, 3
-SAMPLES = 5  # for each number that is fitted
-TINY = 1e-6  # of what does not vary
-STARTS = 3  # that must break a relation, and half of all
+OTHER_STEPS = 3  # at the end of an episode, in which different actions are taken
+MAX_EXACT_DISTANCE = 1e-3  # of an entry's standard deviation: an exact sum is never further off
+MIN_BROKEN_DISTANCE = 1e-2  # of an entry's standard deviation: a broken sum is further off
+MAX_TERM = 3.0  # of an entry's standard deviation, for one term of a sum; larger terms cancel each other out
+NUM_LATER_RESETS = 4
+STEPS_BETWEEN_RESETS = 3
+SAMPLES_PER_WEIGHT = 5  # for a fit
+MIN_SPREAD = 1e-6  # standard deviation below which a number is constant
+MIN_BROKEN_STARTS = 3  # and at least half of all, for a broken sum
 
 
 @contract("no-memory")
 def no_memory(subject: EnvUnderTest) -> None:
-    """A new episode knows nothing of the one before: other actions at the end of that one change nothing in it."""
+    """A new episode does not depend on the one before: other actions at the end of that one change nothing in it."""
     subject.require_same_again()
     original = subject.long_run().seen
-    original = original[: subject.steps(len(original) - 1, 1) + 1]
-    other = _ends_at_limit(original)
-    drawn = _drawn_anew(original)
-    player, driver = subject.player(watch=False), ActionDriver(subject.sizes, subject.seed + 31, ("uniform",))
-    in_step = np.ones(subject.sizes.num_envs, bool)  # has ended whenever it did in the long run
-    fresh, begun, compared = np.zeros_like(in_step), np.zeros(len(in_step), int), 0
+    original = original[: subject.steps(len(original) - 1, runs=1) + 1]
+    comparison = _MemoryComparison(original)
+    player = subject.player(watch=False)
+    driver = ActionDriver(subject.sizes, subject.seed + 31, ("uniform",))
     try:
-        for step, one in enumerate(original[1:], start=1):
-            actions = np.where(other[step][:, None, None], driver(player.seen[-1]), one.actions)
+        for step, recorded in enumerate(original[1:], start=1):
+            other = comparison.disturbed[step][:, None, None]
+            actions = np.where(other, driver(player.seen[-1]), recorded.actions)
             seen = player.step(driver.legal(actions, player.seen[-1]))
-            in_step &= one.ended == seen.ended
-            alike = _shows_alike(one, seen)
-            fresh = np.where(one.ended, in_step & alike, fresh & in_step & ~other[step] & (alike | drawn))
-            begun = np.where(one.ended, step, begun)
-            compared += int((fresh & one.ended).sum())
-            found = first_difference(one, seen, fresh & ~one.ended)
-            found = found or first_difference(one, seen, fresh & one.ended, ("available",))
-            if found is not None:
-                raise _remembered(step, int(begun[found[1][0]]), found, one, seen)
+            comparison.require_no_memory(step, recorded, seen)
     finally:
         close_quietly(player.env)
-    if not compared:
+    if not comparison.compared_starts:
         raise NotJudgedError("no episode that a time limit ended was followed by an equal start")
 
 
-def _ends_at_limit(history: List[Seen]) -> np.ndarray:
+class _MemoryComparison:
+    """Compares the new episodes of two runs whose actions differ at the ends of episodes.
+
+    Args:
+      original: the long run.
+
+    Attributes:
+      disturbed: the steps and envs in which the actions differ, (T, N) bool.
+      compared_starts: number of starts that were compared.
+    """
+
+    def __init__(self, original: List[Seen]) -> None:
+        num_envs = len(original[0].obs)
+        self.disturbed = steps_before_limits(original)
+        self.compared_starts = 0
+        self._drawn = envs_with_drawn_starts(original)
+        self._in_step = np.ones(num_envs, bool)  # all episodes have ended at the same steps so far
+        self._comparable = np.zeros(num_envs, bool)  # the running episode should be the same in both runs
+        self._begun = np.zeros(num_envs, int)  # step at which the running episode began
+
+    def require_no_memory(self, step: int, original: Seen, seen: Seen) -> None:
+        """Compare the next step of both runs.
+
+        Raises:
+          ContractError: a new episode differs.
+        """
+        ended = original.ended
+        alike = shows_the_same(original, seen)
+        self._in_step &= ended == seen.ended
+        stays_comparable = self._comparable & self._in_step & ~self.disturbed[step] & (alike | self._drawn)
+        self._comparable = np.where(ended, self._in_step & alike, stays_comparable)
+        self._begun = np.where(ended, step, self._begun)
+        self.compared_starts += int((self._comparable & ended).sum())
+        found = first_difference(original, seen, self._comparable & ~ended)
+        if found is None:  # a start shows alike already, but its mask may differ
+            found = first_difference(original, seen, self._comparable & ended, ("available",))
+        if found is not None:
+            raise _remembered(step, int(self._begun[found.env]), found, original, seen)
+
+
+def steps_before_limits(history: List[Seen]) -> np.ndarray:
     """Return in which steps of which envs (T, N) an episode is about to reach its time limit."""
     about = np.zeros((len(history), len(history[0].obs)), bool)
-    for one in episodes(history):
-        if one.truncated and one.length > 2 * OTHER_STEPS:
-            about[one.end - OTHER_STEPS + 1 : one.end + 1, one.env] = True
+    for span in episodes(history):
+        if span.truncated and span.length > 2 * OTHER_STEPS:
+            about[span.end - OTHER_STEPS + 1 : span.end + 1, span.env] = True
     return about
 
 
-def _drawn_anew(history: List[Seen]) -> np.ndarray:
-    """Return which envs (N,) start every episode elsewhere: where two starts are alike, so are the generators.
+def envs_with_drawn_starts(history: List[Seen]) -> np.ndarray:
+    """Return which envs (N,) start every episode in a different place.
 
-    Where all starts are alike, what was drawn in the old episode may show in the new one, by chance and rightly.
+    If two starts of an env are equal, so is the state of its generator, and draws of the old episode may rightly show
+    in the new one.
     """
-    starts: Dict[int, Set[bytes]] = {env: set() for env in range(len(history[0].obs))}
-    ended = episodes(history)
-    for one in ended:
-        starts[one.env].add(history[one.end].share_obs[one.env].tobytes())
-    return np.array([len(found) == sum(one.env == env for one in ended) for env, found in starts.items()])
+    num_envs = len(history[0].obs)
+    starts: Dict[int, Set[bytes]] = collections.defaultdict(set)
+    counts = np.zeros(num_envs, int)
+    for span in episodes(history):
+        starts[span.env].add(history[span.end].share_obs[span.env].tobytes())
+        counts[span.env] += 1
+    return np.array([len(starts[env]) == counts[env] for env in range(num_envs)])
 
 
-def _shows_alike(one: Seen, seen: Seen) -> np.ndarray:
-    """Return which envs (N,) show the same in both runs, to agents and as the shared state."""
-    return (one.obs == seen.obs).all(axis=(1, 2)) & (one.share_obs == seen.share_obs).all(axis=(1, 2))
+def shows_the_same(one: Seen, other: Seen) -> np.ndarray:
+    """Return which envs (N,) show the same obs and share_obs in two steps."""
+    same_obs = (one.obs == other.obs).all(axis=(1, 2))
+    same_share_obs = (one.share_obs == other.share_obs).all(axis=(1, 2))
+    return same_obs & same_share_obs
 
 
-def _remembered(step: int, begun: int, found: Tuple[str, Tuple[int, ...]], one: Seen, seen: Seen) -> ContractError:
-    field, place = found
+def _remembered(step: int, begun: int, found: Difference, original: Seen, seen: Seen) -> ContractError:
     return ContractError(
-        f"a new episode depends on the one before: {field}",
+        f"a new episode depends on the one before: {found.field}",
         step=step,
-        where=f"env {place[0]}, step {step - begun} of the episode that began at step {begun}",
-        got=f"{getattr(seen, field)[place]}, after other actions in the last {OTHER_STEPS} steps of the episode before",
-        expected=f"{getattr(one, field)[place]}",
-        cause="what is kept from step to step, for a reward, a mask or an action, is not reset with the episode",
+        where=f"env {found.env}, step {step - begun} of the episode that began at step {begun}",
+        got=f"{found.value(seen)}, after other actions in the last {OTHER_STEPS} steps of the episode before",
+        expected=found.value(original),
+        cause="something that is kept from step to step, for a reward, a mask or an action, is not reset",
     )
+
+
+class StateAndShown(NamedTuple):
+    """Samples of the shared state and of the observations that belong to it.
+
+    Attributes:
+      state: (..., S).
+      shown: (..., D).
+    """
+
+    state: np.ndarray
+    shown: np.ndarray
 
 
 @contract("one-moment")
 def one_moment(subject: EnvUnderTest) -> None:
-    """What obs and share_obs both show is of one moment, also at the start of an episode and after every reset."""
+    """Obs and share_obs show the same moment, also at the start of an episode and after every reset."""
     history = subject.long_run().seen
-    begins = np.stack([np.ones(len(history[0].obs), bool)] + [seen.ended for seen in history[1:]])
-    seen, (later, again) = _stacked(history), map(_stacked, _reset_often(subject))
-    known = 0
+    begins = np.ones((len(history), subject.sizes.num_envs), bool)
+    begins[1:] = stack(history[1:], "ended")
+    run = _stack(history)
+    later_steps, later_starts = _reset_often(subject)
+    steps, starts = _stack(later_steps), _stack(later_starts)
+    num_known = 0
     for agent in range(subject.sizes.num_agents):
-        state, shown = (values[:, :, agent] for values in seen)
-        related = _Related.of(state[~begins], shown[~begins])
-        known += int(related.entries.sum())
-        for what, starts in (
-            ("the first step of an episode", (state[begins], shown[begins])),
-            ("what a later reset returns", _of_agent(again, agent)),
-            ("the steps after a later reset", _of_agent(later, agent)),
-        ):
-            for entry in np.flatnonzero(related.broken(*starts)):
-                raise ContractError(
-                    f"obs and share_obs are not of one moment in {what}",
-                    where=f"agent {agent}, entry {entry} of obs",
-                    got="another value than the one that follows from share_obs in every other step",
-                    expected="the same relation in every step",
-                    cause="one of them is of the old episode, of another agent or of another env",
-                    fix="build both from the state after the reset",
-                )
-    if not known:
-        raise NotJudgedError("no entry of obs follows from share_obs by sums alone")
+        state, shown = run.state[:, :, agent], run.shown[:, :, agent]
+        sums = ExactSums.fit(state[~begins], shown[~begins])
+        num_known += int(sums.entries.sum())
+        _require_sums(sums, agent, "the first step of an episode", StateAndShown(state[begins], shown[begins]))
+        _require_sums(sums, agent, "what a later reset returns", _of_agent(starts, agent))
+        _require_sums(sums, agent, "the steps after a later reset", _of_agent(steps, agent))
+    if not num_known:
+        raise NotJudgedError("no entry of obs is a sum of entries of share_obs")
+
+
+def _require_sums(sums: ExactSums, agent: int, what: str, samples: StateAndShown) -> None:
+    """Raise if an exact sum does not hold in most of these samples."""
+    for entry in np.flatnonzero(sums.broken(samples.state, samples.shown)):
+        raise ContractError(
+            f"obs and share_obs are not of one moment in {what}",
+            where=f"agent {agent}, entry {entry} of obs",
+            got="a different value than the one that follows from share_obs in every other step",
+            expected="the same relation in every step",
+            cause="one of them belongs to the old episode, to a different agent or to a different env",
+            fix="build both from the state after the reset",
+        )
 
 
 def _reset_often(subject: EnvUnderTest) -> Tuple[List[Seen], List[Seen]]:
-    """Return the steps that follow on later resets, in mid-episode, and what these return."""
-    player, driver = subject.player(), ActionDriver(subject.sizes, subject.seed + 37)
+    """Reset in mid-episode several times, and return the steps after each reset and what the resets return."""
+    player = subject.player()
+    driver = ActionDriver(subject.sizes, subject.seed + 37)
     steps, starts = [], []
-    for _ in range(LATER_RESETS):
-        drive(player, driver, STEPS_BETWEEN)
+    for _ in range(NUM_LATER_RESETS):
+        drive(player, driver, STEPS_BETWEEN_RESETS)
         starts.append(player.reset())
-        drive(player, driver, STEPS_BETWEEN)
-        steps += player.seen[-STEPS_BETWEEN:]
+        drive(player, driver, STEPS_BETWEEN_RESETS)
+        steps += player.seen[-STEPS_BETWEEN_RESETS:]
     close_quietly(player.env)
     return steps, starts
 
 
-def _of_agent(values: Tuple[np.ndarray, np.ndarray], agent: int) -> List[np.ndarray]:
-    """Return what of values (T, N, A, ...) is an agent's, (T * N, ...) each."""
-    return [each[:, :, agent].reshape(-1, each.shape[-1]) for each in values]
+def _of_agent(samples: StateAndShown, agent: int) -> StateAndShown:
+    """Return the samples (T, N, A, ...) of one agent, (T * N, ...)."""
+    state, shown = samples.state[:, :, agent], samples.shown[:, :, agent]
+    return StateAndShown(state.reshape(-1, state.shape[-1]), shown.reshape(-1, shown.shape[-1]))
 
 
-def _stacked(history: List[Seen]) -> Tuple[np.ndarray, np.ndarray]:
-    """Return share_obs (T, N, A, S) and obs (T, N, A, D) as float64."""
-    share_obs, obs = ([getattr(seen, name) for seen in history] for name in ("share_obs", "obs"))
-    return np.stack(share_obs).astype(np.float64), np.stack(obs).astype(np.float64)
+def _stack(history: List[Seen]) -> StateAndShown:
+    """Return share_obs (T, N, A, S) and obs (T, N, A, D) of all steps as float64."""
+    state, shown = stack(history, "share_obs"), stack(history, "obs")
+    return StateAndShown(state.astype(np.float64), shown.astype(np.float64))
 
 
-class _Related(NamedTuple):
-    """Which entries of an observation follow exactly from the shared state, by a sum of its entries.
+class ExactSums(NamedTuple):
+    """The entries of an observation that are exactly a weighted sum of entries of the shared state.
 
     Attributes:
-      entries: which, (D,) bool.
-      middle: of the state, (S,).
-      scale: of the state, (S,); infinite where an entry does not vary.
-      weights: of the state in these units, and a constant, (S + 1, D).
+      entries: which entries are, (D,) bool.
+      middle: mean of the state, (S,).
+      scale: standard deviation of the state, (S,); infinite for an entry that is constant.
+      weights: weights of the state in these units, and of a constant, (S + 1, D).
       spread: standard deviation of the observation, (D,).
     """
 
@@ -161,29 +232,36 @@ class _Related(NamedTuple):
     spread: np.ndarray
 
     @classmethod
-    def of(cls, state: np.ndarray, shown: np.ndarray) -> _Related:
-        """Find them in samples of the state (M, S) and of what is shown (M, D)."""
+    def fit(cls, state: np.ndarray, shown: np.ndarray) -> ExactSums:
+        """Fit sums to samples of the state (M, S) and of what is shown (M, D)."""
+        num_weights = state.shape[1] + 1
         scale, spread = state.std(axis=0), shown.std(axis=0)
-        scale = np.where(scale > TINY, scale, np.inf)
-        none = np.zeros(shown.shape[1], bool)
-        related = cls(none, state.mean(axis=0), scale, np.zeros((state.shape[1] + 1, shown.shape[1])), spread)
-        if len(state) < SAMPLES * (state.shape[1] + 1):
-            return related
-        weights = np.linalg.lstsq(related.terms(state), shown, rcond=None)[0]
-        related = related._replace(weights=weights)
-        plain = abs(weights[:-1]).max(axis=0) <= LARGEST_PART * spread
-        exact = related.distance(state, shown).max(axis=0) < EXACT
-        return related._replace(entries=(spread > TINY) & plain & exact)
+        sums = cls(
+            entries=np.zeros(shown.shape[1], bool),
+            middle=state.mean(axis=0),
+            scale=np.where(scale > MIN_SPREAD, scale, np.inf),
+            weights=np.zeros((num_weights, shown.shape[1])),
+            spread=spread,
+        )
+        if len(state) < SAMPLES_PER_WEIGHT * num_weights:
+            return sums
+        weights = np.linalg.lstsq(sums.terms(state), shown, rcond=None)[0]
+        sums = sums._replace(weights=weights)
+        is_plain = abs(weights[:-1]).max(axis=0) <= MAX_TERM * spread
+        is_exact = sums.distance(state, shown).max(axis=0) < MAX_EXACT_DISTANCE
+        return sums._replace(entries=(spread > MIN_SPREAD) & is_plain & is_exact)
 
     def terms(self, state: np.ndarray) -> np.ndarray:
-        """Return what is summed: the state in its units, and a one, (M, S + 1)."""
-        return np.concatenate([(state - self.middle) / self.scale, np.ones((len(state), 1))], axis=1)
+        """Return the terms of the sums: the state in its units, and a one, (M, S + 1)."""
+        in_units = (state - self.middle) / self.scale
+        return np.concatenate([in_units, np.ones((len(state), 1))], axis=1)
 
     def distance(self, state: np.ndarray, shown: np.ndarray) -> np.ndarray:
-        """Return how far what is shown is from what follows from the state, in standard deviations, (M, D)."""
-        return abs(self.terms(state) @ self.weights - shown) / np.maximum(self.spread, TINY)
+        """Return how far what is shown is from the sums, in standard deviations, (M, D)."""
+        return abs(self.terms(state) @ self.weights - shown) / np.maximum(self.spread, MIN_SPREAD)
 
     def broken(self, state: np.ndarray, shown: np.ndarray) -> np.ndarray:
-        """Return for which entries (D,) most of these samples have another relation."""
-        many = max(STARTS, 0.5 * len(state))
-        return self.entries & ((self.distance(state, shown) > BROKEN).sum(axis=0) >= many)
+        """Return for which entries (D,) the sum does not hold in most of these samples."""
+        enough = max(MIN_BROKEN_STARTS, 0.5 * len(state))
+        num_broken = (self.distance(state, shown) > MIN_BROKEN_DISTANCE).sum(axis=0)
+        return self.entries & (num_broken >= enough)

@@ -1,166 +1,196 @@
-"""Contracts of pairs of runs that must agree, to the bit."""
+"""Contracts of pairs of runs that must agree bit for bit.
+
+Seeds: the long run is played again with the same seed and the same actions, and must be equal. Starts are compared
+between seeds, between envs and between episodes, and must differ if they are random at all.
+
+Cross-talk: the long run is played again while different actions are taken in some envs ("disturbed"). The other envs
+take the recorded actions and must not differ by a single bit. A difference before any episode ends at a different time
+is caused by actions (`independence`), a later one by a reset (`partial-reset`). Several plans are played:
+
+- all envs but one are disturbed, for all of the run or its beginning;
+- one env is disturbed, in a part of the run;
+- one env rests in an episode in which it had failed, so that its episode does not end when it did. Only this shows a
+  reset that reaches others if all episodes end early.
+
+Finally one env is given NaN as actions for a few steps. An environment may refuse them, but other envs must not change.
+"""
 
 from __future__ import annotations
 
+import itertools
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from harness.contracts.env_under_test import (
-    LONG_RUN,
-    Bystanders,
-    EnvUnderTest,
-    close_quietly,
-    first_difference,
-    where_they_part,
-)
+from harness.contracts.comparison import Bystanders, Difference, first_divergence
+from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
+from harness.contracts.shared_settings import require_same_settings
 from harness.contracts.timeline import EpisodeSpan, episodes
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import KINDS, ActionDriver
 from harness.interface.player import Seen
-from harness.object_graph import settings
 
-BUILDS = 3  # to see whether a setting changes with each
-BUILD_SHARE = 0.1  # of the budget that they may take
-ILL, WELL_STEPS, ILL_STEPS = 2, 10, 8  # the env that is given NaN as actions, after how many steps and for how many
-SUMMED = "an index or a sum over the wrong axis, or a random generator that all envs share"
-MASKED = "the mask or the indices of the reset cover another env, too, or all envs share a random generator"
-SPARED = 3  # envs that rest instead of failing
-ALL_BUT = ((-1, 1.0), (0, 0.3))  # the env left alone, and for what share of the run
-ALONE = ((1, "hold", 0.0, 0.1), (3, "far_out", 0.4, 0.5), (0, "descend", 0.92, 1.0))  # env, its actions, from, to
+POISONED_ENV = 2  # the env that is given NaN as actions
+STEPS_BEFORE_NAN = 10
+STEPS_WITH_NAN = 8
+MAX_COMPARED_STARTS = 3  # of each env
+MAX_RESTING_ENVS = 3  # envs that rest instead of failing
+DISTURBED_SHARE = 0.15  # of the budget
+ALL_BUT_ONE = ((-1, 1.0), (0, 0.3))  # the env that is not disturbed, and the end of the plan as a fraction of the run
+ONLY_ONE = (  # the disturbed env, the kind of its actions, start and end of the plan as fractions of the run
+    (1, "hold", 0.0, 0.1),
+    (3, "far_out", 0.4, 0.5),
+    (0, "descend", 0.92, 1.0),
+)
+CAUSE_IN_ACTIONS = "an index or a sum over the wrong axis, or a random generator that all envs share"
+CAUSE_IN_RESETS = "the mask or the indices of the reset cover a different env, or all envs share a random generator"
 
 
 @contract("same-seed")
 def same_seed(subject: EnvUnderTest) -> None:
     """The same seed and the same actions give the same trajectory, resets included."""
     original, again = subject.long_run().seen, subject.replayed
-    found = where_they_part(original, again)
-    if found is not None:
-        _require_same_settings(subject)
-        step, field, place = found
-        details = _details(original[step], again[step], field, place)
-        start = "the starts differ" if step == 0 else f"the runs part at step {step}"
-        ended = step > 0 and bool(original[step].ended[place[0]])
-        raise ContractError(
-            "the same seed gives another run: " + start,
-            step=step,
-            cause="randomness that the seed does not reach"
-            + (": at the reset within a step" if ended else "" if step else ": in reset"),
-            fix="draw from one generator made from the seed, such as np.random.default_rng(seed)",
-            **details,
-        )
+    found = first_divergence(original, again)
+    if found is None:
+        return
+    require_same_settings(subject)
+    step, difference = found
+    what, cause = "the starts differ", "randomness that the seed does not reach: in reset"
+    if step > 0:
+        what, cause = f"the runs diverge at step {step}", "randomness that the seed does not reach"
+        if original[step].ended[difference.env]:
+            cause += ": at the reset within a step"
+    raise ContractError(
+        f"the same seed gives a different run: {what}",
+        step=step,
+        where=difference.where(),
+        got=difference.value(again[step]),
+        expected=difference.value(original[step]),
+        cause=cause,
+        fix="draw from one generator made from the seed, such as np.random.default_rng(seed)",
+    )
 
 
 @contract("other-seed")
 def other_seed(subject: EnvUnderTest) -> None:
-    """Another seed gives other starts, and so do the envs and the episodes of one environment."""
+    """A different seed gives different starts, and so do the envs and the episodes of one environment."""
     history = subject.long_run().seen
-    starts = [seen.obs[env] for seen in history[1:] for env in np.flatnonzero(seen.ended)]
     start = history[0].obs
-    random_starts = any(not np.array_equal(one, starts[0]) for one in starts) or bool((start != start[:1]).any())
-    other = subject.player(subject.seed + 1).seen[0].obs if "seed" in subject.varied else None
-    if other is not None and np.array_equal(start, other) and random_starts:
-        raise ContractError(
-            "the seed changes nothing",
-            got=f"the same starts with seeds {subject.seed} and {subject.seed + 1}",
-            cause="the seed is not handed on, or it is overwritten",
-        )
-    by_env = [[seen.obs[env] for seen in history[1:] if seen.ended[env]][:3] for env in range(len(start))]
-    if random_starts and (start == start[:1]).all():
+    later = _later_starts(history)
+    every_later = list(itertools.chain.from_iterable(later))
+    envs_are_equal = not (start != start[:1]).any()
+    if envs_are_equal and _are_equal(every_later):
+        if every_later:
+            raise NotJudgedError("the starts are not random")
+        raise NotJudgedError("no random start was seen")
+    _require_use_of_the_seed(subject, start)
+    if envs_are_equal:
         raise ContractError(
             "all envs start alike",
             got=f"the same observation in all {len(start)} envs after reset, though starts are random",
             cause="the envs draw from generators of one seed, or one draw is broadcast",
         )
-    repeats = [len(of_env) >= 2 and all(np.array_equal(one, of_env[0]) for one in of_env) for of_env in by_env]
-    if random_starts and all(repeats):
+    if all(map(_repeats, later)):
+        compared = later[0][:MAX_COMPARED_STARTS]
         raise ContractError(
             "every episode of an env starts alike",
-            got=f"the same first observation in the first {len(by_env[0])} episodes",
-            cause="the generator is seeded anew at every reset",
+            got=f"the same first observation in the first {len(compared)} episodes",
+            cause="the generator is seeded again at every reset",
         )
-    if not random_starts:
-        raise NotJudgedError("the starts are not random" if starts else "no random start was seen")
+
+
+def _later_starts(history: List[Seen]) -> List[List[np.ndarray]]:
+    """Return for each env what it shows at the start of its later episodes, (A, D) each."""
+    starts: List[List[np.ndarray]] = [[] for _ in history[0].obs]
+    for span in episodes(history):
+        starts[span.env].append(history[span.end].obs[span.env])
+    return starts
+
+
+def _are_equal(starts: List[np.ndarray]) -> bool:
+    """Return whether all starts are equal; so they are if there is none."""
+    return all(np.array_equal(start, starts[0]) for start in starts)
+
+
+def _repeats(starts: List[np.ndarray]) -> bool:
+    """Return whether the first of several starts of an env are equal."""
+    return len(starts) >= 2 and _are_equal(starts[:MAX_COMPARED_STARTS])
+
+
+def _require_use_of_the_seed(subject: EnvUnderTest, start: np.ndarray) -> None:
+    """Raise if an environment with a different seed starts alike."""
+    if "seed" not in subject.varied:
+        return
+    other = subject.player(subject.seed + 1).seen[0].obs
+    if np.array_equal(start, other):
+        raise ContractError(
+            "the seed changes nothing",
+            got=f"the same starts with seeds {subject.seed} and {subject.seed + 1}",
+            cause="the seed is not passed on, or it is overwritten",
+        )
 
 
 @contract("independence")
 def independence(subject: EnvUnderTest) -> None:
-    """What is done in one env changes nothing in the others, by as little as a bit."""
-    for found, ended_differently, undisturbed in _disturbed_runs(subject):
-        if found is not None and not ended_differently:
-            raise _cross_talk("actions of one env change another", found, undisturbed, SUMMED)
-    _require_no_contagion(subject)
-
-
-def _require_no_contagion(subject: EnvUnderTest) -> None:
-    """Raise if what one env makes of actions that are NaN reaches another one; to refuse them is in order."""
-    original = subject.long_run().seen
-    if subject.sizes.discrete:
-        return
-    ill = np.arange(subject.sizes.num_envs) == ILL % subject.sizes.num_envs
-    others = Bystanders(~ill)
-    player = subject.player(watch=False)
-    try:
-        for step in range(1, min(subject.steps(WELL_STEPS + ILL_STEPS, 1), len(original) - 1) + 1):
-            poison = np.nan if step > WELL_STEPS else 0.0
-            seen = player.step(original[step].actions + np.where(ill, poison, 0.0)[:, None, None])
-            found = others.difference(original[step], seen)
-            if found is not None:
-                what = "an env that is given NaN harms another"
-                raise _cross_talk(what, (step,) + found + (original[step], seen), _envs(ill), SUMMED)
-    except ContractError as error:
-        if error.contract != "step-form":
-            raise
-    finally:
-        close_quietly(player.env)
+    """What is done in one env changes nothing in the others, not by a single bit."""
+    for run in subject.once(disturbed_runs):
+        if run.found is not None and not run.ended_differently:
+            raise cross_talk("actions of one env change another", run.found, run.disturbed, CAUSE_IN_ACTIONS)
+    require_no_contagion(subject)
 
 
 @contract("partial-reset")
 def partial_reset(subject: EnvUnderTest) -> None:
     """The reset of one env changes nothing in the others."""
-    seen_one = False
-    for found, ended_differently, undisturbed in _disturbed_runs(subject):
-        seen_one |= ended_differently
-        if found is not None and ended_differently:
-            raise _cross_talk("the reset of one env changes another", found, undisturbed, MASKED)
-    if not seen_one:
+    runs = subject.once(disturbed_runs)
+    for run in runs:
+        if run.found is not None and run.ended_differently:
+            raise cross_talk("the reset of one env changes another", run.found, run.disturbed, CAUSE_IN_RESETS)
+    if not any(run.ended_differently for run in runs):
         raise NotJudgedError("no env ended without the others")
 
 
-Found = Tuple[int, str, Tuple[int, ...], Seen, Seen]
+class CrossTalk(NamedTuple):
+    """A difference in an env that was not disturbed.
 
-
-def _disturbed_runs(subject: EnvUnderTest) -> List[Tuple[Optional[Found], bool, str]]:
-    """Play the long run again while other actions are taken in some envs, and compare the envs left alone.
-
-    Returns:
-      For each run: the first difference in an env left alone, whether an env ended at another time than in the long
-      run by then, and which envs were disturbed.
+    Attributes:
+      step: step at which it showed.
+      difference: field and place.
+      original: what was seen in the long run at that step.
+      seen: what was seen in the disturbed run.
     """
-    if "disturbed" in subject.kept:
-        return subject.kept["disturbed"]
-    subject.require_same_again()
-    original = subject.long_run().seen
-    count = subject.sizes.num_envs
-    steps = subject.steps(min(LONG_RUN, len(original) - 1), 3, 0.15)
-    plans = [_Plan(np.arange(count) != env % count, tuple(KINDS), 0, int(end * steps)) for env, end in ALL_BUT]
-    plans += [
-        _Plan(np.arange(count) == env, (kind,), int(start * steps), int(end * steps))
-        for env, kind, start, end in ALONE
-        if env < count
-    ]
-    runs = []
-    for number, plan in enumerate(_spared(subject, original) + plans):
-        driver = ActionDriver(subject.sizes, subject.seed + 11 + number, plan.kinds)
-        found, diverged = _compare(subject, original[: plan.end + 1], plan.disturbed, driver, plan.start)
-        runs.append((found, diverged, _envs(plan.disturbed)))
-    subject.kept["disturbed"] = runs
-    return runs
+
+    step: int
+    difference: Difference
+    original: Seen
+    seen: Seen
 
 
-class _Plan(NamedTuple):
-    """What is done otherwise than in the long run: in which envs (N,), with what actions, and in which steps."""
+class DisturbedRun(NamedTuple):
+    """The long run played again with different actions in some envs.
+
+    Attributes:
+      found: the first difference in an env that was not disturbed, or None.
+      ended_differently: whether an episode had ended at a different time than in the long run by then.
+      disturbed: the disturbed envs in words.
+    """
+
+    found: Optional[CrossTalk]
+    ended_differently: bool
+    disturbed: str
+
+
+class Plan(NamedTuple):
+    """What is done differently than in the long run.
+
+    Attributes:
+      disturbed: in which envs, (N,) bool.
+      kinds: with what kinds of actions.
+      start: after which step.
+      end: until which step.
+    """
 
     disturbed: np.ndarray
     kinds: Tuple[str, ...]
@@ -168,133 +198,121 @@ class _Plan(NamedTuple):
     end: int
 
 
-def _spared(subject: EnvUnderTest, original: List[Seen]) -> List[_Plan]:
+def disturbed_runs(subject: EnvUnderTest) -> List[DisturbedRun]:
+    """Play the long run again by every plan, and compare the envs that are not disturbed."""
+    subject.require_same_again()
+    original = subject.long_run().seen
+    steps = subject.steps(min(subject.effort.long_run_steps, len(original) - 1), runs=3, share=DISTURBED_SHARE)
+    runs = []
+    for number, plan in enumerate(resting_plans(subject, original) + _usual_plans(subject, steps)):
+        driver = ActionDriver(subject.sizes, subject.seed + 11 + number, plan.kinds)
+        runs.append(_play(subject, original, plan, driver))
+    return runs
+
+
+def _usual_plans(subject: EnvUnderTest, steps: int) -> List[Plan]:
+    """Return the plans that disturb all envs but one, or only one."""
+    envs = np.arange(subject.sizes.num_envs)
+    plans = []
+    for spared, end in ALL_BUT_ONE:
+        disturbed = envs != spared % len(envs)
+        plans.append(Plan(disturbed, tuple(KINDS), start=0, end=int(end * steps)))
+    for env, kind, start, end in ONLY_ONE:
+        if env < len(envs):
+            plans.append(Plan(envs == env, (kind,), start=int(start * steps), end=int(end * steps)))
+    return plans
+
+
+def resting_plans(subject: EnvUnderTest, original: List[Seen]) -> List[Plan]:
     """Return plans in which an env rests in its first episode that failed, so that it may not end there."""
     failed: Dict[int, EpisodeSpan] = {}
-    for one in episodes(original):
-        if not one.truncated:
-            failed.setdefault(one.env, one)
-    earliest = list(failed.values())[:SPARED]
-    ends = np.cumsum([one.end for one in earliest])
-    affordable = int((ends <= subject.steps(SPARED * LONG_RUN, 1)).sum())
+    for span in episodes(original):
+        if not span.truncated:
+            failed.setdefault(span.env, span)
+    earliest = list(failed.values())[:MAX_RESTING_ENVS]
+    affordable = subject.steps(MAX_RESTING_ENVS * subject.effort.long_run_steps, runs=1)
     envs = np.arange(subject.sizes.num_envs)
-    return [_Plan(envs == one.env, ("rest",), one.end - one.length, one.end) for one in earliest[:affordable]]
+    plans = []
+    for span in earliest:
+        affordable -= span.end
+        if affordable < 0:
+            break
+        plans.append(Plan(envs == span.env, ("rest",), start=span.end - span.length, end=span.end))
+    return plans
 
 
-def _compare(
-    subject: EnvUnderTest, original: List[Seen], disturbed: np.ndarray, driver: ActionDriver, start: int
-) -> Tuple[Optional[Found], bool]:
-    """Return the first difference, and whether an env ended at another time; `start` is the first disturbed step."""
+def _play(subject: EnvUnderTest, original: List[Seen], plan: Plan, driver: ActionDriver) -> DisturbedRun:
+    """Play the long run again by a plan, up to the first difference."""
     player = subject.player()
-    others = Bystanders(~disturbed)
+    bystanders = Bystanders(~plan.disturbed)
+    found = None
     try:
-        for step in range(1, len(original)):
-            acting = disturbed & (step > start)
+        for step in range(1, min(plan.end + 1, len(original))):
+            acting = plan.disturbed & (step > plan.start)
             actions = np.where(acting[:, None, None], driver(player.seen[-1]), original[step].actions)
             seen = player.step(driver.legal(actions, player.seen[-1]))
-            found = others.difference(original[step], seen)
-            if found is not None:
-                return (step,) + found + (original[step], seen), others.diverged
-            if not others.compared.any():
+            difference = bystanders.difference(original[step], seen)
+            if difference is not None:
+                found = CrossTalk(step, difference, original[step], seen)
+            if found is not None or not bystanders.compared.any():
                 break
     finally:
         close_quietly(player.env)
-    return None, others.diverged
+    return DisturbedRun(found, bystanders.diverged, envs_in_words(plan.disturbed))
 
 
-def _cross_talk(what: str, found: Found, disturbed: str, usual_cause: str) -> ContractError:
-    step, field, place, original, seen = found
-    details = _details(original, seen, field, place)
+def require_no_contagion(subject: EnvUnderTest) -> None:
+    """Raise if actions that are NaN in one env change a different env; the environment may refuse them."""
+    if subject.sizes.discrete:
+        return
+    original = subject.long_run().seen
+    poisoned = np.arange(subject.sizes.num_envs) == POISONED_ENV % subject.sizes.num_envs
+    bystanders = Bystanders(~poisoned)
+    player = subject.player(watch=False)
+    steps = min(subject.steps(STEPS_BEFORE_NAN + STEPS_WITH_NAN, runs=1), len(original) - 1)
+    try:
+        for step in range(1, steps + 1):
+            actions = original[step].actions.copy()
+            if step > STEPS_BEFORE_NAN:
+                actions[poisoned] = np.nan
+            seen = player.step(actions)
+            difference = bystanders.difference(original[step], seen)
+            if difference is not None:
+                found = CrossTalk(step, difference, original[step], seen)
+                raise cross_talk(
+                    "an env that is given NaN harms another", found, envs_in_words(poisoned), CAUSE_IN_ACTIONS
+                )
+    except ContractError as error:
+        if error.contract != "step-form":  # the contract of a step that raises
+            raise
+    finally:
+        close_quietly(player.env)
+
+
+def cross_talk(what: str, found: CrossTalk, disturbed: str, usual_cause: str) -> ContractError:
+    """Return the error for a difference in an env that was not disturbed.
+
+    Args:
+      what: what the difference is a consequence of.
+      found: the difference.
+      disturbed: the disturbed envs in words.
+      usual_cause: the most likely cause if the field does not suggest a different one.
+    """
+    difference = found.difference
     causes = {
         "dones": "the end of one env's episode is written to another",
         "rewards": "rewards mix envs",
     }
     return ContractError(
-        f"{what}: {field} of env {place[0]}",
-        step=step,
-        cause=causes.get(field, usual_cause),
-        **dict(details, where="step {}, {}; other actions in {}".format(step, details["where"], disturbed)),
+        f"{what}: {difference.field} of env {difference.env}",
+        step=found.step,
+        where=f"step {found.step}, {difference.where()}; other actions in {disturbed}",
+        got=difference.value(found.seen),
+        expected=difference.value(found.original),
+        cause=causes.get(difference.field, usual_cause),
     )
 
 
-@contract("two-environments")
-def two_environments(subject: EnvUnderTest) -> None:
-    """Two environments in one process do not disturb each other."""
-    _require_same_settings(subject)
-    subject.require_same_again()
-    original = subject.long_run().seen
-    steps = subject.steps(len(original) - 1, 2)
-    one = subject.player(watch=False)
-    other = subject.player(subject.seed + 1 if "seed" in subject.varied else None, watch=False)
-    driver = ActionDriver(subject.sizes, subject.seed + 5)
-    for step in range(1, steps + 1):
-        seen = one.step(original[step].actions)
-        other.step(driver(other.seen[-1]))
-        found = first_difference(original[step], seen, np.ones(subject.sizes.num_envs, bool))
-        if found is not None:
-            field, place = found
-            raise ContractError(
-                "an environment behaves otherwise while another one runs in the process",
-                step=step,
-                cause="they share state: the global random generator, a module's variable, or a class attribute",
-                fix="keep all state, generators included, in the environment's own attributes",
-                **_details(original[step], seen, field, place),
-            )
-    close_quietly(other.env)
-    close_quietly(one.env)
-
-
-def _require_same_settings(subject: EnvUnderTest) -> None:
-    """Raise if a setting is multiplied whenever an environment is made."""
-    if BUILDS * subject.build_s > BUILD_SHARE * subject.budget_s:
-        return
-    made = []
-    for _ in range(BUILDS):
-        env = subject.build()
-        made.append(settings(env))
-        close_quietly(env)
-    for path in sorted(set.intersection(*map(set, made)), key=len):
-        values = [one[path] for one in made]
-        ratios = np.divide(values[1:], values[:-1])
-        if np.ptp(ratios) <= 1e-9 * abs(ratios[0]) and abs(ratios[0] - 1.0) > 1e-3:
-            raise ContractError(
-                f"{path} is multiplied by {ratios[0]:g} with every environment that is made",
-                contract="two-environments",
-                got=", ".join(f"{value:g}" for value in values),
-                expected="the same in each, as they are made alike",
-                cause="a settings object that all share is changed in place",
-                fix="copy.deepcopy the settings before changing them",
-            )
-
-
-@contract("aliasing")
-def aliasing(subject: EnvUnderTest) -> None:
-    """Whatever is returned belongs to the caller: it never changes later, and writing in it changes nothing."""
-    original = subject.long_run().seen
-    again = subject.replay(subject.steps(len(original) - 1, 1), scribble=True)
-    found = where_they_part(original, again)
-    if found is None:
-        return
-    step, field, place = found
-    if where_they_part(original, subject.replay(step)) is not None:
-        raise NotJudgedError("the same seed gives another run, so runs cannot be compared")
-    raise ContractError(
-        "a returned array is the environment's own state: writing in it changed the run",
-        step=step,
-        cause="a view of the state is returned instead of a copy",
-        fix="return copies",
-        **_details(original[step], again[step], field, place),
-    )
-
-
-def _details(one: Seen, other: Seen, field: str, place: Tuple[int, ...]) -> dict:
-    names = ("env", "agent", "entry")
-    return {
-        "where": "{}, {}".format(field, ", ".join(f"{name} {index}" for name, index in zip(names, place))),
-        "got": f"{getattr(other, field)[place]}",
-        "expected": f"{getattr(one, field)[place]}",
-    }
-
-
-def _envs(which: np.ndarray) -> str:
+def envs_in_words(which: np.ndarray) -> str:
+    """Return in words which envs (N,) bool are meant."""
     return f"envs {np.flatnonzero(which).tolist()}"

@@ -1,6 +1,8 @@
-"""The shortest sequence of actions that breaks a contract: what is not needed is left out.
+"""The shortest sequence of actions that breaks a contract.
 
-What a player finds needs no more than a reset and actions to be seen again, so it can be tried again and again.
+A defect that a player finds shows again after a reset and the same actions, so sequences can be tried one after the
+other. The method is greedy: keep only the last steps, replace actions by the neutral one, and leave out steps, always
+as long as the defect still shows, and the largest reductions first.
 """
 
 from __future__ import annotations
@@ -12,87 +14,117 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from harness.contracts.env_under_test import EnvUnderTest, close_quietly
+from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.factory_call import close_quietly
+from harness.contracts.registry import step_checks
 from harness.findings import ContractError, Finding
 from harness.interface.drivers import neutral
+from harness.interface.moment import StepErrors
 from harness.interface.player import Player
 from harness.interface.sequence import pack
 from harness.interface.spaces import read_sizes
 
-SHARE = 0.05  # of the budget, for all findings together
-LARGEST = 300_000  # numbers in the actions that are kept
+SHRINK_SHARE = 0.05  # of the budget, for all findings together
+MAX_NUMBERS = 300_000  # in the actions of a finding
+
+Shows = Callable[[np.ndarray], bool]
 
 
-def shorten(subject: EnvUnderTest, findings: Sequence[Finding]) -> List[Finding]:
-    """Replace the actions that led to each finding by the shortest sequence that is found to show it.
+def shorten(
+    subject: EnvUnderTest, findings: Sequence[Finding], share: float = SHRINK_SHARE, max_numbers: int = MAX_NUMBERS
+) -> List[Finding]:
+    """Replace the actions that led to each finding by the shortest sequence that shows it.
 
-    Actions that do not show it by themselves are dropped: it takes another seed, other sizes or more than form.
+    Actions that do not show the finding by themselves are dropped; it depends on a seed, on sizes or on a comparison.
+
+    Args:
+      subject: the environment.
+      findings: the findings, with all actions since the reset.
+      share: share of the budget for all findings together.
+      max_numbers: drop actions that hold more numbers than this.
     """
-    deadline = time.perf_counter() + SHARE * subject.budget_s
-    return [dataclasses.replace(one, actions=_shortened(subject, one, deadline)) for one in findings]
+    deadline = time.perf_counter() + share * subject.budget_s
+    shortened = []
+    for finding in findings:
+        actions = None
+        if finding.actions and np.size(finding.actions) <= max_numbers:
+            actions = _shortened(subject, finding, np.stack(finding.actions), deadline)
+        shortened.append(dataclasses.replace(finding, actions=actions))
+    return shortened
 
 
 def broken_by(subject: EnvUnderTest, actions: Sequence[np.ndarray]) -> Dict[str, ContractError]:
-    """Reset a new environment, take the actions (N, A, K), and return the contracts of form that this breaks.
+    """Reset a new environment, take the actions (N, A, K), and return the errors of the contracts that this breaks.
 
-    The sizes of the environment are those of the actions.
+    The environment has the sizes of the actions.
     """
-    violations: Dict[str, ContractError] = {}
+    errors = StepErrors()
     num_envs, num_agents, _ = np.shape(actions[0])
+    broken: Dict[str, ContractError] = {}
     env = None
     try:
         env = subject.build(num_envs=num_envs, num_agents=num_agents)
-        player = Player(env, read_sizes(env, num_envs), violations)
+        player = Player(env, read_sizes(env, num_envs), errors, step_checks())
         player.reset()
         for action in actions:
             player.step(action)
     except ContractError as error:
-        violations[error.contract or "step-form"] = error
+        broken[error.contract or "step-form"] = error
     finally:
         close_quietly(env)
-    return violations
+    return {**errors.by_contract(), **broken}
 
 
-def _shortened(subject: EnvUnderTest, finding: Finding, deadline: float) -> Optional[List[Any]]:
-    if not finding.actions or np.size(finding.actions) > LARGEST:
+def _shortened(subject: EnvUnderTest, finding: Finding, actions: np.ndarray, deadline: float) -> Optional[List[Any]]:
+    """Return the shortest sequence that shows a finding, packed; None if its actions do not show it."""
+
+    def shows(candidate: np.ndarray) -> bool:
+        if time.perf_counter() >= deadline:
+            return False
+        error = broken_by(subject, list(candidate)).get(finding.contract)
+        return error is not None and _without_numbers(error.what) == _without_numbers(finding.what)
+
+    if not shows(actions):
         return None
-
-    def shows(actions: np.ndarray) -> bool:
-        error = broken_by(subject, list(actions)).get(finding.contract) if time.perf_counter() < deadline else None
-        return error is not None and _kind(error.what) == _kind(finding.what)
-
-    actions = np.stack(finding.actions)
-    return pack(list(shortest(actions, shows, neutral(subject.sizes)))) if shows(actions) else None
+    return pack(list(shortest(actions, shows, neutral(subject.sizes))))
 
 
-def _kind(what: str) -> str:
-    """Return a defect without its numbers."""
+def _without_numbers(what: str) -> str:
+    """Return a defect without its numbers, which may differ in a shorter sequence."""
     return re.sub(r"[-+.\d]+(e[-+]\d+)?", "#", what)
 
 
-def shortest(actions: np.ndarray, shows: Callable[[np.ndarray], bool], rest: np.ndarray) -> np.ndarray:
-    """Make a sequence shorter and calmer while the defect still shows, what promises most first.
+def shortest(actions: np.ndarray, shows: Shows, rest: np.ndarray) -> np.ndarray:
+    """Make a sequence shorter and calmer as long as the defect still shows.
 
     Args:
-      actions: (T, N, A, K), which show it.
-      shows: tells whether a sequence does.
-      rest: the action that does the least, (K,).
+      actions: actions that show the defect, (T, N, A, K).
+      shows: returns whether a sequence shows the defect.
+      rest: the neutral action, (K,).
     """
-    actions = _tail(actions, shows)
+    actions = _last_steps(actions, shows)
     at_rest = np.broadcast_to(rest, actions.shape).astype(actions.dtype)
-    calm_before = np.concatenate([at_rest[:-1], actions[-1:]])
-    actions = next((one for one in (at_rest, calm_before) if shows(one)), actions)
-    return _without_steps(_calmer(actions, at_rest, shows), shows)
+    at_rest_before = np.concatenate([at_rest[:-1], actions[-1:]])
+    if shows(at_rest):
+        actions = at_rest
+    elif shows(at_rest_before):
+        actions = at_rest_before
+    actions = _calmer(actions, at_rest, shows)
+    return _without_steps(actions, shows)
 
 
-def _tail(actions: np.ndarray, shows: Callable[[np.ndarray], bool]) -> np.ndarray:
-    """Return the last step, two, four or more."""
-    lengths = (2**power for power in range(len(actions).bit_length()) if 2**power < len(actions))
-    return next((actions[-length:] for length in lengths if shows(actions[-length:])), actions)
+def _last_steps(actions: np.ndarray, shows: Shows) -> np.ndarray:
+    """Return the last step if it shows the defect, else the last two, four, eight and so on."""
+    length = 1
+    while length < len(actions):
+        if shows(actions[-length:]):
+            return actions[-length:]
+        length *= 2
+    return actions
 
 
-def _calmer(actions: np.ndarray, at_rest: np.ndarray, shows: Callable[[np.ndarray], bool]) -> np.ndarray:
-    """Let envs, agents and entries rest of whose actions nothing depends."""
+def _calmer(actions: np.ndarray, at_rest: np.ndarray, shows: Shows) -> np.ndarray:
+    """Let each env, agent and entry rest that does not matter."""
     for axis in (1, 2, 3):
         for index in range(actions.shape[axis]):
             part = (slice(None),) * axis + (index,)
@@ -103,8 +135,8 @@ def _calmer(actions: np.ndarray, at_rest: np.ndarray, shows: Callable[[np.ndarra
     return actions
 
 
-def _without_steps(actions: np.ndarray, shows: Callable[[np.ndarray], bool]) -> np.ndarray:
-    """Leave out steps on which nothing depends, in ever smaller parts."""
+def _without_steps(actions: np.ndarray, shows: Shows) -> np.ndarray:
+    """Leave out steps that do not matter, first half of them, then ever smaller parts."""
     size = len(actions) // 2
     while size:
         start = 0

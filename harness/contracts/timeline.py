@@ -1,4 +1,14 @@
-"""What a run of many steps says about its episodes: where they ended, and how far a new start lies from an old end."""
+"""What a long run shows about its episodes: where they ended, and how far a new start is from an old end.
+
+Time limit: `bad_transition` marks episodes that a time limit ended, so the most frequent length of the marked episodes
+is the limit. Without marks, a limit shows as a pile-up: several episodes in different envs have exactly the greatest
+length, and hardly any have one step less.
+
+Jumps: observations change little from step to step, and much from the end of an episode to the start of the next. All
+distances are in units of the usual large change of each entry (its 99th percentile within episodes). If starts are
+clearly further away than that, the size of the change at, before and after a reported end tells in which step the
+episode was really reset.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +18,35 @@ from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
-from harness.contracts.env_under_test import EnvUnderTest, close_quietly, drive
+from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.factory_call import close_quietly
 from harness.interface.drivers import ActionDriver
-from harness.interface.player import Seen
+from harness.interface.player import Seen, stack
 
-RESETS = 4  # in mid-episode, to learn where episodes start
-LATEST = 20  # ends that are looked at: what goes wrong from a later step on shows in the latest ones
-FAR = 3.0  # times a usual large change, from which a new start can be told from a step
-NEAR = 1.5  # times a usual large change, up to which an observation follows from the one before
+NUM_RESETS = 4  # in mid-episode, to learn where episodes start
+STEPS_BETWEEN_RESETS = 3
+MAX_ENDS = 20  # the latest ends, which also show what goes wrong only after many steps
+MIN_ENDS = 3  # for a statement about jumps
+MIN_START_DISTANCE = 3.0  # usual large changes, from which a new start can be distinguished from a step
+MAX_STEP_DISTANCE = 1.5  # usual large changes, up to which an observation follows from the one before
+USUAL_QUANTILE = 0.99  # of the changes in a step, which is the usual large change
+MIN_USUAL = 1e-6  # so that an entry that never changes can be divided by it
+MIN_PILED_UP = 4  # episodes of the greatest length, for a time limit without marks
+MIN_PILED_UP_ENVS = 2
+MIN_PILED_UP_LENGTH = 3
+PILE_UP_RATIO = 3  # by which they must exceed the episodes that are one step shorter
 
 
 @dataclasses.dataclass(frozen=True)
 class EpisodeSpan:
-    """One that ended.
+    """An episode that ended.
 
     Attributes:
-      env: of which env.
-      end: index of the step that ended it, in the run.
-      length: [steps].
+      env: the env in which it was played.
+      end: index in the run of the step that ended it.
+      length: number of steps.
       truncated: whether `bad_transition` was set.
-      first: whether it is the first one of its env, which may have been started in the middle.
+      first: whether it is the first one of its env, whose start may not have been the start of an episode.
     """
 
     env: int
@@ -43,43 +62,63 @@ def episodes(history: List[Seen]) -> List[EpisodeSpan]:
     found = []
     for step, seen in enumerate(history[1:], start=1):
         for env in map(int, np.flatnonzero(seen.ended)):
-            length = step - started.get(env, 0)
-            found.append(EpisodeSpan(env, step, length, bool(seen.truncated[env].all()), env not in started))
+            span = EpisodeSpan(
+                env=env,
+                end=step,
+                length=step - started.get(env, 0),
+                truncated=bool(seen.truncated[env].all()),
+                first=env not in started,
+            )
+            found.append(span)
             started[env] = step
     return found
 
 
 def time_limit(ended: List[EpisodeSpan]) -> Optional[int]:
-    """Return the length at which episodes pile up because a time limit ends them, or None."""
+    """Return the length at which a time limit ends episodes, or None."""
     flagged = flagged_lengths(ended)
     if flagged:
         length, count = collections.Counter(flagged).most_common(1)[0]
-        return length if count > 0.5 * len(flagged) else None
-    longest = max((one.length for one in ended), default=0)
-    at_longest = {one.env for one in ended if one.length == longest}
-    count = sum(one.length == longest for one in ended)
-    piled_up = count >= 4 and len(at_longest) >= 2 and longest >= 3
-    return longest if piled_up and count > 3 * sum(one.length == longest - 1 for one in ended) else None
+        if count > 0.5 * len(flagged):
+            return length
+        return None
+    return _pile_up(ended)
+
+
+def _pile_up(ended: List[EpisodeSpan]) -> Optional[int]:
+    """Return the greatest length of the episodes if so many have it that a time limit must have ended them."""
+    envs_by_length: Dict[int, List[int]] = collections.defaultdict(list)
+    for span in ended:
+        envs_by_length[span.length].append(span.env)
+    longest = max(envs_by_length, default=0)
+    envs, envs_one_less = envs_by_length[longest], envs_by_length[longest - 1]
+    if len(envs) < MIN_PILED_UP or len(set(envs)) < MIN_PILED_UP_ENVS or longest < MIN_PILED_UP_LENGTH:
+        return None
+    if len(envs) <= PILE_UP_RATIO * len(envs_one_less):
+        return None
+    return longest
 
 
 def reached_horizon(ended: List[EpisodeSpan], stated: Optional[int]) -> Optional[int]:
     """Return the time limit that the env states, if several episodes were as long and none was longer."""
-    lengths = [one.length for one in ended if not one.first]
-    return stated if lengths and max(lengths) == stated and lengths.count(stated) >= 2 else None
+    lengths = [span.length for span in ended if not span.first]
+    if lengths and max(lengths) == stated and lengths.count(stated) >= 2:
+        return stated
+    return None
 
 
 def flagged_lengths(ended: List[EpisodeSpan]) -> List[int]:
-    """Return the lengths of the episodes that count as ended by a time limit, but for the first of each env."""
-    return [one.length for one in ended if one.truncated and not one.first]
+    """Return the lengths of the episodes that are marked as ended by a time limit, except the first of each env."""
+    return [span.length for span in ended if span.truncated and not span.first]
 
 
-def resets(subject: EnvUnderTest, count: int = RESETS) -> List[Seen]:
-    """Return what resets in mid-episode give."""
+def resets(subject: EnvUnderTest, count: int = NUM_RESETS) -> List[Seen]:
+    """Return what `reset` returns at first and then in mid-episode, `count` times."""
     player = subject.player()
     driver = ActionDriver(subject.sizes, subject.seed)
     found = [player.seen[0]]
     for _ in range(count - 1):
-        drive(player, driver, 3)
+        drive(player, driver, STEPS_BETWEEN_RESETS)
         found.append(player.reset())
     close_quietly(player.env)
     return found
@@ -87,7 +126,7 @@ def resets(subject: EnvUnderTest, count: int = RESETS) -> List[Seen]:
 
 @dataclasses.dataclass(frozen=True)
 class Jumps:
-    """How much what is seen changes where episodes end, in units of a usual large change within an episode.
+    """How much observations change where episodes end, in units of a usual large change within an episode.
 
     Attributes:
       to_start: usual distance of a new start from the end of an episode.
@@ -103,23 +142,50 @@ class Jumps:
 
     @classmethod
     def of(cls, subject: EnvUnderTest, history: List[Seen], ended: List[EpisodeSpan]) -> Jumps:
-        """Measure a run; `ended` are episodes that did not end in its first two steps, nor in its last."""
+        """Measure a run.
+
+        Args:
+          subject: the environment.
+          history: the run.
+          ended: episodes that ended neither in its first two steps nor in its last.
+        """
         usual = usual_change(history, "obs")
-        starts = np.stack([seen.obs for seen in resets(subject)]).reshape((-1,) + usual.shape)
+        starts = stack(resets(subject), "obs").reshape((-1,) + usual.shape)
         distances = []
-        for back in (1, 2):  # dones may come a step late
-            last = [history[one.end - back].obs[one.env] for one in ended]
-            distances.append(np.median([largest(start - end, usual) for start in starts for end in last]))
-        return cls(float(max(distances)), *(_changes(history, ended, shift, usual) for shift in (-1, 0, 1)))
+        for steps_back in (1, 2):  # dones may come a step late
+            last = [history[span.end - steps_back].obs[span.env] for span in ended]
+            distances.append(_median_distance(starts, last, usual))
+        return cls(
+            to_start=max(distances),
+            before=_changes(history, ended, -1, usual),
+            at=_changes(history, ended, 0, usual),
+            after=_changes(history, ended, 1, usual),
+        )
 
     def is_near(self, jumps: np.ndarray) -> bool:
-        """Return whether these observations follow from the ones before, where a new start would not."""
-        told_apart = self.to_start > FAR
-        return told_apart and np.median(jumps) < NEAR and float(np.quantile(jumps, 0.9)) < 0.5 * self.to_start
+        """Return whether these observations follow from the ones before, and a new start would not."""
+        if self.to_start <= MIN_START_DISTANCE:
+            return False
+        return bool(np.median(jumps) < MAX_STEP_DISTANCE and np.quantile(jumps, 0.9) < 0.5 * self.to_start)
 
     def is_far(self, jumps: np.ndarray) -> bool:
         """Return whether these observations are as far from the ones before as a new start is."""
-        return self.to_start > FAR and bool(np.median(jumps) > 0.5 * self.to_start)
+        return self.to_start > MIN_START_DISTANCE and bool(np.median(jumps) > 0.5 * self.to_start)
+
+
+def jumps_at_ends(subject: EnvUnderTest) -> Optional[Jumps]:
+    """Return how far observations jump where episodes of the long run end; None if too few ended."""
+    history = subject.long_run().seen
+    ended = inner_ends(history)
+    if len(ended) < MIN_ENDS:
+        return None
+    return Jumps.of(subject, history, ended)
+
+
+def inner_ends(history: List[Seen]) -> List[EpisodeSpan]:
+    """Return the latest episodes that ended with steps before and after."""
+    ended = [span for span in episodes(history) if 2 <= span.end < len(history) - 1]
+    return ended[-MAX_ENDS:]
 
 
 def largest(change: np.ndarray, usual: np.ndarray) -> float:
@@ -127,23 +193,41 @@ def largest(change: np.ndarray, usual: np.ndarray) -> float:
     return float((abs(change) / usual).max())
 
 
+def _median_distance(starts: np.ndarray, ends: List[np.ndarray], usual: np.ndarray) -> float:
+    """Return the median distance between all starts and all ends."""
+    distances = []
+    for start in starts:
+        for end in ends:
+            distances.append(largest(start - end, usual))
+    return float(np.median(distances))
+
+
 def _changes(history: List[Seen], ended: List[EpisodeSpan], shift: int, usual: np.ndarray) -> np.ndarray:
-    steps = [(one.end + shift, one.env) for one in ended]
-    return np.array([largest(history[step].obs[env] - history[step - 1].obs[env], usual) for step, env in steps])
+    """Return how much observations change in the step `shift` steps after each end, (ends,)."""
+    changes = []
+    for span in ended:
+        step = span.end + shift
+        change = history[step].obs[span.env] - history[step - 1].obs[span.env]
+        changes.append(largest(change, usual))
+    return np.array(changes)
 
 
 def usual_change(history: List[Seen], name: str) -> np.ndarray:
-    """Return how much each entry changes in a step far from any end, at the 99th percentile, (A, D)."""
-    values = np.stack([getattr(seen, name) for seen in history])
-    calm = ~np.stack([seen.ended for seen in history[1:]])
-    near_end = ~calm
-    calm[1:] &= ~near_end[:-1]
-    calm[:-1] &= ~near_end[1:]
-    change = abs(np.diff(values, axis=0))[calm]
-    return np.maximum(np.quantile(change, 0.99, axis=0), 1e-6) if len(change) else np.full(values.shape[2:], np.inf)
+    """Return the usual large change of each entry in a step that is not next to an end, (A, D)."""
+    values, at_end = stack(history, name), stack(history[1:], "ended")
+    calm = ~at_end
+    calm[1:] &= ~at_end[:-1]
+    calm[:-1] &= ~at_end[1:]
+    changes = abs(np.diff(values, axis=0))[calm]
+    if len(changes) == 0:
+        return np.full(values.shape[2:], np.inf)
+    return np.maximum(np.quantile(changes, USUAL_QUANTILE, axis=0), MIN_USUAL)
 
 
 def at_end(history: List[Seen], name: str, ended: List[EpisodeSpan]) -> Tuple[np.ndarray, np.ndarray]:
     """Return a field at the step that ended each episode and at the step before it, (ends, A, D) each."""
-    pairs = [(getattr(history[one.end], name)[one.env], getattr(history[one.end - 1], name)[one.env]) for one in ended]
-    return np.stack([new for new, _ in pairs]), np.stack([old for _, old in pairs])
+    new, old = [], []
+    for span in ended:
+        new.append(getattr(history[span.end], name)[span.env])
+        old.append(getattr(history[span.end - 1], name)[span.env])
+    return np.stack(new), np.stack(old)

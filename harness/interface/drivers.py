@@ -1,6 +1,6 @@
-"""What is done to an environment: actions that reach what random ones do not.
+"""Drivers choose the actions of a run: kinds of actions that reach states which random actions do not.
 
-A driver is made for a run and asked for actions (N, A, K) at every step; it knows what was seen last.
+A driver is made for one run. At every step it is given what was seen last and returns actions (N, A, K).
 """
 
 from __future__ import annotations
@@ -13,22 +13,25 @@ from harness.findings import ContractError
 from harness.interface.player import Seen
 from harness.interface.spaces import Sizes
 
-FAR_OUT = 10.0  # times the bounds; HARL never clips what its normal distribution draws
-PHASE = 25  # steps for which the mixture lets an env keep its kind of actions
-REST = 8 * PHASE  # steps for which the mixture lets one env after the other rest, so that it comes to its time limit
+FAR_OUT = 10.0  # factor of the bounds; HARL never clips what its normal distribution draws
+PHASE_STEPS = 25  # for which an env keeps its kind of actions
+REST_STEPS = 8 * PHASE_STEPS  # for which one env after the other rests, so that it reaches its time limit
+MAX_BLOCKS = 6  # in a sequence that the search tries
+MAX_BLOCK_STEPS = 12
 
 
 class ActionDriver:
-    """Draws every kind of actions, another kind for each env at a time.
+    """Draws every kind of action, a different kind in each env at a time.
 
-    Kinds: uniform within the bounds; far out of them; extremes held for a phase; extremes that alternate; no action;
-    and two that follow the reward: an env keeps its actions while its reward rises (or falls) and draws new extremes
-    otherwise, which leads to contact, to success and to failure. One env at a time rests for long.
+    The kinds are: uniform within the bounds; far outside the bounds; extremes held for a phase; extremes that
+    alternate; no action; and two that follow the reward. Those two keep an env's actions while its reward rises (or
+    falls) and draw new extremes otherwise, which leads to contact, to success and to failure. One env after the other
+    rests for a long time.
 
     Args:
-      sizes: of the environment.
-      seed: of the actions.
-      kinds: which of `KINDS`; all by default.
+      sizes: sizes of the environment.
+      seed: seed of the actions.
+      kinds: names from `KINDS`; all by default.
     """
 
     def __init__(self, sizes: Sizes, seed: int, kinds: Optional[Sequence[str]] = None) -> None:
@@ -41,22 +44,28 @@ class ActionDriver:
 
     def __call__(self, seen: Seen) -> np.ndarray:
         """Return the next actions (N, A, K)."""
-        if self._step % PHASE == 0:
+        if self._step % PHASE_STEPS == 0:
             self._held = self._extreme()
-        reward = seen.rewards.mean(axis=1) if seen.rewards is not None else self._last_reward
+        reward = self._last_reward
+        if not seen.is_reset:
+            reward = seen.rewards.mean(axis=1)
         self._change = np.sign(reward - self._last_reward)
         self._last_reward = reward
         drawn = {kind: KINDS[kind](self) for kind in self._kinds}
-        phase = self._step // PHASE
+        actions = np.stack([drawn[kind][env] for env, kind in enumerate(self._kinds_of_envs())])
+        self._step += 1
+        return self.legal(actions, seen)
+
+    def _kinds_of_envs(self) -> List[str]:
+        """Return the kind of actions of each env at this step."""
+        phase = self._step // PHASE_STEPS
         kinds = [self._kinds[(env + phase) % len(self._kinds)] for env in range(self.sizes.num_envs)]
         if "rest" in self._kinds:
-            kinds[self._step // REST % len(kinds)] = "rest"
-        chosen = [drawn[kind][env] for env, kind in enumerate(kinds)]
-        self._step += 1
-        return self.legal(np.stack(chosen), seen)
+            kinds[self._step // REST_STEPS % len(kinds)] = "rest"
+        return kinds
 
     def legal(self, actions: np.ndarray, seen: Seen) -> np.ndarray:
-        """Replace the actions (N, A, K) that are not available after the step `seen` by ones that are."""
+        """Replace actions (N, A, K) that are not available after the step `seen` by actions that are."""
         if seen.available is None:
             return actions
         scores = seen.available * (1.0 + self._rng.random(seen.available.shape))
@@ -81,21 +90,23 @@ class ActionDriver:
         return self._held
 
     def _alternate(self) -> np.ndarray:
+        if self._step % 2:
+            return self._held
         low, high = finite_range(self.sizes)
-        return self._held if self._step % 2 else low + high - self._held
+        return low + high - self._held
 
     def _rest(self) -> np.ndarray:
-        return np.broadcast_to(neutral(self.sizes), self.sizes.action_shape)
+        return at_rest(self.sizes)
 
     def _climb(self) -> np.ndarray:
-        return self._tumble(self._change < 0)
+        return self._redraw(self._change < 0)
 
     def _descend(self) -> np.ndarray:
-        return self._tumble(self._change > 0)
+        return self._redraw(self._change > 0)
 
-    def _tumble(self, where: np.ndarray) -> np.ndarray:
-        """Keep what is held, but draw anew in the envs `where` the reward went the wrong way."""
-        self._held = np.where(where[:, None, None], self._extreme(), self._held)
+    def _redraw(self, envs: np.ndarray) -> np.ndarray:
+        """Keep the held actions, but draw new extremes in these envs (N,) bool."""
+        self._held = np.where(envs[:, None, None], self._extreme(), self._held)
         return self._held
 
 
@@ -111,39 +122,43 @@ KINDS: Dict[str, Callable[[ActionDriver], np.ndarray]] = {
 
 
 def finite_range(sizes: Sizes) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the bounds of an action, (K,) each, with -1 and 1 for infinite ones."""
-    return np.where(np.isfinite(sizes.low), sizes.low, -1.0), np.where(np.isfinite(sizes.high), sizes.high, 1.0)
+    """Return the bounds of an action, (K,) each, with -1 and 1 in place of infinite bounds."""
+    low = np.where(np.isfinite(sizes.low), sizes.low, -1.0)
+    high = np.where(np.isfinite(sizes.high), sizes.high, 1.0)
+    return low, high
 
 
 def neutral(sizes: Sizes) -> np.ndarray:
-    """Return the action that does the least, (K,): zero, or the nearest to it; index 0 where actions are indices."""
+    """Return the action that does the least, (K,): the legal one nearest to zero; index 0 if actions are indices."""
     low, high = finite_range(sizes)
     return np.clip(np.zeros_like(low), low, high)
 
 
-Block = Tuple[int, float, int]  # which env and agent (their number, modulo N * A + 1: all), level of the bounds, steps
+def at_rest(sizes: Sizes) -> np.ndarray:
+    """Return the neutral action for all envs and agents, (N, A, K), writeable."""
+    return np.tile(neutral(sizes), sizes.action_shape[:2] + (1,))
+
+
+Block = Tuple[int, float, int]
+"""Some steps of one action: the number of the env and agent (modulo N * A + 1; the last stands for all), the level as
+a fraction of the bounds, and the number of steps."""
 
 
 def shortest_failure(
     run: Callable[[List[Block]], None], seed: int, max_examples: int
 ) -> Optional[Tuple[ContractError, List[Block]]]:
-    """Search sequences of actions for one that breaks a contract, and shorten it.
+    """Search for a sequence of actions that breaks a contract, and shorten it.
 
     Args:
-      run: plays a sequence; raises `ContractError` where it breaks a contract.
-      seed: of the search.
-      max_examples: sequences to try.
+      run: plays a sequence; raises `ContractError` if it breaks a contract.
+      seed: seed of the search.
+      max_examples: how many sequences to try.
     Returns:
-      The error and its shortest sequence; None if none was found.
+      The error and its shortest sequence; None if no sequence broke a contract.
     """
     import hypothesis
     from hypothesis import strategies
 
-    blocks = strategies.tuples(
-        strategies.integers(0, 40),
-        strategies.sampled_from([0.0, 1.0, -1.0, 0.5, FAR_OUT, -FAR_OUT]),
-        strategies.integers(1, 12),
-    )
     failures: List[Tuple[ContractError, List[Block]]] = []
 
     def attempt(sequence: List[Block]) -> None:
@@ -162,31 +177,47 @@ def shortest_failure(
         verbosity=hypothesis.Verbosity.quiet,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    search = hypothesis.seed(seed)(
-        settings(hypothesis.given(strategies.lists(blocks, min_size=1, max_size=6))(attempt))
+    levels = [0.0, 1.0, -1.0, 0.5, FAR_OUT, -FAR_OUT]
+    blocks = strategies.tuples(
+        strategies.integers(0, 40), strategies.sampled_from(levels), strategies.integers(1, MAX_BLOCK_STEPS)
     )
+    sequences = strategies.lists(blocks, min_size=1, max_size=MAX_BLOCKS)
+    search = hypothesis.seed(seed)(settings(hypothesis.given(sequences)(attempt)))
     try:
         search()
-    except ContractError:
-        pass
-    except hypothesis.errors.Flaky:
+    except (ContractError, hypothesis.errors.Flaky):
         pass
     if not failures:
         return None
-    return min(failures, key=lambda failure: sum(steps for _, _, steps in failure[1]))
+    return min(failures, key=lambda failure: _num_steps(failure[1]))
+
+
+def _num_steps(sequence: List[Block]) -> int:
+    return sum(steps for _, _, steps in sequence)
 
 
 def actions_of(sequence: List[Block], sizes: Sizes) -> List[np.ndarray]:
     """Return the actions (N, A, K) of every step of a sequence."""
-    low, high = finite_range(sizes)
     actions = []
     for target, level, steps in sequence:
-        block = np.tile(neutral(sizes), sizes.action_shape[:2] + (1,))
-        value = np.where(level > 0, level * high, -level * low) if level else neutral(sizes)
-        if sizes.discrete:
-            value = np.clip(np.round(abs(level) * high), low, high)
-        rows = block.reshape(-1, sizes.action_dim)
+        block = at_rest(sizes)
+        rows = block.reshape(-1, sizes.action_dim)  # one for each agent of each env
         which = target % (len(rows) + 1)
-        rows[slice(None) if which == len(rows) else which] = value
+        if which == len(rows):
+            rows[:] = _action_at(level, sizes)
+        else:
+            rows[which] = _action_at(level, sizes)
         actions += [block] * steps
     return actions
+
+
+def _action_at(level: float, sizes: Sizes) -> np.ndarray:
+    """Return the action at a fraction of the bounds, (K,)."""
+    low, high = finite_range(sizes)
+    if sizes.discrete:
+        return np.clip(np.round(abs(level) * high), low, high)
+    if level > 0:
+        return level * high
+    if level < 0:
+        return -level * low
+    return neutral(sizes)

@@ -1,7 +1,7 @@
-"""HARL's vectorised interface as data, and a player that uses an environment exactly as HARL's runner does.
+"""A player that uses an environment exactly as HARL's runner does, and records what it sees.
 
-Source: HARL@d539bad, `on_policy_base_runner.py`. N envs, A agents, D numbers in an observation, S in the shared one, K
-in an action.
+Source: HARL@d539bad, `on_policy_base_runner.py`. N envs, A agents, D numbers in an observation, S in the shared
+observation, K in an action.
 """
 
 from __future__ import annotations
@@ -16,16 +16,22 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from harness.findings import ContractError
-from harness.interface import step_checks
 from harness.interface.infos import truncation_flags
+from harness.interface.moment import SHAPES, KeptStep, Moment, StepCheck, StepErrors, place_of
 from harness.interface.spaces import Sizes
-from mapush.errors import nearest
+from harness.interface.step_checks import check_dtype, check_shape, check_tuple
+from mapush.errors import unknown
 
 RESET_PARTS = ("obs", "share_obs", "available_actions")
 STEP_PARTS = ("obs", "share_obs", "rewards", "dones", "infos", "available_actions")
-COMPARED = ("obs", "share_obs", "rewards", "dones", "truncated", "available")
-KEPT_STEPS = 4  # whose arrays are watched for later changes
-KEPT_ACTIONS = 1200  # since the reset; what shows later is found, but not shortened
+COMPARED_FIELDS = ("obs", "share_obs", "rewards", "dones", "truncated", "available")
+MAX_KEPT_STEPS = 4  # whose arrays are watched for later changes
+MAX_KEPT_ACTIONS = 1200  # since the reset; a defect that shows later is reported, but not shortened
+SCRIBBLED_VALUE = -7.7e7  # what returned arrays are overwritten with
+
+
+def _nothing() -> np.ndarray:
+    return np.zeros((0, 0))
 
 
 @dataclasses.dataclass
@@ -33,61 +39,74 @@ class Seen:
     """Copies of what one `reset` or `step` returned.
 
     Attributes:
-      obs: (N, A, D).
-      share_obs: (N, A, S).
-      available: (N, A, n) where the actions are Discrete, else None.
-      actions: what was handed over, (N, A, K); None at a reset, as are the rest.
-      rewards: (N, A).
-      dones: (N, A) bool.
-      truncated: (N, A) bool, the flag `bad_transition`.
-      infos: as they came, not copied.
+      obs: observations, (N, A, D).
+      share_obs: shared observations, (N, A, S).
+      available: which actions are legal, (N, A, n) if they are Discrete, else None.
+      actions: the actions that were taken, (N, A, K); empty at a reset, as are the following arrays.
+      rewards: rewards, (N, A).
+      dones: whether the episode ended, (N, A) bool.
+      truncated: the flag `bad_transition`, (N, A) bool.
+      infos: the infos as they were returned, not copied.
     """
 
     obs: np.ndarray
     share_obs: np.ndarray
     available: Optional[np.ndarray] = None
-    actions: Optional[np.ndarray] = None
-    rewards: Optional[np.ndarray] = None
-    dones: Optional[np.ndarray] = None
-    truncated: Optional[np.ndarray] = None
+    actions: np.ndarray = dataclasses.field(default_factory=_nothing)
+    rewards: np.ndarray = dataclasses.field(default_factory=_nothing)
+    dones: np.ndarray = dataclasses.field(default_factory=_nothing)
+    truncated: np.ndarray = dataclasses.field(default_factory=_nothing)
     infos: Any = None
 
     @property
+    def is_reset(self) -> bool:
+        """Whether `reset` returned this, so that there are no actions, rewards and dones."""
+        return self.rewards.size == 0
+
+    @property
     def ended(self) -> np.ndarray:
-        """(N,) bool: the env's episode ended, which for HARL is when all of its agents are done."""
+        """(N,) bool: the env's episode ended, which for HARL means that all of its agents are done."""
         return np.asarray(self.dones.all(axis=1))
+
+
+def stack(history: Sequence[Seen], name: str) -> np.ndarray:
+    """Return a field of `Seen`, or `ended`, for all steps of a run, (T, N, ...)."""
+    return np.stack([getattr(seen, name) for seen in history])
 
 
 class Player:
     """Resets and steps an environment as HARL does, and checks the form of everything that it returns.
 
-    A broken form that can be lived with is kept under its contract's name in `violations`, the first of each; one that
-    makes the rest meaningless is raised.
+    An error that leaves the rest readable is recorded in `errors`. An error that makes the rest meaningless is raised.
 
     Args:
       env: the environment.
-      sizes: what its spaces say.
-      violations: where broken contracts are collected; it may be shared by several players.
-      scribble: overwrite everything that the environment returned, once it is copied.
-      watch: check more than the shapes; not needed where a watched run is played again.
+      sizes: sizes that its spaces state.
+      errors: where errors are recorded; several players may share it.
+      checks: the checks to make at every step, besides shapes and types. Leave them out to replay a checked run.
+      scribble: whether to overwrite everything that the environment returned, once it is copied.
     """
 
     def __init__(
         self,
         env: Any,
         sizes: Sizes,
-        violations: Dict[str, ContractError],
+        errors: StepErrors,
+        checks: Sequence[StepCheck] = (),
         scribble: bool = False,
-        watch: bool = True,
     ) -> None:
-        self.env, self.sizes, self.violations, self._scribble, self._watch = env, sizes, violations, scribble, watch
+        self.env = env
+        self.sizes = sizes
+        self.errors = errors
         self.step_count = 0
         self.seen: List[Seen] = []
-        self._kept: Deque[step_checks.Kept] = collections.deque(maxlen=KEPT_STEPS)
-        self._taken: Deque[np.ndarray] = collections.deque(maxlen=KEPT_ACTIONS)
+        self._checks = list(checks)
+        self._scribble = scribble
+        self._kept: Deque[KeptStep] = collections.deque(maxlen=MAX_KEPT_STEPS)
+        self._taken: Deque[np.ndarray] = collections.deque(maxlen=MAX_KEPT_ACTIONS)
 
     def reset(self) -> Seen:
-        """Start anew.
+        """Start a new episode in every env.
 
         Raises:
           ContractError: `reset` raised, or what it returned cannot be used.
@@ -96,11 +115,12 @@ class Player:
         self._taken.clear()
         parts = self._call("reset-form", "reset", RESET_PARTS)
         self._check_arrays("reset-form", parts)
-        self._check(parts, ("finite", "bounds", "share-obs-same", "available-actions"))
-        return self._keep(parts, Seen(parts["obs"].copy(), parts["share_obs"].copy(), self._available(parts)))
+        self._check_step(parts)
+        seen = Seen(parts["obs"].copy(), parts["share_obs"].copy(), self._available(parts))
+        return self._keep(parts, seen)
 
     def step(self, actions: np.ndarray) -> Seen:
-        """Act.
+        """Take one step.
 
         Args:
           actions: (N, A, K); the environment gets a copy in HARL's memory layout.
@@ -110,7 +130,7 @@ class Player:
         try:
             return self._step(actions)
         except ContractError as error:
-            self._with_actions(error)
+            self._attach_actions(error)
             raise
 
     def _step(self, actions: np.ndarray) -> Seen:
@@ -121,12 +141,17 @@ class Player:
         parts = self._call("step-form", "step", STEP_PARTS, handed_over)
         self._check_arrays("step-form", parts)
         parts["actions"], parts["actions_before"] = handed_over, before
-        self._check(parts, tuple(step_checks.CHECKS))
-        truncated = truncation_flags(parts["infos"], self.sizes)
-        rewards = np.array(parts["rewards"][..., 0], np.float64)
-        dones = np.array(parts["dones"], bool)
-        obs, share_obs = parts["obs"].copy(), parts["share_obs"].copy()
-        seen = Seen(obs, share_obs, self._available(parts), before, rewards, dones, truncated, parts["infos"])
+        self._check_step(parts)
+        seen = Seen(
+            obs=parts["obs"].copy(),
+            share_obs=parts["share_obs"].copy(),
+            available=self._available(parts),
+            actions=before,
+            rewards=np.array(parts["rewards"][..., 0], np.float64),
+            dones=np.array(parts["dones"], bool),
+            truncated=truncation_flags(parts["infos"], self.sizes),
+            infos=parts["infos"],
+        )
         return self._keep(parts, seen)
 
     def replay(self, recorded: Sequence[Seen]) -> None:
@@ -134,9 +159,9 @@ class Player:
         for seen in recorded:
             self.step(seen.actions)
 
-    def _call(self, contract: str, method: str, names: Tuple[str, ...], *arguments: Any) -> Dict[str, Any]:
-        """Return what a method gave, part by part."""
-        place = f"step {self.step_count}" if arguments else "reset"
+    def _call(self, contract: str, method: str, names: Tuple[str, ...], *arguments: np.ndarray) -> Dict[str, Any]:
+        """Return the parts that a method returned, by name."""
+        place = place_of(self.step_count)
         if not callable(getattr(self.env, method, None)):
             raise ContractError(f"the environment has no method {method}", contract=contract)
         try:
@@ -144,84 +169,105 @@ class Player:
         except BaseException as error:
             if is_ctrl_c(error):
                 raise
+            expected, got = "a reset at any time", None
+            for actions in arguments:
+                expected = "any action is accepted"
+                got = f"actions {actions.shape} in [{actions.min():g}, {actions.max():g}]"
             raise ContractError(
                 f"{method} raised {type(error).__name__}: {first_line(error)}",
                 contract=contract,
                 step=self.step_count,
                 where=f"{place}, {innermost_line(error)}",
-                expected="any action is accepted" if arguments else "a reset at any time",
-                got=f"actions {arguments[0].shape} in [{arguments[0].min():g}, {arguments[0].max():g}]"
-                if arguments
-                else None,
+                expected=expected,
+                got=got,
             ) from error
-        step_checks.check_tuple(returned, names, contract, place, self.step_count)
+        check_tuple(returned, names, contract, place, self.step_count)
         return dict(zip(names, returned))
 
     def _check_arrays(self, contract: str, parts: Dict[str, Any]) -> None:
-        """Raise what makes the arrays meaningless; keep what can be lived with, such as another type of number."""
-        for name in [name for name in step_checks.SHAPES if name in parts]:
-            step_checks.check_shape(name, parts[name], self.sizes, contract, self.step_count)
-            self._collect(step_checks.check_dtype, contract, name, parts[name], self.step_count)
+        """Raise if an array has a wrong shape; record a wrong type of number."""
+        for name in SHAPES:
+            if name in parts:
+                check_shape(name, parts[name], self.sizes, contract, self.step_count)
+                self._record(contract, check_dtype, name, parts[name], self.step_count)
 
-    def _check(self, parts: Dict[str, Any], names: Tuple[str, ...]) -> None:
-        if not self._watch:
-            return
-        moment = step_checks.Moment(parts, self.sizes, self.step_count, self._kept)
-        for name in names:
-            if name not in self.violations:
-                self._collect(step_checks.CHECKS[name], name, moment)
+    def _check_step(self, parts: Dict[str, Any]) -> None:
+        """Make the step checks of all contracts that are not broken yet."""
+        moment = Moment(parts, self.sizes, self.step_count, self._kept)
+        for contract, check, at_reset in self._checks:
+            applies = at_reset or self.step_count > 0
+            if applies and self.errors.of(contract) is None:
+                self._record(contract, check, moment)
 
-    def _collect(self, check: Any, contract: str, *arguments: Any) -> None:
+    def _record(self, contract: str, check: Callable[..., None], *arguments: Any) -> None:
+        """Make a check, and record the error that it raises."""
         try:
             check(*arguments)
         except ContractError as error:
-            self.violations.setdefault(error.contract or contract, self._with_actions(error))
+            self._attach_actions(error)
+            self.errors.record(error.contract or contract, error)
 
-    def _with_actions(self, error: ContractError) -> ContractError:
-        error.actions = list(self._taken) if len(self._taken) == self.step_count else None
-        return error
+    def _attach_actions(self, error: ContractError) -> None:
+        """Give an error the actions since the reset, unless there were too many to keep."""
+        error.actions = None
+        if len(self._taken) == self.step_count:
+            error.actions = list(self._taken)
 
     def _available(self, parts: Dict[str, Any]) -> Optional[np.ndarray]:
-        legal = parts["available_actions"]
-        shape = (self.sizes.num_envs, self.sizes.num_agents, self.sizes.num_choices) if self.sizes.maskable else None
-        return np.array(legal, np.float32) if shape and np.shape(legal) == shape else None
+        """Return the mask of available actions, if there is one of the correct shape."""
+        if not self.sizes.maskable:
+            return None
+        mask = parts["available_actions"]
+        if np.shape(mask) != (self.sizes.num_envs, self.sizes.num_agents, self.sizes.num_choices):
+            return None
+        return np.array(mask, np.float32)
 
     def _keep(self, parts: Dict[str, Any], seen: Seen) -> Seen:
         self.seen.append(seen)
         if self._scribble:
             scribble(parts)
-        elif self._watch:
-            self._kept.append(step_checks.Kept.of(parts, self.step_count))
+        elif self._checks:
+            self._kept.append(KeptStep.of(parts, self.step_count))
         return seen
 
 
 def as_harl_does(actions: np.ndarray, discrete: bool = False) -> np.ndarray:
-    """Return the actions as HARL hands them over: writeable, a transposed view of an agent-major array.
+    """Return the actions as HARL hands them over: a writeable, transposed view of an agent-major array.
 
     Args:
       actions: (N, A, K).
       discrete: whether they are indices; then int64, else float32.
     """
-    agent_major = np.array(actions.transpose(1, 0, 2), np.int64 if discrete else np.float32, order="C")
+    dtype: Any = np.float32
+    if discrete:
+        dtype = np.int64
+    agent_major = np.array(actions.transpose(1, 0, 2), dtype, order="C")
     return agent_major.transpose(1, 0, 2)
 
 
 def scribble(parts: Dict[str, Any]) -> None:
-    """Overwrite every array of numbers that an environment returned, as far as it can be written to."""
+    """Overwrite every writeable array of numbers that an environment returned."""
     for value in parts.values():
-        if isinstance(value, np.ndarray) and value.dtype.kind in "fb" and value.flags.writeable:
-            value[...] = 1 if value.dtype.kind == "b" else -7.7e7
+        if not isinstance(value, np.ndarray) or not value.flags.writeable:
+            continue
+        if value.dtype.kind == "b":
+            value[...] = True
+        elif value.dtype.kind == "f":
+            value[...] = SCRIBBLED_VALUE
 
 
 def load_factory(name: str, kind: str = "factory") -> Callable[..., Any]:
-    """Return what `package.module:factory` names; `kind` says what it makes.
+    """Import the callable that "package.module:name" names.
 
+    Args:
+      name: the name.
+      kind: what the callable makes, for messages: "factory" or "task".
     Raises:
-      ContractError: of the contract "factory": there is none of that name.
+      ContractError: there is no such callable (contract "factory").
     """
     module_name, _, path = name.partition(":")
     if not path:
-        raise ContractError(f"{name!r} names no {kind}", contract="factory", expected="package.module:" + kind)
+        raise ContractError(f"{name!r} is not the name of a {kind}", contract="factory", expected="package.module:name")
     try:
         found: Any = importlib.import_module(module_name)
     except BaseException as error:
@@ -231,39 +277,49 @@ def load_factory(name: str, kind: str = "factory") -> Callable[..., Any]:
             f"importing {module_name} raises {type(error).__name__}: {first_line(error)}",
             contract="factory",
             where=innermost_line(error),
-            fix="run from the folder of the package, or put it on PYTHONPATH",
+            fix="run from the folder of the package, or add that folder to PYTHONPATH",
         ) from error
     for part in path.split("."):
         if not hasattr(found, part):
-            here = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
-            raise ContractError(f"{module_name} has no {path}", contract="factory", fix=nearest(part, here))
+            hint = unknown(kind, part, _public_callables(found))
+            raise ContractError(hint.what, contract="factory", where=f"module {module_name}", expected=hint.expected)
         found = getattr(found, part)
     if not callable(found):
         raise ContractError(f"{name} is not callable", contract="factory", got=type(found).__name__)
     return found
 
 
+def _public_callables(owner: Any) -> List[str]:
+    return [name for name, value in vars(owner).items() if callable(value) and not name.startswith("_")]
+
+
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or why it has none."""
+    """Return the first line of an error's message, or why it has none."""
     try:
         text = str(error)
     except Exception as failure:
         return f"(no text: its __str__ raises {type(failure).__name__})"
-    return (text.strip().splitlines() or [""])[0]
+    lines = text.strip().splitlines()
+    if not lines:
+        return ""
+    return lines[0]
 
 
 def innermost_line(error: BaseException) -> str:
     """Return file and line where an error was raised."""
     frame = _innermost(error)
-    return f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "unknown line"
+    if frame is None:
+        return "unknown line"
+    return f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
 
 
 def is_ctrl_c(error: BaseException) -> bool:
-    """Return whether an error is a KeyboardInterrupt that came from outside: no `raise` statement made it."""
+    """Return whether an error is a KeyboardInterrupt from outside, that is, no `raise` statement raised it."""
     frame = _innermost(error)
     if frame is None or not isinstance(error, KeyboardInterrupt):
         return False
-    return frame.tb_frame.f_code.co_code[frame.tb_lasti : frame.tb_lasti + 1] != bytes([dis.opmap["RAISE_VARARGS"]])
+    instruction = frame.tb_frame.f_code.co_code[frame.tb_lasti : frame.tb_lasti + 1]
+    return instruction != bytes([dis.opmap["RAISE_VARARGS"]])
 
 
 def _innermost(error: BaseException) -> Optional[TracebackType]:

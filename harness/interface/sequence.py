@@ -9,16 +9,24 @@ import numpy as np
 
 
 def pack(actions: Sequence[np.ndarray]) -> List[Any]:
-    """Return a sequence of actions (N, A, K) as pairs (how often, the action as lists), without loss."""
-    exact = (_as_lists(np.asarray(one)) for one in actions)
-    return [[len(list(group)), action] for action, group in itertools.groupby(exact)]
-
-
-def _as_lists(action: np.ndarray) -> List[Any]:
-    """Return numbers that read as short as their type allows: 0.1, not 0.10000000149."""
-    return action.astype(str).astype(float).tolist() if action.dtype == np.float32 else action.tolist()
+    """Return a sequence of actions (N, A, K) as pairs (count, action as lists), without loss."""
+    packed = []
+    for action, repeats in itertools.groupby(map(_as_lists, actions)):
+        packed.append([len(list(repeats)), action])
+    return packed
 
 
 def unpack(packed: Sequence[Any]) -> List[np.ndarray]:
     """Return the actions (N, A, K) of a packed sequence."""
-    return [np.array(action) for count, action in packed for _ in range(count)]
+    actions = []
+    for count, action in packed:
+        actions += [np.array(action) for _ in range(count)]
+    return actions
+
+
+def _as_lists(action: Any) -> List[Any]:
+    """Return an action as lists of numbers that are written as short as their type allows: 0.1, not 0.10000000149."""
+    array = np.asarray(action)
+    if array.dtype == np.float32:
+        array = array.astype(str).astype(float)
+    return array.tolist()

@@ -1,4 +1,4 @@
-"""What an environment's spaces say, read as HARL reads them.
+"""The sizes of an environment, read from its spaces as HARL reads them.
 
 N envs, A agents; D, S and K as in `harness.interface.player`.
 """
@@ -6,19 +6,22 @@ N envs, A agents; D, S and K as in `harness.interface.player`.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, List, Mapping, Optional, Tuple
+import itertools
+from typing import Any, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
 from harness.findings import ContractError
-from harness.interface import step_checks
+
+SPACES = ("observation_space", "share_observation_space", "action_space")
+NAMES_OF_NUM_ENVS = ("num_envs", "n_rollout_threads", "n_envs")
 
 Bounds = Tuple[np.ndarray, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What an environment's spaces say.
+    """The sizes and bounds that an environment's spaces state.
 
     Attributes:
       num_envs: N.
@@ -26,12 +29,12 @@ class Sizes:
       obs_dim: D.
       share_obs_dim: S.
       action_dim: K; 1 for Discrete.
-      low: of an action, (K,); may be infinite.
-      high: of an action, (K,); for discrete spaces the largest index.
+      low: lower bound of an action, (K,); may be infinite.
+      high: upper bound of an action, (K,); for discrete spaces the largest index.
       discrete: whether actions are indices.
-      maskable: whether `available_actions` says which of them are legal: Discrete, not MultiDiscrete.
-      obs_bounds: lowest and highest observation of each agent, (A, D) each, or None where the space says nothing.
-      share_obs_bounds: of the global state, (A, S) each, or None.
+      maskable: whether `available_actions` says which actions are legal: for Discrete, but not for MultiDiscrete.
+      obs_bounds: lowest and highest observation of each agent, (A, D) each; None if the space states no bounds.
+      share_obs_bounds: lowest and highest global state, (A, S) each; None if the space states no bounds.
     """
 
     num_envs: int
@@ -57,17 +60,24 @@ class Sizes:
         return int(self.high[0]) + 1
 
     def __str__(self) -> str:
-        values = (self.num_envs, self.num_agents, self.obs_dim, self.share_obs_dim, self.action_dim)
-        return "num_envs {}, num_agents {}, obs_dim {}, share_obs_dim {}, action_dim {}".format(*values)
+        return (
+            f"num_envs {self.num_envs}, num_agents {self.num_agents}, obs_dim {self.obs_dim}, "
+            f"share_obs_dim {self.share_obs_dim}, action_dim {self.action_dim}"
+        )
 
     def alike(self) -> List[str]:
-        """Return the pairs of sizes that are equal, or one, so that a swapped axis or a broadcast could hide there."""
-        values = dict(N=self.num_envs, A=self.num_agents, D=self.obs_dim, S=self.share_obs_dim, K=self.action_dim)
-        names = sorted(values)
-        pairs = [(a, b) for a in names for b in names if a < b and values[a] == values[b]]
-        return [f"{a} = {b} = {values[a]}" for a, b in pairs] + [
-            f"{name} = 1" for name in names if values[name] == 1 and not (name == "K" and self.discrete)
-        ]
+        """Return the sizes that are equal or 1: a swapped axis or a silent broadcast could go unnoticed there."""
+        values = dict(
+            A=self.num_agents, D=self.obs_dim, K=self.action_dim, N=self.num_envs, S=self.share_obs_dim
+        )  # in alphabetical order
+        found = []
+        for a, b in itertools.combinations(values, 2):
+            if values[a] == values[b]:
+                found.append(f"{a} = {b} = {values[a]}")
+        for name, value in values.items():
+            if value == 1 and not (name == "K" and self.discrete):
+                found.append(f"{name} = 1")
+        return found
 
 
 def read_sizes(env: Any, num_envs: Optional[int] = None) -> Sizes:
@@ -75,23 +85,16 @@ def read_sizes(env: Any, num_envs: Optional[int] = None) -> Sizes:
 
     Args:
       env: the environment.
-      num_envs: how many envs were asked for, or None: then what the environment says, or its first observation has.
+      num_envs: how many envs were requested; None reads the number from the environment or its first observation.
     Raises:
-      ContractError: of the contract "spaces": HARL cannot read them.
+      ContractError: HARL cannot read the spaces (contract "spaces").
     """
-    count = getattr(env, "n_agents", getattr(env, "num_agents", None))
-    if count is not None and not hasattr(count, "__index__"):
-        raise ContractError(
-            f"the number of agents is {count!r}, a {type(count).__name__}, not a whole number",
-            contract="spaces",
-            cause="HARL makes its networks and buffers in range(n_agents)",
-            fix="n_agents = len(action_space)",
-        )
-    spaces = {name: _per_agent(env, name) for name in step_checks.SPACES}
+    count = _stated_num_agents(env)
+    spaces = {name: _per_agent(env, name) for name in SPACES}
     num_agents = len(spaces["action_space"])
-    if count is not None and int(count) != num_agents:
+    if count is not None and count != num_agents:
         raise ContractError(
-            f"the environment says {count} agents, but has {num_agents} action spaces", contract="spaces"
+            f"the environment states {count} agents, but has {num_agents} action spaces", contract="spaces"
         )
     action = spaces["action_space"][0]
     low, high, discrete = _action_range(action)
@@ -110,6 +113,20 @@ def read_sizes(env: Any, num_envs: Optional[int] = None) -> Sizes:
     )
 
 
+def _stated_num_agents(env: Any) -> Optional[int]:
+    count = getattr(env, "n_agents", getattr(env, "num_agents", None))
+    if count is None:
+        return None
+    if not hasattr(count, "__index__"):
+        raise ContractError(
+            f"the number of agents is {count!r}, a {type(count).__name__}, not a whole number",
+            contract="spaces",
+            cause="HARL makes its networks and buffers in range(n_agents)",
+            fix="n_agents = len(action_space)",
+        )
+    return int(count)
+
+
 def _per_agent(env: Any, name: str) -> List[Any]:
     space = getattr(env, name, None)
     expected = "a list or tuple with one space for each agent"
@@ -123,8 +140,7 @@ def _per_agent(env: Any, name: str) -> List[Any]:
             expected=expected,
             fix="return [space_of[agent] for agent in agents], in the order of the agents' numbers",
         )
-    is_plain = isinstance(space, list) and space and all(isinstance(size, (int, np.integer)) for size in space)
-    if is_plain or not hasattr(space, "__getitem__") or not hasattr(space, "__len__"):
+    if _is_one_space(space):
         raise ContractError(
             f"{name} is one space, not one for each agent",
             contract="spaces",
@@ -135,11 +151,25 @@ def _per_agent(env: Any, name: str) -> List[Any]:
     return [space[agent] for agent in range(len(space))]
 
 
+def _is_one_space(space: Any) -> bool:
+    """Return whether this is a single space; HARL also takes a list of numbers, such as [8], for one."""
+    if isinstance(space, list) and space:
+        return all(isinstance(size, (int, np.integer)) for size in space)
+    return not hasattr(space, "__getitem__") or not hasattr(space, "__len__")
+
+
 def _bounds(spaces: List[Any]) -> Optional[Bounds]:
-    """Return the bounds of vectors, (A, dim) each, if all agents' spaces have some, and of one shape."""
-    low, high = ([getattr(space, name, None) for space in spaces] for name in ("low", "high"))
-    shapes = {np.shape(bound) for bound in low + high if bound is not None}
-    if any(bound is None for bound in low + high) or len(shapes) != 1 or len(shapes.pop()) != 1:
+    """Return the bounds of vectors, (A, dim) each, if all agents' spaces state bounds of one shape."""
+    low, high = [], []
+    shapes: Set[Tuple[int, ...]] = set()
+    for space in spaces:
+        lower, upper = getattr(space, "low", None), getattr(space, "high", None)
+        if lower is None or upper is None:
+            return None
+        shapes.update((np.shape(lower), np.shape(upper)))
+        low.append(lower)
+        high.append(upper)
+    if len(shapes) != 1 or len(shapes.pop()) != 1:
         return None
     return np.array(low, np.float64), np.array(high, np.float64)
 
@@ -147,7 +177,9 @@ def _bounds(spaces: List[Any]) -> Optional[Bounds]:
 def _width(name: str, space: Any) -> int:
     """Return the length of the vectors of an observation space."""
     kind = type(space).__name__
-    shape = space if kind == "list" else getattr(space, "shape", None)
+    shape = getattr(space, "shape", None)
+    if kind == "list":
+        shape = space
     if kind not in ("Box", "list") or shape is None or len(shape) != 1:
         raise ContractError(
             f"{name} is not a vector that HARL can read",
@@ -159,6 +191,7 @@ def _width(name: str, space: Any) -> int:
 
 
 def _action_range(space: Any) -> Tuple[np.ndarray, np.ndarray, bool]:
+    """Return the lowest and the highest action, (K,) each, and whether actions are indices."""
     kind = type(space).__name__
     if kind == "Box" and len(space.shape) == 1:
         ones = np.ones(space.shape)
@@ -167,22 +200,31 @@ def _action_range(space: Any) -> Tuple[np.ndarray, np.ndarray, bool]:
     if kind == "Discrete":
         return np.zeros(1), np.array([float(space.n) - 1.0]), True
     if kind == "MultiDiscrete":
-        sizes = np.asarray(getattr(space, "nvec", None) if hasattr(space, "nvec") else space.high, np.float64)
-        return np.zeros(len(sizes)), sizes - 1.0, True
+        bounds_name = "nvec"
+        if not hasattr(space, bounds_name):
+            bounds_name = "high"  # as HARL's own MultiDiscrete calls it
+        counts = np.asarray(getattr(space, bounds_name), np.float64)
+        return np.zeros(len(counts)), counts - 1.0, True
+    cause = None
+    if kind == "Box":
+        cause = "HARL uses only shape[0]"
     raise ContractError(
-        "action_space is not one that HARL can read",
+        "HARL cannot read this action_space",
         contract="spaces",
-        got="{} of shape {}".format(kind, getattr(space, "shape", None)),
+        got=f"{kind} of shape {getattr(space, 'shape', None)}",
         expected="a class named Box with shape (action_dim,), Discrete or MultiDiscrete (HARL goes by the name)",
-        cause="HARL uses shape[0] alone" if kind == "Box" else None,
+        cause=cause,
     )
 
 
 def _num_envs(env: Any) -> int:
-    for name in ("num_envs", "n_rollout_threads", "n_envs"):
+    for name in NAMES_OF_NUM_ENVS:
         value = getattr(env, name, None)
         if isinstance(value, (int, np.integer)):
             return int(value)
-    returned = env.reset()
-    obs = returned[0] if isinstance(returned, (tuple, list)) and returned else returned
-    return int(np.shape(obs)[0]) if np.ndim(obs) else 1
+    obs = env.reset()
+    if isinstance(obs, (tuple, list)) and obs:
+        obs = obs[0]
+    if np.ndim(obs) == 0:
+        return 1
+    return int(np.shape(obs)[0])

@@ -1,142 +1,180 @@
-"""Contracts of the architecture: who may import whom, and what importing costs."""
+"""Contracts of the architecture: rooms, who may import whom, unique names, and what importing costs."""
 
 from __future__ import annotations
 
 import ast
 import collections
-import functools
 import subprocess
 import sys
 from pathlib import Path
+from typing import Dict, Iterator, List, Set
 
 import pytest
 
-import mapush
-
 pytestmark = pytest.mark.contracts
 
-ROOT = Path(mapush.__file__).resolve().parents[1]
-LAYERS = (  # of mapush, the lowest first; a room imports itself and what is below it
-    {"errors"},
-    {"objects", "spec"},
-    {"config"},
-    {"presets", "device"},
-    {"sim"},
-    {"env"},
-    {"happo"},
-    {"run"},
-    {"upstream", "assembly"},
-    {"evaluation"},
-    {"viewer"},
-    {"reports"},
-    {"__init__", "__main__", "evaluate", "replay", "report", "size", "train"},
-)
-LEARNER_MAY_IMPORT = {"happo", "config", "spec", "errors", "device"}
-EXCEPTIONS = {("mapush.evaluation.evaluate_config", "mapush.viewer.selection")}
-CIRCLES_IN = {"mapush.happo", "mapush.evaluation", "mapush.viewer", "harness.interface"}  # being opened
-FIRST_TO_LOAD = (
-    "mapush",
-    "mapush.train",
-    "mapush.evaluate",
-    "mapush.config",
-    "mapush.presets",
-    "mapush.sim",
-    "mapush.sim.physics",
-    "mapush.assembly",
-)
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("mapush", "harness")
+MOST_MODULES = {"mapush": 12, "harness": 8}  # in the root of a package
+
+COMMANDS = {f"mapush.{name}" for name in ("__main__", "train", "evaluate", "replay", "report", "size")}
+VOCABULARY = {"mapush.errors", "mapush.objects", "mapush.spec", "mapush.config"}
+PHYSICS = VOCABULARY | {"mapush.device", "mapush.sim"}
+TASK = PHYSICS | {"mapush.env", "mapush.happo"}
+RUN = TASK | {"mapush.presets", "mapush.run"}
+PARTS = RUN | {"mapush.assembly", "mapush.upstream"}
+MEASURED = PARTS | {"mapush.evaluation"}
+
+LEAVES = {f"harness.{name}" for name in ("findings", "object_graph", "units", "installed")}
+DRIVEN = {"mapush.errors"} | LEAVES | {"harness.interface", "harness.contracts", "harness.process"}
+GENERIC = DRIVEN | {"harness.memory", "harness.pages", "harness.checking"}
+
+MAY_IMPORT: Dict[str, Set[str]] = {  # room: the rooms it may import, besides itself
+    "mapush.errors": set(),
+    "mapush.objects": {"mapush.errors"},
+    "mapush.policies": set(),
+    "mapush.spec": {"mapush.errors"},
+    "mapush.config": {"mapush.errors", "mapush.objects"},
+    "mapush.presets": VOCABULARY,
+    "mapush.device": VOCABULARY,
+    "mapush.sim": PHYSICS,
+    "mapush.happo": VOCABULARY | {"mapush.device"},
+    "mapush.env": PHYSICS,
+    "mapush.run": RUN,
+    "mapush.assembly": PARTS,
+    "mapush.upstream": PARTS,
+    "mapush.evaluation": MEASURED,
+    "mapush.viewer": MEASURED,
+    "mapush.reports": MEASURED | {"mapush.viewer"},
+    "harness.findings": {"mapush.errors", "harness.units", "harness.installed"},
+    "harness.object_graph": set(),
+    "harness.units": {"mapush.errors"},
+    "harness.installed": set(),
+    "harness.interface": {"mapush.errors"} | LEAVES,
+    "harness.contracts": {"mapush.errors", "harness.interface"} | LEAVES,
+    "harness.process": {"mapush.errors"} | LEAVES,
+    "harness.memory": DRIVEN - {"harness.contracts"},
+    "harness.pages": DRIVEN | {"harness.memory"},
+    "harness.checking": GENERIC - {"harness.memory"},
+}
 
 
-@functools.lru_cache(maxsize=None)
-def modules():
-    """Return the file of every module of both packages, by its dotted name; a package is its `__init__`."""
+def modules() -> Dict[str, Path]:
+    """Return every module of both packages by its dotted name."""
     found = {}
-    for package in ("mapush", "harness"):
+    for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
-            found[".".join(path.relative_to(ROOT).with_suffix("").parts)] = path
+            parts = list(path.relative_to(ROOT).with_suffix("").parts)
+            if parts[-1] == "__init__":
+                parts.pop()
+            found[".".join(parts)] = path
     return found
 
 
-@functools.lru_cache(maxsize=None)
-def imports_of(name):
-    """Return the modules of both packages that a module imports, at any level and for type checkers, too."""
-    names = set()
-    for node in ast.walk(ast.parse(modules()[name].read_text())):
+MODULES = modules()
+
+
+def imported_by(name: str) -> Iterator[str]:
+    """Yield the modules of both packages that a module imports: at the top, in functions and for types alike."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        names: List[str] = []
         if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return {module_of(imported) for imported in names} - {None, name}
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for one in names:
+            while one and one not in MODULES:
+                one = one.rpartition(".")[0]
+            if one and one != name:
+                yield one
 
 
-def module_of(imported):
-    """Return the module that an imported name lies in, None if it is not one of ours."""
-    while imported:
-        for candidate in (imported, imported + ".__init__"):
-            if candidate in modules():
-                return candidate
-        imported = imported.rpartition(".")[0]
-    return None
+def room_of(module: str) -> str:
+    """Return the first two parts of a module's name."""
+    return ".".join(module.split(".")[:2])
 
 
-def layer_of(name):
-    room = name.split(".")[1]
-    for index, rooms in enumerate(LAYERS):
-        if room in rooms:
-            return index
-    raise AssertionError(f"{name} is in no layer")
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_room_imports_only_the_rooms_below_it(room):
+    """Imports go one way: this is what keeps the learner, the simulators and the generic harness usable separately."""
+    members = [name for name in MODULES if room_of(name) == room]
+    assert members
+    for name in members:
+        for other in imported_by(name):
+            assert room_of(other) in MAY_IMPORT[room] | {room}, f"{name} imports {other}"
 
 
-MAPUSH = sorted(name for name in modules() if name.startswith("mapush."))
+def test_every_room_has_its_rule():
+    """A new room must say what it may import; commands, doctor, stack, faults, toys and the plugin may import all."""
+    free = COMMANDS | {"mapush", "harness", "harness.__main__", "harness.plugin", "harness.toys"}
+    free |= {"harness.doctor", "harness.stack", "harness.faults"}
+    assert {room_of(name) for name in MODULES} == set(MAY_IMPORT) | free
 
 
-@pytest.mark.parametrize("name", MAPUSH)
-def test_imports_go_down(name):
-    """A module imports its own layer and the layers below it; the learner knows no environment and no simulator."""
-    for imported in imports_of(name):
-        assert imported.startswith("mapush."), "mapush never imports the harness"
-        if (name, imported) in EXCEPTIONS:
-            continue
-        assert layer_of(imported) <= layer_of(name), imported
-        if name.startswith("mapush.happo"):
-            assert imported.split(".")[1] in LEARNER_MAY_IMPORT, imported
+def test_package_never_imports_the_harness():
+    """The harness knows the package; the package does not know the harness."""
+    for name in MODULES:
+        if name.startswith("mapush"):
+            assert not any(other.startswith("harness") for other in imported_by(name)), name
 
 
-def test_root_has_few_modules():
-    """What lies in the root of the package is what a user runs or a newcomer looks for first."""
-    assert len([name for name in MAPUSH if name.count(".") == 1 and name != "mapush.__init__"]) <= 12
+def test_nothing_below_imports_a_command():
+    """Commands stand on top: nothing but other commands, the harness and the package's face imports them."""
+    for name in MODULES:
+        if name.startswith("mapush.") and name not in COMMANDS:
+            assert not set(imported_by(name)) & COMMANDS, name
 
 
-def test_no_two_modules_and_no_two_classes_share_a_name():
-    """A name that is searched for is found in one place."""
-    files = [name.rpartition(".")[2] for name in modules()]
-    classes = []
-    for path in modules().values():
-        classes += [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
-    for names in (files, classes):
-        twice = {name for name, count in collections.Counter(names).items() if count > 1}
-        assert twice <= {"__init__", "__main__"}
+def test_imports_contain_no_circle():
+    """No module imports itself through others, not even inside a function or for a type."""
+    below = {name: set(imported_by(name)) - set(PACKAGES) for name in MODULES}
+    left = set(below)
+    size = len(left) + 1
+    while (
+        len(left) < size
+    ):  # leave out, again and again, what imports nothing that is left and what nothing left imports
+        size = len(left)
+        left = {name for name in left if below[name] & left}
+        wanted = set().union(*(below[name] for name in left))
+        left &= wanted
+    assert not left, f"these modules import each other: {sorted(left)}"
 
 
-def test_no_module_imports_itself_through_others():
-    """Every module can be read, and tested, after those that it imports."""
-    for name in modules():
-        if name.rpartition(".")[0] not in CIRCLES_IN:
-            assert name not in reachable_from(name), name
+@pytest.mark.parametrize("package", PACKAGES)
+def test_root_of_a_package_is_small(package):
+    """Whoever opens the folder sees at once what there is."""
+    names = [path.name for path in (ROOT / package).glob("*.py") if path.name != "__init__.py"]
+    assert len(names) <= MOST_MODULES[package], sorted(names)
 
 
-def reachable_from(name):
-    """Return every module that a module imports, directly or through others."""
-    found, waiting = set(), [name]
-    while waiting:
-        for imported in imports_of(waiting.pop()):
-            if imported not in found:
-                found.add(imported)
-                waiting.append(imported)
-    return found
+def test_no_module_name_occurs_twice():
+    """The name of a file says which file is meant."""
+    counts = collections.Counter(path.name for path in MODULES.values())
+    del counts["__init__.py"], counts["__main__.py"]
+    assert [name for name, count in counts.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("module", FIRST_TO_LOAD)
+def test_no_class_name_occurs_twice():
+    """The name of a class says which class is meant."""
+    places = collections.defaultdict(list)
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    "module", ["train", "evaluate", "config", "sim", "sim.physics", "assembly", "presets", "__main__"]
+)
 def test_import_before_the_simulator_loads_no_torch(module):
     """Isaac Gym has to be imported before torch, so nothing on the way to a simulator loads it."""
-    code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in ('torch', 'mujoco')))"
+    code = f"import sys, mapush.{module}; sys.exit(any(name in sys.modules for name in ('torch', 'mujoco')))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_import_of_a_package_loads_nothing_heavy(package):
+    """Importing a face is free: what is heavy is loaded when it is used."""
+    code = f"import sys, {package}; sys.exit(any(name in sys.modules for name in ('torch', 'mujoco', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fakes import make_env
 
-from harness.contracts import check_env, env_under_test, impulse, lifecycle, names, paired_runs, shape
+from harness.contracts import Effort, check_env, names
 from harness.stack.check_stack import check_stack
 from harness.toys import PointmassTask, make_pointmass, make_push
 from mapush.env import push, terminations
@@ -18,38 +18,27 @@ SHORT_EPISODES = 22  # env steps, so that many end in a short run
 BUDGET_S = 60.0  # far more than it takes: it is the work that is limited here, for the machine may be busy
 
 
-@pytest.fixture
-def limit(monkeypatch):
-    """Return a function that limits the runs of every contract to a number of steps."""
-
-    def limit(steps):
-        monkeypatch.setattr(env_under_test, "LONG_RUN", steps)
-        monkeypatch.setattr(paired_runs, "LONG_RUN", steps)
-        monkeypatch.setattr(impulse, "STARTS", (1,))
-        monkeypatch.setattr(lifecycle, "PART", max(steps // 4, 20))
-        monkeypatch.setattr(shape, "SEARCHES", 2)
-
-    return limit
+def limited(steps):
+    """Return the effort that limits the runs of every contract to a number of steps."""
+    return Effort(long_run_steps=steps, impulse_starts=(1,), growth_steps=max(steps // 4, 20), max_searches=2)
 
 
-def test_light_toy_keeps_every_contract(limit):
+def test_light_toy_keeps_every_contract():
     """All contracts, including that of the reward, are judged, and all hold."""
-    limit(100)
-    report = check_env(make_pointmass, task=PointmassTask(), seed=3, budget_s=BUDGET_S)
+    report = check_env(make_pointmass, task=PointmassTask(), seed=3, budget_s=BUDGET_S, effort=limited(100))
     assert report.ok, str(report)
     assert report.passed == names("env"), str(report)
 
 
-def test_push_env_keeps_every_contract(limit, monkeypatch):
+def test_push_env_keeps_every_contract(monkeypatch):
     """The pushing task on a kinematic simulator keeps the contracts, with episodes that end within the run."""
-    limit(30)
     for module in (push, terminations):
         monkeypatch.setattr(module, "MAX_EPISODE_LENGTH", SHORT_EPISODES)
 
     def make(num_envs=5, seed=0):
         return HarlView(make_env(seed, num_envs, steps_per_decision=2))
 
-    report = check_env(make, seed=3, budget_s=BUDGET_S)
+    report = check_env(make, seed=3, budget_s=BUDGET_S, effort=limited(30))
     assert report.ok, str(report)
     assert set(names("env")) - set(report.passed) <= {"reward-task", "partial-reset", "one-moment", "batch-size"}, str(
         report
@@ -57,10 +46,9 @@ def test_push_env_keeps_every_contract(limit, monkeypatch):
 
 
 @pytest.mark.mujoco
-def test_push_env_on_mujoco_keeps_the_contracts_that_a_short_run_can_judge(limit):
+def test_push_env_on_mujoco_keeps_the_contracts_that_a_short_run_can_judge():
     """The pushing task on MuJoCo keeps the contracts that need no end of an episode."""
-    limit(10)
-    report = check_env(make_push, contracts=WITHOUT_AN_END, seed=3, budget_s=BUDGET_S)
+    report = check_env(make_push, contracts=WITHOUT_AN_END, seed=3, budget_s=BUDGET_S, effort=limited(10))
     assert report.ok, str(report)
     assert report.passed == WITHOUT_AN_END, str(report)
 

@@ -1,4 +1,4 @@
-"""Whether an env goes another way among more envs, on toys whose batch enters what each of them does."""
+"""Tests of whether an env depends on the batch size, on toys in which it does."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def judge(make_env):
     ],
     ids=["parity", "mean", "spread"],
 )
-def test_batch_that_enters_what_an_env_does_is_found(speeds):
-    """A time step or a mean that depends on the number of envs, in the first env and most others."""
-    assert judge(factory(speeds)) == (["an env goes another way in a batch of 6 than in one of 5"], None)
+def test_env_that_depends_on_the_batch_size_is_found(speeds):
+    """A time step or a mean depends on the number of envs, in the first env and most others."""
+    assert judge(factory(speeds)) == (["an env behaves differently in a batch of 6 than in one of 5"], None)
 
 
 @pytest.mark.parametrize(
@@ -52,31 +52,31 @@ def test_batch_that_enters_what_an_env_does_is_found(speeds):
         lambda count: np.linspace(0.5, 1.0, count),
         lambda count: np.roll(np.arange(1.0, count + 1.0), 1) / 9.0,
     ],
-    ids=["all but the first", "the first alone"],
+    ids=["all but the first", "only the first"],
 )
 def test_setting_that_is_spread_over_the_batch_is_no_bug(speeds):
-    """Frictions from low to high over all envs, as a curriculum has it, are the same in some env."""
+    """Frictions that are spread from low to high over the batch are equal in some env."""
     assert judge(factory(speeds)) == ([], None)
 
 
 @pytest.mark.parametrize("part", [1e-6, 2e-3])
 def test_rounding_is_no_difference(part):
-    """What arrays of other sizes round otherwise stays below the tolerance."""
+    """Arrays of other sizes may be rounded differently, which stays below the tolerance."""
     assert judge(factory(lambda count: np.full(count, 1.0 + part * (count % 2)))) == ([], None)
 
 
 def test_starts_from_one_generator_cannot_be_compared():
-    """Envs that share a generator start elsewhere in another batch, and that is no bug."""
+    """Envs that share a generator start elsewhere in a different batch, which is not a bug."""
 
     def reset(env):
         env._generators = [env._generators[0]] * env.num_envs
         return PointMass.reset(env)
 
-    assert "do not draw their starts by themselves" in judge(factory(np.ones, reset=reset))[1]
+    assert "do not draw their starts independently" in judge(factory(np.ones, reset=reset))[1]
 
 
 def test_starts_that_are_fixed_say_nothing_of_noise():
-    """Where every start is the same, noise of one generator could not be told from a bug."""
+    """If all starts are equal, noise of a shared generator cannot be distinguished from a bug."""
 
     def reset(env):
         env.seed_again()
@@ -89,5 +89,5 @@ def test_starts_that_are_fixed_say_nothing_of_noise():
 
 
 def test_batch_of_a_fixed_size_is_not_judged():
-    """A factory that takes no number of envs can say nothing."""
+    """The factory takes no number of envs."""
     assert judge(lambda seed=0: make_pointmass(num_envs=5, seed=seed))[1] == "the factory takes no num_envs"

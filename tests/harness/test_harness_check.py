@@ -163,7 +163,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (Unreadable, "the environment raised RuntimeError: no share_observation_space"),
         (lambda: None, "the factory returns a NoneType, not HARL's interface"),
         (lambda: make_pointmass, "the factory returns a function, not HARL's interface"),
-        (lambda: make_pointmass(num_envs=1), "the environment has one env only"),
+        (lambda: make_pointmass(num_envs=1), "the environment has only one env"),
     ],
 )
 def test_factory_bad_input_is_one_finding(make_env: Callable[..., Any], expected: str) -> None:
@@ -175,7 +175,7 @@ def test_factory_bad_input_is_one_finding(make_env: Callable[..., Any], expected
 def test_factory_that_cannot_be_called_twice_has_its_own_cause() -> None:
     """Only a factory that worked once has the cause that it can be called once only."""
     BUILT.clear()
-    assert "built once only" in check_env(make_once, contracts=["factory"]).findings[0].cause
+    assert "built only once" in check_env(make_once, contracts=["factory"]).findings[0].cause
     assert check_env(make_raising, contracts=["factory"]).findings[0].cause is None
 
 
@@ -200,7 +200,7 @@ def test_factory_tensors_are_refused_with_the_conversion() -> None:
         ("make_crashing", "120", "the environment kills the process (SIGSEGV)"),
         ("make_hanging", "2.5", "the environment hangs"),
         ("make_exiting", "120", "the environment kills the process (exit status 3)"),
-        ("make_nothing", "120", "test_harness_check has no make_nothing"),
+        ("make_nothing", "120", "unknown factory 'make_nothing'; did you mean 'make_hanging'?"),
     ],
 )
 def test_check_dying_environment_is_a_finding(
@@ -287,8 +287,8 @@ def test_finding_of_what_cannot_be_built_says_how_to_see_it_again() -> None:
 @pytest.mark.parametrize(
     "task, expected",
     [
-        ("harness.toys:PointmasTask", "harness.toys has no PointmasTask"),
-        ("harness.toys", "'harness.toys' names no task"),
+        ("harness.toys:PointmasTask", "unknown task 'PointmasTask'; did you mean 'PointmassTask'?"),
+        ("harness.toys", "'harness.toys' is not the name of a task"),
         ("harness.toys:make_pointmass", "harness.toys:make_pointmass returns a PointMass, not a Task"),
         ("test_harness_check:make_raising", "test_harness_check:make_raising raises RuntimeError: no licence"),
         ("test_harness_check:make_leaving", "test_harness_check:make_leaving raises SystemExit: 7"),
@@ -371,7 +371,7 @@ def replay(folder: Path, **changes: Any) -> int:
     [
         ({"factory": "no_such_package:make"}, "No module named 'no_such_package'"),
         ({"kwargs": {"no_such_argument": 1}}, "no_such_argument"),
-        ({"task": "harness.toys:NoSuchTask"}, "harness.toys has no NoSuchTask"),
+        ({"task": "harness.toys:NoSuchTask"}, "unknown task 'NoSuchTask'"),
     ],
 )
 def test_replay_of_what_cannot_be_built_judges_nothing(

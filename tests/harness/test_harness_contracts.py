@@ -1,7 +1,8 @@
-"""Every contract of an environment catches what breaks it, and says so as a person would."""
+"""Tests that every contract of an environment catches what breaks it, and reports it in clear words."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any, Dict, List
 
@@ -14,6 +15,7 @@ from wrapped import (
     OBS,
     REWARDS,
     SHARE_OBS,
+    SHORT,
     Wrapped,
     check,
     convert,
@@ -46,7 +48,9 @@ def clip_in_place(env: Wrapped, actions: np.ndarray) -> np.ndarray:
 
 
 def swap_agents(env: Wrapped, actions: np.ndarray) -> np.ndarray:
-    return actions[:, ::-1] if env.count >= 3 else actions
+    if env.count < 3:
+        return actions
+    return actions[:, ::-1]
 
 
 def transpose(env: Wrapped, actions: np.ndarray) -> np.ndarray:
@@ -263,7 +267,7 @@ BROKEN = {
         factory(result=late_reset),
         "the observation that comes with a done is the last of the old episode",
     ),
-    "same-seed": (factory(result=unscaled_noise), "the same seed gives another run: the runs part at step 1"),
+    "same-seed": (factory(result=unscaled_noise), "the same seed gives a different run: the runs diverge at step 1"),
     "independence": (factory(result=mixed_rewards), "actions of one env change another: rewards of env"),
     "independence nan": (factory(actions=contagious), "an env that is given NaN harms another: obs of env"),
     "partial-reset": (factory(result=reset_of_all), "the reset of one env changes another"),
@@ -279,18 +283,18 @@ BROKEN = {
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_contract_planted_violation_names_it(case: str) -> None:
-    """Each contract catches what it is for, and says so as a person would."""
+    """Each contract reports the violation that it is for."""
     make_env, expected = BROKEN[case]
     assert check(make_env, case.split()[0]).startswith(expected)
 
 
 def test_dones_one_step_late_are_named_so_and_nothing_follows_from_them() -> None:
-    """A finding of one contract says what is wrong, and others do not say the same in other words."""
+    """One contract reports the cause, and no other contract reports it again in different words."""
     report = report_of(factory(result=late_dones), contracts=["auto-reset", "bad-transition", "terminal-observation"])
     assert [one.what for one in report.findings] == ["dones come one step late"]
 
 
-def test_horizon_no_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment that is never done would let an evaluation run for ever."""
-    monkeypatch.setattr("harness.contracts.episode_ends.ENDLESS", 200)
-    assert check(factory(result=never_done), "horizon") == "no episode ever ends"
+def test_horizon_no_end_is_found() -> None:
+    """With an environment that is never done, an evaluation would run for ever."""
+    effort = dataclasses.replace(SHORT, endless_steps=200)
+    assert check(factory(result=never_done), "horizon", effort=effort) == "no episode ever ends"

@@ -1,4 +1,4 @@
-"""What the contracts work on: how a factory is called, how time is shared out, and how runs are compared."""
+"""Tests of what the contracts work on: calling a factory, sharing out time, and comparing runs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pytest
 from wrapped import factory
 
 from harness.__main__ import main as harness_main
-from harness.contracts import Task, check_env, env_under_test
-from harness.contracts.env_under_test import Bystanders, EnvUnderTest, first_difference, where_they_part
+from harness.contracts import Effort, Task, check_env, env_under_test
+from harness.contracts.comparison import Bystanders, first_difference, first_divergence
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.player import Player, Seen
 from harness.toys import make_pointmass
@@ -24,16 +25,16 @@ pytestmark = pytest.mark.harness
 NUM_ENVS, AGENTS = 5, 2
 
 
-def make_subject(make_env=make_pointmass, kwargs=None, seed=3, budget_s=60.0):
+def make_subject(make_env=make_pointmass, kwargs=None, seed=3, budget_s=60.0, effort=Effort()):  # noqa: B008
     """Return a subject as `check_env` makes it."""
-    return EnvUnderTest(make_env, kwargs or {}, None, seed, budget_s)
+    return EnvUnderTest(make_env, kwargs, seed=seed, budget_s=budget_s, effort=effort)
 
 
 # -- the factory -------------------------------------------------------------------------------------------------
 
 
 def test_factory_is_given_what_it_takes_under_its_own_names():
-    """Sizes and seed are varied, fixed arguments stay, and what is not wanted is left to the factory."""
+    """Sizes and seed are varied, fixed arguments stay, and all other arguments keep their defaults."""
     calls = []
 
     def make(n_rollout_threads=4, seed=9, horizon=20, **others):
@@ -52,7 +53,7 @@ def test_factory_is_given_what_it_takes_under_its_own_names():
 
 
 def test_factory_argument_that_is_fixed_is_not_varied():
-    """Under whichever name it was fixed."""
+    """This holds for every name under which factories take the argument."""
 
     def make(n_envs=4, num_envs=4, num_agents=2, *args, **kwargs):
         return None
@@ -66,7 +67,7 @@ def test_factory_argument_that_is_fixed_is_not_varied():
 
 
 def test_factory_without_a_seed_finds_the_global_generators_seeded():
-    """As HARL seeds them; a factory that takes a seed finds them as they were."""
+    """They are seeded as HARL seeds them, unless the factory takes a seed."""
     torch = pytest.importorskip("torch")
     drawn = []
 
@@ -84,18 +85,18 @@ def test_factory_without_a_seed_finds_the_global_generators_seeded():
 
 
 def test_sizes_are_chosen_unlike_each_other():
-    """The number of envs is the first of the list that equals no other size."""
+    """The number of envs is the first candidate that equals no other size."""
     made = make_subject(kwargs={"num_agents": 5})  # what is seen has 13 numbers, of all 25
     assert made.sizes.num_envs == 7
     assert not made.notes
     alike = make_subject(lambda seed=0: make_pointmass(2, 2, seed))
     assert alike.sizes.num_envs == 2
-    assert alike.notes == ["equal sizes (A = N = 2): a swap of these axes may hide"]
+    assert alike.notes == ["equal sizes (A = N = 2): a swap of these axes may go unnoticed"]
 
 
 def test_single_env_and_factory_that_raises_are_findings_of_the_factory():
-    """With what was asked for, and where it failed."""
-    with pytest.raises(ContractError, match="one env only") as caught:
+    """The finding gives the arguments of the call, and where it failed."""
+    with pytest.raises(ContractError, match="only one env") as caught:
         make_subject(lambda: make_pointmass(1, 2, 0)).long_run()
     assert caught.value.contract == "factory"
 
@@ -116,7 +117,7 @@ def test_single_env_and_factory_that_raises_are_findings_of_the_factory():
 
 
 def test_factory_that_is_not_given_an_argument_it_needs_names_it():
-    """With the option that states it; a place in the harness would mislead."""
+    """The fix is an option of the command line, and the place is not in the harness."""
 
     def make(config, num_envs=4, *, name):
         return make_pointmass(num_envs, 2, 0)
@@ -133,7 +134,7 @@ def test_factory_that_is_not_given_an_argument_it_needs_names_it():
 
 @pytest.mark.parametrize("make, kwargs", [(make_pointmass, {"horizont": 9}), (lambda seed, /: None, {})])
 def test_factory_that_cannot_be_called_so_names_no_place_in_the_harness(make, kwargs):
-    """It was the call that failed, not a line that somebody could look at."""
+    """The call itself failed, so there is no line to look at."""
     with pytest.raises(ContractError, match="the factory raises TypeError") as caught:
         make_subject(make, kwargs).build()
     assert caught.value.where is None
@@ -144,14 +145,14 @@ def test_factory_that_cannot_be_called_so_names_no_place_in_the_harness(make, kw
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still until it is told to go on."""
+    """Replace the clock by one that only the test moves."""
     now = SimpleNamespace(s=100.0)
     monkeypatch.setattr(env_under_test, "time", SimpleNamespace(perf_counter=lambda: now.s))
     return now
 
 
 def test_time_is_shared_out_of_what_is_left(clock):
-    """A share of the whole budget, but never more than half of what remains; a quarter may be overdrawn."""
+    """A share refers to the complete budget, is at most half of what remains, and a quarter may be overdrawn."""
     made = make_subject(budget_s=40.0)
     clock.s += 10.0
     assert made.time_left == 30.0
@@ -168,7 +169,7 @@ def test_time_is_shared_out_of_what_is_left(clock):
 
 @pytest.mark.parametrize("wanted, runs, share, steps", [(900, 2, 0.1, 130), (50, 2, 0.1, 50), (900, 1, 0.2, 580)])
 def test_steps_are_what_the_share_of_time_is_enough_for(clock, monkeypatch, wanted, runs, share, steps):
-    """Building counts, too; eight steps are always taken."""
+    """Building environments takes time as well, and eight steps are always taken."""
     made = make_subject(budget_s=30.0)
     monkeypatch.setattr(made, "long_run", lambda: None)
     made.build_s, made.step_s = 0.2, 0.01
@@ -178,7 +179,7 @@ def test_steps_are_what_the_share_of_time_is_enough_for(clock, monkeypatch, want
 
 
 def test_drive_stops_at_the_number_of_steps_or_at_the_limit_of_time(clock):
-    """It tells how long a step took."""
+    """It returns how long a step took."""
     taken = []
 
     def step(action):
@@ -193,17 +194,17 @@ def test_drive_stops_at_the_number_of_steps_or_at_the_limit_of_time(clock):
     assert env_under_test.drive(player, lambda seen: seen, 0) == 0.0
 
 
-def test_long_run_is_played_once_and_fails_the_same_way_for_everyone(monkeypatch):
-    """What it found is kept; its length and its episodes are noted."""
-    monkeypatch.setattr(env_under_test, "LONG_RUN", 30)
-    made = make_subject()
+def test_long_run_is_played_once_and_fails_the_same_way_for_everyone():
+    """Its outcome is kept, and its length and episodes are noted."""
+    effort = Effort(long_run_steps=30)
+    made = make_subject(effort=effort)
     player = made.long_run()
     assert made.long_run() is player
     assert len(player.seen) == 31
     ends = sum(int(seen.ended.sum()) for seen in player.seen[1:])
     assert ends > 0
     assert made.notes == [f"long run: 30 steps of 5 envs, {ends} episodes"]
-    shortest = make_subject(kwargs={"horizon": 1})
+    shortest = make_subject(kwargs={"horizon": 1}, effort=effort)
     shortest.long_run()
     assert shortest.notes == ["long run: 30 steps of 5 envs, 150 episodes"]
     calls = []
@@ -222,9 +223,8 @@ def test_long_run_is_played_once_and_fails_the_same_way_for_everyone(monkeypatch
     assert len(calls) == 2  # one for the sizes, one for the run
 
 
-def test_step_is_expected_to_take_what_it_takes_unwatched_once_a_run_was_played_again(clock, monkeypatch):
-    """Runs that are compared are not watched, so that more of them fit into the time than the long run suggests."""
-    monkeypatch.setattr(env_under_test, "LONG_RUN", 20)
+def test_step_time_is_that_of_a_replayed_run(clock, monkeypatch):
+    """Steps without checks are faster, so more of them fit into the time than the long run suggests."""
 
     def slow(env, actions):
         clock.s += 0.25
@@ -233,11 +233,11 @@ def test_step_is_expected_to_take_what_it_takes_unwatched_once_a_run_was_played_
     watched = Player._step
 
     def step_watched(self, actions):
-        clock.s += 2.0 * self._watch
+        clock.s += 2.0 * bool(self._checks)
         return watched(self, actions)
 
     monkeypatch.setattr(Player, "_step", step_watched)
-    made = make_subject(factory(actions=slow), {"num_envs": 5}, budget_s=1000.0)
+    made = make_subject(factory(actions=slow), {"num_envs": 5}, budget_s=1000.0, effort=Effort(long_run_steps=20))
     made.long_run()
     assert made.step_s == 2.25
     made.require_same_again()
@@ -250,7 +250,7 @@ def test_step_is_expected_to_take_what_it_takes_unwatched_once_a_run_was_played_
 
 
 def step(**changes):
-    """Return a step, all zero but for what is given as (place, value)."""
+    """Return a step of zeros, except for the given fields (place, value)."""
     fields = {"obs": np.zeros((NUM_ENVS, AGENTS, 4)), "share_obs": np.zeros((NUM_ENVS, AGENTS, 3))}
     fields.update(rewards=np.zeros((NUM_ENVS, AGENTS)), dones=np.zeros((NUM_ENVS, AGENTS), bool))
     fields["truncated"] = fields["dones"].copy()
@@ -263,7 +263,7 @@ EVERYWHERE = np.ones(NUM_ENVS, bool)
 
 
 def test_first_difference_is_the_first_field_and_the_first_place():
-    """Whatever differs by a bit counts, nan equals nan, and what is in other envs does not count."""
+    """A single bit counts, NaN equals NaN, and other envs do not count."""
     other = step(rewards=((3, 1), 1e-300), share_obs=((4, 0, 2), -1.0))
     assert first_difference(step(), other, EVERYWHERE) == ("share_obs", (4, 0, 2))
     assert first_difference(step(), other, np.arange(NUM_ENVS) < 4) == ("rewards", (3, 1))
@@ -277,18 +277,18 @@ def test_first_difference_is_the_first_field_and_the_first_place():
     assert first_difference(reset, other, EVERYWHERE, ("rewards", "share_obs")) == ("share_obs", (4, 0, 2))
 
 
-def test_where_they_part_is_the_first_step_that_differs():
-    """Step, field and place; the shorter run decides how far is looked."""
+def test_first_divergence_is_the_first_step_that_differs():
+    """It gives step, field and place, and compares as many steps as the shorter run has."""
     one = [step() for _ in range(6)]
     other = [step() for _ in range(4)] + [step(dones=((1, 0), True))]
-    assert where_they_part(one, other) == (4, "dones", (1, 0))
-    assert where_they_part(one[:4], other) is None
+    assert first_divergence(one, other) == (4, ("dones", (1, 0)))
+    assert first_divergence(one[:4], other) is None
 
 
-def test_bystander_that_starts_anew_elsewhere_is_no_longer_compared():
-    """Once a disturbed env has ended at another time, starts may differ; whatever else differs is found."""
-    alone = np.arange(NUM_ENVS) >= 2
-    others = Bystanders(alone)
+def test_bystander_that_starts_elsewhere_is_no_longer_compared():
+    """Once a disturbed env has ended at a different time, starts may differ, but nothing else may."""
+    undisturbed = np.arange(NUM_ENVS) >= 2
+    others = Bystanders(undisturbed)
     assert others.difference(step(), step(obs=((0, 0, 0), 1.0))) is None
     assert not others.diverged
     both_end = {"dones": ((3, slice(None)), True)}
@@ -299,7 +299,7 @@ def test_bystander_that_starts_anew_elsewhere_is_no_longer_compared():
     assert others.compared.tolist() == [False, False, True, False, True]
     assert others.difference(step(), step(obs=((3, 0, 0), 1.0))) is None
     assert others.difference(step(), step(rewards=((4, 1), 1.0))) == ("rewards", (4, 1))
-    assert alone.tolist() == [False, False, True, True, True]
+    assert undisturbed.tolist() == [False, False, True, True, True]
 
 
 # -- check_env ---------------------------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ def make_nan(num_envs=5, num_agents=2, seed=0, horizon=20, note="", seen=None, s
 
 
 def test_finding_names_the_command_that_shows_it_again():
-    """The factory, its fixed arguments, the contract and the seed."""
+    """The command has the factory, its fixed arguments, the contract and the seed."""
     report = check_env(make_nan, kwargs={"note": "a b"}, contracts=["finite"], seed=4)
     command = 'python -m harness check {}:make_nan --kwargs \'{{"note": "a b"}}\' --contracts finite --seed 4'
     assert report.findings[0].reproduce == command.format(__name__)
@@ -366,17 +366,17 @@ def test_printed_command_says_what_it_cannot_express(make_env, kwargs, task, sai
     assert (f"--task {__name__}:Knowing" in command) == isinstance(task, Knowing)
 
 
-def test_check_env_tells_each_contract_before_it_runs_and_how_long_it_took():
-    """In the order in which they are registered, whatever the order they are asked for in."""
-    told = []
-    report = check_env(make_pointmass, contracts=["close", "spaces", "reset-form"], on_contract=told.append)
-    assert told == ["spaces", "reset-form", "close"] == report.passed == list(report.times)
+def test_check_env_announces_each_contract_and_times_it():
+    """Contracts run in the order of their registration, whatever the order of the request."""
+    announced = []
+    report = check_env(make_pointmass, contracts=["close", "spaces", "reset-form"], on_contract=announced.append)
+    assert announced == ["spaces", "reset-form", "close"] == report.passed == list(report.times)
     assert sum(report.times.values()) <= report.seconds
     assert all(value > 0.0 for value in report.times.values())
 
 
 def test_check_env_gives_the_generators_back_as_they_were():
-    """Python's, numpy's and torch's, even where the factory seeds them."""
+    """This holds for the generators of Python, numpy and torch, even if the factory seeds them."""
     torch = pytest.importorskip("torch")
 
     def make(num_envs=5):

@@ -8,7 +8,6 @@ import types
 import numpy as np
 import pytest
 
-from harness.contracts import lifecycle
 from harness.object_graph import measure, settings, walk
 
 pytestmark = pytest.mark.harness
@@ -26,7 +25,7 @@ class Slotted:
 
 
 class Env:
-    """An object with something of every kind."""
+    """An object with attributes of every kind."""
 
     of_the_class = {"a": 1, "b": [1, 2]}
     limit = 12.5
@@ -64,7 +63,7 @@ def is_number(value):
 
 
 def test_walk_yields_each_object_once_under_its_shortest_path_and_leaves_every_time():
-    """An object that is reached by two ways, or that holds itself, is looked into once."""
+    """An object that is reached in two ways, or that holds itself, is looked into once."""
     shared = [7]
     root = {"deep": [[shared]], "near": shared}
     root["itself"] = root
@@ -115,7 +114,7 @@ def test_walk_labels_are_whatever_the_parts_are_given():
 
 
 def test_measure_counts_what_is_kept_by_its_path():
-    """Every container, array and text counts its entries under the path of the outermost, once."""
+    """Each container, array and text counts its entries once, under the path of the outermost container."""
     torch = pytest.importorskip("torch")
     env = Env()
     env.tensor = torch.zeros(2, 5, 3)
@@ -138,7 +137,7 @@ def test_measure_counts_what_is_kept_by_its_path():
 
 
 def test_measure_looks_into_a_bounded_deque_and_an_unset_cell():
-    """What a bounded deque holds may grow by itself; a name that is not bound yet is nothing."""
+    """The content of a bounded deque may grow by itself, and an unbound name is ignored."""
 
     def outer():
         def inner():
@@ -152,13 +151,13 @@ def test_measure_looks_into_a_bounded_deque_and_an_unset_cell():
 
 
 def test_measure_ends_at_its_limit():
-    """A huge object is measured in part."""
+    """Only part of a huge object is measured."""
     env = types.SimpleNamespace(**{f"rows_{index}": [0] * 7 for index in range(50)})
     assert sum(path.startswith("env.rows") for path in measure(env, max_objects=4)) <= 3
 
 
 def test_settings_are_the_numbers_that_are_set():
-    """Attributes and named entries, of the object and of its classes, but no zeros, flags, arrays or texts."""
+    """Attributes and named entries count, of the object and of its classes, but not zeros, flags, arrays or texts."""
     env = Env()
     env.config = {"dt": 0.02, "name": "x", "flag": True, 3: 4.0, "deep": {"count": np.int64(7), "zero": 0}}
     env.sub = types.SimpleNamespace(gain=np.float64(0.5), minus=-2.0, none=None, infinite=float("inf"), huge=2e300)
@@ -176,7 +175,7 @@ def test_settings_are_the_numbers_that_are_set():
 
 
 def test_settings_are_looked_for_six_levels_deep():
-    """A number seven levels down is not a setting; one that holds itself does not hang the search."""
+    """A number seven levels down is not a setting, and an object that holds itself does not hang the search."""
     env = inner = types.SimpleNamespace(depth=1)
     for depth in range(2, 9):
         inner.sub = types.SimpleNamespace(depth=depth)
@@ -186,27 +185,6 @@ def test_settings_are_looked_for_six_levels_deep():
 
 
 def test_settings_of_a_class_that_is_kept_as_a_value():
-    """A settings class needs no instance; one of a foreign package says nothing."""
+    """A settings class needs no instance; the settings of a foreign package do not count."""
     env = types.SimpleNamespace(cfg=Env, foreign=collections.OrderedDict, array=np.ones(3), call=lambda: 1)
     assert settings(env) == {"env.cfg.limit": 12.5, "env.cfg.of_the_class['a']": 1.0}
-
-
-@pytest.mark.parametrize(
-    "sizes, grows",
-    [
-        ((5, 10, 15, 20, 25), True),
-        ((5, 5, 5, 5, 5), False),
-        ((5, 10, 15, 15, 15), False),
-        ((0, 0, 0, 0, 5), True),
-        ((0, 0, 0, 5, 5), True),
-        ((0, 64, 80, 84, 85), False),
-        ((0, 10, 20, 25, 30), True),
-        ((0, 10, 20, 25, 29), False),
-        ((5, 10, 8, 20, 25), False),
-        ((0, 10, 20, 30, 30), True),
-    ],
-)
-def test_growth_is_what_goes_on_and_does_not_slow_down(sizes, grows):
-    """A buffer that fills, a cache that slows down to half, and what is emptied at times are bounded."""
-    counts = [{"env.rows": size} if size else {} for size in sizes]
-    assert lifecycle._growing(counts) == (["env.rows"] if grows else [])

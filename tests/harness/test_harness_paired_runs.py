@@ -1,4 +1,4 @@
-"""What is concluded from pairs of runs, on runs and settings that are written down by hand."""
+"""Tests of conclusions from pairs of runs: runs and settings written by hand, and toys."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.contracts import check_env
+from harness.contracts import Effort, check_env
 from harness.contracts import paired_runs as contracts
+from harness.contracts.comparison import Difference
 from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.shared_settings import require_same_settings
+from harness.contracts.two_environments import two_environments
 from harness.faults import find
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.player import Seen
@@ -20,19 +23,21 @@ pytestmark = pytest.mark.harness
 NUM_ENVS, AGENTS, OBS_DIM = 5, 2, 4
 
 
-class Told:
-    """A subject that has played a run already; another seed gives the starts of `other`."""
+class Played:
+    """A subject that has played a run already; a different seed gives the starts of `other`."""
 
     def __init__(self, history, other=None, seed=3):
         self.seen, self.seed, self._other = history, seed, other
-        self.varied = {} if other is None else {"seed": "seed"}
+        self.varied = {}
+        if other is not None:
+            self.varied = {"seed": "seed"}
 
     def long_run(self):
-        """Return what was played."""
+        """Return the run."""
         return self
 
     def player(self, seed):
-        """Return an environment of another seed that was reset."""
+        """Return an environment with a different seed, after its reset."""
         assert seed == self.seed + 1
         return SimpleNamespace(seen=[self._other])
 
@@ -59,43 +64,43 @@ ELSEWHERE = run({place: 7.0 + value for place, value in FIRST.items()}, [])[0]
 
 
 def test_other_seed_with_other_starts_is_kept():
-    """Starts that differ from env to env, from episode to episode and from seed to seed are as they should be."""
-    assert contracts.other_seed(Told(run({**FIRST, **LATER}, ENDS), ELSEWHERE)) is None
-    assert contracts.other_seed(Told(run({**FIRST, **LATER}, ENDS))) is None  # the factory takes no seed
+    """Starts that differ between envs, between episodes and between seeds are correct."""
+    assert contracts.other_seed(Played(run({**FIRST, **LATER}, ENDS), ELSEWHERE)) is None
+    assert contracts.other_seed(Played(run({**FIRST, **LATER}, ENDS))) is None  # the factory takes no seed
 
 
 def test_seed_that_changes_nothing_is_found():
-    """The same starts with two seeds, though starts are random."""
+    """Two seeds give the same starts, although starts are random."""
     history = run({**FIRST, **LATER}, ENDS)
     with pytest.raises(ContractError, match="the seed changes nothing") as caught:
-        contracts.other_seed(Told(history, history[0]))
+        contracts.other_seed(Played(history, history[0]))
     assert caught.value.got == "the same starts with seeds 3 and 4"
 
 
 def test_envs_that_start_alike_are_found():
-    """One draw for all envs, though later ones differ."""
+    """All envs share the first draw, although later draws differ."""
     with pytest.raises(ContractError, match="all envs start alike") as caught:
-        contracts.other_seed(Told(run(LATER, ENDS), ELSEWHERE))
+        contracts.other_seed(Played(run(LATER, ENDS), ELSEWHERE))
     assert "in all 5 envs" in caught.value.got
 
 
 def test_episodes_that_start_alike_are_found():
-    """If each env begins all of its episodes alike, its generator is seeded anew; one that does not acquits all."""
+    """Every env must begin all of its episodes alike; a single env that does not is enough to pass."""
     again = {(step, env): 10.0 * env for step, env in ENDS}
     with pytest.raises(ContractError, match="every episode of an env starts alike") as caught:
-        contracts.other_seed(Told(run({**FIRST, **again}, ENDS), ELSEWHERE))
+        contracts.other_seed(Played(run({**FIRST, **again}, ENDS), ELSEWHERE))
     assert caught.value.got == "the same first observation in the first 2 episodes"
     again[8, 3] = 11.0
-    assert contracts.other_seed(Told(run({**FIRST, **again}, ENDS), ELSEWHERE)) is None
-    assert contracts.other_seed(Told(run({**FIRST, **again}, ENDS[:8]), ELSEWHERE)) is None
+    assert contracts.other_seed(Played(run({**FIRST, **again}, ENDS), ELSEWHERE)) is None
+    assert contracts.other_seed(Played(run({**FIRST, **again}, ENDS[:8]), ELSEWHERE)) is None
 
 
 def test_starts_that_are_not_random_are_not_judged():
-    """All alike, or only one that was seen."""
+    """All starts are equal, or only one was seen."""
     with pytest.raises(NotJudgedError, match="the starts are not random"):
-        contracts.other_seed(Told(run({}, ENDS), run({}, [])[0]))
+        contracts.other_seed(Played(run({}, ENDS), run({}, [])[0]))
     with pytest.raises(NotJudgedError, match="no random start was seen"):
-        contracts.other_seed(Told(run({}, [])))
+        contracts.other_seed(Played(run({}, [])))
 
 
 # -- settings ----------------------------------------------------------------------------------------------------
@@ -111,24 +116,24 @@ def make_growing(factors, **of_budget):
         env.sim = SimpleNamespace(pairs=8.0 * np.prod(factors[: len(made) - 1]), steps=4.0 + len(made), dt=0.02)
         return env
 
-    return EnvUnderTest(make_env, {}, None, 0, 60.0), made
+    return EnvUnderTest(make_env), made
 
 
 def test_setting_that_is_multiplied_with_each_environment_is_found():
-    """Up or down, by the same factor each time, and with its path."""
+    """The factor may be above or below 1, and the finding gives the path."""
     for factor, values in ((2.0, "8, 16, 32"), (0.5, "8, 4, 2")):
         subject, _ = make_growing([factor, factor])
         with pytest.raises(ContractError) as caught:
-            contracts._require_same_settings(subject)
+            require_same_settings(subject)
         assert caught.value.what == f"env.sim.pairs is multiplied by {factor:g} with every environment that is made"
         assert caught.value.got == values
         assert caught.value.contract == "two-environments"
 
 
 @pytest.mark.parametrize("factors", [(1.0, 1.0), (2.0, 3.0), (2.0, 1.0), (1.0005, 1.0005)])
-def test_setting_that_changes_otherwise_is_none(factors):
-    """A counter, or what changed once, is not multiplied."""
-    assert contracts._require_same_settings(make_growing(factors)[0]) is None
+def test_setting_that_is_not_multiplied_is_no_finding(factors):
+    """A counter, or a setting that changed once, is not multiplied."""
+    assert require_same_settings(make_growing(factors)[0]) is None
 
 
 def test_settings_of_slow_factories_are_left_alone():
@@ -136,7 +141,7 @@ def test_settings_of_slow_factories_are_left_alone():
     for build_s, number in ((2.0, 3), (2.1, 0)):
         subject, made = make_growing([1.0, 1.0])
         subject.build_s = build_s
-        contracts._require_same_settings(subject)
+        require_same_settings(subject)
         assert len(made) == number
 
 
@@ -144,45 +149,59 @@ def test_settings_of_slow_factories_are_left_alone():
 
 
 def test_cross_talk_names_the_env_the_place_and_the_values():
-    """What was other than in the undisturbed run, and which envs were disturbed."""
+    """The finding gives both values, the place, and the envs that were disturbed."""
     one, other = run({}, [])[3], run({}, [])[3]
     other.rewards[4, 1] = 2.5
     causes = []
     for field, place in (("rewards", (4, 1)), ("dones", (2, 0)), ("obs", (1, 0, 3))):
-        found = (9, field, place, one, other)
-        error = contracts._cross_talk("actions of one env change another", found, "envs [0, 1]", contracts.SUMMED)
+        found = contracts.CrossTalk(9, Difference(field, place), one, other)
+        error = contracts.cross_talk(
+            "actions of one env change another", found, "envs [0, 1]", contracts.CAUSE_IN_ACTIONS
+        )
         causes.append(error.cause)
         assert error.what.endswith(f"{field} of env {place[0]}")
         assert error.step == 9
     assert causes[0] == "rewards mix envs"
     assert "another" in causes[1]
     assert "generator" in causes[2]
-    error = contracts._cross_talk("x", (9, "rewards", (4, 1), one, other), "envs [0, 1]", contracts.SUMMED)
+    rewards = contracts.CrossTalk(9, Difference("rewards", (4, 1)), one, other)
+    error = contracts.cross_talk("x", rewards, "envs [0, 1]", contracts.CAUSE_IN_ACTIONS)
     assert error.where == "step 9, rewards, env 4, agent 1; other actions in envs [0, 1]"
     assert (error.got, error.expected) == ("2.5", "0.0")
-    assert contracts._details(one, other, "obs", (1, 0, 3))["where"] == "obs, env 1, agent 0, entry 3"
-    assert contracts._envs(np.array([False, True, False, True])) == "envs [1, 3]"
+    assert Difference("obs", (1, 0, 3)).where() == "obs, env 1, agent 0, entry 3"
+    assert contracts.envs_in_words(np.array([False, True, False, True])) == "envs [1, 3]"
 
 
 def disturbed(*runs):
-    """Return a subject whose disturbed runs gave this; without actions that NaN could replace."""
-    told = Told(run({}, ENDS))
-    told.kept, told.sizes = {"disturbed": list(runs)}, SimpleNamespace(discrete=True)
-    return told
+    """Return a subject with these disturbed runs, whose actions NaN cannot replace."""
+    subject = Played(run({}, ENDS))
+    subject.once, subject.sizes = lambda find: list(runs), SimpleNamespace(discrete=True)
+    return subject
 
 
 def test_difference_is_of_the_reset_if_an_env_ended_at_another_time():
-    """Before that it is of the actions; where no env ended at another time, resets are not judged."""
+    """Before that, actions are the cause; resets are not judged if no env ended at a different time."""
     one, other = run({}, [])[3], run({}, [])[3]
-    found = (9, "rewards", (4, 1), one, other)
+    found = contracts.CrossTalk(9, Difference("rewards", (4, 1)), one, other)
     with pytest.raises(ContractError, match="actions of one env change another: rewards of env 4"):
-        contracts.independence(disturbed((None, True, "envs [1]"), (found, False, "envs [0]")))
-    assert contracts.independence(disturbed((found, True, "envs [0]"))) is None
+        contracts.independence(
+            disturbed(contracts.DisturbedRun(None, True, "envs [1]"), contracts.DisturbedRun(found, False, "envs [0]"))
+        )
+    assert contracts.independence(disturbed(contracts.DisturbedRun(found, True, "envs [0]"))) is None
     with pytest.raises(ContractError, match="the reset of one env changes another: rewards of env 4"):
-        contracts.partial_reset(disturbed((None, False, "envs [1]"), (found, True, "envs [0]")))
-    assert contracts.partial_reset(disturbed((None, True, "envs [1]"), (found, False, "envs [0]"))) is None
+        contracts.partial_reset(
+            disturbed(contracts.DisturbedRun(None, False, "envs [1]"), contracts.DisturbedRun(found, True, "envs [0]"))
+        )
+    assert (
+        contracts.partial_reset(
+            disturbed(contracts.DisturbedRun(None, True, "envs [1]"), contracts.DisturbedRun(found, False, "envs [0]"))
+        )
+        is None
+    )
     with pytest.raises(NotJudgedError, match="no env ended without the others"):
-        contracts.partial_reset(disturbed((None, False, "envs [1]"), (found, False, "envs [0]")))
+        contracts.partial_reset(
+            disturbed(contracts.DisturbedRun(None, False, "envs [1]"), contracts.DisturbedRun(found, False, "envs [0]"))
+        )
 
 
 # -- an env that rests instead of failing ------------------------------------------------------------------------------
@@ -190,21 +209,22 @@ def test_difference_is_of_the_reset_if_an_env_ended_at_another_time():
 
 @pytest.mark.parametrize("time, envs", [(2, []), (3, [0]), (5, [0]), (6, [0, 1]), (11, [0, 1, 2]), (999, [0, 1, 2])])
 def test_env_rests_in_the_first_episodes_that_failed(time, envs):
-    """As many as there is time for, each from the run's start; at most three."""
+    """There are as many such plans as there is time for, at most three."""
     sizes = SimpleNamespace(num_envs=NUM_ENVS)
-    subject = SimpleNamespace(sizes=sizes, steps=lambda wanted, runs: min(wanted, time))
-    plans = contracts._spared(subject, run({}, ENDS))
+    subject = SimpleNamespace(sizes=sizes, steps=lambda wanted, runs: min(wanted, time), effort=Effort())
+    plans = contracts.resting_plans(subject, run({}, ENDS))
     assert [np.flatnonzero(plan.disturbed).tolist() for plan in plans] == [[env] for env in envs]
     assert [(plan.start, plan.end) for plan in plans] == [(0, 3), (0, 3), (0, 5)][: len(envs)]
 
 
 def test_env_rests_in_an_episode_that_no_time_limit_ended():
-    """A time limit comes to those that rest, too."""
+    """An env that rests reaches the time limit all the same."""
     history = run({}, ENDS)
     for step, env in ENDS[:5]:
         history[step].truncated[env] = True
-    subject = SimpleNamespace(sizes=SimpleNamespace(num_envs=NUM_ENVS), steps=lambda wanted, runs: 999)
-    plans = contracts._spared(subject, history)
+    sizes = SimpleNamespace(num_envs=NUM_ENVS)
+    subject = SimpleNamespace(sizes=sizes, steps=lambda wanted, runs: 999, effort=Effort())
+    plans = contracts.resting_plans(subject, history)
     assert [(np.flatnonzero(plan.disturbed).tolist(), plan.start, plan.end) for plan in plans] == [
         ([0], 3, 7),
         ([1], 3, 7),
@@ -213,51 +233,50 @@ def test_env_rests_in_an_episode_that_no_time_limit_ended():
     assert all(plan.kinds == ("rest",) for plan in plans)
 
 
-def test_reset_that_touches_others_is_found_by_resting_alone(monkeypatch):
-    """Even where no other run is long enough for an env to end at another time."""
-    monkeypatch.setattr(contracts, "ALL_BUT", ())
-    monkeypatch.setattr(contracts, "ALONE", ())
+def test_reset_that_touches_others_is_found_by_resting_an_env(monkeypatch):
+    """It is found even if no other run is long enough for an env to end at a different time."""
+    monkeypatch.setattr(contracts, "ALL_BUT_ONE", ())
+    monkeypatch.setattr(contracts, "ONLY_ONE", ())
     with find("reset-touches-neighbour").inject(1):
         report = check_env(make_pointmass, contracts=("partial-reset",), seed=2)
     (finding,) = report.findings
     assert finding.what.startswith("the reset of one env changes another: ")
-    assert finding.cause.startswith("the mask or the indices of the reset cover another env, too")
+    assert finding.cause.startswith("the mask or the indices of the reset cover a different env")
     assert check_env(make_pointmass, contracts=("partial-reset",), seed=2).passed == ["partial-reset"]
 
 
 # -- an env that is given NaN --------------------------------------------------------------------------------------
 
 
-def test_env_is_well_before_it_is_given_nan(monkeypatch):
-    """What NaN makes of the others is compared from a moment on at which all envs have acted as in the long run."""
-    monkeypatch.setattr("harness.contracts.env_under_test.LONG_RUN", 40)
+def test_env_acts_as_recorded_before_it_is_given_nan():
+    """All envs act as in the long run at first, and then one of them is given NaN."""
     acted = []
 
     class Noting(PointMass):
-        """Notes where its actions are NaN."""
+        """Records where its actions are NaN."""
 
         def step(self, actions):
             acted.append(np.isnan(actions).any(axis=(1, 2)).tolist())
             return super().step(np.nan_to_num(actions))
 
-    subject = EnvUnderTest(lambda num_envs=5, seed=0: Noting(num_envs, 2, seed, 20), {}, None, 0, 60.0)
+    subject = EnvUnderTest(lambda num_envs=5, seed=0: Noting(num_envs, 2, seed, 20), effort=Effort(long_run_steps=40))
     subject.long_run()
     acted.clear()
-    contracts._require_no_contagion(subject)
+    contracts.require_no_contagion(subject)
     well, ill = [False] * 5, [False, False, True, False, False]
-    assert acted == [well] * contracts.WELL_STEPS + [ill] * contracts.ILL_STEPS
+    assert acted == [well] * contracts.STEPS_BEFORE_NAN + [ill] * contracts.STEPS_WITH_NAN
 
 
-# -- runs beside each other --------------------------------------------------------------------------------------
+# -- two environments in one process ----------------------------------------------------------------------------------
 
 
 class Shared(PointMass):
-    """Environments that share a clock: whichever is stepped moves it."""
+    """Environments that share a clock, which every step of any of them moves."""
 
     clock = 0.0
 
     def step(self, actions):
-        """Act, and be moved by what others did."""
+        """Act, shifted by what other environments did."""
         returned = list(super().step(actions))
         Shared.clock += 1e-3 * float(np.nan_to_num(actions).mean())
         returned[0] = returned[0] + np.float32(Shared.clock - self.own)
@@ -265,21 +284,22 @@ class Shared(PointMass):
         return tuple(returned)
 
     def reset(self):
-        """Start anew, with the clock as it is."""
+        """Start new episodes without changing the clock."""
         self.own = Shared.clock
         return super().reset()
 
 
-def test_two_environments_that_share_state_are_found(monkeypatch):
-    """One that is stepped beside another behaves otherwise than alone."""
-    monkeypatch.setattr("harness.contracts.env_under_test.LONG_RUN", 40)
-    for make, expected in ((Shared, "behaves otherwise while another one runs"), (PointMass, None)):
+def test_two_environments_that_share_state_are_found():
+    """An environment behaves differently if a second one is stepped in turn."""
+    for make, expected in ((Shared, "behaves differently when a second one runs"), (PointMass, None)):
         subject = EnvUnderTest(
-            lambda num_envs=5, seed=0, make=make: make(num_envs, 2, seed, 20), {"make": make}, None, 0, 60.0
+            lambda num_envs=5, seed=0, make=make: make(num_envs, 2, seed, 20),
+            {"make": make},
+            effort=Effort(long_run_steps=40),
         )
         if expected is None:
-            assert contracts.two_environments(subject) is None
+            assert two_environments(subject) is None
             continue
         subject.require_same_again = lambda: None
         with pytest.raises(ContractError, match=expected):
-            contracts.two_environments(subject)
+            two_environments(subject)

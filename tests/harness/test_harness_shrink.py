@@ -1,4 +1,4 @@
-"""Contracts of the shortest sequence of actions: it still shows the defect, and holds nothing that it does not take."""
+"""Tests of the shortest sequence of actions: it still shows the defect, and nothing in it is superfluous."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import numpy as np
 import pytest
 
-from harness.contracts import shrink
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.shrink import broken_by, shorten, shortest
 from harness.findings import Finding, in_words
@@ -22,7 +21,7 @@ FINDING = Finding("finite", "obs holds infinity")
 
 
 def random_actions(steps=40):
-    """Return actions (T, 5, 2, 3), none of which is at rest."""
+    """Return actions (T, 5, 2, 3), none of which is neutral."""
     return np.random.default_rng(3).uniform(1.0, 5.0, (steps, 5, 2, 3)).astype(np.float32)
 
 
@@ -32,7 +31,7 @@ class Overflowing(PointMass):
     large = 0
 
     def step(self, actions):
-        """Move, and count."""
+        """Move, and count large actions."""
         returned = super().step(actions)
         self.large += bool(actions[2, 1, 0] > 3.0)
         if self.large >= 3:
@@ -42,25 +41,29 @@ class Overflowing(PointMass):
 
 @pytest.fixture
 def subject():
-    """Return a factory under test of an environment that three large actions break."""
+    """Return a factory under test whose environments break after three large actions."""
 
     def make_env(num_envs=5, seed=0):
         env = make_pointmass(num_envs, seed=seed)
         env.__class__ = Overflowing
         return env
 
-    return EnvUnderTest(make_env, {}, None, 11, 60.0)
+    return EnvUnderTest(make_env, seed=11)
 
 
 @pytest.mark.parametrize("needed", [(39,), (12, 30), (3, 4, 39)])
 def test_shortest_keeps_the_steps_and_the_entries_that_matter(needed):
-    """Of forty steps, those remain that are needed, in order, and in them the actions that are needed alone."""
+    """Of forty steps, only the needed ones remain, in order, with only the needed actions."""
     actions = random_actions()
     values = actions[list(needed), 4, 1, 2]
 
     def shows(candidate):
-        found = iter(candidate[:, 4, 1, 2])
-        return all(any(value == one for one in found) for value in values)
+        remaining = candidate[:, 4, 1, 2].tolist()
+        for value in values.tolist():
+            if value not in remaining:
+                return False
+            remaining = remaining[remaining.index(value) + 1 :]
+        return True
 
     found = shortest(actions, shows, REST)
     assert found[:, 4, 1, 2].tolist() == values.tolist()
@@ -69,20 +72,20 @@ def test_shortest_keeps_the_steps_and_the_entries_that_matter(needed):
 
 
 def test_shortest_of_a_fault_of_the_clock_is_at_rest():
-    """Where only the number of steps counts, no action remains."""
+    """If only the number of steps matters, no action remains."""
     found = shortest(random_actions(), lambda candidate: len(candidate) >= 17, REST)
     assert found.shape == (17, 5, 2, 3)
     assert (found == REST).all()
 
 
 def test_shortest_where_all_matters_is_what_was_given():
-    """What cannot be left out stays."""
+    """Nothing is left out if everything is needed."""
     actions = random_actions()
     assert np.array_equal(shortest(actions, lambda candidate: np.array_equal(candidate, actions), REST), actions)
 
 
 def test_shorten_gives_a_sequence_that_breaks_the_contract(subject):
-    """The sequence of a finding is played on environments, and breaks its contract by itself."""
+    """The sequence breaks the contract by itself when it is played in a new environment."""
     (found,) = shorten(subject, [dataclasses.replace(FINDING, actions=list(random_actions()))])
     actions = unpack(found.actions)
     assert len(actions) == 3
@@ -96,33 +99,31 @@ def test_shorten_gives_a_sequence_that_breaks_the_contract(subject):
     [
         (None, "obs holds infinity"),
         (list(random_actions(2)), "obs holds infinity"),  # too few to break anything
-        (list(random_actions()), "rewards holds infinity"),  # another defect of the same contract
+        (list(random_actions()), "rewards holds infinity"),  # a different defect of the same contract
     ],
 )
 def test_shorten_drops_what_does_not_show_it(subject, actions, what):
-    """A finding that its actions do not show has none."""
+    """A finding whose actions do not show it loses them."""
     (found,) = shorten(subject, [dataclasses.replace(FINDING, what=what, actions=actions)])
     assert found.actions is None
 
 
-def test_shorten_out_of_time_or_of_space_drops_the_actions(subject, monkeypatch):
-    """What takes too long to try, or too much room in a file, is dropped."""
+def test_shorten_out_of_time_or_of_space_drops_the_actions(subject):
+    """Actions are dropped if there is no time to try them, or if they are too many for a file."""
     finding = dataclasses.replace(FINDING, actions=list(random_actions()))
-    with monkeypatch.context() as patch:
-        patch.setattr(shrink, "SHARE", 0.0)
-        assert shorten(subject, [finding])[0].actions is None
-    monkeypatch.setattr(shrink, "LARGEST", 40 * 30 - 1)
-    assert shorten(subject, [finding])[0].actions is None
+    assert shorten(subject, [finding], share=0.0)[0].actions is None
+    assert shorten(subject, [finding], max_numbers=40 * 30 - 1)[0].actions is None
+    assert shorten(subject, [finding], max_numbers=40 * 30)[0].actions is not None
 
 
 def test_broken_by_builds_the_sizes_of_the_actions(subject):
-    """A sequence found with other sizes than usual is played with those."""
+    """A sequence that was found with unusual sizes is played with these sizes."""
     wide = np.full((7, 2, 3), 4.0, np.float32)
     assert "finite" in broken_by(subject, [wide] * 3)
 
 
 def test_packed_sequence_is_exact_in_a_file():
-    """Nothing is lost between numbers of 32 bits and JSON, and repeats take no room."""
+    """Numbers of 32 bits survive JSON exactly, and repeated actions are stored once."""
     actions = [*random_actions(3), *[np.zeros((5, 2, 3), np.float32)] * 500]
     packed = json.loads(json.dumps(pack(actions)))
     assert [count for count, _ in packed] == [1, 1, 1, 500]
@@ -139,5 +140,5 @@ def test_packed_sequence_is_exact_in_a_file():
     ],
 )
 def test_sequence_in_words_says_how_long_and_what_last(last, words):
-    """A person reads from one line how to break it."""
+    """One line describes how to break the contract."""
     assert in_words([[3, [[[0.0, 0.0], [0.0, 0.0]]]], [1, [last]]]) == words

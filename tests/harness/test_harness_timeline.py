@@ -1,4 +1,4 @@
-"""What the contracts of episodes read off a run, on runs that are written down by hand."""
+"""Tests of what the contracts of episodes conclude, on runs written by hand."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.contracts import episode_ends as contracts
+from harness.contracts import time_limits as contracts
+from harness.contracts.auto_reset import is_drawn_each_step, require_running
 from harness.contracts.timeline import (
     EpisodeSpan,
     Jumps,
     at_end,
     episodes,
+    jumps_at_ends,
     largest,
     reached_horizon,
     time_limit,
     usual_change,
 )
 from harness.findings import ContractError, NotJudgedError
+from harness.interface.moment import StepErrors
 from harness.interface.player import Seen
 
 pytestmark = pytest.mark.harness
@@ -28,7 +31,7 @@ AGENTS, OBS_DIM = 2, 4
 
 
 def run(num_envs, steps, ends, flagged=(), infos=None, seed=0):
-    """Return a run in which (step, env) of `ends` ended an episode, of `flagged` with `bad_transition`."""
+    """Return a run in which (step, env) in `ends` ended an episode, and those in `flagged` have `bad_transition`."""
     rng = np.random.default_rng(seed)
     history = []
     for step in range(steps + 1):
@@ -42,25 +45,36 @@ def run(num_envs, steps, ends, flagged=(), infos=None, seed=0):
 
 
 def periodic(num_envs, steps, length, shift=1):
-    """Return the ends of episodes of one length, which first end `shift` steps apart from env to env."""
-    return [(step, env) for env in range(num_envs) for step in range(1 + shift * env, steps + 1, length)]
+    """Return the ends of episodes of one length, shifted by `shift` steps from env to env."""
+    ends = []
+    for env in range(num_envs):
+        for step in range(1 + shift * env, steps + 1, length):
+            ends.append((step, env))
+    return ends
 
 
-class Told:
-    """A subject that has played a run already; `steps` says that there is no time for another."""
+class Played:
+    """A subject that has played a run already and has no time for a second one."""
 
-    def __init__(self, history, env=None, **violations):
+    def __init__(self, history, env=None, jumps=None, **errors):
         self.played = SimpleNamespace(seen=history, env=env or SimpleNamespace())
-        self.violations = {name.replace("_", "-"): error for name, error in violations.items()}
-        self.kept, self.notes, self.seed = {"jumps": None}, [], 0
+        self.errors = StepErrors()
+        for name, error in errors.items():
+            self.errors.record(name.replace("_", "-"), error)
+        self.jumps, self.notes, self.seed = jumps, [], 0
         self.sizes = SimpleNamespace(num_envs=len(history[0].obs))
 
+    def once(self, find):
+        """Return the jumps, the only fact that the contracts ask for."""
+        assert find is jumps_at_ends
+        return self.jumps
+
     def long_run(self):
-        """Return what was played."""
+        """Return the run."""
         return self.played
 
     def steps(self, wanted, runs, share=0.1):
-        """Return that nothing more can be played."""
+        """Return 0: there is no time for more."""
         return 0
 
 
@@ -73,7 +87,7 @@ def listed(*lengths, truncated=False, envs=3):
 
 
 def test_episodes_are_counted_from_the_reset_and_from_each_end():
-    """Each end closes the episode that the end before it began; only the first of an env may have begun earlier."""
+    """Each end closes the episode that began at the end before; only the first of an env may have begun earlier."""
     history = run(3, 9, [(3, 0), (3, 2), (7, 0), (8, 2), (9, 2)], flagged=[(7, 0)])
     history[3].truncated[2] = (True, False)  # not of all agents
     assert episodes(history) == [
@@ -104,7 +118,7 @@ def test_episodes_are_counted_from_the_reset_and_from_each_end():
     ],
 )
 def test_time_limit_is_where_episodes_pile_up(ended, limit):
-    """Flags tell it by their majority; without any, at least four of the longest episodes, in two envs, do."""
+    """The majority of the flags decides; without flags, four of the longest episodes in two envs do."""
     assert time_limit(ended) == limit
 
 
@@ -113,12 +127,12 @@ def test_time_limit_is_where_episodes_pile_up(ended, limit):
     [((12, 12), 12, 12), ((12,), 12, None), ((12, 12), 13, None), ((12, 12, 13), 12, None), ((12, 12), None, None)],
 )
 def test_stated_horizon_counts_if_it_was_reached_twice_and_never_passed(lengths, stated, limit):
-    """The first episode of an env, which may have begun before, tells nothing."""
+    """The first episode of an env does not count, because it may have begun earlier."""
     assert reached_horizon(listed(*lengths) + [EpisodeSpan(0, 40, 40, False, True)], stated) == limit
 
 
 def test_usual_change_is_that_of_steps_far_from_ends():
-    """It is the 99th percentile over the steps that neither are an end nor have one as neighbour."""
+    """It is the 99th percentile over the steps that are not ends and have no end as a neighbour."""
     history = run(3, 60, [(1, 0), (17, 0), (30, 1), (31, 1), (60, 2)])
     ended = np.stack([np.zeros(3, bool)] + [seen.ended for seen in history[1:]])
     changes = []
@@ -136,7 +150,7 @@ def test_usual_change_is_that_of_steps_far_from_ends():
 
 
 def test_at_end_gives_the_step_of_the_end_and_the_one_before():
-    """What is seen with the done stands beside what was seen before it, by episode."""
+    """It returns what was seen with the done and in the step before, for each episode."""
     history = run(3, 9, [(3, 0), (7, 2)])
     new, old = at_end(history, "share_obs", episodes(history))
     assert np.array_equal(new, [history[3].share_obs[0], history[7].share_obs[2]])
@@ -144,7 +158,7 @@ def test_at_end_gives_the_step_of_the_end_and_the_one_before():
 
 
 def test_largest_change_is_in_units_of_what_is_usual():
-    """The entry that changes the most for itself counts, whatever its size and sign."""
+    """The entry with the largest relative change counts, whatever its size and sign."""
     assert largest(np.array([[0.5, -3.0], [8.0, 0.0]]), np.array([[0.1, 1.0], [4.0, 1.0]])) == 5.0
 
 
@@ -160,8 +174,8 @@ def test_largest_change_is_in_units_of_what_is_usual():
         (10.0, [5.1, 5.1, 0.0], False, True),
     ],
 )
-def test_jump_is_near_or_far_only_where_starts_can_be_told_from_steps(to_start, jumps, near, far):
-    """Near is within 1.5 usual changes, far is half of the way to a new start; in between, nothing is said."""
+def test_jump_is_near_or_far_only_if_starts_are_further_than_steps(to_start, jumps, near, far):
+    """Near is within 1.5 usual changes, far is beyond half of the way to a new start; in between, neither holds."""
     found = Jumps(to_start, *np.zeros((3, 2)))
     assert (found.is_near(np.array(jumps)), found.is_far(np.array(jumps))) == (near, far)
 
@@ -179,126 +193,126 @@ def test_jump_is_near_or_far_only_where_starts_can_be_told_from_steps(to_start, 
         ([(step, 1) for step in range(20, 30)], False),
     ],
 )
-def test_env_that_stays_done_is_told_from_short_episodes(ends, found):
-    """Four dones in a row at the end, and three more for each that was seen in a row before, are too many."""
+def test_env_that_stays_done_is_distinguished_from_short_episodes(ends, found):
+    """Four dones in a row at the end are too many, plus three for each done of the longest earlier series."""
     history = run(3, 30, ends)
     if not found:
-        contracts._require_running(history)
+        require_running(history)
         return
     with pytest.raises(ContractError) as caught:
-        contracts._require_running(history)
+        require_running(history)
     first = next(step for step, _ in ends if step > 5)
     assert caught.value.step == first + 1
     assert caught.value.where == f"steps {first} to 30"
 
 
-def test_env_done_at_every_step_is_told_from_one_that_stands_still():
-    """If each step shows a new start, it is the clock that is not reset; if not, it is the env."""
+def test_env_done_at_every_step_is_distinguished_from_a_stuck_one():
+    """If each step shows a new start, the clock is not reset; otherwise the env is not."""
     anew = run(3, 30, [(step, 2) for step in range(20, 31)])
     with pytest.raises(ContractError, match="every step ends an episode of env 2"):
-        contracts._require_running(anew)
+        require_running(anew)
     follows = run(3, 30, [(step, 2) for step in range(20, 31)])
     for step, seen in enumerate(follows):
         seen.obs[2] = 0.1 * step
     with pytest.raises(ContractError, match="env 2 stays done"):
-        contracts._require_running(follows)
-    assert not contracts._starts_anew(np.ones((9, AGENTS, OBS_DIM)))
+        require_running(follows)
+    assert not is_drawn_each_step(np.ones((9, AGENTS, OBS_DIM)))
     scales = np.array([1e3, 1e3, 1.0, 1.0])  # each entry counts in its own unit
-    assert not contracts._starts_anew(np.arange(30.0)[:, None, None] * np.tile(scales, (AGENTS, 1)))
+    assert not is_drawn_each_step(np.arange(30.0)[:, None, None] * np.tile(scales, (AGENTS, 1)))
 
 
 # -- time limits -------------------------------------------------------------------------------------------------
 
 
 def test_time_limits_without_a_flag_count_as_failures():
-    """Episodes of one length without the flag are named, with the flag's other name if there is one."""
+    """Episodes of one length without the flag are reported, with the flag's other name if there is one."""
     infos = [[{"outcome": 1, "TimeLimit.truncated": True}, {}]] * 3
     ends = periodic(3, 40, 12)
     with pytest.raises(ContractError, match="time limits count as failures") as caught:
-        contracts.bad_transition(Told(run(3, 40, ends, infos=infos)))
+        contracts.bad_transition(Played(run(3, 40, ends, infos=infos)))
     assert caught.value.where == "env 0, step 13, after 12 steps"
     assert caught.value.got.startswith("9 episodes end after 12 steps")
-    assert caught.value.cause == "the flag has another name: 'TimeLimit.truncated'"
+    assert caught.value.cause == "the flag has a different name: 'TimeLimit.truncated'"
     with pytest.raises(ContractError) as caught:
-        contracts.bad_transition(Told(run(3, 40, ends, infos=[[{}] * AGENTS] * 3)))
+        contracts.bad_transition(Played(run(3, 40, ends, infos=[[{}] * AGENTS] * 3)))
     assert caught.value.cause is None
 
 
 @pytest.mark.parametrize("unflagged, found", [(0, False), (2, False), (3, True)])
 def test_time_limits_flagged_in_part(unflagged, found):
-    """Two episodes of that length may have failed by chance; three without the flag are too many."""
+    """Two episodes of that length may have failed by accident; three without the flag are too many."""
     ends = periodic(3, 61, 12)
-    told = Told(run(3, 61, ends, flagged=[one for one in ends if one not in ends[3 : 3 + unflagged]]))
+    subject = Played(run(3, 61, ends, flagged=[one for one in ends if one not in ends[3 : 3 + unflagged]]))
     if not found:
-        assert contracts.bad_transition(told) is None
+        assert contracts.bad_transition(subject) is None
         return
     with pytest.raises(ContractError, match="bad_transition is missing at some time limits") as caught:
-        contracts.bad_transition(told)
+        contracts.bad_transition(subject)
     assert caught.value.got == f"3 of {len(ends) - 3} episodes of 12 steps are not flagged"
     assert caught.value.where == "envs [0], first at step 37"
 
 
 def test_time_limit_flag_on_a_shorter_episode_is_early():
-    """A success that is flagged is named; the first episode of an env may be shorter."""
+    """A flagged success is reported; only the first episode of an env may be shorter."""
     ends = periodic(3, 61, 12)
     short = [one for one in ends if one != (37, 0)] + [(34, 0), (36, 0)]
     flags = [one for one in short if one != (36, 0)]
     with pytest.raises(ContractError, match="although no time limit was reached") as caught:
-        contracts.bad_transition(Told(run(3, 61, short, flagged=flags)))
+        contracts.bad_transition(Played(run(3, 61, short, flagged=flags)))
     assert caught.value.where == "env 0, step 34"
     assert caught.value.got == "flagged after 9, 13 steps"
 
 
 def test_flags_of_which_nothing_can_be_said_are_not_judged():
-    """Without a time limit, or with infos or dones that mix, there is nothing to hold flags to."""
+    """Without a time limit, or if infos or dones are mixed up, flags cannot be judged."""
     few = run(3, 20, [(4, 0), (11, 0)])
     with pytest.raises(NotJudgedError, match="no time limit was reached in 20 steps"):
-        contracts.bad_transition(Told(few))
-    mixed = Told(few, infos_fresh=ContractError("shared"), bad_transition=ContractError("wrong"))
+        contracts.bad_transition(Played(few))
+    mixed = Played(few, infos_fresh=ContractError("shared"), bad_transition=ContractError("wrong"))
     with pytest.raises(NotJudgedError, match="shared or reused"):
         contracts.bad_transition(mixed)
-    assert list(mixed.violations) == ["infos-fresh"]
+    assert list(mixed.errors.by_contract()) == ["infos-fresh"]
     with pytest.raises(ContractError, match="wrong"):
-        contracts.bad_transition(Told(few, bad_transition=ContractError("wrong")))
-    late = Told(few, bad_transition=ContractError("wrong"))
-    late.kept["jumps"] = Jumps(10.0, before=np.full(3, 9.0), at=np.ones(3), after=np.ones(3))
-    with pytest.raises(NotJudgedError, match="dones come at another step"):
+        contracts.bad_transition(Played(few, bad_transition=ContractError("wrong")))
+    late_dones = Jumps(10.0, before=np.full(3, 9.0), at=np.ones(3), after=np.ones(3))
+    late = Played(few, jumps=late_dones, bad_transition=ContractError("wrong"))
+    with pytest.raises(NotJudgedError, match="dones come at a different step"):
         contracts.bad_transition(late)
-    assert not late.violations
+    assert not late.errors.by_contract()
 
 
 def test_flags_at_all_lengths_are_early():
-    """Two lengths that share no limit are enough."""
+    """Flags at two different lengths without a limit are enough."""
     ends = [(3, 0), (8, 0), (15, 0), (22, 1)]
     with pytest.raises(ContractError, match="although no time limit was reached") as caught:
-        contracts.bad_transition(Told(run(3, 30, ends, flagged=ends)))
+        contracts.bad_transition(Played(run(3, 30, ends, flagged=ends)))
     assert caught.value.got == "flagged after 5, 7 steps"
 
 
 @pytest.mark.parametrize("steps, found", [(26 + 12, False), (27 + 12, True)])
 def test_horizon_overdue_env_is_found(steps, found):
-    """An env that has not ended for two time limits and two steps more never will."""
+    """An env that has not ended for two time limits and two more steps never will."""
     ends = [one for one in periodic(3, steps, 12, shift=0) if one[1] != 2] + [(12, 2)]
-    told = Told(run(3, steps, ends, flagged=ends))
+    subject = Played(run(3, steps, ends, flagged=ends))
     if not found:
-        assert contracts.horizon(told) is None
+        assert contracts.horizon(subject) is None
         return
     with pytest.raises(ContractError, match="the episode of env 2 never ends") as caught:
-        contracts.horizon(told)
+        contracts.horizon(subject)
     assert caught.value.got == "no end for 27 steps; others end after 12"
     assert caught.value.where == "envs [2]"
 
 
 @pytest.mark.parametrize("stated, found", [(11, True), (12, False), (13, True), (24, False)])
 def test_horizon_off_by_one_is_found(stated, found):
-    """The stated time limit and the real one differ by one step, or they are two different things."""
+    """A stated time limit that differs by one step is reported; a larger difference means something else."""
     ends = periodic(3, 60, 12)
-    told = Told(run(3, 60, ends, flagged=ends), env=SimpleNamespace(max_episode_steps=stated))
+    subject = Played(run(3, 60, ends, flagged=ends), env=SimpleNamespace(max_episode_steps=stated))
     if not found:
-        assert contracts.horizon(told) is None
+        assert contracts.horizon(subject) is None
         return
     with pytest.raises(ContractError, match="off by one") as caught:
-        contracts.horizon(told)
+        contracts.horizon(subject)
     assert caught.value.expected == f"{stated}, as env.max_episode_steps says"
 
 
@@ -308,5 +322,5 @@ def test_horizon_off_by_one_is_found(stated, found):
     + [("50", None), (None, None), (math.nan, None)],
 )
 def test_stated_horizon_is_a_number_above_one(value, stated):
-    """Flags and names of time limits are no time limits."""
-    assert contracts._stated_horizon(SimpleNamespace(time_limit=value)) == stated
+    """Flags and texts are not time limits."""
+    assert contracts.stated_horizon(SimpleNamespace(time_limit=value)) == stated

@@ -1,28 +1,34 @@
-"""The light toy with what a test changes about it."""
+"""The light toy, with changes that a test makes to it."""
 
 from __future__ import annotations
 
 from typing import Any, Callable, Dict, List
-from unittest import mock
 
 import numpy as np
 
-from harness.contracts import check_env, env_under_test, lifecycle, shape
+from harness.contracts import Effort, check_env
 from harness.findings import Report
 from harness.toys import make_pointmass
+
+SHORT = Effort(long_run_steps=90, max_searches=0, growth_steps=40, max_kept_entries=150)
 
 OBS, SHARE_OBS, REWARDS, DONES, INFOS, AVAILABLE = range(6)
 
 
 def report_of(make_env: Callable[..., Any], **options: Any) -> Report:
     """Check a factory with few steps."""
-    with mock.patch.object(env_under_test, "LONG_RUN", 90), mock.patch.object(shape, "SEARCHES", 0):
-        with mock.patch.object(lifecycle, "PART", 40), mock.patch.object(lifecycle, "LARGE", 150):
-            return check_env(make_env, **options)
+    return check_env(make_env, **dict({"effort": SHORT}, **options))
 
 
 class Wrapped:
-    """An environment with other results of `step`, other actions, or another `reset`."""
+    """An environment with changed results of `step`, changed actions, or a changed `reset`.
+
+    Args:
+      env: the environment.
+      result: called with this environment and the list that `step` returns, which it changes or replaces.
+      actions: called with this environment and the actions; returns the actions to take.
+      reset: called with this environment and what `reset` returns; returns what to return instead.
+    """
 
     def __init__(self, env: Any, result: Any = None, actions: Any = None, reset: Any = None) -> None:
         self._env, self._result, self._actions, self._reset = env, result, actions, reset
@@ -35,17 +41,22 @@ class Wrapped:
 
     def reset(self) -> Any:  # noqa: D102
         returned = self._env.reset()
-        return self._reset(self, returned) if self._reset else returned
+        if self._reset:
+            returned = self._reset(self, returned)
+        return returned
 
     def step(self, actions: np.ndarray) -> Any:  # noqa: D102
         self.count += 1
-        taken = self._actions(self, actions) if self._actions else actions
-        returned = list(self._env.step(taken))
-        return tuple(self._result(self, returned) or returned) if self._result else tuple(returned)
+        if self._actions:
+            actions = self._actions(self, actions)
+        returned = list(self._env.step(actions))
+        if self._result:
+            returned = self._result(self, returned) or returned
+        return tuple(returned)
 
 
 def factory(**wrap: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a factory of wrapped environments; `result` may change the list in place or return another."""
+    """Return a factory of wrapped environments; the arguments are those of `Wrapped`."""
 
     def make_env(num_envs: int = 6, num_agents: int = 2, seed: int = 0) -> Any:
         return Wrapped(make_pointmass(num_envs, num_agents, seed), **wrap)
@@ -54,7 +65,7 @@ def factory(**wrap: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check(make_env: Callable[..., Any], contract: str, **options: Any) -> str:
-    """Return the first line of what breaks the contract, or nothing."""
+    """Return the first line of the finding of a contract, or an empty text."""
     report = report_of(make_env, contracts=[contract], **options)
     assert not any("check itself raised" in one.what for one in report.findings), report
     return next((one.what for one in report.findings if one.contract == contract), "")

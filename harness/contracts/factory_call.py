@@ -1,0 +1,145 @@
+"""How a factory is called: which of its arguments are varied, and what goes wrong."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import sys
+from typing import Any, Callable, Dict, List
+
+import numpy as np
+
+from harness.findings import ContractError
+from harness.interface import other_interfaces
+from harness.interface.player import first_line, innermost_line, is_ctrl_c
+
+VARIED = {  # what is varied, and the names under which factories take it
+    "num_envs": ("num_envs", "n_envs", "n_rollout_threads", "n_threads"),
+    "num_agents": ("num_agents", "n_agents"),
+    "seed": ("seed",),
+}
+
+
+class EnvFactory:
+    """Calls the factory of a user.
+
+    Args:
+      make_env: the factory.
+      kwargs: its fixed arguments.
+
+    Attributes:
+      varied: for each key of `VARIED` that the factory takes, its name there.
+    """
+
+    def __init__(self, make_env: Callable[..., Any], kwargs: Dict[str, Any]) -> None:
+        self._make_env = make_env
+        self._kwargs = kwargs
+        self.varied = _accepted(make_env, kwargs)
+        self._has_built = False
+
+    def build(self, seed: int, **sizes: int) -> Any:
+        """Return a new environment.
+
+        Args:
+          seed: seed of the environment. A factory that takes none finds the global generators seeded.
+          sizes: `num_envs` and `num_agents`; those that the factory does not take are ignored.
+        Raises:
+          ContractError: the factory raised or returned something else (contract "factory").
+        """
+        if "seed" not in self.varied:
+            seed_global_generators(seed)
+        arguments = dict(self._kwargs)
+        for name, value in dict(sizes, seed=seed).items():
+            if name in self.varied:
+                arguments[self.varied[name]] = value
+        _require_arguments(self._make_env, arguments)
+        try:
+            env = self._make_env(**arguments)
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
+            raise self._failure(error, arguments) from error
+        self._has_built = True
+        other_interfaces.refuse(env)
+        return env
+
+    def _failure(self, error: BaseException, arguments: Dict[str, Any]) -> ContractError:
+        """Return what the factory raised as a broken contract."""
+        where, cause, fix = None, None, None
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+            where = innermost_line(error)
+        if arguments:
+            fix = "call it by hand; pass arguments that must not vary as --kwargs"
+        if self._has_built:
+            cause = "it can be built only once: this process has built one before"
+        return ContractError(
+            f"the factory raises {type(error).__name__}: {first_line(error)}",
+            contract="factory",
+            where=where,
+            got=f"called with {arguments or 'no arguments'}",
+            expected="a new environment on every call",
+            cause=cause,
+            fix=fix,
+        )
+
+
+def seed_global_generators(seed: int) -> None:
+    """Seed the generators of the process, as HARL does before it makes an environment."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+def close_quietly(env: Any) -> None:
+    """Close an environment and ignore what its `close` raises."""
+    try:
+        env.close()
+    except BaseException as error:  # noqa: BLE001
+        if is_ctrl_c(error):
+            raise
+
+
+def _accepted(make_env: Callable[..., Any], kwargs: Dict[str, Any]) -> Dict[str, str]:
+    """Return which keys of `VARIED` a factory takes in addition to its fixed arguments, and under which name."""
+    parameters = _parameters(make_env)
+    accepted: Dict[str, str] = {}
+    for what, names in VARIED.items():
+        if set(names) & set(kwargs):
+            continue
+        for name in names:
+            if name in parameters:
+                accepted[what] = name
+                break
+    return accepted
+
+
+def _require_arguments(make_env: Callable[..., Any], arguments: Dict[str, Any]) -> None:
+    """Raise if a required argument of a factory is missing.
+
+    Raises:
+      ContractError: with the names of the missing arguments (contract "factory").
+    """
+    missing: List[str] = []
+    for name, parameter in _parameters(make_env).items():
+        if parameter.default is parameter.empty and name not in arguments:
+            missing.append(name)
+    if not missing:
+        return
+    example = ", ".join(f'"{name}": ...' for name in missing)
+    raise ContractError(
+        f"the factory needs arguments that it is not given: {', '.join(missing)}",
+        contract="factory",
+        got=f"called with {arguments or 'no arguments'}",
+        fix=f"--kwargs '{{{example}}}', or give them defaults",
+    )
+
+
+def _parameters(make_env: Callable[..., Any]) -> Dict[str, inspect.Parameter]:
+    """Return the parameters of a factory that can be given by name; none if Python does not know them."""
+    try:
+        parameters = inspect.signature(make_env).parameters
+    except (TypeError, ValueError):
+        return {}
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name: parameter for name, parameter in parameters.items() if parameter.kind in kinds}

@@ -1,0 +1,91 @@
+"""The contract of the observations at an end: the one that is returned, and the old one that infos may hold.
+
+An observation of the old episode in the infos is lost if it equals the first of the new episode. It belongs to somebody
+else if it is far from the step before: further than a usual large change, and further than a good part of the way to a
+new start.
+"""
+
+from __future__ import annotations
+
+from typing import Any, List, NamedTuple, Optional
+
+import numpy as np
+
+from harness.contracts.auto_reset import require_timely_ends
+from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.registry import contract
+from harness.contracts.timeline import MIN_START_DISTANCE, EpisodeSpan, Jumps, inner_ends, jumps_at_ends, usual_change
+from harness.findings import ContractError, NotJudgedError
+from harness.interface.player import Seen
+
+FINAL_NAMES = ("final_obs", "final_observation", "terminal_observation", "terminal_obs")
+FINAL_NAME_OF_ALL = "original_obs"  # HARL's wrappers keep those of all agents, (A, D), in the info of agent 0
+MIN_WAY_TO_START = (
+    0.3  # fraction of the distance to a new start; an observation that is nearer follows from the step before
+)
+
+
+@contract("terminal-observation")
+def terminal_observation(subject: EnvUnderTest) -> None:
+    """The observation that comes with a done is the first of the next episode; infos may hold the old one's last."""
+    history = subject.long_run().seen
+    jumps = subject.once(jumps_at_ends)
+    if jumps is None:
+        raise NotJudgedError("fewer than 3 episodes ended")
+    ended = inner_ends(history)
+    require_timely_ends(jumps, ended)
+    require_kept_end(history, ended, jumps)
+
+
+def require_kept_end(history: List[Seen], ended: List[EpisodeSpan], jumps: Jumps) -> None:
+    """Raise if infos hold an observation that is not the last of the old episode."""
+    usual = usual_change(history, "obs")
+    changes, where = [], ""
+    for span in ended:
+        seen, before = history[span.end], history[span.end - 1].obs[span.env]
+        for agent in range(seen.obs.shape[1]):
+            kept = _kept_obs(seen, span.env, agent)
+            if kept is None or kept.obs.shape != seen.obs.shape[2:]:
+                continue
+            if np.array_equal(kept.obs, seen.obs[span.env, agent]):
+                raise ContractError(
+                    f"the terminal observation is lost: {kept.name} is the first of the next episode",
+                    where=f"env {span.env}, agent {agent}, step {span.end}",
+                    cause="it is read after the reset, or it is a view of what the reset overwrites",
+                )
+            changes.append((abs(kept.obs - before[agent]) / usual[agent]).max())
+            where = f"{kept.name}, in env {span.env} at step {span.end}"
+    if changes and np.median(changes) > max(MIN_START_DISTANCE, MIN_WAY_TO_START * jumps.to_start):
+        raise ContractError(
+            "the terminal observation is not the last of the old episode",
+            where=where,
+            got=f"{float(np.median(changes)):.1f} times a usual large change from the step before",
+            expected="what would have been seen if the env had not been reset",
+            cause="it belongs to a different env, agent or step",
+        )
+
+
+class _KeptObs(NamedTuple):
+    """The last observation of an episode, and the key under which infos hold it."""
+
+    name: str
+    obs: np.ndarray
+
+
+def _kept_obs(seen: Seen, env: int, agent: int) -> Optional[_KeptObs]:
+    """Return what the infos hold as the last observation of an agent, or None."""
+    try:
+        return _read_kept_obs(seen.infos[env], agent)
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+
+
+def _read_kept_obs(env_infos: Any, agent: int) -> Optional[_KeptObs]:
+    info = env_infos[agent]
+    for name in FINAL_NAMES:
+        if name in info:
+            return _KeptObs(name, np.asarray(info[name], np.float64))
+    if FINAL_NAME_OF_ALL in env_infos[0]:
+        of_all = np.asarray(env_infos[0][FINAL_NAME_OF_ALL], np.float64)
+        return _KeptObs(FINAL_NAME_OF_ALL, of_all[agent])
+    return None

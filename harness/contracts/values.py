@@ -1,0 +1,155 @@
+"""Contracts of the numbers that are returned: finite, within their spaces, and not written over the actions.
+
+Zeros that replace a NaN are found in the long run. A zero counts as such a replacement if the number is hardly ever 0
+and hardly ever the same twice, and the zero is isolated in its episode:
+
+- between two values that are far from 0. Values of equal sign must be a quarter of the standard deviation away from 0,
+  because a number may approach 0 and turn back. Values of different sign need hardly any distance: a number that is
+  clipped at 0 never changes its sign, and one that passes through 0 is never exactly 0.
+- in the first or last step of an episode, next to a value that is further from 0 than the number usually moves in a
+  step. Starts at 0 must be rare, as a reset may well set a number to 0.
+
+Independently of that, a zero counts if everything that an agent sees is 0, but only if that is rare.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.registry import contract
+from harness.findings import ContractError
+from harness.interface.moment import Moment
+from harness.interface.player import stack
+
+MIN_STEPS = 20  # of a run in which zeros can be judged
+MAX_ZEROS = 2  # exact zeros of a number that may be exceptions; a thousandth of its values in a long run
+MAX_ZERO_FRACTION = 1e-3
+MIN_DISTINCT = 0.5  # fraction of a number's values that must differ from each other
+CLEAR_DISTANCE = 0.25  # of a number's standard deviation, by which a neighbour clearly differs from 0
+REST_DISTANCE = 1e-3  # of a number's standard deviation, within which it may rest at 0
+CLEAR_STEPS = 2.0  # times the usual change in a step, by which a neighbour clearly differs from 0
+STARTS_PER_ZERO_START = 4  # starts for each start at 0, for a start at 0 to be rare
+MAX_BLANK_ENVS = 0.5  # envs that may always show only zeros before that counts as normal
+BOUND_TOLERANCE = 1e-5  # relative
+
+
+@contract("finite")
+def finite(subject: EnvUnderTest) -> None:
+    """No returned value is NaN or infinite, or a NaN silently replaced by zero."""
+    history = subject.long_run().seen
+    ended = stack(history[1:], "ended")
+    for name in ("obs", "share_obs"):
+        values = stack(history, name)
+        zeros = isolated_zeros(values, ended)
+        if len(zeros) == 0:
+            continue
+        step, env, agent, entry = zeros[0]
+        before, after = values[step - 1, env, agent, entry], values[step + 1, env, agent, entry]
+        raise ContractError(
+            f"{name} drops to exactly 0",
+            step=int(step),
+            where=f"step {step}, env {env}, agent {agent}, entry {entry}",
+            got=f"{before:g}, 0, {after:g}",
+            cause="a NaN or an infinity was replaced by 0, as np.nan_to_num does",
+            fix="find where the NaN comes from instead of replacing it",
+        )
+
+
+def isolated_zeros(values: np.ndarray, ended: np.ndarray) -> np.ndarray:
+    """Return where a zero cannot be a measurement; the module's docstring has the method.
+
+    Args:
+      values: numbers of a run, (T + 1, N, A, D).
+      ended: where an episode ended, (T, N) bool.
+    Returns:
+      Step, env, agent and entry of each such zero, (count, 4).
+    """
+    if len(values) < MIN_STEPS:
+        return np.zeros((0, 4), int)
+    zero = values[1:-1] == 0.0
+    samples = values.reshape((-1,) + values.shape[2:])
+    differs_from_next = np.diff(np.sort(samples, axis=0), axis=0) != 0.0
+    varies = differs_from_next.mean(axis=0) > MIN_DISTINCT
+    is_exception = zero.sum(axis=(0, 1)) <= MAX_ZEROS + MAX_ZERO_FRACTION * len(samples)
+    replaced = zero & varies & is_exception & _neighbours_differ(values, ended, samples.std(axis=0))
+    blank = zero.all(axis=-1, keepdims=True) & (values.shape[-1] > 2)
+    blank_is_rare = blank.mean(axis=(0, 1)) < MAX_BLANK_ENVS / values.shape[1]
+    found = replaced | (zero & blank & blank_is_rare)
+    return np.argwhere(found) + np.array([1, 0, 0, 0])
+
+
+def _neighbours_differ(values: np.ndarray, ended: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Return where the neighbours of a value within its episode are clearly not 0, (T - 1, N, A, D) bool."""
+    first_step, last_step = ended[:-1, :, None, None], ended[1:, :, None, None]
+    before, after = values[:-2], values[2:]
+    zero = values[1:-1] == 0.0
+    usual_change = np.median(abs(np.diff(values, axis=0)), axis=(0, 1))
+    clear = np.maximum(CLEAR_DISTANCE * spread, CLEAR_STEPS * usual_change)
+    least = np.where(before * after < 0, REST_DISTANCE, CLEAR_DISTANCE) * spread
+    between = ~first_step & ~last_step & (np.minimum(abs(before), abs(after)) > least)
+    zero_starts = (zero & first_step).sum(axis=(0, 1)) + (values[0] == 0.0).sum(axis=0)
+    zero_starts_are_rare = ended.sum() > STARTS_PER_ZERO_START * zero_starts
+    at_start = first_step & ~last_step & (abs(after) > clear) & zero_starts_are_rare
+    at_end = ~first_step & last_step & (abs(before) > clear)
+    return between | at_start | at_end
+
+
+@contract("finite", every_step=True, at_reset=True)
+def finite_step(moment: Moment) -> None:
+    """No returned value is NaN or infinite."""
+    for name in ("obs", "share_obs", "rewards", "dones"):
+        value = moment.parts.get(name)
+        if value is None or value.dtype.kind != "f" or np.isfinite(value).all():
+            continue
+        kind = "infinity"
+        if np.isnan(value).any():
+            kind = "NaN"
+        places = np.argwhere(~np.isfinite(value))
+        raise moment.error(
+            f"{name} holds {kind}",
+            moment.at(*places[0]),
+            got=f"{len(places)} of {value.size} values",
+            expected="finite values",
+        )
+
+
+@contract("bounds", every_step=True, at_reset=True)
+def bounds(moment: Moment) -> None:
+    """An observation stays within its space."""
+    stated = {"obs": moment.sizes.obs_bounds, "share_obs": moment.sizes.share_obs_bounds}
+    spaces = {"obs": "observation_space", "share_obs": "share_observation_space"}
+    for name, limits in stated.items():
+        value = moment.parts[name]
+        if limits is None or limits[0].shape != value.shape[1:]:
+            continue
+        low, high = limits
+        too_low = value < low - BOUND_TOLERANCE * (1 + abs(low))
+        too_high = value > high + BOUND_TOLERANCE * (1 + abs(high))
+        outside = np.argwhere(too_low | too_high)
+        if len(outside):
+            env, agent, entry = outside[0]
+            raise moment.error(
+                f"{name} leaves its {spaces[name]}",
+                moment.at(env, agent, entry),
+                got=f"{value[env, agent, entry]:g}",
+                expected=f"within [{low[agent, entry]:g}, {high[agent, entry]:g}]",
+            )
+
+
+@contract("actions-untouched", every_step=True)
+def actions_untouched(moment: Moment) -> None:
+    """`step` does not write into the actions that it is given."""
+    actions, before = moment.parts["actions"], moment.parts["actions_before"]
+    if np.array_equal(actions, before):
+        return
+    env, agent, entry = np.argwhere(actions != before)[0]
+    raise moment.error(
+        "step writes into the actions it is given",
+        moment.at(env, agent, entry),
+        got=f"{actions[env, agent, entry]:g}",
+        expected=f"{before[env, agent, entry]:g}, as handed over",
+        cause="an operation in place, such as np.clip(out=), *= or a torch view; HARL stores the altered actions "
+        "with the log-probabilities of the original ones",
+        fix="work on a copy: actions = actions.copy()",
+    )

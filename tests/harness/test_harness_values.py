@@ -1,0 +1,106 @@
+"""Tests of zeros that replace a NaN, on numbers written by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.contracts.values import isolated_zeros
+
+pytestmark = pytest.mark.harness
+
+STEPS, NUM_ENVS, AGENTS, OBS_DIM = 60, 5, 2, 4
+END = 30  # of env 2's episode
+
+
+def seen(*zeros, base=3.0):
+    """Return values (T + 1, N, A, D) near `base` with zeros at these places, and the ends (T, N)."""
+    values = base + 0.1 * np.random.default_rng(0).normal(size=(STEPS + 1, NUM_ENVS, AGENTS, OBS_DIM))
+    for place in zeros:
+        values[place] = 0.0
+    ended = np.zeros((STEPS, NUM_ENVS), bool)
+    ended[END - 1, [0, 1, 2, 3, 4]] = True  # what is seen at END is the first of the next episode
+    return values, ended
+
+
+def found(*zeros, **options):
+    """Return the places of the zeros that are found."""
+    return [tuple(place) for place in isolated_zeros(*seen(*zeros, **options)).tolist()]
+
+
+@pytest.mark.parametrize("step", [1, 17, END - 1, END, END + 1, STEPS - 1])
+def test_zero_among_numbers_is_found_wherever_it_is(step):
+    """It is found in the middle, at both ends of an episode and next to them, with its exact place."""
+    assert found((step, 2, 1, 3)) == [(step, 2, 1, 3)]
+
+
+@pytest.mark.parametrize("step", [0, STEPS])
+def test_zero_at_the_ends_of_the_run_is_not_judged(step):
+    """The first and the last step of a run have only one neighbour."""
+    assert found((step, 2, 1, 3)) == []
+
+
+def test_zero_of_a_number_that_is_often_zero_is_no_finding():
+    """Two zeros are exceptions, three are not; each entry counts for itself."""
+    two, three = [(9, 2, 1, 3), (21, 4, 1, 3)], [(9, 2, 1, 3), (21, 4, 1, 3), (40, 0, 1, 3)]
+    assert found(*two) == two
+    assert found(*three) == []
+    assert found(*three, (9, 2, 0, 3)) == [(9, 2, 0, 3)]
+
+
+def test_zero_next_to_a_small_number_is_no_finding():
+    """A number that is small, rests or is clipped may be 0; one that changes its sign never is exactly."""
+    values, ended = seen((17, 2, 1, 3))
+    cases = (
+        (3.0, 3.0, 1),
+        (-3.0, -3.0, 1),
+        (3.0, -3.0, 1),
+        (-3.0, 0.01, 1),
+        (3.0, 0.01, 0),
+        (0.01, 3.0, 0),
+        (0.0, 3.0, 0),
+        (1e-18, -3.0, 0),
+        (-3.0, 1e-18, 0),
+    )
+    for before, after, expected in cases:
+        values[16, 2, 1, 3], values[18, 2, 1, 3] = before, after
+        assert len(isolated_zeros(values, ended)) == expected, (before, after)
+
+
+def test_zero_of_a_number_with_few_values_is_no_finding():
+    """A contact flag or a count is 0 at times; a continuous number is not."""
+    values, ended = seen((17, 2, 1, 3))
+    values[:, :, 1, 3] = np.round(values[:, :, 1, 3] * 5.0)
+    assert isolated_zeros(values, ended).tolist() == []
+
+
+@pytest.mark.parametrize("step", [END - 1, END])
+def test_zero_of_a_small_number_among_large_ones_is_found(step):
+    """Distances from neighbours are measured in the unit of each entry."""
+    values, ended = seen((step, 2, 1, 3))
+    values[..., :3] *= 1000.0
+    assert isolated_zeros(values, ended).tolist() == [[step, 2, 1, 3]]
+
+
+def test_starts_that_are_zero_at_times_are_no_finding():
+    """An entry that a reset sets to 0 in a quarter of the starts is meant to be 0."""
+    values, ended = seen((END, 2, 1, 3))
+    assert len(isolated_zeros(values, ended)) == 1
+    values[0, 4, 1, 3] = 0.0  # two of six known starts
+    assert len(isolated_zeros(values, ended)) == 0
+
+
+def test_observation_that_is_all_zero_is_found_unless_it_is_usual():
+    """An agent that sees only zeros for a few steps is blind; for half of an env's steps it is idle."""
+    blind = [(step, 2, 1) for step in range(20, 26)]
+    assert {place[:3] for place in found(*blind)} == set(blind)
+    idle = [(step, 2, 1) for step in range(20, 50)]
+    assert found(*idle) == []
+    assert found((20, 2, 1, slice(0, 3)), (21, 2, 1, slice(0, 3)), (22, 2, 1, slice(0, 3))) == []
+
+
+def test_short_run_is_not_judged():
+    """With fewer than twenty steps, nothing is rare."""
+    values, ended = seen((17, 2, 1, 3))
+    assert len(isolated_zeros(values[:20], ended[:19])) == 1
+    assert len(isolated_zeros(values[:19], ended[:18])) == 0
