@@ -75,9 +75,10 @@ def policy(classes, hidden_layers=0, feature_norm=False, last=nn.ReLU):
 
     actor, base, mlp = classes["PolicyNetwork"](), classes["MLPBase"](), classes["MLPLayer"]()
     act, head = classes["ACTLayer"](), classes["DiagGaussian"]()
-    row = [nn.LayerNorm(FEATURES)] if feature_norm else []
+    row = []
     if feature_norm:
-        base.feature_norm = row[0]
+        base.feature_norm = nn.LayerNorm(FEATURES)
+        row.append(base.feature_norm)
     mlp.fc1 = block(FEATURES)
     row.append(mlp.fc1)
     if hidden_layers:
@@ -144,7 +145,7 @@ def test_load_of_a_file_that_would_run_code_is_refused(classes, tmp_path):
 @pytest.mark.parametrize("name", ["os.system", "builtins.eval", "torch.load", "numpyx.save", "torch.hub.load"])
 def test_load_refuses_every_name_that_is_not_known(tmp_path, name):
     """A name that is not on the list of harmless names is refused, even if it is similar to one."""
-    module, attribute = (part.encode() for part in name.rsplit(".", 1))
+    module, attribute = name.encode().rsplit(b".", 1)
     pickled = b"\x80\x02copenrl.modules.x\nX\n0c%s\n%s\n." % (module, attribute)
     with zipfile.ZipFile(str(tmp_path / "module.pt"), "w") as archive:
         archive.writestr("module/data.pkl", pickled)

@@ -89,11 +89,13 @@ def test_trace_holds_each_first_episode_from_its_start_to_its_end(make_env):
     assert any(length % HELD for length in lengths)
     assert tracer.recorded_steps == HELD * sum(decisions), "recorded after the end"
     assert len(trace) == NUM_ENVS
+    states = np.stack([qpos for qpos, _ in seen])
+    commands = np.stack([given for _, given in seen])
     for env_id, length in enumerate(lengths):
         assert trace.qpos[env_id].shape == (length + 1, 45)
         assert trace.commands[env_id].shape == (length, 2, 3)
-        assert np.array_equal(trace.qpos[env_id][1:], np.stack([qpos[env_id] for qpos, _ in seen[:length]]))
-        assert np.array_equal(trace.commands[env_id], np.stack([commands[env_id] for _, commands in seen[:length]]))
+        assert np.array_equal(trace.qpos[env_id][1:], states[:length, env_id])
+        assert np.array_equal(trace.commands[env_id], commands[:length, env_id])
         assert trace.qpos[env_id][0] == pytest.approx(starts[0][env_id], abs=1e-6)
 
 
