@@ -71,7 +71,7 @@ check-38: .venv38-small/installed  ## of those, the tests that do without torch:
 .venv38-small/installed: pyproject.toml
 	python3.8 -m venv .venv38-small
 	.venv38-small/bin/pip install --quiet --disable-pip-version-check \
-		numpy tyro typing_extensions rich psutil pyyaml pytest hypothesis
+		numpy tyro typing_extensions rich psutil pyyaml filelock jinja2 pytest hypothesis
 	touch $@
 
 bench: install  ## speed and memory, as lines of "name.metric value"
