@@ -244,7 +244,8 @@ class Report:
     def __str__(self) -> str:
         rows = list(map(str, self.findings))
         rows += self.unjudged
-        rows += [f"note: {note}" for note in self.notes]
+        for note in self.notes:
+            rows.append(f"note: {note}")
         rows.append(f"{self.summary}; {self.seconds:.1f} s")
         return "\n".join(rows)
 

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 
-from harness.contracts.effort import Effort
+from harness.contracts.effort import USUAL_EFFORT, Effort
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import CONTRACTS, Contract, contract, names
 from harness.contracts.shrink import shorten
@@ -80,7 +80,7 @@ def check_env(
     budget_s: float = 60.0,
     on_contract: Callable[[str], Any] = lambda name: None,
     target: Optional[CheckTarget] = None,
-    effort: Effort = Effort(),  # noqa: B008  it is frozen
+    effort: Effort = USUAL_EFFORT,
 ) -> Report:
     """Check the environments that a factory builds against the contracts of HARL's interface.
 

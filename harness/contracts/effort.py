@@ -25,3 +25,6 @@ class Effort:
     endless_steps: int = 3000
     growth_steps: int = 500
     max_kept_entries: int = 2500
+
+
+USUAL_EFFORT = Effort()

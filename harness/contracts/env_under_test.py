@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Optional, TypeVar
 import numpy as np
 
 from harness.contracts.comparison import first_divergence
-from harness.contracts.effort import Effort
+from harness.contracts.effort import USUAL_EFFORT, Effort
 from harness.contracts.factory_call import EnvFactory, close_quietly
 from harness.contracts.registry import step_checks
 from harness.contracts.task import Task
@@ -54,7 +54,7 @@ class EnvUnderTest:
         seed: int = 0,
         budget_s: float = 60.0,
         shares: float = 1.0,
-        effort: Effort = Effort(),  # noqa: B008  it is frozen
+        effort: Effort = USUAL_EFFORT,
     ) -> None:
         self.task = task
         self.seed = seed

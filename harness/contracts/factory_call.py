@@ -95,7 +95,7 @@ def close_quietly(env: Any) -> None:
     """Close an environment and ignore what its `close` raises."""
     try:
         env.close()
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:
         if is_ctrl_c(error):
             raise
 

@@ -33,7 +33,7 @@ def require_effect(
         return
     if not subject.sizes.maskable:
         moved = _moved_after_all(subject, start, dead, try_batches)
-        dead = [group for group in dead if group not in moved]
+        dead = sorted(set(dead) - set(moved))
         if not dead:
             return
     raise ContractError(

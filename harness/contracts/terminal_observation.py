@@ -20,9 +20,7 @@ from harness.interface.player import Seen
 
 FINAL_NAMES = ("final_obs", "final_observation", "terminal_observation", "terminal_obs")
 FINAL_NAME_OF_ALL = "original_obs"  # HARL's wrappers keep those of all agents, (A, D), in the info of agent 0
-MIN_WAY_TO_START = (
-    0.3  # fraction of the distance to a new start; an observation that is nearer follows from the step before
-)
+MIN_WAY_TO_START = 0.3  # fraction of the distance to a new start; a nearer observation follows from the step before
 
 
 @contract("terminal-observation")

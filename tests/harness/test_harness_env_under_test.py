@@ -15,6 +15,7 @@ from wrapped import factory
 from harness.__main__ import main as harness_main
 from harness.contracts import Effort, Task, check_env, env_under_test
 from harness.contracts.comparison import Bystanders, first_difference, first_divergence
+from harness.contracts.effort import USUAL_EFFORT
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.player import Player, Seen
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.harness
 NUM_ENVS, AGENTS = 5, 2
 
 
-def make_subject(make_env=make_pointmass, kwargs=None, seed=3, budget_s=60.0, effort=Effort()):  # noqa: B008
+def make_subject(make_env=make_pointmass, kwargs=None, seed=3, budget_s=60.0, effort=USUAL_EFFORT):
     """Return a subject as `check_env` makes it."""
     return EnvUnderTest(make_env, kwargs, seed=seed, budget_s=budget_s, effort=effort)
 
