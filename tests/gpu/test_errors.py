@@ -147,7 +147,7 @@ def test_buffer_that_is_too_small_ends_a_run_with_the_flag_that_raises_it(side_b
     """A dropped row ends training at the end of its rollout: one message with demand, limit, flag and dump."""
     ended, folder = side_by_side
     said = one_message(ended["small-buffer"])
-    assert "had no room" in said
+    assert "buffer overflow" in said
     assert "--sim.njmax" in said
     assert "python -m mapush.replay" in said
     assert (folder / "small-buffer" / "nonfinite.pt").is_file()
@@ -177,4 +177,4 @@ def _allocate_with(warp):
 def test_kernel_that_goes_wrong_is_explained(side_by_side):
     """What PyTorch really raises after a kernel reached out of bounds is understood."""
     ended = side_by_side[0]["illegal-index"]
-    assert ended.stdout.startswith("SimulatorError: the GPU gave up\n"), ended.stdout + ended.stderr
+    assert ended.stdout.startswith("SimulatorError: the GPU failed\n"), ended.stdout + ended.stderr

@@ -51,12 +51,12 @@ def feet(phase, commands):
 
 def stride(phase, commands):
     """Return the stride of a robot that steps as it is told."""
-    return gait.stride(phase, commands, gait.asked_to_step(commands))
+    return gait.stride(phase, commands, gait.walking_ramp(commands))
 
 
 def trot(phase, commands):
     """Return the set points of a robot that steps as it is told."""
-    return gait.trot(phase, commands, gait.asked_to_step(commands))
+    return gait.trot(phase, commands, gait.walking_ramp(commands))
 
 
 def everywhere():
@@ -110,7 +110,7 @@ def test_stepping_fades_between_standing_and_walking():
     """Feet are lifted fully from the walking command on, and not at all below half of it."""
     sizes = torch.tensor((0.0, 0.5, 0.75, 1.0, 5.0)) * gait.WALKING_COMMAND
     commands = torch.stack((0.5 * sizes, torch.zeros(5), -0.5 * sizes), dim=1)
-    torch.testing.assert_close(gait.asked_to_step(commands).squeeze(1), torch.tensor((0.0, 0.0, 0.5, 1.0, 1.0)))
+    torch.testing.assert_close(gait.walking_ramp(commands).squeeze(1), torch.tensor((0.0, 0.0, 0.5, 1.0, 1.0)))
 
 
 @pytest.mark.parametrize("command", COMMANDS[:2].tolist())

@@ -227,7 +227,7 @@ def test_state_dict_continues_bit_for_bit(device, randomization):
     ids=["num_envs", "num_agents", "randomization", "simulator"],
 )
 def test_state_dict_of_another_simulation_is_refused(shared, device, make_other):
-    """A state of another measure_contacts, scene or simulator is refused in words and changes nothing."""
+    """A state of a different size, scene or simulator is refused and changes nothing."""
     physics, _ = shared
     before = physics.state()
     with pytest.raises(CheckpointError, match="does not fit"):
@@ -290,7 +290,7 @@ def test_check_of_a_full_buffer_names_flags_that_are_enough(device, flag, sizes,
     capfd.readouterr()
     place(physics, crowd(physics))
     shake(physics, 10)
-    with pytest.raises(SimulatorError, match="had no room") as caught:
+    with pytest.raises(SimulatorError, match="buffer overflow") as caught:
         physics.check()
     assert capfd.readouterr() == ("", "")
     assert caught.value.where.startswith("env ")
@@ -361,7 +361,7 @@ def test_compilation_is_announced_before_anything_is_compiled(device, monkeypatc
         raise InterruptedError(device.type)
 
     monkeypatch.setattr(mjwarp, "_announce_compilation", announce)
-    monkeypatch.setattr(WarpPhysics, "_put", None)
+    monkeypatch.setattr(WarpPhysics, "_upload", None)
     with pytest.raises(InterruptedError, match=torch.device(device).type):
         WarpPhysics(SCENE, 3, device=device)
 
@@ -398,7 +398,7 @@ def test_size_prints_flags_that_are_enough(device, capsys, monkeypatch):
     ("words", "said"),
     [
         (["cubiod"], "did you mean 'cuboid'"),
-        ("cuboid --num-envs 5 --nconmax 1 --walk-s 0.5 --flail-s 0.1 --device cpu".split(), "had no room"),
+        ("cuboid --num-envs 5 --nconmax 1 --walk-s 0.5 --flail-s 0.1 --device cpu".split(), "buffer overflow"),
     ],
 )
 def test_size_that_cannot_be_measured_exits_with_2(words, said, capsys):

@@ -216,7 +216,7 @@ def test_mirrored_network_acts_on_the_mirror_image():
     """What a network says of the mirror image, mirrored back, as the meaning of each block has it."""
     network, _ = random_network()
     obs = torch.randn(50, generator=torch.Generator().manual_seed(3))
-    action, image = network.both(obs)
+    action, image = network.with_mirror_image(obs)
     torch.testing.assert_close(action, network(obs))
     torch.testing.assert_close(image, mirror_joints(network(mirror_obs(obs))))
     assert float((image - action).abs().max()) > 0.01
@@ -230,14 +230,14 @@ def test_policy_fades_between_the_network_that_walks_and_the_one_that_stands():
     settled = walking.settle(state, stand, memory)
     obs = walking_obs(state, stand, settled)
     action = policy.step(state, stand, memory)[1][..., :12]
-    walk = 0.5 * sum(policy.walk.both(obs))
-    still = 0.8 * 0.5 * sum(policy.stand.both(obs))
+    walk = 0.5 * sum(policy.walk.with_mirror_image(obs))
+    still = 0.8 * 0.5 * sum(policy.stand.with_mirror_image(obs))
     torch.testing.assert_close(action[0, 0], walk[0, 0])
     torch.testing.assert_close(action[1, 0], 0.5 * (walk + still)[1, 0])
     torch.testing.assert_close(action[2, 1], still[2, 1])
 
 
-def test_against_load_asks_for_more_where_the_robot_is_slow():
+def test_compensate_load_asks_for_more_where_the_robot_is_slow():
     """At most 0.02 m/s of what v_x and v_y lack in the robot's frame is added; omega_z and standing are left alone."""
     state = still_state()
     quarter_turn = torch.tensor((math.sqrt(0.5), 0.0, 0.0, math.sqrt(0.5))).expand(*SHAPE, 4)
@@ -245,15 +245,15 @@ def test_against_load_asks_for_more_where_the_robot_is_slow():
     state = dataclasses.replace(state, robot_quat_w=quarter_turn, robot_lin_vel_w=north)
     commands = torch.tensor((0.5, -0.1, 0.3)).expand(*SHAPE, 3)
     expected = torch.tensor((0.5 + 0.02, -0.1 - 0.8 * 0.01, 0.3)).expand(*SHAPE, 3)
-    torch.testing.assert_close(walking.against_load(state, commands), expected)
-    assert torch.equal(walking.against_load(state, torch.zeros(*SHAPE, 3)), torch.zeros(*SHAPE, 3))
+    torch.testing.assert_close(walking.compensate_load(state, commands), expected)
+    assert torch.equal(walking.compensate_load(state, torch.zeros(*SHAPE, 3)), torch.zeros(*SHAPE, 3))
 
 
 def test_policy_that_is_told_to_walk_acts_by_its_first_network_alone():
     """Under a command to walk, nothing is averaged: a gait may be one-sided."""
     policy, state = random_policy(), still_state()
     memory, commands = torch.zeros(*SHAPE, MEMORY_DIM), torch.full((*SHAPE, 3), 0.3)
-    asked = walking.against_load(state, commands)
+    asked = walking.compensate_load(state, commands)
     obs = walking_obs(state, asked, walking.settle(state, asked, memory))
     torch.testing.assert_close(policy.step(state, commands, memory)[1][..., :12], policy.walk(obs))
 
@@ -303,7 +303,7 @@ def test_load_with_joints_in_another_order_is_refused(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(walking, "JOINTS", JOINTS[::-1])
         random_policy().save(path, {})
-    with pytest.raises(CheckpointError, match="joints in another order"):
+    with pytest.raises(CheckpointError, match="different order"):
         WalkingPolicy.load(path)
 
 
@@ -360,7 +360,7 @@ def test_untrained_walker_follows_the_trot():
     state, memory = random_state(NUM_ENVS, NUM_AGENTS), uniform(*SHAPE, MEMORY_DIM, seed=1)
     commands = uniform(*SHAPE, 3, seed=2)
     targets, after = untrained_walker().step(state, commands, memory)
-    commands = walking.against_load(state, commands)
+    commands = walking.compensate_load(state, commands)
     steps = walking.settle(state, commands, memory)[..., 13:]
     torch.testing.assert_close(targets, walking.gait.trot(memory[..., 12], commands, steps))
     assert torch.equal(after[..., :12], torch.zeros(*SHAPE, 12))
