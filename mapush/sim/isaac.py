@@ -1,8 +1,8 @@
 """Load the user's Isaac Gym and MQE, which no package index has, and explain why that fails.
 
-Isaac Gym refuses to be imported after torch, so `load` has to be called before anything that imports torch. MAPush
-uses MQE from `PYTHONPATH`: its distribution has the same name as ours, `mapush`, so pip would remove the one when it
-installs the other.
+Isaac Gym refuses to be imported after torch, so `load` has to be called before anything that imports torch. MQE is a
+package in a checkout of MAPush, which has to be on `PYTHONPATH`: to install MAPush's distribution, `mapush`, would put
+its top-level folders into the environment.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _unrelated_mqe() -> Optional[SimulatorError]:
         if Path(folder, "envs", "utils.py").is_file():
             return None
     return SimulatorError(
-        "the installed package mqe is not MAPush's",
+        "the package mqe that is installed is a different one",
         got=f"{folders[0]} has no envs/utils.py",
         cause="pip install mqe installs an unrelated package with the same name",
         fix=f"pip uninstall mqe; {GET_MQE}; {DOCS}",

@@ -300,7 +300,7 @@ def _shapes(state: dict[str, Any]) -> str:
         for part in ("warp", "fields"):
             for name, values in state[part].items():
                 shapes.append(f"{name} {tuple(values.shape)}")
-    return ", ".join(shapes)
+    return ", ".join(sorted(shapes))
 
 
 def _buffer_overflow(fatal: torch.Tensor, demand: Demand) -> SimulatorError:

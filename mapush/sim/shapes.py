@@ -42,7 +42,7 @@ def add_body(parent: mujoco.MjsBody, name: str, pos: Vector, inertia: Inertia) -
 
 
 def add_shape(body: mujoco.MjsBody, shape: str, size: Sequence[float], group: int, **options: Any) -> mujoco.MjsGeom:
-    """Add a geom to `body` and return it. It touches nothing but what the contact pairs of the scene list.
+    """Add a geom to `body` and return it. It can touch only the geoms with which the scene lists a contact pair.
 
     Args:
       body: what the geom is part of.

@@ -1,4 +1,4 @@
-"""What a user is told when Isaac Gym or MQE cannot be loaded, and that they are loaded in the order they need."""
+"""Contracts of loading Isaac Gym and MQE: the order of imports, and the messages when they cannot be loaded."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from doubles import run
 
 pytestmark = pytest.mark.adapters
 
-CHOOSE = """
-{}
+CHOOSE_ISAAC_GYM = """
 from mapush.errors import SimulatorError
 from mapush.sim import choose_backend
 try:
@@ -19,15 +18,15 @@ except SimulatorError as error:
 
 
 def said(tmp_path, before="", **environ):
-    """Return what choosing Isaac Gym says in a new process."""
-    result = run(CHOOSE.format(before), tmp_path, **environ)
+    """Return what a new process prints when it chooses Isaac Gym, after the statements `before`."""
+    result = run(f"{before}\n{CHOOSE_ISAAC_GYM}", tmp_path, **environ)
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr, result.stderr
     return result.stdout
 
 
 def test_choose_backend_loads_isaac_gym_before_torch(tmp_path):
-    """With both packages at hand, in a process that has not loaded torch, Isaac Gym is chosen."""
+    """In a process that has not imported torch, both packages load and Isaac Gym is chosen."""
     assert said(tmp_path).strip() == "('isaacgym', 'as configured')"
 
 
@@ -43,25 +42,25 @@ def test_choose_backend_loads_isaac_gym_before_torch(tmp_path):
     ],
     ids=["torch first", "wrong Python", "libpython", "numpy", "unknown", "absent"],
 )
-def test_isaac_gym_that_cannot_be_loaded_says_why(tmp_path, before, environ, words):
-    """Each known trap has its own cause and fix; every message names the page with all the steps and another way."""
+def test_isaac_gym_that_cannot_be_loaded_gives_cause_and_fix(tmp_path, before, environ, words):
+    """Each known problem has its own cause and fix; every message names the documentation and an alternative."""
     text = said(tmp_path, before, **environ)
     assert text.startswith("SimulatorError: the simulator isaacgym is not available")
     for word in words + ("docs/isaacgym.md", "--sim mujoco"):
         assert word in text, (word, text)
 
 
-def test_the_mqe_of_the_package_index_is_told_apart(tmp_path):
-    """`pip install mqe` gives another package, which is not even loaded."""
+def test_mqe_of_the_package_index_is_refused(tmp_path):
+    """`pip install mqe` installs an unrelated package, which is not imported."""
     (tmp_path / "mqe").mkdir()
     (tmp_path / "mqe" / "__init__.py").write_text("raise SystemExit('loaded')")
     text = said(tmp_path, "import isaacgym, sys; sys.path.insert(0, '')")
-    assert "is not MAPush's" in text
+    assert "the package mqe" in text
     assert "pip uninstall mqe" in text
 
 
-def test_mqe_without_what_it_does_not_declare_names_the_package(tmp_path):
-    """MQE imports packages of which its setup tells nothing."""
+def test_mqe_with_a_missing_dependency_names_the_package(tmp_path):
+    """MQE imports packages that its setup does not declare."""
     (tmp_path / "mqe" / "envs").mkdir(parents=True)
     (tmp_path / "mqe" / "__init__.py").write_text("")
     (tmp_path / "mqe" / "envs" / "__init__.py").write_text("")
