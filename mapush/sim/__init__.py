@@ -21,10 +21,10 @@ BACKENDS = {  # module, class, and the fields of `SimConfig` that the class take
     "warp": ("mapush.sim.mjwarp", "WarpPhysics", ("nconmax", "njmax")),
 }
 ISAAC_GYM = "isaacgym"  # not a `Physics`: MQE computes the complete environment, see `mapush.upstream.mqe`
-NAMES = ("auto", ISAAC_GYM) + tuple(BACKENDS)
+SIMULATORS = ("auto", ISAAC_GYM) + tuple(BACKENDS)
 
-MUJOCO = "mujoco==4.0.0"
-WARP_PACKAGES = (("mujoco_warp", "mujoco-warp==4.0.0"), ("warp", "warp-lang==1.19.0"))  # module, distribution
+MUJOCO_DISTRIBUTION = "mujoco==4.0.0"
+WARP_DISTRIBUTIONS = (("mujoco_warp", "mujoco-warp==4.0.0"), ("warp", "warp-lang==1.19.0"))  # module, distribution
 MUJOCO_PYTHON = (3, 11)  # the oldest Python for which these distributions exist
 _ALTERNATIVES = "use --sim mujoco to compute on the CPU, or --sim auto to use the GPU only if it works"
 
@@ -43,7 +43,7 @@ def choose_backend(name: str) -> Tuple[str, str]:
       ConfigError: unknown simulator.
       SimulatorError: this backend does not work on this machine.
     """
-    if name not in NAMES:
+    if name not in SIMULATORS:
         raise _unknown_simulator(name)
     if name == "mujoco":
         return name, "as configured"
@@ -104,12 +104,12 @@ def _load(module: str) -> Any:
     except ImportError as error:
         if not (error.name or "").startswith("mujoco"):
             raise
-        fix = how_to_install(MUJOCO)
+        fix = how_to_install(MUJOCO_DISTRIBUTION)
         raise SimulatorError("MuJoCo cannot be loaded", where="sim.backend", cause=str(error), fix=fix) from error
 
 
 def _unknown_simulator(name: str) -> ConfigError:
-    error = unknown("simulator", name, NAMES)
+    error = unknown("simulator", name, SIMULATORS)
     error.where = "sim.backend"
     return error
 
@@ -128,7 +128,7 @@ def _require(name: str, obstacle: Optional[SimulatorError]) -> None:
 
 
 def _why_no_warp() -> Optional[SimulatorError]:
-    for package, distribution in WARP_PACKAGES:
+    for package, distribution in WARP_DISTRIBUTIONS:
         if importlib.util.find_spec(package) is None:
             return SimulatorError(f"{package} is not installed", fix=how_to_install(distribution))
     return why_no_gpu()
