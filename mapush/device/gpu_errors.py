@@ -1,4 +1,4 @@
-"""What PyTorch, CUDA and Warp say when a GPU cannot be used or gives up, as errors of this package."""
+"""Explain errors of PyTorch, CUDA and Warp: a GPU that cannot be used, is full, or fails."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from typing import Callable, Iterator, NamedTuple, Optional
 from mapush.errors import MapushError, SimulatorError
 
 
-class _Trouble(NamedTuple):
-    """A kind of trouble: how to recognise it, and what to say; groups of the pattern fill in what and fix."""
+class _KnownError(NamedTuple):
+    """A known error.
+
+    Attributes:
+      pattern: regular expression that its message matches.
+      what: the first line of the explanation; a template that the groups of `pattern` fill.
+      cause: the most likely reason.
+      fix: what to do about it; a template that the groups of `pattern` fill.
+    """
 
     pattern: str
     what: str
@@ -19,98 +26,98 @@ class _Trouble(NamedTuple):
     fix: str
 
 
-_FATAL = (
+_FATAL = (  # errors after which a process cannot use CUDA any more
     "an illegal memory access|device-side assert|unspecified launch failure|misaligned address|an illegal instruction|"
     "invalid program counter|hardware stack error|the launch timed out|uncorrectable"
-)  # what ends every CUDA process; other errors of CUDA are errors of the program, which need their traceback
+)
 
-_TROUBLES = (  # the first that fits counts
-    _Trouble(
+_KNOWN_ERRORS = (  # the first match counts; any other error of CUDA is a bug of the program, which needs its traceback
+    _KnownError(
         r"CUDA out of memory|error(?: 2)?: out of memory|_ALLOC_FAILED|^Failed to allocate \d+ bytes on .*cuda:\d+'$",
         "the memory of the GPU is full",
-        "too many envs for this card or for --vram-limit, or others use the card",
-        "lower --num-envs; nvidia-smi shows who else uses the card",
+        "too many envs for this GPU or for --vram-limit, or other processes use the GPU",
+        "lower --num-envs; nvidia-smi shows which processes use the GPU",
     ),
-    _Trouble(
+    _KnownError(
         r"not compiled with CUDA",
-        "this PyTorch is built for the CPU alone",
+        "this PyTorch is built only for the CPU",
         None,
-        "install the build for your CUDA: https://pytorch.org/get-started",
+        "install the build for your version of CUDA: https://pytorch.org/get-started",
     ),
-    _Trouble(
+    _KnownError(
         r"no NVIDIA driver|CUDA is not supported by the hardware or driver|Invalid device identifier: cuda",
         "there is no NVIDIA driver",
-        "it is not installed, or a container was started without access to the GPU",
-        "install it, or start the container with --gpus all; nvidia-smi must list the card",
+        "the driver is not installed, or the container has no access to the GPU",
+        "install the driver, or start the container with --gpus all; then nvidia-smi must list the GPU",
     ),
-    _Trouble(
+    _KnownError(
         r"driver on your system is too old \(found version (\d+)0(\d)0\)",
-        "the NVIDIA driver is too old: it knows CUDA {}.{}, this PyTorch needs a newer one",
+        "the NVIDIA driver is too old: it supports CUDA {}.{}, and this PyTorch needs a newer version",
         None,
         "update the driver, or install a PyTorch that is built for CUDA {}.{}",
     ),
-    _Trouble(
+    _KnownError(
         r"No CUDA GPUs are available",
         "CUDA sees no GPU",
-        "there is none, or CUDA_VISIBLE_DEVICES hides it",
-        "unset CUDA_VISIBLE_DEVICES; nvidia-smi must list the card",
+        "the machine has no GPU, or CUDA_VISIBLE_DEVICES hides it",
+        "unset CUDA_VISIBLE_DEVICES; nvidia-smi must list the GPU",
     ),
-    _Trouble(
+    _KnownError(
         r"no kernel image is available",
         "this PyTorch is not built for this GPU",
-        "the card is older or newer than the build",
-        "install a build that knows it: https://pytorch.org/get-started",
+        "the GPU is older or newer than those that the build supports",
+        "install a build that supports this GPU: https://pytorch.org/get-started",
     ),
-    _Trouble(
+    _KnownError(
         r"busy or unavailable",
-        "the GPU is taken",
-        "another process has it for itself",
-        "nvidia-smi shows which one",
+        "the GPU is in use",
+        "a different process has exclusive access to the GPU",
+        "nvidia-smi shows which process uses the GPU",
     ),
-    _Trouble(
+    _KnownError(
         r"cudaGetDeviceCount|CUDA unknown error|CUDA initialization",
         "CUDA does not start",
-        "driver, card and PyTorch do not work together",
-        "nvidia-smi must list the card; load or update the driver",
+        "driver, GPU and PyTorch are not compatible",
+        "load or update the driver; nvidia-smi must list the GPU",
     ),
-    _Trouble(
+    _KnownError(
         rf"CUDA error(?: \d+)?: (?:{_FATAL})",
-        "the GPU gave up",
-        "a kernel went wrong or the card is defective; this process cannot use the GPU any more",
-        "try again; if it comes back, CUDA_LAUNCH_BLOCKING=1 shows in which call, dmesg what the driver says",
+        "the GPU failed",
+        "a kernel failed or the hardware is defective; this process cannot use the GPU any more",
+        "try again; if it fails again, CUDA_LAUNCH_BLOCKING=1 shows the call, and dmesg the messages of the driver",
     ),
 )
 
 
 def explain(error: BaseException) -> Optional[SimulatorError]:
-    """Return an error that says what ails the GPU; None if `error` is not about the GPU.
+    """Return an error that explains what is wrong with the GPU; None if `error` is not about the GPU.
 
     Args:
-      error: as PyTorch or Warp raised it. They tell troubles apart by their text alone, so it is the text that counts.
+      error: an exception of PyTorch or Warp. Their types do not distinguish these errors, so only the text counts.
     """
-    text = str(error)
     if isinstance(error, MapushError):
         return None
-    for trouble in _TROUBLES:
-        found = re.search(trouble.pattern, text)
+    text = str(error)
+    for known in _KNOWN_ERRORS:
+        found = re.search(known.pattern, text)
         if found:
             return SimulatorError(
-                trouble.what.format(*found.groups()),
+                known.what.format(*found.groups()),
                 got=textwrap.shorten(text.splitlines()[0], 160, placeholder=" ..."),
-                cause=trouble.cause,
-                fix=trouble.fix.format(*found.groups()),
+                cause=known.cause,
+                fix=known.fix.format(*found.groups()),
             )
     return None
 
 
 @contextlib.contextmanager
-def gpu_errors(way_out: Callable[[], str] = lambda: "") -> Iterator[None]:
-    """Turn what ails the GPU into an error that says so; anything else passes as it is.
+def gpu_errors(more_advice: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Explain errors of the GPU; all other errors pass unchanged.
 
     Args:
-      way_out: asked, if it comes to that, for more to do about it; "" for nothing.
+      more_advice: called only after an error of the GPU; returns what else to do about it, or "".
     Raises:
-      SimulatorError: see `explain`.
+      SimulatorError: an error of the GPU; see `explain`.
     """
     try:
         yield
@@ -118,19 +125,24 @@ def gpu_errors(way_out: Callable[[], str] = lambda: "") -> Iterator[None]:
         explained = explain(error)
         if explained is None:
             raise
-        explained.fix = "; ".join(filter(None, (explained.fix, way_out())))
+        advice = more_advice()
+        if advice:
+            explained.fix = f"{explained.fix}; {advice}"
         raise explained from error
 
 
 def why_no_gpu() -> Optional[SimulatorError]:
-    """Compute something on the present GPU; return what prevented it, None if it went well.
+    """Compute something on the current GPU and return the error that prevented it; None if it works.
 
-    This loads torch.
+    This imports torch.
     """
     import torch
 
     try:
         torch.ones(1, device="cuda").item()
     except (RuntimeError, AssertionError) as error:
-        return explain(error) or SimulatorError("the GPU cannot be used", got=str(error).splitlines()[0])
+        explained = explain(error)
+        if explained is None:
+            explained = SimulatorError("the GPU cannot be used", got=str(error).splitlines()[0])
+        return explained
     return None

@@ -1,13 +1,14 @@
-"""Physics of robots and object: velocity commands in, state out."""
+"""Simulators: the choice of the backend, and the physics of robots and object."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from typing import TYPE_CHECKING, Optional, Tuple
+import sys
+from typing import TYPE_CHECKING, Any, Optional, Tuple
 
 from mapush.device.gpu_errors import why_no_gpu
-from mapush.errors import ConfigError, SimulatorError, nearest
+from mapush.errors import ConfigError, SimulatorError, unknown
 from mapush.sim import isaac
 
 if TYPE_CHECKING:
@@ -15,64 +16,45 @@ if TYPE_CHECKING:
     from mapush.sim.physics import Physics, Randomization
     from mapush.sim.scene import Scene
 
-BACKENDS = {  # module, class, settings that it takes
+BACKENDS = {  # module, class, and the fields of `SimConfig` that the class takes
     "mujoco": ("mapush.sim.mjcpu", "MujocoPhysics", ("threads",)),
     "warp": ("mapush.sim.mjwarp", "WarpPhysics", ("nconmax", "njmax")),
 }
-ISAAC_GYM = "isaacgym"  # no physics of ours: MQE's whole environment, see `mapush.upstream.mqe`
-_INSTALL = "python -m pip install {} (needs Python 3.11 or later)"
-_ELSE = "--sim mujoco computes on the CPU, --sim auto takes the best that is here"
+ISAAC_GYM = "isaacgym"  # not a `Physics`: MQE computes the complete environment, see `mapush.upstream.mqe`
+SIMULATORS = ("auto", ISAAC_GYM) + tuple(BACKENDS)
+
+MUJOCO_DISTRIBUTION = "mujoco==4.0.0"
+WARP_DISTRIBUTIONS = (("mujoco_warp", "mujoco-warp==4.0.0"), ("warp", "warp-lang==1.19.0"))  # module, distribution
+MUJOCO_PYTHON = (3, 11)  # the oldest Python for which these distributions exist
+_ALTERNATIVES = "use --sim mujoco to compute on the CPU, or --sim auto to use the GPU only if it works"
 
 
 def choose_backend(name: str) -> Tuple[str, str]:
     """Decide which backend computes.
 
-    Isaac Gym has to be loaded before torch, so it is loaded here; torch is for Warp alone, if Warp's packages are here.
+    Isaac Gym has to be loaded before torch, so choosing it loads it. Torch is loaded only to test the GPU for Warp,
+    and only if Warp's packages are installed.
 
     Args:
-      name: of a backend, or auto: Warp if it can work here, else MuJoCo.
+      name: a backend; or auto, which chooses Warp if it works on this machine, otherwise MuJoCo.
     Returns:
-      The backend, and in a few words why it is that one.
+      The backend, and the reason for the choice in a few words.
     Raises:
-      ConfigError: no backend has this name.
-      SimulatorError: this backend cannot work here.
+      ConfigError: unknown simulator.
+      SimulatorError: this backend does not work on this machine.
     """
-    if name not in ("auto", ISAAC_GYM) + tuple(BACKENDS):
-        names = ("auto", ISAAC_GYM) + tuple(BACKENDS)
-        raise ConfigError("no such simulator", where="sim.backend", got=name, fix=nearest(name, names))
+    if name not in SIMULATORS:
+        raise _unknown_simulator(name)
     if name == "mujoco":
         return name, "as configured"
-    obstacle = isaac.why_not_here() if name == ISAAC_GYM else _why_no_warp()
-    if obstacle is None:
-        return (name, "as configured") if name == ISAAC_GYM else ("warp", _gpu_and_version())
-    if name == "auto":
+    if name == ISAAC_GYM:
+        _require(name, isaac.load())
+        return name, "as configured"
+    obstacle = _why_no_warp()
+    if name == "auto" and obstacle is not None:
         return "mujoco", obstacle.what
-    raise _unavailable(name, obstacle)
-
-
-def _unavailable(name: str, obstacle: SimulatorError) -> SimulatorError:
-    return SimulatorError(
-        f"the simulator {name} is not available",
-        where="sim.backend",
-        got=obstacle.got,
-        cause=obstacle.what if obstacle.cause is None else f"{obstacle.what}: {obstacle.cause}",
-        fix=_ELSE if obstacle.fix is None else f"{obstacle.fix}; {_ELSE}",
-    )
-
-
-def _why_no_warp() -> Optional[SimulatorError]:
-    for package, distribution in (("mujoco_warp", "mujoco-warp==4.0.0"), ("warp", "warp-lang==1.19.0")):
-        if importlib.util.find_spec(package) is None:
-            return SimulatorError(f"{package} is not installed", fix=_INSTALL.format(distribution))
-    return why_no_gpu()
-
-
-def _gpu_and_version() -> str:
-    from importlib.metadata import version
-
-    import torch
-
-    return "{}, mujoco-warp {}".format(torch.cuda.get_device_name(), version("mujoco-warp"))
+    _require(name, obstacle)
+    return "warp", _gpu_and_version()
 
 
 def make_physics(
@@ -81,26 +63,80 @@ def make_physics(
     """Make the physics that `config.backend` names.
 
     Args:
-      config: which backend, and its settings.
-      scene: what stands in each env.
-      num_envs: parallel copies.
-      seed: of what differs from env to env.
-      randomization: what differs, besides the object's friction.
-
+      config: a backend that `choose_backend` returned, and its settings; auto is chosen here.
+      scene: the content of each env.
+      num_envs: number of parallel copies.
+      seed: seeds what differs from env to env.
+      randomization: what differs from env to env, in addition to the object's friction.
     Raises:
-      ConfigError: no backend has this name, or it is Isaac Gym, whose robots walk as MQE makes them.
-      SimulatorError: the backend is not available here.
+      ConfigError: unknown simulator, or Isaac Gym, whose robots only MQE can drive.
+      SimulatorError: MuJoCo cannot be loaded.
     """
-    backend, _ = choose_backend(config.backend)
+    backend = config.backend
+    if backend == "auto":
+        backend, _ = choose_backend(backend)
     if backend == ISAAC_GYM:
-        raise ConfigError("Isaac Gym computes MQE's pushing tasks alone", where="sim.backend", got=backend, fix=_ELSE)
-    module, name, settings = BACKENDS[backend]
+        what = "Isaac Gym computes only MQE's pushing tasks"
+        raise ConfigError(what, where="sim.backend", got=backend, fix=_ALTERNATIVES)
+    if backend not in BACKENDS:
+        raise _unknown_simulator(backend)
+    module, class_name, settings = BACKENDS[backend]
+    physics = getattr(_load(module), class_name)
+    options = {setting: getattr(config, setting) for setting in settings}
+    return physics(scene, num_envs, seed=seed, randomization=randomization, **options)
+
+
+def how_to_install(distribution: str, python: Tuple[int, ...] = sys.version_info[:2]) -> str:
+    """Return how to install `distribution`, one of MuJoCo's, on this version of Python."""
+    command = f"python -m pip install {distribution}"
+    if python >= MUJOCO_PYTHON:
+        return command
+    this, needed = ".".join(map(str, python)), ".".join(map(str, MUJOCO_PYTHON))
+    return (
+        f"MuJoCo 4 needs Python {needed} or later, and this is Python {this}: create a virtual environment with "
+        f"Python {needed} and run {command} in it; on Python 3.8, --sim isaacgym is the only simulator"
+    )
+
+
+def _load(module: str) -> Any:
     try:
-        physics = getattr(importlib.import_module(module), name)
+        return importlib.import_module(module)
     except ImportError as error:
         if not (error.name or "").startswith("mujoco"):
             raise
-        fix = _INSTALL.format("mujoco==4.0.0")
+        fix = how_to_install(MUJOCO_DISTRIBUTION)
         raise SimulatorError("MuJoCo cannot be loaded", where="sim.backend", cause=str(error), fix=fix) from error
-    options = {setting: getattr(config, setting) for setting in settings}
-    return physics(scene, num_envs, seed=seed, randomization=randomization, **options)
+
+
+def _unknown_simulator(name: str) -> ConfigError:
+    error = unknown("simulator", name, SIMULATORS)
+    error.where = "sim.backend"
+    return error
+
+
+def _require(name: str, obstacle: Optional[SimulatorError]) -> None:
+    """Raise an error that the simulator is not available if there is an obstacle."""
+    if obstacle is None:
+        return
+    cause, fix = obstacle.what, _ALTERNATIVES
+    if obstacle.cause is not None:
+        cause = f"{cause}: {obstacle.cause}"
+    if obstacle.fix is not None:
+        fix = f"{obstacle.fix}; {fix}"
+    what = f"the simulator {name} is not available"
+    raise SimulatorError(what, where="sim.backend", got=obstacle.got, cause=cause, fix=fix)
+
+
+def _why_no_warp() -> Optional[SimulatorError]:
+    for package, distribution in WARP_DISTRIBUTIONS:
+        if importlib.util.find_spec(package) is None:
+            return SimulatorError(f"{package} is not installed", fix=how_to_install(distribution))
+    return why_no_gpu()
+
+
+def _gpu_and_version() -> str:
+    from importlib.metadata import version
+
+    import torch
+
+    return f"{torch.cuda.get_device_name()}, mujoco-warp {version('mujoco-warp')}"

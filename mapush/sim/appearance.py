@@ -1,27 +1,30 @@
 """How a scene looks: materials, light, camera, and shapes that nothing collides with.
 
-Simulations run without any of this; see `mapush.sim.scene.build_model`.
+Simulations run without any of it; see `mapush.sim.scene.build_model`.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from mapush.objects import Part, PushObject
 from mapush.sim.go1 import FOOT_RADIUS, LINK_LENGTH, leg_signs
-from mapush.sim.mjcf import add
 from mapush.sim.physics import LEGS
+from mapush.sim.shapes import VISUAL_GROUP, add_shape
+
+if TYPE_CHECKING:
+    import mujoco
 
 TINTS = ((0.93, 0.42, 0.08), (0.10, 0.36, 0.80), (0.14, 0.58, 0.30))
-GOAL_RADIUS = 0.5  # of the marker [m]
-GOAL_HEIGHT = 0.1  # [m]
-SUCCESS_RADIUS = 1.0  # around the marker [m]
+GOAL_RADIUS = 0.5  # radius of the marker [m]
+GOAL_HEIGHT = 0.1  # height of the marker [m]
+SUCCESS_RADIUS = 1.0  # radius around the marker in which the object has arrived [m]
 
 _CAMERA_PITCH = math.radians(38)  # downwards
 _BATTEN = 0.023  # half thickness of the edges of objects [m]
+_EDGE = 0.003  # how far battens and rims stand out [m]
 
 _MATERIALS: Dict[str, Dict[str, Any]] = {
     "dark": dict(rgba=(0.075, 0.08, 0.09, 1), specular=0.5, shininess=0.5),
@@ -37,6 +40,15 @@ _MATERIALS: Dict[str, Dict[str, Any]] = {
 
 
 class _Look(NamedTuple):
+    """A shape that is only seen.
+
+    Attributes:
+      shape: as in `add_shape`.
+      size: as in `add_shape`; a number where there is only one.
+      material: its name; "shell" is the colour of the robot.
+      place: `pos` and `euler`, or `fromto`, as in MJCF.
+    """
+
     shape: str
     size: Any
     material: str
@@ -98,102 +110,138 @@ def _leg_looks(left: int) -> Dict[str, Tuple[_Look, ...]]:
     return dict(hip=hip, thigh=thigh, calf=calf)
 
 
-def dress(root: Element, robots: Sequence[str], target: Optional[PushObject]) -> None:
-    """Append everything that is only there to be seen.
+def dress(spec: mujoco.MjSpec, robots: Sequence[str], target: Optional[PushObject]) -> None:
+    """Add everything that is only for display.
 
     Args:
-      root: the MJCF.
-      robots: their names.
-      target: the object, if there is one; with it comes the goal.
+      spec: the model.
+      robots: names of the robots.
+      target: the object, if there is one; the goal is shown with it.
     """
-    _add_materials(root)
-    _add_light(root)
+    _add_materials(spec)
+    _add_light(spec)
     for robot, tint in zip(robots, itertools.cycle(TINTS)):
-        _dress_robot(root, robot, tint)
+        _dress_robot(spec, robot, tint)
     if target is None:
-        _add_camera(root, robots[0] + "/trunk", 2.0)
+        _add_camera(spec, robots[0] + "/trunk", 2.0)
         return
     for part in target.parts:
-        _dress(_find(root, "body", "object"), _box_looks(part) if part.shape == "box" else _drum_looks(part))
-    _add_goal(root)
-    _add_camera(root, "object", 2.0 + 4.0 * max(math.hypot(x, y) for x, y in target.vertices))
+        _dress(spec.body("object"), _part_looks(part))
+    _add_goal(spec)
+    size = max(math.hypot(x, y) for x, y in target.vertices)
+    _add_camera(spec, "object", 2.0 + 4.0 * size)
 
 
-def _dress_robot(root: Element, robot: str, tint: Tuple[float, float, float]) -> None:
+def _dress_robot(spec: mujoco.MjSpec, robot: str, tint: Tuple[float, float, float]) -> None:
     shell = robot + "/shell"
-    add(root.find("asset"), "material", name=shell, rgba=tint + (1,), specular=0.5, shininess=0.6)
-    _dress(_find(root, "body", robot + "/trunk"), _TRUNK, shell)
+    spec.add_material(name=shell, rgba=tint + (1,), specular=0.5, shininess=0.6)
+    _dress(spec.body(robot + "/trunk"), _TRUNK, shell)
     for leg in LEGS:
-        for part, looks in _leg_looks(leg_signs(leg)[1]).items():
-            _dress(_find(root, "body", f"{robot}/{leg}_{part}"), looks, shell)
+        _, left = leg_signs(leg)
+        for part, looks in _leg_looks(left).items():
+            _dress(spec.body(f"{robot}/{leg}_{part}"), looks, shell)
 
 
-def _add_goal(root: Element) -> None:
-    body = add(root.find("worldbody"), "body", name="goal", mocap="true")
+def _add_goal(spec: mujoco.MjSpec) -> None:
+    body = spec.worldbody.add_body(name="goal", mocap=True)
     marker = _Look("cylinder", (GOAL_RADIUS, GOAL_HEIGHT / 2), "goal", _at(0, 0, GOAL_HEIGHT / 2))
     success = _Look("cylinder", (SUCCESS_RADIUS, 0.002), "success", _at(0, 0, 0.002))
     _dress(body, (marker, success))
 
 
-def _add_materials(root: Element) -> None:
-    asset = root.find("asset")
+def _add_materials(spec: mujoco.MjSpec) -> None:
+    import mujoco
+
     for name, look in _MATERIALS.items():
-        add(asset, "material", name=name, **look)
-    sky = dict(rgb1=(0.55, 0.66, 0.78), rgb2=(0.92, 0.94, 0.96), width=256, height=256)
-    add(asset, "texture", name="sky", type="skybox", builtin="gradient", **sky)
-    tiles = dict(rgb1=(0.36, 0.40, 0.45), rgb2=(0.40, 0.44, 0.49), mark="edge", markrgb=(0.46, 0.5, 0.55))
-    add(asset, "texture", name="floor", type="2d", builtin="checker", width=512, height=512, **tiles)
-    add(asset, "material", name="floor", texture="floor", texuniform="true", texrepeat=(1, 1), specular=0.1)
-    _find(root, "geom", "floor").set("material", "floor")
+        spec.add_material(name=name, **look)
+    sky = spec.add_texture(name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=256, height=256)
+    sky.builtin = mujoco.mjtBuiltin.mjBUILTIN_GRADIENT
+    sky.rgb1, sky.rgb2 = (0.55, 0.66, 0.78), (0.92, 0.94, 0.96)
+    tiles = spec.add_texture(name="floor", type=mujoco.mjtTexture.mjTEXTURE_2D, width=512, height=512)
+    tiles.builtin = mujoco.mjtBuiltin.mjBUILTIN_CHECKER
+    tiles.rgb1, tiles.rgb2 = (0.36, 0.40, 0.45), (0.40, 0.44, 0.49)
+    tiles.mark, tiles.markrgb = mujoco.mjtMark.mjMARK_EDGE, (0.46, 0.5, 0.55)
+    floor = spec.add_material(name="floor", texuniform=True, texrepeat=(1, 1), specular=0.1)
+    floor.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
+    spec.geom("floor").material = "floor"
 
 
-def _add_light(root: Element) -> None:
-    visual = add(root, "visual")
-    add(visual, "headlight", ambient=(0.35, 0.35, 0.35), diffuse=(0.2, 0.2, 0.2), specular=(0, 0, 0))
-    add(visual, "quality", shadowsize=8192, offsamples=8, numslices=96)
-    add(visual, "global", offwidth=1920, offheight=1080)
-    sun = dict(pos=(-2.5, -3.5, 8), dir=(2.5, 3.5, -8), diffuse=(0.65, 0.63, 0.6), specular=(0.3, 0.3, 0.3))
-    add(root.find("worldbody"), "light", name="sun", type="directional", **sun)
+def _add_light(spec: mujoco.MjSpec) -> None:
+    import mujoco
+
+    headlight = spec.visual.headlight
+    headlight.ambient, headlight.diffuse, headlight.specular = (0.35,) * 3, (0.2,) * 3, (0,) * 3
+    quality = spec.visual.quality
+    quality.shadowsize, quality.offsamples, quality.numslices = 8192, 8, 96
+    picture = spec.visual.global_
+    picture.offwidth, picture.offheight = 1920, 1080
+    sun = spec.worldbody.add_light(name="sun", type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
+    sun.pos, sun.dir = (-2.5, -3.5, 8), (2.5, 3.5, -8)
+    sun.diffuse, sun.specular = (0.65, 0.63, 0.6), (0.3, 0.3, 0.3)
 
 
-def _add_camera(root: Element, followed: str, distance: float) -> None:
-    add(root, "statistic", center=(0, 0, 0.2), extent=distance)
+def _add_camera(spec: mujoco.MjSpec, followed: str, distance: float) -> None:
+    """Add the camera `overview`, which follows a body from this distance [m]."""
+    import mujoco
+
+    spec.stat.center, spec.stat.extent = (0, 0, 0.2), distance
     sine, cosine = math.sin(_CAMERA_PITCH), math.cos(_CAMERA_PITCH)
-    view = dict(pos=(0, -distance * cosine, distance * sine), xyaxes=(1, 0, 0, 0, sine, cosine), fovy=36)
-    add(_find(root, "body", followed), "camera", name="overview", mode="track", **view)
+    spec.body(followed).add_camera(
+        name="overview",
+        mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACK,
+        pos=(0, -distance * cosine, distance * sine),
+        xyaxes=(1, 0, 0, 0, sine, cosine),
+        fovy=36,
+    )
 
 
-def _find(root: Element, tag: str, name: str) -> Element:
-    return next(element for element in root.iter(tag) if element.get("name") == name)
-
-
-def _dress(body: Element, looks: Sequence[_Look], shell: str = "") -> None:
+def _dress(body: mujoco.MjsBody, looks: Sequence[_Look], shell: str = "") -> None:
     for look in looks:
-        material = shell if look.material == "shell" else look.material
-        add(body, "geom", class_="visual", type=look.shape, size=look.size, material=material, **look.place)
+        material = look.material
+        if material == "shell":
+            material = shell
+        size = look.size
+        if not isinstance(size, (tuple, list)):
+            size = (size,)
+        add_shape(body, look.shape, size, VISUAL_GROUP, material=material, **look.place)
+
+
+def _part_looks(part: Part) -> List[_Look]:
+    if part.shape == "box":
+        return _box_looks(part)
+    return _drum_looks(part)
 
 
 def _box_looks(part: Part) -> List[_Look]:
-    """Return a crate: the box, and battens along its edges."""
+    """Return a crate: the box, and battens along its twelve edges."""
     looks = [_Look("box", part.half_size, "object", _at(*part.offset))]
     for axis in range(3):
-        for signs in itertools.product((-1, 1), repeat=2):
-            side = iter(signs)
-            ends = [0 if along == axis else next(side) for along in range(3)]
-            size = [half + 0.003 if end == 0 else _BATTEN for half, end in zip(part.half_size, ends)]
-            reach = [end * (half + 0.003 - _BATTEN) for half, end in zip(part.half_size, ends)]
-            pos = [own + shift for own, shift in zip(reach, part.offset)]
-            looks.append(_Look("box", size, "trim", _at(*pos)))
+        for one, other in itertools.product((-1, 1), repeat=2):
+            sides = [one, other]
+            sides.insert(axis, 0)  # a batten runs along `axis`, at this side of the box on the other two
+            looks.append(_batten(part, sides))
     return looks
 
 
+def _batten(part: Part, sides: Sequence[int]) -> _Look:
+    """Return the batten along the edge on these sides of a box: -1 or 1, and 0 for the axis it runs along."""
+    size = []
+    pos = []
+    for side, half, middle in zip(sides, part.half_size, part.offset):
+        thickness = _BATTEN
+        if side == 0:
+            thickness = half + _EDGE
+        size.append(thickness)
+        pos.append(side * (half + _EDGE - _BATTEN) + middle)
+    return _Look("box", size, "trim", _at(*pos))
+
+
 def _drum_looks(part: Part) -> List[_Look]:
-    """Return a drum: the cylinder, and a rim at either end."""
+    """Return a drum: the cylinder, its lids, and a rim at either end."""
     radius, _, half = part.half_size
     drum = _Look("cylinder", (radius, half), "object", _at(*part.offset))
     lid = _Look("cylinder", (radius - 0.1, half + 0.005), "object", _at(*part.offset))
-    rims = [
-        _Look("cylinder", (radius + 0.003, _BATTEN), "trim", _at(0, 0, end * (half + 0.003 - _BATTEN)))
-        for end in (-1, 1)
-    ]
-    return [drum, lid] + rims
+    looks = [drum, lid]
+    for end in (-1, 1):
+        looks.append(_Look("cylinder", (radius + _EDGE, _BATTEN), "trim", _at(0, 0, end * (half + _EDGE - _BATTEN))))
+    return looks

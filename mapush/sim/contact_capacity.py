@@ -1,4 +1,4 @@
-"""Room for contacts on a GPU: how much each scene needs, as `python -m mapush.size` measured it."""
+"""Sizes of the contact buffers on a GPU for each scene, as `python -m mapush.size` measured them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,32 @@ if TYPE_CHECKING:
     from mapush.sim.scene import Scene
 
 CONTACT_SIZES: Dict[str, Tuple[int, int]] = {"cuboid": (48, 192), "tblock": (48, 192), "cylinder": (72, 288)}
-"""Contacts in the mean over the envs and constraint rows of one env, by object: at least 2.5 times what was needed.
+"""For each object: contacts per env, averaged over the envs, and constraint rows of one env.
 
-Needed were 9.4 and 60, 13.4 and 75, 20.1 and 92 (`python -m mapush.size OBJECT --num-envs 4096` on one H100).
+Each is at least 2.5 times the measured demand: 9.4 and 60, 13.4 and 75, 20.1 and 92
+(`python -m mapush.size OBJECT --num-envs 4096` on one H100).
 """
-ROBOT_SIZES = (16, 64)  # of a robot in any other scene
-OBJECT_SIZES = (16, 64)  # of the object there
+ROBOT_SIZES = (16, 64)  # contacts and rows for each robot of any other scene
+OBJECT_SIZES = (16, 64)  # contacts and rows for the object of any other scene
 
 
 def buffer_sizes(scene: Scene, nconmax: int = 0, njmax: int = 0) -> Tuple[int, int]:
-    """Return for how many contacts, in the mean over the envs, and for how many rows of each env to make room.
+    """Return the contacts per env, averaged over the envs, and the constraint rows of one env to allocate.
 
     Args:
-      scene: what stands in each env.
-      nconmax: contacts, if not the measured number.
-      njmax: rows, if not the measured number.
+      scene: the content of each env.
+      nconmax: number of contacts to use instead of the measured one; 0 uses the measured one.
+      njmax: number of rows to use instead of the measured one; 0 uses the measured one.
     """
-    if scene.object is not None and scene.object.name in CONTACT_SIZES:
-        contacts, rows = CONTACT_SIZES[scene.object.name]
-    else:
-        contacts, rows = (scene.num_agents * size for size in ROBOT_SIZES)
-        if scene.object is not None:
-            contacts, rows = contacts + OBJECT_SIZES[0], rows + OBJECT_SIZES[1]
+    contacts, rows = _measured_sizes(scene)
     return nconmax or contacts, njmax or rows
+
+
+def _measured_sizes(scene: Scene) -> Tuple[int, int]:
+    if scene.object is not None and scene.object.name in CONTACT_SIZES:
+        return CONTACT_SIZES[scene.object.name]
+    contacts = scene.num_agents * ROBOT_SIZES[0]
+    rows = scene.num_agents * ROBOT_SIZES[1]
+    if scene.object is None:
+        return contacts, rows
+    return contacts + OBJECT_SIZES[0], rows + OBJECT_SIZES[1]

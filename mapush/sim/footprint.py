@@ -1,4 +1,7 @@
-"""How much memory MuJoCo Warp takes for a scene, counted on its CPU device, where the same arrays are made."""
+"""Memory that MuJoCo Warp allocates for a scene.
+
+It is counted on Warp's CPU device, where the same arrays are allocated as on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,14 @@ from mapush.sim.qpos_layout import draw_fields
 from mapush.sim.scene import Scene, build_model
 
 warp.config.quiet = True
-
 warp.config.log_level = warp.LOG_WARNING
 
-FLOAT = 4  # [bytes]
+FLOAT = 4  # size of a float32 [bytes]
 CONVEX_CONTACT = 6556
-"""Bytes of polytopes and polygons for each contact buffer entry, where a cylinder needs the general convex algorithm.
+"""Size of the polytopes and polygons for each entry of the contact buffer [bytes].
 
-Counted in mujoco_warp 4.0.0 with its 35 iterations.
+They are allocated only if the scene has a cylinder, which needs the general convex collision algorithm. Counted in
+mujoco_warp 4.0.0 with its 35 iterations.
 """
 
 
@@ -32,9 +35,9 @@ class Footprint:
     """Memory of one scene [bytes].
 
     Attributes:
-      fixed: whatever the number of worlds.
-      per_world: arrays that stay.
-      scratch_per_world: arrays that live during a step, at most.
+      fixed: arrays whose size does not depend on the number of worlds.
+      per_world: permanent arrays of each world.
+      scratch_per_world: largest size of the temporary arrays of each world during a step.
     """
 
     fixed: int
@@ -44,18 +47,21 @@ class Footprint:
 
 @functools.lru_cache(maxsize=None)
 def footprint(scene: Scene, nconmax: int, njmax: int, randomization: Optional[Randomization] = None) -> Footprint:
-    """Count what `WarpPhysics` allocates for `scene`.
+    """Count the memory that `WarpPhysics` allocates for `scene`.
 
     Args:
-      scene: what stands in each env.
-      nconmax: contacts that each world has room for.
-      njmax: constraint rows that each world has room for.
-      randomization: what differs from env to env, besides the object's friction.
+      scene: the content of each env.
+      nconmax: size of the contact buffer, for each world.
+      njmax: size of the buffer of constraint rows, for each world.
+      randomization: what differs from env to env, in addition to the object's friction.
     """
     model = build_model(scene, visuals=False)
-    one, two = (data_bytes(model, worlds, nconmax, njmax) for worlds in (1, 2))
-    drawn = draw_fields(model, scene, 1, 0, randomization)
-    fields = sum(FLOAT * values.size for name, values in drawn.items() if (values != getattr(model, name)).any())
+    one = data_bytes(model, 1, nconmax, njmax)
+    two = data_bytes(model, 2, nconmax, njmax)
+    fields = 0
+    for name, values in draw_fields(model, scene, 1, 0, randomization).items():
+        if (values != getattr(model, name)).any():
+            fields += FLOAT * values.size
     scratch = max(_solver_bytes(model, njmax), _collision_bytes(model, nconmax))
     return Footprint(2 * one - two, two - one + fields, scratch)
 
@@ -69,19 +75,28 @@ def data_bytes(model: mujoco.MjModel, num_worlds: int, nconmax: int, njmax: int)
 def _bytes_of(part: Any) -> int:
     if isinstance(part, warp.array):
         return part.capacity
+    size = 0
     if dataclasses.is_dataclass(part):
-        return sum(_bytes_of(getattr(part, field.name)) for field in dataclasses.fields(part))
-    return 0
+        for field in dataclasses.fields(part):
+            size += _bytes_of(getattr(part, field.name))
+    return size
 
 
 def _solver_bytes(model: mujoco.MjModel, njmax: int) -> int:
-    """Return the size of the Newton solver's workspace for one world: Hessian, factor, and vectors of dofs and rows."""
+    """Return the size of the Newton solver's workspace for one world: Hessian, factor, and vectors of dofs and rows.
+
+    Up to 32 degrees of freedom, the Hessian is factorised in registers, so there is no second matrix.
+    """
     with warp.ScopedDevice("cpu"):
         padded = mujoco_warp.put_model(model).nv_pad
-    hessians = 2 if model.nv > 32 else 1  # a small system is factorised in registers
+    hessians = 1
+    if model.nv > 32:
+        hessians = 2
     return FLOAT * (hessians * padded**2 + padded + 2 * model.nv + 6 * njmax + 11)
 
 
 def _collision_bytes(model: mujoco.MjModel, nconmax: int) -> int:
     kinds = model.geom_type[np.concatenate((model.pair_geom1, model.pair_geom2))]
-    return CONVEX_CONTACT * nconmax if mujoco.mjtGeom.mjGEOM_CYLINDER in kinds else 0
+    if mujoco.mjtGeom.mjGEOM_CYLINDER in kinds:
+        return CONVEX_CONTACT * nconmax
+    return 0

@@ -1,4 +1,4 @@
-"""Rotations and distances on torch tensors of any leading shape; quaternions are wxyz, angles in radians."""
+"""Rotations and distances of torch tensors with any leading shape. Quaternions are wxyz, angles are in radians."""
 
 from __future__ import annotations
 
@@ -13,36 +13,41 @@ TWO_PI = 2.0 * math.pi
 
 @functools.lru_cache(maxsize=None)
 def constant(values: Tuple[Any, ...], device: torch.device) -> torch.Tensor:
-    """Return `values` as a float32 tensor that is made once for each device, for nobody to wait for or to write to."""
+    """Return `values` as a float32 tensor, which is created once for each device; never write to it.
+
+    Creating it on every call would copy from the host, for which the GPU has to wait.
+    """
     return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def wrap(angle: torch.Tensor) -> torch.Tensor:
-    """Return the same direction in [-pi, pi)."""
+    """Return the equivalent angle in [-pi, pi)."""
     return positive_angle(angle + math.pi) - math.pi
 
 
 def positive_angle(angle: torch.Tensor) -> torch.Tensor:
-    """Return the same direction in [0, 2 pi)."""
+    """Return the equivalent angle in [0, 2 pi)."""
     turned = torch.remainder(angle, TWO_PI)
     return torch.where(turned >= TWO_PI, torch.zeros_like(turned), turned)  # a tiny negative angle rounds up to 2 pi
 
 
 def roll_of(quat: torch.Tensor) -> torch.Tensor:
-    """Return the rotation about x of (..., 4), in [-pi, pi], as (...)."""
+    """Return the roll of `quat` (..., 4), its rotation about x, in [-pi, pi], shape (...)."""
     w, x, y, z = quat.unbind(-1)
     return torch.atan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y))
 
 
 def yaw_of(quat: torch.Tensor) -> torch.Tensor:
-    """Return the heading of (..., 4), in [-pi, pi], as (...)."""
+    """Return the yaw of `quat` (..., 4), its heading, in [-pi, pi], shape (...)."""
     w, x, y, z = quat.unbind(-1)
     return torch.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
 
 
 def quat_from_rpy(roll: torch.Tensor, pitch: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
-    """Return the rotation by `roll` about x, then `pitch` about y, then `yaw` about z, (..., 4)."""
-    (sr, cr), (sp, cp), (sy, cy) = ((torch.sin(angle / 2.0), torch.cos(angle / 2.0)) for angle in (roll, pitch, yaw))
+    """Return the quaternion (..., 4) of a rotation by `roll` about x, then `pitch` about y, then `yaw` about z."""
+    sr, cr = torch.sin(roll / 2.0), torch.cos(roll / 2.0)
+    sp, cp = torch.sin(pitch / 2.0), torch.cos(pitch / 2.0)
+    sy, cy = torch.sin(yaw / 2.0), torch.cos(yaw / 2.0)
     return torch.stack(
         (
             cr * cp * cy + sr * sp * sy,
@@ -55,14 +60,14 @@ def quat_from_rpy(roll: torch.Tensor, pitch: torch.Tensor, yaw: torch.Tensor) ->
 
 
 def rotate(quat: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
-    """Take `vector` (..., 3) from the frame of `quat` (..., 4) to the world."""
+    """Transform `vector` (..., 3) from the frame of `quat` (..., 4) to the world frame."""
     axis = quat[..., 1:].expand_as(vector)
     turn = 2.0 * torch.cross(axis, vector, dim=-1)
     return vector + quat[..., :1] * turn + torch.cross(axis, turn, dim=-1)
 
 
 def rotate_inverse(quat: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
-    """Take `vector` (..., 3) from the world to the frame of `quat` (..., 4)."""
+    """Transform `vector` (..., 3) from the world frame to the frame of `quat` (..., 4)."""
     return rotate(torch.cat((quat[..., :1], -quat[..., 1:]), dim=-1), vector)
 
 
@@ -73,14 +78,14 @@ def gravity_b(quat: torch.Tensor) -> torch.Tensor:
 
 
 def rotate_xy(vector: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
-    """Turn `vector` (..., 2) counter-clockwise by `angle` (...)."""
+    """Rotate `vector` (..., 2) counter-clockwise by `angle` (...)."""
     x, y = vector.unbind(-1)
     sin, cos = torch.sin(angle), torch.cos(angle)
     return torch.stack((cos * x - sin * y, sin * x + cos * y), dim=-1)
 
 
 def pairwise_distance(points: torch.Tensor) -> torch.Tensor:
-    """Return the distances among `points` (..., A, d) as (..., A, A); a point is infinitely far from itself."""
+    """Return the distances between `points` (..., A, d) as (..., A, A), with infinity on the diagonal."""
     distance = (points.unsqueeze(-2) - points.unsqueeze(-3)).norm(dim=-1)
     itself = torch.eye(points.shape[-2], dtype=torch.bool, device=points.device)
     return distance.masked_fill(itself, math.inf)

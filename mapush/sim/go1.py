@@ -1,4 +1,4 @@
-"""The Unitree Go1: its links, joints, servos and collision shapes, as data and as MJCF.
+"""The Unitree Go1: its links, joints, servos and collision shapes, as data and as part of a MuJoCo model.
 
 Inertias, joint limits and efforts: mujoco_menagerie `unitree_go1/go1.xml`. Servo gains, armature and default pose:
 mjlab 1.6 `asset_zoo/robots/unitree_go1/go1_constants.py`. The collision shapes are our own.
@@ -7,36 +7,36 @@ mjlab 1.6 `asset_zoo/robots/unitree_go1/go1_constants.py`. The collision shapes 
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple, Tuple
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING, NamedTuple, Tuple
 
-from mapush.sim.mjcf import add
 from mapush.sim.physics import LEGS
+from mapush.sim.shapes import COLLISION_GROUP, Inertia, Vector, add_body, add_shape
 
-Vector = Tuple[float, float, float]
+if TYPE_CHECKING:
+    import mujoco
 
-HIP_OFFSET = (0.1881, 0.04675)  # of the hip joint from the trunk's origin, along x and y [m]
-THIGH_OFFSET = 0.08  # of the thigh joint from the hip joint, along y [m]
-LINK_LENGTH = 0.213  # of thigh and of calf [m]
+HIP_OFFSET = (0.1881, 0.04675)  # from the trunk's origin to the hip joint, along x and y [m]
+THIGH_OFFSET = 0.08  # from the hip joint to the thigh joint, along y [m]
+LINK_LENGTH = 0.213  # length of the thigh and of the calf [m]
 THIGH_RADIUS = 0.02  # [m]
 CALF_RADIUS = 0.01  # [m]
 FOOT_RADIUS = 0.023  # [m]
 
 DEFAULT_JOINT_POS = (0.1, 0.9, -1.8, -0.1, 0.9, -1.8) * 2  # in the order of `JOINTS` [rad]
-STAND_HEIGHT = 0.257  # of the trunk when the servos hold the default pose [m]
+STAND_HEIGHT = 0.257  # height of the trunk when the servos hold the default pose [m]
 
 
 @dataclasses.dataclass(frozen=True)
 class Servo:
-    """A joint and the spring and damper that drive it.
+    """A joint, and the spring and damper that drive it.
 
     Attributes:
-      axis: of the joint, in its parent's frame.
-      range: of the joint [rad].
+      axis: axis of the joint, in its parent's frame.
+      range: limits of the joint [rad].
       stiffness: torque per position error [N m/rad].
       damping: torque per velocity [N m s/rad].
       effort: largest torque [N m].
-      armature: inertia of the rotor as the joint feels it [kg m^2].
+      armature: inertia of the rotor, seen from the joint [kg m^2].
     """
 
     axis: Vector
@@ -54,21 +54,6 @@ SERVOS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Inertia:
-    """Mass distribution of a rigid body.
-
-    Attributes:
-      mass: [kg].
-      com: centre of mass in the body's frame [m].
-      full: ixx, iyy, izz, ixy, ixz, iyz, about the centre of mass, along the body's axes [kg m^2].
-    """
-
-    mass: float
-    com: Vector
-    full: Tuple[float, ...]
-
-
 TRUNK = Inertia(
     5.204,
     (0.0223, 0.002, -0.0005),
@@ -77,8 +62,10 @@ TRUNK = Inertia(
 
 
 def leg_signs(leg: str) -> Tuple[int, int]:
-    """Return +1 for a front and -1 for a rear leg, and +1 for a left and -1 for a right one."""
-    return 1 if leg[0] == "F" else -1, 1 if leg[1] == "L" else -1
+    """Return +1 for a front and -1 for a rear leg, and +1 for a left and -1 for a right leg."""
+    front = {"F": 1, "R": -1}
+    left = {"L": 1, "R": -1}
+    return front[leg[0]], left[leg[1]]
 
 
 def leg_inertia(front: int, left: int) -> Tuple[Inertia, Inertia, Inertia]:
@@ -106,7 +93,7 @@ class Shapes(NamedTuple):
 
     Attributes:
       trunk: body and head.
-      feet: one of each leg.
+      feet: the foot of each leg.
       legs: thigh and calf of each leg.
     """
 
@@ -117,35 +104,31 @@ class Shapes(NamedTuple):
 
 def shapes(robot: str) -> Shapes:
     """Return the names of the collision shapes of `robot`."""
-    return Shapes(
-        trunk=(robot + "/body", robot + "/head"),
-        feet=tuple(f"{robot}/{leg}_foot" for leg in LEGS),
-        legs=tuple(f"{robot}/{leg}_{part}" for leg in LEGS for part in ("thigh", "calf")),
-    )
+    feet = []
+    legs = []
+    for leg in LEGS:
+        feet.append(f"{robot}/{leg}_foot")
+        legs.append(f"{robot}/{leg}_thigh")
+        legs.append(f"{robot}/{leg}_calf")
+    return Shapes(trunk=(robot + "/body", robot + "/head"), feet=tuple(feet), legs=tuple(legs))
 
 
-def add_robot(root: Element, robot: str) -> None:
-    """Append `robot` and its servos to the MJCF `root`.
+def add_robot(spec: mujoco.MjSpec, robot: str) -> None:
+    """Add `robot` and its servos to a model.
 
     Bodies are called `<robot>/trunk` and, like their joints and servos, `<robot>/FR_hip`, ...
     """
-    trunk = add_body(root.find("worldbody"), robot + "/trunk", (0, 0, 0), TRUNK)
-    add(trunk, "freejoint", name=robot)
-    _add_shape(trunk, robot + "/body", "capsule", 0.07, fromto=(-0.16, 0, 0, 0.2, 0, 0))
-    _add_shape(trunk, robot + "/head", "sphere", 0.06, pos=(0.24, 0, 0))
+    trunk = add_body(spec.worldbody, robot + "/trunk", (0, 0, 0), TRUNK)
+    trunk.add_freejoint(name=robot)
+    add_shape(trunk, "capsule", [0.07], COLLISION_GROUP, name=robot + "/body", fromto=(-0.16, 0, 0, 0.2, 0, 0))
+    add_shape(trunk, "sphere", [0.06], COLLISION_GROUP, name=robot + "/head", pos=(0.24, 0, 0))
     for leg in LEGS:
-        _add_leg(root, trunk, robot, leg)
+        _add_leg(spec, trunk, robot, leg)
 
 
-def add_body(parent: Element, name: str, pos: Vector, inertia: Inertia) -> Element:
-    """Append a body with this inertia and return it."""
-    body = add(parent, "body", name=name, pos=pos)
-    add(body, "inertial", mass=inertia.mass, pos=inertia.com, fullinertia=inertia.full)
-    return body
-
-
-def _add_leg(root: Element, trunk: Element, robot: str, leg: str) -> None:
+def _add_leg(spec: mujoco.MjSpec, trunk: mujoco.MjsBody, robot: str, leg: str) -> None:
     front, left = leg_signs(leg)
+    prefix = f"{robot}/{leg}_"
     origins = (
         (front * HIP_OFFSET[0], left * HIP_OFFSET[1], 0),
         (0, left * THIGH_OFFSET, 0),
@@ -153,24 +136,24 @@ def _add_leg(root: Element, trunk: Element, robot: str, leg: str) -> None:
     )
     links = [trunk]
     for part, origin, inertia in zip(SERVOS, origins, leg_inertia(front, left)):
-        name = f"{robot}/{leg}_{part}"
-        links.append(add_body(links[-1], name, origin, inertia))
-        _add_servo(root, links[-1], name, SERVOS[part])
+        link = add_body(links[-1], prefix + part, origin, inertia)
+        _add_servo(spec, link, prefix + part, SERVOS[part])
+        links.append(link)
     _, _, thigh, calf = links
     end = (0, 0, -LINK_LENGTH)
-    prefix = f"{robot}/{leg}_"
-    _add_shape(thigh, prefix + "thigh", "capsule", THIGH_RADIUS, fromto=(0, 0, 0) + end)
-    _add_shape(calf, prefix + "calf", "capsule", CALF_RADIUS, fromto=(0, 0, 0) + end)
-    _add_shape(calf, prefix + "foot", "sphere", FOOT_RADIUS, pos=end)
+    along = (0, 0, 0) + end
+    add_shape(thigh, "capsule", [THIGH_RADIUS], COLLISION_GROUP, name=prefix + "thigh", fromto=along)
+    add_shape(calf, "capsule", [CALF_RADIUS], COLLISION_GROUP, name=prefix + "calf", fromto=along)
+    add_shape(calf, "sphere", [FOOT_RADIUS], COLLISION_GROUP, name=prefix + "foot", pos=end)
 
 
-def _add_servo(root: Element, link: Element, name: str, servo: Servo) -> None:
-    add(link, "joint", name=name, axis=servo.axis, range=servo.range, armature=servo.armature)
-    spring = (0, -servo.stiffness, -servo.damping)
-    torque = (-servo.effort, servo.effort)
-    gains = dict(gainprm=servo.stiffness, biastype="affine", biasprm=spring, forcerange=torque)
-    add(root.find("actuator"), "general", name=name, joint=name, **gains)
+def _add_servo(spec: mujoco.MjSpec, link: mujoco.MjsBody, name: str, servo: Servo) -> None:
+    """Add a joint and a servo: torque = stiffness * (target - position) - damping * velocity, limited to the effort."""
+    import mujoco
 
-
-def _add_shape(body: Element, name: str, shape: str, radius: float, **place: Tuple[float, ...]) -> None:
-    add(body, "geom", name=name, class_="collision", type=shape, size=radius, **place)
+    link.add_joint(name=name, axis=servo.axis, range=servo.range, armature=servo.armature)
+    actuator = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+    actuator.gainprm[0] = servo.stiffness
+    actuator.biastype = mujoco.mjtBias.mjBIAS_AFFINE
+    actuator.biasprm[:3] = (0, -servo.stiffness, -servo.damping)
+    actuator.forcerange = (-servo.effort, servo.effort)

@@ -1,8 +1,8 @@
-"""Loading the user's own Isaac Gym and MQE, which are on no package index, and saying why that fails.
+"""Load the user's Isaac Gym and MQE, which no package index has, and explain why that fails.
 
-Isaac Gym insists on being imported before torch, so whoever chooses the simulator calls `why_not_here` first. MAPush
-calls its distribution `mapush` as this project does, so pip would remove the one when it installs the other: MQE is
-found on the path instead.
+Isaac Gym refuses to be imported after torch, so `load` has to be called before anything that imports torch. MQE is a
+package in a checkout of MAPush, which has to be on `PYTHONPATH`: to install MAPush's distribution, `mapush`, would put
+its top-level folders into the environment.
 """
 
 from __future__ import annotations
@@ -18,44 +18,52 @@ from mapush.errors import SimulatorError
 
 GET_ISAAC_GYM = "download Isaac Gym Preview 4 from developer.nvidia.com/isaac-gym; pip install -e isaacgym/python"
 GET_MQE = "git clone https://github.com/collaborative-mapush/MAPush; export PYTHONPATH=$PWD/MAPush"
-DOCS = "docs/isaacgym.md has every step"
+DOCS = "see docs/isaacgym.md for all steps"
 
 
-class _Trap(NamedTuple):
-    """A known failure: what its message matches, what it means and what helps."""
+class _ImportFailure(NamedTuple):
+    """A known failure.
 
-    message: str
+    Attributes:
+      pattern: regular expression that its message matches.
+      cause: the reason.
+      fix: what to do about it.
+    """
+
+    pattern: str
     cause: str
     fix: str
 
 
-TRAPS = (
-    _Trap(
+PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+IMPORT_FAILURES = (
+    _ImportFailure(
         r"PyTorch was imported before isaacgym",
-        "torch was imported first, and Isaac Gym refuses to come second",
+        "torch was imported first, and Isaac Gym refuses to be imported after it",
         "import isaacgym, or call mapush.sim.choose_backend('isaacgym'), before anything that imports torch",
     ),
-    _Trap(
+    _ImportFailure(
         r"No gym module found|isaacgym\._bindings",
-        "Isaac Gym Preview 4 has bindings for Python 3.6 to 3.8 alone, and this is {}.{}".format(*sys.version_info[:2]),
+        f"Isaac Gym Preview 4 has bindings only for Python 3.6 to 3.8, and this is Python {PYTHON}",
         "conda create -n isaac python=3.8",
     ),
-    _Trap(
+    _ImportFailure(
         r"libpython",
-        "the loader does not find the shared library of Python",
+        "the dynamic loader does not find the shared library of Python",
         "export LD_LIBRARY_PATH=$CONDA_PREFIX/lib, or apt install libpython3.8",
     ),
-    _Trap(
+    _ImportFailure(
         r"numpy.*has no attribute",
-        "Isaac Gym uses an alias, np.float, that numpy dropped in 1.24",
+        "Isaac Gym uses the alias np.float, which numpy 1.24 removed",
         "pip install 'numpy<1.24', or write float for np.float in isaacgym/python/isaacgym/torch_utils.py",
     ),
-    _Trap(
+    _ImportFailure(
         r"[Nn]inja|Error building extension",
-        "gymtorch is compiled at its first import, which failed",
-        "pip install ninja; apt install g++; then look at the first error of the compiler",
+        "gymtorch is compiled when it is first imported, and the compilation failed",
+        "pip install ninja; apt install g++; if that does not help, read the first error of the compiler",
     ),
-    _Trap(
+    _ImportFailure(
         r"No module named '(?!isaacgym|mqe)",
         "MQE imports packages that it does not declare",
         "pip install openrl gym gymnasium==0.29.1 matplotlib treelib tensorboardX pettingzoo scipy",
@@ -63,41 +71,48 @@ TRAPS = (
 )
 
 
-def why_not_here() -> Optional[SimulatorError]:
-    """Load Isaac Gym and MQE, in the order they need; return why that cannot be done, None if it is done."""
-    return (
-        _why_not("isaacgym", "Isaac Gym", GET_ISAAC_GYM) or _another_mqe() or _why_not("mqe.envs.utils", "MQE", GET_MQE)
-    )
+def load() -> Optional[SimulatorError]:
+    """Import Isaac Gym and MQE in the order they need, and return why that failed; None if both are loaded."""
+    error = _import("isaacgym", "Isaac Gym", GET_ISAAC_GYM)
+    if error is None:
+        error = _unrelated_mqe()
+    if error is None:
+        error = _import("mqe.envs.utils", "MQE", GET_MQE)
+    return error
 
 
-def _why_not(module: str, name: str, get_it: str) -> Optional[SimulatorError]:
-    if module not in sys.modules and importlib.util.find_spec(module.split(".")[0]) is None:
-        return SimulatorError(f"{name} is not installed", fix=f"{get_it}; {DOCS}")
+def _import(module: str, name: str, how_to_get_it: str) -> Optional[SimulatorError]:
+    package = module.split(".")[0]
+    if module not in sys.modules and importlib.util.find_spec(package) is None:
+        return SimulatorError(f"{name} is not installed", fix=f"{how_to_get_it}; {DOCS}")
     try:
         importlib.import_module(module)
-    except Exception as error:  # whatever their modules do while they are imported
+    except Exception as error:  # their modules can raise anything while they are imported
         return _explained(name, error)
     return None
 
 
 def _explained(name: str, error: Exception) -> SimulatorError:
-    got = "{}: {}".format(type(error).__name__, str(error).splitlines()[0] if str(error) else "no message")
-    for trap in TRAPS:
-        if re.search(trap.message, str(error)):
-            fix = f"{trap.fix}; {DOCS}"
-            return SimulatorError(f"{name} cannot be loaded", got=got, cause=trap.cause, fix=fix)
-    return SimulatorError(f"{name} cannot be loaded", got=got, fix=DOCS)
+    message = str(error) or "no message"
+    what, got = f"{name} cannot be loaded", f"{type(error).__name__}: {message.splitlines()[0]}"
+    for failure in IMPORT_FAILURES:
+        if re.search(failure.pattern, message):
+            return SimulatorError(what, got=got, cause=failure.cause, fix=f"{failure.fix}; {DOCS}")
+    return SimulatorError(what, got=got, fix=DOCS)
 
 
-def _another_mqe() -> Optional[SimulatorError]:
-    """Return what is wrong if the package `mqe` is not MAPush's, without loading it."""
+def _unrelated_mqe() -> Optional[SimulatorError]:
+    """Return an error if the package `mqe` is not MAPush's, without importing it; None if it is, or is missing."""
     spec = importlib.util.find_spec("mqe")
-    folders = [] if spec is None else [Path(place) for place in spec.submodule_search_locations or []]
-    if not folders or any((folder / "envs" / "utils.py").is_file() for folder in folders):
+    if spec is None or not spec.submodule_search_locations:
         return None
+    folders = list(spec.submodule_search_locations)
+    for folder in folders:
+        if Path(folder, "envs", "utils.py").is_file():
+            return None
     return SimulatorError(
-        "the package mqe that is installed is another one",
+        "the package mqe that is installed is a different one",
         got=f"{folders[0]} has no envs/utils.py",
-        cause="pip install mqe gives an unrelated package of that name",
+        cause="pip install mqe installs an unrelated package with the same name",
         fix=f"pip uninstall mqe; {GET_MQE}; {DOCS}",
     )

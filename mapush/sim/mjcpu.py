@@ -1,4 +1,4 @@
-"""Physics on the CPU: MuJoCo's `Batch`, with one row of state for each env."""
+"""Physics on the CPU: MuJoCo's `Batch`, which has one row of state for each env."""
 
 from __future__ import annotations
 
@@ -12,23 +12,32 @@ from mujoco.batch import Batch, SimulationError
 
 from mapush.errors import CheckpointError, SimulatorError
 from mapush.sim.physics import DECIMATION, Physics, Randomization, State
-from mapush.sim.qpos_layout import MAX_SPEED, draw_fields, mj_data, rows_of, state_of, trunk_ids
+from mapush.sim.qpos_layout import (
+    CAUSE_OF_DIVERGENCE,
+    MAX_SPEED,
+    draw_fields,
+    mj_data,
+    rows_of,
+    state_of,
+    trunk_ids,
+    where_envs,
+)
 from mapush.sim.scene import Scene, build_model
 
 
 class MujocoPhysics(Physics):
-    """`num_envs` copies of a scene, stepped side by side by threads; no bit depends on how many.
+    """`num_envs` copies of a scene, stepped by parallel threads. Results do not depend on the number of threads.
 
     Args:
-      scene: what stands in each env.
-      num_envs: copies.
-      seed: of what differs from env to env.
-      threads: CPU threads; 0 takes all.
-      randomization: what differs from env to env besides the object's friction.
+      scene: the content of each env.
+      num_envs: number of copies.
+      seed: seeds what differs from env to env.
+      threads: number of CPU threads; 0 uses all cores.
+      randomization: what differs from env to env, in addition to the object's friction.
 
     Attributes:
-      model: the scene with everything that is only there to be seen.
-      batch: the simulations, which run on a model without that.
+      model: the scene with its visuals, for rendering.
+      batch: the simulations, whose model has no visuals.
     """
 
     def __init__(
@@ -46,7 +55,7 @@ class MujocoPhysics(Physics):
         self.device = torch.device("cpu")
         self.model = build_model(scene)
         model = build_model(scene, visuals=False)
-        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET  # a diverged env must not start anew in silence
+        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET  # MuJoCo must not silently reset a diverged env
         self.batch = Batch(model, num_envs, nthread=threads)
         self._qpos = self.batch.bind("qpos")
         self._qvel = self.batch.bind("qvel")
@@ -61,7 +70,7 @@ class MujocoPhysics(Physics):
         self.batch.reset(keyframe=model.key("home").id, stage=mujoco.mjtStage.mjSTAGE_NONE)
 
     def state(self) -> State:
-        """Return the present state."""
+        """Return a copy of the current state."""
         qpos, qvel = torch.from_numpy(self._qpos).float(), torch.from_numpy(self._qvel).float()
         return state_of(qpos, qvel, self.scene)
 
@@ -78,18 +87,18 @@ class MujocoPhysics(Physics):
         return self.state()
 
     def reset(self, where: torch.Tensor, state: State) -> None:
-        """Place the envs of `where` (E,) in their rows of `state`, free of any wrench; see `Physics.reset`."""
+        """Set the envs of the mask `where` (E,) to their rows of `state`, without a wrench; see `Physics.reset`."""
         mask, (qpos, qvel) = where.numpy(), rows_of(state)
         self.batch.reset(np.flatnonzero(mask), stage=mujoco.mjtStage.mjSTAGE_NONE)
         self._qpos[mask] = qpos.numpy()[mask]
         self._qvel[mask] = qvel.numpy()[mask]
 
     def check(self) -> dict[str, float]:
-        """Return nothing to report: what goes wrong is raised where it happens."""
+        """Return an empty report, because `step` raises all errors itself."""
         return {}
 
     def push(self, force_w: torch.Tensor, torque_w: torch.Tensor) -> None:
-        """Hold an external wrench on every trunk until the next call or reset; see `Physics.push`."""
+        """Apply an external wrench to every trunk until the next call or reset; see `Physics.push`."""
         self._wrench[:, self._trunks] = torch.cat((force_w, torque_w), -1).numpy()
 
     def mj_data(self, env_id: int) -> mujoco.MjData:
@@ -97,15 +106,15 @@ class MujocoPhysics(Physics):
         return mj_data(self.model, self._qpos[env_id], self._qvel[env_id])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows of state, and what differs from env to env."""
+        """Return the rows of state, and the model fields that differ from env to env."""
         fields = {name: torch.from_numpy(values.copy()) for name, values in self._fields.items()}
         return {"rows": torch.from_numpy(self.batch.state.copy()), "fields": fields}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned.
+        """Continue from `state`, which `state_dict` returned.
 
         Raises:
-          CheckpointError: it comes from another scene or another number of envs.
+          CheckpointError: it was saved with a different scene or number of envs.
         """
         rows = state["rows"].numpy()
         if rows.shape != self.batch.state.shape:
@@ -113,8 +122,8 @@ class MujocoPhysics(Physics):
                 "the saved physics does not fit this simulation",
                 got=f"(num_envs, state_dim) = {rows.shape}",
                 expected=str(self.batch.state.shape),
-                cause="it was saved with another object, num_agents or num_envs",
-                fix="resume with the configuration that is stored beside the checkpoint",
+                cause="it was saved with a different object, num_agents or num_envs",
+                fix="resume with the configuration that is stored next to the checkpoint",
             )
         for name, values in state["fields"].items():
             self._fields[name][:] = values.numpy()
@@ -123,20 +132,18 @@ class MujocoPhysics(Physics):
         self.batch.state[:] = rows
 
     def close(self) -> None:
-        """Release threads and memory; further calls do nothing."""
+        """Release threads and memory. It can be called twice."""
         self.batch = self._qpos = self._qvel = self._ctrl = self._wrench = None
         self._fields = {}
 
     def _diverged(self, env_ids: np.ndarray) -> SimulatorError:
-        warnings = np.flatnonzero(self.batch.warning[env_ids, :, 1].any(axis=0))
+        kinds = np.flatnonzero(self.batch.warning[env_ids, :, 1].any(axis=0))
+        warnings = ", ".join(mujoco.mjtWarning(kind).name for kind in kinds)
+        speed = np.abs(self._qvel[env_ids]).max()
         return SimulatorError(
             "the physics diverged",
-            where="env {}".format(", ".join(str(env_id) for env_id in env_ids[:10])),
-            got="largest velocity {:g} in {} envs; MuJoCo warns of {}".format(
-                np.abs(self._qvel[env_ids]).max(),
-                len(env_ids),
-                ", ".join(mujoco.mjtWarning(kind).name for kind in warnings) or "nothing",
-            ),
-            expected=f"below {MAX_SPEED:g} m/s or rad/s, and no warnings",
-            cause="joint targets that are not finite, or bodies that were reset into each other",
+            where=where_envs(env_ids),
+            got=f"largest velocity {speed:g} in {len(env_ids)} envs; MuJoCo's warnings: {warnings or 'none'}",
+            expected=f"velocities below {MAX_SPEED:g} m/s or rad/s, and no warnings",
+            cause=CAUSE_OF_DIVERGENCE,
         )

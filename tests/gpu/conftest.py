@@ -1,24 +1,31 @@
-"""The order of the GPU tests: what compiles kernels and starts processes goes on beside the rest."""
+"""The order of the GPU tests: processes that start early run in parallel with tests that compile kernels."""
 
 from __future__ import annotations
 
 import pytest
 
 ORDER = ("test_learner.py", "test_sim_mjwarp.py", "test_sim_agreement.py", "test_smoke.py")
-"""The first files; the rest measures the GPU's free memory, and so needs it for itself."""
+"""The files that run first. The others measure the free memory of the GPU, so nothing else may use it then."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Put the files of `ORDER` first if there is anything to run on a GPU."""
+    """Put the files of `ORDER` first if any test needs a GPU."""
     if any(item.get_closest_marker("gpu") for item in items):
-        items.sort(key=lambda item: ORDER.index(item.path.name) if item.path.name in ORDER else len(ORDER))
+        items.sort(key=position)
+
+
+def position(item):
+    """Return the position of a test's file in `ORDER`; other files are last."""
+    if item.path.name in ORDER:
+        return ORDER.index(item.path.name)
+    return len(ORDER)
 
 
 @pytest.fixture(scope="session")
 def lives(tmp_path_factory):
-    """The short lives of a run for each object; they go on while other tests run."""
-    from lives import Lives  # needs NVML, which is there where there is a GPU
+    """A short run for each object, in processes that work while other tests run."""
+    from lives import Lives  # needs NVML, which only machines with a GPU have
 
     with Lives(tmp_path_factory.mktemp("lives")) as lives:
         yield lives
@@ -26,6 +33,6 @@ def lives(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def early_start(request):
-    """Start the lives at once, if a test will ask for them."""
+    """Start these runs at once if a test will need them."""
     if any("lives" in item.fixturenames for item in request.session.items):
         request.getfixturevalue("lives")

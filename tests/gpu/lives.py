@@ -1,4 +1,4 @@
-"""A short life of a run for each object, through the command line: trained, killed, resumed, evaluated."""
+"""A short run for each object, through the command line: trained, killed, resumed and evaluated."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mapush.run import checkpoint as checkpoints
 SIM = "warp"
 NUM_ENVS, NUM_STEPS, STEPS_PER_DECISION = 500, 4, 10
 ROLLOUT = NUM_ENVS * NUM_STEPS * STEPS_PER_DECISION  # env steps
-EPISODES = 37  # of the evaluation
-PATIENCE = 300.0  # kernels may have to be compiled [s]
+EPISODES = 37  # episodes of the evaluation
+TIMEOUT_S = 300.0  # long enough to compile the kernels [s]
 
 
 class Life(NamedTuple):
-    """What became of one run.
+    """The result of one run.
 
     Attributes:
-      folder: of the run.
-      peak: of the GPU's memory that its training took, before and after the kill [bytes].
-      pids: of the processes of its training.
+      folder: folder of the run.
+      peak: peak of the GPU memory of its training, before and after the kill [bytes].
+      pids: ids of the two processes of its training.
     """
 
     folder: Path
@@ -36,14 +36,14 @@ class Life(NamedTuple):
 
 
 class Lives:
-    """Starts a life for each object, side by side, because starting processes takes the most time.
+    """Run `live` for each object, in parallel, because starting the processes takes most of the time.
 
     Args:
-      folder: for the runs.
+      folder: folder for the runs.
 
     Attributes:
-      lost_before: what was taken of the GPU at the start and is no process's [bytes].
-      futures: a `Life` for each object.
+      lost_before: GPU memory that belonged to no process at the start [bytes].
+      futures: a future `Life` for each object.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,7 +60,7 @@ class Lives:
 
 
 def live(name: str, folder: Path) -> Life:
-    """Train and kill, resume for two rollouts, evaluate."""
+    """Train, kill the training, resume it for two rollouts, and evaluate."""
     killed, peak = train_until_killed(name, folder)
     saved = checkpoints.step_of(checkpoints.latest(folder))
     last = saved + 2 * ROLLOUT
@@ -76,7 +76,7 @@ def live(name: str, folder: Path) -> Life:
 
 
 def train_until_killed(name: str, folder: Path) -> Tuple[int, int]:
-    """Train without end and kill the process after its first checkpoint; return its id and its peak [bytes]."""
+    """Train, and kill the process after its first checkpoint; return its id and its peak of GPU memory [bytes]."""
     words = [name, "--sim", SIM, "--num-envs", NUM_ENVS, "--num-steps", NUM_STEPS, "--checkpoint-every", 2 * ROLLOUT]
     process = start(folder, "mapush.train", *words, "--run-dir", folder)
     try:
@@ -89,8 +89,8 @@ def train_until_killed(name: str, folder: Path) -> Tuple[int, int]:
 
 
 def peak_until(process: subprocess.Popen, happened: Any) -> int:
-    """Wait for something while a process lives; return the most that it held of the GPU's memory [bytes]."""
-    peak, deadline = 0, time.monotonic() + PATIENCE
+    """Wait until `happened` or the end of the process; return its peak of GPU memory [bytes]."""
+    peak, deadline = 0, time.monotonic() + TIMEOUT_S
     while not happened() and process.poll() is None:
         assert time.monotonic() < deadline, f"{process.args} does not end"
         peak = max(peak, held().get(process.pid, 0))
@@ -99,34 +99,39 @@ def peak_until(process: subprocess.Popen, happened: Any) -> int:
 
 
 def run(module: str, *words: Any) -> str:
-    """Run a module to its end; it must go well. Return what it said."""
-    ended = subprocess.run(command(module, *words), capture_output=True, text=True, timeout=PATIENCE, check=False)
+    """Run a module, which must succeed, and return what it printed."""
+    ended = subprocess.run(command(module, *words), capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 
 
 def start(folder: Path, module: str, *words: Any) -> subprocess.Popen:
-    """Start a module whose console goes to a file beside `folder`."""
+    """Start a module whose output goes to a file next to `folder`."""
     with folder.with_suffix(".txt").open("a") as console:
         return subprocess.Popen(command(module, *words), stdout=console, stderr=subprocess.STDOUT)
 
 
 def said_by(folder: Path) -> str:
-    """Return what the processes of a run have said so far."""
+    """Return what the processes of a run have printed so far."""
     return folder.with_suffix(".txt").read_text()
 
 
 def command(module: str, *words: Any) -> List[str]:
-    """Return the words of a command line."""
+    """Return the command line that runs a module."""
     return [sys.executable, "-m", module] + [str(word) for word in words]
 
 
 def held() -> Dict[int, int]:
-    """Return what each process holds of the GPU's memory [bytes], by its id."""
-    processes = pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByIndex(0))
+    """Return the GPU memory of each process [bytes], by its id."""
+    processes = pynvml.nvmlDeviceGetComputeRunningProcesses(_gpu())
     return {process.pid: process.usedGpuMemory for process in processes}
 
 
 def held_by_nobody() -> int:
-    """Return what is taken of the GPU's memory and is no process's [bytes]: the driver's, or lost."""
-    return pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).used - sum(held().values())
+    """Return the GPU memory that is in use but belongs to no process [bytes]: of the driver, or leaked."""
+    used = pynvml.nvmlDeviceGetMemoryInfo(_gpu()).used
+    return used - sum(held().values())
+
+
+def _gpu() -> Any:
+    return pynvml.nvmlDeviceGetHandleByIndex(0)

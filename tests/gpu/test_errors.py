@@ -1,4 +1,4 @@
-"""Real troubles of a real GPU: each ends in one message and exit code 2, and leaves the checkpoints whole."""
+"""Errors of a real GPU: each ends with one message and exit code 2, and leaves complete checkpoints."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ except SimulatorError as error:
 
 
 def python(*words, **environment):
-    """Run Python in a process of its own; return how it ended and what it said."""
+    """Run Python in a new process; return its exit code and what it printed."""
     command = [sys.executable] + [str(word) for word in words]
     return subprocess.run(
         command, env=dict(os.environ, **environment), capture_output=True, text=True, timeout=300, check=False
@@ -67,7 +67,7 @@ def one_message(ended):
 
 @pytest.fixture(scope="module")
 def side_by_side(tmp_path_factory):
-    """What became of command lines that do not mind each other, run side by side, and the folder of their runs."""
+    """The results of command lines that run in parallel, by name, and the folder of their runs."""
     folder = tmp_path_factory.mktemp("runs")
     train, until = ["-m", "mapush.train"], ["--total-steps", 2 * ROLLOUT]
     words = {
@@ -77,24 +77,26 @@ def side_by_side(tmp_path_factory):
         "small-buffer": train + RUN + until + ["--sim", "warp", "--sim.njmax", 9],
     }
     with ThreadPoolExecutor(len(words) + 1) as pool:
-        ended = {
-            name: pool.submit(python, *command, "--run-dir", folder / name, **(HIDDEN if "hidden" in name else {}))
-            for name, command in words.items()
-        }
+        ended = {}
+        for name, command in words.items():
+            environment = {}
+            if "hidden" in name:
+                environment = HIDDEN
+            ended[name] = pool.submit(python, *command, "--run-dir", folder / name, **environment)
         ended["illegal-index"] = pool.submit(python, "-c", ILLEGAL_INDEX)
     return {name: future.result() for name, future in ended.items()}, folder
 
 
 @pytest.fixture(scope="module")
 def run_dir(side_by_side):
-    """A run of two rollouts on the simulator that auto chose."""
+    """The folder of a run of two rollouts on the simulator that auto chose."""
     ended, folder = side_by_side
     assert ended["auto"].returncode == 0, ended["auto"].stdout + ended["auto"].stderr
     return folder / "auto"
 
 
-def test_auto_chooses_warp_and_says_on_which_card(side_by_side, run_dir):
-    """With a usable GPU, auto is Warp; the console names card and version, the stored configuration names Warp."""
+def test_auto_chooses_warp_and_names_the_gpu(side_by_side, run_dir):
+    """With a usable GPU, auto chooses Warp; the console shows GPU and version, the stored configuration says warp."""
     said = " ".join(side_by_side[0]["auto"].stdout.split())
     assert f"({torch.cuda.get_device_name()}, mujoco-warp 4.0.0)" in said
     assert read_config(run_dir).sim.backend == "warp"
@@ -112,8 +114,8 @@ def test_hidden_gpu_is_named_by_auto_and_refused_by_warp(side_by_side):
     assert not (folder / "warp-hidden").exists()
 
 
-def test_card_that_others_fill_refuses_a_run_and_leaves_nothing(tmp_path):
-    """A run that cannot start on a card without room ends before it makes its folder."""
+def test_full_gpu_refuses_a_run_and_leaves_no_folder(tmp_path):
+    """A run that does not fit on the GPU ends before it creates its folder."""
     free, _ = torch.cuda.mem_get_info()
     held = torch.empty(free - 3 * 2**29, dtype=torch.uint8, device="cuda")  # some envs would fit
     try:
@@ -129,8 +131,8 @@ def test_card_that_others_fill_refuses_a_run_and_leaves_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_card_that_fills_up_in_training_leaves_a_checkpoint_that_goes_on(tmp_path):
-    """Out of memory in an update: one message with the newest checkpoint, which continues to the end of the run."""
+def test_gpu_that_fills_up_in_training_leaves_a_checkpoint_that_resumes(tmp_path):
+    """Out of memory in an update: one message with the newest checkpoint, from which the run continues to its end."""
     folder = tmp_path / "run"
     flags = ["--sim", "warp", "--total-steps", 5 * ROLLOUT, "--checkpoint-every", 2 * ROLLOUT, "--run-dir", folder]
     said = one_message(python("-c", FILLS_THE_CARD_IN_UPDATE_4, *RUN, *flags))
@@ -144,24 +146,24 @@ def test_card_that_fills_up_in_training_leaves_a_checkpoint_that_goes_on(tmp_pat
 
 
 def test_buffer_that_is_too_small_ends_a_run_with_the_flag_that_raises_it(side_by_side):
-    """A dropped row ends training at the end of its rollout: one message with demand, limit, flag and dump."""
+    """A full buffer ends training after its rollout: one message with demand, limit, flag and dump."""
     ended, folder = side_by_side
     said = one_message(ended["small-buffer"])
-    assert "had no room" in said
+    assert "buffer overflow" in said
     assert "--sim.njmax" in said
     assert "python -m mapush.replay" in said
     assert (folder / "small-buffer" / "nonfinite.pt").is_file()
 
 
 def test_evaluation_on_a_hidden_gpu_ends_in_one_message(run_dir):
-    """The evaluation, too, refuses --sim warp without a GPU in one message."""
+    """The evaluation also refuses --sim warp without a GPU, with one message."""
     words = ["cuboid", "--checkpoint", checkpoints.latest(run_dir), "--num-envs", 5, "--sim", "warp"]
     said = one_message(python("-m", "mapush.evaluate", *words, CUDA_VISIBLE_DEVICES=""))
     assert "the simulator warp is not available" in said
 
 
 def test_allocations_that_do_not_fit_are_explained():
-    """What PyTorch and Warp really raise when memory is full is understood."""
+    """The errors that PyTorch and Warp raise when memory is full are explained."""
     import warp
 
     for allocate in (lambda size: torch.empty(size, dtype=torch.uint8, device="cuda"), _allocate_with(warp)):
@@ -174,7 +176,7 @@ def _allocate_with(warp):
     return lambda size: warp.empty(size // 2**12, dtype=warp.types.vector(2**10, float), device="cuda")
 
 
-def test_kernel_that_goes_wrong_is_explained(side_by_side):
-    """What PyTorch really raises after a kernel reached out of bounds is understood."""
+def test_kernel_that_fails_is_explained(side_by_side):
+    """The error that PyTorch raises after a kernel accessed memory out of bounds is explained."""
     ended = side_by_side[0]["illegal-index"]
-    assert ended.stdout.startswith("SimulatorError: the GPU gave up\n"), ended.stdout + ended.stderr
+    assert ended.stdout.startswith("SimulatorError: the GPU failed\n"), ended.stdout + ended.stderr

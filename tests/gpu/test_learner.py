@@ -1,4 +1,4 @@
-"""The learner on the GPU: captured updates against the CPU's and against uncaptured ones, and what nobody waits for."""
+"""The learner on the GPU: captured updates agree with uncaptured ones and with the CPU, and rollouts never wait."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMALL_BATCHES = dataclasses.replace(CFG, fixed_order=False, actor_num_mini_batch
 BETWEEN_DEVICES = 1e-4
 """Largest difference of a weight between devices after two updates; one step moves it by up to 5e-4."""
 ON_ONE_DEVICE = 1e-5
-"""The same between two orders of the same kernels."""
+"""Largest difference of a weight between two orders of the same kernels."""
 
 
 def _learner(cfg=CFG, device=GPU, seed=4):
@@ -35,7 +35,7 @@ def _learner(cfg=CFG, device=GPU, seed=4):
 
 
 def _world(device, seed, num_steps=NUM_STEPS):
-    """Return what a fake env answers: (reward, terminated, truncated, obs, share_obs) of every step."""
+    """Return the results of a fake env: (reward, terminated, truncated, obs, share_obs) of each step."""
     generator = torch.Generator().manual_seed(seed)
     steps = []
     for _ in range(num_steps):
@@ -47,7 +47,15 @@ def _world(device, seed, num_steps=NUM_STEPS):
 
 
 def _empty(device):
-    return Rollout(NUM_STEPS, NUM_ENVS, NUM_AGENTS, OBS_DIM, SHARE_OBS_DIM, ACTION_DIM, device=device)
+    return Rollout(
+        num_steps=NUM_STEPS,
+        num_envs=NUM_ENVS,
+        num_agents=NUM_AGENTS,
+        obs_dim=OBS_DIM,
+        share_obs_dim=SHARE_OBS_DIM,
+        action_dim=ACTION_DIM,
+        device=device,
+    )
 
 
 def _act_through(learner, rollout, world):
@@ -64,7 +72,7 @@ def _filled(seed):
 
 
 def _update(learner, seed):
-    """Learn from `_filled(seed)`, wherever the learner is."""
+    """Learn from `_filled(seed)`, on the learner's device."""
     rollout = _empty(learner.device)
     rollout.load_state_dict(_filled(seed).state_dict())
     return learner.update(rollout)
@@ -72,11 +80,24 @@ def _update(learner, seed):
 
 def _weights(learner):
     modules = learner.actors + [learner.critic, learner.value_norm]
-    return torch.cat([value.detach().flatten().cpu() for module in modules for value in module.state_dict().values()])
+    values = []
+    for module in modules:
+        for value in module.state_dict().values():
+            values.append(value.detach().flatten().cpu())
+    return torch.cat(values)
+
+
+def _equal_weights(before, after):
+    """Return, as a set, whether each weight of the modules is the same in both lists of state_dicts."""
+    equal = set()
+    for one, two in zip(before, after):
+        for name in one:
+            equal.add(torch.equal(one[name], two[name]))
+    return equal
 
 
 def _saved(learner):
-    """Return a learner's state as a checkpoint file gives it back."""
+    """Return a learner's state after it was saved to a file and loaded."""
     file = io.BytesIO()
     torch.save(learner.state_dict(), file)
     file.seek(0)
@@ -89,7 +110,7 @@ def _assert_alike(one, two, tolerance):
 
 @contextlib.contextmanager
 def _nobody_waits():
-    """Make every operation for which the host would wait an error."""
+    """Raise an error for every operation for which the host would wait."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch calls this mode a prototype
         torch.cuda.set_sync_debug_mode("error")
@@ -109,14 +130,14 @@ class Counted:
         self.offset, self.scale, self.runs = torch.zeros(3, device=GPU), 2.0, 0
 
     def __call__(self, x, y):
-        """Return x + y, and scale * x + the number of calls, recorded ones included, beside y."""
+        """Return x + y, and a pair of scale * x + the number of calls (replays included) and y."""
         self.runs += 1
         self.offset.add_(1.0)
         return {"sum": x + y, "pair": (self.scale * x + self.offset, y)}
 
 
 def test_captured_replays_with_new_arguments_and_state():
-    """Each call returns what the function would and changes what it would, though Python runs it three times only."""
+    """Each call returns and changes the same as the function, although Python runs it only three times."""
     function = Counted()
     captured = Captured(function)
     for number in range(1, 8):
@@ -130,7 +151,7 @@ def test_captured_replays_with_new_arguments_and_state():
 
 
 def test_captured_result_is_overwritten_by_the_next_call():
-    """A replay writes where the last one wrote, and not into the caller's arguments."""
+    """A replay writes where the last one wrote, and never into the caller's arguments."""
     captured = Captured(lambda x: x + 1.0, warmups=1)
     arguments = [torch.full((5, 3), float(number), device=GPU) for number in range(4)]
     results = [captured(argument) for argument in arguments]
@@ -139,8 +160,8 @@ def test_captured_result_is_overwritten_by_the_next_call():
     assert [float(argument[0, 0]) for argument in arguments] == [0.0, 1.0, 2.0, 3.0]
 
 
-def test_captured_forgets_and_records_anew():
-    """What Python decides is fixed by the recording until it is forgotten; arguments of other shapes forget it."""
+def test_captured_forgets_and_records_again():
+    """Decisions of Python are fixed in the recording until `forget`; arguments with different shapes also drop it."""
     function = Counted()
     captured = Captured(function)
     x, y = torch.ones(5, 3, device=GPU), torch.zeros(5, 3, device=GPU)
@@ -156,7 +177,7 @@ def test_captured_forgets_and_records_anew():
 
 
 def test_captured_backward_pass_gives_the_gradients_of_each_call():
-    """Gradients that a captured function computes are those of the arguments of that call, not sums or leftovers."""
+    """The gradients of a captured function are those of the arguments of this call, not accumulated or stale."""
     layer = torch.nn.Linear(3, 2).to(GPU)
     twin = copy.deepcopy(layer)
 
@@ -175,7 +196,7 @@ def test_captured_backward_pass_gives_the_gradients_of_each_call():
 
 
 def test_captured_survives_garbage_graphs():
-    """A recorded graph that became garbage in a reference cycle is destroyed before another is recorded, not while."""
+    """A graph in a garbage reference cycle is destroyed before the next one is recorded, not during the recording."""
 
     def collect_and_add(x):
         gc.collect()
@@ -200,7 +221,7 @@ def test_captured_survives_garbage_graphs():
 
 @pytest.mark.parametrize("share_param", [True, False])
 def test_update_on_the_gpu_agrees_with_the_cpu(share_param):
-    """Two updates, the second all replays with half the learning rate, end in the CPU's weights and metrics."""
+    """Two updates, of which the second only replays, with half the learning rate, agree with those on the CPU."""
     cfg = dataclasses.replace(CFG, share_param=share_param)
     cpu, gpu = _learner(cfg, CPU), _learner(cfg)
     _assert_alike(cpu, gpu, 0.0)
@@ -215,7 +236,7 @@ def test_update_on_the_gpu_agrees_with_the_cpu(share_param):
 
 @pytest.mark.parametrize("share_param", [True, False])
 def test_update_captured_equals_uncaptured(monkeypatch, share_param):
-    """With several shuffled minibatches, replaying the steps gives what calling them gives."""
+    """With several shuffled minibatches, replaying the steps gives the same result as calling them."""
     cfg = dataclasses.replace(SMALL_BATCHES, share_param=share_param)
     captured, plain = _learner(cfg), _learner(cfg)
     for seed in range(3):
@@ -227,7 +248,7 @@ def test_update_captured_equals_uncaptured(monkeypatch, share_param):
 
 
 def test_update_follows_the_learning_rate_in_its_graphs():
-    """At the end of the run nothing moves any more; back at its beginning everything does."""
+    """With the learning rate of the end of a run no weight changes; with that of its beginning all do."""
     learner = _learner()
     for seed in range(2):
         _update(learner, seed)
@@ -235,15 +256,15 @@ def test_update_follows_the_learning_rate_in_its_graphs():
     before = [copy.deepcopy(module.state_dict()) for module in learner.actors + [learner.critic]]
     _update(learner, 2)
     after = [module.state_dict() for module in learner.actors + [learner.critic]]
-    assert all(torch.equal(one[name], two[name]) for one, two in zip(before, after) for name in one)
+    assert _equal_weights(before, after) == {True}
     learner.set_progress(0.0)
     _update(learner, 3)
     after = [module.state_dict() for module in learner.actors + [learner.critic]]
-    assert not any(torch.equal(one[name], two[name]) for one, two in zip(before, after) for name in one)
+    assert _equal_weights(before, after) == {False}
 
 
-def test_updates_need_no_more_memory_as_they_go_on():
-    """What is allocated after 23 updates is what was allocated after 3."""
+def test_updates_do_not_accumulate_memory():
+    """The allocated memory after 23 updates is that after 3."""
     learner, allocated = _learner(SMALL_BATCHES), []
     for seed in range(23):
         _update(learner, seed)
@@ -251,8 +272,8 @@ def test_updates_need_no_more_memory_as_they_go_on():
     assert allocated[22] == allocated[2]
 
 
-def test_dropped_learner_gives_its_memory_back_at_once():
-    """Graphs are in no reference cycle: without garbage collection, nothing of a learner stays behind."""
+def test_deleted_learner_releases_its_memory_at_once():
+    """Graphs are not in reference cycles: without garbage collection, a deleted learner leaves no memory allocated."""
 
     def allocated_after_a_learner():
         learner = _learner(SMALL_BATCHES)
@@ -275,14 +296,14 @@ def test_dropped_learner_gives_its_memory_back_at_once():
 
 
 def test_waiting_is_noticed():
-    """The guard of the next test works: reading a number from the device is an error under it."""
+    """The guard of the next test works: reading a number from the device raises an error."""
     number = torch.ones((), device=GPU)
     with pytest.raises(RuntimeError, match="synchroniz"), _nobody_waits():
         number.item()
 
 
 def test_rollout_never_waits_for_the_device():
-    """Acting, storing, beginning anew, valuing and lowering the learning rate leave the host free to run ahead."""
+    """The host does not wait while it acts, stores, begins rollouts, computes values and sets the learning rate."""
     learner, rollout = _learner(), _empty(GPU)
     world, obs, share_obs = _world(GPU, 0, 3 * NUM_STEPS), rollout.obs[0].clone(), rollout.share_obs[0].clone()
     active = torch.ones(NUM_ENVS, NUM_AGENTS, device=GPU)
@@ -303,8 +324,8 @@ def test_rollout_never_waits_for_the_device():
 
 @pytest.mark.parametrize("origin, target", [(GPU, CPU), (CPU, GPU), (GPU, GPU)], ids=["to-cpu", "to-gpu", "on-gpu"])
 @pytest.mark.parametrize("share_param", [True, False])
-def test_learner_saved_on_one_device_goes_on_on_another(origin, target, share_param):
-    """A loaded learner, even one that had recorded its own graphs, acts and learns as the saved one does."""
+def test_learner_saved_on_one_device_continues_on_a_different_one(origin, target, share_param):
+    """A learner that loads a state acts and learns as the saved one, even if it had recorded graphs before."""
     cfg = dataclasses.replace(CFG, share_param=share_param)
     saved, loaded = _learner(cfg, origin), _learner(cfg, target, seed=9)
     _update(loaded, 3)
@@ -322,7 +343,7 @@ def test_learner_saved_on_one_device_goes_on_on_another(origin, target, share_pa
 
 
 def test_learner_loaded_on_the_gpu_continues_its_random_numbers():
-    """After loading, the same actions are drawn and the same minibatches shuffled, as if nothing had interrupted."""
+    """After loading, actions and minibatches are drawn as if training had not been interrupted."""
     saved, loaded = _learner(SMALL_BATCHES), _learner(SMALL_BATCHES, seed=9)
     for seed, learner in enumerate((saved, loaded)):
         _update(learner, seed)
@@ -337,8 +358,8 @@ def test_learner_loaded_on_the_gpu_continues_its_random_numbers():
 
 
 @pytest.mark.parametrize("device", [CPU, GPU], ids=["cpu", "gpu"])
-def test_saved_optimiser_does_not_tell_its_device(device):
-    """The settings of Adam in a checkpoint are plain numbers, the same on both devices."""
+def test_saved_optimiser_does_not_depend_on_its_device(device):
+    """The settings of Adam in a checkpoint are plain numbers and do not depend on the device."""
     learner = _learner(device=device)
     learner.set_progress(0.75)
     _update(learner, 0)

@@ -1,4 +1,4 @@
-"""Whole rollouts of real runs on a real GPU: nobody waits inside them, and envs do not disturb each other."""
+"""Rollouts of real runs on a real GPU: the host never waits inside them, and envs do not affect each other."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def config_of(task_name, preset_name="default", num_envs=NUM_ENVS, **changes):
 
 
 def let_episodes_end(run):
-    """Bring every episode within a few env steps of its time limit."""
+    """Set every episode to a few env steps before its time limit."""
     if isinstance(run.config, PushRunConfig):
         run.env._length.fill_(MAX_EPISODE_LENGTH - 3)
     else:
@@ -42,10 +42,10 @@ def let_episodes_end(run):
 
 @contextlib.contextmanager
 def nobody_waits():
-    """Make everything for which the host would wait an error.
+    """Raise an error for everything for which the host would wait.
 
-    PyTorch finds what it does itself: reading a number, copying from pageable memory, indexing with a mask. It does not
-    see what Warp does, so Warp's ways to wait are barred one by one.
+    PyTorch detects its own operations: reading a number, copying from pageable memory, indexing with a mask. It cannot
+    detect those of Warp, so each function of Warp that waits is replaced.
     """
 
     def refuse(*_, **__):
@@ -64,7 +64,7 @@ def nobody_waits():
 
 
 def test_waiting_is_noticed():
-    """The guard of the next test works: both libraries' ways to read a number are errors under it."""
+    """The guard of the next test works: reading a number raises an error in both libraries."""
     number = torch.ones(3, device="cuda")
     with pytest.raises(RuntimeError, match="synchroniz"), nobody_waits():
         number.sum().item()
@@ -84,7 +84,7 @@ def test_waiting_is_noticed():
     ],
 )
 def test_rollout_never_waits_for_the_device(task_name, preset_name):
-    """After two iterations, in which all is recorded, a rollout in which every episode ends leaves the host free."""
+    """After two iterations, which record all graphs, the host does not wait in a rollout in which all episodes end."""
     with contextlib.closing(Run.start(config_of(task_name, preset_name))) as run:
         for _ in range(2):
             run.iterate()
@@ -99,8 +99,8 @@ def test_rollout_never_waits_for_the_device(task_name, preset_name):
     assert all(map(math.isfinite, list(losses.values()) + list(summary.values())))
 
 
-def test_same_seed_repeats_a_run_in_its_statistics():
-    """Two runs with one seed begin with the same bits and earn the same; another seed begins elsewhere."""
+def test_same_seed_gives_the_same_statistics():
+    """Runs with the same seed start bitwise equal and earn the same reward; a different seed starts differently."""
     first, earned = [], []
     for seed in (4, 4, 9):
         with contextlib.closing(Run.start(config_of("cuboid", seed=seed))) as run:
@@ -108,14 +108,15 @@ def test_same_seed_repeats_a_run_in_its_statistics():
             for _ in range(3):
                 run.iterate()
             summary = run.env.metrics.summary()
-            earned.append(sum(value for name, value in summary.items() if name.startswith("reward/")))
+            terms = [value for name, value in summary.items() if name.startswith("reward/")]
+            earned.append(sum(terms))
     assert torch.equal(first[0], first[1])
     assert not torch.equal(first[0], first[2])
     assert earned[1] == pytest.approx(earned[0], rel=0.05)
 
 
 def play(envs):
-    """Let `envs` take turns, each with the same actions; return the observations at the end of each."""
+    """Step `envs` in turn, with the same actions; return the last observations of each."""
     last = [env.reset() for env in envs]
     for step in range(5):
         generator = torch.Generator().manual_seed(step)
@@ -126,11 +127,11 @@ def play(envs):
     return [observation.obs for observation in last]
 
 
-def test_envs_in_one_process_do_not_disturb_each_other():
-    """Two envs that take turns, and one that is made after another was closed, do as one alone."""
+def test_envs_in_one_process_do_not_affect_each_other():
+    """Two envs that step in turn, and one that steps after the other was closed, behave as a single one."""
     config = config_of("cuboid", num_envs=FEW_ENVS)
-    with contextlib.closing(make_env(config)) as alone:
-        [expected] = play([alone])
+    with contextlib.closing(make_env(config)) as env:
+        [expected] = play([env])
     with contextlib.closing(make_env(config)) as one, contextlib.closing(make_env(config)) as other:
         together = play([one, other])
         one.close()
@@ -141,8 +142,8 @@ def test_envs_in_one_process_do_not_disturb_each_other():
     assert again.isfinite().all()
 
 
-def test_closed_envs_give_their_memory_back():
-    """Making, using and closing an env again and again takes no more memory than doing it once."""
+def test_closed_envs_release_their_memory():
+    """Creating, using and closing an env repeatedly takes no more memory than doing it once."""
     free = []
     for _ in range(4):
         with contextlib.closing(make_env(config_of("cuboid"))) as env:

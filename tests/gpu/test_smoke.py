@@ -1,4 +1,4 @@
-"""What is left of the short lives of runs (`lives.py`): logs, weights, results, films, and the GPU's memory."""
+"""The results of the short runs of `lives.py`: logs, weights, evaluations, videos, and the memory of the GPU."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def folder(life):
 
 
 def test_run_takes_the_memory_that_was_predicted(life):
-    """The prediction for each object is within a tenth of the most that the driver saw the training take."""
+    """The prediction for each object is within a tenth of the peak that the driver reported for the training."""
     assert predict(read_config(life.folder)).total == pytest.approx(life.peak, rel=0.1)
 
 
 def test_run_logs_each_rollout_once_and_finite_numbers(folder):
-    """No row is missing or there twice after the kill, and only means over no episodes are nan."""
+    """After the kill, no row is missing or repeated, and only means over zero episodes are nan."""
     with (folder / "progress.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     last = checkpoints.step_of(checkpoints.latest(folder))
@@ -63,13 +63,15 @@ def tensors(nest):
     """Yield all tensors in nested dicts and lists."""
     if isinstance(nest, torch.Tensor):
         yield nest
-    elif isinstance(nest, (dict, list, tuple)):
-        for item in nest.values() if isinstance(nest, dict) else nest:
+    elif isinstance(nest, dict):
+        yield from tensors(list(nest.values()))
+    elif isinstance(nest, (list, tuple)):
+        for item in nest:
             yield from tensors(item)
 
 
 def test_run_is_evaluated_by_the_published_protocol(folder):
-    """The last policy plays an episode in each env, which ends in one way and within its time."""
+    """The last policy plays one episode in each env, which has one ending and is within its time limit."""
     [result] = json.loads((folder / "results.json").read_text())["results"]
     assert result["step"] == checkpoints.step_of(checkpoints.latest(folder))
     metrics = result["metrics"]
@@ -78,24 +80,26 @@ def test_run_is_evaluated_by_the_published_protocol(folder):
     assert 0.0 < metrics["finished_time"] <= 20.0
 
 
-def test_runs_give_the_memory_back(lives):
-    """All processes, one of each two killed, are gone from the GPU, and what they held is lost to nobody."""
-    pids = {pid for future in lives.futures.values() for pid in future.result().pids}
+def test_runs_release_their_memory(lives):
+    """All processes, half of which were killed, are gone from the GPU, and no memory is leaked."""
+    pids = set()
+    for future in lives.futures.values():
+        pids.update(future.result().pids)
     deadline = time.monotonic() + 10.0
-    while not all_given_back(pids, lives) and time.monotonic() < deadline:
+    while not all_released(pids, lives) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not pids & set(held())
     assert held_by_nobody() <= lives.lost_before + 64 * MIB
 
 
-def all_given_back(pids, lives):
-    """Return whether these processes hold nothing, and nothing is held by none."""
+def all_released(pids, lives):
+    """Return whether these processes hold no GPU memory, and none is leaked."""
     return not pids & set(held()) and held_by_nobody() <= lives.lost_before + 64 * MIB
 
 
 @pytest.mark.render
 def test_runs_are_recorded(lives, tmp_path):
-    """An episode of each policy becomes a film that can be played."""
+    """An episode of each policy becomes a video that can be played."""
     import imageio_ffmpeg
 
     def record(name):

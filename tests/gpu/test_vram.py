@@ -1,4 +1,4 @@
-"""What a run takes of a real GPU: as predicted, within a limit, and not at all where it cannot fit."""
+"""The memory of a run on a real GPU: as predicted, within a limit, and none if the run cannot fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIMIT = "8GiB"
 
 
 def start(run_dir, *words):
-    """Start a training of cuboid in a process of its own."""
+    """Start a training of cuboid in a new process."""
     command = [sys.executable, "-m", "mapush.train", "cuboid", "--sim", "warp", "--run-dir", run_dir] + list(words)
     return subprocess.Popen(
         [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -29,7 +29,7 @@ def start(run_dir, *words):
 
 
 def finish(process):
-    """Wait for a process; return its exit code, what it printed, and how much of the GPU it took at most [bytes]."""
+    """Wait for a process; return its exit code, what it printed, and its peak of GPU memory [bytes]."""
     before = least = torch.cuda.mem_get_info()[0]
     with process:
         while process.poll() is None:
@@ -53,7 +53,7 @@ def two_rollouts(num_envs):
 
 
 def test_run_takes_what_was_predicted(tmp_path):
-    """The prediction is within a tenth of the largest use that the driver reports."""
+    """The prediction is within a tenth of the peak that the driver reports."""
     torch.cuda.init()
     num_envs = 2048
     code, text, used = finish(start(tmp_path / "run", *two_rollouts(num_envs)))
@@ -61,8 +61,8 @@ def test_run_takes_what_was_predicted(tmp_path):
     assert predict(config_of(num_envs)).total == pytest.approx(used, rel=0.1)
 
 
-def test_run_within_a_limit_trains_on_a_card_that_is_taken(tmp_path):
-    """Nine tenths of the envs that fit 8 GiB train where no more than that is left."""
+def test_run_within_a_limit_trains_on_a_gpu_in_use(tmp_path):
+    """Nine tenths of the envs that fit into 8 GiB can train if only 8 GiB are free."""
     torch.cuda.init()
     limit = 8 * GIB
     num_envs = capacity.largest_num_envs(config_of(10**7), limit) * 9 // 10
@@ -75,7 +75,7 @@ def test_run_within_a_limit_trains_on_a_card_that_is_taken(tmp_path):
 
 
 def test_run_that_cannot_fit_is_refused_at_once(tmp_path):
-    """Ten million envs end with one message, which names what fits, and take nothing but the context."""
+    """Ten million envs end with one message, which names the number that fits, and only the context is allocated."""
     torch.cuda.init()
     started = time.monotonic()
     code, text, used = finish(start(tmp_path / "run", *two_rollouts(10**7), "--vram-limit", LIMIT))

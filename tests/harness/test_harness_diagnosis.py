@@ -91,7 +91,7 @@ MISLEADING = [  # program, limits, beginning of the report, words of the cause
         "for number in range(30): print('frame #{}: c10'.format(number), flush=True)\nos.abort()",
         LONG,
         "abort",
-        "GPU gave up",
+        "GPU failed",
     ),
     (
         "import ctypes, sys\nsys.setrecursionlimit(10**8)\ndef deeper(): return again()\n"
@@ -240,7 +240,7 @@ MESSAGES = [  # messages from public bug reports, words of the cause
     ("OSError: [Errno 28] No space left on device", "disk"),
     ("DataLoader worker killed. It is possible that dataloader's workers are out of shared memory", "/dev/shm"),
     ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", "memory of the GPU"),
-    ("RuntimeError: CUDA error: device-side assert triggered", "GPU gave up"),
+    ("RuntimeError: CUDA error: device-side assert triggered", "GPU failed"),
     ("terminate called after throwing an instance of 'std::bad_alloc'", "memory is full"),
     ("double free or corruption (!prev)", "corrupted the heap"),
     ("AttributeError: `np.float_` was removed in the NumPy 2.0 release. Use `np.float64` instead.", "numpy 2"),

@@ -43,15 +43,15 @@ RECORDED = [
     ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "memory of the GPU is full", ""),
     ("Failed to allocate 17179869184 bytes on device 'cuda:0'", "the memory of the GPU is full", "--num-envs"),
     ("Warp CUDA error 2: out of memory (in function wp_alloc_device_async, warp.cu:588)", "GPU is full", "--num-envs"),
-    (TOO_OLD, "it knows CUDA 12.2", "built for CUDA 12.2"),
+    (TOO_OLD, "it supports CUDA 12.2", "built for CUDA 12.2"),
     (NO_DRIVER, "there is no NVIDIA driver", "nvidia-smi"),
     ("No CUDA GPUs are available", "CUDA sees no GPU", "CUDA_VISIBLE_DEVICES"),
     ("CUDA error: no kernel image is available for execution on the device\n", "not built for this GPU", "pytorch.org"),
-    ("CUDA error: CUDA-capable device(s) is/are busy or unavailable\n", "the GPU is taken", "nvidia-smi"),
+    ("CUDA error: CUDA-capable device(s) is/are busy or unavailable\n", "the GPU is in use", "nvidia-smi"),
     ("Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized", "CUDA does not start", ""),
-    (ILLEGAL, "the GPU gave up", "CUDA_LAUNCH_BLOCKING=1"),
-    ("CUDA error: device-side assert triggered\nCUDA kernel errors", "the GPU gave up", ""),
-    ("Graph launch error: Warp CUDA error 700: an illegal memory access was encountered (in", "the GPU gave up", ""),
+    (ILLEGAL, "the GPU failed", "CUDA_LAUNCH_BLOCKING=1"),
+    ("CUDA error: device-side assert triggered\nCUDA kernel errors", "the GPU failed", ""),
+    ("Graph launch error: Warp CUDA error 700: an illegal memory access was encountered (in", "the GPU failed", ""),
 ]
 
 
@@ -112,11 +112,11 @@ def warp_is_installed(monkeypatch):
 @pytest.mark.skipif(torch.version.cuda is not None, reason="PyTorch is built for CUDA")
 def test_pytorch_without_cuda_is_the_reason_for_mujoco(warp_is_installed):
     """The real complaint of a CPU build of PyTorch is understood."""
-    assert choose_backend("auto") == ("mujoco", "this PyTorch is built for the CPU alone")
+    assert choose_backend("auto") == ("mujoco", "this PyTorch is built only for the CPU")
     with pytest.raises(SimulatorError) as refused:
         choose_backend("warp")
     assert (refused.value.where, refused.value.got) == ("sim.backend", "Torch not compiled with CUDA enabled")
-    assert "built for the CPU alone" in refused.value.cause
+    assert "built only for the CPU" in refused.value.cause
     assert "pytorch.org" in refused.value.fix
     assert "--sim mujoco" in refused.value.fix
 
@@ -222,7 +222,7 @@ def test_gpu_that_fails_at_the_start_leaves_nothing(train, tmp_path, monkeypatch
     break_update(monkeypatch, RuntimeError(ILLEGAL), number=1)
     assert train(WORDS.split() + ["--run-dir", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
-    assert "the GPU gave up" in said
+    assert "the GPU failed" in said
     assert "--resume" not in said
 
 
@@ -243,7 +243,7 @@ def test_gpu_that_fails_in_an_evaluation_ends_in_one_message(train, monkeypatch,
     assert main(["cuboid", "--untrained"]) == 2
     said = capsys.readouterr()
     assert said.out == "simulator mujoco (the card is in the post)\n"
-    assert said.err.startswith("SimulatorError: the GPU gave up\n")
+    assert said.err.startswith("SimulatorError: the GPU failed\n")
     assert "Traceback" not in said.err
 
 

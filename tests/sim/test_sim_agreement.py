@@ -1,6 +1,6 @@
-"""MuJoCo Warp against MuJoCo: step by step from the same states, and in what becomes of the same commands.
+"""MuJoCo Warp against MuJoCo: single steps from the same states, and rollouts under the same commands.
 
-Rollouts in contact are chaotic, so beyond a few steps only their statistics are compared.
+Rollouts in contact are chaotic, so after a few steps only their statistics are compared.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ pytestmark = [pytest.mark.sim, pytest.mark.mujoco]
 DEVICES = [pytest.param("cpu", marks=pytest.mark.warp), pytest.param("cuda", marks=pytest.mark.gpu)]
 MOMENTS = range(60, 160, 5)  # env steps of a rollout in which robots push
 THRESHOLD = 0.01
-"""A velocity that differs by more [m/s or rad/s] comes of a contact that one side has and the other has not."""
+"""A larger difference of a velocity [m/s or rad/s] means that only one of the two simulators has a contact."""
 
 
 @pytest.fixture(scope="module", params=DEVICES)
 def device(request):
-    """Where Warp computes; beside Warp on the CPU, torch's threads would only be in the way."""
+    """The device of Warp. With Warp on the CPU, torch's threads would compete for the same cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield request.param
@@ -47,7 +47,7 @@ def device(request):
 
 @functools.lru_cache(maxsize=None)
 def pushing(name, num_envs):
-    """Return states and joint targets of `MOMENTS` of teams that push, side by side, recorded on MuJoCo."""
+    """Return the states and joint targets of pushing teams at `MOMENTS`, concatenated, recorded on MuJoCo."""
     item, policy = OBJECTS[name], WalkingPolicy.load()
     physics = MujocoPhysics(Scene(item.num_agents, item), num_envs, seed=3, threads=1)
     place(physics, Spawner(item, num_envs, torch.Generator().manual_seed(0), 0.6).draw()[0])
@@ -72,7 +72,7 @@ def pushing(name, num_envs):
     ],
 )
 def test_step_from_recorded_states_agrees(device, name, num_envs, randomization, median, bulk, most_apart):
-    """One env step from each state leads both to the same velocities but for float32 noise and contact thresholds."""
+    """After one env step from each state, velocities agree up to float32 noise and contacts that only one side has."""
     state, targets = pushing(name, num_envs)
     assert float(state.object_lin_vel_w[:, :2].norm(dim=1).mean()) > 0.2
     item, rows = OBJECTS[name], []
@@ -93,7 +93,7 @@ def test_step_from_recorded_states_agrees(device, name, num_envs, randomization,
 
 
 def roam(physics, start, command, seconds):
-    """Let robots walk from `start` under `command`, a function of the state; return what they did, on the CPU."""
+    """Let robots walk from `start` under `command`, a function of the state; return the recording, on the CPU."""
     simulator = Simulator(physics, WalkingPolicy.load(device=str(physics.device)))
     place(physics, start)
     state, states, commands = physics.state(), [], []
@@ -106,7 +106,9 @@ def roam(physics, start, command, seconds):
     run = on("cpu", map_state(lambda *values: torch.stack(values), *states))
     velocity = rotate_inverse(run.robot_quat_w, run.robot_lin_vel_w)
     yaw_rate = run.robot_ang_vel_b[..., 2]
-    object_x = None if run.object_pos_w is None else run.object_pos_w[..., 0]
+    object_x = None
+    if run.object_pos_w is not None:
+        object_x = run.object_pos_w[..., 0]
     asked = torch.stack(commands).cpu()
     return CourseRecording(
         asked, run.robot_pos_w, run.robot_quat_w, velocity, yaw_rate, torch.zeros_like(yaw_rate), object_x
@@ -136,8 +138,10 @@ def test_walking_follows_commands_as_well_as_on_mujoco(device):
 
 
 def test_object_travels_as_far_as_on_mujoco(device):
-    """Two robots side by side push the cuboid as far; every env has its own friction, the same on both."""
-    num_envs, seconds = 64 if device == "cuda" else 10, 5.0
+    """Two robots push the cuboid equally far; each env has its own friction, the same on both simulators."""
+    num_envs, seconds = 10, 5.0
+    if device == "cuda":
+        num_envs = 64
     runs = []
     for physics in pair_behind_the_object(num_envs, device):
         ahead = torch.tensor((0.5, 0.0, 0.0), device=physics.device).expand(num_envs, 2, 3)
@@ -150,7 +154,7 @@ def test_object_travels_as_far_as_on_mujoco(device):
 
 
 def pair_behind_the_object(num_envs, device):
-    """Return both physics, with robots 0.6 m apart that face the cuboid."""
+    """Yield both physics, with robots 0.6 m apart that face the cuboid."""
     for physics in twins(Scene(2, CUBOID), num_envs, device):
         start = on("cpu", physics.state())
         start.robot_pos_w[..., 0] = -CUBOID.parts[0].half_size[0] - 0.4
@@ -164,15 +168,17 @@ def pair_behind_the_object(num_envs, device):
 
 
 def push_envs(num_envs, device, **task):
-    """Return the pushing task on both, with starts that MuJoCo's generator draws: a GPU's draws others."""
+    """Return the pushing task on both simulators, with the same starts; generators of a GPU draw different numbers."""
     envs = []
     for physics in twins(Scene(2, CUBOID), num_envs, device):
         policy = WalkingPolicy.load(device=str(physics.device))
         envs.append(PushEnv(Simulator(physics, policy), TaskConfig(object="cuboid", **task), seed=0))
     draws = [envs[0]._spawner.draw() for _ in range(7)]
     for env in envs:
-        again = itertools.cycle([(on(env.device, state), goal.to(env.device)) for state, goal in draws])
-        env._spawner.draw = functools.partial(next, again)
+        starts = []
+        for state, goal in draws:
+            starts.append((on(env.device, state), goal.to(env.device)))
+        env._spawner.draw = functools.partial(next, itertools.cycle(starts))
     return envs
 
 
@@ -193,8 +199,8 @@ def test_task_on_warp_starts_as_on_mujoco(device):
         env.check()
 
 
-def test_task_tells_what_went_wrong_in_the_physics(device):
-    """What `check` of the physics raises, `check` of the task raises."""
+def test_task_check_raises_an_error_of_the_physics(device):
+    """`check` of the task raises the error that `check` of the physics raises."""
     _, env = push_envs(5, device)
     env.reset()
     env.simulator.physics.step(torch.full((5, 2, 12), float("nan"), device=env.device))
@@ -202,9 +208,11 @@ def test_task_tells_what_went_wrong_in_the_physics(device):
         env.check()
 
 
-def test_episodes_on_warp_go_as_on_mujoco(device):
-    """Teams that run at the object get the same mean reward, push as far, and collide as often."""
-    num_envs, decisions = 200 if device == "cuda" else 15, 25
+def test_episodes_on_warp_end_as_on_mujoco(device):
+    """Teams that run at the object get the same mean reward, push equally fast and collide equally often."""
+    num_envs, decisions = 15, 25
+    if device == "cuda":
+        num_envs = 200
     rewards, collisions, speeds = [], [], []
     for env in push_envs(num_envs, device, steps_per_decision=10):
         env.reset()

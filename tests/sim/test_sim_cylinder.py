@@ -1,4 +1,4 @@
-"""The cylinder on the floor, where MuJoCo's own contact of a cylinder with a plane cannot be trusted."""
+"""The cylinder on the floor. MuJoCo's contacts between a cylinder and a plane are unreliable, so it has soles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GRAVITY = 9.81
 
 @pytest.fixture(scope="module")
 def physics():
-    """One robot, far away, and the cylinder."""
+    """A robot, which is far away, and the cylinder."""
     return mjcpu.MujocoPhysics(Scene(1, CYLINDER), NUM_ENVS, seed=2, threads=1)
 
 
@@ -34,7 +34,7 @@ def uniform(low, high, seed):
 
 
 def lay(physics, tilt, yaw, velocity=(0.0, 0.0, 0.0), spin=0.0):
-    """Put the cylinder down with these tilts (E,) towards random sides and yaws (E,)."""
+    """Put the cylinder on the floor with `tilt` (E,) towards random sides and with `yaw` (E,)."""
     state = physics.state()
     side = uniform(-math.pi, math.pi, 0)
     position = torch.stack((uniform(-9, 9, 1), uniform(-9, 9, 2), torch.full((NUM_ENVS,), HALF_LENGTH)), dim=1)
@@ -68,8 +68,10 @@ def friction(physics):
 
 @pytest.mark.parametrize("exponents", [None, (-17.0, -8.0), (-8.0, -3.0)], ids=["level", "nearly", "slightly"])
 def test_cylinder_almost_level_stays_on_the_floor(physics, exponents):
-    """Whatever its tilt, yaw and place, a resting cylinder never moves up by more than 2 mm, nor sinks by 2 mm."""
-    tilt = torch.zeros(NUM_ENVS) if exponents is None else 10.0 ** uniform(exponents[0], exponents[1], 3)
+    """At any tilt, yaw and position, a resting cylinder neither rises nor sinks by more than 2 mm."""
+    tilt = torch.zeros(NUM_ENVS)
+    if exponents is not None:
+        tilt = 10.0 ** uniform(exponents[0], exponents[1], 3)
     lay(physics, tilt, uniform(-math.pi, math.pi, 4))
     height = torch.stack([state.object_pos_w[:, 2] for state in run(physics, 100)])
     assert float(height.max()) < HALF_LENGTH + 0.002
@@ -78,7 +80,7 @@ def test_cylinder_almost_level_stays_on_the_floor(physics, exponents):
 
 @pytest.mark.parametrize("velocity", [(1.0, 0.0, 0.0), (0.0, -0.5, 0.0)])
 def test_cylinder_sliding_decelerates_by_friction(physics, velocity):
-    """Whatever its yaw, a cylinder that slides along an axis of the world stops as under a deceleration of mu g."""
+    """At any yaw, a cylinder that slides along an axis of the world decelerates with mu g."""
     lay(physics, torch.zeros(NUM_ENVS), uniform(-math.pi, math.pi, 5), velocity)
     start = physics.state().object_pos_w
     end = run(physics, 40)[-1]
@@ -89,7 +91,7 @@ def test_cylinder_sliding_decelerates_by_friction(physics, velocity):
 
 
 def test_cylinder_spinning_is_slowed_as_by_a_ring(physics):
-    """Its weight rests on the rim, so friction about the vertical is mu m g r, to within a pyramidal cone's quarter."""
+    """The weight rests on the rim, so the friction torque is mu m g r; the pyramidal cone takes up to a quarter."""
     lay(physics, torch.zeros(NUM_ENVS), uniform(-math.pi, math.pi, 6), spin=1.0)
     states = run(physics, 15)
     rate = [states[step].object_ang_vel_b[:, 2] for step in (4, 14)]
@@ -99,7 +101,7 @@ def test_cylinder_spinning_is_slowed_as_by_a_ring(physics):
 
 
 def test_cylinder_touches_robots_with_its_true_side():
-    """A robot's foot touches the cylinder at its radius in every direction, between the corners of its soles too."""
+    """A foot touches the cylinder at its radius in every direction, also between the corners of its soles."""
     model = mjcpu.build_model(Scene(1, CYLINDER))
     data = mujoco.MjData(model)
     foot = model.geom("robot0/FL_foot")

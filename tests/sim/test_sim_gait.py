@@ -1,4 +1,4 @@
-"""The trot, against MuJoCo's kinematics and its own symmetries."""
+"""The trot, compared with MuJoCo's kinematics and with its own symmetries."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ def posed():
 
 
 def feet(phase, commands):
-    """Return where the stride wants the feet, (..., 4, 3)."""
+    """Return the positions of the feet in the stride, (..., 4, 3)."""
     return gait.foot_positions_b(stride(phase, commands)[0])
 
 
 def stride(phase, commands):
-    """Return the stride of a robot that steps as it is told."""
-    return gait.stride(phase, commands, gait.asked_to_step(commands))
+    """Return the stride of a robot whose steps are as high as its command demands."""
+    return gait.stride(phase, commands, gait.walking_ramp(commands))
 
 
 def trot(phase, commands):
-    """Return the set points of a robot that steps as it is told."""
-    return gait.trot(phase, commands, gait.asked_to_step(commands))
+    """Return the set points of a robot whose steps are as high as its command demands."""
+    return gait.trot(phase, commands, gait.walking_ramp(commands))
 
 
 def everywhere():
@@ -74,13 +74,13 @@ def test_foot_positions_match_mujoco(posed):
 
 
 def test_joint_positions_invert_foot_positions():
-    """The joint positions of where the feet are, are those that put them there."""
+    """The joint positions for the feet of a pose are those of the pose."""
     poses = random_poses(1)
     torch.testing.assert_close(gait.joint_positions(gait.foot_positions_b(poses)), poses, atol=1e-4, rtol=0)
 
 
 def test_joint_positions_out_of_reach_are_finite_and_near():
-    """A foot wanted out of reach, or inside the hip, still has joint positions, and a leg stretches towards it."""
+    """For a foot out of reach or inside the hip, joint positions are finite, and the leg stretches towards it."""
     far = gait.foot_positions_b(torch.tensor(DEFAULT_JOINT_POS))
     far[:, 2] = -0.9
     stretched = gait.joint_positions(far)
@@ -90,7 +90,7 @@ def test_joint_positions_out_of_reach_are_finite_and_near():
 
 
 def test_load_torques_match_the_jacobian(posed):
-    """The torques balance the floor's upward forces on the feet, as MuJoCo's Jacobian says."""
+    """The torques balance upward forces on the feet, according to MuJoCo's Jacobian."""
     mujoco = pytest.importorskip("mujoco")
     loads = 80.0 * torch.rand(NUM_POSES, 4, generator=torch.Generator().manual_seed(2))
     for joint_pos, load in zip(random_poses(2), loads):
@@ -107,15 +107,15 @@ def test_load_torques_match_the_jacobian(posed):
 
 
 def test_stepping_fades_between_standing_and_walking():
-    """Feet are lifted fully from the walking command on, and not at all below half of it."""
+    """Feet are lifted to the full height from `WALKING_COMMAND` on, and not at all below half of it."""
     sizes = torch.tensor((0.0, 0.5, 0.75, 1.0, 5.0)) * gait.WALKING_COMMAND
     commands = torch.stack((0.5 * sizes, torch.zeros(5), -0.5 * sizes), dim=1)
-    torch.testing.assert_close(gait.asked_to_step(commands).squeeze(1), torch.tensor((0.0, 0.0, 0.5, 1.0, 1.0)))
+    torch.testing.assert_close(gait.walking_ramp(commands).squeeze(1), torch.tensor((0.0, 0.0, 0.5, 1.0, 1.0)))
 
 
 @pytest.mark.parametrize("command", COMMANDS[:2].tolist())
 def test_stride_moves_diagonal_legs_together(command):
-    """FR goes with RL and FL with RR, the pairs half a period apart."""
+    """FR moves with RL, and FL with RR half a period later."""
     commands = torch.tensor(command).expand(len(PHASES), 3)
     middle = feet(torch.tensor(0.25), commands[0])
     middle[[1, 2]] = feet(torch.tensor(0.75), commands[0])[[1, 2]]
@@ -128,7 +128,7 @@ def test_stride_moves_diagonal_legs_together(command):
 
 
 def test_trot_without_a_command_stands_still():
-    """To stand, the set points are the same at every phase, and the robot's weight rests on four feet."""
+    """Under a command to stand, the set points are the same at every phase, and all four feet carry the weight."""
     targets = trot(PHASES, torch.zeros(len(PHASES), 3))
     torch.testing.assert_close(targets, targets[:1].expand_as(targets), atol=1e-5, rtol=0)
     _, load = stride(PHASES, torch.zeros(len(PHASES), 3))
@@ -136,7 +136,7 @@ def test_trot_without_a_command_stands_still():
 
 
 def test_trot_is_periodic_in_phase():
-    """A whole period later, everything is as it was."""
+    """The set points repeat after one period."""
     phases, commands = everywhere()
     torch.testing.assert_close(trot(phases + 1.0, commands), trot(phases, commands), atol=2e-4, rtol=0)
 
@@ -151,12 +151,13 @@ def test_trot_mirrors_left_and_right():
 
 
 def test_stride_sweeps_stance_feet_against_the_command():
-    """A foot in stance moves as the floor does under a trunk with the commanded velocity, at its mid-stance place."""
+    """In the middle of its stance, a foot moves as the floor does below a trunk with the commanded velocity."""
     step = 0.02
     for legs, start in (([0, 3], 0.0), ([1, 2], 0.5)):
         for command in COMMANDS:
             middle = feet(torch.tensor(start + 0.25), command)[legs]
-            before, after = (feet(torch.tensor(start + 0.2 + late), command)[legs] for late in (0.0, step))
+            before = feet(torch.tensor(start + 0.2), command)[legs]
+            after = feet(torch.tensor(start + 0.2 + step), command)[legs]
             velocity = (after - before) / (step / gait.FREQUENCY)
             v_x, v_y, omega = command.tolist()
             expected = torch.stack((-v_x + omega * middle[:, 1], -v_y - omega * middle[:, 0], torch.zeros(2)), dim=1)
@@ -164,7 +165,7 @@ def test_stride_sweeps_stance_feet_against_the_command():
 
 
 def test_stride_lifts_swinging_feet_only():
-    """A swinging foot rises by the swing height at mid-swing and carries nothing; its fellows carry the robot."""
+    """In mid-swing, a foot is lifted by the swing height and carries nothing; the others carry the robot."""
     command = torch.tensor((0.4, 0.0, 0.0))
     resting = feet(torch.tensor(0.3), torch.zeros(3))[:, 2]
     height = feet(torch.tensor(0.25), command)[:, 2] - resting
@@ -175,7 +176,7 @@ def test_stride_lifts_swinging_feet_only():
 
 
 def test_trot_leads_the_stride_by_damping_and_weight():
-    """The servos, set as told, pull with the torques of the load when the joints are where the stride wants them."""
+    """When the joints follow the stride, the servos at these set points produce the torques of the load."""
     phase, command = torch.tensor(0.1), torch.tensor((0.5, 0.1, -0.2))
     joint_pos, load = stride(phase, command)
     velocity = (stride(phase + gait.FREQUENCY * 0.02, command)[0] - joint_pos) / 0.02

@@ -1,4 +1,4 @@
-"""The CPU simulator against mechanics, against MuJoCo itself, and against its own promises."""
+"""The CPU simulator, compared with mechanics and with MuJoCo, and its own contracts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def crowd(physics):
 
 
 def targets_at(physics, step):
-    """Return joint targets that shake the robots, a function of `step` alone."""
+    """Return joint targets that shake the robots and depend only on `step`."""
     noise = torch.randn(NUM_ENVS, physics.num_agents, 12, generator=torch.Generator().manual_seed(step))
     return default_targets(physics) + 0.3 * noise
 
@@ -69,7 +69,7 @@ def assert_equal(one, other):
 
 
 def test_object_in_free_fall_falls_as_newton_says():
-    """An object in the air falls g t^2 / 2, as the integrator discretises it."""
+    """An object in the air falls by g t^2 / 2, as the integrator discretises it."""
     physics = make(Scene(2, TBLOCK))
     state = physics.state()
     state.object_pos_w[:, 2] = 4.0
@@ -88,7 +88,7 @@ def test_object_in_free_fall_falls_as_newton_says():
     ("target", "sole", "low", "high"), [(CUBOID, "object/0", 0.30, 0.35), (CYLINDER, "object/0/sole1", 0.20, 0.25)]
 )
 def test_object_sliding_stops_where_its_friction_says(target, sole, low, high):
-    """A sliding object comes to rest after v^2 / (2 mu g), mu being the mean of its own and the floor's friction."""
+    """A sliding object stops after v^2 / (2 mu g), where mu is the mean of its friction and the floor's."""
     physics = make(Scene(2, target))
     state = physics.state()
     state.robot_pos_w[..., 0] += 30.0
@@ -107,7 +107,7 @@ def test_object_sliding_stops_where_its_friction_says(target, sole, low, high):
 
 
 def pair_friction(physics, env, one, other):
-    """Return the friction that two shapes have on each other in `env`."""
+    """Return the friction of two shapes on each other in `env`."""
     model = physics.batch.get_model(env)
     names = [
         {model.geom(model.pair_geom1[pair]).name, model.geom(model.pair_geom2[pair]).name}
@@ -119,7 +119,7 @@ def pair_friction(physics, env, one, other):
 
 
 def test_pair_friction_is_the_mean_of_both_surfaces():
-    """Feet on the floor have 0.55; a part of a robot on the object and the object on the floor fit each other."""
+    """The friction of each pair follows from the surfaces of floor (0.1), robot (1.0) and object (0.5 to 0.6)."""
     physics = make()
     for env in range(NUM_ENVS):
         own = 2 * pair_friction(physics, env, "object/0", "floor") - 0.1
@@ -131,7 +131,7 @@ def test_pair_friction_is_the_mean_of_both_surfaces():
 
 
 def test_randomization_changes_only_what_it_names():
-    """Friction of the feet, payload, centre of mass and gains lie in their ranges, differ, and leave the rest alone."""
+    """Friction of the feet, payload, centre of mass and gains are in their ranges and differ; nothing else changes."""
     physics, plain = make(randomization=RANDOM), make()
     drawn = []
     for env in range(NUM_ENVS):
@@ -155,7 +155,7 @@ def test_randomization_changes_only_what_it_names():
 
 
 def test_standing_robot_settles_at_its_height():
-    """Held in the default pose by its servos alone, a robot stands at 0.257 m and stays there."""
+    """A robot whose servos hold the default pose stands at 0.257 m and stays there."""
     physics = make(Scene(2))
     for _ in range(150):
         state = physics.step(default_targets(physics))
@@ -164,7 +164,7 @@ def test_standing_robot_settles_at_its_height():
 
 
 def test_servo_torque_is_capped_at_its_effort():
-    """A target far away asks for the largest torque, and gets no more."""
+    """A joint target far away produces the largest torque of the servo, and no more."""
     physics = make(Scene(2))
     torque = physics.batch.bind("actuator_force")
     physics.step(default_targets(physics) + 20.0)
@@ -174,7 +174,7 @@ def test_servo_torque_is_capped_at_its_effort():
 
 
 def test_step_matches_a_serial_mujoco_loop_bit_for_bit():
-    """Each env moves exactly as `mj_step` moves a single model with that env's constants."""
+    """Each env moves bit for bit as `mj_step` moves a single model with that env's constants."""
     physics = make(randomization=RANDOM)
     place(physics, crowd(physics))
     rows = physics.state_dict()["rows"].numpy()
@@ -207,7 +207,7 @@ def test_step_matches_a_serial_mujoco_loop_bit_for_bit():
 
 
 def test_push_accelerates_the_robot_as_force_over_mass():
-    """In free fall, the mean acceleration of the robot's mass is g + F / m, until the push is taken back."""
+    """In free fall, the acceleration of the robot's centre of mass is g + F / m, until the push ends."""
     physics = make(Scene(2))
     state = physics.state()
     state.robot_pos_w[..., 2] = 6.0
@@ -235,7 +235,7 @@ def test_push_accelerates_the_robot_as_force_over_mass():
 
 
 def test_push_torque_turns_the_trunk_about_its_own_axis():
-    """A torque about the vertical turns a robot that way, and only the robot that it acts on."""
+    """A torque about the vertical turns the robot on which it acts, and no other."""
     physics = make(Scene(2))
     state = physics.state()
     state.robot_pos_w[..., 2] = 6.0
@@ -251,15 +251,15 @@ def test_push_torque_turns_the_trunk_about_its_own_axis():
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_step_with_more_threads_gives_the_same_bits(threads):
-    """The number of threads changes no bit, over 50 steps in contact."""
+    """The number of threads does not change the result of 50 steps in contact."""
     one, other = make(threads=1, randomization=RANDOM), make(threads=threads, randomization=RANDOM)
     for physics in (one, other):
         place(physics, crowd(physics))
     assert_equal(shake(one, 50), shake(other, 50))
 
 
-def test_reset_of_some_envs_leaves_the_others_alone():
-    """A reset changes no bit of the other envs, now or later, and puts its own where it should."""
+def test_reset_of_some_envs_does_not_change_the_others():
+    """A reset sets its envs to the given state and changes no bit of the others, neither now nor later."""
     physics, untouched = make(), make()
     for each in (physics, untouched):
         place(each, crowd(each))
@@ -274,7 +274,7 @@ def test_reset_of_some_envs_leaves_the_others_alone():
 
 
 def test_reset_forgets_the_past():
-    """An env that lived through contact and a push moves, after a reset, as one that did not."""
+    """After a reset, an env with contacts and a push in its past moves as one without."""
     physics, fresh = make(), make()
     start = crowd(fresh)
     place(physics, start)
@@ -286,7 +286,7 @@ def test_reset_forgets_the_past():
 
 
 def test_reset_of_no_env_changes_nothing():
-    """An empty reset is legal and does nothing."""
+    """A reset of no env is valid and changes nothing."""
     physics = make()
     before = shake(physics, 3)
     physics.reset(torch.zeros(NUM_ENVS, dtype=torch.bool), crowd(physics))
@@ -294,7 +294,7 @@ def test_reset_of_no_env_changes_nothing():
 
 
 def test_state_dict_continues_bit_for_bit():
-    """A simulation loaded from a state in contact, with other constants before, goes on with the same bits."""
+    """A physics that loads a state in contact continues bit for bit, even if its constants were different before."""
     physics = make(randomization=RANDOM)
     place(physics, crowd(physics))
     physics.push(torch.full((NUM_ENVS, 2, 3), 8.0), torch.zeros(NUM_ENVS, 2, 3))
@@ -309,15 +309,15 @@ def test_state_dict_continues_bit_for_bit():
     assert_equal(shake(physics, 20, 15), expected)
 
 
-def test_state_dict_of_another_simulation_is_refused():
-    """A state of another number of envs is refused in words."""
+def test_state_dict_of_a_different_simulation_is_refused():
+    """A state with a different number of envs is refused."""
     saved = mjcpu.MujocoPhysics(Scene(2, CUBOID), 3, threads=1).state_dict()
     with pytest.raises(CheckpointError, match="does not fit"):
         make().load_state_dict(saved)
 
 
 def test_state_is_a_copy():
-    """A state does not change when the simulation moves on, nor the simulation when the state is written to."""
+    """Further steps do not change a returned state, and writing to it does not change the simulation."""
     physics = make()
     state = physics.state()
     kept = dataclasses.replace(state, robot_pos_w=state.robot_pos_w.clone())
@@ -329,16 +329,16 @@ def test_state_is_a_copy():
 
 
 def test_seed_decides_what_differs_from_env_to_env():
-    """The same seed draws the same friction; another seed another."""
+    """The same seed draws the same friction, and a different seed a different one."""
     draws = [mjcpu.MujocoPhysics(Scene(2, CUBOID), NUM_ENVS, seed=seed, threads=1).state_dict() for seed in (7, 7, 8)]
-    same, again, other = (draw["fields"]["pair_friction"] for draw in draws)
+    same, again, other = [draw["fields"]["pair_friction"] for draw in draws]
     assert torch.equal(same, again)
     assert not torch.equal(same, other)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_step_with_a_target_that_is_not_finite_raises(value, monkeypatch, tmp_path):
-    """A target that is not a number stops the simulation, naming the env, instead of restarting it in silence."""
+    """A joint target that is not finite raises an error that names the env, instead of silently resetting it."""
     monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings to a file here
     physics = make()
     targets = default_targets(physics).clone()
@@ -352,7 +352,7 @@ def test_step_with_a_target_that_is_not_finite_raises(value, monkeypatch, tmp_pa
 
 @pytest.mark.parametrize("speed", [5000.0, 3e11])
 def test_step_of_a_diverged_env_raises_and_names_it(speed, monkeypatch, tmp_path):
-    """An env that moves impossibly fast is an error that names the env and the speed, even where MuJoCo would reset."""
+    """An env that moves impossibly fast raises an error with env and speed, even where MuJoCo would reset it."""
     monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings to a file here
     physics = make()
     state = physics.state()
@@ -366,7 +366,7 @@ def test_step_of_a_diverged_env_raises_and_names_it(speed, monkeypatch, tmp_path
 
 
 def test_close_twice_is_harmless():
-    """Closing again does nothing."""
+    """`close` can be called twice."""
     physics = make()
     physics.close()
     physics.close()

@@ -1,4 +1,4 @@
-"""The promises of the GPU simulator, on a GPU and, with the same kernels, on Warp's CPU device."""
+"""Contracts of the GPU simulator, tested on a GPU and, with the same kernels, on Warp's CPU device."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ DEVICES = [pytest.param("cpu", marks=pytest.mark.warp), pytest.param("cuda", mar
 NUM_ENVS = 5
 SCENE = Scene(2, CUBOID)
 DRIFT = 0.05
-"""What atomic additions, in any order, may make of a position on a GPU within 20 steps [m, rad]; on the CPU nothing."""
+"""Largest difference of a position after 20 steps on a GPU, whose atomic additions have no fixed order [m, rad]."""
 
 
 @pytest.fixture(scope="module", params=DEVICES)
 def device(request):
-    """Where Warp computes."""
+    """The device of Warp."""
     return request.param
 
 
 @pytest.fixture(scope="module")
 def shared(device):
-    """A physics and its equal, which tests place anew, because making them takes a second."""
+    """Two equal physics, which tests reset instead of making their own, because that takes a second."""
     pair = make(device), make(device)
     yield pair
     for physics in pair:
@@ -65,7 +65,7 @@ def crowd(physics):
 
 @pytest.fixture
 def crowded(shared):
-    """Both physics of `shared` in a crowd, without a past."""
+    """Both physics of `shared`, in the state `crowd` and without a past."""
     start = MujocoPhysics(SCENE, NUM_ENVS, threads=1).state()
     for physics in shared:
         place(physics, start)
@@ -75,7 +75,7 @@ def crowded(shared):
 
 
 def shake(physics, steps, start=0):
-    """Step with targets that shake the robots and depend on nothing but the step; return the last state."""
+    """Step with targets that shake the robots and depend only on the step; return the last state."""
     for step in range(start, start + steps):
         noise = torch.randn(NUM_ENVS, 2, 12, generator=torch.Generator().manual_seed(step))
         state = physics.step(default_targets(physics) + 0.3 * noise.to(physics.device))
@@ -90,7 +90,7 @@ def assert_equal(one, other):
 
 
 def assert_same_future(one, other):
-    """Compare two states that the same steps led to: bit for bit on the CPU, on a GPU within `DRIFT`."""
+    """Compare two states after the same steps: bit for bit on the CPU, within `DRIFT` on a GPU."""
     if one.joint_pos.device.type == "cpu":
         assert_equal(one, other)
     else:
@@ -101,7 +101,7 @@ def assert_same_future(one, other):
 
 
 def test_new_physics_stands_where_mujoco_stands(device):
-    """A physics that was just made is in the keyframe `home`, as on MuJoCo, and nothing has gone wrong."""
+    """A new physics is in the keyframe `home`, as on MuJoCo, and `check` passes."""
     cpu, physics = twins(Scene(2, TBLOCK), NUM_ENVS, device)
     assert_equal(on(cpu.device, physics.state()), cpu.state())
     physics.check()
@@ -110,17 +110,20 @@ def test_new_physics_stands_where_mujoco_stands(device):
 
 @pytest.mark.parametrize("randomization", [None, RANDOM])
 def test_seed_draws_what_it_draws_on_mujoco(device, randomization):
-    """Friction, masses and gains of every env are those of the CPU simulator with the same seed."""
+    """With the same seed, friction, masses and gains of each env are those of the CPU simulator."""
     cpu, physics = twins(SCENE, NUM_ENVS, device, randomization)
     expected, fields = cpu.state_dict()["fields"], physics.state_dict()["fields"]
-    assert set(fields) == (set(expected) if randomization else {"pair_friction"})
+    if randomization is None:
+        assert set(fields) == {"pair_friction"}
+    else:
+        assert set(fields) == set(expected)
     for name, values in fields.items():
         torch.testing.assert_close(values.cpu().double(), expected[name], rtol=1e-6, atol=1e-7)
         assert not torch.equal(values[0], values[1]), name
 
 
 def test_masses_have_the_consequences_they_have_on_mujoco(device):
-    """What the solver derives from an env's masses is what MuJoCo derives from them."""
+    """The fields that the solver derives from an env's masses are those that MuJoCo derives."""
     cpu, physics = twins(SCENE, NUM_ENVS, device, RANDOM)
     for name in ("body_subtreemass", "body_invweight0", "dof_invweight0"):
         expected = torch.stack([torch.tensor(getattr(cpu.batch.get_model(env), name)) for env in range(NUM_ENVS)])
@@ -129,7 +132,7 @@ def test_masses_have_the_consequences_they_have_on_mujoco(device):
 
 
 def test_state_is_a_copy(crowded):
-    """A state does not change when the simulation moves on, nor the simulation when the state is written to."""
+    """Further steps do not change a returned state, and writing to it does not change the simulation."""
     physics, _ = crowded
     for state in (physics.state(), shake(physics, 1)):
         kept = map_state(torch.clone, state)
@@ -141,8 +144,8 @@ def test_state_is_a_copy(crowded):
     assert_equal(physics.state(), current)
 
 
-def test_reset_of_some_envs_leaves_the_others_alone(crowded):
-    """A reset changes no bit of the other envs, nor their future, and puts its own where it should."""
+def test_reset_of_some_envs_does_not_change_the_others(crowded):
+    """A reset sets its envs to the given state, and changes neither a bit nor the future of the others."""
     physics, untouched = crowded
     for each in crowded:
         shake(each, 10)
@@ -157,7 +160,7 @@ def test_reset_of_some_envs_leaves_the_others_alone(crowded):
 
 
 def test_reset_forgets_the_past(crowded):
-    """An env that lived through contact and a push moves, after a reset, as one that did not."""
+    """After a reset, an env with contacts and a push in its past moves as one without."""
     physics, fresh = crowded
     start = fresh.state()
     wrench = torch.full((NUM_ENVS, 2, 3), 20.0, device=physics.device)
@@ -166,12 +169,11 @@ def test_reset_forgets_the_past(crowded):
     for each in crowded:
         place(each, start)
     assert_same_future(shake(physics, 10), shake(fresh, 10))
-    for name, values in physics.state_dict()["warp"].items():
-        assert name != "xfrc_applied" or not bool(values.any())
+    assert not bool(physics.state_dict()["warp"]["xfrc_applied"].any())
 
 
 def test_reset_of_no_env_changes_nothing(crowded):
-    """An empty reset is legal and does nothing."""
+    """A reset of no env is valid and changes nothing."""
     physics, _ = crowded
     before = shake(physics, 3)
     physics.reset(torch.zeros(NUM_ENVS, dtype=torch.bool, device=physics.device), crowd(physics))
@@ -179,7 +181,7 @@ def test_reset_of_no_env_changes_nothing(crowded):
 
 
 def test_push_accelerates_as_on_mujoco(device):
-    """A force and a torque on the trunks of robots in the air act as on MuJoCo, until the next push."""
+    """On robots in the air, a force and a torque on the trunks act as on MuJoCo, until the next push."""
     cpu, physics = pair = twins(SCENE, NUM_ENVS, device)
     start = cpu.state()
     start.robot_pos_w[..., 2] = 3.0
@@ -203,8 +205,9 @@ def test_push_accelerates_as_on_mujoco(device):
 
 @pytest.mark.parametrize("randomization", [None, RANDOM])
 def test_state_dict_continues_bit_for_bit(device, randomization):
-    """A physics loaded from a state in contact, with other constants before, goes on as the one that was saved."""
-    physics, other = (make(device, seed, randomization=randomization) for seed in (SEED, 99))
+    """A physics that loads a state in contact continues as the saved one, even if its constants were different."""
+    physics = make(device, SEED, randomization=randomization)
+    other = make(device, 99, randomization=randomization)
     place(physics, crowd(physics))
     physics.push(torch.full((NUM_ENVS, 2, 3), 8.0, device=device), torch.zeros(NUM_ENVS, 2, 3, device=device))
     shake(physics, 15)
@@ -226,8 +229,8 @@ def test_state_dict_continues_bit_for_bit(device, randomization):
     ],
     ids=["num_envs", "num_agents", "randomization", "simulator"],
 )
-def test_state_dict_of_another_simulation_is_refused(shared, device, make_other):
-    """A state of another measure_contacts, scene or simulator is refused in words and changes nothing."""
+def test_state_dict_of_a_different_simulation_is_refused(shared, device, make_other):
+    """A state of a different size, scene or simulator is refused and changes nothing."""
     physics, _ = shared
     before = physics.state()
     with pytest.raises(CheckpointError, match="does not fit"):
@@ -235,12 +238,12 @@ def test_state_dict_of_another_simulation_is_refused(shared, device, make_other)
     assert_equal(physics.state(), before)
 
 
-# -- what goes wrong -------------------------------------------------------------------------------------------------
+# -- failures --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_check_after_a_target_that_is_not_finite_names_the_env(crowded, value):
-    """A target that is no number is found by `check`, which names the env; no other env feels it; a reset heals it."""
+    """After a target that is not finite, `check` names the env; the others are not affected, and a reset repairs it."""
     physics, healthy = crowded
     targets = default_targets(physics)
     expected = healthy.step(targets)
@@ -259,7 +262,7 @@ def test_check_after_a_target_that_is_not_finite_names_the_env(crowded, value):
 
 @pytest.mark.parametrize("speed", [1.5 * MAX_SPEED, 2.5e4, float("nan")])
 def test_check_of_a_diverged_env_names_it_once(crowded, speed):
-    """An env that ever was impossibly fast is an error with its speed, which is not raised again."""
+    """An env that was impossibly fast since the last `check` raises an error with its speed, once."""
     physics, _ = crowded
     start = physics.state()
     state = physics.state()
@@ -285,19 +288,19 @@ def test_check_of_a_diverged_env_names_it_once(crowded, speed):
     ],
 )
 def test_check_of_a_full_buffer_names_flags_that_are_enough(device, flag, sizes, capfd):
-    """A contact without room is an error with demand, limit and flags; who follows them arrives; no kernel prints."""
+    """A full buffer raises an error with demand, limit and flags; following them leads to success; no kernel prints."""
     physics = make(device, **sizes)
     capfd.readouterr()
     place(physics, crowd(physics))
     shake(physics, 10)
-    with pytest.raises(SimulatorError, match="had no room") as caught:
+    with pytest.raises(SimulatorError, match="buffer overflow") as caught:
         physics.check()
     assert capfd.readouterr() == ("", "")
     assert caught.value.where.startswith("env ")
     assert caught.value.expected == "at most {nconmax} contacts per env and {njmax} rows in each".format(**sizes)
     advice = dict(re.findall(r"--sim\.(\w+) (\d+)", caught.value.fix))
     assert int(advice[flag]) > sizes[flag]
-    for _ in range(4):  # a world that lost contacts does not show all that it needs
+    for _ in range(4):  # the demand of a world that lost contacts is underestimated
         roomy = make(device, **{name: int(number) for name, number in advice.items()})
         place(roomy, crowd(roomy))
         shake(roomy, 10)
@@ -310,7 +313,7 @@ def test_check_of_a_full_buffer_names_flags_that_are_enough(device, flag, sizes,
 
 
 def test_solver_that_stops_early_is_counted_and_not_fatal(device, monkeypatch, capfd):
-    """Envs whose solver reached its limit, and the greatest demand, are known until the next `check`, which passes."""
+    """Envs whose solver reached its limit, and the largest demand, are kept until the next `check`, which passes."""
 
     def impatient(scene, visuals=True):
         model = build_model(scene, visuals)
@@ -340,7 +343,7 @@ def test_solver_that_stops_early_is_counted_and_not_fatal(device, monkeypatch, c
 
 
 def test_first_compilation_for_a_gpu_is_announced(tmp_path, monkeypatch, capsys):
-    """One line where Warp's cache holds none of our kernels for a GPU; none where it does, nor on a CPU."""
+    """One line is printed if Warp's cache has no kernel of mapush for a GPU; none otherwise, and none on a CPU."""
     monkeypatch.setattr(mjwarp.warp.config, "kernel_cache_dir", str(tmp_path))
     folder = tmp_path / "wp_mapush.sim.mjwarp_0ce0189"
     folder.mkdir()
@@ -355,31 +358,36 @@ def test_first_compilation_for_a_gpu_is_announced(tmp_path, monkeypatch, capsys)
 
 
 def test_compilation_is_announced_before_anything_is_compiled(device, monkeypatch):
-    """Physics that are being made say it before they put anything on the device."""
+    """The announcement comes before anything is created on the device."""
 
     def announce(device):
         raise InterruptedError(device.type)
 
     monkeypatch.setattr(mjwarp, "_announce_compilation", announce)
-    monkeypatch.setattr(WarpPhysics, "_put", None)
+    monkeypatch.setattr(WarpPhysics, "_upload", None)
     with pytest.raises(InterruptedError, match=torch.device(device).type):
         WarpPhysics(SCENE, 3, device=device)
 
 
 def test_close_twice_is_harmless(device):
-    """Closing again does nothing."""
+    """`close` can be called twice."""
     physics = make(device)
     physics.close()
     physics.close()
 
 
-# -- how much room is needed -----------------------------------------------------------------------------------------
+# -- sizes of the buffers --------------------------------------------------------------------------------------------
 
 
 def test_size_prints_flags_that_are_enough(device, capsys, monkeypatch):
-    """The measured sizes are printed as flags with twice the room that was needed, and hold another team in a heap."""
+    """The printed flags are twice the measured demand, and are enough for a team that piles up in a different way."""
     demands, measure = [], measure_contacts.measure
-    monkeypatch.setattr(measure_contacts, "measure", lambda config: demands.append(measure(config)) or demands[0])
+
+    def remember(config):
+        demands.append(measure(config))
+        return demands[-1]
+
+    monkeypatch.setattr(measure_contacts, "measure", remember)
     words = f"cuboid --num-envs 5 --walk-s 2.0 --flail-s 1.0 --device {device}".split()
     assert measure_contacts.main(words) == 0
     [said] = re.findall(r"--sim.nconmax (\d+) --sim.njmax (\d+)\n", capsys.readouterr().out)
@@ -398,11 +406,11 @@ def test_size_prints_flags_that_are_enough(device, capsys, monkeypatch):
     ("words", "said"),
     [
         (["cubiod"], "did you mean 'cuboid'"),
-        ("cuboid --num-envs 5 --nconmax 1 --walk-s 0.5 --flail-s 0.1 --device cpu".split(), "had no room"),
+        ("cuboid --num-envs 5 --nconmax 1 --walk-s 0.5 --flail-s 0.1 --device cpu".split(), "buffer overflow"),
     ],
 )
 def test_size_that_cannot_be_measured_exits_with_2(words, said, capsys):
-    """What does not exist or has no room is one message, and exit code 2."""
+    """An unknown object or a full buffer ends with one message and exit code 2."""
     assert measure_contacts.main(words) == 2
     captured = capsys.readouterr()
     assert said in captured.err

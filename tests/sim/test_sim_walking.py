@@ -1,4 +1,4 @@
-"""The walking policy: what it sees, what it remembers, its file, and its place in the simulator."""
+"""The walking policy: its observation, its memory, its file, and its use in the simulator."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SHAPE = (NUM_ENVS, NUM_AGENTS)
 
 
 def uniform(*shape, seed):
-    """Return numbers in [0.1, 1], which make no command a command to stand."""
+    """Return numbers in [0.1, 1]; commands with such numbers are commands to walk."""
     return 0.1 + 0.9 * torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def rotation(quat):
-    """Return the matrix of a quaternion (wxyz), column by column the turned axes."""
+    """Return the matrix of a quaternion (wxyz), whose columns are the rotated axes."""
     w, x, y, z = (float(part) for part in quat)
     return np.array(
         [
@@ -55,12 +55,12 @@ def random_network(seed=0, hidden=(17, 11)):
 
 
 def random_policy():
-    """Return a policy that walks with one random network and stands with another."""
+    """Return a policy that walks with one random network and stands with a second one."""
     return WalkingPolicy(random_network(seed=0)[0], random_network(seed=1, hidden=(13,))[0])
 
 
 def test_walking_obs_has_each_block_at_its_place():
-    """Every block is where the docstring says, in its frame and unit, for every env and robot."""
+    """Every block has the position, frame and unit of the docstring, for every env and robot."""
     state, commands = random_state(NUM_ENVS, NUM_AGENTS), uniform(*SHAPE, 3, seed=1)
     memory = uniform(*SHAPE, MEMORY_DIM, seed=2)
     obs = walking_obs(state, commands, memory).double().numpy()
@@ -85,7 +85,7 @@ def test_walking_obs_has_each_block_at_its_place():
 
 
 def test_walking_obs_ignores_where_the_robot_is_and_faces():
-    """A world turned about the vertical and shifted looks the same."""
+    """The observation does not depend on the position and heading of the robot."""
     state, commands = random_state(NUM_ENVS, NUM_AGENTS), uniform(*SHAPE, 3, seed=3)
     memory = uniform(*SHAPE, MEMORY_DIM, seed=4)
     half = torch.tensor(0.6)
@@ -105,7 +105,7 @@ def test_walking_obs_ignores_where_the_robot_is_and_faces():
 
 
 def test_walking_obs_hides_the_phase_when_standing():
-    """While a robot stands, the phase cannot be seen; while it steps, it can."""
+    """The observation depends on the phase while a robot steps, and does not while it stands."""
     state, memory = random_state(NUM_ENVS, NUM_AGENTS), uniform(*SHAPE, MEMORY_DIM, seed=5)
     commands = uniform(*SHAPE, 3, seed=6)
     later = memory.clone()
@@ -124,14 +124,14 @@ def still_state():
 
 
 def steps_after(state, commands, stepping):
-    """Return how high each robot steps (E, A) if it stepped `stepping` high before."""
+    """Return the height of each robot's steps (E, A), if it was `stepping` before."""
     memory = torch.zeros(*SHAPE, MEMORY_DIM)
     memory[..., 13] = stepping
     return walking.settle(state, commands, memory)[..., 13]
 
 
-def test_settle_robot_told_to_walk_steps_and_one_told_to_stand_soon_stops():
-    """A command to walk makes a robot step at once; without one it stands still after 0.4 s."""
+def test_settle_steps_under_a_command_and_stops_without_one():
+    """A command to walk makes a robot step at once; without a command, it stands after 0.4 s."""
     state, stand = still_state(), torch.zeros(*SHAPE, 3)
     assert torch.equal(steps_after(state, torch.full((*SHAPE, 3), 0.2), 0.0), torch.ones(SHAPE))
     assert torch.equal(steps_after(state, stand, 0.0), torch.zeros(SHAPE))
@@ -147,8 +147,8 @@ def test_settle_robot_told_to_walk_steps_and_one_told_to_stand_soon_stops():
         ("robot_quat_w", (0.9952, 0.098, 0.0, 0.0), (0.9945, 0.105, 0.0, 0.0)),
     ],
 )
-def test_settle_robot_pushed_off_balance_steps_though_told_to_stand(field, just_calm, just_upset):
-    """Speed over 0.4 m/s, spin over 2 rad/s or a tilt with a sine over 0.2 makes that robot step, and no other."""
+def test_settle_robot_pushed_off_balance_steps_without_a_command(field, just_calm, just_upset):
+    """A speed above 0.4 m/s, a spin above 2 rad/s or a tilt with a sine above 0.2 makes only that robot step."""
     stand, state = torch.zeros(*SHAPE, 3), still_state()
     for value, expected in ((just_calm, 0.0), (just_upset, 1.0)):
         changed = getattr(state, field).clone()
@@ -159,7 +159,7 @@ def test_settle_robot_pushed_off_balance_steps_though_told_to_stand(field, just_
 
 
 def test_remember_keeps_action_and_advances_phase():
-    """Memory holds the last action, and a phase that passes 3 periods a second and wraps at 1."""
+    """The memory has the last action, and a phase that advances by 3 periods per second and wraps at 1."""
     memory, action = torch.zeros(*SHAPE, MEMORY_DIM), uniform(*SHAPE, 12, seed=6)
     phases = []
     for _ in range(50):
@@ -172,7 +172,7 @@ def test_remember_keeps_action_and_advances_phase():
 
 
 def test_joint_targets_correct_the_trot():
-    """An action moves each set point by a quarter of a radian per unit, and no other."""
+    """An action moves its set point by a quarter of a radian per unit, and no other set point."""
     memory, commands = uniform(*SHAPE, MEMORY_DIM, seed=7), uniform(*SHAPE, 3, seed=8)
     plain = walking.joint_targets(torch.zeros(*SHAPE, 12), commands, memory)
     torch.testing.assert_close(plain, walking.gait.trot(memory[..., 12], commands, memory[..., 13:]))
@@ -184,7 +184,7 @@ def test_joint_targets_correct_the_trot():
 
 @pytest.mark.parametrize("hidden", [(13,), (17, 11), (19, 13, 7)])
 def test_from_actor_is_the_mean_network(hidden):
-    """The policy gives the actor's mean action, limited to what the servos can use."""
+    """The network returns the actor's mean action, clamped to `ACTION_LIMIT`."""
     network, actor = random_network(hidden=hidden)
     obs = 3.0 * torch.randn(29, OBS_DIM, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -197,14 +197,14 @@ def test_from_actor_is_the_mean_network(hidden):
 
 
 def mirror_joints(values):
-    """Mirror joint values (12,): left and right legs change places, and hips turn the other way."""
+    """Mirror joint values (12,): left and right legs are swapped, and the signs of the hips change."""
     legs = dict(zip(("FR", "FL", "RR", "RL"), values.unflatten(0, (4, 3))))
     flip = torch.tensor((-1.0, 1.0, 1.0))
     return torch.cat([legs[name] * flip for name in ("FL", "FR", "RL", "RR")])
 
 
 def mirror_obs(obs):
-    """Mirror an observation (50,), written out from the meaning of each of its blocks."""
+    """Mirror an observation (50,), block by block according to its meaning."""
     velocity, spin, gravity = obs[0:3], obs[3:6], obs[6:9]
     polar, axial = torch.tensor((1.0, -1.0, 1.0)), torch.tensor((-1.0, 1.0, -1.0))
     joints = [mirror_joints(obs[start : start + 12]) for start in (9, 21, 33)]
@@ -213,53 +213,53 @@ def mirror_obs(obs):
 
 
 def test_mirrored_network_acts_on_the_mirror_image():
-    """What a network says of the mirror image, mirrored back, as the meaning of each block has it."""
+    """The second action is the network's action for the mirror image of the observation, mirrored back."""
     network, _ = random_network()
     obs = torch.randn(50, generator=torch.Generator().manual_seed(3))
-    action, image = network.both(obs)
+    action, image = network.with_mirror_image(obs)
     torch.testing.assert_close(action, network(obs))
     torch.testing.assert_close(image, mirror_joints(network(mirror_obs(obs))))
     assert float((image - action).abs().max()) > 0.01
 
 
-def test_policy_fades_between_the_network_that_walks_and_the_one_that_stands():
-    """Without a command, a robot that still steps acts by the first network, one that stands by the second."""
+def test_policy_blends_from_the_walking_to_the_standing_network():
+    """Without a command, a robot that still steps uses the first network, and a robot that stands the second."""
     policy, state = random_policy(), still_state()
     memory, stand = torch.zeros(*SHAPE, MEMORY_DIM), torch.zeros(*SHAPE, 3)
     memory[0, 0, 13], memory[1, 0, 13] = 1.05, 0.55  # of which 0.05 is lost in a step
     settled = walking.settle(state, stand, memory)
     obs = walking_obs(state, stand, settled)
     action = policy.step(state, stand, memory)[1][..., :12]
-    walk = 0.5 * sum(policy.walk.both(obs))
-    still = 0.8 * 0.5 * sum(policy.stand.both(obs))
+    walk = 0.5 * sum(policy.walk.with_mirror_image(obs))
+    still = 0.8 * 0.5 * sum(policy.stand.with_mirror_image(obs))
     torch.testing.assert_close(action[0, 0], walk[0, 0])
     torch.testing.assert_close(action[1, 0], 0.5 * (walk + still)[1, 0])
     torch.testing.assert_close(action[2, 1], still[2, 1])
 
 
-def test_against_load_asks_for_more_where_the_robot_is_slow():
-    """At most 0.02 m/s of what v_x and v_y lack in the robot's frame is added; omega_z and standing are left alone."""
+def test_compensate_load_raises_the_command_of_a_slow_robot():
+    """At most 0.02 m/s of the shortfall of v_x and v_y is added; omega_z and a command to stand do not change."""
     state = still_state()
     quarter_turn = torch.tensor((math.sqrt(0.5), 0.0, 0.0, math.sqrt(0.5))).expand(*SHAPE, 4)
     north = torch.tensor((0.09, 0.2, 0.0)).expand(*SHAPE, 3)
     state = dataclasses.replace(state, robot_quat_w=quarter_turn, robot_lin_vel_w=north)
     commands = torch.tensor((0.5, -0.1, 0.3)).expand(*SHAPE, 3)
     expected = torch.tensor((0.5 + 0.02, -0.1 - 0.8 * 0.01, 0.3)).expand(*SHAPE, 3)
-    torch.testing.assert_close(walking.against_load(state, commands), expected)
-    assert torch.equal(walking.against_load(state, torch.zeros(*SHAPE, 3)), torch.zeros(*SHAPE, 3))
+    torch.testing.assert_close(walking.compensate_load(state, commands), expected)
+    assert torch.equal(walking.compensate_load(state, torch.zeros(*SHAPE, 3)), torch.zeros(*SHAPE, 3))
 
 
-def test_policy_that_is_told_to_walk_acts_by_its_first_network_alone():
-    """Under a command to walk, nothing is averaged: a gait may be one-sided."""
+def test_policy_with_a_command_to_walk_uses_only_its_first_network():
+    """Under a command to walk, the action is not averaged with that of the mirror image."""
     policy, state = random_policy(), still_state()
     memory, commands = torch.zeros(*SHAPE, MEMORY_DIM), torch.full((*SHAPE, 3), 0.3)
-    asked = walking.against_load(state, commands)
+    asked = walking.compensate_load(state, commands)
     obs = walking_obs(state, asked, walking.settle(state, asked, memory))
     torch.testing.assert_close(policy.step(state, commands, memory)[1][..., :12], policy.walk(obs))
 
 
 def test_save_and_load_give_the_same_policy(tmp_path):
-    """What is loaded acts as what was saved, bit for bit."""
+    """A loaded policy acts bit for bit as the saved one."""
     policy = random_policy()
     path = tmp_path / "walk.npz"
     policy.save(path, {"steps": 7})
@@ -289,7 +289,7 @@ def damaged(path, kind):
 
 @pytest.mark.parametrize("kind", ["missing", "text", "empty", "truncated", "array", "other archive", "other header"])
 def test_load_of_something_else_is_refused(kind, tmp_path):
-    """A file that is missing, damaged or of another kind is an error that names it."""
+    """A file that is missing, damaged or of a different kind raises an error that names it."""
     path = tmp_path / "walk.npz"
     damaged(path, kind)
     with pytest.raises(CheckpointError) as caught:
@@ -297,13 +297,13 @@ def test_load_of_something_else_is_refused(kind, tmp_path):
     assert caught.value.where == str(path)
 
 
-def test_load_with_joints_in_another_order_is_refused(tmp_path, monkeypatch):
-    """A policy for joints in another order is an error that shows both."""
+def test_load_with_joints_in_a_different_order_is_refused(tmp_path, monkeypatch):
+    """A policy for joints in a different order is refused."""
     path = tmp_path / "walk.npz"
     with monkeypatch.context() as patch:
         patch.setattr(walking, "JOINTS", JOINTS[::-1])
         random_policy().save(path, {})
-    with pytest.raises(CheckpointError, match="joints in another order"):
+    with pytest.raises(CheckpointError, match="different order"):
         WalkingPolicy.load(path)
 
 
@@ -317,12 +317,12 @@ def simulator():
 
 
 def walk(simulator, steps, seed):
-    """Walk under random commands and return the states."""
+    """Walk under random commands and return all states."""
     return [simulator.step(uniform(*SHAPE, 3, seed=seed + step) - 0.5) for step in range(steps)]
 
 
 def test_simulator_reset_clears_the_memory_of_its_envs_only(simulator):
-    """Envs that are reset forget their last action and phase; the others keep them to the bit."""
+    """Envs that are reset forget their last action and phase; the others keep theirs bit for bit."""
     start = simulator.state()
     walk(simulator, 4, 0)
     before = simulator.state_dict()["memory"]
@@ -335,7 +335,7 @@ def test_simulator_reset_clears_the_memory_of_its_envs_only(simulator):
 
 
 def test_simulator_state_dict_continues_bit_for_bit(simulator):
-    """A simulator goes on from a saved state as if nothing had happened in between."""
+    """A simulator continues bit for bit from a saved state."""
     walk(simulator, 5, 0)
     saved = simulator.state_dict()
     expected = walk(simulator, 6, 5)
@@ -347,7 +347,7 @@ def test_simulator_state_dict_continues_bit_for_bit(simulator):
 
 
 def test_simulator_step_with_the_state_at_hand_is_the_same(simulator):
-    """Passing the present state saves the look-up, and changes nothing."""
+    """Passing the current state to `step` does not change the result."""
     walk(simulator, 3, 0)
     saved, commands = simulator.state_dict(), uniform(*SHAPE, 3, seed=9)
     expected = simulator.step(commands)
@@ -356,11 +356,11 @@ def test_simulator_step_with_the_state_at_hand_is_the_same(simulator):
 
 
 def test_untrained_walker_follows_the_trot():
-    """With a network that says zero, the set points are those of the trot."""
+    """With a network whose action is zero, the set points are those of the trot."""
     state, memory = random_state(NUM_ENVS, NUM_AGENTS), uniform(*SHAPE, MEMORY_DIM, seed=1)
     commands = uniform(*SHAPE, 3, seed=2)
     targets, after = untrained_walker().step(state, commands, memory)
-    commands = walking.against_load(state, commands)
+    commands = walking.compensate_load(state, commands)
     steps = walking.settle(state, commands, memory)[..., 13:]
     torch.testing.assert_close(targets, walking.gait.trot(memory[..., 12], commands, steps))
     assert torch.equal(after[..., :12], torch.zeros(*SHAPE, 12))
