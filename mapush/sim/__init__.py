@@ -72,7 +72,7 @@ def make_physics(
       ConfigError: unknown simulator, or Isaac Gym, whose robots only MQE can drive.
       SimulatorError: MuJoCo cannot be loaded.
     """
-    backend = config.backend
+    backend: str = config.backend
     if backend == "auto":
         backend, _ = choose_backend(backend)
     if backend == ISAAC_GYM:
