@@ -96,18 +96,3 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> ConfigError:
     if closest:
         hint = f"; did you mean {closest[0]!r}?"
     return ConfigError(f"unknown {kind} {name!r}{hint}", expected="one of " + ", ".join(names))
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return the closest valid name and all valid names, as the `fix` of an error. `unknown` is the newer way.
-
-    Args:
-      name: the name that was given.
-      valid: the names that exist.
-    """
-    names = sorted(valid)
-    closest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = ""
-    if closest:
-        hint = f"did you mean {closest[0]!r}? "
-    return f"{hint}valid: {', '.join(names)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mapush.errors import MapushError, NonFiniteError, SpecError, nearest, unknown
+from mapush.errors import MapushError, NonFiniteError, SpecError, unknown
 from mapush.spec import TensorSpec
 
 pytestmark = pytest.mark.contracts
@@ -69,9 +69,3 @@ def test_error_takes_a_wider_place():
     error.add_where("env 3")
     error.add_where("env step 7")
     assert error.where == "env 3, env step 7"
-
-
-def test_nearest_close_name_is_suggested():
-    """The fix for a misspelt name suggests the right one and lists all valid ones."""
-    assert nearest("cubiod", ["cylinder", "cuboid"]) == "did you mean 'cuboid'? valid: cuboid, cylinder"
-    assert nearest("zzz", ["cuboid"]) == "valid: cuboid"
