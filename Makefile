@@ -46,7 +46,7 @@ format: install
 
 docs: install  ## the documentation site, in build/site; fails on a broken link
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 dist: install  ## the wheel, in dist; REPOSITORY=https://github.com/OWNER/NAME is where the README's links then lead
 	@test -n "$(REPOSITORY)" || (echo "say where the README's links lead: make dist REPOSITORY=https://github.com/OWNER/NAME"; exit 2)

@@ -27,7 +27,7 @@ class HarlEnv(VecEnv):
     * `reset()` returns obs (N, A, D), share_obs (N, A, S), which is the same for all agents, and available_actions,
       which is ignored.
     * `step(actions)` takes actions (N, A, K) within their bounds, and returns obs, share_obs, rewards (N, A, 1), dones
-      (N, A), infos [N][A] and available_actions. An env in which all agents are done resets itself within the step.
+      (N, A), infos `[N][A]` and available_actions. An env in which all agents are done resets itself within the step.
     * `close()` releases it.
 
     The info of the first agent may hold, where an episode ended:

@@ -119,7 +119,7 @@ class HarlView:
           actions: (N, A, K) of any floating-point type, in any memory layout; neither modified nor kept.
         Returns:
           obs (N, A, D) float32, share_obs (N, A, S) float32, rewards (N, A, 1) float32, dones (N, A) bool,
-          infos [N][A], and available_actions, a list of N times None.
+          infos `[N][A]`, and available_actions, a list of N times None.
         Raises:
           SpecError: `actions` has a different shape or type.
           NonFiniteError: an action or the new state is NaN or infinite.
@@ -183,7 +183,7 @@ class HarlView:
         return np.repeat(values[:, np.newaxis], self.n_agents, axis=1)
 
     def _infos(self, transition: Transition) -> Infos:
-        """Return the infos [N][A] of a step."""
+        """Return the infos `[N][A]` of a step."""
         infos = self._empty_infos()
         ended = np.flatnonzero(_numpy(transition.done))
         if not ended.size:
