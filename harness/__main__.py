@@ -44,6 +44,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
     Args:
       arguments: name of the command, and its arguments; by default those of this process.
+
     Returns:
       The exit code: that of the command; 2 if there is no such command.
     """

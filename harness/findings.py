@@ -278,7 +278,7 @@ class Report:
         broken, kept = len(self.findings), len(self.passed)
         text = f"{broken + kept} of {self._total} contracts judged: {broken} broken, {kept} hold"
         if self._hurried:
-            text += "; too little time for most: give them a larger budget"
+            text += "; too little time for most: raise the budget"
         return text
 
     def as_dict(self) -> Dict[str, Any]:

@@ -246,6 +246,7 @@ class EnvCheck:
           item: the test; its properties carry the commands into the report.
           findings: what was found.
           seed: with which it was found.
+
         Raises:
           BrokenContracts: something was found.
         """

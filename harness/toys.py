@@ -48,9 +48,11 @@ def make_pointmass(
       seed: seeds the initial states.
       horizon: time limit of an episode [steps].
       discrete: whether an action is one of `MOVES`.
+
     Returns:
       An environment with obs (N, A, 3 + 2 A), share_obs (N, A, 5 + 4 A) and actions (N, A, 3), or (N, A, 1) if
       discrete.
+
     Raises:
       ConfigError: a size is out of range.
     """
@@ -70,8 +72,10 @@ def make_push(
       seed: seeds the initial states.
       object: name of the object that is pushed.
       steps_per_decision: env steps of 0.02 s for which an action is held.
+
     Returns:
       An environment of two robots, with obs (N, 2, 8), share_obs (N, 2, 20) and actions (N, 2, 3).
+
     Raises:
       ConfigError: the object is unknown, or a size is out of range.
       SimulatorError: MuJoCo cannot be loaded.

@@ -46,8 +46,10 @@ def resolve(config: Config) -> Tuple[Config, str]:
 
     Args:
       config: a dataclass with a `SimConfig` as its `sim`.
+
     Returns:
       The configuration with the backend that will compute, and why it is that one, in a few words.
+
     Raises:
       ConfigError: unknown backend.
       SimulatorError: the backend that the configuration names does not work here.
@@ -63,6 +65,7 @@ def make_env(config: RunConfig) -> VecEnv:
 
     Args:
       config: the run's configuration; `resolve` is applied, which leaves a resolved one as it is.
+
     Raises:
       ConfigError: unknown task, object or simulator.
       SimulatorError: the simulator cannot be loaded here.
@@ -84,6 +87,7 @@ def make_push_env(config: PushRunConfig) -> PushEnv:
 
     Args:
       config: the run's resolved configuration.
+
     Raises:
       ConfigError: unknown object.
     """
@@ -168,6 +172,7 @@ def device_of(name: str) -> torch.device:
 
     Args:
       name: auto, which selects a GPU if there is one; or cpu, cuda, cuda:1.
+
     Raises:
       ConfigError: torch cannot compute there.
     """

@@ -188,6 +188,7 @@ def own_env(task_name: str, **changes: Any) -> RunConfig:
     Args:
       task_name: name of the environment; it names the folder of the run and its checkpoints.
       **changes: fields of `RunConfig` to set, such as num_envs, total_steps, seed or happo.
+
     Raises:
       ConfigError: a value out of range, or the name of a built-in task.
     """

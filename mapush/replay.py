@@ -48,8 +48,10 @@ def replay(path: Path, *, make_env: MakeEnv = make_env) -> int:
     Args:
       path: the dump, nonfinite.pt.
       make_env: builds the environment from the configuration; as in the run.
+
     Returns:
       The number of env steps taken, if the iteration does not fail.
+
     Raises:
       MapushError: the error that ended the run, with the env step.
       CheckpointError: the dump is missing or damaged.
@@ -67,8 +69,10 @@ def replay_failure(failure: Failure, *, make_env: MakeEnv = make_env) -> List[st
     Args:
       failure: the bundle.
       make_env: builds the environment from the configuration; as in the run.
+
     Returns:
       A line for each decision: how far the result is from the recorded one. Only if none of them fails.
+
     Raises:
       MapushError: the error that ended the run, or a similar one.
     """

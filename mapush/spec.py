@@ -41,6 +41,7 @@ class TensorSpec:
         Args:
           value: the tensor to check.
           where: the border that it crosses, for the error.
+
         Raises:
           SpecError: wrong type, shape or dtype, or a value out of bounds.
           NonFiniteError: NaN or infinity in a floating-point tensor.
@@ -60,6 +61,7 @@ class TensorSpec:
         Args:
           value: the tensor to check.
           where: the border that it crosses, for the error.
+
         Raises:
           SpecError: wrong type, shape or dtype.
         """

@@ -74,6 +74,7 @@ class Run:
         Args:
           config: resolved configuration.
           make_env: builds the environment from the configuration.
+
         Raises:
           CapacityError: the run does not fit in the memory of the GPU; nothing was made.
         """
@@ -140,6 +141,7 @@ class Run:
 
         Args:
           stopped: called before every decision; if it returns True, the iteration stays unfinished and returns None.
+
         Raises:
           NonFiniteError: with the env step at which a NaN or an infinity was found.
           SimulatorError: with the env step at which the physics diverged.
@@ -178,6 +180,7 @@ def train(
       run_dir: folder of the run; by default a new one below `runs/`.
       resume: continue the run in `run_dir` from its newest checkpoint.
       make_env: builds the environment from the configuration; pass your own to wrap or replace it.
+
     Raises:
       ConfigError: settings that cannot run.
       CheckpointError: a checkpoint does not fit or cannot be written.
@@ -210,6 +213,7 @@ def train_run(run: Run, path: Path, reason: str) -> Path:
       run: as `Run.start` returned it.
       path: folder of the run; it must not hold one yet.
       reason: why this simulator was chosen; the console shows it.
+
     Raises:
       The same errors as `train`.
     """
@@ -373,6 +377,7 @@ def main(argv: Optional[Sequence[str]] = None, *, make_env: MakeEnv = make_env) 
     Args:
       argv: the words after the command's name; by default those of this process.
       make_env: see `train`.
+
     Returns:
       The exit code.
     """

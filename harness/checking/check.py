@@ -42,6 +42,7 @@ def check(
       actions: a packed sequence of actions; then the check only resets, takes these actions, and looks at the form of
         what is returned.
       task: "package.module:task", a `Task` or a function that returns one; "" if no task is stated.
+
     Raises:
       ConfigError: a contract does not exist.
     """

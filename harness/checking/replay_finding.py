@@ -21,6 +21,7 @@ def replay(path: Path, judge: Callable[..., Report] = check) -> int:
     Args:
       path: file of the bundle.
       judge: checks a factory, as `harness.checking.check.check` does.
+
     Returns:
       0 the contract holds now; 1 it is still broken; 2 it cannot be judged, or the file is not a bundle.
     """

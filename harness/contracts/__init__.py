@@ -94,8 +94,10 @@ def check_env(
       on_contract: called with the name of each contract before it runs.
       target: what is checked, as a command line names it; by default derived from the other arguments.
       effort: upper limits of the work.
+
     Returns:
       What was found. A broken environment raises nothing.
+
     Raises:
       ConfigError: there is no contract of that name.
     """

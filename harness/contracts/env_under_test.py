@@ -106,6 +106,7 @@ class EnvUnderTest:
         Args:
           seed: seed of the environment, by default the seed of the check.
           sizes: `num_envs` and `num_agents` if they differ from the usual ones; ignored if the factory takes none.
+
         Raises:
           ContractError: the factory raised or returned something else (contract "factory").
         """
@@ -191,6 +192,7 @@ class EnvUnderTest:
           wanted: the most steps that are useful.
           runs: the number of runs, each in a new environment.
           share: share of the budget for all of them.
+
         Returns:
           At least `MIN_COMPARED_STEPS`.
         """

@@ -43,6 +43,7 @@ class EnvFactory:
         Args:
           seed: seed of the environment. A factory that takes none finds the global generators seeded.
           sizes: `num_envs` and `num_agents`; those that the factory does not take are ignored.
+
         Raises:
           ContractError: the factory raised or returned something else (contract "factory").
         """

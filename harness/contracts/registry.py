@@ -49,6 +49,7 @@ def contract(
       group: what the contract is about.
       every_step: whether the function takes the `Moment` of a step instead of the subject.
       at_reset: whether a check of every step also applies to what `reset` returns.
+
     Returns:
       A decorator. The first line of the function's docstring is the promise; a check of runs has precedence.
     """

@@ -62,6 +62,7 @@ def isolated_zeros(values: np.ndarray, ended: np.ndarray) -> np.ndarray:
     Args:
       values: numbers of a run, (T + 1, N, A, D).
       ended: where an episode ended, (T, N) bool.
+
     Returns:
       Step, env, agent and entry of each such zero, (count, 4).
     """

@@ -59,6 +59,7 @@ def probe(name: str, function: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
     Args:
       name: name of the software that the function loads.
       function: see `harness.process.isolate.call`.
+
     Raises:
       Broken: the function raised an exception, crashed or did not return, or processes cannot be watched here.
     """

@@ -130,6 +130,7 @@ def findings_without_bug(faults: Iterable[Fault], world: str = "pointmass", seed
       faults: the bugs; those that need more than a CPU are left out.
       world: of `WORLDS`, in which bugs of an environment are planted.
       seed: seed for environments and actions.
+
     Returns:
       The broken contracts; [] if the matrix can be trusted.
     """

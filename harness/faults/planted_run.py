@@ -22,6 +22,7 @@ def run_with(fault: Fault, command: Sequence[str], start: int = 1) -> int:
       fault: the bug.
       command: name of the module, and its arguments.
       start: step at which the bug begins, counted from 1.
+
     Returns:
       The exit code of the command.
     """

@@ -153,6 +153,7 @@ def shortest_failure(
       run: plays a sequence; raises `ContractError` if it breaks a contract.
       seed: seed of the search.
       max_examples: how many sequences to try.
+
     Returns:
       The error and its shortest sequence; None if no sequence broke a contract.
     """

@@ -124,6 +124,7 @@ class Player:
 
         Args:
           actions: (N, A, K); the environment gets a copy in HARL's memory layout.
+
         Raises:
           ContractError: `step` raised, or what it returned cannot be used.
         """
@@ -262,6 +263,7 @@ def load_factory(name: str, kind: str = "factory") -> Callable[..., Any]:
     Args:
       name: the name.
       kind: what the callable makes, for messages: "factory" or "task".
+
     Raises:
       ContractError: there is no such callable (contract "factory").
     """

@@ -86,6 +86,7 @@ def read_sizes(env: Any, num_envs: Optional[int] = None) -> Sizes:
     Args:
       env: the environment.
       num_envs: how many envs were requested; None reads the number from the environment or its first observation.
+
     Raises:
       ContractError: HARL cannot read the spaces (contract "spaces").
     """

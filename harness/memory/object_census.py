@@ -172,6 +172,7 @@ class ObjectCensus:
 
         Args:
           least: smaller growth is left out.
+
         Returns:
           At most `MAX_NAMED` containers and as many types.
         """

@@ -69,6 +69,7 @@ def sizes(root: Any, name: str, shared: Set[int], max_objects: int = MAX_OBJECTS
       name: the path of the root.
       shared: ids of objects that do not count, and neither do objects reached only through them.
       max_objects: largest number of objects.
+
     Raises:
       Blind: there are more objects.
     """

@@ -101,8 +101,10 @@ def soak(
         CPU.
       trace: also find the lines of Python that allocate what grows; this slows Python down several times.
       close_timeout: how long to wait after the close until everything is released [s].
+
     Returns:
       The verdict, its reason, the owners of the growth and what was not released.
+
     Raises:
       ConfigError: there is no cycle to judge, or `seconds` is not a finite time.
     """

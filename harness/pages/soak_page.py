@@ -22,6 +22,7 @@ def make_writable(folder: Path) -> None:
 
     Args:
       folder: where the report will be written.
+
     Raises:
       ConfigError: the folder cannot be created or written.
     """

@@ -52,6 +52,7 @@ def run(
       limits: what the command may use.
       attached: pass through what is typed and printed, and forward `FORWARDED_SIGNALS`; only in the main thread.
       env: environment variables in addition to those of this process.
+
     Raises:
       ConfigError: the command is empty or a string, or this system cannot isolate processes.
     """
@@ -85,6 +86,7 @@ def call(function: Callable[..., Any], *args: Any, limits: Limits = NO_LIMITS, *
       args: its positional arguments.
       limits: what the process may use.
       kwargs: its keyword arguments.
+
     Raises:
       ConfigError: this system cannot isolate processes.
     """

@@ -41,6 +41,7 @@ def launch(command: Sequence[str], limits: Limits, attached: bool, env: Mapping[
       limits: those that the system enforces are handed to the supervisor.
       attached: let the command read what is typed; give it a terminal if this process writes to one.
       env: environment variables in addition to those of this process.
+
     Raises:
       OSError: the system has no descriptor or process left, or the command line is too long.
       ValueError: a word of the command contains a null character.

@@ -23,6 +23,7 @@ class Limits:
       address_space: address space of each process [bytes], enforced by the system (RLIMIT_AS); CUDA reserves far more
         than it uses.
       cpu: CPU time of each process [s], enforced by the system (RLIMIT_CPU).
+
     Raises:
       ConfigError: a limit is not a positive number, or a limit of memory or CPU time is not a whole number.
     """

@@ -38,6 +38,7 @@ class Session:
       limits: what the command may use.
       attached: let the command read what is typed, and print its output here.
       env: environment variables in addition to those of this process.
+
     Raises:
       OSError, ValueError: it cannot be started, see `launch`.
     """

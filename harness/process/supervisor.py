@@ -80,6 +80,7 @@ def start(command: List[str], limits: Dict[str, List[int]]) -> int:
     Args:
       command: program and arguments.
       limits: soft and hard limits, under the names of the module `resource`.
+
     Raises:
       OSError: the command cannot be run.
     """
@@ -119,6 +120,7 @@ def wait(pid: int, control: int, wakeup: int, owner: int) -> Optional[Dict[str, 
       control: see the module's docstring.
       wakeup: descriptor that becomes readable when a child has ended.
       owner: the process for which the command runs.
+
     Returns:
       `status` and `peak`; None if everything is to be killed although the command has not ended.
     """

@@ -51,6 +51,7 @@ def check_stack(contracts: Optional[Sequence[str]] = None, seed: int = 0, *, log
       contracts: names of the contracts to run; by default all.
       seed: seed for weights, actions and initial states.
       logger_rows: how many rows a logger writes before its growth is judged.
+
     Raises:
       ConfigError: a contract is unknown.
     """

@@ -38,6 +38,7 @@ def memory_of(root: Any) -> Dict[str, Any]:
 
     Args:
       root: the object.
+
     Returns:
       The copies by path, such as `agent.critic.v_out.weight`.
     """

@@ -94,6 +94,7 @@ def make_training(config: RunConfig, folder: Path, make_env: MakeEnv = make_crow
       config: resolved configuration.
       folder: folder of its log.
       make_env: builds the environment from the configuration.
+
     Raises:
       CapacityError: the run does not fit into the GPU.
     """
@@ -172,6 +173,7 @@ def soak_training(
       iterations: minimum number of iterations.
       trace: also find the lines that allocate what grows; see `soak`.
       make_env: builds the environment from the configuration.
+
     Raises:
       CapacityError: the run does not fit into the GPU; nothing was made.
       SimulatorError: a buffer was too small, or the physics diverged.

@@ -116,6 +116,7 @@ def gpu_errors(more_advice: Callable[[], str] = lambda: "") -> Iterator[None]:
 
     Args:
       more_advice: called only after an error of the GPU; returns what else to do about it, or "".
+
     Raises:
       SimulatorError: an error of the GPU; see `explain`.
     """

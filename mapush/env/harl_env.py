@@ -42,6 +42,7 @@ class HarlEnv(VecEnv):
     Args:
       env: the environment.
       outcomes: names in `outcome` whose means the log shall show, such as "success".
+
     Raises:
       ConfigError: an attribute is missing, or actions are not boxes.
     """

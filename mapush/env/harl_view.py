@@ -117,9 +117,11 @@ class HarlView:
 
         Args:
           actions: (N, A, K) of any floating-point type, in any memory layout; neither modified nor kept.
+
         Returns:
           obs (N, A, D) float32, share_obs (N, A, S) float32, rewards (N, A, 1) float32, dones (N, A) bool,
           infos `[N][A]`, and available_actions, a list of N times None.
+
         Raises:
           SpecError: `actions` has a different shape or type.
           NonFiniteError: an action or the new state is NaN or infinite.

@@ -56,6 +56,7 @@ class EpisodeMetrics:
         Args:
           done: envs whose episode ended, (E,) bool.
           outcome: their results by name, (E,) each.
+
         Raises:
           SpecError: `done` has a different shape or type.
         """
@@ -160,6 +161,7 @@ class FirstEpisodes:
         Args:
           done: envs whose episode ended, (E,) bool.
           outcome: their results by name, (E,) each.
+
         Raises:
           SpecError: `done` has a different shape or type.
         """

@@ -65,6 +65,7 @@ def actor_obs(state: State, robot_yaw: torch.Tensor, goal_pos_w: torch.Tensor) -
       state: the state of E envs.
       robot_yaw: the heading that each robot observes as its own [rad], (E, A).
       goal_pos_w: (E, 3) [m].
+
     Returns:
       (E, A, 2 + 3 A) float32, in [m] and [rad]; `obs_blocks` names the parts.
     """
@@ -93,6 +94,7 @@ def critic_obs(state: State, goal_pos_w: torch.Tensor, remaining_time: torch.Ten
       state: the state of E envs.
       goal_pos_w: (E, 3) [m].
       remaining_time: share of the episode that is left, (E,), in [0, 1].
+
     Returns:
       (E, 6 + 7 A) float32, in [m], [m/s] and [rad/s]; `share_obs_blocks` names the parts.
     """

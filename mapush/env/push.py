@@ -132,6 +132,7 @@ class PushEnv(VecEnv):
 
         Args:
           actions: (E, A, 3) float32, clipped to [-1, 1]; never modified.
+
         Raises:
           SpecError: `actions` has a different shape or type.
           NonFiniteError: an action or the new state is NaN or infinite; on a GPU, `check` raises it.
@@ -268,6 +269,7 @@ class PushEnv(VecEnv):
           rewarded: envs in which this env step counts, (E,) bool.
           previous_xy: where the object was one env step ago, NaN if that is not known, (E, 2) [m].
           goal_pos_w: (E, 3) [m].
+
         Returns:
           Terms (N, E, A), zero in the envs that are not `rewarded`; positions (E, 2) [m], unchanged in those.
         """

@@ -111,6 +111,7 @@ class VecEnv(abc.ABC):
 
         Args:
           actions: (E, A, action_dim) float32; never modified.
+
         Raises:
           SpecError: `actions` has a different shape or type.
           NonFiniteError: an action or the new state is NaN or infinite; on a GPU, `check` raises it.
@@ -123,6 +124,7 @@ class VecEnv(abc.ABC):
 
         Returns:
           The simulator's report for the log, by name.
+
         Raises:
           NonFiniteError: the state became NaN or infinite.
           SimulatorError: the physics of an env diverged, or a buffer was too small.

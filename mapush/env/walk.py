@@ -129,6 +129,7 @@ class WalkEnv(VecEnv):
 
         Args:
           actions: corrections of the joint targets, (E, 1, 12) float32, clipped to plus or minus 6; never modified.
+
         Raises:
           SpecError: `actions` has a different shape or type.
           NonFiniteError: an action is NaN or infinite.

@@ -75,6 +75,7 @@ def draw_commands(
       config: range, shares and durations.
       parked: 1 in an episode that stands throughout, else 0, (E,).
       chatter: 1 in an episode whose commands change quickly, else 0, (E,).
+
     Returns:
       v_x [m/s], v_y [m/s], omega_z [rad/s], (E, 3); env steps, (E,).
     """

@@ -39,8 +39,10 @@ class TeamPolicy:
         Args:
           obs: float32, shape (num_envs, num_agents, obs_dim), or (num_agents, obs_dim) for a single env; a numpy array
             or a torch tensor.
+
         Returns:
           The actions, shape (..., num_agents, action_dim), of the same kind as `obs`, on the CPU.
+
         Raises:
           SpecError: the observations have a wrong number of axes.
         """
@@ -71,6 +73,7 @@ def load_policy(source: Union[str, Path], task_name: Optional[str] = None, devic
         or the name of a shipped policy, such as "cuboid".
       task_name: the task that it was trained for; needed for a policy that HARL or MAPush saved.
       device: where it computes: auto, cpu, cuda or cuda:1.
+
     Raises:
       ConfigError: no such policy, or the task is needed.
       CheckpointError: the file is damaged or does not fit.

@@ -109,6 +109,7 @@ def load_in_env(
       path: the checkpoint; None makes untrained weights.
       num_envs: number of parallel envs.
       make: makes the environment from a run's configuration.
+
     Raises:
       CheckpointError: the checkpoint is missing, damaged, or of a different task or size.
     """

@@ -78,6 +78,7 @@ def load(path: Path, options: LoadOptions) -> LoadedPolicy:
     Args:
       path: the file, or for HARL the folder.
       options: the task and the device.
+
     Raises:
       CheckpointError: the file is missing, damaged, or was trained for a different task.
     """

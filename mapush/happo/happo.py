@@ -135,10 +135,12 @@ class Happo:
 
         Args:
           rollout: T filled steps; its last value is filled in here.
+
         Returns:
           Metrics, averaged over the optimiser steps: `policy_loss`, `entropy` [nat], `ratio` and `actor_grad_norm`
           (before clipping), as the mean over all agents and as `agent{i}/...` for each; `std` of the actions;
           `value_loss` and `critic_grad_norm`.
+
         Raises:
           NonFiniteError: the rollout holds a NaN or an infinity; nothing has been changed. Or a loss or a gradient norm
             is NaN or infinite; then the weights are already lost.
@@ -240,6 +242,7 @@ class Happo:
           batch: the samples of the rollout.
           epochs: number of passes.
           num_mini_batch: minibatches in each pass.
+
         Returns:
           The M metrics, averaged over all steps, () each.
         """

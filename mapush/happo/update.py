@@ -74,6 +74,7 @@ def compute_returns(rollout: Rollout, values: torch.Tensor, cfg: HappoConfig) ->
       rollout: rewards and masks of T steps of E envs.
       values: (T+1, E, 1) in units of reward.
       cfg: `gamma`, `gae_lambda`, `use_gae` and `use_proper_time_limits` are used.
+
     Returns:
       (T, E, 1) in units of reward.
     """
@@ -98,6 +99,7 @@ def normalize_advantages(advantages: torch.Tensor, active: torch.Tensor) -> torc
     Args:
       advantages: (T, E, 1).
       active: 1 where the agent takes part, else 0, (T, E, A, 1).
+
     Returns:
       (T, E, A, 1).
     """
@@ -114,6 +116,7 @@ def probability_ratio(log_ratio: torch.Tensor, aggregation: str) -> torch.Tensor
     Args:
       log_ratio: logarithm of new over old probability, for each action dimension, (B, K).
       aggregation: `prod` takes the product of the ratios, the joint probability's; `mean` takes their mean.
+
     Returns:
       (B, 1).
     """
@@ -180,6 +183,7 @@ def improve_actor(actor: Actor, optimizer: Optimizer, cfg: HappoConfig, batch: A
       optimizer: the actor's optimiser.
       cfg: clipping, entropy bonus and aggregation.
       batch: the minibatch.
+
     Returns:
       The values of `ACTOR_METRICS`, (4,).
     """
@@ -211,6 +215,7 @@ def improve_critic(
       optimizer: the critic's optimiser.
       cfg: clipping and form of the loss.
       batch: the minibatch, with targets in units of reward.
+
     Returns:
       The values of `CRITIC_METRICS`, (2,).
     """

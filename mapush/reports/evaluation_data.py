@@ -89,6 +89,7 @@ def record_episode(path: Path, task_name: str, policy: TracedPolicy, env_id: int
       task_name: name of the task.
       policy: the policy.
       env_id: the env of the episode.
+
     Returns:
       None; if the page cannot be written, the reason, as a sentence.
     """

@@ -171,6 +171,7 @@ def require_fit(checkpoint: Checkpoint, path: Path, task_name: str, sizes: Dict[
       path: where it was loaded from, for the error.
       task_name: the task that it shall be used for.
       sizes: the sizes that this use needs, some of num_agents, obs_dim, share_obs_dim and action_dim.
+
     Raises:
       CheckpointError: it does not fit.
     """

@@ -61,6 +61,7 @@ def parse(
       command: name of the command, such as "train".
       default: values for the flags that are not given.
       description: first paragraph of `--help`; by default the docstring of `kind`.
+
     Raises:
       ConfigError: a value that the dataclass refuses.
     """

@@ -75,6 +75,7 @@ class RunFolder:
         Args:
           config: resolved configuration.
           path: where.
+
         Raises:
           ConfigError: the folder is not empty, cannot be written, or another training writes to it.
         """

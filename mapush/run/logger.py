@@ -80,6 +80,7 @@ class RunLogger:
           losses: the learner's report on its last update.
           health: the simulator's report.
           metrics: the result of `EpisodeMetrics.summary`.
+
         Raises:
           MapushError: the disk is full or the folder cannot be written.
         """
@@ -103,6 +104,7 @@ class RunLogger:
           step: env steps taken so far.
           iteration: rollouts and updates done so far.
           metrics: name and value; the first row decides which columns the CSV has.
+
         Raises:
           MapushError: the disk is full or the folder cannot be written.
         """

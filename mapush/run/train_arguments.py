@@ -84,6 +84,7 @@ def parse_settings(argv: Sequence[str], flags: RunFlags, default: RunConfig) -> 
       argv: the words after the command's name.
       flags: as `parse_flags` returned them.
       default: the settings of the flags that are not given.
+
     Raises:
       ConfigError: an unknown choice, a value out of range, or a task that is not the first word.
     """

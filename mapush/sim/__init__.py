@@ -37,8 +37,10 @@ def choose_backend(name: str) -> Tuple[str, str]:
 
     Args:
       name: a backend; or auto, which chooses Warp if it works on this machine, otherwise MuJoCo.
+
     Returns:
       The backend, and the reason for the choice in a few words.
+
     Raises:
       ConfigError: unknown simulator.
       SimulatorError: this backend does not work on this machine.
@@ -68,6 +70,7 @@ def make_physics(
       num_envs: number of parallel copies.
       seed: seeds what differs from env to env.
       randomization: what differs from env to env, in addition to the object's friction.
+
     Raises:
       ConfigError: unknown simulator, or Isaac Gym, whose robots only MQE can drive.
       SimulatorError: MuJoCo cannot be loaded.

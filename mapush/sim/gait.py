@@ -104,6 +104,7 @@ def stride(phase: torch.Tensor, commands: torch.Tensor, stepping: torch.Tensor) 
       phase: phase of the gait, (...,), in [0, 1).
       commands: v_x [m/s], v_y [m/s], omega_z [rad/s] in the robot's frame, (..., 3).
       stepping: height of the steps as a fraction of `SWING_HEIGHT`, (..., 1), in [0, 1]; at 0 the feet stay down.
+
     Returns:
       Joint positions (..., 12) [rad], and vertical load on each foot (..., 4) [N].
     """

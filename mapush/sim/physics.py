@@ -98,6 +98,7 @@ class Physics(abc.ABC):
         Args:
           joint_targets: servo set points [rad], (E, A, 12) float32, in the order of `JOINTS`. They may lie beyond
             the joint limits, because a servo is a spring that yields under load.
+
         Raises:
           SimulatorError: the physics of an env diverged. On a GPU, `check` raises this error.
         """
@@ -110,6 +111,7 @@ class Physics(abc.ABC):
 
         Returns:
           Values for the log, by name: how much of its buffers the simulator needed.
+
         Raises:
           SimulatorError: the physics of an env diverged, or a buffer was too small.
         """

@@ -92,6 +92,7 @@ def draw_fields(
       num_envs: E.
       seed: seeds the draws.
       randomization: ranges of the draws; None draws only the object's friction.
+
     Returns:
       The fields of the model by name, each (E, ...).
     """

@@ -83,6 +83,7 @@ def walking_obs(state: State, commands: torch.Tensor, memory: torch.Tensor) -> t
       state: state of E envs of A robots.
       commands: v_x [m/s], v_y [m/s], omega_z [rad/s] in the robot's frame, (E, A, 3).
       memory: last action, phase of the gait and height of the steps, (E, A, 14).
+
     Returns:
       (E, A, 50): linear velocity, angular velocity, gravity direction (each 3, in the robot's frame), joint positions
       relative to the default pose (12), joint velocities (12), last action (12), commands (3), sine and cosine of the

@@ -52,6 +52,7 @@ def budget(multiplier: float = 1.0, free: Optional[int] = None, say: Callable[[s
       multiplier: size relative to MQE's default.
       free: GPU memory that the run may use [bytes]; by default all that is free.
       say: is called with one line that states the size.
+
     Raises:
       ConfigError: the buffer would be empty.
       CapacityError: the buffer does not fit.

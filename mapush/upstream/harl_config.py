@@ -88,6 +88,7 @@ def apply(config: RunConfig, path: Path) -> RunConfig:
     Args:
       config: the configuration to start from.
       path: a `happo.yaml`, or the `config.json` of a HARL run.
+
     Raises:
       ConfigError: the file is missing, has a key that HARL does not have, or asks for something unsupported.
     """

@@ -81,6 +81,7 @@ class MqeEnv(VecEnv):
       contact_pairs: size of the contact pair buffer on the GPU; see `mapush.upstream.contact_pairs`.
       window: open Isaac Gym's viewer.
       camera: make a camera, for `record`.
+
     Raises:
       ConfigError: upstream lacks this object, or quirks are combined with held actions.
       SimulatorError: this process has already had a simulation, or upstream failed.
@@ -345,6 +346,7 @@ def _state(roots: torch.Tensor) -> Tuple[State, torch.Tensor]:
 
     Args:
       roots: see `_JudgedState`, (E, A + 2, 13).
+
     Returns:
       The state of robots and object, without joints; and the goal [m], (E, 3).
     """

@@ -59,6 +59,7 @@ def make_upstream(task: TaskConfig, num_envs: int, seed: int, contact_pairs: int
       contact_pairs: size of the contact pair buffer on the GPU.
       window: open Isaac Gym's viewer.
       camera: make a camera that can record.
+
     Raises:
       ConfigError: upstream's configuration of this object is missing or has a different team size.
       SimulatorError: upstream failed.
@@ -144,6 +145,7 @@ def configure(root: Path, task: TaskConfig, num_envs: int, contact_pairs: int, c
       num_envs: number of parallel envs.
       contact_pairs: size of the contact pair buffer on the GPU.
       camera: make a camera that can record.
+
     Raises:
       ConfigError: the file is missing or has a different team size.
     """

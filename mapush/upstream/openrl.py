@@ -98,6 +98,7 @@ def load(path: Path, scale: float = 1.0, device: str = "cpu") -> OpenRLTeam:
       path: a `module.pt` of OpenRL's PPO with continuous actions and no recurrent layers.
       scale: see `OpenRLTeam`.
       device: where the policy computes.
+
     Raises:
       CheckpointError: the file is damaged, names something that could run code, or holds a different network.
     """
@@ -126,6 +127,7 @@ def require_fit(team: OpenRLTeam, path: Path, item: PushObject) -> None:
       team: the loaded policy.
       path: its file, for the error.
       item: the object that it will push.
+
     Raises:
       CheckpointError: it does not fit.
     """

@@ -28,8 +28,10 @@ def play(env: MqeEnv, agent: Team, episodes: int, record: Optional[Path]) -> Lis
       agent: the team; it acts without exploration.
       episodes: how many.
       record: the film to write, for which the env needs a camera; None writes no film.
+
     Returns:
       The lines that were printed.
+
     Raises:
       ConfigError: the film cannot be written.
     """

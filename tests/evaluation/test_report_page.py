@@ -282,8 +282,8 @@ def test_command_with_a_report_scores_what_it_scores_without(run_dir):
     "argv, phrases",
     [
         (["--untrained", "--report", "file/report"], ["the report cannot be written there", "--report DIR"]),
-        (["walk", "--report", "out"], ["--report is of pushing tasks"]),
-        (["--mode", "viewer", "--report", "out"], ["--report is of pushing tasks"]),
+        (["walk", "--report", "out"], ["--report works for pushing tasks only"]),
+        (["--mode", "viewer", "--report", "out"], ["--report belongs to the calculator"]),
         (["--mode", "viewer", "--checkpoint", "mine", "yours"], ["only the calculator compares"]),
         (["walk", "--checkpoint", "mine", "yours"], ["only the calculator compares"]),
         (["--checkpoint", "mine", "yours", "--export", "x.pt"], ["only the calculator compares"]),

@@ -47,6 +47,7 @@ def slow_step(world, commands):
     Args:
       world: disc, goal, robots, headings (cos, sin) and the share of the time that is left: one row of share_obs.
       commands: v_x, v_y, turn rate of each robot, not yet clipped.
+
     Returns:
       The next row of share_obs, what each robot observes, the reward, and whether the task ended the episode.
     """

@@ -39,6 +39,7 @@ def train(
       reason: why this simulator was chosen, in a few words.
       stopped: called in every step; training stops when it returns True.
       make_env: makes the environment from the configuration.
+
     Raises:
       LearnerError: HARL is not installed or cannot be used; no folder is made.
       NonFiniteError, SimulatorError, CheckpointError: as with the native learner.

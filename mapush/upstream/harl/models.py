@@ -55,8 +55,10 @@ def read(folder: Path, config: RunConfig, step: int = 0) -> Checkpoint:
         Sizes are taken from the weights, and the activation from HARL's `config.json` next to the folder, if there is
         one.
       step: env steps that it was trained for, which HARL does not save.
+
     Returns:
       A checkpoint without training state; `sizes` lacks `share_obs_dim` if there is no critic.
+
     Raises:
       CheckpointError: a file is damaged, asks to execute code, or holds a different kind of network.
     """
