@@ -52,7 +52,7 @@ dist: install  ## the wheel, in dist; REPOSITORY=https://github.com/OWNER/NAME i
 	@test -n "$(REPOSITORY)" || (echo "say where the README's links lead: make dist REPOSITORY=https://github.com/OWNER/NAME"; exit 2)
 	rm -rf build/source dist && mkdir -p build/source
 	git archive HEAD | tar -x -C build/source
-	sed -E -i 's#\]\((docs/[^)]*\.(png|gif))\)#](@REPOSITORY@/raw/main/\1)#g; s#\]\(([A-Za-z]+[A-Za-z/_.-]*)\)#](@REPOSITORY@/blob/main/\1)#g; s#@REPOSITORY@#$(REPOSITORY)#g' \
+	sed -E -i 's#\]\((docs/[^)]*\.(png|gif))\)#](@REPOSITORY@/raw/main/\1)#g; s#\]\(([A-Za-z]+[A-Za-z/_.-]*)\)#](@REPOSITORY@/blob/main/\1)#g; s#@REPOSITORY@#$(REPOSITORY)#g; s#git clone REPOSITORY#git clone $(REPOSITORY)#' \
 		build/source/README.md
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist ./build/source
 

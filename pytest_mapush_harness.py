@@ -105,7 +105,9 @@ def _require_our_packages() -> None:
     for package, proof in PROOF_OF_OURS.items():
         spec = importlib.util.find_spec(package)
         if spec is None:
-            raise pytest.UsageError(f"the package {package!r} is not installed; install it with: pip install mapush")
+            raise pytest.UsageError(
+                f"the package {package!r} is not installed; install it with: pip install mapush-stack"
+            )
         folders = list(spec.submodule_search_locations or [])
         if not any((Path(folder) / proof).is_file() for folder in folders):
             found = spec.origin or folders[0]

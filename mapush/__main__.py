@@ -14,7 +14,7 @@ COMMANDS: Dict[str, Tuple[str, str]] = {  # name: module with `main`, and a line
     "evaluate": ("mapush.evaluate", "measure policies by the published protocol"),
     "watch": ("mapush.evaluate", "show episodes in a window or a browser, or record them"),
     "report": ("mapush.report", "write a page about training runs"),
-    "export": ("mapush.evaluate", "evaluate a policy and write it to FILE: mapush export FILE TASK --checkpoint RUN"),
+    "export": ("mapush.evaluate", "evaluate a trained policy and write it: mapush export FILE TASK --checkpoint RUN"),
     "size": ("mapush.size", "measure how large the contact buffers on a GPU must be"),
     "replay": ("mapush.replay", "repeat the failure of a run"),
 }
@@ -35,7 +35,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 0
     command = words.pop(0)
     if command not in COMMANDS:
-        print(unknown("command", command, COMMANDS).what, file=sys.stderr)
+        print(unknown("command", command, COMMANDS), file=sys.stderr)
         return 2
     if command == "watch":
         words += ["--mode", "viewer"]

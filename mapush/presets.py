@@ -90,9 +90,6 @@ def _gpu(object_name: str) -> RunConfig:
 
 def _published(object_name: str) -> RunConfig:
     """Use the rewards, decision rate, rollout and length of MAPush's published runs; the learner is HAPPO."""
-    if object_name not in PUBLISHED_REWARDS:
-        fix = "take a different preset, or add its weights to mapush.presets.PUBLISHED_REWARDS"
-        raise ConfigError("no published rewards for this object", got=repr(object_name), fix=fix)
     happo = HappoConfig(hidden_sizes=(64, 64), ppo_epoch=10, critic_epoch=10, value_loss_coef=0.5)
     return PushRunConfig(
         task_name=object_name,
@@ -139,6 +136,8 @@ PUSH_PRESETS: Dict[str, Callable[[str], RunConfig]] = {
 PRESETS: Dict[str, Dict[str, Callable[[str], RunConfig]]] = {}
 for _object_name in OBJECTS:
     PRESETS[_object_name] = dict(PUSH_PRESETS)
+    if _object_name not in PUBLISHED_REWARDS:
+        del PRESETS[_object_name]["published"]
 PRESETS["walk"] = {"default": _walk}
 
 
@@ -173,6 +172,9 @@ def preset(task_name: str, name: str = "default") -> RunConfig:
     if task_name not in PRESETS:
         raise unknown("task", task_name, PRESETS)
     if name not in PRESETS[task_name]:
+        if name == "published" and task_name in OBJECTS:
+            fix = "use a different preset, or add its weights to mapush.presets.PUBLISHED_REWARDS"
+            raise ConfigError("MAPush published no rewards for this object", got=repr(task_name), fix=fix)
         error = unknown("preset", name, PRESETS[task_name])
         error.add_where(f"task {task_name}")
         raise error

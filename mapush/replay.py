@@ -20,7 +20,7 @@ from typing_extensions import Annotated
 
 from mapush.assembly import make_env
 from mapush.device.gpu_errors import gpu_errors
-from mapush.errors import MapushError, NonFiniteError
+from mapush.errors import CheckpointError, MapushError, NonFiniteError
 from mapush.run import checkpoint as checkpoints
 from mapush.run import command_line
 from mapush.run.failure_bundle import Failure, is_failure, physics_fields
@@ -96,6 +96,9 @@ def main(argv: Optional[Sequence[str]] = None, *, make_env: MakeEnv = make_env) 
     """
     file = command_line.parse(ReplayConfig, argv, "replay").file
     try:
+        if file.is_dir():
+            fix = f"name nonfinite.pt or failure.pt in it: python -m mapush.replay {file / 'failure.pt'}"
+            raise CheckpointError("this is a folder, not what a failed run left", where=str(file), fix=fix)
         if is_failure(file):
             _replay_and_describe(Failure.load(file), make_env)
         else:

@@ -14,6 +14,7 @@ from mapush.errors import ConfigError
 FOLDER = Path("runs") / "harness"
 
 _BUNDLE_TYPES = {"factory": str, "kwargs": dict, "seed": int, "finding": dict, "versions": dict, "task": str}
+_REQUIRED_FIELDS = {"factory", "kwargs", "seed", "finding"}
 _FINDING_TYPES = {"contract": str, "what": str}
 
 
@@ -45,7 +46,11 @@ class Bundle:
           ConfigError: the file is missing, damaged, or not a bundle.
         """
         try:
-            bundle = cls(**json.loads(path.read_text(encoding="utf-8")))
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            missing = _REQUIRED_FIELDS - set(fields)
+            if missing:
+                raise ValueError(f"these fields are missing: {', '.join(sorted(missing))}")
+            bundle = cls(**fields)
             _require_types(vars(bundle), _BUNDLE_TYPES)
             finding = Finding(**bundle.finding)
             _require_types(vars(finding), _FINDING_TYPES)

@@ -161,7 +161,11 @@ def _register(
     of_making: bool = False,
 ) -> None:
     name = function.__name__.strip("_").replace("_", "-")
-    about = (inspect.getdoc(function) or "").splitlines()[0]
+    about, _, _ = (inspect.getdoc(function) or "").partition("\n")
+    if not about:
+        raise ConfigError("a planted bug needs a docstring that says what it breaks", where=function.__qualname__)
+    if name in FAULTS:
+        raise ConfigError(f"two planted bugs are called {name!r}", where=function.__qualname__)
     FAULTS[name] = Fault(name, origin, kind, _tuple(contracts), inject, about, says=_tuple(says), of_making=of_making)
 
 

@@ -20,15 +20,18 @@ def run_with(fault: Fault, command: Sequence[str], start: int = 1) -> int:
 
     Args:
       fault: the bug.
-      command: name of the module, and its arguments.
+      command: name of the module, and its arguments; a leading `python -m` is left out.
       start: step at which the bug begins, counted from 1.
 
     Returns:
       The exit code of the command.
     """
-    with fault.inject(start), _planted_in_children(fault, start), mock.patch.object(sys, "argv", list(command)):
+    words = list(command)
+    if words[:1] == ["python"] and words[1:2] == ["-m"]:
+        words = words[2:]
+    with fault.inject(start), _planted_in_children(fault, start), mock.patch.object(sys, "argv", words):
         try:
-            runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+            runpy.run_module(words[0], run_name="__main__", alter_sys=True)
         except SystemExit as end:
             if isinstance(end.code, int):
                 return end.code

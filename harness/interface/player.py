@@ -292,7 +292,13 @@ def load_factory(name: str, kind: str = "factory") -> Callable[..., Any]:
 
 
 def _public_callables(owner: Any) -> List[str]:
-    return [name for name, value in vars(owner).items() if callable(value) and not name.startswith("_")]
+    """Return the names of the functions and classes that a module or class defines itself."""
+    home = getattr(owner, "__module__", owner.__name__)
+    names = []
+    for name, value in vars(owner).items():
+        if callable(value) and not name.startswith("_") and getattr(value, "__module__", None) == home:
+            names.append(name)
+    return names
 
 
 def first_line(error: BaseException) -> str:

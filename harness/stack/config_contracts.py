@@ -51,7 +51,6 @@ def task_names(stack: StackUnderTest) -> None:
             "mapush.assembly.TASKS": set(assembly.TASKS),
             "mapush.presets.PRESETS": set(presets.PRESETS),
             "mapush.objects.OBJECTS": set(objects.OBJECTS) | {"walk"},
-            "mapush.presets.PUBLISHED_REWARDS": set(presets.PUBLISHED_REWARDS) | {"walk"},
         }
     )
     for task in assembly.TASKS:

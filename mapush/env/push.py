@@ -286,7 +286,7 @@ class PushEnv(VecEnv):
             exception=endings.exception,
         )
         by_name = rewards.compute(inputs, self._vertices, self.task.reward)
-        terms = torch.stack(tuple(by_name.values()))
+        terms = torch.stack([by_name[name] for name in rewards.TERMS])
         rewarded = rewarded.unsqueeze(1)
         return terms * rewarded, torch.where(rewarded, object_xy, previous_xy)
 

@@ -32,6 +32,11 @@ class TeamPolicy:
         self.step = loaded.step
         self.config: RunConfig = loaded.config
         self._agent = loaded.agent
+        self._num_agents: Optional[int] = None
+        self._obs_dim: Optional[int] = None
+        if loaded.checkpoint is not None:
+            self._num_agents = loaded.checkpoint.sizes["num_agents"]
+            self._obs_dim = loaded.checkpoint.sizes["obs_dim"]
 
     def act(self, obs: Any) -> Any:
         """Return the actions for some observations.
@@ -44,7 +49,7 @@ class TeamPolicy:
           The actions, shape (..., num_agents, action_dim), of the same kind as `obs`, on the CPU.
 
         Raises:
-          SpecError: the observations have a wrong number of axes.
+          SpecError: the observations have a wrong number of axes, agents or entries.
         """
         import numpy as np
         import torch
@@ -52,6 +57,10 @@ class TeamPolicy:
         tensor = torch.as_tensor(obs, dtype=torch.float32, device=self._agent.device)
         if tensor.dim() not in (2, 3):
             expected = "(num_envs, num_agents, obs_dim) or (num_agents, obs_dim)"
+            raise SpecError("obs has the wrong shape", got=str(tuple(tensor.shape)), expected=expected)
+        sizes = (self._num_agents, self._obs_dim)
+        if self._num_agents is not None and tuple(tensor.shape[-2:]) != sizes:
+            expected = f"(..., num_agents {self._num_agents}, obs_dim {self._obs_dim})"
             raise SpecError("obs has the wrong shape", got=str(tuple(tensor.shape)), expected=expected)
         one_env = tensor.dim() == 2
         if one_env:

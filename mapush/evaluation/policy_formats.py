@@ -1,6 +1,6 @@
 """The file formats of saved policies, and one function that loads any of them.
 
-To add a format, write a loader and add one entry to `FORMATS`.
+To add a format, write a loader and add one entry to `FORMATS`. What no entry recognises counts as mapush's own format.
 """
 
 from __future__ import annotations
@@ -173,9 +173,10 @@ def _load_openrl(path: Path, options: LoadOptions) -> LoadedPolicy:
 
 
 MAPUSH = PolicyFormat("mapush", Path.is_file, _load_mapush)
+"""The format of every file that no entry of `FORMATS` recognises."""
+
 FORMATS: Tuple[PolicyFormat, ...] = (
     PolicyFormat("HARL", models.recognises, _load_harl),
     PolicyFormat("OpenRL", openrl.recognises, _load_openrl),
-    MAPUSH,
 )
-"""All formats; the first one that recognises a path loads it."""
+"""The other formats; the first one that recognises a path loads it."""

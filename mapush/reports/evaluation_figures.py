@@ -45,11 +45,12 @@ RATES = LinearSegmentedColormap.from_list(
 
 
 def progress(evaluations: Mapping[str, Sequence[Evaluation]], task_name: str) -> Markup:
-    """Draw the success rate over training of each policy or run, and MAPush's."""
+    """Draw the success rate over training of each policy or run, and what MAPush published for this object."""
     with drawing("progress", (9.6, 3.6)) as figure:
         axes = figure.axes[0]
         published = published_curve(task_name)
-        axes.plot(published.steps, published.rates, "s--", color=MUTED, markersize=4, label="MAPush, published")
+        if published.steps:
+            axes.plot(published.steps, published.rates, "s--", color=MUTED, markersize=4, label="MAPush, published")
         for (name, group), colour in zip(evaluations.items(), series_colours(len(evaluations))):
             curve = rate_curve(group)
             draw_rates(axes, curve.steps, curve.rates, curve.bounds, color=colour, fmt="o-", markersize=4.5, label=name)

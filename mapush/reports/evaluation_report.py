@@ -136,14 +136,16 @@ def _tiles(setting: Setting, evaluations: Evaluations) -> List[Tile]:
         return _tiles_of_several(setting, evaluations)
     (group,) = evaluations.values()
     evaluation = group[-1]
-    metrics, published = evaluation.metrics, PUBLISHED[setting.task_name][-1]
+    metrics, published = evaluation.metrics, PUBLISHED.get(setting.task_name)
 
-    def note(bounds: Bounds, value: float) -> str:
-        return f"{interval(bounds)}; MAPush, published: {number(value)}"
+    def note(bounds: Bounds, measure: str) -> str:
+        if published is None:
+            return interval(bounds)
+        return f"{interval(bounds)}; MAPush, published: {number(getattr(published[-1], measure))}"
 
-    rate_note = note(metrics.success_rate_interval, published.success_rate)
-    time_note = note(metrics.finished_time_interval, published.finished_time)
-    collaboration_note = note(metrics.collaboration_degree_interval, published.collaboration_degree)
+    rate_note = note(metrics.success_rate_interval, "success_rate")
+    time_note = note(metrics.finished_time_interval, "finished_time")
+    collaboration_note = note(metrics.collaboration_degree_interval, "collaboration_degree")
     return [
         Tile("success rate", number(metrics.success_rate), rate_note),
         Tile("finished time", number(metrics.finished_time, "s"), time_note),
@@ -160,8 +162,9 @@ def _tiles_of_several(setting: Setting, evaluations: Evaluations) -> List[Tile]:
         tiles.append(
             Tile(name, number(metrics.success_rate), f"success rate; {interval(metrics.success_rate_interval)}")
         )
-    published = PUBLISHED[setting.task_name][-1]
-    tiles.append(Tile("MAPush, published", number(published.success_rate), "success rate"))
+    if setting.task_name in PUBLISHED:
+        published = PUBLISHED[setting.task_name][-1]
+        tiles.append(Tile("MAPush, published", number(published.success_rate), "success rate"))
     return tiles
 
 
@@ -223,7 +226,8 @@ def _rate_cell(rate: float, bounds: Bounds) -> Cell:
 
 def _measures(setting: Setting, evaluations: Evaluations) -> Section:
     rows = [_row(name, group[-1]) for name, group in evaluations.items()]
-    rows.append(_published_row(setting.task_name))
+    if setting.task_name in PUBLISHED:
+        rows.append(_published_row(setting.task_name))
     note = (
         "A run is represented by its newest checkpoint. The finished time counts a failure as 20 s; the collaboration "
         "degree is the share of the time in which all robots are within 1 m of the object, over successful episodes. "

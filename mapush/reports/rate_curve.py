@@ -43,7 +43,7 @@ def rate_curve(evaluations: Sequence[Evaluation]) -> RateCurve:
 def published_curve(task_name: str) -> RateCurve:
     """Return the success rates that MAPush published, without intervals."""
     curve = RateCurve()
-    for index, evaluation in enumerate(PUBLISHED[task_name]):
+    for index, evaluation in enumerate(PUBLISHED.get(task_name, ())):
         curve.steps.append(STEPS_BETWEEN / 1e6 * (index + 1))
         curve.rates.append(evaluation.success_rate)
     return curve

@@ -119,7 +119,7 @@ def success_csv(runs: Runs, task_name: str, path: Path) -> None:
                 metrics = evaluation.metrics
                 low, high = metrics.success_rate_interval
                 writer.writerow((name, evaluation.step, metrics.success_rate, low, high, metrics.finished_time))
-        for count, published in enumerate(PUBLISHED[task_name], start=1):
+        for count, published in enumerate(PUBLISHED.get(task_name, ()), start=1):
             step = count * STEPS_BETWEEN
             writer.writerow(("MAPush", step, published.success_rate, "", "", published.finished_time))
 
@@ -138,7 +138,8 @@ def success_curve(runs: Runs, task_name: str, path: Path) -> None:
         axes.plot(curve.steps, curve.rates, "o-", label=name)
         axes.fill_between(curve.steps, low, high, alpha=0.2)
     published = published_curve(task_name)
-    axes.plot(published.steps, published.rates, "s--", color="gray", label="MAPush")
+    if published.steps:
+        axes.plot(published.steps, published.rates, "s--", color="gray", label="MAPush")
     axes.set(xlabel="million env steps", ylabel="success rate", title=task_name, ylim=(-0.02, 1.02), xlim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()

@@ -16,7 +16,7 @@ import tyro
 
 from mapush.env.push import SPAWN_MARGIN
 from mapush.env.resets import Spawner
-from mapush.errors import MapushError, unknown
+from mapush.errors import MapushError, SimulatorError, unknown
 from mapush.objects import OBJECTS
 from mapush.run import command_line
 from mapush.sim import choose_backend
@@ -100,12 +100,25 @@ def _towards_object(state: State) -> torch.Tensor:
     return torch.cat((velocity, torch.zeros_like(velocity[..., :1])), dim=-1)
 
 
+def _require_gpu() -> None:
+    """Check that Warp can compute on a GPU.
+
+    Raises:
+      SimulatorError: it cannot; `--device cpu` measures without a GPU.
+    """
+    try:
+        choose_backend("warp")
+    except SimulatorError as error:
+        error.fix = "--device cpu measures on the CPU, slowly"
+        raise
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Parse the command line, measure and print."""
     try:
         config = command_line.parse(SizeConfig, argv, "size")
         if config.device != "cpu":
-            choose_backend("warp")
+            _require_gpu()
         demand = measure(config)
     except MapushError as error:
         print(error, file=sys.stderr)

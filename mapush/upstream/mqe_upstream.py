@@ -147,8 +147,11 @@ def configure(root: Path, task: TaskConfig, num_envs: int, contact_pairs: int, c
       camera: make a camera that can record.
 
     Raises:
-      ConfigError: the file is missing or has a different team size.
+      ConfigError: MQE has no such object, or its file is missing or has a different team size.
     """
+    if task.object not in CONFIG_FOLDERS:
+        fix = "train it with --sim mujoco or --sim warp"
+        raise ConfigError(f"MQE has no object {task.object!r}", expected="one of " + ", ".join(CONFIG_FOLDERS), fix=fix)
     path = root / "task" / CONFIG_FOLDERS[task.object] / "config.py"
     upstream = _load_config(path)
     num_agents = OBJECTS[task.object].num_agents

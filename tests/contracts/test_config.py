@@ -18,7 +18,7 @@ from mapush.config import (
     to_dict,
 )
 from mapush.errors import ConfigError
-from mapush.objects import CUBOID
+from mapush.objects import CUBOID, OBJECTS
 from mapush.presets import PRESETS, PUSH_PRESETS, preset
 from mapush.run.folder import flat
 from mapush.train import parse
@@ -70,10 +70,13 @@ def test_preset_unknown_name_suggests_the_closest(task, name, meant):
     assert f"did you mean {meant!r}" in caught.value.what
 
 
-def test_object_without_published_rewards_has_no_published_preset():
+def test_object_without_published_rewards_has_no_published_preset(monkeypatch):
     """A new object can be trained with every other preset; the error for this one says where to add its rewards."""
-    with pytest.raises(ConfigError, match="no published rewards") as caught:
-        PUSH_PRESETS["published"]("sphere")
+    monkeypatch.setitem(OBJECTS, "sphere", dataclasses.replace(CUBOID, name="sphere"))
+    monkeypatch.setitem(PRESETS, "sphere", {"default": PUSH_PRESETS["default"]})
+    assert preset("sphere").task_name == "sphere"
+    with pytest.raises(ConfigError, match="published no rewards") as caught:
+        preset("sphere", "published")
     assert "PUBLISHED_REWARDS" in caught.value.fix
 
 

@@ -204,6 +204,15 @@ def test_run_folder_gives_a_table_for_other_programs(run_dir):
     assert own == rows[:3]
 
 
+def test_object_without_published_results_is_evaluated_all_the_same(run_dir, monkeypatch):
+    """A new object has nothing to be compared with: its table and curve hold only its own results."""
+    monkeypatch.delitem(PUBLISHED, "cuboid")
+    assert main(_argv("cuboid", "--checkpoint", run_dir)) == 0
+    with (run_dir / "evaluation" / "success.csv").open() as file:
+        assert {row["run"] for row in csv.DictReader(file)} == {"this run"}
+    assert (run_dir / "evaluation" / "success.png").is_file()
+
+
 def test_exported_policy_scores_the_same_and_has_no_run_to_resume(run_dir, tmp_path):
     """--export writes the newest policy of a run, without its training state."""
     path = tmp_path / "policy.pt"

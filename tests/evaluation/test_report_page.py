@@ -18,6 +18,7 @@ from mapush.assembly import make_agent
 from mapush.config import PushRunConfig, TaskConfig
 from mapush.evaluate import main
 from mapush.reports.evaluation_report import Setting, write_evaluation
+from mapush.reports.published import PUBLISHED
 from mapush.run import checkpoint as checkpoints
 from mapush.run.checkpoint import Checkpoint
 from mapush.sim.walking import WalkingPolicy
@@ -113,6 +114,16 @@ def test_single_policy_has_its_measures_on_tiles(tmp_path, groups):
     assert tiles["finished time"][0] == f"{group[0].metrics.finished_time:.3g} s"
     assert tiles["collaboration degree"][0] == f"{group[0].metrics.collaboration_degree:.3g}"
     assert tiles["collision degree"][0] == "0"
+
+
+def test_object_without_published_results_has_a_page(tmp_path, groups, monkeypatch):
+    """A new object has nothing to be compared with, on the tiles of one policy and of several."""
+    monkeypatch.delitem(PUBLISHED, "cuboid")
+    one = {"p": groups["other/policy.pt"]}
+    for name, evaluations in (("one", one), ("several", groups)):
+        (tmp_path / name).mkdir()
+        path = write_evaluation(tmp_path / name, SETTING, evaluations, record=no_recording)
+        assert "MAPush, published" not in path.read_text(encoding="utf-8")
 
 
 def test_page_needs_nothing_from_elsewhere_and_is_small(page, folder):

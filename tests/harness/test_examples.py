@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,9 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "check_your_env.py"
 
 def run_example(*words):
     """Run the example; return its exit code and what it printed."""
-    done = subprocess.run([sys.executable, str(EXAMPLE), *words], capture_output=True, text=True, timeout=300)
+    root = str(EXAMPLE.parents[1])  # so that it runs where the packages are not installed
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
+    done = subprocess.run([sys.executable, str(EXAMPLE), *words], env=env, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+from harness import contracts
 from harness.contracts import CONTRACTS, contract, names
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import step_checks
@@ -114,3 +118,14 @@ def test_fact_is_found_once_for_each_environment():
         assert one.once(find) is None
     other.once(find)
     assert calls == [1, 1, 2]
+
+
+def test_every_module_with_contracts_is_registered():
+    """A module that is missing from `IN_ORDER` would never run, without a word."""
+    folder = Path(contracts.__file__).parent
+    with_contracts = set()
+    for path in folder.glob("*.py"):
+        if re.search(r"^@contract\(", path.read_text(encoding="utf-8"), re.MULTILINE):
+            with_contracts.add(path.stem)
+    assert with_contracts
+    assert with_contracts == set(contracts.IN_ORDER)

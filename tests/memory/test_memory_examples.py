@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,9 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "soak_a_loop.py"
 def test_example_soaks_a_loop(words, code, first_line):
     """The loop is clean without the planted leak; with it, the list that keeps the memory is named."""
     command = [sys.executable, str(EXAMPLE), *words]
-    done = subprocess.run(command, cwd=str(EXAMPLE.parents[1]), stdout=subprocess.PIPE, text=True, timeout=120)
+    root = str(EXAMPLE.parents[1])  # so that it runs where the packages are not installed
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
+    done = subprocess.run(command, env=env, cwd=root, stdout=subprocess.PIPE, text=True, timeout=120)
     assert done.returncode == code, done.stdout
     assert first_line in done.stdout.splitlines()[0]
 
