@@ -46,6 +46,10 @@ def choose(config: EvaluateConfig) -> Choice:
 
 def _choose(config: EvaluateConfig) -> Choice:
     viewer, record = config.wanted_viewer, config.record
+    needs_page = viewer == "web" or config.has_address
+    if needs_page and not _has_viser():
+        fix = "pip install 'mapush-stack[viewer]', or --record FILE.mp4"
+        raise ConfigError("no page can be served", cause="viser is not installed", fix=fix)
     if viewer == "auto" and config.has_address:
         return Choice("web", record, "--host and --port belong to a page")
     if viewer in ("none", "web"):
@@ -55,10 +59,14 @@ def _choose(config: EvaluateConfig) -> Choice:
         return Choice("native", record, "there is a display")
     if viewer == "native":
         raise ConfigError("no window can be opened", cause=objection, fix="--viewer web, or --record episodes.mp4")
-    if importlib.util.find_spec("viser") is not None:
+    if _has_viser():
         return Choice("web", record, objection)
     reason = f"{objection}, and viser, which serves a page, is not installed"
     return Choice("none", record or DEFAULT_RECORDING, reason)
+
+
+def _has_viser() -> bool:
+    return importlib.util.find_spec("viser") is not None
 
 
 def why_no_window() -> str:

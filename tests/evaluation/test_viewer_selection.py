@@ -165,6 +165,15 @@ def test_a_window_that_cannot_be_opened_is_refused_with_the_way_out(machine):
         assert cause in str(caught.value)
 
 
+@pytest.mark.parametrize("changes", [{"viewer": "web"}, {"port": 8081}])
+def test_a_page_that_cannot_be_served_is_refused_with_the_package_that_is_missing(machine, changes):
+    """Without viser, a page that was asked for by name is an error, not an ImportError later."""
+    machine(viser=False)
+    with pytest.raises(ConfigError, match="viser is not installed") as caught:
+        choose(config(**changes))
+    assert "[viewer]" in str(caught.value)
+
+
 def test_only_films_look_for_an_opengl_library(machine):
     """A recorded page and a page to watch need no OpenGL library."""
     for changes, asked in (({"record": MP4}, ["gl"]), ({"record": Path("a.html")}, []), ({"viewer": "web"}, [])):
