@@ -21,10 +21,12 @@ from doubles import (
     random_actions,
 )
 
+from mapush.config import TaskConfig
 from mapush.env.harl_view import HarlView
 from mapush.env.metrics import FirstEpisodes
 from mapush.errors import ConfigError, MapushError, NonFiniteError, SimulatorError, SpecError
 from mapush.objects import OBJECTS
+from mapush.upstream.mqe_upstream import configure
 
 pytestmark = pytest.mark.adapters
 
@@ -316,3 +318,10 @@ def test_mqe_env_behind_harls_interface_marks_time_limits():
     assert available == [None] * NUM_ENVS
     assert share_obs.shape == (NUM_ENVS, 2, 20)
     assert rewards.shape == (NUM_ENVS, 2, 1)
+
+
+def test_object_that_mqe_lacks_is_refused_by_name(tmp_path):
+    """A new object of ours has no configuration in MQE; the error says so instead of a KeyError."""
+    with pytest.raises(ConfigError, match="MQE has no object 'plank'") as caught:
+        configure(tmp_path, TaskConfig(object="plank"), num_envs=5, contact_pairs=1, camera=False)
+    assert "cuboid" in caught.value.expected

@@ -112,6 +112,7 @@ def test_rewards_terms_have_the_names_of_their_weights():
     """There is exactly one term for each weight."""
     names = {field.name for field in dataclasses.fields(RewardConfig)} - {"expanded_ocb"}
     assert set(terms_of(random_inputs("cuboid"), "cuboid")) == names
+    assert set(rewards.TERMS) == names
 
 
 @pytest.mark.parametrize("distance, expected", ((0.25, -0.0242), (1.25, -0.0057)))

@@ -140,6 +140,14 @@ def test_policy_refuses_observations_of_the_wrong_shape():
         mapush.load_policy("cuboid").act(torch.zeros(8))
 
 
+@pytest.mark.parametrize("shape", [(5, 2, 7), (5, 3, 8)])
+def test_policy_refuses_other_agents_or_entries_with_the_sizes_expected(shape):
+    """Seven of eight entries, or three agents instead of two, are refused before torch sees them."""
+    with pytest.raises(SpecError, match="wrong shape") as caught:
+        mapush.load_policy("cuboid").act(torch.zeros(shape))
+    assert "num_agents 2, obs_dim 8" in caught.value.expected
+
+
 def test_policy_that_does_not_exist_is_refused(tmp_path):
     """A misspelt name gets the right one; a missing file is named."""
     with pytest.raises(ConfigError, match="did you mean 'cuboid'"):

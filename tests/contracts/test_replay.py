@@ -402,3 +402,9 @@ def test_foreign_file_is_not_a_bundle(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be replayed"):
         Failure.load(path)
     assert replaying.main([str(path)]) == 2
+
+
+def test_folder_of_a_run_is_refused_with_the_file_to_name(tmp_path, capsys):
+    """Whoever names the run is told which file of it can be replayed."""
+    assert replaying.main([str(tmp_path)]) == 2
+    assert str(tmp_path / "failure.pt") in capsys.readouterr().err

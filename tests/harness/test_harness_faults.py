@@ -11,7 +11,7 @@ import pytest
 from typing_extensions import get_args, get_type_hints
 
 from harness.contracts import names
-from harness.faults import FAULTS, find
+from harness.faults import FAULTS, find, plant
 from harness.faults.fault_matrix import WORLDS, run_matrix
 from harness.faults.faults_command import FaultsConfig, main
 from harness.faults.plant import replaced
@@ -257,6 +257,31 @@ def test_command_inject_runs_a_module_with_the_fault_planted(tmp_path, monkeypat
     assert main(["--inject", "seed-ignored", "--", "planted_probe", "one", "two"]) == 3
     with pytest.raises(AttributeError, match="custom_cfg"):
         main(["--inject", "missing-custom-cfg", "--", "planted_probe"])
+
+
+def test_command_inject_takes_python_m_as_well(tmp_path, monkeypatch):
+    """`python -m MODULE` after -- means the same as MODULE."""
+    (tmp_path / "planted_probe.py").write_text("import sys\nsys.exit(len(sys.argv))\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["--inject", "seed-ignored", "--", "python", "-m", "planted_probe", "one", "two"]) == 3
+
+
+def test_bug_of_a_name_that_is_taken_or_without_words_is_refused(monkeypatch):
+    """Otherwise it would replace the first one silently, or end in an IndexError."""
+    monkeypatch.setattr(plant, "FAULTS", dict(plant.FAULTS))
+    count = len(plant.FAULTS)
+
+    def seed_ignored(start):
+        """Take the name of a bug that exists."""
+        yield
+
+    def wordless(start):
+        yield
+
+    for bug, words in ((seed_ignored, "are called 'seed-ignored'"), (wordless, "needs a docstring")):
+        with pytest.raises(ConfigError, match=words):
+            plant.planted("test", "same-seed")(bug)
+    assert len(plant.FAULTS) == count
 
 
 def test_command_inject_plants_the_fault_in_child_processes_too(tmp_path, monkeypatch):
