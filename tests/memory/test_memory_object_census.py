@@ -7,30 +7,13 @@ import gc
 
 import numpy as np
 import pytest
+from keepers import Part, Slotted
 
 from harness.memory.object_census import ExistingObjects, ObjectCensus
 
 pytestmark = [pytest.mark.memory, pytest.mark.usefixtures("only_new_objects")]
 
 HELD_BY_MODULE = []
-
-
-class Part:
-    """An object that keeps things."""
-
-    def __init__(self) -> None:
-        self.history = []
-        self.inner = None
-        self.table = {}
-
-
-class Slotted:
-    """An object that keeps a thing without a dict."""
-
-    __slots__ = ("kept",)
-
-    def __init__(self, kept) -> None:
-        self.kept = kept
 
 
 def test_census_shows_what_grew():
@@ -44,7 +27,7 @@ def test_census_shows_what_grew():
         census.look(count)
     assert [(each.what, each.count, each.holder) for each in census.owners(least=150)] == [
         ("entries of a list", 300, "Part.history"),
-        (f"objects {__name__}.Slotted", 210, "Part.table"),
+        (f"objects {Slotted.__module__}.Slotted", 210, "Part.table"),
     ]
 
 
@@ -193,6 +176,6 @@ def test_cycles_count_if_the_collector_is_off():
                 cycle = Part()
                 cycle.inner = cycle
             census.look(step)
-        assert census.growth(least=200)[f"{__name__}.Part"] == pytest.approx(300, abs=2)
+        assert census.growth(least=200)[f"{Part.__module__}.Part"] == pytest.approx(300, abs=2)
     finally:
         gc.enable()

@@ -7,30 +7,13 @@ import functools
 import gc
 
 import pytest
+from keepers import Part, Slotted
 
 from harness.memory.object_holders import holder_of
 
 pytestmark = pytest.mark.memory
 
 HELD_BY_MODULE = []
-
-
-class Part:
-    """An object that keeps things."""
-
-    def __init__(self) -> None:
-        self.history = []
-        self.inner = None
-        self.table = {}
-
-
-class Slotted:
-    """An object that keeps a thing without a dict."""
-
-    __slots__ = ("kept",)
-
-    def __init__(self, kept) -> None:
-        self.kept = kept
 
 
 def test_holder_is_found_through_containers():

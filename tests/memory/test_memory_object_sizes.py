@@ -8,32 +8,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from keepers import Part, Slotted
 
 from harness.memory import object_sizes
 from harness.memory.meters import Blind
 from harness.memory.object_sizes import PartMeter, sizes
 
 pytestmark = pytest.mark.memory
-
-HELD_BY_MODULE = []
-
-
-class Part:
-    """An object that keeps things."""
-
-    def __init__(self) -> None:
-        self.history = []
-        self.inner = None
-        self.table = {}
-
-
-class Slotted:
-    """An object that keeps a thing without a dict."""
-
-    __slots__ = ("kept",)
-
-    def __init__(self, kept) -> None:
-        self.kept = kept
 
 
 def size_of(value):
