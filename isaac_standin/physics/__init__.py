@@ -1,0 +1,1 @@
+"""Step all envs, on the CPU or a GPU."""
