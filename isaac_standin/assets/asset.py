@@ -50,7 +50,7 @@ class Joint:
       name: its name in the file.
       kind: `revolute` turns about the axis [rad], `prismatic` slides along it [m].
       axis: unit vector in the frame of the body that it moves.
-      pos: the point that the axis passes through, in the frame of the body that it moves [m]; URDF has always the origin.
+      pos: a point on the axis, in the frame of the body that it moves [m]; in URDF always the origin.
       lower: smallest position [rad or m]; minus infinity without a limit.
       upper: largest position [rad or m]; infinity without a limit.
       effort: largest effort of a drive [N m or N].
