@@ -7,7 +7,6 @@ speed and the demand for buffers. Only `check` and `demand` wait for the device.
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any, Optional
 
 import mujoco
@@ -16,6 +15,7 @@ import torch
 import warp
 
 from mapush.device.cuda_graphs import no_garbage_collection
+from mapush.device.warp_watch import Demand, Watch, announce_compilation, overflow_names
 from mapush.errors import CheckpointError, SimulatorError
 from mapush.sim.contact_capacity import buffer_sizes
 from mapush.sim.physics import DECIMATION, Physics, Randomization, State
@@ -33,69 +33,11 @@ from mapush.sim.scene import Scene, build_model
 
 warp.config.log_level = warp.LOG_WARNING
 
-Overflow = mujoco_warp.OverflowType
-NOT_FATAL = Overflow.ITERATIONS | Overflow.LS_ITERATIONS
-
 _DERIVED_FROM_MASS = ("body_subtreemass", "body_invweight0", "dof_invweight0", "actuator_acc0")
 _STATE = ("qpos", "qvel", "ctrl", "qacc_warmstart", "xfrc_applied")
 
 # Attributes that hold memory of the device; `close` drops them.
-_BUFFERS = "_graph _m _d _watched _speed _rows _contacts _state _qpos _qvel _ctrl _overflow _fields _trunks".split()
-
-
-@dataclasses.dataclass(frozen=True)
-class Demand:
-    """The largest demand for buffers since the last `check`, and the sizes of the buffers.
-
-    Attributes:
-      contacts: largest number of contacts, or of pairs close enough to be tested, averaged over the envs.
-      nconmax: size of the contact buffer, per env.
-      rows: largest number of constraint rows of one env.
-      njmax: size of the buffer of constraint rows of each env.
-      unconverged: number of envs whose solver stopped at its limit of iterations.
-    """
-
-    contacts: float
-    nconmax: int
-    rows: int
-    njmax: int
-    unconverged: int
-
-
-@warp.kernel
-def _watch(
-    ctrl: warp.array2d[float],
-    qvel: warp.array2d[float],
-    nefc: warp.array[int],
-    ncollision: warp.array[int],
-    nacon: warp.array[int],
-    speed: warp.array[float],
-    rows: warp.array[int],
-    contacts: warp.array[int],
-):
-    world = warp.tid()
-    fastest = speed[world]
-    for dof in range(qvel.shape[1]):
-        value = warp.abs(qvel[world, dof])
-        if not warp.isnan(fastest) and not value <= fastest:  # nan counts as the largest value
-            fastest = value
-    for servo in range(ctrl.shape[1]):
-        if not warp.isfinite(ctrl[world, servo]):  # it would stay hidden, because the servo's torque is clamped
-            fastest = warp.abs(ctrl[world, servo])
-    speed[world] = fastest
-    rows[world] = warp.max(rows[world], nefc[world])
-    if world == 0:
-        contacts[0] = warp.max(contacts[0], warp.max(ncollision[0], nacon[0]))
-
-
-def _announce_compilation(device: torch.device) -> None:
-    """Print that compilation takes long, if it has to be done.
-
-    This module's kernels are compiled last, so if they are in Warp's cache, all kernels are.
-    """
-    compiled = Path(warp.config.kernel_cache_dir).glob(f"wp_{__name__}_*/*.sm*")
-    if device.type == "cuda" and not any(compiled):
-        print("compiling the GPU kernels: about two minutes the first time", flush=True)
+_BUFFERS = "_graph _m _d _watch _state _qpos _qvel _ctrl _fields _trunks".split()
 
 
 class WarpPhysics(Physics):
@@ -129,7 +71,7 @@ class WarpPhysics(Physics):
         self.model = build_model(scene)
         self.nconmax, self.njmax = buffer_sizes(scene, nconmax, njmax)
         warp.init()
-        _announce_compilation(self.device)
+        announce_compilation(self.device)
         self._warp_device = warp.device_from_torch(self.device)
         self.name = f"mujoco-warp {mujoco_warp.__version__}"
         model = build_model(scene, visuals=False)
@@ -140,7 +82,7 @@ class WarpPhysics(Physics):
         home = torch.from_numpy(model.key("home").qpos).float().to(self.device).expand(num_envs, -1)
         everywhere = torch.ones(num_envs, dtype=torch.bool, device=self.device)
         self.reset(everywhere, state_of(home, torch.zeros_like(self._qvel), scene))
-        self._forget_demand()
+        self._watch.forget()
 
     def _upload(self, model: mujoco.MjModel, drawn: dict[str, Any]) -> None:
         """Create model and data on the device; a field of the model that differs gets a copy for each env."""
@@ -166,17 +108,11 @@ class WarpPhysics(Physics):
     def _share_with_torch(self, model: mujoco.MjModel) -> None:
         """Create torch tensors that share memory with Warp's arrays, which are never reallocated."""
         data = self._d
-        self._watched = (
-            warp.zeros(self.num_envs, dtype=float),  # largest speed of each env
-            warp.zeros(self.num_envs, dtype=int),  # most constraint rows of each env
-            warp.zeros(1, dtype=int),  # most contacts of all envs together
-        )
-        self._speed, self._rows, self._contacts = map(warp.to_torch, self._watched)
+        self._watch = Watch(data, self.num_envs, self.nconmax, self.njmax)
         self._state = {name: warp.to_torch(getattr(data, name)) for name in _STATE}
         self._qpos = self._state["qpos"]
         self._qvel = self._state["qvel"]
         self._ctrl = self._state["ctrl"]
-        self._overflow = warp.to_torch(data.overflow)
         self._trunks = torch.tensor(trunk_ids(model, self.scene), device=self.device)
 
     def _record(self) -> None:
@@ -189,8 +125,7 @@ class WarpPhysics(Physics):
         data = self._d
         for _ in range(DECIMATION):
             mujoco_warp.step(self._m, data)
-            inputs = (data.ctrl, data.qvel, data.nefc, data.ncollision, data.nacon) + self._watched
-            warp.launch(_watch, dim=self.num_envs, inputs=inputs)
+            self._watch.launch()
 
     def state(self) -> State:
         """Return a copy of the current state."""
@@ -222,11 +157,10 @@ class WarpPhysics(Physics):
 
     def check(self) -> dict[str, float]:
         """Wait for the device and raise an error if something failed since the last call; see `Physics.check`."""
-        speed = self._speed.to("cpu", copy=True)
-        overflow = self._overflow.to("cpu", copy=True)
-        demand = self.demand()
-        self._forget_demand()
-        fatal = overflow & int(Overflow.ALL & ~NOT_FATAL)
+        speed = self._watch.speed.to("cpu", copy=True)
+        fatal = self._watch.fatal().to("cpu", copy=True)
+        demand = self._watch.demand()
+        self._watch.forget()
         if bool(fatal.any()):
             raise _buffer_overflow(fatal, demand)
         diverged = (~(speed < MAX_SPEED)).nonzero().flatten().tolist()
@@ -242,18 +176,7 @@ class WarpPhysics(Physics):
 
     def demand(self) -> Demand:
         """Wait for the device and return the largest demand for buffers since the last `check`."""
-        unconverged = int(((self._overflow & int(NOT_FATAL)) != 0).sum())
-        return Demand(
-            contacts=int(self._contacts) / self.num_envs,
-            nconmax=self.nconmax,
-            rows=int(self._rows.max()),
-            njmax=self.njmax,
-            unconverged=unconverged,
-        )
-
-    def _forget_demand(self) -> None:
-        for values in (self._overflow, self._speed, self._rows, self._contacts):
-            values.zero_()
+        return self._watch.demand()
 
     def mj_data(self, env_id: int) -> mujoco.MjData:
         """Return the state of env `env_id` as data of `model`, ready to be rendered."""
@@ -306,18 +229,13 @@ def _shapes(state: dict[str, Any]) -> str:
 def _buffer_overflow(fatal: torch.Tensor, demand: Demand) -> SimulatorError:
     """Return the error for envs with one of the overflow bits `fatal` (E,)."""
     envs = fatal.nonzero().flatten().tolist()
-    names = []
-    for flag in Overflow:
-        is_one_bit = flag.bit_count() == 1
-        if is_one_bit and bool((fatal & int(flag)).any()):
-            names.append(flag.name)
     nconmax = max(demand.nconmax, round(2 * demand.contacts))
     njmax = max(demand.njmax, 2 * demand.rows)
     needed = f"{demand.contacts:.1f} contacts per env, {demand.rows} rows in one env"
     return SimulatorError(
         "contact or constraint buffer overflow: simulation results are invalid",
         where=where_envs(envs),
-        got=f"{needed}; Warp reports {', '.join(names)}",
+        got=f"{needed}; Warp reports {overflow_names(fatal)}",
         expected=f"at most {demand.nconmax} contacts per env and {demand.njmax} rows in each",
         cause="the buffers are smaller than this scene needs when robots pile up",
         fix=f"--sim.nconmax {nconmax} --sim.njmax {njmax}",

@@ -10,6 +10,7 @@ import torch
 from fakes import rows_at
 from twins import RANDOM, SEED, map_state, on, place, twins
 
+from mapush.device import warp_watch
 from mapush.errors import CheckpointError, SimulatorError
 from mapush.objects import CUBOID, TBLOCK
 from mapush.run import measure_contacts
@@ -344,16 +345,16 @@ def test_solver_that_stops_early_is_counted_and_not_fatal(device, monkeypatch, c
 
 def test_first_compilation_for_a_gpu_is_announced(tmp_path, monkeypatch, capsys):
     """One line is printed if Warp's cache has no kernel of mapush for a GPU; none otherwise, and none on a CPU."""
-    monkeypatch.setattr(mjwarp.warp.config, "kernel_cache_dir", str(tmp_path))
-    folder = tmp_path / "wp_mapush.sim.mjwarp_0ce0189"
+    monkeypatch.setattr(warp_watch.warp.config, "kernel_cache_dir", str(tmp_path))
+    folder = tmp_path / "wp_mapush.device.warp_watch_0ce0189"
     folder.mkdir()
-    (folder / "wp_mapush.sim.mjwarp_0ce0189.cpu202debe6.o").touch()
-    mjwarp._announce_compilation(torch.device("cpu"))
+    (folder / "wp_mapush.device.warp_watch_0ce0189.cpu202debe6.o").touch()
+    warp_watch.announce_compilation(torch.device("cpu"))
     assert capsys.readouterr().out == ""
-    mjwarp._announce_compilation(torch.device("cuda", 0))
+    warp_watch.announce_compilation(torch.device("cuda", 0))
     assert capsys.readouterr().out == "compiling the GPU kernels: about two minutes the first time\n"
-    (folder / "wp_mapush.sim.mjwarp_0ce0189.sm90.cubin").touch()
-    mjwarp._announce_compilation(torch.device("cuda", 0))
+    (folder / "wp_mapush.device.warp_watch_0ce0189.sm90.cubin").touch()
+    warp_watch.announce_compilation(torch.device("cuda", 0))
     assert capsys.readouterr().out == ""
 
 
@@ -363,7 +364,7 @@ def test_compilation_is_announced_before_anything_is_compiled(device, monkeypatc
     def announce(device):
         raise InterruptedError(device.type)
 
-    monkeypatch.setattr(mjwarp, "_announce_compilation", announce)
+    monkeypatch.setattr(mjwarp, "announce_compilation", announce)
     monkeypatch.setattr(WarpPhysics, "_upload", None)
     with pytest.raises(InterruptedError, match=torch.device(device).type):
         WarpPhysics(SCENE, 3, device=device)

@@ -1,0 +1,194 @@
+"""Physics on a GPU: MuJoCo Warp, with one world for each env.
+
+`step` replays one recorded CUDA graph and does not wait for the device. Errors are looked for now and then: the
+flags are copied to the host behind the work, and read when they have arrived.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import mujoco_warp
+import torch
+import warp
+
+from isaac_standin.physics.cpu import MAX_SPEED, diverged
+from isaac_standin.physics.engine import Engine, Fields, Start, differing
+from mapush.device.cuda_graphs import no_garbage_collection
+from mapush.device.warp_watch import Watch, announce_compilation, overflow_names
+from mapush.errors import SimulatorError
+
+warp.config.log_level = warp.LOG_WARNING
+
+STEPS_BETWEEN_LOOKS = 64
+_DERIVED_FROM_MASS = ("body_subtreemass", "body_invweight0", "dof_invweight0")
+_STATE = ("qpos", "qvel", "ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat", "qacc_warmstart")
+_RESULTS = ("xpos", "xquat", "xipos", "cvel", "subtree_com", "sensordata", "qfrc_actuator")
+
+
+class GpuEngine(Engine):
+    """Envs on one device.
+
+    Args:
+      model: the model.
+      start: the initial state.
+      fields: model fields that differ from env to env.
+      substeps: physics steps in each `step`.
+      device: torch device: a GPU, or the CPU, on which tests run the same kernels.
+      nconmax: size of the contact buffer, per env.
+      njmax: size of the buffer of constraint rows of each env.
+    """
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        start: Start,
+        fields: Fields,
+        substeps: int,
+        device: torch.device,
+        nconmax: int,
+        njmax: int,
+    ) -> None:
+        self.model = model
+        self.num_envs = len(start.qpos)
+        self.device = torch.empty(0, device=device).device
+        self._substeps = substeps
+        self.nconmax, self.njmax = nconmax, njmax
+        warp.init()
+        announce_compilation(self.device)
+        self._warp_device = warp.device_from_torch(self.device)
+        with warp.ScopedDevice(self._warp_device):
+            self._upload(model, differing(model, fields))
+            self._set_start(start)
+            self._step_graph = self._record(self._advance)
+            self._kinematics_graph = self._record(self._place)
+            self._set_start(start)
+        self._watch.forget()
+        self._flags = torch.zeros(2, dtype=torch.bool, device=self.device)
+        self._seen = torch.zeros(2, dtype=torch.bool, pin_memory=self.device.type == "cuda")
+        self._arrived: torch.cuda.Event | None = None
+        self._steps = 0
+
+    def _upload(self, model: mujoco.MjModel, fields: Fields) -> None:
+        batched = list(fields)
+        if not {"body_mass", "body_ipos", "body_inertia"}.isdisjoint(fields):
+            batched += _DERIVED_FROM_MASS
+        self._m = mujoco_warp.put_model(model, batch_sizes=dict.fromkeys(batched, self.num_envs))
+        self._m.opt.warn_overflow = False  # kernels print nothing; the overflow bits are still recorded
+        self._d = mujoco_warp.make_data(model, nworld=self.num_envs, nconmax=self.nconmax, njmax=self.njmax)
+        self._batched = set(fields)
+        self.assign(fields)
+        for name in _STATE + _RESULTS:
+            setattr(self, name, warp.to_torch(getattr(self._d, name)))
+        self._watch = Watch(self._d, self.num_envs, self.nconmax, self.njmax)
+
+    def _set_start(self, start: Start) -> None:
+        for name in ("qvel", "ctrl", "qfrc_applied", "xfrc_applied", "qacc_warmstart"):
+            getattr(self, name).zero_()
+        self.qpos.copy_(torch.from_numpy(start.qpos))
+        if start.mocap_pos.size:
+            self.mocap_pos.copy_(torch.from_numpy(start.mocap_pos))
+            self.mocap_quat.copy_(torch.from_numpy(start.mocap_quat))
+
+    def _record(self, function) -> warp.Graph:
+        function()  # loads the kernels; older drivers do not allow that during the recording
+        with no_garbage_collection(), warp.ScopedCapture() as capture:
+            function()
+        return capture.graph
+
+    def _advance(self) -> None:
+        for _ in range(self._substeps):
+            mujoco_warp.step(self._m, self._d)
+            self._watch.launch()
+
+    def _place(self) -> None:
+        mujoco_warp.kinematics(self._m, self._d)
+        mujoco_warp.com_pos(self._m, self._d)
+        mujoco_warp.com_vel(self._m, self._d)
+
+    def step(self) -> None:
+        """Advance all envs; see `Engine.step`."""
+        self._raise_what_arrived()
+        warp.capture_launch(self._step_graph, self._stream())
+        self._steps += 1
+        if self._steps % STEPS_BETWEEN_LOOKS == 0:
+            self._look()
+
+    def kinematics(self) -> None:
+        """Compute positions and velocities of all bodies; see `Engine.kinematics`."""
+        warp.capture_launch(self._kinematics_graph, self._stream())
+
+    def _stream(self) -> warp.Stream | None:
+        if self.device.type == "cuda":
+            return warp.stream_from_torch(self.device)
+        return None
+
+    def assign(self, fields: Fields) -> None:
+        """Set fields of the model; see `Engine.assign`.
+
+        Raises:
+          SimulatorError: a field differs from env to env that did not when the simulation was prepared.
+        """
+        fields = {name: values for name, values in fields.items() if values.size}
+        late = set(differing(self.model, fields)) - self._batched
+        if late:
+            raise SimulatorError(
+                "on a GPU this property cannot differ from env to env after prepare_sim",
+                got=", ".join(sorted(late)),
+                cause="it was the same in all envs when the simulation was prepared",
+                fix="set it in at least one env before prepare_sim",
+            )
+        for name in self._batched & set(fields):
+            array = warp.to_torch(getattr(self._m, name))
+            array.copy_(torch.from_numpy(fields[name]).reshape(array.shape))
+        if not {"body_mass", "body_ipos", "body_inertia"}.isdisjoint(self._batched):
+            with warp.ScopedDevice(self._warp_device):
+                mujoco_warp.set_const(self._m, self._d)
+
+    def set_gravity(self, gravity: tuple[float, float, float]) -> None:
+        """Set the gravity of all envs [m/s^2]."""
+        array = warp.to_torch(self._m.opt.gravity)
+        array.copy_(torch.tensor(gravity, device=self.device).expand_as(array))
+
+    def _look(self) -> None:
+        """Copy to the host whether an env diverged or a buffer overflowed, without waiting for it."""
+        torch.any(self._watch.fatal() != 0, out=self._flags[0])
+        torch.any(~(self._watch.speed < MAX_SPEED), out=self._flags[1])
+        self._seen.copy_(self._flags, non_blocking=True)
+        if self.device.type == "cuda":
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+        elif bool(self._seen.any()):
+            self.check()
+
+    def _raise_what_arrived(self) -> None:
+        if self._arrived is not None and self._arrived.query():
+            self._arrived = None
+            if bool(self._seen.any()):
+                self.check()
+
+    def check(self) -> None:
+        """Wait for the device and raise the error of the steps since the last check; see `Engine.check`."""
+        fatal = self._watch.fatal().to("cpu", copy=True)
+        speed = self._watch.speed.to("cpu", copy=True)
+        demand = self._watch.demand()
+        self._watch.forget()
+        if bool(fatal.any()):
+            raise SimulatorError(
+                "contact or constraint buffer overflow: simulation results are invalid",
+                got=f"{demand.contacts:.1f} contacts per env, {demand.rows} rows in one env; {overflow_names(fatal)}",
+                expected=f"at most {demand.nconmax} contacts per env and {demand.njmax} rows in each",
+                cause="the buffers, whose sizes were estimated from the shapes, are too small for this scene",
+                fix=f"python -m isaac_standin --contacts-per-env {max(2 * demand.nconmax, round(2 * demand.contacts))}"
+                f" --rows-per-env {2 * max(demand.njmax, demand.rows)} -- ...",
+            )
+        wild = (~(speed < MAX_SPEED)).nonzero().flatten().tolist()
+        if wild:
+            raise diverged(wild, float(speed[wild].max()))
+
+    def close(self) -> None:
+        """Release the device's memory. It can be called twice."""
+        for name in ("_step_graph", "_kinematics_graph", "_m", "_d", "_watch", *_STATE, *_RESULTS):
+            self.__dict__.pop(name, None)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            torch.cuda.empty_cache()

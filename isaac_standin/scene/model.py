@@ -1,0 +1,248 @@
+"""One MuJoCo model of the content of an env."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable, NamedTuple, Optional, Sequence
+
+import mujoco
+import numpy as np
+
+from isaac_standin.assets.asset import Asset, Body, Joint, Shape
+from isaac_standin.scene import contacts
+from isaac_standin.scene.actor import DRIVE_POSITION, DRIVE_VELOCITY, Actor, Drive
+
+COLLISION_GROUP = 3  # hidden by MuJoCo's viewers unless asked for
+VISUAL_GROUP = 2
+DRIVEN = (DRIVE_POSITION, DRIVE_VELOCITY)
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """What is common to all envs.
+
+    Attributes:
+      dt: duration of a physics step [s].
+      gravity: [m/s^2].
+      add_ground: adds the ground to a model, and returns the friction coefficient of each of its geoms by name.
+    """
+
+    dt: float
+    gravity: tuple[float, float, float]
+    add_ground: Optional[Callable[[mujoco.MjSpec], dict[str, float]]] = None
+
+
+class Pair(NamedTuple):
+    """Two shapes that can touch.
+
+    Attributes:
+      one: a shape.
+      other: the other shape; None if it is the ground.
+      ground_friction: friction coefficient of the ground.
+    """
+
+    one: contacts.ShapeId
+    other: Optional[contacts.ShapeId]
+    ground_friction: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """A compiled model.
+
+    Attributes:
+      model: the model.
+      spec: what it was compiled from.
+      pairs: what each contact pair of the model connects.
+    """
+
+    model: mujoco.MjModel
+    spec: mujoco.MjSpec
+    pairs: tuple[Pair, ...]
+
+
+def build(actors: Sequence[Actor], world: World) -> Built:
+    """Compile the model of an env with these actors.
+
+    Body `b` of actor 2 is called `2/b`, its shapes `2/shape0`, ..., and degrees of freedom have the names of the bodies
+    that they move. A fixed base is a mocap body, because programs teleport it.
+    """
+    spec = mujoco.MjSpec()
+    spec.modelname = "isaac_standin"
+    spec.compiler.degree = False
+    spec.compiler.balanceinertia = True  # inertias of real URDF files are often not physical
+    _set_options(spec.option, world)
+    ground: dict[str, float] = {}
+    if world.add_ground is not None:
+        ground = world.add_ground(spec)
+    for index, actor in enumerate(actors):
+        _add_actor(spec, index, actor)
+    pairs = _add_pairs(spec, actors, ground, world.dt)
+    _add_sensors(spec, actors)
+    return Built(spec.compile(), spec, tuple(pairs))
+
+
+def _set_options(option: Any, world: World) -> None:
+    option.timestep = world.dt
+    option.gravity = world.gravity
+    option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC  # friction is the same in all directions, as in PhysX
+    option.iterations = 20
+    option.ls_iterations = 50
+    option.impratio = 10  # less creep of what should stick
+    option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET  # MuJoCo must not silently reset a diverged env
+
+
+def body_name(actor: int, body: str) -> str:
+    """Return the name of an actor's body in the model."""
+    return f"{actor}/{body}"
+
+
+def _add_actor(spec: mujoco.MjSpec, index: int, actor: Actor) -> None:
+    asset = actor.asset
+    added: list[mujoco.MjsBody] = []
+    dof = shape = 0
+    for body in asset.bodies:
+        if body.parent < 0:
+            made = _add_root(spec, index, actor, body)
+        else:
+            made = added[body.parent].add_body(name=body_name(index, body.name), pos=body.pos, quat=body.quat)
+        added.append(made)
+        _set_inertia(made, body)
+        if not asset.gravity:
+            made.gravcomp = 1.0
+        if body.joint is not None:
+            _add_joint(spec, made, body.joint, actor.drives[dof])
+            dof += 1
+        for solid in body.shapes:
+            geom = _add_shape(spec, made, solid, COLLISION_GROUP)
+            geom.name = f"{index}/shape{shape}"
+            shape += 1
+        for visual in body.visuals:
+            _add_shape(spec, made, visual, VISUAL_GROUP)
+
+
+def _add_root(spec: mujoco.MjSpec, index: int, actor: Actor, body: Body) -> mujoco.MjsBody:
+    made = spec.worldbody.add_body(name=body_name(index, body.name), pos=actor.pos, quat=actor.quat)
+    if actor.asset.fixed_base:
+        made.mocap = True
+    else:
+        made.add_freejoint(name=body_name(index, body.name))
+    return made
+
+
+def _set_inertia(made: mujoco.MjsBody, body: Body) -> None:
+    full = np.asarray(body.inertia)
+    made.mass = body.mass
+    made.ipos = body.com
+    made.fullinertia = [full[0, 0], full[1, 1], full[2, 2], full[0, 1], full[0, 2], full[1, 2]]
+    made.explicitinertial = True
+
+
+def _add_joint(spec: mujoco.MjSpec, made: mujoco.MjsBody, joint: Joint, drive: Drive) -> None:
+    kind = mujoco.mjtJoint.mjJNT_HINGE
+    if joint.kind == "prismatic":
+        kind = mujoco.mjtJoint.mjJNT_SLIDE
+    added = made.add_joint(name=made.name, type=kind, axis=joint.axis, pos=joint.pos)
+    added.limited = drive.limited
+    if drive.limited:
+        added.range = [max(drive.lower, -1e6), min(drive.upper, 1e6)]
+    added.armature = drive.armature
+    added.frictionloss = drive.friction
+    if drive.mode in DRIVEN:
+        _add_drive(spec, made.name, drive)
+    else:
+        added.damping[:] = 0.0
+        added.damping[0] = drive.damping
+        added.stiffness[:] = 0.0
+        added.stiffness[0] = joint.stiffness
+
+
+def _add_drive(spec: mujoco.MjSpec, joint: str, drive: Drive) -> None:
+    """Add the servo of a driven joint.
+
+    The control is the effort towards the targets; the bias is what the present position and velocity take away from it.
+    `servo_bias` adds to the damping what makes the spring implicit in time, as PhysX's drives are.
+    """
+    servo = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+    servo.gaintype = mujoco.mjtGain.mjGAIN_FIXED
+    servo.gainprm[0] = 1.0
+    servo.biastype = mujoco.mjtBias.mjBIAS_AFFINE
+    servo.biasprm[:3] = servo_bias(drive, spec.option.timestep)
+    if np.isfinite(drive.effort) and drive.effort > 0:
+        servo.forcelimited = True
+        servo.forcerange = [-drive.effort, drive.effort]
+
+
+def servo_bias(drive: Drive, dt: float) -> tuple[float, float, float]:
+    """Return a drive as MuJoCo's affine bias: constant, per position, per velocity.
+
+    A spring that acts on the position at the end of the step, q + dt v, is a spring at q with dt times its stiffness as
+    additional damping; MuJoCo's `implicitfast` integrates the damping implicitly.
+    """
+    stiffness = drive.stiffness
+    if drive.mode == DRIVE_VELOCITY:
+        stiffness = 0.0
+    return 0.0, -stiffness, -(drive.damping + dt * stiffness)
+
+
+def _add_shape(spec: mujoco.MjSpec, made: mujoco.MjsBody, shape: Shape, group: int) -> mujoco.MjsGeom:
+    kind = getattr(mujoco.mjtGeom, "mjGEOM_" + shape.kind.upper())
+    geom = made.add_geom(type=kind, pos=shape.pos, quat=shape.quat, group=group, contype=0, conaffinity=0)
+    if shape.kind == "mesh":
+        geom.meshname = _mesh(spec, shape)
+    else:
+        geom.size[: len(shape.size)] = shape.size
+    if shape.rgba is not None:
+        geom.rgba = shape.rgba
+    geom.mass = 0.0
+    return geom
+
+
+def _mesh(spec: mujoco.MjSpec, shape: Shape) -> str:
+    """Return the name of the mesh of this file and scale; it is added once."""
+    name = f"{shape.mesh} {shape.size}"
+    for mesh in spec.meshes:
+        if mesh.name == name:
+            return name
+    mesh = spec.add_mesh(name=name, file=str(shape.mesh), scale=shape.size)
+    mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX
+    return name
+
+
+def _add_pairs(spec: mujoco.MjSpec, actors: Sequence[Actor], ground: dict[str, float], dt: float) -> list[Pair]:
+    """Let the pairs that can touch touch; their friction is set later, for each env."""
+    pairs = []
+    for shape in contacts.touching_ground(actors):
+        for geom, friction in ground.items():
+            _add_pair(spec, shape.geom, geom, dt)
+            pairs.append(Pair(shape, None, friction))
+    for one, other in contacts.touching(actors):
+        _add_pair(spec, one.geom, other.geom, dt)
+        pairs.append(Pair(one, other))
+    return pairs
+
+
+def _add_pair(spec: mujoco.MjSpec, one: str, other: str, dt: float) -> None:
+    """Add a pair of geoms whose contacts are as stiff as this time step allows."""
+    spec.add_pair(geomname1=one, geomname2=other, condim=3, solref=(2.0 * dt, 1.0))
+
+
+def _add_sensors(spec: mujoco.MjSpec, actors: Sequence[Actor]) -> None:
+    """Add a sensor for each body, which measures the sum of its contact forces, with the opposite sign."""
+    net_force = 3  # the enumerator of reduce="netforce", which the Python bindings do not name
+    for index, actor in enumerate(actors):
+        for body in actor.asset.bodies:
+            name = body_name(index, body.name)
+            sensor = spec.add_sensor(name=name, type=mujoco.mjtSensor.mjSENS_CONTACT)
+            sensor.objtype = mujoco.mjtObj.mjOBJ_BODY
+            sensor.objname = name
+            sensor.intprm[:3] = _CONTACT_FORCE_ONLY, net_force, 1
+
+
+_CONTACT_FORCE_ONLY = 2  # bit of the field "force"
+
+
+def dof_count(asset: Asset) -> int:
+    """Return the number of degrees of freedom, without those of a floating base."""
+    return len(asset.joints())
