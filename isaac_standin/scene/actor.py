@@ -22,10 +22,12 @@ class Surface(NamedTuple):
     Attributes:
       friction: sliding friction coefficient.
       filter: two shapes with a common bit do not collide.
+      restitution: kept for the program; contacts do not bounce.
     """
 
     friction: float = DEFAULT_FRICTION
     filter: int = 0
+    restitution: float = 0.0
 
 
 class Mass(NamedTuple):
@@ -85,6 +87,7 @@ class Actor:
       masses: of each body of the asset.
       drives: of each degree of freedom of the asset.
       segmentation: value of its pixels in segmentation images.
+      colors: red, green and blue of bodies whose colour was set, by the body's index.
     """
 
     asset: Asset
@@ -97,6 +100,7 @@ class Actor:
     masses: tuple[Mass, ...]
     drives: tuple[Drive, ...]
     segmentation: int = 0
+    colors: dict[int, Vector] = dataclasses.field(default_factory=dict)
 
     def shape_filter(self, shape: int) -> int:
         """Return the filter bits of one of its shapes."""

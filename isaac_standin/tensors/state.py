@@ -97,6 +97,12 @@ class StateTensors:
         rows[..., 7:10] = linear
         rows[..., 10:] = twist[..., :3]
 
+    def to_world(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Return vectors in the axes of each body as vectors in the world's axes, (E * B, 3)."""
+        self._engine.kinematics()
+        quat = self._engine.xquat[:, self._bodies].float()
+        return rotation.rotate(quat, vectors.view(self._envs, -1, 3)).view(-1, 3)
+
     def refresh_contact_forces(self) -> None:
         """Copy the forces of the last physics step into `contact_forces`; MuJoCo's sensors have the opposite sign."""
         count = 3 * self._layout.num_bodies
