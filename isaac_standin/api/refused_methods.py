@@ -76,21 +76,21 @@ _TENDONS = family(
         "find_actor_fixed_tendon_joint_index": "find the place of a joint in a tendon of an actor",
         "find_actor_tendon_index": "find a tendon of an actor by name",
         "find_asset_tendon_index": "find a tendon of an asset by name",
-        "get_actor_fixed_tendon_joint_coefficients": "return how strongly a tendon of an actor acts on each of its joints",
+        "get_actor_fixed_tendon_joint_coefficients": "return by how much a tendon of an actor pulls each joint",
         "get_actor_fixed_tendon_joint_name": "return the name of a joint in a tendon of an actor",
         "get_actor_tendon_count": "count the tendons of an actor",
         "get_actor_tendon_name": "return the name of a tendon of an actor",
         "get_actor_tendon_offset": "return by how much a tendon of an actor was lengthened",
         "get_actor_tendon_properties": "return stiffness, damping and limits of an actor's tendons",
-        "get_asset_fixed_tendon_joint_coefficients": "return how strongly a tendon of an asset acts on each of its joints",
+        "get_asset_fixed_tendon_joint_coefficients": "return by how much a tendon of an asset pulls each joint",
         "get_asset_fixed_tendon_joint_name": "return the name of a joint in a tendon of an asset",
         "get_asset_tendon_count": "count the tendons of an asset",
         "get_asset_tendon_name": "return the name of a tendon of an asset",
         "get_asset_tendon_properties": "return stiffness, damping and limits of an asset's tendons",
-        "set_actor_fixed_tendon_joint_coefficients": "change how strongly a tendon of an actor acts on each of its joints",
+        "set_actor_fixed_tendon_joint_coefficients": "change by how much a tendon of an actor pulls each joint",
         "set_actor_tendon_offset": "lengthen a tendon of an actor",
         "set_actor_tendon_properties": "change stiffness, damping and limits of an actor's tendons",
-        "set_asset_fixed_tendon_joint_coefficients": "change how strongly a tendon of an asset acts on each of its joints",
+        "set_asset_fixed_tendon_joint_coefficients": "change by how much a tendon of an asset pulls each joint",
         "set_asset_tendon_properties": "change stiffness, damping and limits of an asset's tendons",
     },
 )
@@ -137,7 +137,7 @@ _SIM = {
     "set_sim_device": Refusal("make the sim's GPU the current one of CUDA", "torch.cuda.set_device"),
     "create_aggregate": Refusal(
         "group actors that exist for the broad phase of PhysX",
-        "nothing: MuJoCo needs no groups; delete the call, or use `begin_aggregate` and `end_aggregate`, which do nothing",
+        "nothing: MuJoCo needs no groups; delete the call (`begin_aggregate` and `end_aggregate` do nothing)",
     ),
     "set_actor_scale": Refusal(
         "change the size of an actor", "an asset of the right size; all envs must have the same"
@@ -229,7 +229,7 @@ _ONE_EFFORT = {
 }
 
 _JOINT_FRAMES = family(
-    "`acquire_rigid_body_state_tensor`: the frame of a body is the frame of its joint in a URDF file; axes are in the file",
+    "`acquire_rigid_body_state_tensor`: in URDF the frame of a body is that of its joint; the file has the axis",
     {
         "get_dof_frame": "return origin and axis of one DOF",
         "get_actor_dof_frames": "return origin and axis of each DOF of an actor",
