@@ -90,6 +90,8 @@ class Body:
       inertia: about the centre of mass, along the axes of its own frame [kg m^2], (3, 3).
       shapes: what can collide.
       visuals: what is only seen.
+      more_joints: further joints between the parent and the body, in the order in which they act after `joint`; only
+        MJCF files have them. Isaac Gym counts one degree of freedom for each, but shows no bodies in between.
     """
 
     name: str
@@ -102,6 +104,13 @@ class Body:
     inertia: np.ndarray
     shapes: tuple[Shape, ...]
     visuals: tuple[Shape, ...]
+    more_joints: tuple[Joint, ...] = ()
+
+    def joints(self) -> tuple[Joint, ...]:
+        """Return all joints between the parent and the body; none for the root and for a body that is fixed."""
+        if self.joint is None:
+            return ()
+        return (self.joint, *self.more_joints)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +150,10 @@ class Asset:
 
     def joints(self) -> list[Joint]:
         """Return the joints, in the order of the degrees of freedom."""
-        return [body.joint for body in self.bodies if body.joint is not None]
+        found: list[Joint] = []
+        for body in self.bodies:
+            found += body.joints()
+        return found
 
     def shapes(self) -> list[Shape]:
         """Return all shapes that can collide, in the order of the bodies."""
