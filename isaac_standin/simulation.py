@@ -17,10 +17,8 @@ from isaac_standin.scene.actor import DRIVE_VELOCITY, Actor
 from isaac_standin.scene.contacts import touching, touching_ground
 from isaac_standin.scene.layout import Layout, layout_of
 from isaac_standin.scene.model import Built, World, build
+from isaac_standin.scene.terrain_types import Ground
 from isaac_standin.tensors.state import StateTensors
-
-AddGround = Callable[[mujoco.MjSpec], dict[str, float]]
-
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -51,7 +49,7 @@ class Simulation:
     Attributes:
       options: how to simulate.
       envs: the actors of each env.
-      grounds: functions that add a piece of ground; see `scene.model.World`.
+      grounds: what all envs stand on.
       built: the model, after `prepare`.
       layout: where things lie in the engine's arrays, after `prepare`.
       engine: the physics, after `prepare`.
@@ -62,7 +60,7 @@ class Simulation:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.envs: list[list[Actor]] = []
-        self.grounds: list[AddGround] = []
+        self.grounds: list[Ground] = []
         self.frames = 0
         self.prepared = False
         self.closed = False
@@ -83,19 +81,13 @@ class Simulation:
                 fix="create_env and create_actor before prepare_sim",
             )
         differences.require_alike(self.envs)
-        world = World(self.options.dt / self.options.substeps, self.options.gravity, self._add_ground)
+        world = World(self.options.dt / self.options.substeps, self.options.gravity, self.grounds)
         self.built: Built = build(self.envs[0], world)
         self.layout: Layout = layout_of(self.built.model, self.envs[0])
         self.engine: Engine = self._make_engine()
         self._make_targets()
         self.state = StateTensors(self.engine, self.layout, self._root_com())
         self.prepared = True
-
-    def _add_ground(self, spec: mujoco.MjSpec) -> dict[str, float]:
-        friction: dict[str, float] = {}
-        for add in self.grounds:
-            friction |= add(spec)
-        return friction
 
     def _make_engine(self) -> Engine:
         options, model = self.options, self.built.model

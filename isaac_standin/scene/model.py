@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple, Optional, Sequence
 
 import mujoco
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 from isaac_standin.assets.asset import Asset, Body, Joint, Shape
 from isaac_standin.scene import contacts
 from isaac_standin.scene.actor import DRIVE_POSITION, DRIVE_VELOCITY, Actor, Drive
+from isaac_standin.scene.terrain import add_terrain
+from isaac_standin.scene.terrain_types import Ground
 
 COLLISION_GROUP = 3  # hidden by MuJoCo's viewers unless asked for
 VISUAL_GROUP = 2
@@ -24,12 +26,12 @@ class World:
     Attributes:
       dt: duration of a physics step [s].
       gravity: [m/s^2].
-      add_ground: adds the ground to a model, and returns the friction coefficient of each of its geoms by name.
+      grounds: what all envs stand on.
     """
 
     dt: float
     gravity: tuple[float, float, float]
-    add_ground: Optional[Callable[[mujoco.MjSpec], dict[str, float]]] = None
+    grounds: Sequence[Ground] = ()
 
 
 class Pair(NamedTuple):
@@ -72,9 +74,7 @@ def build(actors: Sequence[Actor], world: World) -> Built:
     spec.compiler.degree = False
     spec.compiler.balanceinertia = True  # inertias of real URDF files are often not physical
     _set_options(spec.option, world)
-    ground: dict[str, float] = {}
-    if world.add_ground is not None:
-        ground = world.add_ground(spec)
+    ground = add_terrain(spec, world.grounds)
     for index, actor in enumerate(actors):
         _add_actor(spec, index, actor)
     pairs = _add_pairs(spec, actors, ground, world.dt)
@@ -210,13 +210,13 @@ def _mesh(spec: mujoco.MjSpec, shape: Shape) -> str:
     return name
 
 
-def _add_pairs(spec: mujoco.MjSpec, actors: Sequence[Actor], ground: dict[str, float], dt: float) -> list[Pair]:
+def _add_pairs(spec: mujoco.MjSpec, actors: Sequence[Actor], ground: Sequence[str], dt: float) -> list[Pair]:
     """Let the pairs that can touch touch; their friction is set later, for each env."""
     pairs = []
     for shape in contacts.touching_ground(actors):
-        for geom, friction in ground.items():
+        for geom in ground:
             _add_pair(spec, shape.geom, geom, dt)
-            pairs.append(Pair(shape, None, friction))
+            pairs.append(Pair(shape, None, float(spec.geom(geom).friction[0])))
     for one, other in contacts.touching(actors):
         _add_pair(spec, one.geom, other.geom, dt)
         pairs.append(Pair(one, other))

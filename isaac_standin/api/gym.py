@@ -1,0 +1,12 @@
+"""Class `Gym`: every call of Isaac Gym's API, implemented or refused by name."""
+
+from __future__ import annotations
+
+from isaac_standin.api.gym_actors import ActorQueries
+from isaac_standin.api.gym_assets import AssetQueries
+from isaac_standin.api.gym_creation import Creation
+from isaac_standin.api.gym_tensors import Tensors
+
+
+class Gym(Creation, AssetQueries, ActorQueries, Tensors):
+    """What `acquire_gym` returns."""

@@ -1,0 +1,19 @@
+"""Isaac Gym's main module: types, enumerations, constants and `acquire_gym`."""
+
+from __future__ import annotations
+
+from isaac_standin.api.enums import *  # noqa: F403
+from isaac_standin.api.gym import Gym
+from isaac_standin.api.handles import Asset, Env, Sim
+from isaac_standin.api.options import *  # noqa: F403
+from isaac_standin.api.values import *  # noqa: F403
+
+_GYM = Gym()
+
+
+def acquire_gym() -> Gym:
+    """Return the one object that all calls go through."""
+    return _GYM
+
+
+__all__ = ["Asset", "Env", "Gym", "Sim", "acquire_gym"]
