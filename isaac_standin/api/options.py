@@ -6,16 +6,12 @@ Defaults are Isaac Gym's where public code or documentation says them. Unknown, 
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from types import FrameType
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
+from isaac_standin.api.callers import caller
 from isaac_standin.api.enums import ContactCollection, DofDriveMode, MeshNormalMode, UpAxis
 from isaac_standin.api.fields import Record, choice, flag, nested, number, whole
 from isaac_standin.api.geometry import Vec3
-
-_API_FOLDER = str(Path(__file__).parent)
 
 
 class Assignment(NamedTuple):
@@ -25,16 +21,6 @@ class Assignment(NamedTuple):
     new: Any
     file: str
     line: int
-
-
-def caller() -> tuple[str, int]:
-    """Return file and line of the program's statement that called into this package."""
-    frame: Optional[FrameType] = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_API_FOLDER):
-        frame = frame.f_back
-    if frame is None:
-        return "unknown", 0
-    return frame.f_code.co_filename, frame.f_lineno
 
 
 class PhysXParams(Record):
