@@ -101,10 +101,10 @@ class Redirection:
         if _active is self:
             _active = None
 
-    def replace(self, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
+    def replace(self, owner: Any, name: str, wrap: Callable[[Redirection, Any], Any]) -> None:
         """Replace an attribute by what `wrap` makes of it."""
         original = getattr(owner, name)
-        replacement = wrap(original)
+        replacement = wrap(self, original)
         self._replaced.append((owner, name, vars(owner).get(name, _MISSING)))
         setattr(owner, name, replacement)
         builtin = torch.jit._builtins._find_builtin(original)
@@ -145,7 +145,7 @@ def redirect(*, gpu: bool, say: Say | None = None) -> Redirection:
     if _active is not None:
         return _active
     redirection = Redirection(say or _print)
-    torch.jit._builtins._get_builtin_table()  # PyTorch collects its functions at the first use: before they are replaced
+    torch.jit._builtins._get_builtin_table()  # PyTorch lists its functions at the first use; that must come before
     torch.utils._device._device_constructors()
     try:
         for part in (_redirect_tensors, _redirect_files, _redirect_scripts, _redirect_defaults, _redirect_cuda):
@@ -180,89 +180,95 @@ def _caller() -> str:
 
 def _redirect_tensors(redirection: Redirection) -> None:
     """Redirect what makes, moves and pins tensors. `Module.to` and `Module.cuda` call these for each parameter."""
-
-    def by_keyword(original: Any) -> Any:
-        @functools.wraps(original)
-        def made(*args: Any, **kwargs: Any) -> Any:
-            if "device" in kwargs:
-                kwargs["device"] = redirection.device(kwargs["device"])
-            if "pin_memory" in kwargs:
-                kwargs["pin_memory"] = False
-            return original(*args, **kwargs)
-
-        return made
-
-    def by_position(original: Any) -> Any:
-        @functools.wraps(original)
-        def moved(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if args:
-                args = (redirection.device(args[0]), *args[1:])
-            elif "device" in kwargs:
-                kwargs["device"] = redirection.device(kwargs["device"])
-            return original(self, *args, **kwargs)
-
-        return moved
-
-    def cast(original: Any) -> Any:
-        @functools.wraps(original)
-        def typed(self: Any, dtype: Any = None, *args: Any, **kwargs: Any) -> Any:
-            return original(self, _cpu_type(dtype), *args, **kwargs)
-
-        return typed
-
-    def stay(original: Any) -> Any:
-        @functools.wraps(original)
-        def stayed(self: Any, *_: Any, **__: Any) -> Any:
-            redirection.note()
-            return self
-
-        return stayed
-
     for name in FACTORIES:
-        module, _, function = name.rpartition(".")
-        owner = getattr(torch, module) if module else torch
-        redirection.replace(owner, function, by_keyword)
+        owner: Any = torch
+        *modules, function = name.split(".")
+        for module in modules:
+            owner = getattr(owner, module)
+        redirection.replace(owner, function, _by_keyword)
     for name in NEW_METHODS:
-        redirection.replace(torch.Tensor, name, by_keyword)
-    redirection.replace(torch.Tensor, "to", by_position)
-    redirection.replace(torch.nn.Module, "to", by_position)
-    redirection.replace(torch.Tensor, "type", cast)
-    for owner, name in (
-        *((torch.Tensor, "cuda"), (torch.Tensor, "pin_memory")),
-        *((torch.UntypedStorage, "cuda"), (torch.storage.TypedStorage, "cuda")),
-    ):
-        redirection.replace(owner, name, stay)
+        redirection.replace(torch.Tensor, name, _by_keyword)
+    redirection.replace(torch.Tensor, "to", _by_position)
+    redirection.replace(torch.nn.Module, "to", _by_position)
+    redirection.replace(torch.Tensor, "type", _cast)
+    for owner in (torch.Tensor, torch.UntypedStorage, torch.storage.TypedStorage):
+        redirection.replace(owner, "cuda", _stay)
+    redirection.replace(torch.Tensor, "pin_memory", _stay)
+
+
+def _by_keyword(redirection: Redirection, original: Any) -> Any:
+    @functools.wraps(original)
+    def made(*args: Any, **kwargs: Any) -> Any:
+        if "device" in kwargs:
+            kwargs["device"] = redirection.device(kwargs["device"])
+        if "pin_memory" in kwargs:
+            kwargs["pin_memory"] = False  # memory can be pinned only for a GPU
+        return original(*args, **kwargs)
+
+    return made
+
+
+def _by_position(redirection: Redirection, original: Any) -> Any:
+    @functools.wraps(original)
+    def moved(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if args:
+            args = (redirection.device(args[0]), *args[1:])
+        elif "device" in kwargs:
+            kwargs["device"] = redirection.device(kwargs["device"])
+        return original(self, *args, **kwargs)
+
+    return moved
+
+
+def _cast(_: Redirection, original: Any) -> Any:
+    @functools.wraps(original)
+    def typed(self: Any, dtype: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return original(self, _cpu_type(dtype), *args, **kwargs)
+
+    return typed
+
+
+def _stay(redirection: Redirection, original: Any) -> Any:
+    @functools.wraps(original)
+    def stayed(self: Any, *_: Any, **__: Any) -> Any:
+        redirection.note()
+        return self
+
+    return stayed
 
 
 def _redirect_files(redirection: Redirection) -> None:
     """Read what was saved on a GPU, with or without `map_location`, to the CPU."""
+    redirection.replace(torch, "load", _on_cpu)
+    redirection.replace(torch.jit, "load", _on_cpu)
 
-    def on_cpu(original: Any) -> Any:
-        @functools.wraps(original)
-        def loaded(f: Any, map_location: Any = None, *args: Any, **kwargs: Any) -> Any:
-            if map_location is None or isinstance(map_location, dict):
-                map_location = "cpu"
-            return original(f, redirection.device(map_location), *args, **kwargs)
 
-        return loaded
+def _on_cpu(redirection: Redirection, original: Any) -> Any:
+    @functools.wraps(original)
+    def loaded(f: Any, map_location: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if map_location is None or isinstance(map_location, dict):
+            map_location = "cpu"
+        return original(f, redirection.device(map_location), *args, **kwargs)
 
-    redirection.replace(torch, "load", on_cpu)
-    redirection.replace(torch.jit, "load", on_cpu)
+    return loaded
 
 
 def _redirect_scripts(redirection: Redirection) -> None:
     """Redirect the devices among the arguments of TorchScript functions and methods."""
+    redirection.replace(torch._C.ScriptFunction, "__call__", _with_cpu)
+    redirection.replace(torch._C.ScriptMethod, "__call__", _with_cpu)
 
-    def with_cpu(original: Any) -> Any:
-        def called(self: Any, *args: Any, **kwargs: Any) -> Any:
-            for name, value in kwargs.items():
-                kwargs[name] = _named_device(redirection, value)
-            return original(self, *[_named_device(redirection, value) for value in args], **kwargs)
 
-        return called
+def _with_cpu(redirection: Redirection, original: Any) -> Any:
+    def called(self: Any, *args: Any, **kwargs: Any) -> Any:
+        redirected = []
+        for value in args:
+            redirected.append(_named_device(redirection, value))
+        for name, value in kwargs.items():
+            kwargs[name] = _named_device(redirection, value)
+        return original(self, *redirected, **kwargs)
 
-    redirection.replace(torch._C.ScriptFunction, "__call__", with_cpu)
-    redirection.replace(torch._C.ScriptMethod, "__call__", with_cpu)
+    return called
 
 
 def _named_device(redirection: Redirection, value: Any) -> Any:
@@ -277,42 +283,26 @@ def _named_device(redirection: Redirection, value: Any) -> Any:
 
 def _redirect_defaults(redirection: Redirection) -> None:
     """Redirect default devices, default types, and generators of random numbers."""
+    redirection.replace(torch.utils._device.DeviceContext, "__init__", _by_position)
+    redirection.replace(torch, "set_default_device", _default_device)
+    redirection.replace(torch, "set_default_tensor_type", _default_type)
+    redirection.replace(torch, "Generator", _generator)
 
-    def context(original: Any) -> Any:
-        def init(self: Any, device: Any) -> None:
-            original(self, redirection.device(device))
 
-        return init
+def _default_device(redirection: Redirection, original: Any) -> Any:
+    @functools.wraps(original)
+    def set_default_device(device: Any) -> None:
+        original(redirection.device(device))
 
-    def tensor_type(original: Any) -> Any:
-        @functools.wraps(original)
-        def set_type(t: Any) -> None:
-            original(_cpu_type(t))
+    return set_default_device
 
-        return set_type
 
-    def generator(original: Any) -> Any:
-        class InstancesOfOriginal(type(original)):
-            def __instancecheck__(cls, instance: Any) -> bool:
-                return isinstance(instance, original)
+def _default_type(_: Redirection, original: Any) -> Any:
+    @functools.wraps(original)
+    def set_default_tensor_type(t: Any) -> None:
+        original(_cpu_type(t))
 
-        class Generator(original, metaclass=InstancesOfOriginal):
-            def __new__(cls, device: Any = "cpu") -> Any:
-                return original(redirection.device(device))
-
-        return Generator
-
-    def default_device(original: Any) -> Any:
-        @functools.wraps(original)
-        def set_device(device: Any) -> None:
-            original(redirection.device(device))
-
-        return set_device
-
-    redirection.replace(torch.utils._device.DeviceContext, "__init__", context)
-    redirection.replace(torch, "set_default_device", default_device)
-    redirection.replace(torch, "set_default_tensor_type", tensor_type)
-    redirection.replace(torch, "Generator", generator)
+    return set_default_tensor_type
 
 
 def _cpu_type(dtype: Any) -> Any:
@@ -322,31 +312,50 @@ def _cpu_type(dtype: Any) -> Any:
     return dtype
 
 
+def _generator(redirection: Redirection, original: Any) -> Any:
+    """Return a class that makes generators on the CPU, and of which each generator is an instance."""
+
+    class InstancesOfOriginal(type(original)):  # type: ignore[misc]  # known only when it runs
+        def __instancecheck__(cls, instance: Any) -> bool:
+            return isinstance(instance, original)
+
+    class Generator(original, metaclass=InstancesOfOriginal):  # type: ignore[misc]
+        def __new__(cls, device: Any = "cpu") -> Any:
+            return original(redirection.device(device))
+
+    return Generator
+
+
 def _redirect_cuda(redirection: Redirection) -> None:
     """Let the calls of `torch.cuda` that only choose a GPU or wait for it do nothing."""
-
-    def nothing(original: Any) -> Any:
-        @functools.wraps(original)
-        def done(*_: Any, **__: Any) -> None:
-            redirection.note()
-
-        return done
-
-    def first(original: Any) -> Any:
-        @functools.wraps(original)
-        def current_device() -> int:
-            redirection.note()
-            return 0
-
-        return current_device
-
     for name in DONE_ALREADY:
-        redirection.replace(torch.cuda, name, nothing)
-    redirection.replace(torch.cuda, "current_device", first)
-    redirection.replace(torch.cuda, "device", lambda original: contextlib.nullcontext)
+        redirection.replace(torch.cuda, name, _nothing)
+    redirection.replace(torch.cuda, "current_device", _first)
+    redirection.replace(torch.cuda, "device", _no_context)
     for name in TYPES:
-        redirection.replace(torch.cuda, name, functools.partial(_type_on_cpu, name))
+        redirection.replace(torch.cuda, name, functools.partial(_type_on_cpu, name=name))
 
 
-def _type_on_cpu(name: str, _: Any) -> Any:
+def _nothing(redirection: Redirection, original: Any) -> Any:
+    @functools.wraps(original)
+    def done(*_: Any, **__: Any) -> None:
+        redirection.note()
+
+    return done
+
+
+def _first(redirection: Redirection, original: Any) -> Any:
+    @functools.wraps(original)
+    def current_device() -> int:
+        redirection.note()
+        return 0
+
+    return current_device
+
+
+def _no_context(_: Redirection, __: Any) -> Any:
+    return contextlib.nullcontext
+
+
+def _type_on_cpu(_: Redirection, __: Any, *, name: str) -> Any:
     return getattr(torch, name)
