@@ -8,6 +8,7 @@ import argparse
 import sys
 
 import record_fixture  # imports isaacgym, so it must come before torch
+
 import numpy as np  # isort: skip
 
 POSITION, VELOCITY = slice(0, 7), slice(7, 13)

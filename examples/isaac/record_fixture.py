@@ -1,7 +1,8 @@
-"""Record what Isaac Gym says and does, to compare the stand-in with it: `python examples/isaac/record_fixture.py FILE.npz`.
+"""Record what a real Isaac Gym does, for the stand-in: `python examples/isaac/record_fixture.py FILE.npz`.
 
 It needs a real Isaac Gym, and nothing else: the scene is made of two small URDF files below. What is recorded: names,
-counts, indices and properties; the tensors of ten steps in the air; and those of ten steps at rest, two seconds later.
+counts, indices and properties; the tensors of ten steps in the air; and those of ten steps at rest, after the robots
+have stood for two seconds.
 """
 
 import argparse
@@ -46,6 +47,7 @@ BOX = """<robot name="box"><link name="box">
 LEGS = (("d", 0.8, "0.2 -0.12 0"), ("b", 0.7, "-0.2 0.12 0"), ("c", 0.9, "-0.2 -0.12 0"), ("a", 0.6, "0.2 0.12 0"))
 NUM_ENVS = 3
 STEPS = 10
+ROBOT_HEIGHT, BOX_HEIGHT = 0.31, 0.1  # of their roots, on the ground [m]
 DT = 0.005
 
 
@@ -53,7 +55,7 @@ def write_scene(folder):
     """Write the two URDF files into a folder."""
     legs = ""
     for index, (name, mass, place) in enumerate(LEGS):
-        legs += LEG.format(name=name, mass=mass, place=place, lean=0.05 * index, lower=-0.9 - 0.1 * index)
+        legs += LEG.format(name=name, mass=mass, place=place, lean=0.02 * index, lower=-0.9 - 0.1 * index)
     for name, text in (("robot.urdf", ROBOT.format(legs=legs)), ("box.urdf", BOX)):
         with open(os.path.join(folder, name), "w") as file:
             file.write(text)
@@ -168,10 +170,26 @@ class Recorder:
         return {name + "/" + key: np.array(values) for key, values in kept.items()}
 
 
-def targets_of(recorder):
-    """Return a position target for each DOF [rad], another one for each."""
-    count = recorder.dof.shape[0]
-    return torch.linspace(-0.3, 0.4, count, device=recorder.dof.device)
+def throw(gym, sim, recorder):
+    """Let robots and boxes fly with a spin, while each joint moves to another target."""
+    device = recorder.root.device
+    recorder.root[:, 7:10] = torch.tensor([0.3, -0.2, 0.1], device=device)
+    recorder.root[:, 10:13] = torch.tensor([0.5, 0.7, -0.4], device=device)
+    gym.set_actor_root_state_tensor(sim, gymtorch.unwrap_tensor(recorder.root))
+    targets = torch.linspace(-0.3, 0.4, recorder.dof.shape[0], device=device)
+    gym.set_dof_position_target_tensor(sim, gymtorch.unwrap_tensor(targets))
+
+
+def put_down(gym, sim, recorder, roots):
+    """Put robots and boxes on the ground at these poses, at rest."""
+    recorder.root[:] = roots
+    recorder.root[0::2, 2] = ROBOT_HEIGHT
+    recorder.root[1::2, 2] = BOX_HEIGHT
+    recorder.dof[:] = 0.0
+    gym.set_actor_root_state_tensor(sim, gymtorch.unwrap_tensor(recorder.root))
+    gym.set_dof_state_tensor(sim, gymtorch.unwrap_tensor(recorder.dof))
+    targets = torch.zeros(recorder.dof.shape[0], device=recorder.dof.device)
+    gym.set_dof_position_target_tensor(sim, gymtorch.unwrap_tensor(targets))
 
 
 def record(sim_device):
@@ -182,13 +200,11 @@ def record(sim_device):
     gym.prepare_sim(sim)
     recorder = Recorder(gym, sim)
     recorder.refresh()
-    recorder.root[:, 7:10] = torch.tensor([0.3, -0.2, 0.1], device=recorder.root.device)
-    recorder.root[:, 10:13] = torch.tensor([0.5, 0.7, -0.4], device=recorder.root.device)
-    gym.set_actor_root_state_tensor(sim, gymtorch.unwrap_tensor(recorder.root))
-    targets = targets_of(recorder)
-    gym.set_dof_position_target_tensor(sim, gymtorch.unwrap_tensor(targets))
+    start = recorder.root.clone()
+    throw(gym, sim, recorder)
     found.update(recorder.record("air", STEPS))
-    recorder.record("falling", int(2.0 / DT))
+    put_down(gym, sim, recorder, start)
+    recorder.record("settling", int(2.0 / DT))
     found.update(recorder.record("rest", STEPS))
     gym.destroy_sim(sim)
     return found
