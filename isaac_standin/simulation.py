@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable
+from typing import Callable, Literal
 
 import mujoco
 import numpy as np
@@ -32,6 +32,7 @@ class Options:
       threads: CPU threads; 0 uses all cores.
       nconmax: contacts per env on a GPU; 0 estimates them.
       njmax: constraint rows of one env on a GPU; 0 estimates them.
+      engine: `mujoco` for the CPU, `warp` for a GPU; `auto` takes the one for the device. Tests run `warp` on the CPU.
     """
 
     dt: float
@@ -41,6 +42,7 @@ class Options:
     threads: int = 0
     nconmax: int = 0
     njmax: int = 0
+    engine: Literal["auto", "mujoco", "warp"] = "auto"
 
 
 class Simulation:
@@ -93,7 +95,8 @@ class Simulation:
         options, model = self.options, self.built.model
         fields = differences.fields_of(self.built, self.layout, self.envs)
         start = self._start()
-        if options.device.type == "cpu":
+        on_cpu = options.engine == "auto" and options.device.type == "cpu"
+        if on_cpu or options.engine == "mujoco":
             return CpuEngine(model, start, fields, options.substeps, options.threads)
         from isaac_standin.physics.gpu import GpuEngine
 

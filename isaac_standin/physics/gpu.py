@@ -6,6 +6,8 @@ flags are copied to the host behind the work, and read when they have arrived.
 
 from __future__ import annotations
 
+import copy
+
 import mujoco
 import mujoco_warp
 import torch
@@ -72,7 +74,9 @@ class GpuEngine(Engine):
         batched = list(fields)
         if not {"body_mass", "body_ipos", "body_inertia"}.isdisjoint(fields):
             batched += _DERIVED_FROM_MASS
-        self._m = mujoco_warp.put_model(model, batch_sizes=dict.fromkeys(batched, self.num_envs))
+        never_resets = copy.copy(model)  # MuJoCo Warp never resets an env by itself, and does not know the flag for it
+        never_resets.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+        self._m = mujoco_warp.put_model(never_resets, batch_sizes=dict.fromkeys(batched, self.num_envs))
         self._m.opt.warn_overflow = False  # kernels print nothing; the overflow bits are still recorded
         self._d = mujoco_warp.make_data(model, nworld=self.num_envs, nconmax=self.nconmax, njmax=self.njmax)
         self._batched = set(fields)
