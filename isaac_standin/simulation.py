@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Literal
+from typing import Literal
 
-import mujoco
 import numpy as np
 import torch
 
@@ -19,6 +18,7 @@ from isaac_standin.scene.layout import Layout, layout_of
 from isaac_standin.scene.model import Built, World, build
 from isaac_standin.scene.terrain_types import Ground
 from isaac_standin.tensors.state import StateTensors
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:

@@ -6,7 +6,8 @@ from isaac_standin.api.gym_actors import ActorQueries
 from isaac_standin.api.gym_assets import AssetQueries
 from isaac_standin.api.gym_creation import Creation
 from isaac_standin.api.gym_tensors import Tensors
+from isaac_standin.api.gym_views import Views
 
 
-class Gym(Creation, AssetQueries, ActorQueries, Tensors):
+class Gym(Creation, AssetQueries, ActorQueries, Tensors, Views):
     """What `acquire_gym` returns."""

@@ -246,7 +246,7 @@ def _dofs(actor: Actor) -> int:
 
 
 def _before(env: Env, count: Callable[[Actor], int]) -> int:
-    """Return how many things the actors of all earlier envs have; all envs are alike, which `prepare_sim` makes sure of."""
+    """Return how many things the actors of all earlier envs have; `prepare_sim` makes sure that all envs are alike."""
     if env.index == 0:
         return 0
     return env.index * sum(count(actor) for actor in env.sim.env_list[0].actors)

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from isaac_standin.api import ground
+from isaac_standin.api.enums import DOF_MODE_NONE, SIM_FLEX
 from isaac_standin.api.handles import Asset, Env, Sim, prepared, unprepared
 from isaac_standin.api.options import AssetOptions, SimParams
 from isaac_standin.api.values import HeightFieldParams, PlaneParams, Transform, TriangleMeshParams, Vec3
 from isaac_standin.assets import loading, primitives
 from isaac_standin.assets.options import LoadOptions
 from isaac_standin.errors import NotSupported, StandinError
-from isaac_standin.install import settings
+from isaac_standin.install import Settings, choose_backend, settings
 from isaac_standin.physics import memory
 from isaac_standin.scene.actor import Actor, drives_of, masses_of, surfaces_of
 from isaac_standin.simulation import Options, Simulation
@@ -44,23 +45,22 @@ class Creation:
           StandinError: a parameter makes no sense.
           CapacityError: PhysX's buffers would not fit into the memory that the launcher was given.
         """
-        from isaac_standin.api.enums import SIM_FLEX
-
         if type == SIM_FLEX:
             raise NotSupported("Flex is not simulated", got="SIM_FLEX", fix="create_sim(..., gymapi.SIM_PHYSX, ...)")
         params = params or SimParams()
         _require_sound(params)
         physx = params.physx
-        memory.account(physx.max_gpu_contact_pairs, physx.assignments("max_gpu_contact_pairs"))
         chosen = settings()
+        assignments = physx.assignments("max_gpu_contact_pairs")
+        memory.account(physx.max_gpu_contact_pairs, assignments, chosen.physx_bytes)
         options = Options(
             dt=params.dt,
             substeps=params.substeps,
             gravity=(params.gravity.x, params.gravity.y, params.gravity.z),
-            device=_device(compute_device, params),
-            threads=chosen.threads,
-            nconmax=chosen.contacts_per_env,
-            njmax=chosen.rows_per_env,
+            device=_device(compute_device, params, chosen),
+            threads=chosen.num_threads,
+            nconmax=chosen.contacts_per_env or 0,
+            njmax=chosen.rows_per_env or 0,
         )
         return Sim(Simulation(options), params)
 
@@ -223,14 +223,12 @@ class Creation:
 
 
 def _primitive(asset: Any) -> Asset:
-    from isaac_standin.api.enums import DOF_MODE_NONE
-
     return Asset(asset, surfaces_of(asset), int(DOF_MODE_NONE))
 
 
-def _device(compute_device: int, params: SimParams) -> torch.device:
+def _device(compute_device: int, params: SimParams, chosen: Settings) -> torch.device:
     """Return the device of physics and tensors: a GPU if the program asks for it, there is one, and it may be used."""
-    if params.use_gpu_pipeline and settings().use_gpu():
+    if params.use_gpu_pipeline and choose_backend(chosen) == "gpu":
         return torch.device("cuda", max(compute_device, 0))
     return torch.device("cpu")
 

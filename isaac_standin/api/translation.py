@@ -38,15 +38,10 @@ UNLIMITED = np.finfo(np.float32).max  # Isaac Gym shows what has no limit as the
 def dof_array(drives: Sequence[Drive]) -> np.ndarray:
     """Return drives as Isaac Gym's structured array, (D,)."""
     rows = np.zeros(len(drives), dtype=DOF_DTYPE)
-    for row, drive in zip(rows, drives, strict=True):
-        numbers = (drive.velocity, drive.effort, drive.stiffness, drive.damping, drive.friction, drive.armature)
-        limits = _shown(drive.lower), _shown(drive.upper)
-        row[()] = (drive.limited, *limits, drive.mode, *(_shown(number) for number in numbers))
+    for name, attribute in zip(DOF_DTYPE.names or (), Drive._fields, strict=True):
+        for row, drive in enumerate(drives):
+            rows[name][row] = np.clip(getattr(drive, attribute), -UNLIMITED, UNLIMITED)
     return rows
-
-
-def _shown(value: float) -> float:
-    return float(np.clip(value, -UNLIMITED, UNLIMITED))
 
 
 def drives(rows: np.ndarray, count: int, where: str) -> tuple[Drive, ...]:
@@ -168,13 +163,13 @@ def masses(
                 "the mass of a body is not positive", where=f"{where}, body {index}", got=f"{body.mass:g} kg"
             )
         mass = _unless_rounded((body.mass,), (old.mass,))[0]
-        com = _unless_rounded((body.com.x, body.com.y, body.com.z), old.com)
+        x, y, z = _unless_rounded((body.com.x, body.com.y, body.com.z), old.com)
         if recompute_inertia:
             inertia = tuple(number * mass / old.mass for number in old.inertia)
         else:
             rows = (body.inertia.x, body.inertia.y, body.inertia.z)
             inertia = _unless_rounded(tuple(number for row in rows for number in (row.x, row.y, row.z)), old.inertia)
-        found.append(Mass(mass, com, inertia))
+        found.append(Mass(mass, (x, y, z), inertia))
     return tuple(found)
 
 

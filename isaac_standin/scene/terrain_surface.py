@@ -47,9 +47,7 @@ def _moves(values: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
     return np.where(along_x == 0, diagonal, along_x), np.where(along_y == 0, diagonal, along_y)
 
 
-def _steps(
-    values: np.ndarray, lower: tuple[slice, slice], upper: tuple[slice, slice], limit: float
-) -> np.ndarray:
+def _steps(values: np.ndarray, lower: tuple[slice, slice], upper: tuple[slice, slice], limit: float) -> np.ndarray:
     """Return 1 where the next node is too high, -1 where the one before is, 0 where neither or both are."""
     steps = np.zeros(values.shape, dtype=np.int8)
     rise = values[upper] - values[lower]
