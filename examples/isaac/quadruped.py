@@ -52,7 +52,7 @@ def make_sim(gym, sim_device):
     kind, index = gymutil.parse_device_str(sim_device)
     params = gymapi.SimParams()
     params.dt = DT
-    params.substeps = 1
+    params.substeps = 4
     params.up_axis = gymapi.UP_AXIS_Z
     params.gravity = gymapi.Vec3(0.0, 0.0, -GRAVITY)
     params.physx.use_gpu = kind == "cuda"
@@ -79,8 +79,8 @@ def add_robot(gym, sim, asset, number):
     actor = gym.create_actor(env, asset, pose, "robot", number, 1)
     drives = gym.get_actor_dof_properties(env, actor)
     drives["driveMode"][:] = gymapi.DOF_MODE_POS
-    drives["stiffness"][:] = 400.0
-    drives["damping"][:] = 8.0
+    drives["stiffness"][:] = 200.0
+    drives["damping"][:] = 5.0
     gym.set_actor_dof_properties(env, actor, drives)
     bodies = gym.get_actor_rigid_body_properties(env, actor)
     if number % 2 == 1:

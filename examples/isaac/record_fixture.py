@@ -8,6 +8,7 @@ have stood for two seconds.
 import argparse
 import os
 import tempfile
+from typing import Dict, List
 
 from isaacgym import gymapi, gymtorch, gymutil  # isort: skip  (Isaac Gym must be imported before torch)
 import numpy as np
@@ -160,7 +161,7 @@ class Recorder:
 
     def record(self, name, steps):
         """Step, and return the tensors after each step."""
-        kept = {"root": [], "dof": [], "body": [], "contact": []}
+        kept: Dict[str, List[np.ndarray]] = {"root": [], "dof": [], "body": [], "contact": []}
         for _ in range(steps):
             self._gym.simulate(self._sim)
             self._gym.fetch_results(self._sim, True)

@@ -3,7 +3,7 @@
 There are three kinds, and none returns zeros:
 
 - `METHODS` of `Gym` (in refused_methods.py). The class inherits them from `Refused`.
-- `NAMES` of the module `gymapi`, whose `__getattr__` is `refuse_name`.
+- `NAMES` of the module `gymapi`, whose `__getattr__` is `refuse_name`. Types that only refused methods take do exist.
 - `USES` of names that exist, because programs compare with them or set them: code that meets one raises `refused_use`.
 
 What the stand-in gains is deleted here: `tests/standin/test_table.py` fails as long as it is in both places.
@@ -18,84 +18,13 @@ from isaac_standin.api.refused_methods import METHODS, Refusal, family
 from isaac_standin.errors import NotSupported
 
 NAMES: dict[str, Refusal] = {
-    **family(
-        "nothing: soft bodies, cloth and particles are not simulated",
-        {
-            "ParticleState": "the state of a particle",
-            "SoftContact": "a contact of a soft body",
-            "SoftMaterial": "the elastic material of a soft body",
-            "SoftMaterialType": "the kinds of elastic materials",
-            "MAT_COROTATIONAL": "a kind of elastic material",
-            "MAT_NEOHOOKEAN": "a kind of elastic material",
-            "IndexRange": "a range of a soft body's tetrahedra or triangles",
-            "Int3": "the corners of a triangle of a soft body",
-        },
-    ),
-    **family(
-        "nothing: tendons are not simulated",
-        {
-            "TendonProperties": "stiffness, damping and limits of a tendon",
-            "TendonType": "the kinds of tendons",
-            "TENDON_FIXED": "a kind of tendon",
-            "TENDON_SPATIAL": "a kind of tendon",
-        },
-    ),
-    **family(
-        "`apply_rigid_body_force_tensors`",
-        {
-            "AttractorProperties": "the springs that pull a body towards a pose",
-            "AXIS_ALL": "all axes of an attractor",
-            "AXIS_NONE": "no axis of an attractor",
-            "AXIS_ROTATION": "the rotations of an attractor",
-            "AXIS_SWING_1": "a rotation of an attractor",
-            "AXIS_SWING_2": "a rotation of an attractor",
-            "AXIS_TRANSLATION": "the translations of an attractor",
-            "AXIS_TWIST": "a rotation of an attractor",
-            "AXIS_X": "a translation of an attractor",
-            "AXIS_Y": "a translation of an attractor",
-            "AXIS_Z": "a translation of an attractor",
-        },
-    ),
-    **family(
-        "nothing: USD is not written",
-        {
-            "UsdExporter": "a writer of USD files",
-            "UsdExportOptions": "the settings of a writer of USD files",
-            "UsdMaterialMode": "how a writer of USD files writes colours",
-            "USD_MATERIAL_DISPLAY_COLOR": "a way to write colours to USD",
-            "USD_MATERIAL_MDL": "a way to write colours to USD",
-            "USD_MATERIAL_PREVIEW_SURFACE": "a way to write colours to USD",
-        },
-    ),
+    "SoftContact": Refusal("a contact of a soft body", "nothing: soft bodies are not simulated"),
+    "SoftMaterial": Refusal("the elastic material of a soft body", "nothing: soft bodies are not simulated"),
+    "UsdExporter": Refusal("a writer of USD files", "nothing: USD is not written"),
+    "UsdExportOptions": Refusal("the settings of a writer of USD files", "nothing: USD is not written"),
     "OmniConnectionParams": Refusal("the address of an Omniverse server", "`create_viewer`, to watch"),
-    "PerformanceTimers": Refusal("the times that simulation, rendering and copies took", "time.perf_counter"),
     "RigidContact": Refusal("a contact point", "`acquire_net_contact_force_tensor`"),
-    "DofFrame": Refusal(
-        "origin and axis of a DOF", "`acquire_rigid_body_state_tensor`, and the axes in the asset's file"
-    ),
-    "Int2": Refusal("two whole numbers; no method takes it", "a tuple"),
-    "Vec2": Refusal("two numbers; only contact points have it", "a tuple"),
-    "Mat44": Refusal("a matrix of four quaternions; no method takes it", "a NumPy array"),
     "carb_init": Refusal("the start of NVIDIA's Carbonite framework", "nothing: delete the call"),
-    **family(
-        "`subscribe_viewer_keyboard_event` with a key",
-        {
-            "MouseInput": "the buttons and movements of the mouse",
-            "MOUSE_BACK_BUTTON": "a button",
-            "MOUSE_FORWARD_BUTTON": "a button",
-            "MOUSE_LEFT_BUTTON": "a button",
-            "MOUSE_MIDDLE_BUTTON": "a button",
-            "MOUSE_RIGHT_BUTTON": "a button",
-            "MOUSE_MOVE_DOWN": "a movement of the mouse",
-            "MOUSE_MOVE_LEFT": "a movement of the mouse",
-            "MOUSE_MOVE_RIGHT": "a movement of the mouse",
-            "MOUSE_MOVE_UP": "a movement of the mouse",
-            "MOUSE_SCROLL_DOWN": "a turn of the wheel",
-            "MOUSE_SCROLL_LEFT": "a turn of the wheel",
-            "MOUSE_SCROLL_RIGHT": "a turn of the wheel",
-            "MOUSE_SCROLL_UP": "a turn of the wheel",
-        },
-    ),
     **family(
         "numpy, or isaacgym.torch_utils for many at once",
         {
