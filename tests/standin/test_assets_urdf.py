@@ -197,9 +197,10 @@ def test_meshes_are_found_from_the_file_upwards(tmp_path, name, folder):
         assert shape.size == (2, 3, 0.5)
 
 
-@pytest.mark.parametrize("name", ["missing.stl", "painted.dae"])
+@pytest.mark.parametrize("name", ["missing.stl", "painted.dae", "pointer.stl"])
 def test_visual_meshes_that_cannot_be_had_are_left_out(read, tmp_path, name):
     """A mesh that is only seen is left out if it is missing or if MuJoCo cannot read it."""
     (tmp_path / "painted.dae").write_text("<COLLADA/>", encoding="utf-8")
+    (tmp_path / "pointer.stl").write_text("version https://git-lfs.github.com/spec/v1", encoding="utf-8")
     asset = read(one_link(f'<visual><geometry><mesh filename="{name}"/></geometry></visual>'))
     assert asset.bodies[0].visuals == ()
