@@ -89,7 +89,7 @@ class Body:
       com: centre of mass in its own frame [m].
       inertia: about the centre of mass, along the axes of its own frame [kg m^2], (3, 3).
       shapes: what can collide.
-      visuals: what is only seen.
+      visuals: what is seen; a shape that also collides is in both.
       more_joints: further joints between the parent and the body, in the order in which they act after `joint`; only
         MJCF files have them. Isaac Gym counts one degree of freedom for each, but shows no bodies in between.
     """

@@ -11,6 +11,7 @@ import numpy as np
 from isaac_standin.errors import StandinError
 
 from .asset import Shape
+from .options import LoadOptions
 from .pose import Pose, rotation
 
 MIN_MASS = 1e-3
@@ -128,6 +129,18 @@ def together(parts: list[Inertia]) -> Inertia:
         arm = part.com - com
         tensor += part.tensor + part.mass * (arm @ arm * np.eye(3) - np.outer(arm, arm))
     return Inertia(mass, com, tensor)
+
+
+def overridden(inertia: Inertia, shapes: tuple[Shape, ...], options: LoadOptions, where: str) -> Inertia:
+    """Return an inertia with what the options want to be computed from the shapes, for the same mass."""
+    if not shapes or not (options.override_com or options.override_inertia):
+        return inertia
+    filled = of_shapes(shapes, _DENSITY, where)
+    if options.override_com:
+        inertia = dataclasses.replace(inertia, com=filled.com)
+    if options.override_inertia:
+        inertia = dataclasses.replace(inertia, tensor=filled.tensor * inertia.mass / filled.mass)
+    return inertia
 
 
 def made_positive(inertia: Inertia, where: str) -> Inertia:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+
+import mujoco
 
 from isaac_standin.errors import StandinError
 
@@ -35,14 +38,27 @@ def find(name: str, folder: Path) -> Path | None:
 
 
 def find_visual(name: str, folder: Path) -> Path | None:
-    """Return the file of a mesh that is only seen, or None if it is missing or MuJoCo cannot read its format.
+    """Return the file of a mesh that is only seen, or None if it is missing or MuJoCo cannot read it.
 
     It is left out then: physics does not depend on it, and public copies of robots often lack large meshes.
     """
     path = find(name, folder)
-    if path is None or path.suffix.lower() not in READABLE:
+    if path is None or path.suffix.lower() not in READABLE or not _can_be_read(path):
         return None
     return path
+
+
+@functools.lru_cache(maxsize=256)
+def _can_be_read(path: Path) -> bool:
+    """Return whether MuJoCo accepts a mesh; it refuses STL files in text form, and those with too many triangles."""
+    spec = mujoco.MjSpec()
+    spec.add_mesh(name="mesh", file=str(path), inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX)
+    spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname="mesh")
+    try:
+        spec.compile()
+    except ValueError:
+        return False
+    return True
 
 
 def find_colliding(name: str, folder: Path, where: str) -> Path:

@@ -17,7 +17,7 @@ class Link:
       name: its name, which no other link of the file has.
       inertia: in its own frame.
       shapes: what can collide.
-      visuals: what is only seen.
+      visuals: what is seen; a shape that also collides is in both.
       parent: name of its parent; None for the root.
       joint_name: name of the joint to its parent, which may be a fixed one.
       joints: the joints that move it; none for the root, and for a link that is fixed to its parent.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from typing import Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,7 +16,11 @@ from .options import LoadOptions
 from .pose import vector
 from .tree import Link
 
-MOVING = {"revolute": "revolute", "continuous": "revolute", "prismatic": "prismatic"}
+MOVING: dict[str, Literal["revolute", "prismatic"]] = {
+    "revolute": "revolute",
+    "continuous": "revolute",
+    "prismatic": "prismatic",
+}
 """The kind of `Joint` for each type of joint that moves."""
 
 
@@ -76,7 +81,7 @@ def _read_joint(element: ElementTree.Element, name: str, kind: str, where: str, 
         lower, upper = _read_range(limit, where)
     joint = Joint(
         name=name,
-        kind="prismatic" if kind == "prismatic" else "revolute",
+        kind=MOVING[kind],
         axis=_read_axis(element, where),
         lower=lower,
         upper=upper,

@@ -12,10 +12,11 @@ from isaac_standin.errors import StandinError
 
 from .asset import Shape
 from .elements import attribute, check_positive, number, numbers, origin, positive
-from .inertia import Inertia, least, nothing, of_shapes
+from .inertia import Inertia, least, of_shapes, overridden
 from .meshes import find_colliding, find_visual
 from .options import LoadOptions
 from .pose import rotation
+from .shapes import with_caps
 from .tree import Link
 
 Color = tuple[float, float, float, float]
@@ -53,7 +54,7 @@ def read_link(
     for part in element.findall("collision"):
         shape = _read_shape(part, path, where, is_visual=False)
         if shape is not None:
-            shapes.append(_with_caps(shape, options))
+            shapes.append(with_caps(shape, options))
     visuals = []
     for part in element.findall("visual"):
         shape = _read_shape(part, path, where, is_visual=True)
@@ -61,12 +62,6 @@ def read_link(
             visuals.append(dataclasses.replace(shape, rgba=_color(part, colors, where)))
     inertia = _read_inertia(element.find("inertial"), tuple(shapes), options, where)
     return Link(name, inertia, tuple(shapes), tuple(visuals))
-
-
-def _with_caps(shape: Shape, options: LoadOptions) -> Shape:
-    if shape.kind == "cylinder" and options.replace_cylinder_with_capsule:
-        return dataclasses.replace(shape, kind="capsule")
-    return shape
 
 
 def _read_shape(part: ElementTree.Element, path: Path, where: str, is_visual: bool) -> Shape | None:
@@ -126,24 +121,15 @@ def _read_inertia(
     one that is 0, is spread evenly over the shapes; without shapes it gets the inertia of a small ball.
     """
     mass = _read_mass(element, where)
-    filled = of_shapes(shapes, options.density or 1.0, where)
     if element is None or mass == 0:
-        if options.density == 0:
-            return nothing()
-        return filled
+        return of_shapes(shapes, options.density, where)
     pos, quat = origin(element, where)
-    com = np.array(pos)
-    if options.override_com and shapes:
-        com = filled.com
-    tensor = _read_tensor(element.find("inertia"), where)
     turn = rotation(quat)
-    tensor = turn @ tensor @ turn.T
-    if not tensor.any() or (options.override_inertia and shapes):
-        if shapes:
-            tensor = filled.tensor * mass / filled.mass
-        else:
-            tensor = least().tensor * mass / least().mass
-    return Inertia(mass, com, tensor)
+    inertia = Inertia(mass, np.array(pos), turn @ _read_tensor(element.find("inertia"), where) @ turn.T)
+    if not inertia.tensor.any():
+        inertia = dataclasses.replace(inertia, tensor=least().tensor * mass / least().mass)
+        options = dataclasses.replace(options, override_inertia=True)
+    return overridden(inertia, shapes, options, where)
 
 
 def _read_mass(element: ElementTree.Element | None, where: str) -> float:
