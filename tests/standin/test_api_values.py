@@ -157,6 +157,18 @@ def test_parts_are_copied_when_assigned_and_shared_when_read():
     assert numbers(Transform().p).tolist() == [0, 0, 0]
 
 
+def test_parts_of_parts_are_copied():
+    """A pose that was assigned to a state does not change with its source, nor do the defaults of a class."""
+    pose, state = Transform(), values.RigidBodyState()
+    state.pose = pose
+    pose.p.x = 9
+    assert state.pose.p.x == 0
+    state.pose.p.x = 8
+    assert values.RigidBodyState().pose.p.x == 0
+    SimParams().physx.num_threads = 5
+    assert SimParams().physx.assignments("num_threads") == []
+
+
 def test_rows_of_states_are_poses():
     """An element of a structured array can be assigned, and read from its buffer."""
     rows = np.zeros(2, dtype=values.RigidBodyState.dtype)
