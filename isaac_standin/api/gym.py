@@ -7,7 +7,8 @@ from isaac_standin.api.gym_assets import AssetQueries
 from isaac_standin.api.gym_creation import Creation
 from isaac_standin.api.gym_tensors import Tensors
 from isaac_standin.api.gym_views import Views
+from isaac_standin.api.refusals import Refused
 
 
-class Gym(Creation, AssetQueries, ActorQueries, Tensors, Views):
+class Gym(Creation, AssetQueries, ActorQueries, Tensors, Views, Refused):
     """What `acquire_gym` returns."""

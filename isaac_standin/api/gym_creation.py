@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, Optional
 
@@ -13,6 +12,7 @@ from isaac_standin.api import ground
 from isaac_standin.api.enums import DOF_MODE_NONE, SIM_FLEX
 from isaac_standin.api.handles import Asset, Env, Sim, prepared, unprepared
 from isaac_standin.api.options import AssetOptions, SimParams
+from isaac_standin.api.refusals import refused_use
 from isaac_standin.api.values import HeightFieldParams, PlaneParams, Transform, TriangleMeshParams, Vec3
 from isaac_standin.assets import loading, primitives
 from isaac_standin.assets.options import LoadOptions
@@ -46,7 +46,7 @@ class Creation:
           CapacityError: PhysX's buffers would not fit into the memory that the launcher was given.
         """
         if type == SIM_FLEX:
-            raise NotSupported("Flex is not simulated", got="SIM_FLEX", fix="create_sim(..., gymapi.SIM_PHYSX, ...)")
+            raise refused_use("SIM_FLEX", "create_sim")
         params = params or SimParams()
         _require_sound(params)
         physx = params.physx
@@ -258,9 +258,6 @@ def _load_options(options: AssetOptions) -> LoadOptions:
 
 
 def _require_supported(options: AssetOptions) -> None:
-    if options.vhacd_enabled:
-        print(
-            "isaac_standin: vhacd_enabled is not supported: each mesh collides as its convex hull",
-            file=sys.stderr,
-            flush=True,
-        )
+    for name in ("vhacd_enabled", "convex_decomposition_from_submeshes"):
+        if getattr(options, name):
+            raise refused_use(name, "load_asset")

@@ -6,6 +6,7 @@ from isaac_standin.api.enums import *  # noqa: F403
 from isaac_standin.api.gym import Gym
 from isaac_standin.api.handles import Asset, Env, Sim
 from isaac_standin.api.options import *  # noqa: F403
+from isaac_standin.api.refusals import refuse_name as __getattr__  # noqa: F401
 from isaac_standin.api.values import *  # noqa: F403
 
 _GYM = Gym()

@@ -38,7 +38,7 @@ def add_terrain(spec: mujoco.MjSpec, grounds: Sequence[Ground], prefix: str = "t
     Returns:
       The names of the geoms.
     """
-    names = []
+    names: list[str] = []
     for piece in thickened(all_pieces(grounds)):
         name = f"{prefix}/{len(names)}"
         _add_piece(spec, piece, name)
@@ -78,8 +78,9 @@ def require_small(name: str, extent: tuple[float, float], grounds: Sequence[Grou
     """Refuse a body that is too large to rest on a height field.
 
     MuJoCo keeps at most 50 contacts between two geoms, and finds those with a height field row by row. A body that
-    covers more than about 50 cells has no contact below its other half: it tilts and sinks in (measured: sides of up
-    to 6 cells tilt by at most 1 degree, of 8 cells by 4, and of 12 cells tip over within two seconds). On boxes and planes any size rests.
+    covers many cells has no contact below its other half: it tilts and sinks in. Measured with boxes on flat and rough
+    fields: sides of up to 6 cells tilt by at most 1 degree, of 8 cells by 4, of 10 cells by 18, and with 12 cells some
+    tip over within two seconds. On boxes and planes any size rests.
 
     Args:
       name: what is placed on the ground, for the message.

@@ -7,7 +7,7 @@ import numpy as np
 from isaac_standin.assets.asset import ORIGIN, Vector
 from isaac_standin.errors import StandinError
 from isaac_standin.scene.terrain_raster import raster
-from isaac_standin.scene.terrain_surface import grid_triangles, grid_vertices
+from isaac_standin.scene.terrain_surface import grid_triangles, grid_vertices, moves
 from isaac_standin.scene.terrain_types import Box, Grid
 
 CLOSE = 1e-3  # vertices that differ by less are equal, as a part of a cell or of a box
@@ -182,21 +182,41 @@ def _spacing(nodes: np.ndarray) -> float | None:
 
 
 def _limit(nodes: np.ndarray, spacing: float) -> float | None:
-    """Return a difference of heights above which neighbours are connected by a wall; None if there is no wall."""
-    across, rises = [], []
-    for axis in (0, 1):
-        step = np.diff(nodes, axis=axis)
-        across.append(step[:, :, axis].ravel())
-        rises.append(np.abs(step[:, :, 2]).ravel())
-    distance, rise = np.concatenate(across), np.concatenate(rises)
-    walls = (distance < CLOSE * spacing) & (rise > 0)
-    if not walls.any():
+    """Return the difference of heights above which neighbours are connected by a wall; None if there is no wall.
+
+    The smaller the limit, the more walls there are. A wall is a pair of neighbours that are at the same x or y. So
+    bisection finds the limit that gives as many of them as the mesh has.
+    """
+    x_walls = np.diff(nodes[:, :, 0], axis=0) < CLOSE * spacing
+    y_walls = np.diff(nodes[:, :, 1], axis=1) < CLOSE * spacing
+    walls = np.count_nonzero(x_walls) + np.count_nonzero(y_walls)
+    if walls == 0:
         return None
-    smallest = rise[walls].min()
-    gentler = rise[rise < smallest * (1 - 1e-6)]
-    if gentler.size == 0:
-        return float(smallest) / 2
-    return float(smallest + gentler.max()) / 2
+    heights = nodes[:, :, 2]
+    limits = _between(heights)
+    first, last = 0, len(limits) - 1
+    while first < last:
+        middle = (first + last + 1) // 2
+        if _count_walls(heights, limits[middle]) >= walls:
+            first = middle
+        else:
+            last = middle - 1
+    return float(limits[first])
+
+
+def _between(heights: np.ndarray) -> np.ndarray:
+    """Return limits that separate the differences between neighbours that occur in a grid, in ascending order."""
+    across = heights[1:, 1:] - heights[:-1, :-1]
+    rises = [np.diff(heights, axis=0).ravel(), np.diff(heights, axis=1).ravel(), across.ravel()]
+    distinct = np.unique(np.round(np.abs(np.concatenate(rises)), 6))
+    return (distinct + np.append(0.0, distinct[:-1])) / 2
+
+
+def _count_walls(heights: np.ndarray, limit: float) -> int:
+    """Return how many pairs of neighbours a limit moves to the same x or y."""
+    move_x, move_y = moves(heights, limit)
+    at_same_x, at_same_y = np.diff(move_x, axis=0) == -1, np.diff(move_y, axis=1) == -1
+    return int(at_same_x.sum() + at_same_y.sum())
 
 
 def _vector(values: np.ndarray) -> Vector:

@@ -13,7 +13,8 @@ MAX_NODES = 4_000_000
 COARSEST = 0.05  # distance between nodes if the vertices lie on no regular grid [m]
 TOLERANCE = 0.02  # how far the grid may be from a vertex of the mesh [m]
 FLAT = 1e-3  # heights that differ by less are equal [m]
-INSIDE = 1e-6  # barycentric coordinates above this are inside of a triangle
+INSIDE = 1e-6  # how far outside of a triangle a point belongs to it, in barycentric coordinates
+SHIFT = np.array([0.317, 0.431, 0.0])  # of points within cells, which lie on no edge of a triangle but by chance
 CHUNK = 2_000_000  # samples at a time
 
 
@@ -38,35 +39,36 @@ def raster(points: np.ndarray, faces: np.ndarray, friction: float) -> Grid:
     if not level.any():
         raise _no_grid("all of its triangles are vertical")
 
-    sampled = _Samples(shape)
+    at_nodes = _Samples(shape)
+    within_cells = _Samples((shape[0] - 1, shape[1] - 1))
     for chosen in _chunks(corners[level], cell):
-        sampled.add(chosen, lower, cell)
-    _require_single(sampled, lower, cell)
+        at_nodes.add(chosen, lower, cell)
+        within_cells.add(chosen, lower + SHIFT * np.array([*cell, 0]), cell)
+    _require_single(at_nodes, within_cells, lower, cell)
 
-    grid = Grid(sampled.highest, cell, (float(lower[0]), float(lower[1]), 0.0), friction, _wall(corners, area, level))
+    grid = Grid(at_nodes.highest, cell, (float(lower[0]), float(lower[1]), 0.0), friction, _wall(corners, area, level))
     _require_close(grid, used)
     return grid
 
 
 class _Samples:
-    """The heights at which vertical lines through the nodes hit the triangles.
+    """The heights at which vertical lines hit the triangles.
 
     Attributes:
-      highest: of all hits, at edges too; minus infinity without a hit.
-      highest_inside: of the hits inside of a triangle.
-      lowest_inside: likewise.
+      highest: of all hits; minus infinity without a hit.
+      lowest: of all hits; infinity without a hit.
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.highest = np.full(shape, -np.inf)
-        self.highest_inside = np.full(shape, -np.inf)
-        self.lowest_inside = np.full(shape, np.inf)
+        self.lowest = np.full(shape, np.inf)
 
     def add(self, corners: np.ndarray, lower: np.ndarray, cell: tuple[float, float]) -> None:
         """Sample triangles, (number, 3 corners, 3), that are not vertical."""
         plane = (corners[:, :, :2] - lower[:2]) / cell
-        first = np.ceil(plane.min(axis=1) - INSIDE).astype(np.int64)
-        last = np.floor(plane.max(axis=1) + INSIDE).astype(np.int64)
+        largest = np.subtract(self.highest.shape, 1)
+        first = np.maximum(np.ceil(plane.min(axis=1) - INSIDE), 0).astype(np.int64)
+        last = np.minimum(np.floor(plane.max(axis=1) + INSIDE), largest).astype(np.int64)
         counts = np.maximum(last - first + 1, 0)
         number = counts.prod(axis=1)
         triangle = np.repeat(np.arange(len(corners)), number)
@@ -75,11 +77,9 @@ class _Samples:
         j = first[triangle, 1] + local % counts[triangle, 1]
         weights = _barycentric(plane[triangle], np.stack([i, j], axis=1))
         height = (weights * corners[triangle, :, 2]).sum(axis=1)
-        smallest = weights.min(axis=1)
-        hit, inside = smallest >= -INSIDE, smallest > INSIDE
+        hit = weights.min(axis=1) >= -INSIDE
         np.maximum.at(self.highest, (i[hit], j[hit]), height[hit])
-        np.maximum.at(self.highest_inside, (i[inside], j[inside]), height[inside])
-        np.minimum.at(self.lowest_inside, (i[inside], j[inside]), height[inside])
+        np.minimum.at(self.lowest, (i[hit], j[hit]), height[hit])
 
 
 def _nodes(used: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> tuple[tuple[int, int], tuple[float, float]]:
@@ -141,28 +141,28 @@ def _wall(corners: np.ndarray, area: np.ndarray, level: np.ndarray) -> float | N
     return 1.01 * float(slopes.max()) + FLAT
 
 
-def _require_single(sampled: _Samples, lower: np.ndarray, cell: tuple[float, float]) -> None:
-    """Refuse overhangs and holes."""
-    missing = np.argwhere(np.isinf(sampled.highest))
-    if len(missing):
-        raise _no_grid("it has a hole, or its outline is no rectangle", missing[0] * cell + lower[:2])
-    overhangs = np.argwhere(sampled.highest_inside - sampled.lowest_inside > FLAT)
+def _require_single(at_nodes: _Samples, within_cells: _Samples, lower: np.ndarray, cell: tuple[float, float]) -> None:
+    """Refuse holes and overhangs."""
+    for sampled in (at_nodes, within_cells):
+        missing = np.argwhere(np.isinf(sampled.highest))
+        if len(missing):
+            raise _no_grid("it has a hole, or its outline is no rectangle", missing[0] * cell + lower[:2])
+    overhangs = np.argwhere(within_cells.highest - within_cells.lowest > FLAT)
     if len(overhangs):
         raise _no_grid("a part of it lies above another part", overhangs[0] * cell + lower[:2])
 
 
 def _require_close(grid: Grid, used: np.ndarray) -> None:
-    """Refuse a mesh with a vertex that the grid misses, walls apart."""
+    """Refuse a mesh with a vertex whose height is none of those between the nodes around it."""
     position = (used[:, :2] - grid.origin[:2]) / grid.cell
-    node = np.minimum(position.astype(np.int64), np.subtract(grid.heights.shape, 2))
-    i, j = node.T
-    heights = grid.heights
-    around = np.stack([heights[i, j], heights[i + 1, j], heights[i, j + 1], heights[i + 1, j + 1]])
-    above = used[:, 2] - around.max(axis=0)
-    below = around.min(axis=0) - used[:, 2]
-    missed = np.argmax(np.maximum(above, below))
-    if max(above[missed], below[missed]) > TOLERANCE:
-        raise _no_grid(f"it has details finer than {grid.cell[0]:.3g} m", used[missed, :2])
+    largest = np.subtract(grid.heights.shape, 1)
+    around = [np.floor(position - 0.01), np.rint(position), np.ceil(position + 0.01)]
+    nodes = [np.clip(node, 0, largest).astype(np.int64) for node in around]
+    heights = np.stack([grid.heights[x_node[:, 0], y_node[:, 1]] for x_node in nodes for y_node in nodes])
+    missed = np.maximum(used[:, 2] - heights.max(axis=0), heights.min(axis=0) - used[:, 2])
+    worst = int(np.argmax(missed))
+    if missed[worst] > TOLERANCE:
+        raise _no_grid(f"it has details finer than {grid.cell[0]:.3g} m", used[worst, :2])
 
 
 def _no_grid(reason: str, place: np.ndarray | None = None) -> StandinError:
@@ -175,5 +175,5 @@ def _no_grid(reason: str, place: np.ndarray | None = None) -> StandinError:
         expected="a surface that each vertical line hits once, walls apart, with a rectangular outline; or boxes whose "
         "edges are parallel to the axes",
         cause="MuJoCo has no static triangle meshes, so the ground becomes boxes and a height field",
-        fix="build the ground with convert_heightfield_to_trimesh, and add what overhangs as an actor with a fixed base",
+        fix="build the ground with convert_heightfield_to_trimesh; add what overhangs as an actor with a fixed base",
     )

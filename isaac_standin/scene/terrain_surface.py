@@ -23,7 +23,7 @@ def grid_vertices(heights: np.ndarray, spacing: float, limit: float | None) -> n
     values = heights.astype(np.float64)
     x, y = np.meshgrid(*(np.arange(count) * spacing for count in values.shape), indexing="ij")
     if limit is not None:
-        move_x, move_y = _moves(values, limit)
+        move_x, move_y = moves(values, limit)
         x += move_x * spacing
         y += move_y * spacing
     return np.stack([x.ravel(), y.ravel(), values.ravel()], axis=1)
@@ -38,7 +38,7 @@ def grid_triangles(along_x: int, along_y: int) -> np.ndarray:
     return cells.reshape(-1, 3)
 
 
-def _moves(values: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+def moves(values: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
     """Return by how many cells each node moves along x and along y: -1, 0 or 1."""
     everything, first, last = slice(None), slice(None, -1), slice(1, None)
     along_x = _steps(values, (first, everything), (last, everything), limit)

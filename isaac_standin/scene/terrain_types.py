@@ -45,8 +45,8 @@ class Grid:
     """A surface of heights above a regular grid of nodes; two triangles span each cell between four nodes.
 
     Flat parts become boxes: they are exact, their walls are vertical, and large bodies rest on them. More than
-    `terrain_pieces.MAX_BOXES` boxes cost too much, since each shape of each robot is paired with each of them; then the complete grid
-    becomes one height field, in which a wall is a ramp that is one cell wide.
+    `terrain_pieces.MAX_BOXES` boxes cost too much, since each shape of each robot is paired with each of them. Then
+    the complete grid becomes one height field, in which a wall is a ramp that is one cell wide.
 
     Attributes:
       heights: of the nodes, relative to `origin` [m], (number along x, number along y).
