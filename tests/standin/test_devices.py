@@ -154,7 +154,6 @@ def test_calls_of_torch_cuda_do_nothing(said):
     with torch.cuda.device(0):
         assert torch.ones(2, pin_memory=True).pin_memory().device == CPU
     assert torch.zeros(2, device=f"cuda:{torch.cuda.current_device()}").device == CPU
-    assert not torch.cuda.is_available()
 
 
 def test_one_line_names_the_first_place(said):
