@@ -4,8 +4,8 @@
         torch.zeros(3, device="cuda:0")  # is on the CPU
 
 The functions of PyTorch that take a device are replaced by functions that turn "cuda", "cuda:1", `torch.device("cuda")`
-and GPU numbers into "cpu". The alternative, a `TorchFunctionMode`, would cost 2 to 4 us at every call of PyTorch, even at
-`x.shape`. Time of a call [us], on one core of a shared machine, with tensors of shape (64, 8):
+and GPU numbers into "cpu". The alternative, a `TorchFunctionMode`, would cost 2 to 4 us at every call of PyTorch, even
+at `x.shape`. Time of a call [us], on one core of a shared machine, with tensors of shape (64, 8):
 
     call                              PyTorch   redirected   with a mode
     torch.zeros(64, 8, device="cpu")      2.8          3.3           5.1
