@@ -204,7 +204,7 @@ def activate(package: ModuleType) -> None:
         sys.modules[f"{PACKAGE}.{name}"] = module
         setattr(package, name, module)
     devices.redirect(gpu=backend == "gpu")
-    if multiprocessing.parent_process() is None:
+    if multiprocessing.current_process().name == "MainProcess":  # its children say nothing
         print(banner(chosen, backend), file=sys.stderr, flush=True)
 
 

@@ -119,10 +119,12 @@ def test_a_scripted_module_is_saved_and_loaded_for_a_gpu(said):
     "location",
     ["cuda", torch.device("cuda:1"), {"cuda:1": "cuda:0"}, lambda storage, where: storage.cuda(0), None],
 )
-def test_checkpoints_are_loaded_to_the_cpu(said, location):
-    """All forms of `map_location` that name a GPU read the file to the CPU."""
+def test_checkpoints_are_loaded_to_the_cpu(said, monkeypatch, location):
+    """A file that was written on a GPU is read to the CPU, with all forms of `map_location` and without it."""
     written = io.BytesIO()
-    torch.save({"weights": torch.arange(3)}, written)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:2")
+        torch.save({"weights": torch.arange(3)}, written)
     written.seek(0)
     assert torch.load(written, map_location=location)["weights"].tolist() == [0, 1, 2]
 
@@ -154,7 +156,6 @@ def test_calls_of_torch_cuda_do_nothing(said):
     with torch.cuda.device(0):
         assert torch.ones(2, pin_memory=True).pin_memory().device == CPU
     assert torch.zeros(2, device=f"cuda:{torch.cuda.current_device()}").device == CPU
-    assert not torch.cuda.is_available()
 
 
 def test_one_line_names_the_first_place(said):
@@ -172,12 +173,14 @@ def test_a_redirection_is_undone():
     places += [(torch.Tensor, "to"), (torch.Tensor, "cuda"), (torch.jit, "load"), (torch.cuda, "FloatTensor")]
     before = [getattr(owner, name) for owner, name in places]
     own = set(vars(torch.Tensor))
+    known_to_torchscript = dict(torch.jit._builtins._get_builtin_table())
     with devices.redirect(gpu=False, say=len) as redirection:
         changed = [getattr(owner, name) is not was for (owner, name), was in zip(places, before, strict=True)]
         redirection.undo()
     assert all(changed)
     assert [getattr(owner, name) for owner, name in places] == before
     assert set(vars(torch.Tensor)) == own
+    assert torch.jit._builtins._get_builtin_table() == known_to_torchscript
     if not torch.cuda.is_available():
         with pytest.raises((AssertionError, RuntimeError)):
             torch.zeros(2, device="cuda")

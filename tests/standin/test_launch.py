@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -239,3 +241,41 @@ def test_the_shim_comes_first_on_the_path_and_once():
     assert environ["PYTHONPATH"].split(os.pathsep) == [str(SHIM), "/a", "/b"]
     again = launch.environment(Settings(), environ)
     assert again["PYTHONPATH"] == environ["PYTHONPATH"]
+
+
+def test_a_gpu_that_is_asked_for_and_cannot_be_used_is_an_error(monkeypatch):
+    """With `gpu` the reason is an error, with `auto` the CPU is used, and `cpu` does not look for a GPU."""
+    monkeypatch.setattr("mapush.sim.choose_backend", lambda name: ("mujoco", "the driver is too old"))
+    with pytest.raises(StandinError) as caught:
+        install.choose_backend(Settings(backend="gpu"))
+    assert caught.value.cause == "the driver is too old"
+    assert install.choose_backend(Settings()) == "cpu"
+    monkeypatch.setattr("mapush.sim.choose_backend", lambda name: ("warp", "a GPU"))
+    assert install.choose_backend(Settings()) == "gpu"
+    assert install.choose_backend(Settings(backend="cpu")) == "cpu"
+
+
+def test_the_line_says_what_computes():
+    """The GPU, or the number of threads on the CPU."""
+    assert "(GPU)" in install.banner(Settings(), "gpu")
+    assert "(CPU, 1 thread)" in install.banner(Settings(threads=1), "cpu")
+    assert "(CPU, 7 threads)" in install.banner(Settings(threads=7), "cpu")
+
+
+def test_a_python_without_mujoco_is_named(monkeypatch):
+    """The message names the Python that lacks it."""
+
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(install, "version", missing)
+    with pytest.raises(StandinError) as caught:
+        install.choose_backend(Settings(backend="cpu"))
+    assert caught.value.where == sys.executable
+
+
+def test_isaac_gyms_own_python_can_read_the_shim():
+    """Python 3.8 gets to the message that it is too old, instead of a syntax error."""
+    source = (SHIM / "isaacgym" / "__init__.py").read_text()
+    ast.parse(source, feature_version=(3, 7))
+    assert source.index("sys.version_info < (3, 11)") < source.index("from isaac_standin")
