@@ -7,6 +7,7 @@ from typing import Any, Callable
 
 import mujoco
 import numpy as np
+import pytest
 import torch
 
 from isaac_standin.assets.asset import IDENTITY, ORIGIN, Asset, Body, Joint, Quaternion, Shape, Vector
@@ -114,6 +115,13 @@ class Place:
             simulation.grounds.append(on)
         simulation.prepare()
         return simulation
+
+
+PLACES = [
+    pytest.param(Place("mujoco", "cpu"), id="mujoco"),
+    pytest.param(Place("warp", "cpu"), id="warp-on-cpu", marks=pytest.mark.warp),
+    pytest.param(Place("warp", "cuda"), id="gpu", marks=pytest.mark.gpu),
+]
 
 
 def run(simulation: Simulation, steps: int) -> None:
