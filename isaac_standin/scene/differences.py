@@ -11,7 +11,7 @@ from isaac_standin.assets.asset import Body
 from isaac_standin.errors import StandinError
 from isaac_standin.scene.actor import Actor, Drive, Mass
 from isaac_standin.scene.layout import Layout
-from isaac_standin.scene.model import DRIVEN, Built, servo_bias
+from isaac_standin.scene.model import DRIVEN, Built, joint_range, principal, servo_bias
 
 Fields = dict[str, np.ndarray]
 
@@ -102,7 +102,7 @@ def _mass_fields(built: Built, layout: Layout, envs: Sequence[Sequence[Actor]]) 
             fields["body_mass"][where] = mass.mass
             fields["body_ipos"][where] = mass.com
             if mass.inertia != before.inertia:
-                fields["body_inertia"][where], fields["body_iquat"][where] = _principal(mass.inertia)
+                fields["body_inertia"][where], fields["body_iquat"][where] = principal(np.reshape(mass.inertia, (3, 3)))
     return fields
 
 
@@ -110,25 +110,10 @@ def _original(body: Body) -> tuple:
     return body.mass, body.com, tuple(np.asarray(body.inertia).flatten().tolist())
 
 
-def _principal(inertia: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the principal moments of an inertia tensor, and the orientation of their axes.
-
-    Moments that no body can have are balanced as the model's compiler does: each becomes their mean.
-    """
-    moments, axes = np.linalg.eigh(np.array(inertia).reshape(3, 3))
-    if np.linalg.det(axes) < 0.0:
-        axes[:, 0] = -axes[:, 0]
-    if moments[2] > moments[0] + moments[1]:
-        moments[:] = moments.mean()
-    quat = np.empty(4)
-    mujoco.mju_mat2Quat(quat, np.ascontiguousarray(axes).flatten())
-    return moments, quat
-
-
 def _drive_fields(built: Built, layout: Layout, envs: Sequence[Sequence[Actor]]) -> Fields:
     model = built.model
     fields = {}
-    for name in ("dof_damping", "dof_armature", "dof_frictionloss", "jnt_range", *_OF_SERVOS):
+    for name in (*_OF_JOINTS, *_OF_SERVOS):
         fields[name] = np.repeat(getattr(model, name)[None], len(envs), axis=0)
     original = _table(envs[:1], lambda actor: actor.drives)[0]
     for env, row in enumerate(_table(envs, lambda actor: actor.drives)):
@@ -138,6 +123,7 @@ def _drive_fields(built: Built, layout: Layout, envs: Sequence[Sequence[Actor]])
     return fields
 
 
+_OF_JOINTS = ("dof_damping", "dof_armature", "dof_frictionloss", "jnt_range", "jnt_stiffness")
 _OF_SERVOS = ("actuator_biasprm", "actuator_forcerange")
 
 
@@ -145,9 +131,11 @@ def _write_drive(fields: Fields, env: int, layout: Layout, dof: int, drive: Driv
     column = layout.dof_qvel[dof]
     fields["dof_armature"][env, column] = drive.armature
     fields["dof_frictionloss"][env, column] = drive.friction
-    fields["jnt_range"][env, model.dof_jntid[column]] = drive.lower, drive.upper
+    joint = model.dof_jntid[column]
+    fields["jnt_range"][env, joint] = joint_range(drive)
     if drive.mode not in DRIVEN:
         fields["dof_damping"][env, column] = drive.damping
+        fields["jnt_stiffness"][env, joint] = drive.stiffness
         return
     servo = layout.servo[dof]
     fields["actuator_biasprm"][env, servo, :3] = servo_bias(drive, model.opt.timestep)

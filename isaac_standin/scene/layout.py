@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from isaac_standin.scene.actor import Actor
-from isaac_standin.scene.model import body_name
+from isaac_standin.scene.model import body_name, dof_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,9 +82,9 @@ def layout_of(model: mujoco.MjModel, actors: Sequence[Actor]) -> Layout:
             rows.add("bodies", model.body(name).id)
             rows.add("body_actor", index)
             num_bodies += 1
-            if body.joint is not None:
-                _add_dof(rows, model, index, name)
-                num_dofs += 1
+        for dof in range(len(actor.drives)):
+            _add_dof(rows, model, index, dof_name(index, dof))
+        num_dofs += len(actor.drives)
     return Layout(
         num_actors=len(actors),
         num_bodies=num_bodies,

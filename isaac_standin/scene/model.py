@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Optional, Sequence
 import mujoco
 import numpy as np
 
-from isaac_standin.assets.asset import Asset, Body, Joint, Shape
+from isaac_standin.assets.asset import Body, Joint, Shape
 from isaac_standin.scene import contacts
 from isaac_standin.scene.actor import DRIVE_POSITION, DRIVE_VELOCITY, Actor, Drive
 from isaac_standin.scene.terrain import add_terrain
@@ -66,20 +66,22 @@ class Built:
 def build(actors: Sequence[Actor], world: World) -> Built:
     """Compile the model of an env with these actors.
 
-    Body `b` of actor 2 is called `2/b`, its shapes `2/shape0`, ..., and degrees of freedom have the names of the bodies
-    that they move. A fixed base is a mocap body, because programs teleport it.
+    Body `b` of actor 2 is called `2/b`, its shapes `2/shape0`, ..., and its degrees of freedom `2/dof0`, .... A fixed
+    base is a mocap body, because programs teleport it.
     """
     spec = mujoco.MjSpec()
     spec.modelname = "isaac_standin"
     spec.compiler.degree = False
-    spec.compiler.balanceinertia = True  # inertias of real URDF files are often not physical
+    spec.compiler.balanceinertia = True  # else it refuses what no body can have; see `_restore_inertia`
     _set_options(spec.option, world)
     ground = add_terrain(spec, world.grounds)
     for index, actor in enumerate(actors):
         _add_actor(spec, index, actor)
     pairs = _add_pairs(spec, actors, ground, world.dt)
     _add_sensors(spec, actors)
-    return Built(spec.compile(), spec, tuple(pairs))
+    model = spec.compile()
+    _restore_inertia(model, actors)
+    return Built(model, spec, tuple(pairs))
 
 
 def _set_options(option: Any, world: World) -> None:
@@ -98,6 +100,11 @@ def body_name(actor: int, body: str) -> str:
     return f"{actor}/{body}"
 
 
+def dof_name(actor: int, dof: int) -> str:
+    """Return the name of an actor's degree of freedom in the model."""
+    return f"{actor}/dof{dof}"
+
+
 def _add_actor(spec: mujoco.MjSpec, index: int, actor: Actor) -> None:
     asset = actor.asset
     added: list[mujoco.MjsBody] = []
@@ -111,8 +118,8 @@ def _add_actor(spec: mujoco.MjSpec, index: int, actor: Actor) -> None:
         _set_inertia(made, body)
         if not asset.gravity:
             made.gravcomp = 1.0
-        if body.joint is not None:
-            _add_joint(spec, made, body.joint, actor.drives[dof])
+        for joint in body.joints():
+            _add_joint(spec, made, joint, actor.drives[dof], dof_name(index, dof))
             dof += 1
         for solid in body.shapes:
             geom = _add_shape(spec, made, solid, COLLISION_GROUP)
@@ -139,23 +146,55 @@ def _set_inertia(made: mujoco.MjsBody, body: Body) -> None:
     made.explicitinertial = True
 
 
-def _add_joint(spec: mujoco.MjSpec, made: mujoco.MjsBody, joint: Joint, drive: Drive) -> None:
+def _restore_inertia(model: mujoco.MjModel, actors: Sequence[Actor]) -> None:
+    """Give bodies the inertia of their files, even one that no real body can have: many URDF files contain such.
+
+    MuJoCo computes with it, only its compiler refuses it.
+    """
+    for index, actor in enumerate(actors):
+        for body in actor.asset.bodies:
+            moments, axes = principal(np.asarray(body.inertia))
+            if moments[2] > moments[0] + moments[1]:
+                where = model.body(body_name(index, body.name)).id
+                model.body_inertia[where], model.body_iquat[where] = moments, axes
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+
+
+def principal(inertia: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the principal moments of an inertia tensor (3, 3), ascending, and the orientation of their axes."""
+    moments, axes = np.linalg.eigh(inertia)
+    if np.linalg.det(axes) < 0.0:
+        axes[:, 0] = -axes[:, 0]
+    quat = np.empty(4)
+    mujoco.mju_mat2Quat(quat, np.ascontiguousarray(axes).flatten())
+    return moments, quat
+
+
+def _add_joint(spec: mujoco.MjSpec, made: mujoco.MjsBody, joint: Joint, drive: Drive, name: str) -> None:
     kind = mujoco.mjtJoint.mjJNT_HINGE
     if joint.kind == "prismatic":
         kind = mujoco.mjtJoint.mjJNT_SLIDE
-    added = made.add_joint(name=made.name, type=kind, axis=joint.axis, pos=joint.pos)
+    added = made.add_joint(name=name, type=kind, axis=joint.axis, pos=joint.pos)
     added.limited = drive.limited
     if drive.limited:
-        added.range = [max(drive.lower, -1e6), min(drive.upper, 1e6)]
+        added.range = joint_range(drive)
     added.armature = drive.armature
     added.frictionloss = drive.friction
     if drive.mode in DRIVEN:
-        _add_drive(spec, made.name, drive)
+        _add_drive(spec, name, drive)
     else:
         added.damping[:] = 0.0
         added.damping[0] = drive.damping
         added.stiffness[:] = 0.0
-        added.stiffness[0] = joint.stiffness
+        added.stiffness[0] = drive.stiffness
+
+
+def joint_range(drive: Drive) -> tuple[float, float]:
+    """Return the limits of a joint in numbers that MuJoCo can compute with."""
+    return max(drive.lower, -_FARTHEST), min(drive.upper, _FARTHEST)
+
+
+_FARTHEST = 1e6  # a limit beyond is none [rad or m]
 
 
 def _add_drive(spec: mujoco.MjSpec, joint: str, drive: Drive) -> None:
@@ -241,8 +280,3 @@ def _add_sensors(spec: mujoco.MjSpec, actors: Sequence[Actor]) -> None:
 
 
 _CONTACT_FORCE_ONLY = 2  # bit of the field "force"
-
-
-def dof_count(asset: Asset) -> int:
-    """Return the number of degrees of freedom, without those of a floating base."""
-    return len(asset.joints())

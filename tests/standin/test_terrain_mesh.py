@@ -82,16 +82,6 @@ def test_combined_meshes_are_taken_apart():
 
 
 def test_other_surface_is_sampled():
-<<<<<<< HEAD
-    """A tent of four triangles, and a terrace behind a vertical wall, are sampled at their heights."""
-    vertices = [[0, 0, 0], [1, 0, 0.5], [2, 0, 0], [0, 3, 0], [1, 3, 0.5], [2, 3, 0]]
-    vertices += [[2, 0, 1], [2, 3, 1], [3, 0, 1], [3, 3, 1]]
-    triangles = [[0, 1, 3], [1, 4, 3], [1, 2, 4], [2, 5, 4], [2, 6, 5], [6, 7, 5], [6, 8, 7], [8, 9, 7]]
-    (grid,) = grounds_of(np.array(vertices, dtype=np.float32), np.array(triangles))
-    assert grid.cell == pytest.approx((1, 3))
-    assert grid.heights[:, 0] == pytest.approx([0, 0.5, 1, 1])
-    assert grid.heights[:, 1] == pytest.approx([0, 0.5, 1, 1])
-=======
     """A ramp, and a terrace behind a vertical wall, are sampled at their heights."""
     vertices = [[0, 0, 0], [1, 0, 0.5], [2, 0, 0.5], [0, 3, 0], [1, 3, 0.5], [2, 3, 0.5]]
     vertices += [[2, 0, 2], [2, 3, 2], [3, 0, 2], [3, 3, 2]]
@@ -100,7 +90,6 @@ def test_other_surface_is_sampled():
     assert grid.cell == pytest.approx((1, 3))
     assert grid.heights[:, 0] == pytest.approx([0, 0.5, 2, 2])
     assert grid.heights[:, 1] == pytest.approx([0, 0.5, 2, 2])
->>>>>>> terrain
     assert grid.wall == pytest.approx(0.5, abs=0.01)
 
 
