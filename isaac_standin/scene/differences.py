@@ -11,7 +11,7 @@ from isaac_standin.assets.asset import Body
 from isaac_standin.errors import StandinError
 from isaac_standin.scene.actor import Actor, Drive, Mass
 from isaac_standin.scene.layout import Layout
-from isaac_standin.scene.model import DRIVEN, Built, servo_bias
+from isaac_standin.scene.model import DRIVEN, Built, effort_range, joint_range, servo_bias
 
 Fields = dict[str, np.ndarray]
 
@@ -130,10 +130,9 @@ def _drive_fields(built: Built, layout: Layout, envs: Sequence[Sequence[Actor]])
     fields = {}
     for name in ("dof_damping", "dof_armature", "dof_frictionloss", "jnt_range", *_OF_SERVOS):
         fields[name] = np.repeat(getattr(model, name)[None], len(envs), axis=0)
-    original = _table(envs[:1], lambda actor: actor.drives)[0]
     for env, row in enumerate(_table(envs, lambda actor: actor.drives)):
         for dof, drive in enumerate(row):
-            if drive is not original[dof]:
+            if drive != built.drives[dof]:
                 _write_drive(fields, env, layout, dof, drive, model)
     return fields
 
@@ -145,13 +144,14 @@ def _write_drive(fields: Fields, env: int, layout: Layout, dof: int, drive: Driv
     column = layout.dof_qvel[dof]
     fields["dof_armature"][env, column] = drive.armature
     fields["dof_frictionloss"][env, column] = drive.friction
-    fields["jnt_range"][env, model.dof_jntid[column]] = drive.lower, drive.upper
+    if drive.limited:
+        fields["jnt_range"][env, model.dof_jntid[column]] = joint_range(drive)
     if drive.mode not in DRIVEN:
         fields["dof_damping"][env, column] = drive.damping
         return
     servo = layout.servo[dof]
     fields["actuator_biasprm"][env, servo, :3] = servo_bias(drive, model.opt.timestep)
-    fields["actuator_forcerange"][env, servo] = -drive.effort, drive.effort
+    fields["actuator_forcerange"][env, servo] = effort_range(drive)
 
 
 def _table(envs: Sequence[Sequence[Actor]], of: Callable[[Actor], tuple]) -> list[list]:

@@ -54,11 +54,13 @@ class Built:
       model: the model.
       spec: what it was compiled from.
       pairs: what each contact pair of the model connects.
+      drives: of each degree of freedom, as they were compiled.
     """
 
     model: mujoco.MjModel
     spec: mujoco.MjSpec
     pairs: tuple[Pair, ...]
+    drives: tuple[Drive, ...]
 
 
 def build(actors: Sequence[Actor], world: World) -> Built:
@@ -79,7 +81,10 @@ def build(actors: Sequence[Actor], world: World) -> Built:
         _add_actor(spec, index, actor)
     pairs = _add_pairs(spec, actors, ground, world.dt)
     _add_sensors(spec, actors)
-    return Built(spec.compile(), spec, tuple(pairs))
+    drives: list[Drive] = []
+    for actor in actors:
+        drives += actor.drives
+    return Built(spec.compile(), spec, tuple(pairs), tuple(drives))
 
 
 def _set_options(option: Any, world: World) -> None:
@@ -137,6 +142,7 @@ def _set_inertia(made: mujoco.MjsBody, body: Body) -> None:
     made.ipos = body.com
     made.fullinertia = [full[0, 0], full[1, 1], full[2, 2], full[0, 1], full[0, 2], full[1, 2]]
     made.explicitinertial = True
+    made.simple = False  # MuJoCo's short cuts for bodies without an offset would forbid one in some of the envs
 
 
 def _add_joint(spec: mujoco.MjSpec, made: mujoco.MjsBody, joint: Joint, drive: Drive) -> None:
@@ -146,7 +152,7 @@ def _add_joint(spec: mujoco.MjSpec, made: mujoco.MjsBody, joint: Joint, drive: D
     added = made.add_joint(name=made.name, type=kind, axis=joint.axis, pos=joint.pos)
     added.limited = drive.limited
     if drive.limited:
-        added.range = [max(drive.lower, -1e6), min(drive.upper, 1e6)]
+        added.range = joint_range(drive)
     added.armature = drive.armature
     added.frictionloss = drive.friction
     if drive.mode in DRIVEN:
@@ -169,9 +175,24 @@ def _add_drive(spec: mujoco.MjSpec, joint: str, drive: Drive) -> None:
     servo.gainprm[0] = 1.0
     servo.biastype = mujoco.mjtBias.mjBIAS_AFFINE
     servo.biasprm[:3] = servo_bias(drive, spec.option.timestep)
-    if np.isfinite(drive.effort) and drive.effort > 0:
-        servo.forcelimited = True
-        servo.forcerange = [-drive.effort, drive.effort]
+    servo.forcelimited = True
+    servo.forcerange = effort_range(drive)
+
+
+def joint_range(drive: Drive) -> tuple[float, float]:
+    """Return the limits of a degree of freedom; MuJoCo's must be finite."""
+    return max(drive.lower, -_UNLIMITED), min(drive.upper, _UNLIMITED)
+
+
+def effort_range(drive: Drive) -> tuple[float, float]:
+    """Return the smallest and the largest effort of a drive; 0 means that it has no limit."""
+    effort = _UNLIMITED
+    if 0.0 < drive.effort < _UNLIMITED:
+        effort = drive.effort
+    return -effort, effort
+
+
+_UNLIMITED = 1e9  # [rad, m, N m or N]
 
 
 def servo_bias(drive: Drive, dt: float) -> tuple[float, float, float]:

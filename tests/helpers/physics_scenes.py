@@ -61,14 +61,14 @@ def actor(
     *,
     group: int = 0,
     filter: int = 0,
-    friction: float | None = None,
+    surface_friction: float | None = None,
     mode: int = DRIVE_NONE,
     **drive: Any,
 ) -> Actor:
-    """Return an actor; every shape has `friction`, and every degree of freedom the properties in `drive`."""
+    """Return an actor; every shape has `surface_friction`, and every degree of freedom the properties in `drive`."""
     surfaces = list(surfaces_of(of))
-    if friction is not None:
-        surfaces = [surface._replace(friction=friction) for surface in surfaces]
+    if surface_friction is not None:
+        surfaces = [surface._replace(friction=surface_friction) for surface in surfaces]
     drives = [each._replace(**drive) for each in drives_of(of, mode)]
     return Actor(of, "actor", pos, quat, group, filter, tuple(surfaces), masses_of(of), tuple(drives))
 

@@ -45,7 +45,7 @@ def above(normal, height):
 
 def brick(normal, quat, height, mean):
     """Return a flat brick on a slope, such that the mean of its friction and the slope's is `mean`."""
-    return actor(BRICK, above(normal, height), quat, friction=2.0 * mean - GROUND_FRICTION)
+    return actor(BRICK, above(normal, height), quat, surface_friction=2.0 * mean - GROUND_FRICTION)
 
 
 BRICK = asset(box("brick", (0.15, 0.12, 0.02), 1.5))
@@ -86,7 +86,7 @@ def test_brick_on_a_tilted_slab_slips_below_the_mean_friction_in_every_direction
     for heading in (0.0, 0.4, math.pi / 4.0, 2.0):
         for mean in MEANS:
             normal, quat = slope(heading)
-            slab = actor(SLAB, above(normal, -0.1), quat, friction=GROUND_FRICTION)
+            slab = actor(SLAB, above(normal, -0.1), quat, surface_friction=GROUND_FRICTION)
             envs.append([slab, brick(normal, quat, 0.02, mean)])
             means.append(mean)
     simulation = place.simulation(*envs, dt=DT)
