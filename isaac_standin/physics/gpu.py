@@ -22,6 +22,7 @@ from mapush.errors import SimulatorError
 warp.config.log_level = warp.LOG_WARNING
 
 STEPS_BETWEEN_LOOKS = 64
+_MASSES = {"body_mass", "body_ipos", "body_inertia", "body_iquat", "dof_armature"}
 _DERIVED_FROM_MASS = ("body_subtreemass", "body_invweight0", "dof_invweight0")
 _STATE = ("qpos", "qvel", "ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat", "qacc_warmstart")
 _RESULTS = ("xpos", "xquat", "xipos", "cvel", "subtree_com", "sensordata", "qfrc_actuator")
@@ -72,7 +73,7 @@ class GpuEngine(Engine):
 
     def _upload(self, model: mujoco.MjModel, fields: Fields) -> None:
         batched = list(fields)
-        if not {"body_mass", "body_ipos", "body_inertia"}.isdisjoint(fields):
+        if not _MASSES.isdisjoint(fields):
             batched += _DERIVED_FROM_MASS
         never_resets = copy.copy(model)  # MuJoCo Warp never resets an env by itself, and does not know the flag for it
         never_resets.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
@@ -144,7 +145,7 @@ class GpuEngine(Engine):
         for name in self._batched & set(fields):
             array = warp.to_torch(getattr(self._m, name))
             array.copy_(torch.from_numpy(fields[name]).reshape(array.shape))
-        if not {"body_mass", "body_ipos", "body_inertia"}.isdisjoint(self._batched):
+        if not _MASSES.isdisjoint(self._batched):
             with warp.ScopedDevice(self._warp_device):
                 mujoco_warp.set_const(self._m, self._d)
 
