@@ -157,13 +157,16 @@ def _restore_inertia(model: mujoco.MjModel, actors: Sequence[Actor]) -> None:
 
     MuJoCo computes with it, only its compiler refuses it.
     """
+    restored = False
     for index, actor in enumerate(actors):
         for body in actor.asset.bodies:
             moments, axes = principal(np.asarray(body.inertia))
             if moments[2] > moments[0] + moments[1]:
                 where = model.body(body_name(index, body.name)).id
                 model.body_inertia[where], model.body_iquat[where] = moments, axes
-    mujoco.mj_setConst(model, mujoco.MjData(model))
+                restored = True
+    if restored:
+        mujoco.mj_setConst(model, mujoco.MjData(model))
 
 
 def principal(inertia: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
