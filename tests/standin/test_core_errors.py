@@ -7,7 +7,22 @@ import re
 
 import pytest
 import torch
-from physics_scenes import PLACES, Place, actor, asset, bodies, body, box, dofs, forces, ground, hinge, refresh, roots, run
+from physics_scenes import (
+    PLACES,
+    Place,
+    actor,
+    asset,
+    bodies,
+    body,
+    box,
+    dofs,
+    forces,
+    ground,
+    hinge,
+    refresh,
+    roots,
+    run,
+)
 
 from isaac_standin.errors import StandinError
 from isaac_standin.physics.gpu_limits import STEPS_BETWEEN_LOOKS
