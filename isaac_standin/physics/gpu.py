@@ -129,15 +129,15 @@ class GpuEngine(Engine):
         """Set fields of the model; see `Engine.assign`.
 
         Raises:
-          SimulatorError: a field differs from env to env that did not when the simulation was prepared.
+          SimulatorError: a field changes that was the same in all envs when the simulation was prepared.
         """
         fields = {name: values for name, values in fields.items() if values.size}
         late = set(differing(self.model, fields)) - self._batched
         if late:
             raise SimulatorError(
-                "on a GPU this property cannot differ from env to env after prepare_sim",
+                "on a GPU this property cannot change after prepare_sim",
                 got=", ".join(sorted(late)),
-                cause="it was the same in all envs when the simulation was prepared",
+                cause="it was the same in all envs when the simulation was prepared, so that they share one value",
                 fix="set it in at least one env before prepare_sim",
             )
         for name in self._batched & set(fields):

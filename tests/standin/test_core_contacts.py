@@ -88,6 +88,24 @@ def test_forces_of_a_robot_add_up_to_its_weight(place):
     torch.testing.assert_close(found.sum(1)[:, 2], vector(5.5, 5.5) * GRAVITY, rtol=1e-3, atol=0.0)
 
 
+def test_small_box_stands_on_a_large_one(place):
+    """On a floor of tens of metres, far from its middle and tilted a little, a small box rests and stays."""
+    floor = asset(box("floor", (30.0, 40.0, 0.5), 1.0), fixed_base=True)
+    cube = asset(box("cube", (0.12, 0.1, 0.02), 2.0))
+    places, tilts = ((0.0, 0.0), (3.0, -7.0), (-21.0, 33.0)), (0.0, 0.01, -0.02)
+    envs = []
+    for (x, y), tilt in zip(places, tilts, strict=True):
+        quat = (float(np.cos(tilt)), 0.0, float(np.sin(tilt)), 0.0)
+        envs.append([actor(floor, (0.0, 0.0, -0.5)), actor(cube, (x, y, 0.03), quat)])
+    simulation = place.simulation(*envs)
+    for _ in range(30):
+        run(simulation, 20)
+        assert roots(simulation)[..., 7:].abs().max() < 0.5
+    found = settled(simulation)[:, 1]
+    torch.testing.assert_close(found[:, 2], vector(2.0, 2.0, 2.0) * GRAVITY, rtol=1e-3, atol=0.0)
+    torch.testing.assert_close(roots(simulation)[:, 1, :2], vector(*places), rtol=0.0, atol=5e-3)
+
+
 def test_forces_of_a_wall_are_horizontal(place):
     """A ball that is pushed against a wall along x by 3 N is pushed back along -x by 3 N; forces have world axes."""
     wall = asset(box("wall", (0.1, 1.0, 1.0), 1.0), fixed_base=True)
