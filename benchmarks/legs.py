@@ -27,8 +27,16 @@ from mapush.train import Run
 
 TRIAL_S = 35.0  # kept for the trial of the finished body [s]
 ITERATIONS_PER_EXPORT = 20
-COLUMNS = ("seconds", "step", "steps_per_s", "std", "value_loss", "episode/fall", "episode/length", "episode/return")
-COLUMNS += ("episode/linear_error", "episode/yaw_error")
+COLUMNS = (
+    "seconds",
+    "step",
+    "steps_per_s",
+    "std",
+    "value_loss",
+    "episode/fall",
+    "episode/length",
+    "episode/return",
+) + ("episode/linear_error", "episode/yaw_error")
 
 
 def train_for(run: Run, started: float, seconds: float, out: Path) -> None:
@@ -71,27 +79,25 @@ def export(run: Run, out: Path) -> None:
     from mapush.upstream.legs import legs_body
 
     actor = run.agent.actors[0]
-    torch.jit.save(legs_body.export(actor), str(out / "body.tmp"))
-    (out / "body.tmp").replace(out / "body_latest.jit")
+    legs_body.save_script(legs_body.export(actor), out / "body_latest.jit")
     torch.save(actor.state_dict(), out / "actor.tmp")
     (out / "actor.tmp").replace(out / "actor.pt")
 
 
 def try_body(path: Path, device: str, duration_s: float) -> str:
     """Return the table of a trial with the body in this file."""
-    import torch
-
+    from mapush.upstream.legs.legs_body import load_script
     from mapush.upstream.legs.legs_physics import find_checkout
     from mapush.upstream.legs.legs_trial import run_trial, table
 
-    body = torch.jit.load(str(path), map_location=device).eval()
-    return table(run_trial(body, find_checkout(), device, duration_s))
+    return table(run_trial(load_script(path, device), find_checkout(), device, duration_s))
 
 
 def configure(arguments: argparse.Namespace) -> RunConfig:
     """Return the configuration of the run."""
-    config = preset("legs")
-    config = dataclasses.replace(config, seed=arguments.seed, total_steps=10**12)
+    config = preset("walk", "legs")
+    sim = dataclasses.replace(config.sim, backend=arguments.backend)
+    config = dataclasses.replace(config, seed=arguments.seed, total_steps=10**12, sim=sim)
     if arguments.num_envs:
         config = dataclasses.replace(config, num_envs=arguments.num_envs)
     config, reason = resolve(config)
@@ -105,6 +111,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--seconds", type=float, default=285.0, help="time for everything [s]")
+    parser.add_argument("--backend", default="auto", help="auto, warp or mujoco")
     parser.add_argument("--num-envs", type=int, default=0, help="0 takes the preset's")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--trial-seconds", type=float, default=20.0, help="simulated time of the trial [s]")
@@ -119,7 +126,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if arguments.only_try is None:
             run = Run.start(config)
             print(f"started after {time.monotonic() - started:.0f} s", flush=True)
-            train_for(run, started, arguments.seconds - TRIAL_S, arguments.out)
+            try:
+                train_for(run, started, arguments.seconds - TRIAL_S, arguments.out)
+            except MapushError as error:  # what was exported before can still be tried
+                print(error, file=sys.stderr, flush=True)
             run.close()
         text = try_body(body, device, arguments.trial_seconds)
     except MapushError as error:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from mapush.upstream.mqe import MqeEnv
 
 TASKS = tuple(OBJECTS) + ("walk",)
-LEGS = "legs"  # trained, but not evaluated, like a task
 
 Config = TypeVar("Config", bound=Any)
 
@@ -74,7 +73,7 @@ def make_env(config: RunConfig) -> VecEnv:
     """
     config, _ = resolve(config)
     if isinstance(config, WalkRunConfig):
-        if config.task_name == LEGS:
+        if config.task.robot == "mapush":
             return make_legs_env(config)
         return make_walk_env(config)
     if not isinstance(config, PushRunConfig):

@@ -129,11 +129,9 @@ def _walk(task_name: str) -> WalkRunConfig:
 def _legs(task_name: str) -> RunConfig:
     """Train the low level of MAPush's own robot on one GPU, for the commands that its environment gives."""
     config = _walk(task_name)
-    happo = dataclasses.replace(
-        config.happo, hidden_sizes=(256, 128), actor_num_mini_batch=8, critic_num_mini_batch=8
-    )
-    task = WalkConfig(command_range=(0.6, 0.6, 0.6), push_ramp_s=60.0, payload=(-1.0, 2.0))
-    return dataclasses.replace(config, num_envs=4096, total_steps=60_000_000, happo=happo, task=task)
+    happo = dataclasses.replace(config.happo, hidden_sizes=(256, 128), actor_num_mini_batch=8, critic_num_mini_batch=8)
+    task = WalkConfig(robot="mapush", command_range=(0.6, 0.6, 0.6), push_ramp_s=60.0, payload=(-1.0, 2.0))
+    return dataclasses.replace(config, preset="legs", num_envs=4096, total_steps=60_000_000, happo=happo, task=task)
 
 
 PUSH_PRESETS: Dict[str, Callable[[str], RunConfig]] = {
@@ -148,8 +146,7 @@ for _object_name in OBJECTS:
     PRESETS[_object_name] = dict(PUSH_PRESETS)
     if _object_name not in PUBLISHED_REWARDS:
         del PRESETS[_object_name]["published"]
-PRESETS["walk"] = {"default": _walk}
-PRESETS["legs"] = {"default": _legs}
+PRESETS["walk"] = {"default": _walk, "legs": _legs}
 
 
 OWN_ENV_HAPPO = HappoConfig(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 import torch
 
@@ -71,7 +71,8 @@ class WalkEnv(VecEnv):
     obs_dim = OBS_DIM
     privileged_dim = PRIVILEGED_DIM
     spawn_height = SPAWN_HEIGHT
-    kept_buffers = ("age",)  # what a reset leaves as it is
+    walking_height = walk_rewards.HEIGHT
+    kept_buffers: Tuple[str, ...] = ("age",)  # what a reset leaves as it is
 
     def __init__(self, physics: Physics, config: WalkConfig, seed: int) -> None:
         self.physics = physics
@@ -353,6 +354,7 @@ class WalkEnv(VecEnv):
             push_xy=rotate_inverse(state.robot_quat_w, buffers["force_w"])[:, 0, :2],
             foot_pos_w=_foot_positions_w(state),
             previous_foot_pos_w=buffers["foot_pos_w"],
+            wanted_height=self.walking_height,
         )
         buffers["foot_pos_w"] = motion.foot_pos_w
         return walk_rewards.compute(motion)

@@ -8,9 +8,13 @@ Source of the interface: MAPush@0e61e1b, `mqe/envs/go1/go1.py`.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import math
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -163,4 +167,28 @@ def export(actor: Actor) -> torch.jit.ScriptModule:
     body = Body(actor).eval()
     for parameter in body.parameters():
         parameter.requires_grad_(False)
-    return torch.jit.trace(body, torch.rand(3, NUM_FRAMES * FRAME_DIM + LATENT_DIM), check_trace=False)
+    with _torchscript():
+        return torch.jit.trace(body, torch.rand(3, NUM_FRAMES * FRAME_DIM + LATENT_DIM), check_trace=False)
+
+
+def save_script(module: torch.jit.ScriptModule, path: Path) -> None:
+    """Write TorchScript; at any moment the file is either complete or absent."""
+    unfinished = path.with_name(path.name + ".tmp")
+    with _torchscript():
+        torch.jit.save(module, str(unfinished))
+    unfinished.replace(path)
+
+
+def load_script(path: Path, device: torch.device | str) -> torch.jit.ScriptModule:
+    """Read TorchScript."""
+    with _torchscript():
+        return torch.jit.load(str(path), map_location=device).eval()
+
+
+@contextlib.contextmanager
+def _torchscript() -> Iterator[None]:
+    """Silence that TorchScript is deprecated, which upstream cannot do without, and that sizes become constants."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        yield

@@ -36,6 +36,7 @@ class LegsEnv(WalkEnv):
     obs_dim = body.OBS_DIM
     privileged_dim = walk.PRIVILEGED_DIM + 6
     spawn_height = (0.36, 0.46)
+    walking_height = 0.30
     kept_buffers = ("age", "clock", "actions")
 
     physics: LegsPhysics
@@ -97,7 +98,6 @@ class LegsEnv(WalkEnv):
 
     def _servo_torque(self, state: State, targets: torch.Tensor) -> torch.Tensor:
         return self.physics.torques
-
 
 
 def randomization_of(config: WalkConfig) -> Randomization:
