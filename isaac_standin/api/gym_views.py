@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from isaac_standin.api.gym_cameras import CameraSensors
 from isaac_standin.api.handles import Sim, prepared
 
 
-class Views:
+class Views(CameraSensors):
     """Cameras, images, the viewer and lines."""
 
     def step_graphics(self, sim: Sim) -> None:
-        """Do nothing: images show the state when they are rendered."""
+        """Do nothing: images show the state of `render_all_camera_sensors`, and the viewer that of `draw_viewer`."""
         prepared(sim, "step_graphics")
-
-    def render_all_camera_sensors(self, sim: Sim) -> None:
-        """Render the images of all cameras."""
-        prepared(sim, "render_all_camera_sensors")
