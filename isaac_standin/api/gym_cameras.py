@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Sequence
-
 import numpy as np
 
 from isaac_standin.api.enums import (
@@ -20,6 +18,7 @@ from isaac_standin.api.handles import Env, Sim, prepared
 from isaac_standin.api.refusals import refused_use
 from isaac_standin.api.values import CameraProperties, Quat, Transform, Vec3
 from isaac_standin.errors import StandinError
+from isaac_standin.viewing.graphics import Graphics
 from isaac_standin.viewing.lens import Lens, Pose, look_at, pose_of, quat_of, view_matrix
 from isaac_standin.viewing.png import write_png
 from isaac_standin.viewing.sensors import Camera, Cameras, Kind
@@ -95,7 +94,7 @@ class CameraSensors:
         """Let the images of all cameras show the present state; each is drawn when it is asked for."""
         prepared(sim, "render_all_camera_sensors")
         if sim.graphics is not None:
-            sim.graphics.record()
+            sim.graphics.cameras.record()
 
     def get_camera_image(self, sim: Sim, env: Env, camera: int, image_type: ImageType) -> np.ndarray:
         """Return what a camera sees.
@@ -157,8 +156,13 @@ class CameraSensors:
 
 def cameras_of(sim: Sim) -> Cameras:
     """Return the cameras of a simulation."""
+    return graphics_of(sim).cameras
+
+
+def graphics_of(sim: Sim) -> Graphics:
+    """Return what shows a simulation."""
     if sim.graphics is None:
-        sim.graphics = Cameras(sim.simulation)
+        sim.graphics = Graphics(sim.simulation)
     return sim.graphics
 
 
@@ -167,14 +171,14 @@ def lens_of(props: CameraProperties) -> Lens:
     return Lens(props.width, props.height, props.horizontal_fov, props.near_plane, props.far_plane)
 
 
-def up_axis(sim: Sim) -> Sequence[float]:
+def up_axis(sim: Sim) -> tuple[float, float, float]:
     """Return the unit vector that points up."""
     if sim.params.up_axis == UP_AXIS_Y:
         return (0.0, 1.0, 0.0)
     return (0.0, 0.0, 1.0)
 
 
-def vector(value: Vec3) -> Sequence[float]:
+def vector(value: Vec3) -> tuple[float, float, float]:
     """Return the numbers of a vector."""
     return value.x, value.y, value.z
 

@@ -65,7 +65,7 @@ class Creation:
         return Sim(Simulation(options), params)
 
     def destroy_sim(self, sim: Sim) -> None:
-        """Release a simulation and its cameras."""
+        """Release a simulation, its cameras and its viewers."""
         if sim.graphics is not None:
             sim.graphics.close()
         sim.simulation.close()

@@ -11,7 +11,8 @@ from isaac_standin.scene.actor import Actor
 from isaac_standin.scene.layout import Layout
 from isaac_standin.scene.model import COLLISION_GROUP, VISUAL_GROUP, Built
 
-INSTEAD_GROUP = 1  # collision shapes of actors that have nothing else to show
+INSTEAD_GROUP = 1  # collision shapes of bodies that have nothing else to show
+DOT = 0.25  # visual shapes below this share of the size of the collision shapes do not count
 EXTENT = 10.0  # size of a scene, for the light and the size of the ground [m]
 
 _SOIL = (0.40, 0.44, 0.49)
@@ -25,27 +26,32 @@ class Look:
     Args:
       built: the simulation's model.
       layout: where its bodies are.
-      actors: of any env: all have the same shapes.
 
     Attributes:
       model: the model to draw; it has the positions and bodies of the simulation's.
     """
 
-    def __init__(self, built: Built, layout: Layout, actors: Sequence[Actor]) -> None:
+    def __init__(self, built: Built, layout: Layout) -> None:
         spec = built.spec.copy()
         _add_surroundings(spec)
         self.model: mujoco.MjModel = spec.compile()
         self._layout = layout
         self._geom_body = _bodies_of_geoms(self.model, layout)
-        self._show_shapes_of(actors)
+        self._show_solids()
         self._colors = self.model.geom_rgba.copy()
 
-    def _show_shapes_of(self, actors: Sequence[Actor]) -> None:
-        """Show the collision shapes of actors that have no visual ones."""
-        for index, actor in enumerate(actors):
-            if not any(body.visuals for body in actor.asset.bodies):
-                solid = self._geoms_of(index) & (self.model.geom_group == COLLISION_GROUP)
-                self.model.geom_group[solid] = INSTEAD_GROUP
+    def _show_solids(self) -> None:
+        """Show the collision shapes of bodies that have no visual ones, or next to none.
+
+        The mesh of a robot's trunk may be missing, and what remains of its looks be the dot of a sensor.
+        """
+        group, size = self.model.geom_group, self.model.geom_rbound
+        for body in range(self._layout.num_bodies):
+            own = self._geom_body == body
+            solid = own & (group == COLLISION_GROUP)
+            visual = own & (group == VISUAL_GROUP)
+            if size[visual].max(initial=0.0) < DOT * size[solid].max(initial=0.0):
+                group[solid] = INSTEAD_GROUP
 
     def _geoms_of(self, actor: int) -> np.ndarray:
         """Return which geoms belong to an actor."""
@@ -85,13 +91,13 @@ def _bodies_of_geoms(model: mujoco.MjModel, layout: Layout) -> np.ndarray:
 def _add_surroundings(spec: mujoco.MjSpec) -> None:
     """Add light, sky and the tiles of the ground, and choose what is quick to draw on a CPU."""
     visual = spec.visual
-    visual.headlight.ambient, visual.headlight.diffuse, visual.headlight.specular = (0.4,) * 3, (0.3,) * 3, (0.0,) * 3
+    visual.headlight.ambient, visual.headlight.diffuse, visual.headlight.specular = (0.4,) * 3, (0.2,) * 3, (0.0,) * 3
     visual.quality.offsamples = visual.quality.shadowsize = 0
     visual.map.zfar = 50.0
     spec.stat.extent, spec.stat.center = EXTENT, (0.0, 0.0, 0.0)
     sun = spec.worldbody.add_light(type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
     sun.pos, sun.dir = (-2.5, -3.5, 8.0), (2.5, 3.5, -8.0)
-    sun.diffuse, sun.specular = (0.5,) * 3, (0.1,) * 3
+    sun.diffuse, sun.specular = (0.4,) * 3, (0.1,) * 3
     sky = spec.add_texture(name="standin/sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=128, height=128)
     sky.builtin = mujoco.mjtBuiltin.mjBUILTIN_GRADIENT
     sky.rgb1, sky.rgb2 = (0.55, 0.66, 0.78), (0.92, 0.94, 0.96)

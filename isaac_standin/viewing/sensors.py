@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
-from typing import Any, Literal, Optional
+from typing import Any, Callable, Literal, Optional
 
 import numpy as np
 import torch
@@ -57,14 +57,15 @@ class Cameras:
 
     Args:
       simulation: the simulation; it may still be unprepared.
+      look: returns the model to draw, once the simulation is prepared.
     """
 
-    def __init__(self, simulation: Simulation) -> None:
+    def __init__(self, simulation: Simulation, look: Callable[[], Look]) -> None:
         self._simulation = simulation
+        self._look = look
         self._cameras: dict[tuple[int, int], Camera] = {}
         self._made: dict[int, int] = {}
         self._frames: dict[int, Frame] = {}
-        self._look: Optional[Look] = None
         self._puppet: Optional[Puppet] = None
         self._gl: Any = None
         self._painter: Optional[Painter] = None
@@ -95,14 +96,6 @@ class Cameras:
                 expected="the env and the handle of a create_camera_sensor, before destroy_camera_sensor",
             )
         return camera
-
-    @property
-    def look(self) -> Look:
-        """The model that is drawn."""
-        if self._look is None:
-            simulation = self._simulation
-            self._look = Look(simulation.built, simulation.layout, simulation.envs[0])
-        return self._look
 
     def record(self) -> None:
         """Let images show the present state until the next call, and fill the tensors that programs hold."""
@@ -167,7 +160,7 @@ class Cameras:
         """Return the painter, after making its OpenGL context current."""
         if self._painter is None:
             self._gl = open_context()
-            self._painter = Painter(self.look)
+            self._painter = Painter(self._look())
             atexit.register(self.close)  # OSMesa complains if it is released later
         self._gl.make_current()
         return self._painter

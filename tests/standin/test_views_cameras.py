@@ -450,7 +450,7 @@ def test_a_simulation_without_cameras_costs_nothing():
         def __getattr__(self, name):
             raise AssertionError(f"{name} was used")
 
-    Cameras(Untouchable()).record()
+    Cameras(Untouchable(), Untouchable()).record()
 
 
 def test_the_process_ends_in_silence():
