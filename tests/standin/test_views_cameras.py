@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-import struct
+import os
 import subprocess
 import sys
-import zlib
+from ctypes.util import find_library
 
 import numpy as np
 import pytest
 import torch
+from screens import decoded_png
 
 from isaac_standin.api import gymapi, gymtorch
 from isaac_standin.errors import NotSupported, StandinError
@@ -198,7 +199,7 @@ def test_segmentation_has_the_ids_of_the_actors(scene):
 
 def test_cameras_of_different_sizes(scene):
     """Images have the size of their camera, whichever is read first, and larger ones show more detail."""
-    made = scene([(1.5, 0.2, 0.0)])
+    made = scene([(1.5, 0.2, 0.1)])
     small, large = made.camera(props=properties(60, 40)), made.camera(props=properties(1000, 700))
     made.prepare()
     for _ in range(2):
@@ -206,7 +207,7 @@ def test_cameras_of_different_sizes(scene):
             segments = made.image(camera)
             assert segments.shape == (height, width)
             focal = FOCAL * width / WIDTH
-            left, top = seen(1.5 - HALF, 0.2 + HALF, HALF, width, height, focal)
+            left, top = seen(1.5 - HALF, 0.2 + HALF, 0.1 + HALF, width, height, focal)
             first_column, _, first_row, _ = extent(segments == BOX)
             assert first_column == pytest.approx(left, abs=1.0)
             assert first_row == pytest.approx(top, abs=1.0)
@@ -352,29 +353,34 @@ def test_images_show_the_moment_of_render_all_camera_sensors(scene):
     assert (made.image(camera) != before).any()
 
 
-def test_visual_shapes_are_shown_unless_collision_shapes_are_wanted(scene, tmp_path):
-    """A link whose visual box is larger than its collision box looks larger."""
-    inertial = '<inertial><mass value="1"/><inertia ixx="1" iyy="1" izz="1" ixy="0" ixz="0" iyz="0"/></inertial>'
-    visual = '<visual><geometry><box size="0.8 0.8 0.8"/></geometry></visual>'
-    solid = '<collision><geometry><box size="0.4 0.4 0.4"/></geometry></collision>'
-    (tmp_path / "robot.urdf").write_text(f'<robot name="r"><link name="l">{inertial}{visual}{solid}</link></robot>')
+@pytest.mark.parametrize(
+    ("visual", "shown"),
+    [
+        pytest.param(0.8, 0.8, id="visual shape"),
+        pytest.param(None, 0.4, id="no visual shape"),
+        pytest.param(0.01, 0.4, id="only a dot"),
+    ],
+)
+def test_visual_shapes_are_shown_where_there_are_any(scene, tmp_path, visual, shown):
+    """A link is as large as its visual box, else as its collision box of 0.4 m; so it is for other cameras anyway."""
     made = scene([])
-    asset = made.gym.load_asset(made.sim, str(tmp_path), "robot.urdf", gymapi.AssetOptions())
+    asset = made.gym.load_asset(made.sim, str(tmp_path), link(tmp_path, visual), gymapi.AssetOptions())
     made.gym.create_actor(made.envs[0], asset, gymapi.Transform(vec(2, 0, 0)), "r", 0, 0, BOX)
     cameras = made.camera(), made.camera(props=properties(use_collision_geometry=True))
     made.prepare()
-    for camera, side in zip(cameras, (0.8, 0.4), strict=True):
+    for camera, side in zip(cameras, (shown, 0.4), strict=True):
         left, right, _, _ = extent(made.image(camera) == BOX)
         assert right - left == pytest.approx(FOCAL * side / (2 - side / 2), abs=1.5)
 
 
-def decoded(path):
-    """Return size, bit depth, colour type and rows of a PNG file without filters."""
-    content = path.read_bytes()
-    width, height, bits, kind = struct.unpack(">IIBB", content[16:26])
-    start = content.index(b"IDAT") + 4
-    rows = np.frombuffer(zlib.decompress(content[start:-16]), dtype=np.uint8).reshape(height, -1)
-    return (width, height, bits, kind), rows[:, 1:]
+def link(folder, visual):
+    """Write a link with a collision box of 0.4 m and perhaps a visual one of this size, and return the file's name."""
+    shapes = '<collision><geometry><box size="0.4 0.4 0.4"/></geometry></collision>'
+    if visual is not None:
+        shapes += f'<visual><geometry><box size="{visual} {visual} {visual}"/></geometry></visual>'
+    inertial = '<inertial><mass value="1"/><inertia ixx="1" iyy="1" izz="1" ixy="0" ixz="0" iyz="0"/></inertial>'
+    (folder / "robot.urdf").write_text(f'<robot name="r"><link name="l">{inertial}{shapes}</link></robot>')
+    return "robot.urdf"
 
 
 def test_images_are_written_as_png(scene, tmp_path):
@@ -385,11 +391,11 @@ def test_images_are_written_as_png(scene, tmp_path):
     made.prepare()
     path = tmp_path / "image.png"
     gym.write_camera_image_to_file(made.sim, env, camera, gymapi.IMAGE_COLOR, str(path))
-    header, rows = decoded(path)
+    header, rows = decoded_png(path)
     assert header == (WIDTH, HEIGHT, 8, 6)
     assert (rows == made.image(camera, gymapi.IMAGE_COLOR)).all()
     gym.write_camera_image_to_file(made.sim, env, camera, gymapi.IMAGE_DEPTH, str(path))
-    header, rows = decoded(path)
+    header, rows = decoded_png(path)
     assert header == (WIDTH, HEIGHT, 16, 0)
     assert rows.copy().view(">u2")[HEIGHT // 2, WIDTH // 2] == pytest.approx(1800, rel=0.01)
 
@@ -453,8 +459,11 @@ def test_a_simulation_without_cameras_costs_nothing():
     Cameras(Untouchable(), Untouchable()).record()
 
 
-def test_the_process_ends_in_silence():
+@pytest.mark.parametrize("library", ["EGL", "OSMesa"])
+def test_the_process_ends_in_silence(library):
     """A program that read images and never cleaned up prints nothing at its end."""
+    if find_library(library) is None:
+        pytest.skip(f"{library} is not installed")
     program = """
 from isaac_standin.api import gymapi
 gym = gymapi.acquire_gym()
@@ -465,5 +474,7 @@ camera = gym.create_camera_sensor(env, gymapi.CameraProperties())
 gym.prepare_sim(sim)
 gym.get_camera_image(sim, env, camera, gymapi.IMAGE_COLOR)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    env = dict(os.environ, MUJOCO_GL=library.lower())
+    env.pop("PYOPENGL_PLATFORM", None)  # of the library that this process draws with
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
