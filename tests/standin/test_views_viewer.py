@@ -1,0 +1,389 @@
+"""The viewer: what its window shows on a virtual display, and what keys and mouse do in it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import glfw
+import numpy as np
+import pytest
+from screens import Screen, can_type, decoded_png
+
+from isaac_standin.api import gymapi
+from isaac_standin.api.input_codes import signal_of
+from isaac_standin.errors import StandinError
+from isaac_standin.viewing import gl
+from isaac_standin.viewing.graphics import Pace
+from isaac_standin.viewing.orbit import Orbit
+
+pytestmark = [pytest.mark.sim, pytest.mark.mujoco]
+
+HELPERS = Path(__file__).resolve().parents[1] / "helpers"
+TIMEOUT_S = 240
+
+WIDTH, HEIGHT = 320, 240
+FOCAL = WIDTH / 2  # of 90 degrees
+HALF = 0.25  # half a side of the boxes [m]
+PLACES = ((2.25, 0.5, 0.0), (2.25, -0.25, 0.25), (2.25, 0.75, -0.25))
+
+PROGRAM = """
+import json, sys, time
+from pathlib import Path
+import numpy as np
+from isaac_standin.api import gymapi, gymutil
+from screens import Hands, can_type, screen_pixels
+
+folder, screen, places = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+gym, vec = gymapi.acquire_gym(), gymapi.Vec3
+params = gymapi.SimParams()
+params.up_axis, params.gravity = gymapi.UP_AXIS_Z, vec(0, 0, 0)
+sim = gym.create_sim(0, 0, gymapi.SIM_PHYSX, params)
+props = gymapi.CameraProperties()
+props.width, props.height = 320, 240
+viewer = gym.create_viewer(sim, props)  # many programs open it before there is anything to see
+box = gym.create_box(sim, 0.5, 0.5, 0.5)
+envs = []
+for index, place in enumerate(places):
+    env = gym.create_env(sim, vec(-3, 0, 0), vec(3, 0, 0), 5)
+    gym.create_actor(env, box, gymapi.Transform(vec(*place)))
+    color = [0, 0, 0]
+    color[index] = 1
+    gym.set_rigid_body_color(env, 0, 0, gymapi.MESH_VISUAL, vec(*color))
+    envs.append(env)
+camera = gym.create_camera_sensor(envs[0], props)
+gym.set_camera_location(camera, envs[0], vec(0, 0, 0), vec(1, 0, 0))
+gym.prepare_sim(sim)
+found = {}
+
+def show(name):
+    for _ in range(2):
+        gym.simulate(sim)
+        gym.step_graphics(sim)
+        gym.draw_viewer(viewer, sim, True)
+        time.sleep(0.1)
+    np.save(folder / name, screen_pixels(screen)[:240, :320])
+
+def events(wanted):
+    got, end = [], time.monotonic() + 10
+    while len(got) < wanted and time.monotonic() < end:
+        gym.poll_viewer_events(viewer)
+        got += [(event.action, event.value) for event in gym.query_viewer_action_events(viewer)]
+        time.sleep(0.02)
+    return got
+
+def numbers(pose):
+    return [pose.p.x, pose.p.y, pose.p.z]
+
+gym.viewer_camera_look_at(viewer, envs[1], vec(0, 0, 0), vec(1, 0, 0))
+show("env1")
+size = gym.get_viewer_size(viewer)
+found["size"] = [size.x, size.y]
+gym.write_viewer_image_to_file(viewer, str(folder / "env1.png"))
+found["in env 1"] = numbers(gym.get_viewer_camera_transform(viewer, envs[1]))
+found["in env 0"] = numbers(gym.get_viewer_camera_transform(viewer, envs[0]))
+found["in the world"] = numbers(gym.get_viewer_camera_transform(viewer, None))
+np.save(folder / "camera", gym.get_camera_image(sim, envs[0], camera, gymapi.IMAGE_COLOR).reshape(240, 320, 4))
+show("after the camera")
+
+ends = np.array([[2, -1, 1, 2, 1, 1]], dtype=np.float32)
+gym.add_lines(viewer, envs[1], 1, ends, np.array([[1, 1, 0]], dtype=np.float32))
+show("line")
+gym.clear_lines(viewer)
+gymutil.draw_line(vec(2, -1, 1), vec(2, 1, 1), vec(1, 1, 0), gym, viewer, envs[0])  # in an env that is not shown
+show("no line")
+
+gym.subscribe_viewer_keyboard_event(viewer, gymapi.KEY_V, "toggle")
+gym.subscribe_viewer_keyboard_event(viewer, gymapi.KEY_ESCAPE, "quit")
+gym.subscribe_viewer_mouse_event(viewer, gymapi.MOUSE_LEFT_BUTTON, "shoot")
+gym.subscribe_viewer_mouse_event(viewer, gymapi.MOUSE_SCROLL_UP, "closer")
+if can_type():
+    hands = Hands()
+    hands.move(200, 60)
+    hands.key(ord("w"))
+    hands.key(ord("v"))
+    hands.key(0xFF1B)  # escape
+    found["keys"] = events(4)
+    hands.button(1, True)
+    hands.button(1, False)
+    found["clicks"] = events(2)
+    mouse = gym.get_viewer_mouse_position(viewer)
+    found["mouse"] = [mouse.x, mouse.y]
+    hands.button(1, True)
+    hands.move(260, 60)
+    hands.button(1, False)
+    events(2)
+    found["turned"] = numbers(gym.get_viewer_camera_transform(viewer, envs[1]))
+    hands.button(4, True)
+    hands.button(4, False)
+    found["wheel"] = events(1)
+    found["closer"] = numbers(gym.get_viewer_camera_transform(viewer, envs[1]))
+    gym.viewer_camera_look_at(viewer, envs[1], vec(0, 0, 0), vec(1, 0, 0))
+    hands.key(ord("]"))
+    hands.key(ord("v"))
+    events(2)
+else:
+    for action in (1, 0):
+        viewer.view.window._on_key(None, ord("V"), 0, action, 0)
+    found["keys"] = events(2)
+    viewer.view.window._on_key(None, ord("]"), 0, 1, 0)
+show("next env")
+
+import glfw
+found["closed"] = [gym.query_viewer_has_closed(viewer)]
+glfw.set_window_should_close(viewer.view.window._handle, True)
+found["closed"].append(gym.query_viewer_has_closed(viewer))
+gym.draw_viewer(viewer, sim, True)
+gym.destroy_viewer(viewer)
+found["closed"].append(gym.query_viewer_has_closed(viewer))
+(folder / "found.json").write_text(json.dumps(found))
+"""
+
+
+class Shown:
+    """What the program found, and what the display showed."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.found = json.loads((folder / "found.json").read_text())
+
+    def pixels(self, name):
+        """Return what the window showed at a moment of this name."""
+        return np.load(self.folder / f"{name}.npy")
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """Run the program once, on a display of its own."""
+    folder = tmp_path_factory.mktemp("viewer")
+    screen = Screen(folder)
+    try:
+        env = dict(os.environ, DISPLAY=screen.name, PYTHONPATH=os.pathsep.join([str(HELPERS), *sys.path]))
+        env.pop("MUJOCO_GL", None)
+        words = [sys.executable, "-c", PROGRAM, str(folder), str(screen.file), json.dumps(PLACES)]
+        done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
+    finally:
+        screen.close()
+    assert (done.returncode, done.stderr) == (0, "")
+    return Shown(folder)
+
+
+def seen(x, y, z):
+    """Return column and row of a point, as a camera at the origin sees it."""
+    return WIDTH / 2 - FOCAL * y / x, HEIGHT / 2 - FOCAL * z / x
+
+
+def extent_of(pixels, channel):
+    """Return the columns and rows where a picture has nothing but this of red, green and blue."""
+    others = np.delete(pixels, channel, axis=2).max(axis=2)
+    rows, columns = np.nonzero((pixels[:, :, channel] > 90) & (others < 30))
+    return [columns.min(), columns.max() + 1, rows.min(), rows.max() + 1]
+
+
+def front(x, y, z):
+    """Return the columns and rows of the front of a box."""
+    left, top = seen(x - HALF, y + HALF, z + HALF)
+    right, bottom = seen(x - HALF, y - HALF, z - HALF)
+    return [left, right, top, bottom]
+
+
+def is_yellow(pixels):
+    """Return where a picture is yellow."""
+    return (pixels[:, :, :2].min(axis=2) > 150) & (pixels[:, :, 2] < 60)
+
+
+@pytest.mark.display
+def test_the_window_shows_the_env_that_the_camera_looks_at(shown):
+    """The box of env 1 is on the display where a pinhole camera puts it; a camera's image changes nothing of that."""
+    left, right, top, bottom = front(*PLACES[1])
+    assert shown.found["size"] == [WIDTH, HEIGHT]
+    for moment in ("env1", "after the camera"):
+        columns = extent_of(shown.pixels(moment), 1)
+        assert columns[1] == pytest.approx(right, abs=1.0)
+        assert columns[2] == pytest.approx(top, abs=1.0)
+
+
+@pytest.mark.display
+def test_cameras_work_beside_the_viewer(shown):
+    """A camera in env 0 sees its red box while the viewer shows env 1."""
+    left, right, top, bottom = extent_of(shown.pixels("camera")[:, :, :3], 0)
+    expected = front(*PLACES[0])
+    assert [left, top, bottom] == pytest.approx([expected[0], *expected[2:]], abs=1.0)
+    assert right > left
+
+
+@pytest.mark.display
+def test_the_written_picture_is_the_one_on_the_display(shown):
+    """`write_viewer_image_to_file` writes the very pixels."""
+    header, rows = decoded_png(shown.folder / "env1.png")
+    assert header == (WIDTH, HEIGHT, 8, 2)
+    apart = np.abs(rows.reshape(HEIGHT, WIDTH, 3).astype(int) - shown.pixels("env1"))
+    assert apart.max() <= 2
+
+
+@pytest.mark.display
+def test_camera_transforms_are_relative_to_the_env(shown):
+    """The envs are 6 m apart along x, and the camera is at the origin of env 1."""
+    assert shown.found["in env 1"] == pytest.approx([0, 0, 0], abs=1e-6)
+    assert shown.found["in env 0"] == pytest.approx([6, 0, 0], abs=1e-6)
+    assert shown.found["in the world"] == pytest.approx([6, 0, 0], abs=1e-6)
+
+
+@pytest.mark.display
+def test_lines_are_shown_in_their_env_until_they_are_cleared(shown):
+    """A yellow line is at the row of the formula; none is after `clear_lines`, nor one of a different env."""
+    assert not is_yellow(shown.pixels("env1")).any()
+    rows, columns = np.nonzero(is_yellow(shown.pixels("line")))
+    _, row = seen(2.0, 0.0, 1.0)
+    assert rows.mean() == pytest.approx(row, abs=1.5)
+    assert columns.min() == pytest.approx(seen(2.0, 1.0, 1.0)[0], abs=2.0)
+    assert columns.max() == pytest.approx(seen(2.0, -1.0, 1.0)[0], abs=2.0)
+    assert not is_yellow(shown.pixels("no line")).any()
+
+
+@pytest.mark.display
+def test_keys_become_the_actions_that_were_subscribed(shown):
+    """Keys that were pressed and released, in their order; W was not subscribed."""
+    keys = shown.found["keys"]
+    assert keys[:2] == [["toggle", 1.0], ["toggle", 0.0]]
+    if can_type():
+        assert keys[2:] == [["quit", 1.0], ["quit", 0.0]]
+
+
+@pytest.mark.display
+@pytest.mark.skipif(not can_type(), reason="no libXtst, which moves the mouse of a display")
+def test_the_mouse_reports_and_moves_the_view(shown):
+    """Clicks and the wheel become actions; a drag turns the view around its target, and the wheel comes closer."""
+    assert shown.found["clicks"] == [["shoot", 1.0], ["shoot", 0.0]]
+    assert shown.found["mouse"] == pytest.approx([200 / WIDTH, 60 / HEIGHT])
+    assert shown.found["wheel"] == [["closer", 1.0]]
+    target = np.array([1.0, 0.0, 0.0])
+    turned = np.array(shown.found["turned"]) - target
+    angle = math.pi * 60 / HEIGHT  # the drag of 60 pixels to the right turns the camera clockwise from above
+    assert turned == pytest.approx([-math.cos(angle), math.sin(angle), 0.0], abs=1e-5)
+    assert np.array(shown.found["closer"]) - target == pytest.approx(0.9 * turned, abs=1e-5)
+
+
+@pytest.mark.display
+def test_a_key_shows_the_next_env(shown):
+    """After ], the blue box of env 2 is visible, and no other."""
+    pixels = shown.pixels("next env")
+    left, _, _, bottom = front(*PLACES[2])
+    columns = extent_of(pixels, 2)
+    assert columns[0] == pytest.approx(left, abs=1.0)
+    assert columns[3] == pytest.approx(bottom, abs=1.0)
+    assert not ((pixels[:, :, 1] > 90) & (pixels[:, :, [0, 2]].max(axis=2) < 30)).any()
+
+
+@pytest.mark.display
+def test_a_closed_window_is_reported(shown):
+    """It is open, then closed by the user, then destroyed; drawing in between does nothing."""
+    assert shown.found["closed"] == [False, True, True]
+
+
+def new_sim():
+    """Return a simulation without envs."""
+    return gymapi.acquire_gym().create_sim(0, 0, gymapi.SIM_PHYSX, gymapi.SimParams())
+
+
+def test_without_a_display_the_viewer_is_one_clear_error(monkeypatch):
+    """The error says how to run without a window."""
+    for name in gl.DISPLAY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MUJOCO_GL", "")
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(StandinError) as failed:
+        gymapi.acquire_gym().create_viewer(new_sim(), gymapi.CameraProperties())
+    assert "--headless" in failed.value.fix
+    assert "xvfb-run" in failed.value.fix
+
+
+def test_a_library_without_windows_is_refused(monkeypatch):
+    """With `MUJOCO_GL=osmesa` there is no window, whatever display there is."""
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    with pytest.raises(StandinError) as failed:
+        gymapi.acquire_gym().create_viewer(new_sim(), gymapi.CameraProperties())
+    assert failed.value.fix == "unset MUJOCO_GL"
+
+
+def test_every_key_and_movement_has_a_signal_of_its_own():
+    """All names of keys and of the mouse are known, and no two of them are the same."""
+    sources = [*gymapi.KeyboardInput, *gymapi.MouseInput]
+    signals = [signal_of(source) for source in sources]
+    assert len(set(signals)) == len(sources) > 100
+    assert signal_of(gymapi.KEY_DEL) == ("key", glfw.KEY_DELETE)
+    assert signal_of(gymapi.KEY_NUMPAD_7) == ("key", glfw.KEY_KP_7)
+    assert signal_of(gymapi.MOUSE_RIGHT_BUTTON) == ("button", glfw.MOUSE_BUTTON_RIGHT)
+    assert signal_of(gymapi.MOUSE_SCROLL_DOWN) == ("scroll", "down")
+
+
+class Clock:
+    """A clock that only waiting moves."""
+
+    def __init__(self):
+        self.time = 100.0
+        self.waits = []
+
+    def sleep(self, seconds):
+        """Wait."""
+        self.waits.append(seconds)
+        self.time += seconds
+
+
+def test_pace_waits_until_real_time_has_caught_up():
+    """It waits for what the step left over; after a step that was too slow it does not hurry."""
+    clock = Clock()
+    pace = Pace(lambda: clock.time, clock.sleep)
+    pace.keep(0.0)
+    clock.time += 0.005
+    pace.keep(0.02)
+    assert clock.waits == pytest.approx([0.015])
+    clock.time += 0.5
+    pace.keep(0.04)
+    assert len(clock.waits) == 1
+    pace.keep(0.07)
+    assert clock.waits[1] == pytest.approx(0.03)
+
+
+def test_sync_frame_time_counts_simulated_time():
+    """It takes the time that `simulate` advanced."""
+    gym, sim = gymapi.acquire_gym(), new_sim()
+    gym.sync_frame_time(sim)
+    clock = Clock()
+    sim.graphics.pace = Pace(lambda: clock.time, clock.sleep)
+    gym.sync_frame_time(sim)
+    sim.simulation.frames += 3
+    gym.sync_frame_time(sim)
+    assert clock.waits == pytest.approx([3 * sim.params.dt])
+
+
+@pytest.mark.parametrize("up", [(0.0, 0.0, 1.0), (0.0, 1.0, 0.0)])
+def test_orbit_turns_about_the_axis_that_is_up(up):
+    """A turn keeps height and distance, a tilt keeps the distance and stops before the pole."""
+    orbit, target = Orbit(up), np.array([0.5, -0.3, 0.2])
+    eye = target + np.array([1.0, 2.0, 3.0])
+    orbit.look_at(eye, target)
+    orbit.turn(0.7, 0.0)
+    turned = orbit.pose().pos - target
+    assert turned @ up == pytest.approx((eye - target) @ up)
+    assert np.linalg.norm(turned) == pytest.approx(math.sqrt(14.0))
+    across = np.cross(up, eye - target), np.cross(up, turned)
+    cosine = across[0] @ across[1] / np.linalg.norm(across[0]) / np.linalg.norm(across[1])
+    assert math.acos(cosine) == pytest.approx(0.7)
+    orbit.turn(0.0, 9.0)
+    steep = orbit.pose().pos - target
+    assert np.linalg.norm(steep) == pytest.approx(math.sqrt(14.0))
+    assert steep @ up == pytest.approx(math.sqrt(14.0) * math.sin(math.radians(89.0)))
+
+
+def test_orbit_shifts_with_the_picture():
+    """A shift to the right moves camera and target to the left, as a hand that holds the scene does."""
+    orbit = Orbit((0.0, 0.0, 1.0))
+    orbit.look_at(np.zeros(3), np.array([2.0, 0.0, 0.0]))
+    orbit.shift(0.25, 0.0)
+    assert orbit.pose().pos == pytest.approx([0.0, 0.5, 0.0])
+    assert orbit.pose().rot[:, 0] == pytest.approx([1.0, 0.0, 0.0])
