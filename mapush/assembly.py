@@ -186,11 +186,9 @@ def device_of(name: str) -> torch.device:
         name = "cuda" if why_no_gpu() is None else "cpu"
     try:
         device = torch.device(name)
-        made_on = torch.empty(0, device=device).device
+        torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         fix = "--device auto selects a GPU if there is one"
         raise ConfigError(f"device {name!r} cannot be used", got=reason, fix=fix) from error
-    if made_on.type != device.type:  # where the stand-in for Isaac Gym computes on the CPU, everything does
-        return made_on
     return device
