@@ -186,7 +186,7 @@ def _check_isaac_gym(config: EvaluateConfig) -> None:
     Raises:
       ConfigError: Isaac Gym cannot do that.
     """
-    what = "Isaac Gym shows one env in its own window, or records it"
+    what = "MAPush's environment shows one env in its own window, or records it"
     possible: Tuple[Optional[str], ...] = (None, "auto", "native")
     if config.record is not None:
         _require(config.record.suffix == ".mp4", what, "--record FILE.mp4")

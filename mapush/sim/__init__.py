@@ -34,8 +34,8 @@ _ALTERNATIVES = "use --sim mujoco to compute on the CPU, or --sim auto to use th
 def choose_backend(name: str) -> Tuple[str, str]:
     """Decide which backend computes.
 
-    Isaac Gym has to be loaded before torch, so choosing it loads it; so does choosing the stand-in for it. Torch is loaded only to test the GPU for Warp,
-    and only if Warp's packages are installed.
+    Isaac Gym has to be loaded before torch, so choosing it loads it; so does choosing the stand-in for it. Otherwise,
+    torch is loaded only to test the GPU for Warp, and only if Warp's packages are installed.
 
     Args:
       name: a backend; or auto, which chooses Warp if it works on this machine, otherwise MuJoCo.

@@ -75,5 +75,4 @@ def _standin() -> Optional[SimulatorError]:
     return SimulatorError(
         "the package isaacgym that is imported here is the stand-in for Isaac Gym",
         got=str(folder),
-        fix="leave out python -m isaac_standin, and choose it: --sim standin",
     )

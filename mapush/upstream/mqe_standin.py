@@ -7,7 +7,8 @@ import os
 from typing import Any, Callable, Dict
 
 from isaac_standin import install
-from isaac_standin.errors import BufferOverflow
+from isaac_standin.api import gymapi
+from isaac_standin.errors import BufferOverflow, NotSupported
 from mapush.config import PushRunConfig, SimConfig, bytes_of
 from mapush.env.vec_env import Transition
 from mapush.errors import CapacityError
@@ -21,7 +22,10 @@ class StandinEnv(MqeEnv):
 
     simulator_name = "stand-in for Isaac Gym"
     once_per_process = False
-    not_finite = ("the physics diverged", "look at the actions of that env; docs/standin.md says what differs from PhysX")
+    not_finite = (
+        "the physics diverged",
+        "look at the actions of that env; docs/standin.md says what differs from PhysX",
+    )
 
     @classmethod
     def uses_gpu(cls) -> bool:
@@ -54,8 +58,10 @@ def make(config: PushRunConfig, window: bool, camera: bool, say: Callable[[str],
       say: is called with lines about settings that mean something different here.
 
     Raises:
+      NotSupported: there is no window or camera.
       CapacityError: on a GPU, the simulation takes more than `config.vram_limit`.
     """
+    _require_views(window, camera)
     _export(config.sim)
     pairs = int(config.sim.contact_pairs * DEFAULT_PAIRS)
     if config.sim.contact_pairs != SimConfig.contact_pairs:
@@ -70,6 +76,14 @@ def make(config: PushRunConfig, window: bool, camera: bool, say: Callable[[str],
             env.close()
             raise
     return env
+
+
+def _require_views(window: bool, camera: bool) -> None:
+    gym = gymapi.acquire_gym()
+    for wanted, method in ((window, "create_viewer"), (camera, "create_camera_sensor")):
+        if wanted and not hasattr(gym, method):
+            fix = "--mode calculator; or watch the policy on our own simulator: --sim mujoco"
+            raise NotSupported("the stand-in for Isaac Gym cannot show envs yet", where=f"gym.{method}", fix=fix)
 
 
 def _export(sim: SimConfig) -> None:

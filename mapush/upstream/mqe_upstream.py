@@ -51,7 +51,13 @@ ATTRIBUTES = (
 
 
 def make_upstream(
-    task: TaskConfig, num_envs: int, seed: int, contact_pairs: int, window: bool, camera: bool, use_gpu: bool
+    task: TaskConfig,
+    num_envs: int,
+    seed: int,
+    contact_pairs: int,
+    window: bool,
+    camera: bool,
+    use_gpu: Optional[bool] = None,
 ) -> Any:
     """Make MQE's wrapper around its environment.
 
@@ -62,16 +68,19 @@ def make_upstream(
       contact_pairs: size of the contact pair buffer on the GPU.
       window: open Isaac Gym's viewer.
       camera: make a camera that can record.
-      use_gpu: whether physics and tensors are on a GPU.
+      use_gpu: whether physics and tensors are on a GPU; by default if there is one.
 
     Raises:
-      ConfigError: upstream's configuration of this object is missing or has a different team size, or a file is missing.
+      ConfigError: upstream's configuration of this object or a network is missing, or the team size differs.
       SimulatorError: upstream failed.
     """
     from mqe import LEGGED_GYM_ROOT_DIR
     from mqe.envs.utils import ENV_DICT, make_mqe_env
 
-    config = configure(Path(LEGGED_GYM_ROOT_DIR), task, num_envs, contact_pairs, camera)
+    if UPSTREAM_TASK not in ENV_DICT:
+        raise _different_version(f"no task {UPSTREAM_TASK} in {LEGGED_GYM_ROOT_DIR}")
+    root = Path(LEGGED_GYM_ROOT_DIR)
+    config = configure(root, task, num_envs, contact_pairs, camera)
     entry = ENV_DICT[UPSTREAM_TASK]
     with low_level(Path(config.control.locomotion_policy_dir)) as folder:
         config.control = _subclass(config.control, locomotion_policy_dir=str(folder))
@@ -81,7 +90,7 @@ def make_upstream(
         except MapushError:
             raise
         except Exception as error:
-            raise _failed(error, f"{task.object}, {num_envs} envs") from error
+            raise _failed(error, f"{task.object}, {num_envs} envs, {root}") from error
     _require_attributes(env.env)
     return env
 
@@ -100,21 +109,25 @@ def _failed(error: Exception, where: str) -> SimulatorError:
 def _require_attributes(env: Any) -> None:
     missing = [name for name in ATTRIBUTES if not hasattr(env, name)]
     if missing:
-        names = ", ".join(missing)
-        raise SimulatorError(
-            "this is a different version of MQE",
-            got=f"its environment lacks {names}",
-            expected="MAPush's copy, commit 0e61e1b or a similar one",
-        )
+        raise _different_version("its environment lacks " + ", ".join(missing))
 
 
-def arguments(num_envs: int, seed: int, window: bool, camera: bool, use_gpu: bool) -> argparse.Namespace:
+def _different_version(got: str) -> SimulatorError:
+    expected = "MAPush's copy, commit 0e61e1b or a similar one"
+    return SimulatorError("this is a different version of MQE", got=got, expected=expected)
+
+
+def arguments(
+    num_envs: int, seed: int, window: bool, camera: bool, use_gpu: Optional[bool] = None
+) -> argparse.Namespace:
     """Return every argument that upstream reads, as its own parser does.
 
     Source: MAPush@0e61e1b, `mqe/utils/helpers.py`.
     """
     from isaacgym import gymapi
 
+    if use_gpu is None:
+        use_gpu = torch.cuda.is_available()
     device, device_type, pipeline = "cpu", "cpu", "cpu"
     if use_gpu:
         device, device_type, pipeline = "cuda:0", "cuda", "gpu"
@@ -202,6 +215,8 @@ def _load_config(path: Path) -> Any:
     assert spec.loader is not None, "and a loader"
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    if not hasattr(module, "Go1PushMidCfg"):
+        raise _different_version(f"no class Go1PushMidCfg in {path}")
     return module.Go1PushMidCfg
 
 
