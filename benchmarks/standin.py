@@ -1,9 +1,9 @@
 """Where the time goes in MAPush's own environment: `python -m benchmarks.standin [--num-envs 64] [--learner harl]`.
 
 MAPush's unmodified code trains on the stand-in for Isaac Gym: `MAPUSH_DIR` has to name a checkout of it, and for
-`--learner harl` HARL has to be installed, or `HARL_DIR` has to name a checkout. Prints lines of `name.metric value`: the
-rate of complete iterations, each of a rollout and an update, and what the parts take of them. The parts are measured
-in further iterations, because that slows them down: on a GPU, each part waits for the device.
+`--learner harl` HARL has to be installed, or `HARL_DIR` has to name a checkout. Prints lines of `name.metric value`:
+the rate of complete iterations, each of a rollout and an update, and what the parts take of them. The parts are
+measured in further iterations, because that slows them down: on a GPU, each part waits for the device.
 """
 
 from __future__ import annotations
