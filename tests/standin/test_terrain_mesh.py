@@ -60,6 +60,16 @@ def test_stairs_of_single_nodes_are_recovered():
     assert grid.heights == pytest.approx(heights * 0.005, abs=1e-6)
 
 
+def test_grid_with_diagonal_walls_is_recovered():
+    """Walls along diagonals move neighbours past each other, and a step as high as the limit is no wall."""
+    heights = np.random.default_rng(3).choice([0, 15, 20, 40], (23, 17))
+    (grid,) = grounds_of(*convert_heightfield_to_trimesh(heights, 0.1, 0.005, 0.75))
+    assert isinstance(grid, Grid)
+    assert grid.cell == pytest.approx((0.1, 0.1))
+    assert grid.heights == pytest.approx(heights * 0.005, abs=1e-6)
+    assert 0.75 < grid.wall < 1.0
+
+
 def test_box_is_recovered_from_its_mesh():
     """A mesh of eight corners and twelve triangles is a box."""
     (box,) = grounds_of(*box_mesh((1, 2, 0), (4, 4, 0.02)), (0.5, 0.0, 1.0))
