@@ -55,6 +55,9 @@ class CpuEngine(Engine):
 
     def step(self) -> None:
         """Advance all envs; see `Engine.step`."""
+        finite = torch.isfinite(self.ctrl)
+        if not bool(finite.all()):  # MuJoCo would take 0 instead
+            raise diverged((~finite.all(dim=1)).nonzero().flatten().tolist(), float("nan"))
         try:
             self._batch.step(nstep=self._substeps)
         except SimulationError as error:
