@@ -43,7 +43,8 @@ def _kind(actors: Sequence[Actor]) -> list[tuple]:
     for actor in actors:
         filters = tuple(surface.filter for surface in actor.surfaces)
         modes = tuple((drive.mode, drive.limited) for drive in actor.drives)
-        kinds.append((id(actor.asset), groups.index(actor.group), actor.group < 0, actor.filter, filters, modes))
+        kind = (id(actor.asset), groups.index(actor.group), actor.group < 0, actor.filter, filters, modes)
+        kinds.append((*kind, actor.sensors))
     return kinds
 
 
