@@ -93,6 +93,7 @@ class Simulation:
         self.built: Built = build(self.envs[0], world)
         self.layout: Layout = layout_of(self.built.model, self.envs[0])
         self.engine: Engine = self._make_engine()
+        self.engine.set_speed_limits(differences.speed_limits(self.built, self.layout, self.envs))
         self._make_targets()
         self._losses = Damping(self.engine, self.layout, self.envs)
         self.sensors = ForceSensors(self.engine, self.layout, self.envs[0])
@@ -247,6 +248,7 @@ class Simulation:
     def _update(self) -> None:
         differences.require_alike(self.envs)
         self.engine.assign(differences.fields_of(self.built, self.layout, self.envs))
+        self.engine.set_speed_limits(differences.speed_limits(self.built, self.layout, self.envs))
         self._set_gains()
         self._losses.set_masses(self.envs)
         self.state.root_com.copy_(self._root_com())

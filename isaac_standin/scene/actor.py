@@ -52,7 +52,7 @@ class Drive(NamedTuple):
       lower: smallest position [rad or m].
       upper: largest position [rad or m].
       mode: one of `DRIVE_NONE`, `DRIVE_POSITION`, `DRIVE_VELOCITY` and `DRIVE_EFFORT`.
-      velocity: largest velocity [rad/s or m/s]; MuJoCo does not enforce it.
+      velocity: largest velocity [rad/s or m/s]; 0 for no limit.
       effort: largest effort of the drive [N m or N].
       stiffness: of the drive [N m/rad or N/m].
       damping: of the drive [N m s/rad or N s/m]; passive damping if the mode is `DRIVE_NONE` or `DRIVE_EFFORT`.
