@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from mujoco.batch import Batch, SimulationError
 
-from isaac_standin.physics.engine import Engine, Fields, Start, differing
+from isaac_standin.physics.engine import SOURCES_OF_CONSTANTS, Engine, Fields, Start, differing
 from mapush.errors import SimulatorError
 
 MAX_SPEED = 1e4  # [m/s or rad/s]: no working simulation is that fast
@@ -89,7 +89,8 @@ class CpuEngine(Engine):
         for batch in (self._batch, self._placing):
             for name in self._expanded & set(fields):
                 batch.expand(name)[:] = fields[name]
-            batch.set_const()
+            if not SOURCES_OF_CONSTANTS.isdisjoint(self._expanded):
+                batch.set_const()
 
     def set_speed_limits(self, limits: np.ndarray) -> None:
         """Cap velocities after each physics step; see `Engine.set_speed_limits`."""

@@ -16,7 +16,7 @@ import torch
 import warp
 
 from isaac_standin.physics.cpu import MAX_SPEED, diverged
-from isaac_standin.physics.engine import Engine, Fields, Start, differing
+from isaac_standin.physics.engine import SOURCES_OF_CONSTANTS, Engine, Fields, Start, differing
 from isaac_standin.physics.speed_limits import cap_speeds
 from mapush.device.cuda_graphs import no_garbage_collection
 from mapush.device.warp_watch import Watch, announce_compilation, overflow_names
@@ -25,8 +25,7 @@ from mapush.errors import SimulatorError
 warp.config.log_level = warp.LOG_WARNING
 
 STEPS_BETWEEN_LOOKS = 64
-_MASSES = {"body_mass", "body_ipos", "body_inertia", "body_iquat", "dof_armature"}
-_DERIVED_FROM_MASS = ("body_subtreemass", "body_invweight0", "dof_invweight0")
+_CONSTANTS = ("body_subtreemass", "body_invweight0", "dof_invweight0")
 _STATE = ("qpos", "qvel", "ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat", "qacc_warmstart")
 _RESULTS = ("xpos", "xquat", "xipos", "cvel", "subtree_com", "sensordata", "qfrc_actuator")
 
@@ -77,8 +76,8 @@ class GpuEngine(Engine):
 
     def _upload(self, model: mujoco.MjModel, fields: Fields) -> None:
         batched = list(fields)
-        if not _MASSES.isdisjoint(fields):
-            batched += _DERIVED_FROM_MASS
+        if not SOURCES_OF_CONSTANTS.isdisjoint(fields):
+            batched += _CONSTANTS
         self._m = mujoco_warp.put_model(_for_warp(model), batch_sizes=dict.fromkeys(batched, self.num_envs))
         self._m.opt.warn_overflow = False  # kernels print nothing; the overflow bits are still recorded
         self._d = mujoco_warp.make_data(model, nworld=self.num_envs, nconmax=self.nconmax, njmax=self.njmax)
@@ -148,7 +147,7 @@ class GpuEngine(Engine):
         for name in self._batched & set(fields):
             array = warp.to_torch(getattr(self._m, name))
             array.copy_(torch.from_numpy(fields[name]).reshape(array.shape))
-        if not _MASSES.isdisjoint(self._batched):
+        if not SOURCES_OF_CONSTANTS.isdisjoint(self._batched):
             with warp.ScopedDevice(self._warp_device):
                 mujoco_warp.set_const(self._m, self._d)
 

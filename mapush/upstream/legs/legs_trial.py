@@ -10,6 +10,7 @@ import torch
 
 from mapush.config import WalkConfig
 from mapush.env.walk_draws import FRONT
+from mapush.errors import ConfigError
 from mapush.sim.geometry import constant, rotate, rotate_inverse, yaw_of
 from mapush.sim.physics import STEP_DT, Randomization
 from mapush.upstream.legs import legs_body
@@ -111,7 +112,12 @@ def run_trial(policy: Policy, checkout: Path, device: str, duration_s: float = D
       checkout: as of `LegsPhysics`.
       device: torch device.
       duration_s: how long they walk [s].
+
+    Raises:
+      ConfigError: they walk no longer than they settle, or `checkout` is none.
     """
+    if duration_s < SETTLE_S + 1.0:
+        raise ConfigError("the trial is too short", got=f"{duration_s:g} s", expected=f"at least {SETTLE_S + 1.0:g} s")
     commands = torch.tensor(COMMANDS).repeat(len(PUSHES), 1).repeat_interleave(COPIES, dim=0).to(device)
     pushes = torch.tensor(PUSHES).repeat_interleave(len(COMMANDS) * COPIES).to(device)
     randomization = Randomization(FRICTION, PAYLOAD, COM_SHIFT)
