@@ -40,6 +40,8 @@ import torch
 import torch.jit._builtins
 import torch.utils._device
 
+from mapush.device.gpu_errors import hide_gpu
+
 # by name: functions of torch that take `device` as a keyword
 FACTORIES = (
     *("arange", "as_tensor", "asarray", "bartlett_window", "blackman_window", "empty", "empty_like", "empty_permuted"),
@@ -104,6 +106,7 @@ class Redirection:
         self._scripted.clear()
         if _active is self:
             _active = None
+            hide_gpu(None)
 
     def replace(self, owner: Any, name: str, wrap: Callable[[Redirection, Any], Any]) -> None:
         """Replace an attribute by what `wrap` makes of it."""
@@ -158,6 +161,7 @@ def redirect(*, gpu: bool, say: Say | None = None) -> Redirection:
         redirection.undo()
         raise
     _active = redirection
+    hide_gpu("in this process, the stand-in for Isaac Gym puts on the CPU what is meant for a GPU")
     return redirection
 
 
