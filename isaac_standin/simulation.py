@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,8 @@ from isaac_standin.scene.contacts import touching, touching_ground
 from isaac_standin.scene.layout import Layout, layout_of
 from isaac_standin.scene.model import Built, World, build
 from isaac_standin.scene.terrain_types import Ground
+from isaac_standin.tensors.damping import Damping
+from isaac_standin.tensors.force_sensors import ForceSensors
 from isaac_standin.tensors.state import StateTensors
 
 
@@ -56,7 +59,9 @@ class Simulation:
       layout: where things lie in the engine's arrays, after `prepare`.
       engine: the physics, after `prepare`.
       state: the state tensors, after `prepare`.
+      sensors: the force sensors, after `prepare`.
       frames: how often `simulate` was called.
+      created: when it was created, by time.monotonic [s].
     """
 
     def __init__(self, options: Options) -> None:
@@ -64,6 +69,7 @@ class Simulation:
         self.envs: list[list[Actor]] = []
         self.grounds: list[Ground] = []
         self.frames = 0
+        self.created = time.monotonic()
         self.prepared = False
         self.closed = False
         self._changed = False
@@ -87,7 +93,11 @@ class Simulation:
         self.built: Built = build(self.envs[0], world)
         self.layout: Layout = layout_of(self.built.model, self.envs[0])
         self.engine: Engine = self._make_engine()
+        self.engine.set_speed_limits(differences.speed_limits(self.built, self.layout, self.envs))
         self._make_targets()
+        self._losses = Damping(self.engine, self.layout, self.envs)
+        self.sensors = ForceSensors(self.engine, self.layout, self.envs[0])
+        self.engine.qvel[:, self._dof_columns] = self._at_start("start_state")[..., 1].to(self.engine.qvel.dtype)
         self.state = StateTensors(self.engine, self.layout, self._root_com())
         self.prepared = True
 
@@ -127,7 +137,13 @@ class Simulation:
             for root, actor in enumerate(layout.fixed):
                 mocap_pos[env, layout.mocap[root]] = actors[actor].pos
                 mocap_quat[env, layout.mocap[root]] = actors[actor].quat
+            qpos[env, layout.dof_qpos] = np.concatenate([actor.start_state[:, 0] for actor in actors])
         return Start(qpos, mocap_pos, mocap_quat)
+
+    def _at_start(self, name: str) -> torch.Tensor:
+        """Return an attribute of the actors, such as `start_state`, of each degree of freedom, (E, D, 2)."""
+        rows = [np.concatenate([getattr(actor, name) for actor in actors]) for actors in self.envs]
+        return torch.from_numpy(np.stack(rows)).to(self.engine.device)
 
     def _root_com(self) -> torch.Tensor:
         com = np.empty((len(self.envs), len(self.layout.floating), 3), dtype=np.float32)
@@ -140,8 +156,8 @@ class Simulation:
         """Make targets of the drives, and their gains, (E, D), zero where a degree of freedom is not driven."""
         shape = (len(self.envs), self.layout.num_dofs)
         device = self.engine.device
-        self.position_targets = torch.zeros(shape, device=device)
-        self.velocity_targets = torch.zeros(shape, device=device)
+        targets = self._at_start("start_targets")
+        self.position_targets, self.velocity_targets = targets[..., 0].clone(), targets[..., 1].clone()
         self._efforts = torch.zeros(shape, dtype=self.engine.qpos.dtype, device=device)
         self._driven = np.flatnonzero(self.layout.servo >= 0)
         self._driven_dofs = torch.from_numpy(self._driven).to(device)
@@ -178,6 +194,13 @@ class Simulation:
         self._efforts.copy_(efforts.view_as(self._efforts))
         self._fresh_efforts = True
 
+    def set_some_efforts(self, env: int, dofs: slice, efforts: torch.Tensor) -> None:
+        """As `set_efforts` of some degrees of freedom of an env; the others keep what was set since `simulate`."""
+        if not self._fresh_efforts:
+            self._efforts.zero_()
+        self._efforts[env, dofs] = efforts.to(self._efforts)
+        self._fresh_efforts = True
+
     def set_body_wrenches(self, forces: torch.Tensor, torques: torch.Tensor) -> None:
         """Apply a force at each body's centre of mass [N], and a torque [N m], in the next `simulate` only.
 
@@ -187,6 +210,14 @@ class Simulation:
         """
         wrench = torch.cat((forces, torques), dim=-1).to(self.engine.qpos.dtype)
         self.engine.xfrc_applied[:, self._body_ids] = wrench
+        self._fresh_forces = True
+
+    def add_body_wrench(self, env: int, body: int, force: torch.Tensor, torque: torch.Tensor) -> None:
+        """As `set_body_wrenches` for one body of an env, (3,) each, in addition to what was set since `simulate`."""
+        if not self._fresh_forces:
+            self.engine.xfrc_applied.zero_()
+        wrench = torch.cat((force, torque)).to(self.engine.xfrc_applied)
+        self.engine.xfrc_applied[env, int(self.layout.bodies[body])] += wrench
         self._fresh_forces = True
 
     def simulate(self) -> None:
@@ -201,6 +232,8 @@ class Simulation:
         if not self._fresh_forces:
             self.engine.xfrc_applied.zero_()
         self._fresh_efforts = self._fresh_forces = False
+        if self._losses.needed:
+            self.engine.xfrc_applied[:, self._body_ids] += self._losses.wrenches().to(self.engine.qpos.dtype)
         if len(self._driven):
             self._drive()
         self.engine.step()
@@ -215,7 +248,9 @@ class Simulation:
     def _update(self) -> None:
         differences.require_alike(self.envs)
         self.engine.assign(differences.fields_of(self.built, self.layout, self.envs))
+        self.engine.set_speed_limits(differences.speed_limits(self.built, self.layout, self.envs))
         self._set_gains()
+        self._losses.set_masses(self.envs)
         self.state.root_com.copy_(self._root_com())
         self._changed = False
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from isaac_standin.api import translation
 from isaac_standin.api.enums import DOMAIN_ACTOR, DOMAIN_ENV, DOMAIN_SIM, IndexDomain, MeshType
-from isaac_standin.api.gym_assets import body_names, dof_names
+from isaac_standin.api.gym_assets import body_names, dof_names, joint_names
 from isaac_standin.api.handles import NOT_FOUND, Asset, Env, Sim, index_of
 from isaac_standin.api.values import IndexRange, RigidBodyProperties, RigidShapeProperties, Vec3
 from isaac_standin.scene.actor import Actor
@@ -59,7 +59,7 @@ class ActorQueries:
 
     def get_env_joint_count(self, env: Env) -> int:
         """Return the number of joints of an env, fixed ones included."""
-        return sum(_bodies(actor) - 1 for actor in env.actors)
+        return sum(len(joint_names(actor.asset)) for actor in env.actors)
 
     def get_actor_handle(self, env: Env, index: int) -> int:
         """Return the handle of an actor by its index in its env."""
@@ -141,17 +141,17 @@ class ActorQueries:
         return translation.mass_list(env.actor(actor, "get_actor_rigid_body_properties").masses)
 
     def set_actor_rigid_body_properties(
-        self, env: Env, actor: int, props: Sequence[RigidBodyProperties], recomputeInertia: bool = False
+        self, env: Env, actorHandle: int, props: Sequence[RigidBodyProperties], recomputeInertia: bool = False
     ) -> bool:
         """Set masses, centres of mass and inertia of an actor's bodies.
 
         Args:
           env: the env.
-          actor: the actor's handle.
+          actorHandle: the actor.
           props: one for each body.
           recomputeInertia: scale the inertia with the mass instead of taking it from `props`.
         """
-        found = env.actor(actor, "set_actor_rigid_body_properties")
+        found = env.actor(actorHandle, "set_actor_rigid_body_properties")
         where = f"set_actor_rigid_body_properties, {found.name}, env {env.index}"
         found.masses = translation.masses(props, found.masses, recomputeInertia, where)
         env.sim.simulation.properties_changed()
@@ -231,10 +231,6 @@ class ActorQueries:
         found.drives = translation.drives(props, len(found.drives), where)
         env.sim.simulation.properties_changed()
         return True
-
-    def get_actor_joint_count(self, env: Env, actor: int) -> int:
-        """Return the number of joints of an actor, fixed ones included."""
-        return _bodies(env.actor(actor, "get_actor_joint_count")) - 1
 
 
 def _bodies(actor: Actor) -> int:

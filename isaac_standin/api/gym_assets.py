@@ -24,6 +24,25 @@ def dof_names(asset: assets.Asset) -> list[str]:
     return [joint.name for joint in asset.joints()]
 
 
+def joint_names(asset: assets.Asset) -> list[str]:
+    """Return the names of an asset's joints; a fixed one has the name of the body that it fixes."""
+    return [name for name, _ in _joints(asset)]
+
+
+def _joints(asset: assets.Asset) -> list[tuple[str, JointType]]:
+    """Return name and kind of each joint of an asset."""
+    found = []
+    for body in asset.bodies[1:]:
+        if body.joint is None:
+            found.append((body.name, JointType.JOINT_FIXED))
+        for joint in body.joints():
+            found.append((joint.name, _JOINT_TYPES[joint.kind]))
+    return found
+
+
+_JOINT_TYPES = {"revolute": JointType.JOINT_REVOLUTE, "prismatic": JointType.JOINT_PRISMATIC}
+
+
 class AssetQueries:
     """Bodies, degrees of freedom, shapes and actuators of assets, by index and name."""
 
@@ -79,17 +98,11 @@ class AssetQueries:
 
     def get_asset_joint_count(self, asset: Asset) -> int:
         """Return the number of joints, fixed ones included."""
-        return len(asset.asset.bodies) - 1
+        return len(joint_names(asset.asset))
 
     def get_asset_joint_names(self, asset: Asset) -> list[str]:
         """Return the names of the joints; a fixed one has the name of the body that it fixes."""
-        names = []
-        for body in asset.asset.bodies[1:]:
-            if body.joint is None:
-                names.append(body.name)
-            else:
-                names.append(body.joint.name)
-        return names
+        return joint_names(asset.asset)
 
     def get_asset_joint_name(self, asset: Asset, index: int) -> str:
         """Return the name of a joint."""
@@ -105,12 +118,7 @@ class AssetQueries:
 
     def get_asset_joint_type(self, asset: Asset, index: int) -> JointType:
         """Return the kind of a joint."""
-        joint = asset.asset.bodies[index + 1].joint
-        if joint is None:
-            return JointType.JOINT_FIXED
-        if joint.kind == "prismatic":
-            return JointType.JOINT_PRISMATIC
-        return JointType.JOINT_REVOLUTE
+        return _joints(asset.asset)[index][1]
 
     def get_asset_rigid_shape_count(self, asset: Asset) -> int:
         """Return the number of shapes that can collide."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, Optional
 
@@ -14,6 +15,7 @@ from isaac_standin.api.handles import Asset, Env, Sim, prepared, unprepared
 from isaac_standin.api.options import AssetOptions, SimParams
 from isaac_standin.api.refusals import refused_use
 from isaac_standin.api.values import HeightFieldParams, PlaneParams, Transform, TriangleMeshParams, Vec3
+from isaac_standin.assets import asset as assets
 from isaac_standin.assets import loading, primitives
 from isaac_standin.assets.load_options import LoadOptions
 from isaac_standin.errors import NotSupported, StandinError
@@ -122,7 +124,7 @@ class Creation:
         """Read a URDF or MJCF file."""
         options = options or AssetOptions()
         loaded = loading.load(Path(rootpath) / filename, _load_options(options))
-        return Asset(loaded, surfaces_of(loaded), int(options.default_dof_drive_mode))
+        return _handle(loaded, options, int(options.default_dof_drive_mode))
 
     def load_urdf(self, sim: Sim, rootpath: str, filename: str, options: Optional[AssetOptions] = None) -> Asset:
         """Read a URDF file."""
@@ -136,15 +138,18 @@ class Creation:
         self, sim: Sim, width: float, height: float, depth: float, options: Optional[AssetOptions] = None
     ) -> Asset:
         """Return a box of these sizes along x, y and z [m]."""
-        return _primitive(primitives.box((width, height, depth), _load_options(options or AssetOptions())))
+        options = options or AssetOptions()
+        return _handle(primitives.box((width, height, depth), _load_options(options)), options, DOF_MODE_NONE)
 
     def create_sphere(self, sim: Sim, radius: float, options: Optional[AssetOptions] = None) -> Asset:
         """Return a sphere of this radius [m]."""
-        return _primitive(primitives.sphere(radius, _load_options(options or AssetOptions())))
+        options = options or AssetOptions()
+        return _handle(primitives.sphere(radius, _load_options(options)), options, DOF_MODE_NONE)
 
     def create_capsule(self, sim: Sim, radius: float, width: float, options: Optional[AssetOptions] = None) -> Asset:
         """Return a capsule along x of this radius and length without caps [m]."""
-        return _primitive(primitives.capsule(radius, width, _load_options(options or AssetOptions())))
+        options = options or AssetOptions()
+        return _handle(primitives.capsule(radius, width, _load_options(options)), options, DOF_MODE_NONE)
 
     def create_env(self, sim: Sim, lower: Vec3, upper: Vec3, num_per_row: int) -> Env:
         """Return a new env. Its place in the grid of envs matters only to a viewer; states are relative to it."""
@@ -194,6 +199,7 @@ class Creation:
                 masses=masses_of(asset.asset),
                 drives=drives_of(asset.asset, asset.drive_mode),
                 segmentation=segmentationId,
+                sensors=asset.sensors,
             )
         )
         env.assets.append(asset)
@@ -224,8 +230,9 @@ class Creation:
         return sim.simulation.frames * sim.simulation.options.dt
 
 
-def _primitive(asset: Any) -> Asset:
-    return Asset(asset, surfaces_of(asset), int(DOF_MODE_NONE))
+def _handle(loaded: assets.Asset, options: AssetOptions, drive_mode: int) -> Asset:
+    damped = dataclasses.replace(loaded, linear_damping=options.linear_damping, angular_damping=options.angular_damping)
+    return Asset(damped, surfaces_of(damped), int(drive_mode))
 
 
 def _device(compute_device: int, params: SimParams, chosen: Settings) -> torch.device:

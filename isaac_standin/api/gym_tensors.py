@@ -9,7 +9,7 @@ import torch
 from isaac_standin.api.enums import CoordinateSpace
 from isaac_standin.api.gymtorch import GymTensor
 from isaac_standin.api.handles import Sim, prepared
-from isaac_standin.errors import StandinError
+from isaac_standin.api.tensor_checks import indices, rows
 from isaac_standin.simulation import Simulation
 
 
@@ -68,7 +68,7 @@ class Tensors:
     def set_actor_root_state_tensor(self, sim: Sim, states: GymTensor) -> bool:
         """Let `states` be the roots' state from the next `simulate` on, (actors, 13)."""
         simulation = prepared(sim, "set_actor_root_state_tensor")
-        simulation.state.set_roots(_rows(states, simulation.state.roots, "set_actor_root_state_tensor"))
+        simulation.state.set_roots(rows(states, simulation.state.roots, "set_actor_root_state_tensor"))
         return True
 
     def set_actor_root_state_tensor_indexed(self, sim: Sim, states: GymTensor, actors: GymTensor, count: int) -> bool:
@@ -82,14 +82,14 @@ class Tensors:
         """
         where = "set_actor_root_state_tensor_indexed"
         simulation = prepared(sim, where)
-        rows = _rows(states, simulation.state.roots, where)
-        simulation.state.set_roots(rows, _indices(actors, count, simulation, where))
+        given = rows(states, simulation.state.roots, where)
+        simulation.state.set_roots(given, indices(actors, count, simulation, where))
         return True
 
     def set_dof_state_tensor(self, sim: Sim, states: GymTensor) -> bool:
         """Let `states` be the degrees of freedom's state from the next `simulate` on, (dofs, 2)."""
         simulation = prepared(sim, "set_dof_state_tensor")
-        simulation.state.set_dofs(_rows(states, simulation.state.dofs, "set_dof_state_tensor"))
+        simulation.state.set_dofs(rows(states, simulation.state.dofs, "set_dof_state_tensor"))
         return True
 
     def set_dof_state_tensor_indexed(self, sim: Sim, states: GymTensor, actors: GymTensor, count: int) -> bool:
@@ -103,14 +103,14 @@ class Tensors:
         """
         where = "set_dof_state_tensor_indexed"
         simulation = prepared(sim, where)
-        rows = _rows(states, simulation.state.dofs, where)
-        simulation.state.set_dofs(rows, _indices(actors, count, simulation, where))
+        given = rows(states, simulation.state.dofs, where)
+        simulation.state.set_dofs(given, indices(actors, count, simulation, where))
         return True
 
     def set_dof_actuation_force_tensor(self, sim: Sim, efforts: GymTensor) -> bool:
         """Apply efforts in the next `simulate` only [N m or N], (dofs,)."""
         simulation = prepared(sim, "set_dof_actuation_force_tensor")
-        simulation.set_efforts(_rows(efforts, simulation.state.dof_forces, "set_dof_actuation_force_tensor"))
+        simulation.set_efforts(rows(efforts, simulation.state.dof_forces, "set_dof_actuation_force_tensor"))
         return True
 
     def set_dof_actuation_force_tensor_indexed(
@@ -119,16 +119,16 @@ class Tensors:
         """Apply the efforts of some actors in the next `simulate` only; see `set_dof_state_tensor_indexed`."""
         where = "set_dof_actuation_force_tensor_indexed"
         simulation = prepared(sim, where)
-        rows = _rows(efforts, simulation.state.dof_forces, where)
-        mask = simulation.state.dof_rows(_indices(actors, count, simulation, where))
-        simulation.set_efforts(torch.where(mask, rows.flatten(), 0.0))
+        given = rows(efforts, simulation.state.dof_forces, where)
+        mask = simulation.state.dof_rows(indices(actors, count, simulation, where))
+        simulation.set_efforts(torch.where(mask, given.flatten(), 0.0))
         return True
 
     def set_dof_position_target_tensor(self, sim: Sim, targets: GymTensor) -> bool:
         """Set the targets of position drives [rad or m], (dofs,)."""
         simulation = prepared(sim, "set_dof_position_target_tensor")
-        rows = _rows(targets, simulation.state.dof_forces, "set_dof_position_target_tensor")
-        simulation.position_targets.copy_(rows.view_as(simulation.position_targets))
+        given = rows(targets, simulation.state.dof_forces, "set_dof_position_target_tensor")
+        simulation.position_targets.copy_(given.view_as(simulation.position_targets))
         return True
 
     def set_dof_position_target_tensor_indexed(
@@ -142,8 +142,8 @@ class Tensors:
     def set_dof_velocity_target_tensor(self, sim: Sim, targets: GymTensor) -> bool:
         """Set the targets of velocity drives [rad/s or m/s], (dofs,)."""
         simulation = prepared(sim, "set_dof_velocity_target_tensor")
-        rows = _rows(targets, simulation.state.dof_forces, "set_dof_velocity_target_tensor")
-        simulation.velocity_targets.copy_(rows.view_as(simulation.velocity_targets))
+        given = rows(targets, simulation.state.dof_forces, "set_dof_velocity_target_tensor")
+        simulation.velocity_targets.copy_(given.view_as(simulation.velocity_targets))
         return True
 
     def set_dof_velocity_target_tensor_indexed(
@@ -175,11 +175,45 @@ class Tensors:
             if tensor is None:
                 vectors = torch.zeros_like(simulation.state.contact_forces)
             else:
-                vectors = _rows(tensor, simulation.state.contact_forces, "apply_rigid_body_force_tensors")
+                vectors = rows(tensor, simulation.state.contact_forces, "apply_rigid_body_force_tensors")
             if space == CoordinateSpace.LOCAL_SPACE:
                 vectors = simulation.state.to_world(vectors)
             wrench.append(vectors.view(len(sim.env_list), -1, 3))
         simulation.set_body_wrenches(*wrench)
+        return True
+
+    def apply_rigid_body_force_at_pos_tensors(
+        self,
+        sim: Sim,
+        forceTensor: GymTensor,
+        posTensor: Optional[GymTensor] = None,
+        space: CoordinateSpace = CoordinateSpace.ENV_SPACE,
+    ) -> bool:
+        """Apply a force to a point of each body in the next `simulate` only [N].
+
+        Args:
+          sim: the simulation.
+          forceTensor: (bodies, 3).
+          posTensor: the points [m], (bodies, 3); None for the centres of mass.
+          space: `ENV_SPACE` and `GLOBAL_SPACE` have the world's axes, and their origin is the env's or that of the grid
+            of envs; `LOCAL_SPACE` is the body's own frame.
+        """
+        where = "apply_rigid_body_force_at_pos_tensors"
+        simulation = prepared(sim, where)
+        state = simulation.state
+        forces = rows(forceTensor, state.contact_forces, where).view(len(sim.env_list), -1, 3)
+        if space == CoordinateSpace.LOCAL_SPACE:
+            forces = state.to_world(forces).view_as(forces)
+        torques = torch.zeros_like(forces)
+        if posTensor is not None:
+            points = rows(posTensor, state.contact_forces, where).view_as(forces)
+            if space == CoordinateSpace.LOCAL_SPACE:
+                points = state.to_world(points).view_as(forces) + state.present_bodies()[..., :3]
+            elif space == CoordinateSpace.GLOBAL_SPACE:
+                origins = torch.tensor([env.origin for env in sim.env_list], device=points.device)
+                points = points - origins.unsqueeze(1)
+            torques = torch.linalg.cross(points - state.centres_of_mass(), forces)
+        simulation.set_body_wrenches(forces, torques)
         return True
 
 
@@ -187,45 +221,6 @@ def _set_targets(
     simulation: Simulation, present: torch.Tensor, targets: GymTensor, actors: GymTensor, count: int
 ) -> None:
     where = "drive targets"
-    rows = _rows(targets, simulation.state.dof_forces, where).view_as(present)
-    mask = simulation.state.dof_rows(_indices(actors, count, simulation, where)).view_as(present)
-    present.copy_(torch.where(mask, rows, present))
-
-
-def _rows(given: GymTensor, like: torch.Tensor, where: str) -> torch.Tensor:
-    """Return the program's tensor in the shape of `like`.
-
-    Raises:
-      StandinError: it is no unwrapped tensor, or its size, type or device is wrong.
-    """
-    tensor = _unwrapped(given, where)
-    if tensor.dtype != like.dtype or tensor.device != like.device or tensor.numel() != like.numel():
-        raise StandinError(
-            f"{where} cannot use this tensor",
-            got=f"{tuple(tensor.shape)} {tensor.dtype} on {tensor.device}",
-            expected=f"{tuple(like.shape)} {like.dtype} on {like.device}",
-        )
-    return tensor.view(like.shape)
-
-
-def _indices(given: GymTensor, count: int, simulation: Simulation, where: str) -> torch.Tensor:
-    """Return the first `count` actor indices of the program's tensor."""
-    tensor = _unwrapped(given, where)
-    device = simulation.engine.device
-    if tensor.dtype != torch.int32 or tensor.device != device or tensor.numel() < count:
-        raise StandinError(
-            f"{where} cannot use these actor indices",
-            got=f"{tuple(tensor.shape)} {tensor.dtype} on {tensor.device}, count {count}",
-            expected=f"at least {count} indices, torch.int32 on {device}",
-        )
-    return tensor.flatten()[:count]
-
-
-def _unwrapped(given: GymTensor, where: str) -> torch.Tensor:
-    if not isinstance(given, GymTensor):
-        raise StandinError(
-            f"{where} needs a tensor of Isaac Gym",
-            got=type(given).__name__,
-            fix="wrap a torch tensor: gymtorch.unwrap_tensor(tensor)",
-        )
-    return given.tensor
+    given = rows(targets, simulation.state.dof_forces, where).view_as(present)
+    mask = simulation.state.dof_rows(indices(actors, count, simulation, where)).view_as(present)
+    present.copy_(torch.where(mask, given, present))

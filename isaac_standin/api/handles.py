@@ -8,7 +8,7 @@ from typing import Any, Iterable
 
 from isaac_standin.assets import asset as assets
 from isaac_standin.errors import StandinError
-from isaac_standin.scene.actor import Actor, Surface
+from isaac_standin.scene.actor import Actor, ForceSensor, Surface
 from isaac_standin.simulation import Simulation
 
 NOT_FOUND = -1
@@ -22,11 +22,13 @@ class Asset:
       asset: bodies, joints and shapes.
       surfaces: of each shape; they count for actors that are created later.
       drive_mode: of all degrees of freedom, until an actor's properties say otherwise.
+      sensors: force sensors of actors that are created later.
     """
 
     asset: assets.Asset
     surfaces: tuple[Surface, ...]
     drive_mode: int
+    sensors: tuple[ForceSensor, ...] = ()
 
 
 @dataclasses.dataclass(eq=False)
@@ -77,6 +79,15 @@ class Env:
                 expected=f"a handle that create_actor returned, 0 to {len(self.actors) - 1}",
             )
         return self.actors[handle]
+
+    def bodies_before(self, handle: int) -> int:
+        """Return how many bodies the actors before this one have."""
+        return sum(len(actor.asset.bodies) for actor in self.actors[:handle])
+
+    def dofs_of(self, handle: int) -> slice:
+        """Return the place of an actor's degrees of freedom among those of the env."""
+        first = sum(len(actor.drives) for actor in self.actors[:handle])
+        return slice(first, first + len(self.actors[handle].drives))
 
 
 def prepared(sim: Sim, where: str) -> Simulation:

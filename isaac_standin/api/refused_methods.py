@@ -268,6 +268,22 @@ _MOVED_BODIES = family(
     },
 )
 
+_DYNAMICS = family(
+    "nothing: they are not computed",
+    {
+        "acquire_jacobian_tensor": "give access to the Jacobians of all actors of a name",
+        "refresh_jacobian_tensors": "copy the Jacobians into their tensors",
+        "acquire_mass_matrix_tensor": "give access to the mass matrices of all actors of a name",
+        "refresh_mass_matrix_tensors": "copy the mass matrices into their tensors",
+    },
+)
+
+_PRINT = {
+    "debug_print_asset": Refusal(
+        "print what an asset consists of", "`get_asset_rigid_body_names`, `get_asset_joint_names`"
+    ),
+}
+
 METHODS: dict[str, Refusal] = {
     **_SOFT,
     **_PNEUMATICS,
@@ -289,4 +305,6 @@ METHODS: dict[str, Refusal] = {
     **_OLD_NAMES,
     **_BODY_STATES,
     **_MOVED_BODIES,
+    **_DYNAMICS,
+    **_PRINT,
 }

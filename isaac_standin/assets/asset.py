@@ -139,6 +139,8 @@ class Asset:
       fixed_base: the root does not move by itself.
       gravity: whether gravity acts on it.
       actuators: the motors of an MJCF file.
+      linear_damping: part of each body's velocity that is lost per second [1/s].
+      angular_damping: likewise of its angular velocity [1/s].
     """
 
     name: str
@@ -147,6 +149,8 @@ class Asset:
     fixed_base: bool
     gravity: bool
     actuators: tuple[Actuator, ...] = ()
+    linear_damping: float = 0.0
+    angular_damping: float = 0.0
 
     def joints(self) -> list[Joint]:
         """Return the joints, in the order of the degrees of freedom."""

@@ -48,6 +48,7 @@ class CpuEngine(Engine):
         self.sensordata = _readable(self._batch, "sensordata")
         self.qfrc_actuator = _readable(self._batch, "qfrc_actuator")
         self._expanded: set[str] = set()
+        self._speed_limits: torch.Tensor | None = None
         self.assign(fields)
         self.qpos.copy_(torch.from_numpy(start.qpos))
         self.mocap_pos.copy_(torch.from_numpy(start.mocap_pos))
@@ -58,8 +59,16 @@ class CpuEngine(Engine):
         finite = torch.isfinite(self.ctrl)
         if not bool(finite.all()):  # MuJoCo would take 0 instead
             raise diverged((~finite.all(dim=1)).nonzero().flatten().tolist(), float("nan"))
+        if self._speed_limits is None:
+            self._advance(self._substeps)
+            return
+        for _ in range(self._substeps):
+            self._advance(1)
+            torch.clamp(self.qvel, -self._speed_limits, self._speed_limits, out=self.qvel)
+
+    def _advance(self, steps: int) -> None:
         try:
-            self._batch.step(nstep=self._substeps)
+            self._batch.step(nstep=steps)
         except SimulationError as error:
             raise self._diverged(error.ids) from error
         fastest = self.qvel.abs().amax() if self.qvel.numel() else torch.zeros(())
@@ -82,6 +91,12 @@ class CpuEngine(Engine):
                 batch.expand(name)[:] = fields[name]
             if not SOURCES_OF_CONSTANTS.isdisjoint(self._expanded):
                 batch.set_const()
+
+    def set_speed_limits(self, limits: np.ndarray) -> None:
+        """Cap velocities after each physics step; see `Engine.set_speed_limits`."""
+        self._speed_limits = None
+        if bool(np.isfinite(limits).any()):
+            self._speed_limits = torch.from_numpy(limits).to(self.qvel)
 
     def set_gravity(self, gravity: tuple[float, float, float]) -> None:
         """Set the gravity of all envs [m/s^2]."""

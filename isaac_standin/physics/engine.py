@@ -84,6 +84,14 @@ class Engine(abc.ABC):
         """Set fields of the model, each with a row for every env."""
 
     @abc.abstractmethod
+    def set_speed_limits(self, limits: np.ndarray) -> None:
+        """Cap velocities after each physics step.
+
+        Args:
+          limits: the largest of each element of `qvel`, infinity for none, (E, nv).
+        """
+
+    @abc.abstractmethod
     def set_gravity(self, gravity: tuple[float, float, float]) -> None:
         """Set the gravity of all envs [m/s^2]."""
 

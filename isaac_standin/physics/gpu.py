@@ -7,15 +7,18 @@ flags are copied to the host behind the work, and read when they have arrived.
 from __future__ import annotations
 
 import copy
+import math
 
 import mujoco
 import mujoco_warp
+import numpy as np
 import torch
 import warp
 
 from isaac_standin.errors import BufferOverflow
 from isaac_standin.physics.cpu import MAX_SPEED, diverged
 from isaac_standin.physics.engine import SOURCES_OF_CONSTANTS, Engine, Fields, Start, differing
+from isaac_standin.physics.speed_limits import cap_speeds
 from mapush.device.cuda_graphs import no_garbage_collection
 from mapush.device.warp_watch import Watch, announce_compilation, overflow_names
 from mapush.errors import SimulatorError
@@ -61,6 +64,7 @@ class GpuEngine(Engine):
         self._warp_device = warp.device_from_torch(self.device)
         with warp.ScopedDevice(self._warp_device):
             self._upload(model, differing(model, fields))
+            self._speed_limits = warp.full((self.num_envs, model.nv), value=math.inf, dtype=float)
             self._set_start(start)
             self._step_graph = self._record(self._advance)
             self._kinematics_graph = self._record(self._place)
@@ -102,6 +106,7 @@ class GpuEngine(Engine):
         for _ in range(self._substeps):
             mujoco_warp.step(self._m, self._d)
             self._watch.launch()
+            warp.launch(cap_speeds, dim=self._speed_limits.shape, inputs=(self._speed_limits, self._d.qvel))
 
     def _place(self) -> None:
         mujoco_warp.kinematics(self._m, self._d)
@@ -146,6 +151,10 @@ class GpuEngine(Engine):
         if not SOURCES_OF_CONSTANTS.isdisjoint(self._batched):
             with warp.ScopedDevice(self._warp_device):
                 mujoco_warp.set_const(self._m, self._d)
+
+    def set_speed_limits(self, limits: np.ndarray) -> None:
+        """Cap velocities after each physics step; see `Engine.set_speed_limits`."""
+        warp.to_torch(self._speed_limits).copy_(torch.from_numpy(limits))
 
     def set_gravity(self, gravity: tuple[float, float, float]) -> None:
         """Set the gravity of all envs [m/s^2]."""

@@ -52,7 +52,7 @@ class Drive(NamedTuple):
       lower: smallest position [rad or m].
       upper: largest position [rad or m].
       mode: one of `DRIVE_NONE`, `DRIVE_POSITION`, `DRIVE_VELOCITY` and `DRIVE_EFFORT`.
-      velocity: largest velocity [rad/s or m/s]; MuJoCo does not enforce it.
+      velocity: largest velocity [rad/s or m/s]; 0 for no limit.
       effort: largest effort of the drive [N m or N].
       stiffness: of the drive [N m/rad or N/m].
       damping: of the drive [N m s/rad or N s/m]; passive damping if the mode is `DRIVE_NONE` or `DRIVE_EFFORT`.
@@ -72,6 +72,22 @@ class Drive(NamedTuple):
     armature: float
 
 
+class ForceSensor(NamedTuple):
+    """A sensor of the contact forces on a body.
+
+    Attributes:
+      body: index of the body in its asset.
+      pos: origin of the sensor in the body's frame [m].
+      quat: orientation of the sensor in the body's frame.
+      in_world: measure along the world's axes instead of the sensor's.
+    """
+
+    body: int
+    pos: Vector
+    quat: Quaternion
+    in_world: bool
+
+
 @dataclasses.dataclass
 class Actor:
     """A copy of an asset in one env.
@@ -88,6 +104,10 @@ class Actor:
       drives: of each degree of freedom of the asset.
       segmentation: value of its pixels in segmentation images.
       colors: red, green and blue of bodies whose colour was set, by the body's index.
+      body_segmentation: values of the pixels of bodies for which one was set, by the body's index.
+      sensors: of the contact forces on its bodies.
+      start_state: position and velocity of each degree of freedom at first, (D, 2) float32.
+      start_targets: position and velocity targets of its drives at first, (D, 2) float32.
     """
 
     asset: Asset
@@ -101,6 +121,12 @@ class Actor:
     drives: tuple[Drive, ...]
     segmentation: int = 0
     colors: dict[int, Vector] = dataclasses.field(default_factory=dict)
+    body_segmentation: dict[int, int] = dataclasses.field(default_factory=dict)
+    sensors: tuple[ForceSensor, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.start_state = np.zeros((len(self.drives), 2), dtype=np.float32)
+        self.start_targets = np.zeros((len(self.drives), 2), dtype=np.float32)
 
     def shape_filter(self, shape: int) -> int:
         """Return the filter bits of one of its shapes."""

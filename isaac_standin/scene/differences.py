@@ -14,6 +14,7 @@ from isaac_standin.scene.layout import Layout
 from isaac_standin.scene.model import DRIVEN, Built, effort_range, joint_range, principal, servo_bias
 
 Fields = dict[str, np.ndarray]
+UNLIMITED_SPEED = 1e9  # a larger limit is none [rad/s or m/s]
 
 
 def require_alike(envs: Sequence[Sequence[Actor]]) -> None:
@@ -43,7 +44,8 @@ def _kind(actors: Sequence[Actor]) -> list[tuple]:
     for actor in actors:
         filters = tuple(surface.filter for surface in actor.surfaces)
         modes = tuple((drive.mode, drive.limited) for drive in actor.drives)
-        kinds.append((id(actor.asset), groups.index(actor.group), actor.group < 0, actor.filter, filters, modes))
+        kind = (id(actor.asset), groups.index(actor.group), actor.group < 0, actor.filter, filters, modes)
+        kinds.append((*kind, actor.sensors))
     return kinds
 
 
@@ -104,6 +106,16 @@ def _mass_fields(built: Built, layout: Layout, envs: Sequence[Sequence[Actor]]) 
             if mass.inertia != before.inertia:
                 fields["body_inertia"][where], fields["body_iquat"][where] = principal(np.reshape(mass.inertia, (3, 3)))
     return fields
+
+
+def speed_limits(built: Built, layout: Layout, envs: Sequence[Sequence[Actor]]) -> np.ndarray:
+    """Return the largest velocity of each degree of freedom of the model, infinity for none, (E, nv)."""
+    limits = np.full((len(envs), built.model.nv), np.inf)
+    for env, row in enumerate(_table(envs, lambda actor: actor.drives)):
+        for dof, drive in enumerate(row):
+            if 0.0 < drive.velocity < UNLIMITED_SPEED:
+                limits[env, layout.dof_qvel[dof]] = drive.velocity
+    return limits
 
 
 def _original(body: Body) -> tuple:

@@ -284,15 +284,27 @@ def _add_pair(spec: mujoco.MjSpec, one: str, other: str, dt: float) -> None:
 
 
 def _add_sensors(spec: mujoco.MjSpec, actors: Sequence[Actor]) -> None:
-    """Add a sensor for each body, which measures the sum of its contact forces, with the opposite sign."""
-    net_force = 3  # the enumerator of reduce="netforce", which the Python bindings do not name
+    """Add sensors of the sum of the contact forces, which have the opposite sign.
+
+    First comes the force on each body, then for each force sensor of an actor force, torque, and the point about which
+    the torque is.
+    """
     for index, actor in enumerate(actors):
         for body in actor.asset.bodies:
             name = body_name(index, body.name)
-            sensor = spec.add_sensor(name=name, type=mujoco.mjtSensor.mjSENS_CONTACT)
-            sensor.objtype = mujoco.mjtObj.mjOBJ_BODY
-            sensor.objname = name
-            sensor.intprm[:3] = _CONTACT_FORCE_ONLY, net_force, 1
+            _add_sensor(spec, name, name, _FORCE)
+    for index, actor in enumerate(actors):
+        for number, sensor in enumerate(actor.sensors):
+            body = actor.asset.bodies[sensor.body]
+            _add_sensor(spec, f"{index}/sensor{number}", body_name(index, body.name), _FORCE | _TORQUE | _POINT)
 
 
-_CONTACT_FORCE_ONLY = 2  # bit of the field "force"
+def _add_sensor(spec: mujoco.MjSpec, name: str, body: str, fields: int) -> None:
+    sensor = spec.add_sensor(name=name, type=mujoco.mjtSensor.mjSENS_CONTACT)
+    sensor.objtype = mujoco.mjtObj.mjOBJ_BODY
+    sensor.objname = body
+    sensor.intprm[:3] = fields, _NET_FORCE, 1
+
+
+_FORCE, _TORQUE, _POINT = 2, 4, 16  # bits of the fields "force", "torque" and "pos"
+_NET_FORCE = 3  # the enumerator of reduce="netforce", which the Python bindings do not name

@@ -87,9 +87,17 @@ class StateTensors:
 
     def refresh_bodies(self) -> None:
         """Copy the present state into `bodies`."""
+        self._fill_bodies(self.bodies.view(self._envs, -1, 13))
+
+    def present_bodies(self) -> torch.Tensor:
+        """Return what `refresh_bodies` would copy, (E, B, 13)."""
+        rows = torch.empty(self._envs, self._layout.num_bodies, 13, device=self._device)
+        self._fill_bodies(rows)
+        return rows
+
+    def _fill_bodies(self, rows: torch.Tensor) -> None:
         engine = self._engine
         engine.kinematics()
-        rows = self.bodies.view(self._envs, -1, 13)
         twist = engine.cvel[:, self._bodies]
         arm = engine.xipos[:, self._bodies] - engine.subtree_com[:, self._body_root]
         linear = twist[..., 3:] + torch.linalg.cross(twist[..., :3], arm)
@@ -104,6 +112,11 @@ class StateTensors:
         quat = self._engine.xquat[:, self._bodies].float()
         return rotation.rotate(quat, vectors.view(self._envs, -1, 3)).view(-1, 3)
 
+    def centres_of_mass(self) -> torch.Tensor:
+        """Return the present position of each body's centre of mass [m], (E, B, 3)."""
+        self._engine.kinematics()
+        return self._engine.xipos[:, self._bodies].float()
+
     def refresh_contact_forces(self) -> None:
         """Copy the forces of the last physics step into `contact_forces`; MuJoCo's sensors have the opposite sign."""
         count = 3 * self._layout.num_bodies
@@ -111,9 +124,17 @@ class StateTensors:
 
     def refresh_dof_forces(self) -> None:
         """Copy the efforts of the last physics step into `dof_forces`."""
+        self.dof_forces.view(self._envs, -1).copy_(self.present_efforts())
+
+    def present_dofs(self) -> torch.Tensor:
+        """Return what `refresh_dofs` would copy, (E, D, 2)."""
+        positions, velocities = self._engine.qpos[:, self._dof_qpos], self._engine.qvel[:, self._dof_qvel]
+        return torch.stack((positions, velocities), dim=-1).float()
+
+    def present_efforts(self) -> torch.Tensor:
+        """Return what `refresh_dof_forces` would copy, (E, D)."""
         engine = self._engine
-        efforts = engine.qfrc_actuator[:, self._dof_qvel] + engine.qfrc_applied[:, self._dof_qvel]
-        self.dof_forces.view(self._envs, -1).copy_(efforts)
+        return engine.qfrc_actuator[:, self._dof_qvel] + engine.qfrc_applied[:, self._dof_qvel]
 
     def set_roots(self, states: torch.Tensor, actors: Optional[torch.Tensor] = None) -> None:
         """Let rows of `states`, as in `roots`, be the state of these actors from the next `simulate` on.
@@ -139,6 +160,18 @@ class StateTensors:
         if actors is not None:
             rows = self.dof_rows(actors)
         self._pending_dofs.add(states, rows)
+
+    def write_dofs(self, env: int, dofs: slice, column: int, values: torch.Tensor) -> None:
+        """Set positions (column 0) or velocities (column 1) of some degrees of freedom of an env at once.
+
+        What was set before for the next `simulate` becomes the state at once, too.
+        """
+        self.apply()
+        if column == 0:
+            self._engine.qpos[env, self._dof_qpos[dofs]] = values.to(self._engine.qpos)
+        else:
+            self._engine.qvel[env, self._dof_qvel[dofs]] = values.to(self._engine.qvel)
+        self._engine.qacc_warmstart[env] = 0.0
 
     def dof_rows(self, actors: torch.Tensor) -> torch.Tensor:
         """Return a mask of the degrees of freedom of these actors, (E * D,) bool."""
