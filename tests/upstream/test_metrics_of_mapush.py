@@ -57,7 +57,7 @@ def evaluated(name, seconds=0.0):
 
 @pytest.mark.parametrize("name", sorted(OBJECTS))
 def test_measures_equal_those_that_mapush_calculates(checkout, name):
-    """Success, finished time, collision and collaboration degree are equal; an episode after the first counts nowhere."""
+    """Success, finished time, collision and collaboration degree of each env's first episode are equal."""
     metrics, mqe = evaluated(name)
     theirs = calculated_by_mapush(checkout, mqe._wrapper)
     assert 0.1 < theirs["success_rate"] < 0.95

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from mapush_code import Ours, angle_gap, freeze, make_wrapper, our_state, read_roots
+from mapush_code import Ours, angle_gap, freeze, make_wrapper, our_state, read_roots, write_roots
 
 from mapush.config import TaskConfig
 from mapush.env.resets import Spawner
@@ -72,7 +72,7 @@ def drawn_by_mapush(wrapper):
 
 
 def drawn_by_us(item, count):
-    """Return the quantities of `count` of our initial states with upstream's quirks, and the states with their goals."""
+    """Return the quantities of `count` of our initial states with upstream's quirks, the states, and their goals."""
     spawner = Spawner(item, count, torch.Generator().manual_seed(1), min_separation=0.0)
     state, goal = spawner.draw()
     return described(state, goal, state.joint_pos / torch.tensor(DEFAULT_JOINT_POS)), state, goal
@@ -164,16 +164,20 @@ def test_reset_of_mapush_leaves_the_other_envs_alone(wrapper_of):
 
 
 def test_heading_before_the_first_step_of_mapush_is_never_that_of_the_last_episode(wrapper_of):
-    """Until the first step, the heading that MAPush observes is a view of the state: a second reset() shows the new one."""
+    """Until the first step, the heading that MAPush observes is a view of the state, so a second reset() shows it."""
     wrapper = make_wrapper("cuboid", 7)
     env = freeze(wrapper)
     ours = Ours(TaskConfig(object="cuboid", upstream_quirks=True), env.env_origins)
     for _ in range(2):
         obs = wrapper.reset()
         assert angle_gap(obs, ours.reset(read_roots(env)).obs) < 1e-5
-    wrapper.step(torch.zeros(7, 2, 3))
-    still = read_roots(env)
-    ours.step(torch.zeros(7, 2, 3), still, still)
+    apart = read_roots(env)
+    apart[:, 0, :2] = apart[:, -2, :2] + 1.0
+    apart[:, 1, :2] = apart[:, -2, :2] - 1.0
+    write_roots(env, apart)
+    _, _, done, _ = wrapper.step(torch.zeros(7, 2, 3))
+    assert not done.any()
+    ours.step(torch.zeros(7, 2, 3), apart, apart)
     obs = wrapper.reset()
     stale = ours.reset(read_roots(env)).obs
     assert angle_gap(obs, stale) < 1e-5

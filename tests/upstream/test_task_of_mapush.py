@@ -1,7 +1,7 @@
 """Our task against MAPush's own code on the same states: observation, every reward term, every ending.
 
-Physics is switched off: a test writes states into MAPush's tensors, MAPush judges, rewards, resets and observes, and our
-task is led through the same states.
+Physics is switched off: a test writes states into MAPush's tensors, MAPush judges, rewards, resets and observes, and
+our task is led through the same states.
 """
 
 from __future__ import annotations
