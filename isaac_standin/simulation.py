@@ -142,6 +142,7 @@ class Simulation:
         device = self.engine.device
         self.position_targets = torch.zeros(shape, device=device)
         self.velocity_targets = torch.zeros(shape, device=device)
+        self._efforts = torch.zeros(shape, dtype=self.engine.qpos.dtype, device=device)
         self._driven = np.flatnonzero(self.layout.servo >= 0)
         self._driven_dofs = torch.from_numpy(self._driven).to(device)
         self._servos = torch.from_numpy(self.layout.servo[self._driven]).to(device)
@@ -174,7 +175,7 @@ class Simulation:
 
     def set_efforts(self, efforts: torch.Tensor) -> None:
         """Apply an effort to each degree of freedom in the next `simulate` only [N m or N], (E * D,)."""
-        self.engine.qfrc_applied[:, self._dof_columns] = efforts.view(len(self.envs), -1).to(self.engine.qpos.dtype)
+        self._efforts.copy_(efforts.view_as(self._efforts))
         self._fresh_efforts = True
 
     def set_body_wrenches(self, forces: torch.Tensor, torques: torch.Tensor) -> None:
@@ -193,7 +194,9 @@ class Simulation:
         if self._changed:
             self._update()
         self.state.apply()
-        if not self._fresh_efforts:
+        if self._fresh_efforts:
+            self.engine.qfrc_applied[:, self._dof_columns] = self._efforts
+        else:
             self.engine.qfrc_applied.zero_()
         if not self._fresh_forces:
             self.engine.xfrc_applied.zero_()

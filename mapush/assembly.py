@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mapush.env.vec_env import VecEnv
     from mapush.env.walk import WalkEnv
     from mapush.happo.happo import Happo
+    from mapush.upstream.legs.legs_env import LegsEnv
     from mapush.upstream.mqe import MqeEnv
 
 TASKS = tuple(OBJECTS) + ("walk",)
@@ -72,6 +73,8 @@ def make_env(config: RunConfig) -> VecEnv:
     """
     config, _ = resolve(config)
     if isinstance(config, WalkRunConfig):
+        if config.task.robot == "mapush":
+            return make_legs_env(config)
         return make_walk_env(config)
     if not isinstance(config, PushRunConfig):
         error = unknown("task", config.task_name, TASKS)
@@ -142,6 +145,30 @@ def make_walk_env(config: WalkRunConfig) -> WalkEnv:
     from mapush.env.walk import WalkEnv
 
     return WalkEnv(physics, task, config.seed)
+
+
+def make_legs_env(config: WalkRunConfig) -> LegsEnv:
+    """Make the walking task on MAPush's own robot, whose files the folder in the environment variable MAPUSH_DIR has.
+
+    Args:
+      config: the run's resolved configuration.
+
+    Raises:
+      ConfigError: MAPUSH_DIR is not set, or is not a checkout of MAPush.
+    """
+    from mapush.upstream.legs.legs_env import LegsEnv, randomization_of
+    from mapush.upstream.legs.legs_physics import LegsPhysics, find_checkout
+
+    device = {"warp": "cuda"}.get(config.sim.backend, "cpu")
+    physics = LegsPhysics(
+        find_checkout(),
+        config.num_envs,
+        config.seed,
+        randomization_of(config.task),
+        device,
+        threads=config.sim.threads,
+    )
+    return LegsEnv(physics, config.task, config.seed)
 
 
 def sizes_of(env: VecEnv) -> Dict[str, int]:

@@ -14,6 +14,7 @@ from mapush.errors import ConfigError, unknown
 from mapush.objects import OBJECTS
 
 Learner = Literal["native", "harl"]
+WalkingRobot = Literal["go1", "mapush"]
 Backend = Literal["auto", "mujoco", "warp", "isaacgym"]
 Activation = Literal["relu", "tanh", "sigmoid", "leaky_relu", "selu"]
 Initialization = Literal["orthogonal_", "xavier_uniform_"]
@@ -160,6 +161,8 @@ class TaskConfig:
 class WalkConfig:
     """The walking task, in which the low-level policy learns to follow velocity commands while it is pushed."""
 
+    robot: WalkingRobot = "go1"
+    """Whose robot walks: `go1` is ours; `mapush` is that of MAPush, from its checkout in MAPUSH_DIR."""
     command_range: Tuple[float, float, float] = (0.8, 0.6, 0.8)
     """Largest commanded |v_x|, |v_y| [m/s] and |omega_z| [rad/s]."""
     standing_share: float = 0.15

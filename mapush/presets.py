@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable, Dict
 
-from mapush.config import HappoConfig, PushRunConfig, RewardConfig, RunConfig, TaskConfig, WalkRunConfig
+from mapush.config import HappoConfig, PushRunConfig, RewardConfig, RunConfig, TaskConfig, WalkConfig, WalkRunConfig
 from mapush.errors import ConfigError, unknown
 from mapush.objects import OBJECTS
 
@@ -102,7 +102,7 @@ def _published(object_name: str) -> RunConfig:
     )
 
 
-def _walk(task_name: str) -> RunConfig:
+def _walk(task_name: str) -> WalkRunConfig:
     """Train the walking policy; the task scales the observation already, so the network does not normalise it."""
     happo = HappoConfig(
         hidden_sizes=(128, 128),
@@ -126,6 +126,14 @@ def _walk(task_name: str) -> RunConfig:
     )
 
 
+def _legs(task_name: str) -> RunConfig:
+    """Train the low level of MAPush's own robot on one GPU, for the commands that its environment gives."""
+    config = _walk(task_name)
+    happo = dataclasses.replace(config.happo, hidden_sizes=(256, 128), actor_num_mini_batch=8, critic_num_mini_batch=8)
+    task = WalkConfig(robot="mapush", command_range=(0.6, 0.6, 0.6), push_ramp_s=60.0, payload=(-1.0, 2.0))
+    return dataclasses.replace(config, preset="legs", num_envs=4096, total_steps=60_000_000, happo=happo, task=task)
+
+
 PUSH_PRESETS: Dict[str, Callable[[str], RunConfig]] = {
     "default": _default,
     "quick": _quick,
@@ -138,7 +146,7 @@ for _object_name in OBJECTS:
     PRESETS[_object_name] = dict(PUSH_PRESETS)
     if _object_name not in PUBLISHED_REWARDS:
         del PRESETS[_object_name]["published"]
-PRESETS["walk"] = {"default": _walk}
+PRESETS["walk"] = {"default": _walk, "legs": _legs}
 
 
 OWN_ENV_HAPPO = HappoConfig(

@@ -15,7 +15,7 @@ from isaac_standin.api.options import AssetOptions, SimParams
 from isaac_standin.api.refusals import refused_use
 from isaac_standin.api.values import HeightFieldParams, PlaneParams, Transform, TriangleMeshParams, Vec3
 from isaac_standin.assets import loading, primitives
-from isaac_standin.assets.options import LoadOptions
+from isaac_standin.assets.load_options import LoadOptions
 from isaac_standin.errors import NotSupported, StandinError
 from isaac_standin.install import Settings, choose_backend, settings
 from isaac_standin.physics import memory

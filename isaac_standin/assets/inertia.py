@@ -11,7 +11,7 @@ import numpy as np
 from isaac_standin.errors import StandinError
 
 from .asset import Shape
-from .options import LoadOptions
+from .load_options import LoadOptions
 from .pose import Pose, rotation
 
 MIN_MASS = 1e-3

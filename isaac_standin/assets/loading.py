@@ -7,8 +7,8 @@ from pathlib import Path
 from isaac_standin.errors import StandinError
 
 from .asset import Asset
+from .load_options import LoadOptions
 from .mjcf import load_mjcf
-from .options import LoadOptions
 from .urdf import load_urdf
 
 __all__ = ["LoadOptions", "load"]

@@ -14,8 +14,8 @@ from .asset import Actuator, Asset, Joint
 from .collapse import collapse
 from .elements import parse_file
 from .inertia import Inertia, compile_spec, overridden
+from .load_options import LoadOptions
 from .mjcf_shapes import SEEN_GROUPS, forget_looks, read_shape
-from .options import LoadOptions
 from .pose import NO_MOVE, Pose, quaternion, rotation, vector
 from .shapes import with_caps
 from .tree import Link, depth_first, to_bodies

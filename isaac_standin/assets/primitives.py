@@ -9,7 +9,7 @@ from isaac_standin.errors import StandinError
 from .asset import Asset, Shape, Vector
 from .elements import check_positive
 from .inertia import of_shapes
-from .options import LoadOptions
+from .load_options import LoadOptions
 from .tree import Link, to_bodies
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from .asset import Shape
-from .options import LoadOptions
+from .load_options import LoadOptions
 
 
 def with_caps(shape: Shape, options: LoadOptions) -> Shape:

@@ -14,7 +14,7 @@ from isaac_standin.errors import NotSupported, StandinError
 from .asset import Asset
 from .collapse import collapse
 from .elements import attribute, parse_file
-from .options import LoadOptions
+from .load_options import LoadOptions
 from .pose import NO_MOVE
 from .tree import Link, depth_first, to_bodies
 from .urdf_joints import connect

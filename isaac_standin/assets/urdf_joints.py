@@ -12,7 +12,7 @@ from isaac_standin.errors import NotSupported, StandinError
 
 from .asset import Joint
 from .elements import attribute, number, numbers, origin
-from .options import LoadOptions
+from .load_options import LoadOptions
 from .pose import vector
 from .tree import Link
 

@@ -13,8 +13,8 @@ from isaac_standin.errors import StandinError
 from .asset import Shape
 from .elements import attribute, check_positive, number, numbers, origin, positive
 from .inertia import Inertia, least, of_shapes, overridden
+from .load_options import LoadOptions
 from .meshes import find_colliding, find_visual
-from .options import LoadOptions
 from .pose import rotation
 from .shapes import with_caps
 from .tree import Link

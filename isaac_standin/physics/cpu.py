@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from mujoco.batch import Batch, SimulationError
 
-from isaac_standin.physics.engine import Engine, Fields, Start, differing
+from isaac_standin.physics.engine import SOURCES_OF_CONSTANTS, Engine, Fields, Start, differing
 from mapush.errors import SimulatorError
 
 MAX_SPEED = 1e4  # [m/s or rad/s]: no working simulation is that fast
@@ -55,6 +55,9 @@ class CpuEngine(Engine):
 
     def step(self) -> None:
         """Advance all envs; see `Engine.step`."""
+        finite = torch.isfinite(self.ctrl)
+        if not bool(finite.all()):  # MuJoCo would take 0 instead
+            raise diverged((~finite.all(dim=1)).nonzero().flatten().tolist(), float("nan"))
         try:
             self._batch.step(nstep=self._substeps)
         except SimulationError as error:
@@ -77,7 +80,8 @@ class CpuEngine(Engine):
         for batch in (self._batch, self._placing):
             for name in self._expanded & set(fields):
                 batch.expand(name)[:] = fields[name]
-            batch.set_const()
+            if not SOURCES_OF_CONSTANTS.isdisjoint(self._expanded):
+                batch.set_const()
 
     def set_gravity(self, gravity: tuple[float, float, float]) -> None:
         """Set the gravity of all envs [m/s^2]."""

@@ -15,6 +15,9 @@ import torch
 
 Fields = dict[str, np.ndarray]
 
+# fields from which MuJoCo computes constants of the model, such as the inertia that a contact meets
+SOURCES_OF_CONSTANTS = {"body_mass", "body_ipos", "body_inertia", "body_iquat", "dof_armature"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Start:

@@ -14,7 +14,7 @@ import torch
 import warp
 
 from isaac_standin.physics.cpu import MAX_SPEED, diverged
-from isaac_standin.physics.engine import Engine, Fields, Start, differing
+from isaac_standin.physics.engine import SOURCES_OF_CONSTANTS, Engine, Fields, Start, differing
 from mapush.device.cuda_graphs import no_garbage_collection
 from mapush.device.warp_watch import Watch, announce_compilation, overflow_names
 from mapush.errors import SimulatorError
@@ -22,7 +22,7 @@ from mapush.errors import SimulatorError
 warp.config.log_level = warp.LOG_WARNING
 
 STEPS_BETWEEN_LOOKS = 64
-_DERIVED_FROM_MASS = ("body_subtreemass", "body_invweight0", "dof_invweight0")
+_CONSTANTS = ("body_subtreemass", "body_invweight0", "dof_invweight0")
 _STATE = ("qpos", "qvel", "ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat", "qacc_warmstart")
 _RESULTS = ("xpos", "xquat", "xipos", "cvel", "subtree_com", "sensordata", "qfrc_actuator")
 
@@ -72,11 +72,9 @@ class GpuEngine(Engine):
 
     def _upload(self, model: mujoco.MjModel, fields: Fields) -> None:
         batched = list(fields)
-        if not {"body_mass", "body_ipos", "body_inertia"}.isdisjoint(fields):
-            batched += _DERIVED_FROM_MASS
-        never_resets = copy.copy(model)  # MuJoCo Warp never resets an env by itself, and does not know the flag for it
-        never_resets.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
-        self._m = mujoco_warp.put_model(never_resets, batch_sizes=dict.fromkeys(batched, self.num_envs))
+        if not SOURCES_OF_CONSTANTS.isdisjoint(fields):
+            batched += _CONSTANTS
+        self._m = mujoco_warp.put_model(_for_warp(model), batch_sizes=dict.fromkeys(batched, self.num_envs))
         self._m.opt.warn_overflow = False  # kernels print nothing; the overflow bits are still recorded
         self._d = mujoco_warp.make_data(model, nworld=self.num_envs, nconmax=self.nconmax, njmax=self.njmax)
         self._batched = set(fields)
@@ -130,21 +128,21 @@ class GpuEngine(Engine):
         """Set fields of the model; see `Engine.assign`.
 
         Raises:
-          SimulatorError: a field differs from env to env that did not when the simulation was prepared.
+          SimulatorError: a field changes that was the same in all envs when the simulation was prepared.
         """
         fields = {name: values for name, values in fields.items() if values.size}
         late = set(differing(self.model, fields)) - self._batched
         if late:
             raise SimulatorError(
-                "on a GPU this property cannot differ from env to env after prepare_sim",
+                "on a GPU this property cannot change after prepare_sim",
                 got=", ".join(sorted(late)),
-                cause="it was the same in all envs when the simulation was prepared",
+                cause="it was the same in all envs when the simulation was prepared, so that they share one value",
                 fix="set it in at least one env before prepare_sim",
             )
         for name in self._batched & set(fields):
             array = warp.to_torch(getattr(self._m, name))
             array.copy_(torch.from_numpy(fields[name]).reshape(array.shape))
-        if not {"body_mass", "body_ipos", "body_inertia"}.isdisjoint(self._batched):
+        if not SOURCES_OF_CONSTANTS.isdisjoint(self._batched):
             with warp.ScopedDevice(self._warp_device):
                 mujoco_warp.set_const(self._m, self._d)
 
@@ -196,3 +194,16 @@ class GpuEngine(Engine):
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
             torch.cuda.empty_cache()
+
+
+def _for_warp(model: mujoco.MjModel) -> mujoco.MjModel:
+    """Return a copy with the options that suit MuJoCo Warp.
+
+    Warp never resets an env by itself, and does not know the flag that forbids it. Boxes collide by their formula: in
+    single precision, the general algorithm sees small boxes deep inside large ones that they only touch
+    (google-deepmind/mujoco_warp, issue 1430), and throws them out at hundreds of metres per second.
+    """
+    suited = copy.copy(model)
+    suited.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+    suited.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_NATIVECCD)
+    return suited

@@ -11,7 +11,7 @@ from isaac_standin.assets.asset import Body
 from isaac_standin.errors import StandinError
 from isaac_standin.scene.actor import Actor, Drive, Mass
 from isaac_standin.scene.layout import Layout
-from isaac_standin.scene.model import DRIVEN, Built, joint_range, principal, servo_bias
+from isaac_standin.scene.model import DRIVEN, Built, effort_range, joint_range, principal, servo_bias
 
 Fields = dict[str, np.ndarray]
 
@@ -115,10 +115,9 @@ def _drive_fields(built: Built, layout: Layout, envs: Sequence[Sequence[Actor]])
     fields = {}
     for name in (*_OF_JOINTS, *_OF_SERVOS):
         fields[name] = np.repeat(getattr(model, name)[None], len(envs), axis=0)
-    original = _table(envs[:1], lambda actor: actor.drives)[0]
     for env, row in enumerate(_table(envs, lambda actor: actor.drives)):
         for dof, drive in enumerate(row):
-            if drive is not original[dof]:
+            if drive != built.drives[dof]:
                 _write_drive(fields, env, layout, dof, drive, model)
     return fields
 
@@ -132,14 +131,15 @@ def _write_drive(fields: Fields, env: int, layout: Layout, dof: int, drive: Driv
     fields["dof_armature"][env, column] = drive.armature
     fields["dof_frictionloss"][env, column] = drive.friction
     joint = model.dof_jntid[column]
-    fields["jnt_range"][env, joint] = joint_range(drive)
+    if drive.limited:
+        fields["jnt_range"][env, joint] = joint_range(drive)
     if drive.mode not in DRIVEN:
         fields["dof_damping"][env, column] = drive.damping
         fields["jnt_stiffness"][env, joint] = drive.stiffness
         return
     servo = layout.servo[dof]
     fields["actuator_biasprm"][env, servo, :3] = servo_bias(drive, model.opt.timestep)
-    fields["actuator_forcerange"][env, servo] = -drive.effort, drive.effort
+    fields["actuator_forcerange"][env, servo] = effort_range(drive)
 
 
 def _table(envs: Sequence[Sequence[Actor]], of: Callable[[Actor], tuple]) -> list[list]:

@@ -56,11 +56,13 @@ class Built:
       model: the model.
       spec: what it was compiled from.
       pairs: what each contact pair of the model connects.
+      drives: of each degree of freedom, as they were compiled.
     """
 
     model: mujoco.MjModel
     spec: mujoco.MjSpec
     pairs: tuple[Pair, ...]
+    drives: tuple[Drive, ...]
 
 
 def build(actors: Sequence[Actor], world: World) -> Built:
@@ -81,7 +83,10 @@ def build(actors: Sequence[Actor], world: World) -> Built:
     _add_sensors(spec, actors)
     model = spec.compile()
     _restore_inertia(model, actors)
-    return Built(model, spec, tuple(pairs))
+    drives: list[Drive] = []
+    for actor in actors:
+        drives += actor.drives
+    return Built(model, spec, tuple(pairs), tuple(drives))
 
 
 def _set_options(option: Any, world: World) -> None:
@@ -144,6 +149,7 @@ def _set_inertia(made: mujoco.MjsBody, body: Body) -> None:
     made.ipos = body.com
     made.fullinertia = [full[0, 0], full[1, 1], full[2, 2], full[0, 1], full[0, 2], full[1, 2]]
     made.explicitinertial = True
+    made.simple = False  # MuJoCo's short cuts for bodies without an offset would forbid one in some of the envs
 
 
 def _restore_inertia(model: mujoco.MjModel, actors: Sequence[Actor]) -> None:
@@ -151,13 +157,16 @@ def _restore_inertia(model: mujoco.MjModel, actors: Sequence[Actor]) -> None:
 
     MuJoCo computes with it, only its compiler refuses it.
     """
+    restored = False
     for index, actor in enumerate(actors):
         for body in actor.asset.bodies:
             moments, axes = principal(np.asarray(body.inertia))
             if moments[2] > moments[0] + moments[1]:
                 where = model.body(body_name(index, body.name)).id
                 model.body_inertia[where], model.body_iquat[where] = moments, axes
-    mujoco.mj_setConst(model, mujoco.MjData(model))
+                restored = True
+    if restored:
+        mujoco.mj_setConst(model, mujoco.MjData(model))
 
 
 def principal(inertia: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -189,14 +198,6 @@ def _add_joint(spec: mujoco.MjSpec, made: mujoco.MjsBody, joint: Joint, drive: D
         added.stiffness[0] = drive.stiffness
 
 
-def joint_range(drive: Drive) -> tuple[float, float]:
-    """Return the limits of a joint in numbers that MuJoCo can compute with."""
-    return max(drive.lower, -_FARTHEST), min(drive.upper, _FARTHEST)
-
-
-_FARTHEST = 1e6  # a limit beyond is none [rad or m]
-
-
 def _add_drive(spec: mujoco.MjSpec, joint: str, drive: Drive) -> None:
     """Add the servo of a driven joint.
 
@@ -208,9 +209,24 @@ def _add_drive(spec: mujoco.MjSpec, joint: str, drive: Drive) -> None:
     servo.gainprm[0] = 1.0
     servo.biastype = mujoco.mjtBias.mjBIAS_AFFINE
     servo.biasprm[:3] = servo_bias(drive, spec.option.timestep)
-    if np.isfinite(drive.effort) and drive.effort > 0:
-        servo.forcelimited = True
-        servo.forcerange = [-drive.effort, drive.effort]
+    servo.forcelimited = True
+    servo.forcerange = effort_range(drive)
+
+
+def joint_range(drive: Drive) -> tuple[float, float]:
+    """Return the limits of a degree of freedom; MuJoCo's must be finite."""
+    return max(drive.lower, -_UNLIMITED), min(drive.upper, _UNLIMITED)
+
+
+def effort_range(drive: Drive) -> tuple[float, float]:
+    """Return the smallest and the largest effort of a drive; 0 means that it has no limit."""
+    effort = _UNLIMITED
+    if 0.0 < drive.effort < _UNLIMITED:
+        effort = drive.effort
+    return -effort, effort
+
+
+_UNLIMITED = 1e9  # [rad, m, N m or N]
 
 
 def servo_bias(drive: Drive, dt: float) -> tuple[float, float, float]:

@@ -184,8 +184,8 @@ def _spacing(nodes: np.ndarray) -> float | None:
 def _limit(nodes: np.ndarray, spacing: float) -> float | None:
     """Return the difference of heights above which neighbours are connected by a wall; None if there is no wall.
 
-    The smaller the limit, the more walls there are. A wall is a pair of neighbours that are at the same x or y. So
-    bisection finds the limit that gives as many of them as the mesh has.
+    The smaller the limit, the more walls there are. A wall is a pair of neighbours that are at the same x or y, or
+    have even passed each other. So bisection finds the limit that gives as many of them as the mesh has.
     """
     x_walls = np.diff(nodes[:, :, 0], axis=0) < CLOSE * spacing
     y_walls = np.diff(nodes[:, :, 1], axis=1) < CLOSE * spacing
@@ -215,7 +215,7 @@ def _between(heights: np.ndarray) -> np.ndarray:
 def _count_walls(heights: np.ndarray, limit: float) -> int:
     """Return how many pairs of neighbours a limit moves to the same x or y."""
     move_x, move_y = moves(heights, limit)
-    at_same_x, at_same_y = np.diff(move_x, axis=0) == -1, np.diff(move_y, axis=1) == -1
+    at_same_x, at_same_y = np.diff(move_x, axis=0) < 0, np.diff(move_y, axis=1) < 0
     return int(at_same_x.sum() + at_same_y.sum())
 
 

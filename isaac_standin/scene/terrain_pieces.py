@@ -8,7 +8,9 @@ import numpy as np
 
 from isaac_standin.scene.terrain_types import Box, Field, Grid
 
-MAX_BOXES = 64  # the largest number of boxes that one grid becomes
+# The largest number of boxes that one grid becomes. Measured with a robot of 17 shapes on one core of a CPU, a physics
+# step takes 9 us with 1 box, 17 us with 64, which is what a height field takes, 47 us with 256, and 187 us with 1,024.
+MAX_BOXES = 64
 STEEP = 5.0  # slopes above this (79 degrees) are walls
 TICK = 1e-5  # heights are compared in units of this [m]
 ROUGH = np.iinfo(np.int64).max  # instead of a height, for a cell that is not flat
@@ -44,8 +46,8 @@ def flat_cells(ticks: np.ndarray, steepest: int) -> np.ndarray:
     """Return the height of each cell, or `ROUGH`, (nodes along x - 1, nodes along y - 1).
 
     A cell is flat if its four nodes are equal, or if a wall stands in it: then the lower ground reaches to the
-    wall, which stands at the higher nodes. A ridge without a cell of its own height would vanish by this rule; its
-    cells are rough.
+    wall, which stands at the higher nodes. A ridge of one node has no cell of its own height, and would vanish by
+    this rule: it becomes a wall that is one cell thick.
 
     Args:
       ticks: heights of the nodes.
@@ -60,9 +62,8 @@ def flat_cells(ticks: np.ndarray, steepest: int) -> np.ndarray:
     around = np.full(np.add(ticks.shape, 1), -ROUGH)
     around[1:-1, 1:-1] = levels
     highest = _largest_of_four(around)
-    lost = ticks > highest
-    beside_lost = _largest_of_four(lost.astype(np.int64)) > 0
-    levels[beside_lost] = ROUGH
+    i, j = np.nonzero(ticks > highest)
+    np.maximum.at(levels, (np.maximum(i - 1, 0), np.maximum(j - 1, 0)), ticks[i, j])
     return levels
 
 
@@ -98,7 +99,7 @@ def _level_boxes(ticks: np.ndarray, levels: np.ndarray, max_boxes: int) -> list[
     heights = np.unique(levels[levels != ROUGH])
     if heights.size > max_boxes:
         return None
-    lowest = -_largest_of_four(-ticks)
+    lowest = np.where(levels == ROUGH, -_largest_of_four(-ticks), levels)
     boxes = []
     for height in heights:
         rectangles = _rectangles(lowest >= height)

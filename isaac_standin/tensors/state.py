@@ -51,6 +51,7 @@ class StateTensors:
         self._root_ang = self._index(layout.root_qvel[:, 3:])
         self._dof_qpos = self._index(layout.dof_qpos)
         self._dof_qvel = self._index(layout.dof_qvel)
+        self._dof_actor = self._index(layout.dof_actor)
         self._bodies = self._index(layout.bodies)
         self._body_root = self._index(layout.roots[layout.body_actor])
         self._pending_roots: Optional[_Pending] = None
@@ -142,9 +143,8 @@ class StateTensors:
     def dof_rows(self, actors: torch.Tensor) -> torch.Tensor:
         """Return a mask of the degrees of freedom of these actors, (E * D,) bool."""
         chosen = torch.zeros(self._envs * self._layout.num_actors, dtype=torch.bool, device=self._device)
-        chosen[actors.long()] = True
-        dof_actor = self._index(self._layout.dof_actor)
-        return chosen.view(self._envs, -1)[:, dof_actor].flatten()
+        chosen.index_fill_(0, actors.long(), True)
+        return chosen.view(self._envs, -1)[:, self._dof_actor].flatten()
 
     def apply(self) -> None:
         """Write what was set into the engine's state."""
@@ -217,8 +217,6 @@ class _Pending:
             self.chosen.fill_(True)
             return
         if rows.dtype != torch.bool:
-            mask = torch.zeros_like(self.chosen)
-            mask[rows.long()] = True
-            rows = mask
+            rows = torch.zeros_like(self.chosen).index_fill_(0, rows.long(), True)
         torch.where(rows.unsqueeze(1), states, self.states, out=self.states)
         self.chosen |= rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 import torch
 
@@ -68,6 +68,11 @@ class WalkEnv(VecEnv):
 
     steps_per_decision = 1
     max_episode_length = EPISODE_STEPS
+    obs_dim = OBS_DIM
+    privileged_dim = PRIVILEGED_DIM
+    spawn_height = SPAWN_HEIGHT
+    walking_height = walk_rewards.HEIGHT
+    kept_buffers: Tuple[str, ...] = ("age",)  # what a reset leaves as it is
 
     def __init__(self, physics: Physics, config: WalkConfig, seed: int) -> None:
         self.physics = physics
@@ -88,8 +93,8 @@ class WalkEnv(VecEnv):
 
     def _declare_specs(self) -> None:
         axes, sizes = ("num_envs", "num_agents"), (self.num_envs, 1)
-        self.obs_spec = TensorSpec("obs", axes + ("obs_dim",), sizes + (OBS_DIM,))
-        share_sizes = (self.num_envs, OBS_DIM + PRIVILEGED_DIM)
+        self.obs_spec = TensorSpec("obs", axes + ("obs_dim",), sizes + (self.obs_dim,))
+        share_sizes = (self.num_envs, self.obs_dim + self.privileged_dim)
         self.share_obs_spec = TensorSpec("share_obs", ("num_envs", "share_obs_dim"), share_sizes)
         self.action_spec = TensorSpec("actions", axes + ("joints",), sizes + (NUM_JOINTS,))
 
@@ -139,14 +144,14 @@ class WalkEnv(VecEnv):
         buffers = self._buffers
         action = actions.detach().clamp(-ACTION_LIMIT, ACTION_LIMIT)
         self._disturb()
-        targets = joint_targets(action, buffers["command"].unsqueeze(1), buffers["memory"])
+        targets = self._targets(action)
         state = self.physics.step(targets)
         buffers["age"] += 1
         buffers["length"] += 1
         terms = self._rewards(state, action, targets)
         reward = functools.reduce(torch.add, terms.values()) * STEP_DT
         buffers["return"] += reward
-        buffers["memory"] = remember(action, buffers["memory"])
+        self._remember(action)
         terminated = _has_fallen(state)
         truncated = (buffers["length"] >= EPISODE_STEPS) & ~terminated
         done = terminated | truncated
@@ -227,7 +232,7 @@ class WalkEnv(VecEnv):
         self.physics.reset(done, state)
         keep = (~done).float()
         for name, value in buffers.items():
-            if name != "age":
+            if name not in self.kept_buffers:
                 value.mul_(keep.view((-1,) + (1,) * (value.dim() - 1)))
         config = self.config
         for kind, share in (
@@ -248,7 +253,7 @@ class WalkEnv(VecEnv):
         draws = self._draws
         yaw = draws.uniform(-math.pi, math.pi)
         position = torch.zeros(self.num_envs, 1, 3, device=self.device)
-        position[:, 0, 2] = draws.uniform(*SPAWN_HEIGHT)
+        position[:, 0, 2] = draws.uniform(*self.spawn_height)
         quat = torch.zeros(self.num_envs, 1, 4, device=self.device)
         quat[:, 0, 0], quat[:, 0, 3] = torch.cos(yaw / 2), torch.sin(yaw / 2)
         joint_pos = self._default * draws.uniform(*JOINT_SCALE, 1, NUM_JOINTS)
@@ -282,18 +287,33 @@ class WalkEnv(VecEnv):
         buffers["disturbance_left"] = torch.where(expired, drawn.hold, buffers["disturbance_left"])
         self.physics.push(buffers["force_w"], buffers["torque_w"])
 
+    def _targets(self, action: torch.Tensor) -> torch.Tensor:
+        """Return the set points of the servos [rad], (E, 1, 12), for the clipped `action` (E, 1, 12)."""
+        return joint_targets(action, self._buffers["command"].unsqueeze(1), self._buffers["memory"])
+
+    def _remember(self, action: torch.Tensor) -> None:
+        """Keep the clipped `action` (E, 1, 12) of the step that was taken."""
+        self._buffers["memory"] = remember(action, self._buffers["memory"])
+
     # -- observation, outcome and reward -----------------------------------------------------------------------------
 
     def _observe(self, state: State) -> Observation:
+        obs = self._policy_obs(state)
+        return Observation(obs, torch.cat((obs[:, 0], self._privileged(state)), dim=1))
+
+    def _policy_obs(self, state: State) -> torch.Tensor:
+        """Return what the policy sees, (E, 1, obs_dim)."""
+        return walking_obs(state, self._buffers["command"].unsqueeze(1), self._buffers["memory"])
+
+    def _privileged(self, state: State) -> torch.Tensor:
+        """Return what only the critic sees, (E, privileged_dim)."""
         buffers = self._buffers
-        obs = walking_obs(state, buffers["command"].unsqueeze(1), buffers["memory"])
         foot_height = buffers["foot_pos_w"][..., 2]
         quat = state.robot_quat_w[:, 0]
         force = rotate_inverse(quat, buffers["force_w"][:, 0]) / FORCE_SCALE
         torque = rotate_inverse(quat, buffers["torque_w"][:, 0]) / TORQUE_SCALE
         contact = (foot_height < CONTACT_HEIGHT).float()
-        share_obs = torch.cat((obs[:, 0], force, torque, foot_height * FOOT_HEIGHT_GAIN, contact), dim=1)
-        return Observation(obs, share_obs)
+        return torch.cat((force, torque, foot_height * FOOT_HEIGHT_GAIN, contact), dim=1)
 
     def _outcome(self, terminated: torch.Tensor) -> Dict[str, torch.Tensor]:
         buffers = self._buffers
@@ -334,6 +354,7 @@ class WalkEnv(VecEnv):
             push_xy=rotate_inverse(state.robot_quat_w, buffers["force_w"])[:, 0, :2],
             foot_pos_w=_foot_positions_w(state),
             previous_foot_pos_w=buffers["foot_pos_w"],
+            wanted_height=self.walking_height,
         )
         buffers["foot_pos_w"] = motion.foot_pos_w
         return walk_rewards.compute(motion)

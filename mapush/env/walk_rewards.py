@@ -56,6 +56,7 @@ class WalkMotion:
       push_xy: external force in the robot's frame [N], (E, 2).
       foot_pos_w: [m], (E, 4, 3).
       previous_foot_pos_w: one env step ago [m], (E, 4, 3).
+      wanted_height: of the trunk [m].
     """
 
     command: torch.Tensor
@@ -71,6 +72,7 @@ class WalkMotion:
     push_xy: torch.Tensor
     foot_pos_w: torch.Tensor
     previous_foot_pos_w: torch.Tensor
+    wanted_height: float = HEIGHT
 
 
 def compute(motion: WalkMotion) -> Dict[str, torch.Tensor]:
@@ -86,7 +88,7 @@ def compute(motion: WalkMotion) -> Dict[str, torch.Tensor]:
         "heading_drift": motion.drift[:, 2].abs(),
         "stand_drift": torch.exp(-motion.drift.square().sum(dim=1) / 5e-4) * stands,
         "upright": torch.exp(-motion.gravity[:, :2].square().sum(dim=1) / 0.05),
-        "height": (motion.height - HEIGHT).square(),
+        "height": (motion.height - motion.wanted_height).square(),
         "stand_still": torch.exp(-motion.joint_vel.square().mean(dim=1) / 2.0) * stands,
         "vertical_velocity": motion.velocity[:, 2].square(),
         "tilt_rate": motion.spin[:, :2].square().sum(dim=1),

@@ -10,7 +10,7 @@ each leg. The hip turns the leg about x; the thigh and the calf turn about y, so
 from __future__ import annotations
 
 import math
-from typing import Tuple
+from typing import NamedTuple, Tuple
 
 import torch
 
@@ -27,6 +27,27 @@ WALKING_COMMAND = 0.05
 
 STIFFNESS = (SERVOS["hip"].stiffness, SERVOS["thigh"].stiffness, SERVOS["calf"].stiffness) * 4
 DAMPING = (SERVOS["hip"].damping, SERVOS["thigh"].damping, SERVOS["calf"].damping) * 4
+
+
+class Robot(NamedTuple):
+    """What a trot has to know about a robot with the links of a Go1.
+
+    Attributes:
+      joint_pos: joint positions above whose feet the trot goes [rad].
+      widening: distance of each foot outward from there [m].
+      weight: [N].
+      stiffness: of each joint's servo [N m/rad].
+      damping: of each joint's servo [N m s/rad].
+    """
+
+    joint_pos: Tuple[float, ...]
+    widening: float
+    weight: float
+    stiffness: Tuple[float, ...]
+    damping: Tuple[float, ...]
+
+
+GO1 = Robot(DEFAULT_JOINT_POS, STANCE_WIDENING, WEIGHT, STIFFNESS, DAMPING)
 
 _FORE = (1.0, 1.0, -1.0, -1.0)  # sign of each leg's x, in the order of `LEGS`
 _SIDE = (-1.0, 1.0, -1.0, 1.0)  # sign of each leg's y, in the order of `LEGS`
@@ -93,7 +114,9 @@ def walking_ramp(commands: torch.Tensor) -> torch.Tensor:
     return (speed / WALKING_COMMAND * 2.0 - 1.0).clamp(0.0, 1.0)
 
 
-def stride(phase: torch.Tensor, commands: torch.Tensor, stepping: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+def stride(
+    phase: torch.Tensor, commands: torch.Tensor, stepping: torch.Tensor, robot: Robot = GO1
+) -> Tuple[torch.Tensor, torch.Tensor]:
     """Return the joint positions of a trot that follows `commands`, and the load on each foot.
 
     In the first half of its phase, a leg is in stance: its foot moves backwards at the commanded speed, from half a
@@ -104,14 +127,15 @@ def stride(phase: torch.Tensor, commands: torch.Tensor, stepping: torch.Tensor) 
       phase: phase of the gait, (...,), in [0, 1).
       commands: v_x [m/s], v_y [m/s], omega_z [rad/s] in the robot's frame, (..., 3).
       stepping: height of the steps as a fraction of `SWING_HEIGHT`, (..., 1), in [0, 1]; at 0 the feet stay down.
+      robot: where its feet stand, and its weight.
 
     Returns:
       Joint positions (..., 12) [rad], and vertical load on each foot (..., 4) [N].
     """
     device = commands.device
     side = _signs(device)[1]
-    nominal = foot_positions_b(constant(DEFAULT_JOINT_POS, device))
-    nominal[:, 1] += STANCE_WIDENING * side
+    nominal = foot_positions_b(constant(robot.joint_pos, device))
+    nominal[:, 1] += robot.widening * side
     leg_phase = torch.remainder(phase.unsqueeze(-1) + constant(_LEG_PHASE, device), 1.0)
     in_stance = leg_phase < 0.5
     swing = (leg_phase - 0.5).clamp(min=0.0) * 2.0  # 0 in stance, then 0 to 1
@@ -123,19 +147,19 @@ def stride(phase: torch.Tensor, commands: torch.Tensor, stepping: torch.Tensor) 
     lift = stepping * SWING_HEIGHT * torch.sin(math.pi * swing)
     offset = torch.stack((forward * stance_time * progress, left * stance_time * progress, lift), dim=-1)
     share = 0.25 + stepping * torch.where(in_stance, 0.25, -0.25)
-    return joint_positions(nominal + offset), share * WEIGHT
+    return joint_positions(nominal + offset), share * robot.weight
 
 
-def trot(phase: torch.Tensor, commands: torch.Tensor, stepping: torch.Tensor) -> torch.Tensor:
+def trot(phase: torch.Tensor, commands: torch.Tensor, stepping: torch.Tensor, robot: Robot = GO1) -> torch.Tensor:
     """Return the servo set points (..., 12) [rad] that make the legs follow `stride` with the same arguments.
 
     A servo is a spring and a damper: damping and weight would make the joints lag behind their set points. So the set
     points lead by (torque of the load + damping * velocity) / stiffness.
     """
     device = commands.device
-    stiffness = constant(STIFFNESS, device)
-    damping = constant(DAMPING, device)
+    stiffness = constant(robot.stiffness, device)
+    damping = constant(robot.damping, device)
     phases = torch.stack((phase, phase + FREQUENCY * STEP_DT))
-    (joint_pos, ahead), (load, _) = stride(phases, commands, stepping)
+    (joint_pos, ahead), (load, _) = stride(phases, commands, stepping, robot)
     velocity = (ahead - joint_pos) / STEP_DT
     return joint_pos + (load_torques(joint_pos, load) + damping * velocity) / stiffness

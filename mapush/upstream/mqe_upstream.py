@@ -20,6 +20,7 @@ from mapush.config import RewardConfig, TaskConfig
 from mapush.errors import ConfigError, MapushError, SimulatorError
 from mapush.objects import OBJECTS
 from mapush.sim.isaac import GET_MQE
+from mapush.upstream.low_level import folder_with_body
 
 UPSTREAM_TASK = "go1push_mid"
 OUR_TASK = "go1push_mid_of_mapush"
@@ -160,7 +161,7 @@ def configure(root: Path, task: TaskConfig, num_envs: int, contact_pairs: int, c
         raise ConfigError("MQE's configuration has a different team size", where=str(path), got=got, expected=expected)
     control = _subclass(
         upstream.control,
-        locomotion_policy_dir=str(root / upstream.control.locomotion_policy_dir),
+        locomotion_policy_dir=str(folder_with_body(root / upstream.control.locomotion_policy_dir)),
         actuator_network_path=str(root / upstream.control.actuator_network_path),
     )
     physx = _subclass(upstream.sim.physx, max_gpu_contact_pairs=contact_pairs)

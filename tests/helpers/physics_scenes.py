@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable
+from typing import Any
 
-import mujoco
 import numpy as np
 import pytest
 import torch
 
 from isaac_standin.assets.asset import IDENTITY, ORIGIN, Asset, Body, Joint, Quaternion, Shape, Vector
 from isaac_standin.scene.actor import DRIVE_NONE, Actor, drives_of, masses_of, surfaces_of
+from isaac_standin.scene.terrain_types import Plane
 from isaac_standin.simulation import Options, Simulation
 
 GRAVITY = 9.81
@@ -61,14 +61,14 @@ def actor(
     *,
     group: int = 0,
     filter: int = 0,
-    friction: float | None = None,
+    surface_friction: float | None = None,
     mode: int = DRIVE_NONE,
     **drive: Any,
 ) -> Actor:
-    """Return an actor; every shape has `friction`, and every degree of freedom the properties in `drive`."""
+    """Return an actor; every shape has `surface_friction`, and every degree of freedom the properties in `drive`."""
     surfaces = list(surfaces_of(of))
-    if friction is not None:
-        surfaces = [surface._replace(friction=friction) for surface in surfaces]
+    if surface_friction is not None:
+        surfaces = [surface._replace(friction=surface_friction) for surface in surfaces]
     drives = [each._replace(**drive) for each in drives_of(of, mode)]
     return Actor(of, "actor", pos, quat, group, filter, tuple(surfaces), masses_of(of), tuple(drives))
 
@@ -80,18 +80,9 @@ def with_mass(of: Actor, index: int, **fields: Any) -> Actor:
     return dataclasses.replace(of, masses=tuple(masses))
 
 
-def ground(friction: float = 1.0, normal: Vector = UP) -> Callable[[mujoco.MjSpec], dict[str, float]]:
-    """Return a function that adds a plane through the origin."""
-    quat = np.empty(4)
-    mujoco.mju_quatZ2Vec(quat, np.array(normal))
-
-    def add(spec: mujoco.MjSpec) -> dict[str, float]:
-        spec.worldbody.add_geom(
-            name="ground", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], quat=quat, contype=0, conaffinity=0
-        )
-        return {"ground": friction}
-
-    return add
+def ground(friction: float = 1.0, normal: Vector = UP) -> Plane:
+    """Return a plane through the origin."""
+    return Plane(normal, 0.0, friction)
 
 
 @dataclasses.dataclass(frozen=True)

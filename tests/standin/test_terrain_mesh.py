@@ -46,6 +46,18 @@ def test_grid_is_recovered_from_its_mesh(threshold):
     assert (grid.wall is not None) == (threshold == 0.75)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_rough_grid_with_walls_is_recovered(seed):
+    """Where single nodes stick out, neighbours move past each other; the grid and its walls are found nevertheless."""
+    heights = np.random.default_rng(seed).integers(-12, 13, (17, 11)) * 3
+    vertices, triangles = convert_heightfield_to_trimesh(heights, 0.1, 0.005, 1.3)
+    (grid,) = grounds_of(vertices, triangles)
+    assert grid.heights == pytest.approx(heights * 0.005, abs=1e-6)
+    assert grid.origin == pytest.approx((0, 0, 0), abs=1e-5)
+    again, _ = convert_heightfield_to_trimesh(grid.heights, 0.1, 1.0, grid.wall)
+    assert again == pytest.approx(vertices, abs=1e-5)
+
+
 def test_wall_of_a_grid_is_below_its_walls():
     """The slope that separates walls from the rest lies between the gentlest wall and the steepest slope."""
     (grid,) = grounds_of(*convert_heightfield_to_trimesh(uneven(), 0.1, 0.005, 0.75))

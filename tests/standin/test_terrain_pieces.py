@@ -113,12 +113,13 @@ def test_gentle_step_is_no_wall_without_correction():
 
 
 def test_ridge_of_one_node_is_not_lost():
-    """A wall between nodes of one row has no thickness; it stays as a height field, and is not left out."""
+    """A ridge of one row of nodes becomes a wall that is one cell thick; it is not left out."""
     heights = np.zeros((41, 31))
     heights[20] = 1.0
-    found = pieces(grid(heights))
-    assert isinstance(found[-1], Field)
-    assert found[-1].heights.max() == 1.0
+    floor, wall = pieces(grid(heights))
+    assert floor.upper == pytest.approx((3.0, 6.5, 0.5))
+    assert wall.lower[:2] == pytest.approx((0.9, 2.0))
+    assert wall.upper == pytest.approx((1.0, 6.5, 1.5))
 
 
 def test_too_many_boxes_become_a_height_field():

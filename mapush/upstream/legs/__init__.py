@@ -1,0 +1,1 @@
+"""The low level of MAPush, trained here for its own robot, because its checkouts may lack the file."""
