@@ -73,7 +73,9 @@ class Go1PushMidWrapper:
         self.last_box_state = None
         return self._observe(self._state())
 
-    def step(self, action: torch.Tensor, next_target_pos: Optional[torch.Tensor] = None) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor, Dict[str, Any]]:
+    def step(
+        self, action: torch.Tensor, next_target_pos: Optional[torch.Tensor] = None
+    ) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor, Dict[str, Any]]:
         """Take an env step with the actions (E, A, 3) in [-1, 1]."""
         assert next_target_pos is None, "only for goals that a higher level sets"
         action = torch.clip(action, -1.0, 1.0)
