@@ -20,7 +20,6 @@ from typing import Any, Dict, Iterator, Optional, Tuple
 import torch
 from fakes import KinematicSimulator
 
-from harness.doctor.upstream_stack import MQE_NEEDS
 from mapush.config import RewardConfig, TaskConfig
 from mapush.env import rewards
 from mapush.env.push import PushEnv
@@ -28,7 +27,6 @@ from mapush.env.push_quirks import push_env_class
 from mapush.env.vec_env import Transition
 from mapush.objects import OBJECTS
 from mapush.sim.geometry import quat_from_rpy, rotate_inverse, rotate_xy, yaw_of
-from mapush.sim.isaac import GET_MQE
 from mapush.sim.physics import JOINTS, State
 
 VARIABLE = "MAPUSH_DIR"
@@ -47,24 +45,6 @@ SCALES = {  # our name of a weight: the attribute of MAPush's wrapper
     "reach_target": "reach_target_reward_scale",
     "exception": "exception_punishment_scale",
 }
-
-
-def why_not() -> Optional[str]:
-    """Return why MAPush's code cannot run here, or None."""
-    if sys.version_info < (3, 11) or importlib.util.find_spec("mujoco") is None:
-        return "the stand-in for Isaac Gym needs Python 3.11 and MuJoCo"
-    folder = os.environ.get(VARIABLE)
-    if not folder:
-        return f"{VARIABLE} names no checkout of MAPush: {GET_MQE.replace('PYTHONPATH', VARIABLE)}"
-    if not (Path(folder) / "mqe" / "envs" / "utils.py").is_file():
-        return f"{VARIABLE}={folder} is not a checkout of MAPush: it has no mqe/envs/utils.py"
-    missing = []
-    for package in MQE_NEEDS:
-        if importlib.util.find_spec(package) is None:
-            missing.append(package)
-    if missing:
-        return f"MQE needs packages that are not installed: pip install {' '.join(missing)}"
-    return None
 
 
 def copy_checkout(folder: Path) -> Path:

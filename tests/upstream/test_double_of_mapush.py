@@ -56,7 +56,7 @@ def test_parts_of_the_double_are_those_of_mapush(original, double):
 
 
 def test_observations_of_mapush_are_attributes_of_its_configuration(mapush_code):
-    """The buffer of observations is the class `cfg.obs`, so two environments of a process share it; so in the double."""
+    """The buffer of observations is the class `cfg.obs`, so all environments share it, also in the double."""
     first, second = make_wrapper("tblock", 3), make_wrapper("tblock", 4)
     assert first.obs_buf is first.cfg.obs
     assert first.obs_buf is second.obs_buf
