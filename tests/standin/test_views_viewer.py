@@ -285,16 +285,46 @@ def test_a_closed_window_is_reported(shown):
     assert shown.found["closed"] == [False, True, True]
 
 
+@pytest.mark.display
+@pytest.mark.render
+def test_cameras_do_without_a_display_that_has_no_opengl(tmp_path):
+    """They are drawn by EGL or OSMesa then; a viewer is refused."""
+    program = """
+from isaac_standin.errors import StandinError
+from isaac_standin.viewing.gl import open_context
+from isaac_standin.viewing.window import Window
+context = open_context()
+print(type(context).__module__)
+try:
+    Window(64, 48)
+except StandinError as error:
+    print(error.what)
+context.free()
+"""
+    screen = Screen(tmp_path, "-extension", "GLX")
+    try:
+        env = dict(os.environ, DISPLAY=screen.name, MUJOCO_GL="")
+        env.pop("PYOPENGL_PLATFORM", None)
+        words = [sys.executable, "-c", program]
+        done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
+    finally:
+        screen.close()
+    module, refusal = done.stdout.splitlines()
+    assert module in ("mujoco.egl", "mujoco.osmesa")
+    assert refusal == "the viewer cannot open a window"
+
+
 def new_sim():
     """Return a simulation without envs."""
     return gymapi.acquire_gym().create_sim(0, 0, gymapi.SIM_PHYSX, gymapi.SimParams())
 
 
-def test_without_a_display_the_viewer_is_one_clear_error(monkeypatch):
-    """The error says how to run without a window."""
+@pytest.mark.parametrize("library", ["", "egl"])
+def test_without_a_display_the_viewer_is_one_clear_error(monkeypatch, library):
+    """The error says how to run without a window, also after cameras have chosen a library."""
     for name in gl.DISPLAY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MUJOCO_GL", "")
+    monkeypatch.setenv("MUJOCO_GL", library)
     monkeypatch.setattr(sys, "platform", "linux")
     with pytest.raises(StandinError) as failed:
         gymapi.acquire_gym().create_viewer(new_sim(), gymapi.CameraProperties())
@@ -305,6 +335,7 @@ def test_without_a_display_the_viewer_is_one_clear_error(monkeypatch):
 def test_a_library_without_windows_is_refused(monkeypatch):
     """With `MUJOCO_GL=osmesa` there is no window, whatever display there is."""
     monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    monkeypatch.setenv("DISPLAY", ":0")
     with pytest.raises(StandinError) as failed:
         gymapi.acquire_gym().create_viewer(new_sim(), gymapi.CameraProperties())
     assert failed.value.fix == "unset MUJOCO_GL"
