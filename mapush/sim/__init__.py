@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
 from typing import TYPE_CHECKING, Any, Optional, Tuple
 
-from mapush.device.gpu_errors import why_no_gpu
+from mapush.device.mujoco_packages import MUJOCO_DISTRIBUTION, how_to_install, why_no_warp
 from mapush.errors import ConfigError, SimulatorError, unknown
 from mapush.sim import isaac, standin
 
@@ -25,9 +23,6 @@ STANDIN = "standin"  # MQE's environment as well, on the stand-in for Isaac Gym
 OF_MQE = (ISAAC_GYM, STANDIN)
 SIMULATORS = ("auto",) + OF_MQE + tuple(BACKENDS)
 
-MUJOCO_DISTRIBUTION = "mujoco==4.0.0"
-WARP_DISTRIBUTIONS = (("mujoco_warp", "mujoco-warp==4.0.0"), ("warp", "warp-lang==1.19.0"))  # module, distribution
-MUJOCO_PYTHON = (3, 11)  # the oldest Python for which these distributions exist
 _ALTERNATIVES = "use --sim mujoco to compute on the CPU, or --sim auto to use the GPU only if it works"
 
 
@@ -57,7 +52,7 @@ def choose_backend(name: str) -> Tuple[str, str]:
     if name == STANDIN:
         _require(name, standin.load())
         return name, standin.describe()
-    obstacle = _why_no_warp()
+    obstacle = why_no_warp()
     if name == "auto" and obstacle is not None:
         return "mujoco", obstacle.what
     _require(name, obstacle)
@@ -92,18 +87,6 @@ def make_physics(
     physics = getattr(_load(module), class_name)
     options = {setting: getattr(config, setting) for setting in settings}
     return physics(scene, num_envs, seed=seed, randomization=randomization, **options)
-
-
-def how_to_install(distribution: str, python: Tuple[int, ...] = sys.version_info[:2]) -> str:
-    """Return how to install `distribution`, one of MuJoCo's, on this version of Python."""
-    command = f"python -m pip install {distribution}"
-    if python >= MUJOCO_PYTHON:
-        return command
-    this, needed = ".".join(map(str, python)), ".".join(map(str, MUJOCO_PYTHON))
-    return (
-        f"MuJoCo 4 needs Python {needed} or later, and this is Python {this}: create a virtual environment with "
-        f"Python {needed} and run {command} in it; on Python 3.8, --sim isaacgym is the only simulator"
-    )
 
 
 def _load(module: str) -> Any:
@@ -143,13 +126,6 @@ def _name_the_standin(obstacle: Optional[SimulatorError]) -> Optional[SimulatorE
             hint = f"{hint}; for Isaac Gym itself: {obstacle.fix}"
         obstacle.fix = hint
     return obstacle
-
-
-def _why_no_warp() -> Optional[SimulatorError]:
-    for package, distribution in WARP_DISTRIBUTIONS:
-        if importlib.util.find_spec(package) is None:
-            return SimulatorError(f"{package} is not installed", fix=how_to_install(distribution))
-    return why_no_gpu()
 
 
 def _gpu_and_version() -> str:

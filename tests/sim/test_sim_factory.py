@@ -25,7 +25,7 @@ def settings(backend):
 @pytest.fixture
 def no_gpu(monkeypatch):
     """Make every GPU unusable."""
-    monkeypatch.setattr("mapush.sim.why_no_gpu", lambda: SimulatorError("no card"))
+    monkeypatch.setattr("mapush.device.mujoco_packages.why_no_gpu", lambda: SimulatorError("no card"))
 
 
 @pytest.mark.parametrize("backend", ["auto", "mujoco"])
@@ -103,8 +103,10 @@ def test_how_to_install_on_a_new_python_is_one_command():
 @pytest.mark.parametrize("package, distribution", [("mujoco_warp", "mujoco-warp==4.0.0"), ("warp", "warp-lang==1.19")])
 def test_choose_backend_without_the_packages_of_warp_says_how_to_install_them(monkeypatch, package, distribution):
     """Without a package of Warp, auto chooses MuJoCo and says why; warp is refused with the command to install it."""
-    monkeypatch.setattr("mapush.sim.importlib.util.find_spec", {"mujoco_warp": True, "warp": True, package: None}.get)
-    monkeypatch.setattr("mapush.sim.why_no_gpu", lambda: pytest.fail("the GPU was tested"))
+    monkeypatch.setattr(
+        "mapush.device.mujoco_packages.importlib.util.find_spec", {"mujoco_warp": True, "warp": True, package: None}.get
+    )
+    monkeypatch.setattr("mapush.device.mujoco_packages.why_no_gpu", lambda: pytest.fail("the GPU was tested"))
     assert choose_backend("auto") == ("mujoco", f"{package} is not installed")
     with pytest.raises(SimulatorError, match=f"pip install {distribution}"):
         choose_backend("warp")
