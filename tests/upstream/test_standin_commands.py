@@ -93,7 +93,7 @@ def test_harl_trains_and_evaluates_itself_meanwhile(tmp_path, mapush):
 @pytest.mark.parametrize("name", ["tblock", "cylinder"])
 def test_other_objects_are_trained(tmp_path, mapush, name):
     """Each object of MAPush runs with its own configuration, also with upstream's quirks."""
-    words = f"{TRAIN} --total-steps 20 --run-dir run --task.upstream-quirks True"
+    words = f"{TRAIN} --total-steps 20 --run-dir run --task.upstream-quirks"
     words = words.replace("cuboid --preset published", name)
     succeed(f"{words} --task.steps-per-decision 1", tmp_path, mapush)
 
