@@ -36,7 +36,7 @@ def play(env, others=()):
 only = make(3)
 expected = play(only)
 only.close()
-one, other = make(3), make(5)
+other, one = make(5), make(3)  # MAPush seeds the generators of the process, so the one to compare comes last
 found = play(one, [other])
 equal = torch.equal(found.observation.share_obs, expected.observation.share_obs)
 print("equal", equal, float(found.reward.abs().sum()))
@@ -82,8 +82,11 @@ def test_native_learner_trains_resumes_and_is_evaluated(tmp_path, mapush):
 
 @pytest.mark.harl
 def test_harl_trains_and_evaluates_itself_meanwhile(tmp_path, mapush):
-    """HARL's own runner trains in MAPush's own environment; its evaluation has a second simulation in the process."""
-    words = f"{TRAIN} --learner harl --harl.eval-episodes 2 --total-steps 200 --run-dir run"
+    """HARL's own runner trains in MAPush's own environment; its evaluation has a second simulation in the process.
+
+    It trains on after an evaluation with another number of envs.
+    """
+    words = f"{TRAIN} --learner harl --harl.eval-episodes 2 --total-steps 400 --run-dir run"
     words += " --task.steps-per-decision 10"
     said = succeed(words, tmp_path, mapush)
     assert "HARL on cpu" in said.replace("\n", " ")
