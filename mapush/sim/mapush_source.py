@@ -21,13 +21,11 @@ VARIABLE = "MAPUSH_DIR"
 GET_MQE = f"git clone https://github.com/collaborative-mapush/MAPush; export {VARIABLE}=$PWD/MAPush"
 DOCS = "see docs/isaacgym.md for all steps"
 
-NEEDS = {  # module: how pip calls what MQE imports and does not declare
+NEEDS = {  # module: how pip calls what `mqe.envs.utils` imports and MAPush does not declare
     "gym": "gym",
     "gymnasium": "gymnasium==0.29.1",
     "scipy": "scipy",
     "treelib": "treelib",
-    "pettingzoo": "pettingzoo",
-    "tensorboardX": "tensorboardX",
     "matplotlib": "matplotlib",
     "treevalue": "treevalue",
     "openrl": "openrl",

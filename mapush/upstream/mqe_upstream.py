@@ -187,7 +187,7 @@ def configure(root: Path, task: TaskConfig, num_envs: int, contact_pairs: int, c
     )
     physx = _subclass(upstream.sim.physx, max_gpu_contact_pairs=contact_pairs)
     return _subclass(
-        upstream,
+        _own(upstream),
         env=_subclass(upstream.env, num_envs=num_envs, record_video=camera),
         control=control,
         sim=_subclass(upstream.sim, physx=physx),
@@ -230,6 +230,22 @@ def _rewards(upstream: Any, weights: RewardConfig) -> Any:
 def _subclass(upstream: type, **changes: Any) -> Any:
     """Return a subclass with some attributes changed; upstream's configuration consists of nested classes."""
     return type(upstream.__name__, (upstream,), changes)
+
+
+def _own(upstream: type) -> Any:
+    """Return a subclass with subclasses of all nested classes, so that nothing is written into upstream's.
+
+    MAPush keeps its last observation in `copy(cfg.obs)`, which is the class `cfg.obs` itself, because the copy of a
+    class is that class. Two environments in a process would overwrite each other's observation.
+
+    Source: MAPush@0e61e1b, `mqe/envs/go1/go1.py`.
+    """
+    nested: Dict[str, Any] = {}
+    for name in dir(upstream):
+        value = getattr(upstream, name)
+        if isinstance(value, type) and not name.startswith("__"):
+            nested[name] = _own(value)
+    return _subclass(upstream, **nested)
 
 
 def observed(upstream: type) -> type:
