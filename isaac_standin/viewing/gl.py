@@ -54,16 +54,35 @@ def open_context() -> Any:
       StandinError: nothing can draw on this machine.
     """
     library = headless_library()
-    if not library and start_glfw() is not None:
+    if not library and _display_draws():
         library = "glfw"
     if not library:
         library = _without_display()
     try:
-        context = importlib.import_module(f"mujoco.{library}").GLContext(64, 64)
-        context.make_current()
+        return _opened(library)
     except Exception as error:  # each library has errors of its own, or raises those of ctypes
         raise _cannot_draw(f"{library}: {type(error).__name__}: {error}") from error
+
+
+def _opened(library: str) -> Any:
+    context = importlib.import_module(f"mujoco.{library}").GLContext(64, 64)
+    context.make_current()
     return context
+
+
+def _display_draws() -> bool:
+    """Return whether there is a display with OpenGL; one that is forwarded over a network may have none."""
+    glfw = start_glfw()
+    if glfw is None:
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        glfw.default_window_hints()
+        glfw.window_hint(glfw.VISIBLE, False)
+        window = glfw.create_window(16, 16, "", None, None)
+        if window:
+            glfw.destroy_window(window)
+    return bool(window)
 
 
 def _without_display() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from isaac_standin.errors import StandinError
-from isaac_standin.viewing.gl import DISPLAY_VARIABLES, headless_library, start_glfw
+from isaac_standin.viewing.gl import DISPLAY_VARIABLES, has_display, headless_library, start_glfw
 
 # What a window reports: a key or a button by GLFW's number, or a direction of the wheel or of the mouse.
 Signal = tuple[Literal["key", "button", "scroll", "move"], int | str]
@@ -119,12 +119,9 @@ def _start() -> Any:
       StandinError: there is no display, or `MUJOCO_GL` forbids its use.
     """
     library = headless_library()
-    if library:
-        raise _no_window(
-            f"MUJOCO_GL={library}, which draws without a window",
-            "a process can draw in one way only",
-            "unset MUJOCO_GL",
-        )
+    if has_display() and library:
+        got = f"MUJOCO_GL={library}, which draws without a window"
+        raise _no_window(got, "a process can draw in one way only", "unset MUJOCO_GL")
     glfw = start_glfw()
     if glfw is None:
         raise _no_window("no display that works", f"{' and '.join(DISPLAY_VARIABLES)} are unset or wrong")

@@ -19,12 +19,13 @@ class Screen:
 
     Args:
       folder: where its pixels are kept.
+      options: further ones of Xvfb.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         reading, writing = os.pipe()
         command = ["Xvfb", "-displayfd", str(writing), "-screen", "0", "640x480x24", "-fbdir", str(folder)]
-        command += ["-nolisten", "tcp"]
+        command += ["-nolisten", "tcp", *options]
         self._server = subprocess.Popen(command, pass_fds=[writing], stderr=subprocess.DEVNULL)
         os.close(writing)
         with os.fdopen(reading) as pipe:

@@ -205,6 +205,7 @@ def test_fixed_base_neither_falls_nor_feels_the_ground(place):
     post = asset(box("post", (0.2, 0.2, 0.2), 1.0), fixed_base=True)
     envs = [[actor(post, (0.0, 0.0, 0.05)), actor(BALL, (0.0, 0.0, 0.36))] for _ in range(2)]
     simulation = place.simulation(*envs, on=ground())
+    assert len(simulation.built.pairs) == 2  # of the ball, with the ground and with the post
     run(simulation, 1)
     assert forces(simulation)[:, 0].abs().max() == 0.0
     settled(simulation)

@@ -3,92 +3,29 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
-from ctypes.util import find_library
 
 import numpy as np
 import pytest
 import torch
-from screens import decoded_png
+from camera_scenes import (
+    BOX,
+    FOCAL,
+    HALF,
+    HEIGHT,
+    OTHER_BOX,
+    WIDTH,
+    Scene,
+    extent,
+    front,
+    is_red,
+    properties,
+    seen,
+    vec,
+)
 
 from isaac_standin.api import gymapi, gymtorch
-from isaac_standin.errors import NotSupported, StandinError
-from isaac_standin.viewing import gl
-from isaac_standin.viewing.sensors import Cameras
 
 pytestmark = [pytest.mark.sim, pytest.mark.mujoco, pytest.mark.render]
-
-WIDTH, HEIGHT, FOV = 200, 120, 80.0
-FOCAL = WIDTH / 2 / math.tan(math.radians(FOV / 2))  # [pixels]
-HALF = 0.2  # half a side of the box [m]
-BOX, OTHER_BOX = 7, 300  # segmentation ids; the larger one does not fit one byte
-
-
-def vec(*numbers):
-    """Return a vector."""
-    return gymapi.Vec3(*numbers)
-
-
-def properties(width=WIDTH, height=HEIGHT, **settings):
-    """Return the properties of a camera."""
-    props = gymapi.CameraProperties()
-    props.width, props.height, props.horizontal_fov = width, height, FOV
-    for name, value in settings.items():
-        setattr(props, name, value)
-    return props
-
-
-class Scene:
-    """Envs that hold boxes, weightless; the first box is free, the second fixed."""
-
-    def __init__(self, *envs, ground=False, spacing=0.0):
-        self.gym = gymapi.acquire_gym()
-        params = gymapi.SimParams()
-        params.up_axis, params.gravity = gymapi.UP_AXIS_Z, vec(0, 0, 0)
-        self.sim = self.gym.create_sim(0, 0, gymapi.SIM_PHYSX, params)
-        if ground:
-            plane = gymapi.PlaneParams()
-            plane.normal = vec(0, 0, 1)
-            self.gym.add_ground(self.sim, plane)
-        free, fixed = self.box(), self.box(fix_base_link=True)
-        self.envs = []
-        for places in envs:
-            env = self.gym.create_env(self.sim, vec(-spacing, 0, 0), vec(spacing, 0, 0), len(envs))
-            for asset, place, segment in zip((free, fixed), places, (BOX, OTHER_BOX), strict=False):
-                self.gym.create_actor(env, asset, gymapi.Transform(vec(*place)), "box", 0, 0, segment)
-            self.envs.append(env)
-
-    def box(self, **settings):
-        """Return a cube as an asset."""
-        options = gymapi.AssetOptions()
-        for name, value in settings.items():
-            setattr(options, name, value)
-        return self.gym.create_box(self.sim, 2 * HALF, 2 * HALF, 2 * HALF, options)
-
-    def camera(self, env=0, props=None, at=(0, 0, 0), target=(1, 0, 0)):
-        """Return the handle of a new camera."""
-        handle = self.gym.create_camera_sensor(self.envs[env], props or properties())
-        self.gym.set_camera_location(handle, self.envs[env], vec(*at), vec(*target))
-        return handle
-
-    def color_box(self, color, env=0, actor=0):
-        """Give a box a colour."""
-        self.gym.set_rigid_body_color(self.envs[env], actor, 0, gymapi.MESH_VISUAL_AND_COLLISION, vec(*color))
-
-    def prepare(self):
-        """Prepare the simulation."""
-        self.gym.prepare_sim(self.sim)
-
-    def image(self, camera, kind=gymapi.IMAGE_SEGMENTATION, env=0):
-        """Return an image."""
-        return self.gym.get_camera_image(self.sim, self.envs[env], camera, kind)
-
-    def color(self, camera, env=0):
-        """Return a picture, (height, width, 4)."""
-        picture = self.image(camera, gymapi.IMAGE_COLOR, env)
-        return picture.reshape(len(picture), -1, 4)
 
 
 @pytest.fixture
@@ -103,29 +40,6 @@ def scene():
     yield make
     for one in made:
         one.gym.destroy_sim(one.sim)
-
-
-def extent(mask):
-    """Return the first and the last column, and the first and the last row, where a mask is true."""
-    rows, columns = np.nonzero(mask)
-    return [columns.min(), columns.max() + 1, rows.min(), rows.max() + 1]
-
-
-def seen(x, y, z, width=WIDTH, height=HEIGHT, focal=FOCAL):
-    """Return column and row of a point that a camera at the origin sees, which looks along x."""
-    return width / 2 - focal * y / x, height / 2 - focal * z / x
-
-
-def front(x, y, z):
-    """Return where the front of a box with this centre is seen: columns and rows."""
-    left, top = seen(x - HALF, y + HALF, z + HALF)
-    right, bottom = seen(x - HALF, y - HALF, z - HALF)
-    return [left, right, top, bottom]
-
-
-def is_red(picture):
-    """Return where a picture is red."""
-    return (picture[:, :, 0] > 100) & (picture[:, :, 1] < 30) & (picture[:, :, 2] < 30)
 
 
 def test_a_box_appears_where_a_pinhole_camera_shows_it(scene):
@@ -310,171 +224,3 @@ def test_projection_of_a_point_is_its_pixel(scene):
     clip = np.array([3.0, 0.4, -0.7, 1.0]) @ view @ projection
     column, row = (clip[0] / clip[3] + 1) / 2 * WIDTH, (1 - clip[1] / clip[3]) / 2 * HEIGHT
     assert (column, row) == pytest.approx(seen(3.0, 0.4, -0.7), rel=1e-5)
-
-
-def test_tensors_follow_render_all_camera_sensors(scene):
-    """A tensor keeps its memory, and changes in `render_all_camera_sensors` only."""
-    made = scene([(2.0, 0.0, 0.0)])
-    gym, env = made.gym, made.envs[0]
-    camera = made.camera(props=properties(enable_tensors=True))
-    made.prepare()
-    depth = gymtorch.wrap_tensor(gym.get_camera_image_gpu_tensor(made.sim, env, camera, gymapi.IMAGE_DEPTH))
-    color = gymtorch.wrap_tensor(gym.get_camera_image_gpu_tensor(made.sim, env, camera, gymapi.IMAGE_COLOR))
-    assert depth.shape == (HEIGHT, WIDTH)
-    assert color.shape == (HEIGHT, WIDTH, 4)
-    middle = HEIGHT // 2, WIDTH // 2
-    before = depth[middle].item()
-    assert before == pytest.approx(-(2.0 - HALF), rel=0.01)
-    roots = gymtorch.wrap_tensor(gym.acquire_actor_root_state_tensor(made.sim)).clone()
-    roots[0, 0] = 3.0
-    gym.set_actor_root_state_tensor(made.sim, gymtorch.unwrap_tensor(roots))
-    gym.simulate(made.sim)
-    gym.step_graphics(made.sim)
-    assert depth[middle].item() == before
-    gym.render_all_camera_sensors(made.sim)
-    gym.start_access_image_tensors(made.sim)
-    assert depth[middle].item() == pytest.approx(-(3.0 - HALF), rel=0.01)
-    gym.end_access_image_tensors(made.sim)
-
-
-def test_images_show_the_moment_of_render_all_camera_sensors(scene):
-    """What moves after `render_all_camera_sensors` is seen at its old place."""
-    made = scene([(2.0, 0.0, 0.0)])
-    camera = made.camera()
-    made.prepare()
-    made.gym.render_all_camera_sensors(made.sim)
-    before = made.image(camera)
-    roots = gymtorch.wrap_tensor(made.gym.acquire_actor_root_state_tensor(made.sim)).clone()
-    roots[0, 1] = 0.5
-    made.gym.set_actor_root_state_tensor(made.sim, gymtorch.unwrap_tensor(roots))
-    made.gym.simulate(made.sim)
-    assert (made.image(camera) == before).all()
-    made.gym.render_all_camera_sensors(made.sim)
-    assert (made.image(camera) != before).any()
-
-
-@pytest.mark.parametrize(
-    ("visual", "shown"),
-    [
-        pytest.param(0.8, 0.8, id="visual shape"),
-        pytest.param(None, 0.4, id="no visual shape"),
-        pytest.param(0.01, 0.4, id="only a dot"),
-    ],
-)
-def test_visual_shapes_are_shown_where_there_are_any(scene, tmp_path, visual, shown):
-    """A link is as large as its visual box, else as its collision box of 0.4 m; so it is for other cameras anyway."""
-    made = scene([])
-    asset = made.gym.load_asset(made.sim, str(tmp_path), link(tmp_path, visual), gymapi.AssetOptions())
-    made.gym.create_actor(made.envs[0], asset, gymapi.Transform(vec(2, 0, 0)), "r", 0, 0, BOX)
-    cameras = made.camera(), made.camera(props=properties(use_collision_geometry=True))
-    made.prepare()
-    for camera, side in zip(cameras, (shown, 0.4), strict=True):
-        left, right, _, _ = extent(made.image(camera) == BOX)
-        assert right - left == pytest.approx(FOCAL * side / (2 - side / 2), abs=1.5)
-
-
-def link(folder, visual):
-    """Write a link with a collision box of 0.4 m and perhaps a visual one of this size, and return the file's name."""
-    shapes = '<collision><geometry><box size="0.4 0.4 0.4"/></geometry></collision>'
-    if visual is not None:
-        shapes += f'<visual><geometry><box size="{visual} {visual} {visual}"/></geometry></visual>'
-    inertial = '<inertial><mass value="1"/><inertia ixx="1" iyy="1" izz="1" ixy="0" ixz="0" iyz="0"/></inertial>'
-    (folder / "robot.urdf").write_text(f'<robot name="r"><link name="l">{inertial}{shapes}</link></robot>')
-    return "robot.urdf"
-
-
-def test_images_are_written_as_png(scene, tmp_path):
-    """The file holds the very pixels; depth is written in millimetres."""
-    made = scene([(2.0, 0.1, 0.0)])
-    gym, env = made.gym, made.envs[0]
-    camera = made.camera()
-    made.prepare()
-    path = tmp_path / "image.png"
-    gym.write_camera_image_to_file(made.sim, env, camera, gymapi.IMAGE_COLOR, str(path))
-    header, rows = decoded_png(path)
-    assert header == (WIDTH, HEIGHT, 8, 6)
-    assert (rows == made.image(camera, gymapi.IMAGE_COLOR)).all()
-    gym.write_camera_image_to_file(made.sim, env, camera, gymapi.IMAGE_DEPTH, str(path))
-    header, rows = decoded_png(path)
-    assert header == (WIDTH, HEIGHT, 16, 0)
-    assert rows.copy().view(">u2")[HEIGHT // 2, WIDTH // 2] == pytest.approx(1800, rel=0.01)
-
-
-def test_handles_count_in_each_env_and_end_with_their_camera(scene):
-    """Handles start at 0 in each env; a destroyed camera's handle is an error, and is not given again."""
-    made = scene([(2.0, 0.0, 0.0)], [(2.0, 0.0, 0.0)])
-    assert [made.camera(env) for env in (0, 0, 1, 0)] == [0, 1, 0, 2]
-    made.gym.destroy_camera_sensor(made.sim, made.envs[0], 1)
-    made.prepare()
-    with pytest.raises(StandinError) as failed:
-        made.image(1)
-    assert "camera 1" in failed.value.what
-    assert made.camera(0) == 3
-
-
-def test_what_makes_no_sense_is_refused(scene):
-    """Optical flow, tensors of a camera without them, unknown bodies, and images without pixels are errors."""
-    made = scene([(2.0, 0.0, 0.0)])
-    gym, env = made.gym, made.envs[0]
-    camera = made.camera()
-    with pytest.raises(StandinError):
-        made.image(camera)  # before prepare_sim
-    made.prepare()
-    with pytest.raises(NotSupported):
-        made.image(camera, gymapi.IMAGE_OPTICAL_FLOW)
-    with pytest.raises(StandinError):
-        gym.get_camera_image_gpu_tensor(made.sim, env, camera, gymapi.IMAGE_COLOR)
-    with pytest.raises(StandinError):
-        gym.attach_camera_to_body(camera, env, -1, gymapi.Transform(), gymapi.FOLLOW_POSITION)
-    with pytest.raises(StandinError):
-        gym.create_camera_sensor(env, properties(width=0))
-    with pytest.raises(StandinError):
-        gym.set_camera_location(camera, env, vec(1, 2, 3), vec(1, 2, 3))
-
-
-def test_nothing_is_drawn_before_the_first_image(scene, monkeypatch):
-    """Where nothing can draw, a program that makes cameras and reads no image runs; the first image is one error."""
-    monkeypatch.setenv("MUJOCO_GL", "no_such_library")
-    for name in gl.DISPLAY_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    made = scene([(2.0, 0.0, 0.0)])
-    camera = made.camera()
-    made.prepare()
-    made.gym.simulate(made.sim)
-    made.gym.step_graphics(made.sim)
-    made.gym.render_all_camera_sensors(made.sim)
-    with pytest.raises(StandinError) as failed:
-        made.image(camera)
-    assert "no_such_library" in failed.value.got
-    assert "libosmesa6" in failed.value.fix
-
-
-def test_a_simulation_without_cameras_costs_nothing():
-    """`render_all_camera_sensors` copies no state where no camera is."""
-
-    class Untouchable:
-        def __getattr__(self, name):
-            raise AssertionError(f"{name} was used")
-
-    Cameras(Untouchable(), Untouchable()).record()
-
-
-@pytest.mark.parametrize("library", ["EGL", "OSMesa"])
-def test_the_process_ends_in_silence(library):
-    """A program that read images and never cleaned up prints nothing at its end."""
-    if find_library(library) is None:
-        pytest.skip(f"{library} is not installed")
-    program = """
-from isaac_standin.api import gymapi
-gym = gymapi.acquire_gym()
-sim = gym.create_sim(0, 0, gymapi.SIM_PHYSX, gymapi.SimParams())
-env = gym.create_env(sim, gymapi.Vec3(), gymapi.Vec3(), 1)
-gym.create_actor(env, gym.create_sphere(sim, 0.1), gymapi.Transform())
-camera = gym.create_camera_sensor(env, gymapi.CameraProperties())
-gym.prepare_sim(sim)
-gym.get_camera_image(sim, env, camera, gymapi.IMAGE_COLOR)
-"""
-    env = dict(os.environ, MUJOCO_GL=library.lower())
-    env.pop("PYOPENGL_PLATFORM", None)  # of the library that this process draws with
-    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
