@@ -140,14 +140,10 @@ def make_wrapper(name: str, num_envs: int) -> Any:
 
 
 def make_mqe(task: TaskConfig, num_envs: int, pairs: int = PAIRS) -> Any:
-    """Make our adapter over MAPush's code; several of them can live in a process of the stand-in."""
-    from mapush.upstream.mqe import MqeEnv
+    """Make our adapter over MAPush's code on the stand-in."""
+    from mapush.upstream.mqe_standin import StandinEnv
 
-    MqeEnv._used = False
-    try:
-        return MqeEnv(task, num_envs, seed=3, contact_pairs=pairs)
-    finally:
-        MqeEnv._used = False
+    return StandinEnv(task, num_envs, seed=3, contact_pairs=pairs)
 
 
 def freeze(env: Any) -> Any:

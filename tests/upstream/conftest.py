@@ -13,7 +13,7 @@ def checkout(tmp_path_factory):
     return copy_checkout(tmp_path_factory.mktemp("mapush"))
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def mapush_code(checkout):
     """Make MAPush's modules and the stand-in importable during the tests of a file."""
     from mapush_code import loaded

@@ -24,7 +24,11 @@ from mapush_code import (
 from mapush.config import TaskConfig
 from mapush.objects import OBJECTS
 
-pytestmark = [pytest.mark.upstream, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.upstream,
+    pytest.mark.usefixtures("mapush_code"),
+    pytest.mark.filterwarnings("ignore"),
+]
 
 NUM_ENVS = 37
 NAMES = sorted(OBJECTS)

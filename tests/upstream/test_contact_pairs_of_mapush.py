@@ -13,7 +13,11 @@ from mapush_code import make_mqe, make_wrapper
 from mapush.config import TaskConfig
 from mapush.errors import CapacityError, SimulatorError
 
-pytestmark = [pytest.mark.upstream, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.upstream,
+    pytest.mark.usefixtures("mapush_code"),
+    pytest.mark.filterwarnings("ignore"),
+]
 
 PROGRAM = """
 import isaacgym

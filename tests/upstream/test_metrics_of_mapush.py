@@ -14,7 +14,11 @@ from mapush.config import TaskConfig
 from mapush.env.metrics import FirstEpisodes
 from mapush.objects import OBJECTS
 
-pytestmark = [pytest.mark.upstream, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.upstream,
+    pytest.mark.usefixtures("mapush_code"),
+    pytest.mark.filterwarnings("ignore"),
+]
 
 NUM_ENVS = 31
 MEASURES = ("success_rate", "finished_time", "collision_degree", "collaboration_degree")

@@ -14,7 +14,11 @@ from mapush.objects import OBJECTS
 from mapush.sim.geometry import pairwise_distance, roll_of, rotate, yaw_of
 from mapush.sim.go1 import DEFAULT_JOINT_POS
 
-pytestmark = [pytest.mark.upstream, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.upstream,
+    pytest.mark.usefixtures("mapush_code"),
+    pytest.mark.filterwarnings("ignore"),
+]
 
 NAMES = sorted(OBJECTS)
 RESETS = 50

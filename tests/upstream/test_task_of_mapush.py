@@ -31,7 +31,11 @@ from mapush.env import rewards
 from mapush.objects import OBJECTS
 from mapush.upstream.mqe import REWARD_TERMS
 
-pytestmark = [pytest.mark.upstream, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.upstream,
+    pytest.mark.usefixtures("mapush_code"),
+    pytest.mark.filterwarnings("ignore"),
+]
 
 NAMES = sorted(OBJECTS)
 TERMS = sorted(SCALES)
