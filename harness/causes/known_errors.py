@@ -49,6 +49,7 @@ class KnownError(NamedTuple):
       cause: the most likely reason.
       fix: what to do about it.
       source: where the error is reported: repository#number; "" if it follows from the code itself.
+      within: regular expression that is searched in the same way in any of the lines that were running.
       more: returns what else a failure tells about the cause; it is appended.
     """
 
@@ -58,6 +59,7 @@ class KnownError(NamedTuple):
     fix: str
     source: str = ""
     more: Callable[[Symptom], str] = _nothing
+    within: str = ""
 
 
 ADD_A_BRANCH = "add this environment's name there; python -m harness doctor --harl DIR lists every such table"
@@ -66,7 +68,8 @@ SWAPPED = (
     "axis {axis} of the actions and of the environment differ ({a} and {b}): envs and agents are swapped, probably"
 )
 KEEP_AXES = "leave the actions as HARL hands them over: [num_envs, num_agents, action_dim]"
-_IN_STEP = r" in (_?step|step_async|pre_physics_step): .*\bactions?(_\w+)?\b"
+_ON_ACTIONS = r": .*\bactions?(_\w+)?\b"
+_IN_STEP = r" in (step|step_async): "
 
 KNOWN_ERRORS = (  # the first match counts
     # MQE on Isaac Gym
@@ -82,18 +85,20 @@ KNOWN_ERRORS = (  # the first match counts
     KnownError(
         r"RuntimeError: The size of tensor a \((?P<a>\d+)\) must match the size of tensor b \((?P<b>\d+)\) at "
         r"non-singleton dimension (?P<axis>[01])$",
-        _IN_STEP,
+        _ON_ACTIONS,
         SWAPPED,
         KEEP_AXES,
         more=_swap,
+        within=_IN_STEP,
     ),
     KnownError(
         r"ValueError: operands could not be broadcast together with shapes "
         r"\((?P<a>\d+),(?P<b>\d+)(?P<rest>(,\d+)*)\) \((?P=b),(?P=a)(?P=rest)\)",
-        _IN_STEP,
+        _ON_ACTIONS,
         "the axes of envs and agents are swapped: ({a}, {b}, ...) and ({b}, {a}, ...)",
         KEEP_AXES,
         more=_swap,
+        within=_IN_STEP,
     ),
     KnownError(
         r"AttributeError: '(types\.)?SimpleNamespace' object has no attribute '(?P<name>\w+)'",
@@ -269,12 +274,10 @@ KNOWN_ERRORS = (  # the first match counts
 
 def explain(symptom: Symptom) -> Optional[Cause]:
     """Return the cause of a failure; None if it is not known."""
-    place = ""
-    if symptom.own:
-        place = str(symptom.own[0])
+    places = [str(line) for line in symptom.own] or [""]
     for known in KNOWN_ERRORS:
         found = re.match(known.what, symptom.what[:MAX_MESSAGE].strip(), re.MULTILINE)
-        if found and re.search(known.place, place):
+        if found and re.search(known.place, places[0]) and re.search(known.within, "\n".join(places)):
             return _cause(known, found.groupdict(), symptom)
     return None
 

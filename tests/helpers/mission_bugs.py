@@ -274,5 +274,103 @@ def end_of_input() -> None:
     print(input())
 
 
+class Box:
+    """A space, which HARL knows by the name of its class."""
+
+    def __init__(self, width: int, bound: float) -> None:
+        self.shape = (width,)
+        self.low, self.high = np.full(width, -bound, np.float32), np.full(width, bound, np.float32)
+
+
+class Points:
+    """A point for each agent that its actions push; like the rest, without a bug."""
+
+    def __init__(self, num_envs: int = N, seed: int = 0) -> None:
+        self.num_envs, self.n_agents = num_envs, A
+        self.observation_space, self.share_observation_space = [Box(D, 1e6)] * A, [Box(A * D, 1e6)] * A
+        self.action_space = [Box(K, 1.0)] * A
+        self._random = np.random.default_rng(seed)
+        self._x = np.zeros((num_envs, A, D))
+
+    def reset(self) -> Any:
+        """Start anywhere."""
+        self._x = self._random.normal(size=self._x.shape)
+        return (*self._see(), [None] * self.num_envs)
+
+    def step(self, actions: np.ndarray) -> Any:
+        """Push."""
+        self._x[..., :K] += 0.02 * self._scaled(actions)
+        rewards = -np.abs(self._x).mean((1, 2))[:, None, None].repeat(A, 1).astype(np.float32)
+        dones = np.zeros((self.num_envs, A), bool)
+        infos = [[{} for _ in range(A)] for _ in range(self.num_envs)]
+        return (*self._see(), rewards, dones, infos, [None] * self.num_envs)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def _see(self) -> Any:
+        obs = self._x.astype(np.float32)
+        return obs, obs.reshape(self.num_envs, 1, -1).repeat(A, 1)
+
+    def _scaled(self, actions: np.ndarray) -> np.ndarray:
+        return np.clip(actions, -1.0, 1.0)
+
+
+class SwappedPoints(Points):
+    """Bug 4: transposes the actions before a library scales them."""
+
+    def _scaled(self, actions: np.ndarray) -> Any:
+        import torch
+
+        swapped = torch.from_numpy(np.ascontiguousarray(actions.transpose(1, 0, 2)))
+        return Scaling(self.num_envs).step(swapped).numpy()
+
+
+class Scaling(Wrapper):
+    """Scales the actions of any number of envs."""
+
+    def __init__(self, num_envs: int) -> None:
+        import torch
+
+        self.scale = torch.ones(num_envs, A, K)
+
+    def step(self, action: Any) -> Any:
+        """Scale the actions."""
+        return action * self.scale
+
+
+class FixedSize(Points):
+    """Bug 3: makes 20 envs, whatever is asked for."""
+
+    def __init__(self, num_envs: int = N, seed: int = 0) -> None:
+        super().__init__(20, seed)
+
+
+class Dying(Points):
+    """Aborts in a step, with a reason in its last words."""
+
+    def step(self, actions: np.ndarray) -> Any:
+        """Say why, and abort."""
+        for number in range(30):
+            print(f"step {number}")
+        physx_gives_up()
+
+
+class Crashing(Points):
+    """Crashes in native code in which a library is."""
+
+    def reset(self) -> Any:
+        """Simulate."""
+        return create_envs()
+
+
+class NoSimulation(Points):
+    """Bug 1: reads address 0 in `create_sim`."""
+
+    def __init__(self, num_envs: int = N, seed: int = 0) -> None:
+        super().__init__(num_envs, seed)
+        create_sim()
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]]()
