@@ -26,6 +26,7 @@ ARGUMENTS = (
 )
 """What MQE's `make_env` reads from its arguments in every run on PhysX; see `mqe/utils/helpers.py`."""
 MAKERS = ("make_mqe_env",)
+NUMBERS_OF_ENVS = ("num_envs", "n_envs")
 
 
 def transposed_actions(files: Sequence[SourceFile]) -> Iterator[Trap]:
@@ -81,20 +82,28 @@ def wrong_masks(files: Sequence[SourceFile], readers: Sequence[Reader]) -> Itera
             fix += ", or guard that line: if available_actions is not None and ..."
             yield Trap("masks", source.path, value.lineno, found, fix, is_certain="step" in first.when)
         elif _is_nested_none(value):
-            found = (
-                "there is a None for each agent, which HARL takes for a mask: TypeError in the first step"
-            )
+            found = "there is a None for each agent, which HARL takes for a mask: TypeError in the first step"
             yield Trap("masks", source.path, value.lineno, found, fix)
 
 
 def _returned_by_step(files: Sequence[SourceFile]) -> Iterator[Tuple[SourceFile, ast.FunctionDef, List[ast.expr]]]:
-    """Yield what methods `step` return as HARL expects it: six values."""
+    """Yield what methods `step` of many envs at once return as HARL expects it: six values.
+
+    An environment of one env returns the same six for itself, and HARL stacks those of all envs.
+    """
     for source in files:
+        if not _has_many_envs(source):
+            continue
         for function in source.functions("step", "step_wait"):
             for node in ast.walk(function):
                 if isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple):
                     if len(node.value.elts) == STEP_PARTS:
                         yield source, function, node.value.elts
+
+
+def _has_many_envs(source: SourceFile) -> bool:
+    """Return whether a file is about many envs at once: it speaks of their number."""
+    return any(name_of(node) in NUMBERS_OF_ENVS for node in ast.walk(source.tree))
 
 
 def _value(function: ast.FunctionDef, node: ast.expr) -> Optional[ast.expr]:
@@ -154,7 +163,6 @@ def loggers_without_envs(files: Sequence[SourceFile], all_files: Sequence[Source
             if not owner.name.endswith("Logger"):
                 continue
             assigned, setters, reads = _uses_of_envs(owner)
-            reads = [node for node in reads if node.lineno not in assigned.values()]
             if not reads or "logger.envs" in given or setters & given:
                 continue
             place = reads[0].lineno
@@ -176,7 +184,7 @@ def _uses_of_envs(owner: ast.ClassDef) -> Tuple[Dict[str, int], Set[str], List[a
                 assigned["envs"] = node.lineno
                 if not isinstance(node.value, ast.Constant) and isinstance(method, ast.FunctionDef):
                     setters.add(method.name)
-            elif isinstance(node, ast.Attribute) and own_attribute(node) == "envs":
+            elif isinstance(node, ast.Attribute) and own_attribute(node) == "envs" and isinstance(node.ctx, ast.Load):
                 reads.append(node)
     return assigned, setters, reads
 
