@@ -25,7 +25,7 @@ RUN = TASK | {"mapush.presets", "mapush.run"}
 PARTS = RUN | {"mapush.assembly", "mapush.upstream"}
 MEASURED = PARTS | {"mapush.evaluation"}
 
-LEAVES = {f"harness.{name}" for name in ("findings", "object_graph", "units", "installed")}
+LEAVES = {f"harness.{name}" for name in ("findings", "object_graph", "units", "installed", "causes")}
 DRIVEN = {"mapush.errors"} | LEAVES | {"harness.interface", "harness.contracts", "harness.process"}
 GENERIC = DRIVEN | {"harness.memory", "harness.pages", "harness.checking"}
 
@@ -53,6 +53,7 @@ MAY_IMPORT: Dict[str, Set[str]] = {  # room: the rooms it may import, besides it
     "harness.object_graph": set(),
     "harness.units": {"mapush.errors"},
     "harness.installed": set(),
+    "harness.causes": set(),
     "harness.interface": {"mapush.errors"} | LEAVES,
     "harness.contracts": {"mapush.errors", "harness.interface"} | LEAVES,
     "harness.process": {"mapush.errors"} | LEAVES,
