@@ -51,7 +51,7 @@ class Turn(NamedTuple):
 _read_clock = time.perf_counter
 
 
-def _clock() -> float:
+def clock() -> float:
     """Return the time [s] at which the device has finished its work."""
     import torch
 
@@ -137,15 +137,15 @@ class HarlTurns:
     def __call__(self) -> Turn:
         """Take a turn."""
         self._in_env = 0.0
-        start = _clock()
+        start = clock()
         with contextlib.redirect_stdout(None):
             self._loop(self._runner)
-        return Turn(_clock() - start, self._in_env)
+        return Turn(clock() - start, self._in_env)
 
     def _timed_step(self, actions: Any) -> Any:
-        start = _clock()
+        start = clock()
         result = self._step(actions)
-        self._in_env += _clock() - start
+        self._in_env += clock() - start
         return result
 
 
@@ -157,9 +157,9 @@ class NativeTurns:
 
     def __call__(self) -> Turn:
         """Take a turn; the time in the environment is unknown, because the learner does not wait for it."""
-        start = _clock()
+        start = clock()
         self._run.iterate()
-        return Turn(_clock() - start, in_env=0.0)
+        return Turn(clock() - start, in_env=0.0)
 
 
 def measure(arguments: Sequence[str], pairs: int) -> List[Dict[str, Turn]]:
@@ -227,7 +227,7 @@ def _work(config: RunConfig, learner: str) -> None:
         if learner == "native":
             take_turn: Callable[[], Turn] = NativeTurns(stack.enter_context(contextlib.closing(Run.start(config))))
         elif learner == "adapter":
-            take_turn = HarlTurns(_adapter(config, folder / learner, stack))
+            take_turn = HarlTurns(adapter(config, folder / learner, stack))
         else:
             view = HarlView(make_env(config))
             cuda = device_of(config.device).type == "cuda"
@@ -238,7 +238,14 @@ def _work(config: RunConfig, learner: str) -> None:
             print(f"turn {turn.seconds} {turn.in_env}", flush=True)
 
 
-def _adapter(config: RunConfig, folder: Path, stack: contextlib.ExitStack) -> Any:
+def adapter(config: RunConfig, folder: Path, stack: contextlib.ExitStack) -> Any:
+    """Return HARL's runner as our adapter makes it.
+
+    Args:
+      config: resolved configuration.
+      folder: where it may write; it is made.
+      stack: closes the runner.
+    """
     from mapush.env.harl_view import HarlView
     from mapush.run.logger import RunLogger
     from mapush.upstream.harl.arguments import algo_args
@@ -285,7 +292,7 @@ def _spread(values: List[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def _settings(task: str, name: str) -> RunConfig:
+def settings(task: str, name: str) -> RunConfig:
     """Return a preset; `HARLS` is MAPush's task with HARL's own settings, which are our defaults."""
     if name != HARLS:
         return preset(task, name)
@@ -330,7 +337,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _config(options: argparse.Namespace) -> RunConfig:
-    default = _settings(options.task, options.preset)
+    default = settings(options.task, options.preset)
     return dataclasses.replace(
         default,
         num_envs=options.num_envs,

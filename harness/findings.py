@@ -29,6 +29,9 @@ class ContractError(MapushError):
 
     Attributes:
       actions: the actions (N, A, K) of all steps since the reset, if a player saw the defect.
+      code: the line of the user's own code that the defect is about.
+      sizes: the sizes of the environment, if a player saw the defect.
+      last_words: the last lines that a process printed which died.
     """
 
     def __init__(
@@ -38,6 +41,9 @@ class ContractError(MapushError):
         self.contract = contract
         self.step = step
         self.actions: Optional[Sequence[Any]] = None
+        self.code: Optional[str] = None
+        self.sizes: Any = None
+        self.last_words: List[str] = []
 
 
 class NotJudgedError(Exception):
@@ -148,6 +154,8 @@ class Finding:
       reproduce: the command that runs the contract again.
       actions: the shortest known sequence that breaks the contract after a reset, as pairs (count, action (N, A, K)).
       replay: the command that replays the bundle of this finding.
+      code: the line of the user's own code that the finding is about: file, number, function, text.
+      last_words: the last lines that the environment's process printed, if it died.
     """
 
     contract: str
@@ -161,6 +169,8 @@ class Finding:
     reproduce: Optional[str] = None
     actions: Optional[List[Any]] = None
     replay: Optional[str] = None
+    code: Optional[str] = None
+    last_words: List[str] = dataclasses.field(default_factory=list)
 
     @classmethod
     def of(cls, error: ContractError, contract: str, command: Optional[Callable[[str], str]] = None) -> Finding:
@@ -175,16 +185,19 @@ class Finding:
         reproduce = None
         if command is not None:
             reproduce = command(name)
-        fields = ("where", "got", "expected", "cause", "fix", "step", "actions")
+        fields = ("where", "got", "expected", "cause", "fix", "step", "actions", "code", "last_words")
         details = {field: getattr(error, field) for field in fields}
         return cls(name, error.what, reproduce=reproduce, **details)
 
     def __str__(self) -> str:
         rows = [f"{self.contract}: {self.what}"]
-        for field in ("where", "got", "expected", "cause", "fix", "shortest", "reproduce", "replay"):
+        for field in ("where", "code", "got", "expected", "cause", "fix", "shortest", "reproduce", "replay"):
             value = getattr(self, field)
             if value:
                 rows.append(f"  {field:<9} {value}")
+        if self.last_words:
+            rows.append("  last words of the process:")
+            rows += [f"  | {line}" for line in self.last_words]
         return "\n".join(rows)
 
     @property

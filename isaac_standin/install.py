@@ -138,19 +138,19 @@ def choose_backend(chosen: Settings) -> Literal["cpu", "gpu"]:
     Raises:
       StandinError: a GPU is requested, and none can be used; or MuJoCo is missing.
     """
-    from mapush.sim import choose_backend as choose_simulator
+    from mapush.device.mujoco_packages import why_no_warp
 
     _require_mujoco()
     if chosen.backend == "cpu":
         return "cpu"
-    simulator, reason = choose_simulator("auto")
-    if simulator == "warp":
+    obstacle = why_no_warp()
+    if obstacle is None:
         return "gpu"
     if chosen.backend == "gpu":
         raise StandinError(
             "the GPU cannot be used",
             where=_flag("backend"),
-            cause=reason,
+            cause=obstacle.what,
             fix="--backend cpu, or install what is missing: python -m pip install 'mapush-stack[gpu]'",
         )
     return "cpu"

@@ -14,7 +14,7 @@ from mapush.config import PushRunConfig, RunConfig, WalkRunConfig
 from mapush.device.gpu_errors import why_no_gpu
 from mapush.errors import ConfigError, unknown
 from mapush.objects import OBJECTS
-from mapush.sim import ISAAC_GYM, choose_backend, make_physics
+from mapush.sim import OF_MQE, STANDIN, choose_backend, make_physics
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +80,7 @@ def make_env(config: RunConfig) -> VecEnv:
         error = unknown("task", config.task_name, TASKS)
         error.fix = "to train in your own environment: train(config, make_env=...)"
         raise error
-    if config.sim.backend == ISAAC_GYM:
+    if config.sim.backend in OF_MQE:
         return make_mqe_env(config)
     return make_push_env(config)
 
@@ -112,13 +112,17 @@ def make_push_env(config: PushRunConfig) -> PushEnv:
 
 
 def make_mqe_env(config: PushRunConfig, window: bool = False, camera: bool = False) -> MqeEnv:
-    """Make the pushing task as MQE computes it on Isaac Gym; a process can have one.
+    """Make the pushing task as MQE computes it, on Isaac Gym, of which a process can have one, or on the stand-in.
 
     Args:
       config: the run's resolved configuration.
       window: open Isaac Gym's viewer.
       camera: make a camera that can record.
     """
+    if config.sim.backend == STANDIN:
+        from mapush.upstream import mqe_standin
+
+        return mqe_standin.make(config, window, camera)
     from mapush.upstream import contact_pairs
     from mapush.upstream.mqe import MqeEnv
 

@@ -15,7 +15,7 @@ from mapush.objects import OBJECTS
 
 Learner = Literal["native", "harl"]
 WalkingRobot = Literal["go1", "mapush"]
-Backend = Literal["auto", "mujoco", "warp", "isaacgym"]
+Backend = Literal["auto", "mujoco", "warp", "isaacgym", "standin"]
 Activation = Literal["relu", "tanh", "sigmoid", "leaky_relu", "selu"]
 Initialization = Literal["orthogonal_", "xavier_uniform_"]
 Aggregation = Literal["prod", "mean"]
@@ -204,13 +204,14 @@ class SimConfig:
     backend: Annotated[Backend, tyro.conf.arg(name="")] = "auto"
     """Which simulator; auto selects warp if it works here, otherwise mujoco."""
     threads: int = 0
-    """mujoco: CPU threads; 0 uses all cores."""
+    """mujoco, and standin on the CPU: threads; 0 uses all cores."""
     nconmax: int = 0
-    """warp: contact buffer size, per env on average; 0 uses the measured size."""
+    """warp, and standin on a GPU: contact buffer size, per env on average; 0 uses the measured or estimated size."""
     njmax: int = 0
-    """warp: constraint buffer size, per env; 0 uses the measured size."""
+    """warp, and standin on a GPU: constraint buffer size, per env; 0 uses the measured or estimated size."""
     contact_pairs: float = 1.0
-    """isaacgym: size of the contact pair buffer, as a multiple of MQE's default; MAPush's own runs use 5."""
+    """isaacgym: size of the contact pair buffer, as a multiple of MQE's default; MAPush's own runs use 5.
+    standin: costs nothing."""
 
     def __post_init__(self) -> None:
         _require_choice("simulator", self.backend, Backend)

@@ -24,7 +24,7 @@ from mapush.evaluation.results import Evaluation
 from mapush.run import checkpoint as checkpoints
 from mapush.run import command_line
 from mapush.run.checkpoint import Checkpoint
-from mapush.sim import ISAAC_GYM
+from mapush.sim import ISAAC_GYM, OF_MQE
 from mapush.upstream.harl import models
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bo
     team = load_in_env(config, path, _num_envs(config))
     with contextlib.closing(team.env):
         tracer = None
-        if config.report is not None and newest and config.sim.backend != ISAAC_GYM:
+        if config.report is not None and newest and config.sim.backend not in OF_MQE:
             from mapush.env.push import PushEnv
             from mapush.evaluation.traces import Tracer
 
@@ -148,7 +148,7 @@ def view(config: EvaluateConfig) -> None:
     if not config.untrained:
         path = checkpoint_paths(config)[-1]
     with contextlib.suppress(KeyboardInterrupt):
-        if config.sim.backend == ISAAC_GYM:
+        if config.sim.backend in OF_MQE:
             _view_upstream(config, path)
         else:
             _view(config, path)
@@ -179,7 +179,7 @@ def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
     from mapush.viewer.isaac_window import play
 
     def make(run_config: RunConfig) -> VecEnv:
-        assert isinstance(run_config, PushRunConfig), "Isaac Gym has only pushing tasks"
+        assert isinstance(run_config, PushRunConfig), "MQE has only pushing tasks"
         film = config.record is not None
         return make_mqe_env(run_config, window=not film, camera=film)
 

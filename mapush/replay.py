@@ -25,11 +25,13 @@ from mapush.run import checkpoint as checkpoints
 from mapush.run import command_line
 from mapush.run.failure_bundle import Failure, is_failure, physics_fields
 from mapush.run.versions import changed
+from mapush.sim import OF_MQE
 from mapush.train import MakeEnv, Run
 
 if TYPE_CHECKING:
     import torch
 
+    from mapush.config import RunConfig
     from mapush.env.vec_env import VecEnv
     from mapush.run.failure_bundle import Moment
 
@@ -54,13 +56,24 @@ def replay(path: Path, *, make_env: MakeEnv = make_env) -> int:
 
     Raises:
       MapushError: the error that ended the run, with the env step.
-      CheckpointError: the dump is missing or damaged.
+      CheckpointError: the dump is missing or damaged, or its simulator cannot repeat it.
     """
     saved = checkpoints.load(path)
+    _require_repeatable(saved.config, path)
     with gpu_errors(), contextlib.closing(Run.start(saved.config, make_env)) as run:
         run.restore(saved, path)
         run.iterate()
         return run.step - saved.step
+
+
+def _require_repeatable(config: RunConfig, path: Path) -> None:
+    if config.sim.backend in OF_MQE:
+        raise CheckpointError(
+            "an iteration in MAPush's own environment cannot be repeated",
+            where=str(path),
+            cause="its episodes start again, because it cannot continue from the middle of one",
+            fix="train with --sim mujoco or --sim warp to get a failure that can be replayed",
+        )
 
 
 def replay_failure(failure: Failure, *, make_env: MakeEnv = make_env) -> List[str]:

@@ -31,6 +31,7 @@ from mapush.run.folder import RunFolder, how_to_continue, read_config
 from mapush.run.progress import Speed, time_left
 from mapush.run.stop_request import StopRequest
 from mapush.run.train_arguments import parse_flags, parse_settings
+from mapush.sim import OF_MQE
 
 if TYPE_CHECKING:
     from mapush.env.vec_env import VecEnv
@@ -331,6 +332,8 @@ def _dump(run: Run, start: Checkpoint, folder: Path, error: MapushError) -> None
     )
     dump = checkpoints.save(start, folder / NON_FINITE)
     ways = [f"replay it: python -m mapush.replay {dump}"]
+    if run.config.sim.backend in OF_MQE:
+        ways = [f"{dump} has the learner as it was before that iteration"]
     if error.fix:
         ways.insert(0, error.fix)
     if bundle is not None:

@@ -7,10 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
+from harness.causes.symptom import Symptom
 from harness.checking import check_process
 from harness.contracts import chosen
 from harness.findings import CheckTarget, ContractError, Finding, Report
-from harness.process.ending import Ending
+from harness.interface.own_code import innermost_own
+from harness.process.ending import SHOWN_LINES, Ending
 from harness.process.isolate import Limits, call, can_isolate
 
 BUDGET_S = 60.0
@@ -76,14 +78,18 @@ def _death(ending: Ending) -> ContractError:
     stacks: List[str] = []
     for process in evidence.processes:
         stacks += process.stack
-    return ContractError(
+    stacks = stacks or list(evidence.stacks)
+    death = ContractError(
         what,
-        where=_innermost_place(stacks or evidence.stacks),
+        where=_innermost_place(stacks),
         got=ending.summary,
         expected="a result, or an exception if anything goes wrong",
         cause=ending.cause,
         fix=ending.fix,
     )
+    death.code = innermost_own(Symptom.of_signal(what, stacks).frames)
+    death.last_words = list(evidence.lines)[-SHOWN_LINES:]
+    return death
 
 
 def _innermost_place(stacks: Sequence[str]) -> Optional[str]:

@@ -10,6 +10,7 @@ from typing import Any, List, Optional, Sequence
 
 from harness.contracts import Task, check_env
 from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.explanation import complete
 from harness.contracts.shrink import broken_by
 from harness.findings import CheckTarget, ContractError, Finding, Report
 from harness.interface.player import first_line, innermost_line, is_ctrl_c, load_factory
@@ -37,6 +38,7 @@ def check(
         make_env = load_factory(target.factory)
         task = _load_task(target.task) if target.task else None
     except ContractError as error:
+        complete(error, "factory")
         return Report([Finding.of(error, "factory", target.command)], [])
     if actions:
         env = EnvUnderTest(make_env, target.kwargs, task, seed=target.seed, budget_s=budget_s)
@@ -62,6 +64,7 @@ def _take(actions: Sequence[Any], env: EnvUnderTest, target: CheckTarget, contra
         if name not in errors:
             passed.append(name)
             continue
+        complete(errors[name], name, env)
         finding = Finding.of(errors[name], name, target.command)
         findings.append(dataclasses.replace(finding, actions=list(actions)))
     return Report(findings, passed)

@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.contracts.effort import USUAL_EFFORT, Effort
 from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.explanation import complete
 from harness.contracts.registry import CONTRACTS, Contract, contract, names
 from harness.contracts.shrink import shorten
 from harness.contracts.task import Task
@@ -180,6 +181,7 @@ class _Judge:
         broken = error
         if not isinstance(broken, ContractError):
             broken = _as_contract_error(error)
+        complete(broken, name, self._subject)
         finding = Finding.of(broken, name, self._target.command)
         for known in self.found.values():
             if (known.what, known.where) == (finding.what, finding.where):
@@ -194,6 +196,7 @@ class _Judge:
         for name in wanted:
             error = self._subject.errors.of(name)
             if error is not None:
+                complete(error, name, self._subject)
                 self.found.setdefault(name, Finding.of(error, name, self._target.command))
         for name in self.found:
             self.not_judged.pop(name, None)
@@ -205,12 +208,14 @@ def _as_contract_error(error: BaseException) -> ContractError:
     if _is_raised_by_harness(error):
         raised_by = "check itself"
         cause = "a defect of the harness, or something that it was not made for: please report it"
-    return ContractError(
+    broken = ContractError(
         f"the {raised_by} raised {type(error).__name__}: {first_line(error)}",
         where=innermost_line(error),
         expected="no exception",
         cause=cause,
     )
+    broken.__cause__ = error
+    return broken
 
 
 def _is_raised_by_harness(error: BaseException) -> bool:

@@ -43,6 +43,8 @@ class EnvUnderTest:
       notes: what the reader of the report should know. Contracts write them.
       build_s: how long the last call of the factory took [s].
       step_s: how long a step takes [s], measured in the run that was played last.
+      make_env: the factory.
+      env_class: class of the environment that was built last; None before the first one.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class EnvUnderTest:
         self.notes: List[str] = []
         self.build_s = 0.0
         self.step_s = 0.0
+        self.make_env = make_env
+        self.env_class: Optional[type] = None
         self._shares = shares
         self._started = time.perf_counter()
         self._factory = EnvFactory(make_env, kwargs or {})
@@ -88,6 +92,11 @@ class EnvUnderTest:
         """
         if self._sizes is None:
             self._sizes = self._choose_sizes()
+        return self._sizes
+
+    @property
+    def known_sizes(self) -> Optional[Sizes]:
+        """The sizes of the environments; None if they have not been read, or cannot be."""
         return self._sizes
 
     def once(self, find: Callable[[EnvUnderTest], Fact]) -> Fact:
@@ -117,6 +126,7 @@ class EnvUnderTest:
         started = time.perf_counter()
         env = self._factory.build(seed, **sizes)
         self.build_s = time.perf_counter() - started
+        self.env_class = type(env)
         return env
 
     def player(self, seed: Optional[int] = None, scribble: bool = False, watch: bool = True) -> Player:

@@ -4,6 +4,9 @@ Every line is ok, a warning or wrong, and says how to fix it. Exit codes: 0 trai
 needs is wrong. The upstream stack (Isaac Gym with MQE, and HARL) is optional: it only warns, unless `--upstream` asks
 for it. Software that might crash is loaded in a process of its own.
 
+With `--harl DIR` or `--mqe DIR`, the doctor reads these checkouts instead, without running them, and names lines that
+are known to end or to spoil a run.
+
 The doctor runs on machines that are not ready, so it imports only the standard library; what is missing becomes a line.
 """
 
@@ -17,9 +20,11 @@ import os
 import platform
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
 from harness.doctor import machine, training_stack, upstream_stack
+from harness.doctor.checkouts import examine_checkouts
 from harness.doctor.line import OK, WARNING, WRONG, Check, Line
 from harness.stack import training_hints
 
@@ -31,8 +36,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m harness doctor", description="Report what is wrong here.")
     parser.add_argument("--upstream", action="store_true", help="Isaac Gym, MQE and HARL are needed, too")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    checkouts = parser.add_argument_group("read the source code of checkouts instead of examining this machine")
+    checkouts.add_argument("--harl", type=Path, metavar="DIR", help="a checkout of HARL, with your environment in it")
+    checkouts.add_argument("--mqe", type=Path, metavar="DIR", help="a checkout of MAPush or MQE")
+    checkouts.add_argument("--env", default="mapush", metavar="NAME", help="name of your environment in HARL")
     options = parser.parse_args(argv)
-    lines = examine(options.upstream)
+    if options.harl or options.mqe:
+        lines = examine_checkouts(options.harl, options.mqe, options.env)
+    else:
+        lines = examine(options.upstream)
     count = dict.fromkeys((WRONG, WARNING, OK), 0)
     for line in lines:
         count[line.status] += 1

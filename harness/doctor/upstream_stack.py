@@ -22,6 +22,7 @@ from harness.process.known_crashes import (
     FIX_NUMPY_ALIASES,
 )
 from mapush.errors import LearnerError
+from mapush.sim import mapush_source
 from mapush.upstream.harl.harl_source import follow_harl_dir
 
 ISAAC_PYTHONS = ((3, 6), (3, 8))  # the first and the last for which Isaac Gym Preview 4 has bindings
@@ -37,7 +38,7 @@ HARL_NEEDS = {  # module: distribution
 }
 VULKAN_PLACES = ("/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d")
 EXTENSIONS = "~/.cache/torch_extensions"
-MQE_PATH = "export PYTHONPATH=MAPush (a git checkout)"
+MQE_PATH = "export MAPUSH_DIR=MAPush (a git checkout)"
 
 
 def checks() -> List[Check]:
@@ -112,6 +113,7 @@ def vulkan() -> Line:
 
 def mqe_facts() -> Dict[str, Any]:
     """Load MQE as training does: after Isaac Gym, which must be imported before torch."""
+    mapush_source.find()
     import isaacgym
     import mqe
     from mqe.envs import utils
@@ -125,6 +127,9 @@ def mqe(isaac: Check) -> Line:
     Args:
       isaac: checks whether Isaac Gym can be loaded, without which MQE cannot be tried.
     """
+    error = mapush_source.find()
+    if error is not None and error.what.startswith(mapush_source.VARIABLE):
+        return Line("MQE", WRONG, f"{error.what}: {error.got}", str(error.fix))
     folder = _folder("mqe")
     if folder is not None and (folder / "envs" / "utils.py").is_file():
         if isaac().status != OK:

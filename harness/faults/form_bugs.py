@@ -149,11 +149,11 @@ def _reused(moment: Returned, name: str, values: np.ndarray) -> np.ndarray:
 
 
 @planted("construction", "factory", "mission bug 3", of_making=True)
-def missing_custom_cfg(start: int = 1) -> Iterator[None]:
-    """The env reads `args.custom_cfg` of a SimpleNamespace that has no such attribute."""
+def missing_argument(start: int = 1) -> Iterator[None]:
+    """The env reads an attribute that its arguments lack: MQE reads them wherever it needs them."""
 
     def broken(original: Any, env: Any, *args: Any, **kwargs: Any) -> None:
-        SimpleNamespace(num_envs=5, headless=True).custom_cfg(env)
+        SimpleNamespace(num_envs=5, headless=True).physics_engine  # noqa: B018
 
     with in_env_classes("__init__", broken):
         yield

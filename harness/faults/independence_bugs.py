@@ -90,7 +90,7 @@ def obs_is_internal_state(moment: Returned, result: Result) -> Result:
 @planted(
     "two environments",
     ("two-environments", "same-seed"),
-    "mission bug 1: a config object is multiplied in place",
+    "ours: a config object is multiplied in place",
     of_making=True,
 )
 def config_multiplied_in_place(start: int = 1) -> Iterator[None]:
@@ -112,16 +112,16 @@ def config_multiplied_in_place(start: int = 1) -> Iterator[None]:
 @planted(
     "two environments",
     "two-environments",
-    "mission bug 1: max_gpu_contact_pairs is multiplied by 5 in the config that all share",
+    "ours: a number is multiplied in the config that all share",
     of_making=True,
 )
-def contact_pairs_of_a_shared_config(start: int = 1) -> Iterator[None]:
-    """Every new env asks for five times the contact pairs of the last one; nothing else shows it."""
-    config = {"physx": {"max_gpu_contact_pairs": 2.0**20}}
+def setting_grows_with_every_env(start: int = 1) -> Iterator[None]:
+    """Every new env asks for five times the room of the last one; nothing else shows it."""
+    config = {"buffers": {"room": 2.0**20}}
 
     def init(original: Any, env: Any, *args: Any, **kwargs: Any) -> None:
         original(env, *args, **kwargs)
-        config["physx"]["max_gpu_contact_pairs"] *= 5
+        config["buffers"]["room"] *= 5
         env._sim_config = config
 
     with in_env_classes("__init__", init):

@@ -174,14 +174,16 @@ class Player:
             for actions in arguments:
                 expected = "any action is accepted"
                 got = f"actions {actions.shape} in [{actions.min():g}, {actions.max():g}]"
-            raise ContractError(
+            raised = ContractError(
                 f"{method} raised {type(error).__name__}: {first_line(error)}",
                 contract=contract,
                 step=self.step_count,
                 where=f"{place}, {innermost_line(error)}",
                 expected=expected,
                 got=got,
-            ) from error
+            )
+            raised.sizes = self.sizes
+            raise raised from error
         check_tuple(returned, names, contract, place, self.step_count)
         return dict(zip(names, returned))
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.findings import ContractError
 from harness.interface.moment import SHAPES, place_of
+from harness.interface.size_names import name_numbers, unequal
 from harness.interface.spaces import Sizes
 
 Shape = Tuple[int, ...]
@@ -71,7 +72,7 @@ def check_shape(name: str, value: Any, sizes: Sizes, contract: str, step: int) -
     if value.dtype.kind not in "fiub":
         raise ContractError(f"{name} holds {value.dtype}, not numbers", **details)
     if value.shape != shape:
-        cause = _why_shape(value.shape, shape, axis_names)
+        cause = _why_shape(value.shape, shape, axis_names, sizes)
         raise ContractError(f"{name} has shape {value.shape}, not {shape}", cause=cause, **details)
 
 
@@ -88,19 +89,22 @@ def _axes(dims: Sequence[str], sizes: Sizes) -> Tuple[List[str], Shape]:
     return names, tuple(shape)
 
 
-def _why_shape(got: Shape, shape: Shape, axis_names: List[str]) -> str:
+def _why_shape(got: Shape, shape: Shape, axis_names: List[str], sizes: Sizes) -> str:
     """Return the most likely reason for a wrong shape."""
+    named = name_numbers([number for pair in reversed(unequal(got, shape)) for number in pair], sizes)
     if len(got) > 1 and (got[1], got[0]) + got[2:] == shape:
-        return "envs and agents are transposed"
+        return f"{named}: axes swapped, envs and agents are transposed"
     if len(got) == len(shape):
-        wrong, sizes = [], set()
+        wrong, wrong_sizes = [], set()
         for axis, name in enumerate(axis_names):
             if got[axis] != shape[axis]:
                 wrong.append(name)
-                sizes.add(got[axis])
-        if sizes == {1}:
+                wrong_sizes.add(got[axis])
+        if wrong_sizes == {1}:
             return f"an axis of size 1: HARL would broadcast it over all {', '.join(wrong)}"
-        return f"a different {', '.join(wrong)}"
+        if wrong == ["num_envs"]:
+            return f"a different num_envs: {shape[0]} were asked for, or stated by the environment, and {got[0]} came"
+        return f"a different {', '.join(wrong)}: {named}"
     if got == shape[:-1]:
         return "the last axis is missing"
     return f"{len(got)} axes instead of {len(shape)}"

@@ -12,9 +12,12 @@ from typing import List, NamedTuple, Optional, Sequence
 
 import psutil
 
+from harness.causes.cause import Cause
+from harness.causes.known_errors import explain
+from harness.causes.symptom import Symptom
 from harness.process.ending import ENDED_WELL, STOPPED_AS_ASKED, Ending
 from harness.process.evidence import Evidence
-from harness.process.known_crashes import NO_MEMORY, SIGNALS, SITUATIONS, Cause, likely_cause
+from harness.process.known_crashes import NO_MEMORY, SIGNALS, SITUATIONS, likely_cause
 from harness.process.last_error import last_error, last_traceback, stated_cause
 from harness.process.processes import ProcessState
 from harness.units import gib
@@ -190,7 +193,8 @@ def _ended_by_signal(name: str, evidence: Evidence) -> _Diagnosis:
 def _why_crashed(name: str, evidence: Evidence) -> Optional[Cause]:
     if _recurs(evidence.stacks):
         return SITUATIONS["endless recursion"]
-    return stated_cause(evidence.closing) or likely_cause("\n".join(evidence.closing), name)
+    printed = stated_cause(evidence.closing) or likely_cause("\n".join(evidence.closing))
+    return printed or explain(Symptom.of_signal(name, evidence.stacks, evidence.lines)) or SIGNALS.get(name)
 
 
 def _recurs(stacks: Sequence[str]) -> bool:
@@ -228,8 +232,10 @@ def _ended_by_exit(evidence: Evidence) -> _Diagnosis:
         return _exited_without_exception(evidence)
     if _NO_MEMORY.search(error):
         return _Diagnosis("out of memory", error)
-    text = evidence.output if "CUDA" in error else last_traceback(evidence.lines)
-    cause = stated_cause(evidence.lines) or likely_cause(text) or Cause()
+    traceback = last_traceback(evidence.lines)
+    text = evidence.output if "CUDA" in error else traceback
+    known = stated_cause(evidence.lines) or explain(Symptom.of_traceback(traceback, error, evidence.lines))
+    cause = known or likely_cause(text) or Cause()
     return _Diagnosis("exception", error, cause)
 
 

@@ -2,7 +2,8 @@
 
 There is one table for each place in which a crash can show itself: what the command printed (`CRASHES`), the signal
 that ended it (`SIGNALS`), and what `harness.process.diagnosis` has recognised from the outside (`SITUATIONS`).
-Explanations that belong to other packages, such as error messages of a GPU, are added with `register`.
+Explanations that belong to other packages, such as error messages of a GPU, are added with `register`. Exceptions and
+signals that the lines of code explain are in `harness.causes.known_errors`, which is asked first.
 """
 
 from __future__ import annotations
@@ -10,17 +11,7 @@ from __future__ import annotations
 import re
 from typing import Callable, Dict, List, NamedTuple, Optional
 
-
-class Cause(NamedTuple):
-    """An explanation of a crash.
-
-    Attributes:
-      cause: the most likely reason; "" if it is not known.
-      fix: what to do about it; "" if there is no advice.
-    """
-
-    cause: str = ""
-    fix: str = ""
+from harness.causes.cause import Cause
 
 
 class KnownCrash(NamedTuple):
@@ -53,6 +44,17 @@ FIX_SHM = "start the container with --shm-size 2g or --ipc host, or use fewer wo
 
 CRASHES = (  # the first match counts, so specific patterns stand before general ones
     # Isaac Gym and MQE
+    KnownCrash(  # isaac-sim/IsaacGymEnvs#33
+        r"Gym cuda error: no kernel image is available",
+        "Isaac Gym was not built for this card: the card is older or newer than those that its kernels know",
+        "use a different card, or --sim mujoco, which needs no Isaac Gym",
+    ),
+    KnownCrash(  # GuyTevet/CLoSD#3, PKU-MARL/HARL#72
+        r"Gym cuda error: invalid device ordinal",
+        "Isaac Gym asks for a card that this process does not see",
+        "CUDA_VISIBLE_DEVICES renumbers the cards: the first visible one is cuda:0; give simulation, learner and "
+        "graphics the same device",
+    ),
     KnownCrash(
         r"PxgDynamicsMemoryConfig|(Contact|Patch) buffer overflow detected|foundLost\w*PairsCapacity",
         "the GPU buffers of PhysX are too small for so many contact pairs",
@@ -60,7 +62,8 @@ CRASHES = (  # the first match counts, so specific patterns stand before general
         "again with every environment)",
     ),
     KnownCrash(
-        r"PxgCudaDeviceMemoryAllocator|Gym cuda error: out of memory|PhysX Internal CUDA error: out of memory",
+        r"PxgCudaDeviceMemoryAllocator|PhysX\b.*\balloc\w*.* fail|"
+        r"(Gym cuda|PhysX Internal CUDA) error: out of memory",
         "PhysX could not allocate the GPU memory that it reserves for contact pairs",
         "halve max_gpu_contact_pairs or lower num_envs; nvidia-smi shows who else uses the card",
     ),
@@ -70,6 +73,11 @@ CRASHES = (  # the first match counts, so specific patterns stand before general
         "simulation",
         "look at the first error, not the last: if it mentions 'capacity', raise max_gpu_contact_pairs, otherwise "
         "lower num_envs and max_gpu_contact_pairs; check actions and resets for NaN",
+    ),
+    KnownCrash(  # leggedrobotics/legged_gym#18
+        r"\*\*\* Failed to load '|\[carb\.gym\.plugin\] .*Failed to (parse|import|load) ",
+        "Isaac Gym could not read the file of a robot or an object, said so, and went on without it",
+        "check the folder and the name in the first such line; the format must be URDF or MJCF, and meshes must exist",
     ),
     KnownCrash(
         r"carb\.windowing-glfw|Failed to create Window|GLFW (initialization|window creation) failed",
@@ -192,6 +200,11 @@ CRASHES = (  # the first match counts, so specific patterns stand before general
         NO_MEMORY + "|Unable to allocate",
         "memory is full, or limited (ulimit -v)",
         "lower num_envs or num_steps; free -h shows what is available, the curve below whether memory grew",
+    ),
+    KnownCrash(  # google-deepmind/mujoco_warp#766, #425
+        r"operation not permitted when stream is capturing|STREAM_CAPTURE_INVALIDATED",
+        "a kernel was loaded, or memory was allocated, while Warp recorded a CUDA graph",
+        "take one step before the recording, so that every kernel is loaded; newer drivers allow it during one",
     ),
     # processes and native code
     KnownCrash(

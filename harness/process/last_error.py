@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Dict, List, Optional, Sequence
 
-from harness.process.known_crashes import Cause
+from harness.causes.cause import Cause
 
 MAX_MESSAGE_LINES = 30  # lines of an exception's text that are not indented
 

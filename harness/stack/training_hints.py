@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Optional
 
+from harness.causes.cause import Cause
 from harness.process import known_crashes
-from harness.process.known_crashes import Cause
 from mapush.device.gpu_errors import explain
 
 

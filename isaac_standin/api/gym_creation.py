@@ -67,7 +67,9 @@ class Creation:
         return Sim(Simulation(options), params)
 
     def destroy_sim(self, sim: Sim) -> None:
-        """Release a simulation."""
+        """Release a simulation, its cameras and its viewers."""
+        if sim.graphics is not None:
+            sim.graphics.close()
         sim.simulation.close()
 
     def prepare_sim(self, sim: Sim) -> bool:

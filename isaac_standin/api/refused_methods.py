@@ -172,10 +172,6 @@ _VIEWER = {
         "`add_lines`, with forces from `acquire_net_contact_force_tensor`",
     ),
     "get_viewer_camera_handle": Refusal("return the handle of the viewer's camera", "`get_viewer_camera_transform`"),
-    "get_viewer_mouse_position": Refusal("say where in the window the mouse is", "nothing: the mouse moves the view"),
-    "subscribe_viewer_mouse_event": Refusal(
-        "report a button or movement of the mouse as an action", "`subscribe_viewer_keyboard_event`"
-    ),
 }
 
 _CONTACTS = family(

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import warp
 
+from isaac_standin.errors import BufferOverflow
 from isaac_standin.physics.cpu import MAX_SPEED, diverged
 from isaac_standin.physics.engine import SOURCES_OF_CONSTANTS, Engine, Fields, Start, differing
 from isaac_standin.physics.speed_limits import cap_speeds
@@ -184,13 +185,16 @@ class GpuEngine(Engine):
         demand = self._watch.demand()
         self._watch.forget()
         if bool(fatal.any()):
-            raise SimulatorError(
+            contacts = max(2 * demand.nconmax, round(2 * demand.contacts))
+            rows = 2 * max(demand.njmax, demand.rows)
+            raise BufferOverflow(
                 "contact or constraint buffer overflow: simulation results are invalid",
+                contacts,
+                rows,
                 got=f"{demand.contacts:.1f} contacts per env, {demand.rows} rows in one env; {overflow_names(fatal)}",
                 expected=f"at most {demand.nconmax} contacts per env and {demand.njmax} rows in each",
                 cause="the buffers, whose sizes were estimated from the shapes, are too small for this scene",
-                fix=f"python -m isaac_standin --contacts-per-env {max(2 * demand.nconmax, round(2 * demand.contacts))}"
-                f" --rows-per-env {2 * max(demand.njmax, demand.rows)} -- ...",
+                fix=f"python -m isaac_standin --contacts-per-env {contacts} --rows-per-env {rows} -- ...",
             )
         wild = (~(speed < MAX_SPEED)).nonzero().flatten().tolist()
         if wild:

@@ -8,7 +8,7 @@ import warp
 @warp.kernel
 def cap_speeds(limits: warp.array2d[float], qvel: warp.array2d[float]):
     """Cap each velocity at its limit; one that is not a number stays so."""
-    world, dof = warp.tid()
+    world, dof = warp.tid()  # type: ignore[misc]  # of a launch in two dimensions
     limit = limits[world, dof]
     if qvel[world, dof] > limit:
         qvel[world, dof] = limit

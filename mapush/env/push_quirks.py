@@ -75,7 +75,7 @@ class QuirkyPushEnv(PushEnv):
 
     def _heading_after_reset(self, state: State, where: torch.Tensor, before: Optional[State]) -> torch.Tensor:
         heading = super()._heading_after_reset(state, where, before)
-        if before is None:
+        if before is None or self._env_step == 0:  # until the first step, upstream's heading is a view of the state
             return heading
         return torch.where(where.unsqueeze(1), yaw_of(before.robot_quat_w), heading)
 

@@ -12,7 +12,7 @@ from typing_extensions import Annotated, Literal, get_args
 from mapush.assembly import TASKS
 from mapush.config import SimConfig
 from mapush.errors import ConfigError, unknown
-from mapush.sim import ISAAC_GYM
+from mapush.sim import OF_MQE
 
 Mode = Literal["calculator", "viewer"]
 Viewer = Literal["auto", "native", "web", "none"]
@@ -152,7 +152,7 @@ def _check_viewer_flags(config: EvaluateConfig) -> None:
             _require(getattr(config, flag) is None, f"--{flag} belongs to the viewer", "add --mode viewer")
         return
     _check_values(config)
-    if config.sim.backend == ISAAC_GYM:
+    if config.sim.backend in OF_MQE:
         _check_isaac_gym(config)
     else:
         _check_combinations(config)
@@ -181,12 +181,12 @@ def _check_combinations(config: EvaluateConfig) -> None:
 
 
 def _check_isaac_gym(config: EvaluateConfig) -> None:
-    """Check the flags for Isaac Gym, which draws by itself.
+    """Check the flags for Isaac Gym or the stand-in for it, which draw by themselves.
 
     Raises:
       ConfigError: Isaac Gym cannot do that.
     """
-    what = "Isaac Gym shows one env in its own window, or records it"
+    what = "MAPush's environment shows one env in its own window, or records it"
     possible: Tuple[Optional[str], ...] = (None, "auto", "native")
     if config.record is not None:
         _require(config.record.suffix == ".mp4", what, "--record FILE.mp4")

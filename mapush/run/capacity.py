@@ -84,7 +84,7 @@ def require_fit(config: RunConfig) -> None:
     if predicted.total > limit:
         raise _does_not_fit(config, predicted, limit)
     if config.vram_limit is not None:
-        _limit_torch(limit - predicted.parts["context"] - predicted.parts["simulator"])
+        limit_torch(limit - predicted.parts["context"] - predicted.parts["simulator"])
 
 
 def outlook(config: RunConfig) -> str:
@@ -159,7 +159,8 @@ def largest_num_envs(config: RunConfig, limit: int) -> int:
     return fits
 
 
-def _limit_torch(size: int) -> None:
+def limit_torch(size: int) -> None:
+    """Let PyTorch take at most `size` of the GPU's memory [bytes]."""
     import torch
 
     torch.cuda.set_per_process_memory_fraction(max(size, 0) / _properties().total_memory)

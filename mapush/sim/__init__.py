@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
 from typing import TYPE_CHECKING, Any, Optional, Tuple
 
-from mapush.device.gpu_errors import why_no_gpu
+from mapush.device.mujoco_packages import MUJOCO_DISTRIBUTION, how_to_install, why_no_warp
 from mapush.errors import ConfigError, SimulatorError, unknown
-from mapush.sim import isaac
+from mapush.sim import isaac, standin
 
 if TYPE_CHECKING:
     from mapush.config import SimConfig
@@ -21,19 +19,18 @@ BACKENDS = {  # module, class, and the fields of `SimConfig` that the class take
     "warp": ("mapush.sim.mjwarp", "WarpPhysics", ("nconmax", "njmax")),
 }
 ISAAC_GYM = "isaacgym"  # not a `Physics`: MQE computes the complete environment, see `mapush.upstream.mqe`
-SIMULATORS = ("auto", ISAAC_GYM) + tuple(BACKENDS)
+STANDIN = "standin"  # MQE's environment as well, on the stand-in for Isaac Gym
+OF_MQE = (ISAAC_GYM, STANDIN)
+SIMULATORS = ("auto",) + OF_MQE + tuple(BACKENDS)
 
-MUJOCO_DISTRIBUTION = "mujoco==4.0.0"
-WARP_DISTRIBUTIONS = (("mujoco_warp", "mujoco-warp==4.0.0"), ("warp", "warp-lang==1.19.0"))  # module, distribution
-MUJOCO_PYTHON = (3, 11)  # the oldest Python for which these distributions exist
 _ALTERNATIVES = "use --sim mujoco to compute on the CPU, or --sim auto to use the GPU only if it works"
 
 
 def choose_backend(name: str) -> Tuple[str, str]:
     """Decide which backend computes.
 
-    Isaac Gym has to be loaded before torch, so choosing it loads it. Torch is loaded only to test the GPU for Warp,
-    and only if Warp's packages are installed.
+    Isaac Gym has to be loaded before torch, so choosing it loads it; so does choosing the stand-in for it. Otherwise,
+    torch is loaded only to test the GPU for Warp, and only if Warp's packages are installed.
 
     Args:
       name: a backend; or auto, which chooses Warp if it works on this machine, otherwise MuJoCo.
@@ -50,9 +47,12 @@ def choose_backend(name: str) -> Tuple[str, str]:
     if name == "mujoco":
         return name, "as configured"
     if name == ISAAC_GYM:
-        _require(name, isaac.load())
+        _require(name, _name_the_standin(isaac.load()))
         return name, "as configured"
-    obstacle = _why_no_warp()
+    if name == STANDIN:
+        _require(name, standin.load())
+        return name, standin.describe()
+    obstacle = why_no_warp()
     if name == "auto" and obstacle is not None:
         return "mujoco", obstacle.what
     _require(name, obstacle)
@@ -72,14 +72,14 @@ def make_physics(
       randomization: what differs from env to env, in addition to the object's friction.
 
     Raises:
-      ConfigError: unknown simulator, or Isaac Gym, whose robots only MQE can drive.
+      ConfigError: unknown simulator, or Isaac Gym or its stand-in, whose robots only MQE can drive.
       SimulatorError: MuJoCo cannot be loaded.
     """
     backend: str = config.backend
     if backend == "auto":
         backend, _ = choose_backend(backend)
-    if backend == ISAAC_GYM:
-        what = "Isaac Gym computes only MQE's pushing tasks"
+    if backend in OF_MQE:
+        what = "Isaac Gym and the stand-in for it compute only MQE's pushing tasks"
         raise ConfigError(what, where="sim.backend", got=backend, fix=_ALTERNATIVES)
     if backend not in BACKENDS:
         raise _unknown_simulator(backend)
@@ -87,18 +87,6 @@ def make_physics(
     physics = getattr(_load(module), class_name)
     options = {setting: getattr(config, setting) for setting in settings}
     return physics(scene, num_envs, seed=seed, randomization=randomization, **options)
-
-
-def how_to_install(distribution: str, python: Tuple[int, ...] = sys.version_info[:2]) -> str:
-    """Return how to install `distribution`, one of MuJoCo's, on this version of Python."""
-    command = f"python -m pip install {distribution}"
-    if python >= MUJOCO_PYTHON:
-        return command
-    this, needed = ".".join(map(str, python)), ".".join(map(str, MUJOCO_PYTHON))
-    return (
-        f"MuJoCo 4 needs Python {needed} or later, and this is Python {this}: create a virtual environment with "
-        f"Python {needed} and run {command} in it; on Python 3.8, --sim isaacgym is the only simulator"
-    )
 
 
 def _load(module: str) -> Any:
@@ -130,11 +118,14 @@ def _require(name: str, obstacle: Optional[SimulatorError]) -> None:
     raise SimulatorError(what, where="sim.backend", got=obstacle.got, cause=cause, fix=fix)
 
 
-def _why_no_warp() -> Optional[SimulatorError]:
-    for package, distribution in WARP_DISTRIBUTIONS:
-        if importlib.util.find_spec(package) is None:
-            return SimulatorError(f"{package} is not installed", fix=how_to_install(distribution))
-    return why_no_gpu()
+def _name_the_standin(obstacle: Optional[SimulatorError]) -> Optional[SimulatorError]:
+    """Add to an error of Isaac Gym that the stand-in for it works here, if it does."""
+    if obstacle is not None and standin.works_here():
+        hint = "--sim standin runs MAPush's environment without Isaac Gym, on MuJoCo"
+        if obstacle.fix is not None:
+            hint = f"{hint}; for Isaac Gym itself: {obstacle.fix}"
+        obstacle.fix = hint
+    return obstacle
 
 
 def _gpu_and_version() -> str:

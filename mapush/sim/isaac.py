@@ -1,69 +1,50 @@
 """Load the user's Isaac Gym and MQE, which no package index has, and explain why that fails.
 
-Isaac Gym refuses to be imported after torch, so `load` has to be called before anything that imports torch. MQE is a
-package in a checkout of MAPush, which has to be on `PYTHONPATH`: to install MAPush's distribution, `mapush`, would put
-its top-level folders into the environment.
+Isaac Gym refuses to be imported after torch, so `load` has to be called before anything that imports torch.
 """
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import re
 import sys
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from mapush.errors import SimulatorError
+from mapush.sim import mapush_source
+from mapush.sim.mapush_source import ImportFailure, imported
 
 GET_ISAAC_GYM = "download Isaac Gym Preview 4 from developer.nvidia.com/isaac-gym; pip install -e isaacgym/python"
-GET_MQE = "git clone https://github.com/collaborative-mapush/MAPush; export PYTHONPATH=$PWD/MAPush"
-DOCS = "see docs/isaacgym.md for all steps"
-
-
-class _ImportFailure(NamedTuple):
-    """A known failure.
-
-    Attributes:
-      pattern: regular expression that its message matches.
-      cause: the reason.
-      fix: what to do about it.
-    """
-
-    pattern: str
-    cause: str
-    fix: str
-
 
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 IMPORT_FAILURES = (
-    _ImportFailure(
+    ImportFailure(
         r"PyTorch was imported before isaacgym",
         "torch was imported first, and Isaac Gym refuses to be imported after it",
         "import isaacgym, or call mapush.sim.choose_backend('isaacgym'), before anything that imports torch",
     ),
-    _ImportFailure(
+    ImportFailure(
         r"No gym module found|isaacgym\._bindings",
         f"Isaac Gym Preview 4 has bindings only for Python 3.6 to 3.8, and this is Python {PYTHON}",
         "conda create -n isaac python=3.8",
     ),
-    _ImportFailure(
+    ImportFailure(
         r"libpython",
         "the dynamic loader does not find the shared library of Python",
         "export LD_LIBRARY_PATH=$CONDA_PREFIX/lib, or apt install libpython3.8",
     ),
-    _ImportFailure(
+    ImportFailure(
         r"numpy.*has no attribute",
         "Isaac Gym uses the alias np.float, which numpy 1.24 removed",
         "pip install 'numpy<1.24', or write float for np.float in isaacgym/python/isaacgym/torch_utils.py",
     ),
-    _ImportFailure(
+    ImportFailure(
         r"[Nn]inja|Error building extension",
         "gymtorch is compiled when it is first imported, and the compilation failed",
         "pip install ninja; apt install g++; if that does not help, read the first error of the compiler",
     ),
-    _ImportFailure(
+    ImportFailure(
         r"No module named '(?!isaacgym|mqe)",
         "MQE imports packages that it does not declare",
         "pip install openrl gym gymnasium==0.29.1 matplotlib treelib tensorboardX pettingzoo scipy",
@@ -73,46 +54,25 @@ IMPORT_FAILURES = (
 
 def load() -> Optional[SimulatorError]:
     """Import Isaac Gym and MQE in the order they need, and return why that failed; None if both are loaded."""
-    error = _import("isaacgym", "Isaac Gym", GET_ISAAC_GYM)
+    error = _standin()
     if error is None:
-        error = _unrelated_mqe()
+        error = imported("isaacgym", "Isaac Gym", GET_ISAAC_GYM, IMPORT_FAILURES)
     if error is None:
-        error = _import("mqe.envs.utils", "MQE", GET_MQE)
+        error = mapush_source.find()
+    if error is None:
+        error = mapush_source.load(IMPORT_FAILURES)
     return error
 
 
-def _import(module: str, name: str, how_to_get_it: str) -> Optional[SimulatorError]:
-    package = module.split(".")[0]
-    if module not in sys.modules and importlib.util.find_spec(package) is None:
-        return SimulatorError(f"{name} is not installed", fix=f"{how_to_get_it}; {DOCS}")
-    try:
-        importlib.import_module(module)
-    except Exception as error:  # their modules can raise anything while they are imported
-        return _explained(name, error)
-    return None
-
-
-def _explained(name: str, error: Exception) -> SimulatorError:
-    message = str(error) or "no message"
-    what, got = f"{name} cannot be loaded", f"{type(error).__name__}: {message.splitlines()[0]}"
-    for failure in IMPORT_FAILURES:
-        if re.search(failure.pattern, message):
-            return SimulatorError(what, got=got, cause=failure.cause, fix=f"{failure.fix}; {DOCS}")
-    return SimulatorError(what, got=got, fix=DOCS)
-
-
-def _unrelated_mqe() -> Optional[SimulatorError]:
-    """Return an error if the package `mqe` is not MAPush's, without importing it; None if it is, or is missing."""
-    spec = importlib.util.find_spec("mqe")
-    if spec is None or not spec.submodule_search_locations:
+def _standin() -> Optional[SimulatorError]:
+    """Return an error if the package `isaacgym` is the stand-in for it; None if it is not, or is missing."""
+    spec = importlib.util.find_spec("isaacgym")
+    if spec is None or spec.origin is None:
         return None
-    folders = list(spec.submodule_search_locations)
-    for folder in folders:
-        if Path(folder, "envs", "utils.py").is_file():
-            return None
+    folder = Path(spec.origin).resolve().parent
+    if folder.parent.parent.name != "isaac_standin":
+        return None
     return SimulatorError(
-        "the package mqe that is installed is a different one",
-        got=f"{folders[0]} has no envs/utils.py",
-        cause="pip install mqe installs an unrelated package with the same name",
-        fix=f"pip uninstall mqe; {GET_MQE}; {DOCS}",
+        "the package isaacgym that is imported here is the stand-in for Isaac Gym",
+        got=str(folder),
     )

@@ -1,32 +1,55 @@
-"""MAPush's low level: its own where the checkout has it, otherwise the body that comes with this package.
+"""The networks of MAPush's low level, which turn velocity commands into joint angles, where a checkout lacks one.
 
-Every checkout from MAPush's repository has the file `body_latest.jit`; copies that leave out large files lack it.
+Every clone of MAPush has both files, but copies without large files lack `body_latest.jit`. Ours has the same
+interface, 2102 numbers in and 12 out, but is a different policy.
 """
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any, Callable, Iterator
 
-BODY, ADAPTATION = "body_latest.jit", "adaptation_module_latest.jit"
-SHIPPED = Path(__file__).resolve().parent.parent / "policies" / BODY
+from mapush.errors import ConfigError
+from mapush.sim.mapush_source import GET_MQE
+
+BODY = "body_latest.jit"
+ADAPTATION = "adaptation_module_latest.jit"
+OURS = Path(__file__).resolve().parents[1] / "policies" / "go1_body.jit"
 
 
-def folder_with_body(folder: Path, shipped: Path = SHIPPED) -> Path:
-    """Return `folder`, or a temporary one in which the shipped body stands for one that `folder` lacks.
+@contextlib.contextmanager
+def low_level(folder: Path, ours: Path = OURS, say: Callable[[str], Any] = print) -> Iterator[Path]:
+    """Yield a folder with both networks: `folder`, or a temporary one with our body. The checkout stays as it is.
 
     Args:
-      folder: where upstream expects its body and its adaptation module.
-      shipped: the body that comes with this package.
+      folder: upstream's, in its checkout.
+      ours: the body for checkouts that have none.
+      say: is called with one line if it is used.
+
+    Raises:
+      ConfigError: a network is missing.
     """
-    if (folder / BODY).is_file() or not shipped.is_file():
-        return folder
-    made = Path(tempfile.mkdtemp(prefix="mapush-low-level-"))
-    atexit.register(shutil.rmtree, str(made), ignore_errors=True)
-    shutil.copy(str(shipped), str(made / BODY))
-    if (folder / ADAPTATION).is_file():
-        shutil.copy(str(folder / ADAPTATION), str(made / ADAPTATION))
-    print(f"MAPush's {BODY} is not in {folder}; the robots walk with the one that was trained for this package")
-    return made
+    if not (folder / ADAPTATION).is_file():
+        raise _missing(folder / ADAPTATION)
+    if (folder / BODY).is_file():
+        yield folder
+        return
+    if not ours.is_file():
+        raise _missing(folder / BODY)
+    say(f"this copy of MAPush has no {BODY}: the robots walk with ours, {ours.name}, which is a different policy")
+    with tempfile.TemporaryDirectory(prefix="mapush_low_level_") as temporary:
+        shutil.copy(folder / ADAPTATION, Path(temporary, ADAPTATION))
+        shutil.copy(ours, Path(temporary, BODY))
+        yield Path(temporary)
+
+
+def _missing(path: Path) -> ConfigError:
+    return ConfigError(
+        "a network of MAPush's low level is missing",
+        where=str(path),
+        cause="a copy without large files, or git-lfs is not installed",
+        fix=GET_MQE,
+    )

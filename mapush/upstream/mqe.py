@@ -1,4 +1,4 @@
-"""The pushing task on Isaac Gym: MAPush's own environment behind `VecEnv`.
+"""The pushing task as MQE computes it, on Isaac Gym: MAPush's own environment behind `VecEnv`.
 
 Source: MAPush@0e61e1b, `mqe/envs/wrappers/go1_push_mid_wrapper.py` (rewards and observations),
 `mqe/envs/npc/go1_object.py` (endings) and `mqe/envs/base/legged_robot.py` (initial states and time limit).
@@ -88,6 +88,12 @@ class MqeEnv(VecEnv):
     """
 
     simulator_name = "Isaac Gym"
+    once_per_process = True
+    not_finite = (
+        "PhysX diverged, or contacts were dropped because their buffer was too small",
+        "--sim.contact-pairs 2 doubles the buffer",
+    )
+    """The likely cause of a state that is not finite, and what to do about it."""
     _used = False
 
     def __init__(
@@ -99,10 +105,10 @@ class MqeEnv(VecEnv):
         window: bool = False,
         camera: bool = False,
     ) -> None:
-        _require_possible(task)
+        _require_possible(task, MqeEnv._used and self.once_per_process)
         MqeEnv._used = True
         self.task = task
-        self._wrapper = make_upstream(task, num_envs, seed, contact_pairs, window, camera)
+        self._wrapper = make_upstream(task, num_envs, seed, contact_pairs, window, camera, self.uses_gpu())
         self._upstream = self._wrapper.env
         self.num_envs = num_envs
         self.num_agents = int(self._upstream.num_agents)
@@ -122,6 +128,11 @@ class MqeEnv(VecEnv):
         self._env_step = 0
         self._started = False
         self._closed = False
+
+    @classmethod
+    def uses_gpu(cls) -> bool:
+        """Return whether physics and tensors are on a GPU."""
+        return torch.cuda.is_available()
 
     def reset(self) -> Observation:
         """Start a new episode in every env."""
@@ -167,12 +178,9 @@ class MqeEnv(VecEnv):
         """Raise the error that occurred on the device since the last call; see `VecEnv.check`."""
         if not bool(self._finite):
             self._finite = torch.ones_like(self._finite)
-            raise NonFiniteError(
-                "MQE's state is not finite",
-                where=f"one of the env steps up to {self._env_step}",
-                cause="PhysX diverged, or contacts were dropped because their buffer was too small",
-                fix="--sim.contact-pairs 2 doubles the buffer",
-            )
+            cause, fix = self.not_finite
+            where = f"one of the env steps up to {self._env_step}"
+            raise NonFiniteError("MQE's state is not finite", where=where, cause=cause, fix=fix)
         return {}
 
     def state_dict(self) -> Dict[str, Any]:
@@ -192,7 +200,7 @@ class MqeEnv(VecEnv):
         return self._upstream.get_complete_frames()
 
     def close(self) -> None:
-        """Destroy the simulation; further calls do nothing. This process cannot make a second one."""
+        """Destroy the simulation; further calls do nothing. On Isaac Gym, a process cannot make a second one."""
         if self._closed:
             return
         self._closed = True
@@ -326,8 +334,8 @@ class MqeEnv(VecEnv):
         return (distance < COLLABORATION_DISTANCE).all(dim=1)
 
 
-def _require_possible(task: TaskConfig) -> None:
-    if MqeEnv._used:
+def _require_possible(task: TaskConfig, used_up: bool) -> None:
+    if used_up:
         raise SimulatorError(
             "Isaac Gym allows one simulation in a process, and this process has already had it",
             cause="a second environment was made, perhaps after the first one was closed",

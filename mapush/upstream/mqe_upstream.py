@@ -1,7 +1,7 @@
-"""Make MAPush's `go1push_mid` on Isaac Gym: its arguments, its configuration, and a task whose resets can be observed.
+"""Make MAPush's `go1push_mid`: its arguments, its configuration, and a task whose resets can be observed.
 
-No file and no class of upstream is changed: what differs is a subclass, registered under its own name. Isaac Gym has
-to be loaded already (`mapush.sim.isaac`).
+No file and no class of upstream is changed: what differs is a subclass, registered under its own name. Isaac Gym or
+the stand-in for it has to be loaded already (`mapush.sim.isaac`, `mapush.sim.standin`).
 
 Source: MAPush@0e61e1b, `mqe/envs/utils.py` (registry), `mqe/utils/helpers.py` (arguments), `mqe/envs/base/base_task.py`
 (contact pairs), `mqe/envs/base/legged_robot.py` (resets), `task/*/config.py` (configuration).
@@ -19,8 +19,8 @@ import torch
 from mapush.config import RewardConfig, TaskConfig
 from mapush.errors import ConfigError, MapushError, SimulatorError
 from mapush.objects import OBJECTS
-from mapush.sim.isaac import GET_MQE
-from mapush.upstream.low_level import folder_with_body
+from mapush.sim.mapush_source import GET_MQE
+from mapush.upstream.low_level import low_level
 
 UPSTREAM_TASK = "go1push_mid"
 OUR_TASK = "go1push_mid_of_mapush"
@@ -50,7 +50,15 @@ ATTRIBUTES = (
 """The attributes of upstream's environment that `MqeEnv` uses."""
 
 
-def make_upstream(task: TaskConfig, num_envs: int, seed: int, contact_pairs: int, window: bool, camera: bool) -> Any:
+def make_upstream(
+    task: TaskConfig,
+    num_envs: int,
+    seed: int,
+    contact_pairs: int,
+    window: bool,
+    camera: bool,
+    use_gpu: Optional[bool] = None,
+) -> Any:
     """Make MQE's wrapper around its environment.
 
     Args:
@@ -60,53 +68,66 @@ def make_upstream(task: TaskConfig, num_envs: int, seed: int, contact_pairs: int
       contact_pairs: size of the contact pair buffer on the GPU.
       window: open Isaac Gym's viewer.
       camera: make a camera that can record.
+      use_gpu: whether physics and tensors are on a GPU; by default if there is one.
 
     Raises:
-      ConfigError: upstream's configuration of this object is missing or has a different team size.
+      ConfigError: upstream's configuration of this object or a network is missing, or the team size differs.
       SimulatorError: upstream failed.
     """
     from mqe import LEGGED_GYM_ROOT_DIR
     from mqe.envs.utils import ENV_DICT, make_mqe_env
 
-    config = configure(Path(LEGGED_GYM_ROOT_DIR), task, num_envs, contact_pairs, camera)
+    if UPSTREAM_TASK not in ENV_DICT:
+        raise _different_version(f"no task {UPSTREAM_TASK} in {LEGGED_GYM_ROOT_DIR}")
+    root = Path(LEGGED_GYM_ROOT_DIR)
+    config = configure(root, task, num_envs, contact_pairs, camera)
     entry = ENV_DICT[UPSTREAM_TASK]
-    ENV_DICT[OUR_TASK] = {"class": observed(entry["class"]), "config": config, "wrapper": entry["wrapper"]}
-    try:
-        env, _ = make_mqe_env(OUR_TASK, arguments(num_envs, seed, window, camera), lambda cfg: cfg)
-    except MapushError:
-        raise
-    except Exception as error:
-        reason = (str(error) or "no message").splitlines()[0]
-        raise SimulatorError(
-            "MQE could not make its environment",
-            where=f"{task.object}, {num_envs} envs",
-            got=f"{type(error).__name__}: {reason}",
-            cause="there is no NVIDIA GPU or no Vulkan driver, or this MQE is not MAPush's version",
-            fix="python -m harness doctor --upstream; docs/isaacgym.md",
-        ) from error
+    with low_level(Path(config.control.locomotion_policy_dir)) as folder:
+        config.control = _subclass(config.control, locomotion_policy_dir=str(folder))
+        ENV_DICT[OUR_TASK] = {"class": observed(entry["class"]), "config": config, "wrapper": entry["wrapper"]}
+        try:
+            env, _ = make_mqe_env(OUR_TASK, arguments(num_envs, seed, window, camera, use_gpu), lambda cfg: cfg)
+        except MapushError:
+            raise
+        except Exception as error:
+            raise _failed(error, f"{task.object}, {num_envs} envs, {root}") from error
     _require_attributes(env.env)
     return env
+
+
+def _failed(error: Exception, where: str) -> SimulatorError:
+    reason = (str(error) or "no message").splitlines()[0]
+    return SimulatorError(
+        "MQE could not make its environment",
+        where=where,
+        got=f"{type(error).__name__}: {reason}",
+        cause="on Isaac Gym: no NVIDIA GPU or no Vulkan driver; or this MQE is not MAPush's version, commit 0e61e1b",
+        fix="python -m harness doctor --upstream; docs/isaacgym.md",
+    )
 
 
 def _require_attributes(env: Any) -> None:
     missing = [name for name in ATTRIBUTES if not hasattr(env, name)]
     if missing:
-        names = ", ".join(missing)
-        raise SimulatorError(
-            "this is a different version of MQE",
-            got=f"its environment lacks {names}",
-            expected="MAPush's copy, commit 0e61e1b or a similar one",
-        )
+        raise _different_version("its environment lacks " + ", ".join(missing))
 
 
-def arguments(num_envs: int, seed: int, window: bool, camera: bool) -> argparse.Namespace:
+def _different_version(got: str) -> SimulatorError:
+    expected = "MAPush's copy, commit 0e61e1b or a similar one"
+    return SimulatorError("this is a different version of MQE", got=got, expected=expected)
+
+
+def arguments(
+    num_envs: int, seed: int, window: bool, camera: bool, use_gpu: Optional[bool] = None
+) -> argparse.Namespace:
     """Return every argument that upstream reads, as its own parser does.
 
     Source: MAPush@0e61e1b, `mqe/utils/helpers.py`.
     """
     from isaacgym import gymapi
 
-    use_gpu = torch.cuda.is_available()
+    if use_gpu is None:
+        use_gpu = torch.cuda.is_available()
     device, device_type, pipeline = "cpu", "cpu", "cpu"
     if use_gpu:
         device, device_type, pipeline = "cuda:0", "cuda", "gpu"
@@ -161,12 +182,12 @@ def configure(root: Path, task: TaskConfig, num_envs: int, contact_pairs: int, c
         raise ConfigError("MQE's configuration has a different team size", where=str(path), got=got, expected=expected)
     control = _subclass(
         upstream.control,
-        locomotion_policy_dir=str(folder_with_body(root / upstream.control.locomotion_policy_dir)),
-        actuator_network_path=str(root / upstream.control.actuator_network_path),
+        locomotion_policy_dir=str(_present(root / upstream.control.locomotion_policy_dir)),
+        actuator_network_path=str(_present(root / upstream.control.actuator_network_path)),
     )
     physx = _subclass(upstream.sim.physx, max_gpu_contact_pairs=contact_pairs)
     return _subclass(
-        upstream,
+        _own(upstream),
         env=_subclass(upstream.env, num_envs=num_envs, record_video=camera),
         control=control,
         sim=_subclass(upstream.sim, physx=physx),
@@ -174,19 +195,28 @@ def configure(root: Path, task: TaskConfig, num_envs: int, contact_pairs: int, c
     )
 
 
+def _present(folder: Path) -> Path:
+    """Return a folder of networks, if it is there."""
+    if not folder.is_dir():
+        raise _incomplete(f"{folder.name}, a folder with networks of the low level, is missing", folder)
+    return folder
+
+
+def _incomplete(what: str, where: Path) -> ConfigError:
+    cause = "only the package mqe was copied, not MAPush's complete checkout"
+    return ConfigError(what, where=str(where), cause=cause, fix=GET_MQE)
+
+
 def _load_config(path: Path) -> Any:
     if not path.is_file():
-        raise ConfigError(
-            "MQE's configuration of this object is missing",
-            where=str(path),
-            cause="only the package mqe was copied, not MAPush's complete checkout",
-            fix=GET_MQE,
-        )
+        raise _incomplete("MQE's configuration of this object is missing", path)
     spec = importlib.util.spec_from_file_location("mqe_task_config", str(path))
     assert spec is not None, "a path that ends in .py has a spec"
     assert spec.loader is not None, "and a loader"
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    if not hasattr(module, "Go1PushMidCfg"):
+        raise _different_version(f"no class Go1PushMidCfg in {path}")
     return module.Go1PushMidCfg
 
 
@@ -200,6 +230,22 @@ def _rewards(upstream: Any, weights: RewardConfig) -> Any:
 def _subclass(upstream: type, **changes: Any) -> Any:
     """Return a subclass with some attributes changed; upstream's configuration consists of nested classes."""
     return type(upstream.__name__, (upstream,), changes)
+
+
+def _own(upstream: type) -> Any:
+    """Return a subclass with subclasses of all nested classes, so that nothing is written into upstream's.
+
+    MAPush keeps its last observation in `copy(cfg.obs)`, which is the class `cfg.obs` itself, because the copy of a
+    class is that class. Two environments in a process would overwrite each other's observation.
+
+    Source: MAPush@0e61e1b, `mqe/envs/go1/go1.py`.
+    """
+    nested: Dict[str, Any] = {}
+    for name in dir(upstream):
+        value = getattr(upstream, name)
+        if isinstance(value, type) and not name.startswith("__"):
+            nested[name] = _own(value)
+    return _subclass(upstream, **nested)
 
 
 def observed(upstream: type) -> type:

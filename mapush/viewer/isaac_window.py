@@ -1,4 +1,4 @@
-"""Watch a team in Isaac Gym: in its own window, or as a film of its camera."""
+"""Watch a team in MAPush's environment: in Isaac Gym's own window, or as a film of its camera."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def play(env: MqeEnv, agent: Team, episodes: int, record: Optional[Path]) -> Lis
         if record is not None:
             frames += env.film()[::STEPS_PER_FRAME]
     if record is not None:
-        _write(frames, record)
+        _write(frames, record, env.simulator_name)
     return printed
 
 
@@ -64,9 +64,9 @@ def _ending(transition: Transition) -> str:
     return f"{cause} after {seconds:.1f} s"
 
 
-def _write(frames: List[np.ndarray], path: Path) -> None:
+def _write(frames: List[np.ndarray], path: Path, simulator: str) -> None:
     height, width = frames[0].shape[:2]
-    encoder = Encoder(path, width, height, "Isaac Gym")
+    encoder = Encoder(path, width, height, simulator)
     with contextlib.closing(encoder):
         for frame in frames:
             encoder.write(np.ascontiguousarray(frame[..., :3]))

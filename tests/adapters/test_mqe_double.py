@@ -68,17 +68,26 @@ def test_double_without_an_argument_raises_attribute_error(name):
         make(args)
 
 
-def test_double_refuses_arguments_that_are_no_namespace():
-    """A SimpleNamespace is refused, because argparse does not return one."""
-    with pytest.raises(TypeError, match="SimpleNamespace"):
-        make(types.SimpleNamespace(**vars(arguments())))
+def test_double_takes_any_object_with_these_attributes():
+    """No line of upstream looks at the type of its arguments: a SimpleNamespace works, as there."""
+    env = make(types.SimpleNamespace(**vars(arguments())))
+    assert env.num_envs == NUM_ENVS
+
+
+def test_double_without_custom_cfg_has_the_number_of_envs_but_also_a_camera():
+    """Upstream takes the number of envs from the arguments anyway; only `record_video` needs `custom_cfg`."""
+    from mqe.envs.utils import make_mqe_env
+
+    env, _ = make_mqe_env("go1push_mid", arguments())
+    assert env.num_envs == NUM_ENVS
+    assert env.cfg.env.record_video
 
 
 def test_double_multiplies_the_contact_pairs_in_place():
     """The parameters that the task gets have five times as many afterwards, as in upstream."""
     env = make()
     assert env.sim_params.physx.max_gpu_contact_pairs == 5 * 2**23
-    assert env.sim.max_gpu_contact_pairs == 5 * 2**23
+    assert env.sim._max_gpu_contact_pairs == 5 * 2**23
 
 
 def test_double_refuses_a_second_simulation():
@@ -91,7 +100,7 @@ def test_double_refuses_a_second_simulation():
 def test_double_depends_on_the_working_directory(monkeypatch, tmp_path):
     """Upstream's own configuration finds its networks only from its own folder."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="walk_these_ways"):
+    with pytest.raises(FileNotFoundError, match="unitree_go1"):
         make()
 
 

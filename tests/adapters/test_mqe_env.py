@@ -40,7 +40,13 @@ def upstream(monkeypatch):
 
 
 def simulators_of(*envs):
-    return [getattr(env, "_upstream", env).simulator for env in envs]
+    found = []
+    for env in envs:
+        if hasattr(env, "_upstream"):
+            found.append(env._upstream._simulator)
+        else:
+            found.append(env.simulator)
+    return found
 
 
 def end_some(step, mqe, push):
@@ -89,7 +95,7 @@ def test_mqe_env_first_episodes_equal_upstreams_metrics():
     """The metrics of the first episodes equal those in upstream's own buffers."""
     env, first = make_mqe(quirks=True), FirstEpisodes(NUM_ENVS)
     env.reset()
-    simulator = env._upstream.simulator
+    simulator = env._upstream._simulator
     goal = env._roots()[:, -1, :2] - torch.tensor((12.0, 0.0))
     simulator.object_velocity_w[:3, :2] = 0.5 * goal[:3]  # these objects arrive, after 0.7 s or more
     while not first.complete:
@@ -112,16 +118,16 @@ def test_mqe_env_first_episodes_equal_upstreams_metrics():
 
 def test_mqe_env_gives_the_simulation_exactly_its_contact_pairs():
     """Upstream multiplies the number by five in place; the simulation gets ours, and its classes keep theirs."""
-    from mqe.envs.config import Go1Cfg
+    from mqe.envs.go1.go1_config import Go1Cfg
 
     env = make_mqe()
-    assert env._upstream.sim.max_gpu_contact_pairs == PAIRS
+    assert env._upstream.sim._max_gpu_contact_pairs == PAIRS
     assert Go1Cfg.sim.physx.max_gpu_contact_pairs == 2**23
 
 
 def test_mqe_env_changes_nothing_of_upstreams():
     """Upstream's registry entry, classes and defaults stay as they were; our task is a separate entry."""
-    from mqe.envs.config import Go1Cfg
+    from mqe.envs.go1.go1_config import Go1Cfg
     from mqe.envs.utils import ENV_DICT
 
     entry, env_class = dict(ENV_DICT["go1push_mid"]), dict(vars(ENV_DICT["go1push_mid"]["class"]))
@@ -219,7 +225,7 @@ def test_mqe_env_with_a_non_finite_state_raises(quirks, value):
     """NaN or infinity in upstream's state is an error; with upstream's quirks it becomes 0, as in upstream."""
     env = make_mqe(quirks=quirks)
     env.reset()
-    simulator = env._upstream.simulator
+    simulator = env._upstream._simulator
     position = simulator.state().robot_pos_w
     position[3, 1, 0] = value
     simulator.place(robot_pos_w=position)
@@ -234,7 +240,7 @@ def test_mqe_env_with_a_non_finite_state_raises(quirks, value):
 
 def test_mqe_env_of_a_different_version_names_what_is_missing(monkeypatch):
     """An MQE without a buffer that the adapter reads is refused with the name of the buffer."""
-    from mqe.envs.go1_object import Go1Object
+    from mqe.envs.npc.go1_object import Go1Object
 
     init = Go1Object._init_buffers
 
@@ -249,7 +255,7 @@ def test_mqe_env_of_a_different_version_names_what_is_missing(monkeypatch):
 
 def test_mqe_env_that_upstream_cannot_make_gives_one_message(monkeypatch):
     """An error that upstream raises, for example without a GPU, is quoted in one message."""
-    monkeypatch.setattr("mqe.physics.make_simulator", lambda *_: torch.zeros(1, device="nowhere"))
+    monkeypatch.setattr("mqe._physics.make_simulator", lambda *_: torch.zeros(1, device="nowhere"))
     with pytest.raises(SimulatorError, match="(?s)could not make its environment.*RuntimeError.*doctor"):
         make_mqe()
 
@@ -284,7 +290,7 @@ def test_mqe_env_can_be_closed_twice():
     env = make_mqe()
     env.close()
     env.close()
-    assert env._upstream.gym.destroyed
+    assert env._upstream.gym._destroyed
 
 
 def test_mqe_env_updates_upstreams_observation_after_a_reset():
@@ -306,9 +312,9 @@ def test_mqe_env_behind_harls_interface_marks_time_limits():
     view.reset()
     upstream = env._upstream
     goal = env._roots()[2, -1, :2] - torch.tensor((12.0, 0.0))
-    position = upstream.simulator.state().object_pos_w
+    position = upstream._simulator.state().object_pos_w
     position[2, :2] = goal
-    upstream.simulator.place(object_pos_w=position)
+    upstream._simulator.place(object_pos_w=position)
     upstream.episode_length_buf[4] = 1000
     actions = np.zeros((2, NUM_ENVS, 3), np.float32).transpose(1, 0, 2)  # as HARL passes them
     _, share_obs, rewards, dones, infos, available = view.step(actions)

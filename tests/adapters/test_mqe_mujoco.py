@@ -47,7 +47,7 @@ def test_mqe_env_on_mujoco_equals_push_env(monkeypatch, quirks):
     config = dataclasses.replace(preset("cuboid", "published"), num_envs=NUM_ENVS, seed=3, task=task(quirks=quirks))
     mine = make_mqe_env(config)
     theirs = make_push(quirks=quirks, simulator=walkers())
-    assert mine._upstream.sim.max_gpu_contact_pairs == 2**23
+    assert mine._upstream.sim._max_gpu_contact_pairs == 2**23
     assert largest_difference(mine.reset().obs, theirs.reset().obs) < TOLERANCE
     for step in range(11):
         if step == 6:  # both envs end these episodes by the time limit

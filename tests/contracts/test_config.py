@@ -133,7 +133,7 @@ def test_help_lists_every_flag_and_every_choice(task, capsys):
     for name in flat(to_dict(preset(task, "default"))):
         if name not in ("task_name", "preset", "task.object"):
             assert "--" + name.replace("_", "-").replace("sim.backend", "sim") in said, name
-    for choices in ("{native,harl}", "{auto,mujoco,warp,isaacgym}", "{relu,tanh,sigmoid,leaky_relu,selu}"):
+    for choices in ("{native,harl}", "{auto,mujoco,warp,isaacgym,standin}", "{relu,tanh,sigmoid,leaky_relu,selu}"):
         assert choices in said
 
 

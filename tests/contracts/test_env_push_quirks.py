@@ -117,6 +117,20 @@ def test_quirks_first_observation_after_an_end_has_a_stale_yaw(quirks):
     torch.testing.assert_close(following, observations.actor_obs(state, yaw_of(state.robot_quat_w), env.goal_pos_w))
 
 
+def test_quirks_second_reset_before_the_first_step_shows_the_new_yaw():
+    """Upstream's heading is left over only from a step; a second reset without one shows the new heading."""
+    env = make_env(upstream_quirks=True)
+    env.reset()
+    obs = env.reset().obs
+    state = env.simulator.state()
+    expected = observations.actor_obs(state, yaw_of(state.robot_quat_w), env.goal_pos_w)
+    assert torch.equal(obs, expected)
+    env.step(rest())
+    obs = env.reset().obs
+    state = env.simulator.state()
+    assert not torch.allclose(obs, observations.actor_obs(state, yaw_of(state.robot_quat_w), env.goal_pos_w))
+
+
 def test_quirks_non_finite_state_becomes_zero_and_costs():
     """With upstream's quirks a NaN is shown as 0, costs an exception, and does not end the episode."""
     env = make_env(upstream_quirks=True, seed=3)

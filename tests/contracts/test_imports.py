@@ -25,7 +25,7 @@ RUN = TASK | {"mapush.presets", "mapush.run"}
 PARTS = RUN | {"mapush.assembly", "mapush.upstream"}
 MEASURED = PARTS | {"mapush.evaluation"}
 
-LEAVES = {f"harness.{name}" for name in ("findings", "object_graph", "units", "installed")}
+LEAVES = {f"harness.{name}" for name in ("findings", "object_graph", "units", "installed", "causes")}
 DRIVEN = {"mapush.errors"} | LEAVES | {"harness.interface", "harness.contracts", "harness.process"}
 GENERIC = DRIVEN | {"harness.memory", "harness.pages", "harness.checking"}
 
@@ -40,12 +40,12 @@ MAY_IMPORT: Dict[str, Set[str]] = {  # room: the rooms it may import, besides it
     "mapush.config": {"mapush.errors", "mapush.objects"},
     "mapush.presets": VOCABULARY,
     "mapush.device": VOCABULARY,
-    "mapush.sim": PHYSICS,
+    "mapush.sim": PHYSICS | {"isaac_standin.install"},
     "mapush.happo": VOCABULARY | {"mapush.device"},
     "mapush.env": PHYSICS,
     "mapush.run": RUN,
     "mapush.assembly": PARTS,
-    "mapush.upstream": PARTS,
+    "mapush.upstream": PARTS | SIMULATED | {"isaac_standin.install", "isaac_standin.api"},
     "mapush.evaluation": MEASURED,
     "mapush.viewer": MEASURED,
     "mapush.reports": MEASURED | {"mapush.viewer"},
@@ -53,6 +53,7 @@ MAY_IMPORT: Dict[str, Set[str]] = {  # room: the rooms it may import, besides it
     "harness.object_graph": set(),
     "harness.units": {"mapush.errors"},
     "harness.installed": set(),
+    "harness.causes": set(),
     "harness.interface": {"mapush.errors"} | LEAVES,
     "harness.contracts": {"mapush.errors", "harness.interface"} | LEAVES,
     "harness.process": {"mapush.errors"} | LEAVES,
@@ -63,9 +64,9 @@ MAY_IMPORT: Dict[str, Set[str]] = {  # room: the rooms it may import, besides it
     "isaac_standin.assets": {"isaac_standin.errors"},
     "isaac_standin.scene": STANDIN | {"isaac_standin.assets"},
     "isaac_standin.physics": STANDIN | {"isaac_standin.assets", "isaac_standin.scene", "mapush.upstream", "mapush.run"},
-    "isaac_standin.tensors": STANDIN | {"isaac_standin.physics", "isaac_standin.scene"},
+    "isaac_standin.tensors": STANDIN | {f"isaac_standin.{room}" for room in ("assets", "physics", "scene")},
     "isaac_standin.devices": STANDIN,
-    "isaac_standin.install": STANDIN | {"isaac_standin.devices", "mapush.config", "mapush.sim"},
+    "isaac_standin.install": STANDIN | {"isaac_standin.devices", "mapush.config"},
     "isaac_standin.launch": STANDIN | {"isaac_standin.install"},
     "isaac_standin.simulation": STANDIN | {"isaac_standin.physics", "isaac_standin.scene", "isaac_standin.tensors"},
     "isaac_standin.viewing": SIMULATED | {"mapush.viewer"},

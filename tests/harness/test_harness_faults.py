@@ -27,7 +27,7 @@ SHOWN_ELSEWHERE = {
 }  # two envs that live one after the other do not show them
 SHOWN_BY_ONE_ENV = [fault for fault in OF_AN_ENV if fault.name not in SHOWN_ELSEWHERE]
 QUICK = [
-    "missing-custom-cfg",
+    "missing-argument",
     "rewards-without-last-axis",
     "transposed-actions",
     "infos-without-key-0",
@@ -43,14 +43,14 @@ QUICK = [
 ]
 WITH_A_FIRST_STEP = [fault for fault in OF_AN_ENV if not fault.of_making]
 OF_MAKING = {
-    "missing-custom-cfg",
+    "missing-argument",
     "hard-coded-device",
     "one-space-for-all-agents",
     "space-of-another-size",
     "second-close-raises",
     "close-leaves-a-thread",
     "config-multiplied-in-place",
-    "contact-pairs-of-a-shared-config",
+    "setting-grows-with-every-env",
     "close-closes-all",
     "slower-in-odd-batches",
     "seed-ignored",
@@ -242,9 +242,9 @@ def test_command_offers_every_world():
 def test_command_json_holds_the_matrix(tmp_path, capsys):
     """The file has a row for each bug that was planted, with what caught it."""
     file = tmp_path / "matrix.json"
-    assert main(["--only", "rewards-without-last-axis,missing-custom-cfg", "--json", str(file)]) == 0
+    assert main(["--only", "rewards-without-last-axis,missing-argument", "--json", str(file)]) == 0
     rows = json.loads(file.read_text())
-    assert [row["fault"] for row in rows] == ["rewards-without-last-axis", "missing-custom-cfg"]
+    assert [row["fault"] for row in rows] == ["rewards-without-last-axis", "missing-argument"]
     assert rows[0]["caught_by"] == ["step-form"]
     assert "2 of 2 bugs in 2 classes caught" in capsys.readouterr().out
 
@@ -255,8 +255,8 @@ def test_command_inject_runs_a_module_with_the_fault_planted(tmp_path, monkeypat
     (tmp_path / "planted_probe.py").write_text(script)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert main(["--inject", "seed-ignored", "--", "planted_probe", "one", "two"]) == 3
-    with pytest.raises(AttributeError, match="custom_cfg"):
-        main(["--inject", "missing-custom-cfg", "--", "planted_probe"])
+    with pytest.raises(AttributeError, match="physics_engine"):
+        main(["--inject", "missing-argument", "--", "planted_probe"])
 
 
 def test_command_inject_takes_python_m_as_well(tmp_path, monkeypatch):
@@ -294,4 +294,4 @@ def test_command_inject_plants_the_fault_in_child_processes_too(tmp_path, monkey
     (tmp_path / "planted_parent.py").write_text(script)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert main(["--inject", "seed-ignored", "--start", "4", "--", "planted_parent"]) == 0
-    assert main(["--inject", "missing-custom-cfg", "--", "planted_parent"]) == 1
+    assert main(["--inject", "missing-argument", "--", "planted_parent"]) == 1

@@ -30,7 +30,7 @@ ON_PUSH = [  # one of each class that an environment can have
     "timeout-as-termination",
     "available-actions-none",
     "obs-buffer-reused",
-    "missing-custom-cfg",
+    "missing-argument",
     "dones-one-step-late",
     "terminal-observation-lost",
     "no-auto-reset",

@@ -26,6 +26,7 @@ MARKERS = {
     "warp": "needs mujoco-warp; runs its kernels on the CPU (they compile for a minute at first use)",
     "gpu": "needs an NVIDIA GPU and the gpu extra; run by make gpu",
     "harl": "needs upstream HARL: installed, or in the folder HARL_DIR",
+    "upstream": "needs a checkout of MAPush in the folder MAPUSH_DIR, and the packages that MQE imports",
     "render": "needs an OpenGL library that draws without a display",
     "web": "needs viser, which serves the page in the browser",
     "browser": "needs chromium or google-chrome, and Python's playwright",
@@ -155,6 +156,19 @@ def _why_no_harl() -> Optional[str]:
     return None
 
 
+def _why_no_upstream() -> Optional[str]:
+    from mapush.sim import mapush_source, standin
+
+    if not standin.works_here():
+        return "the stand-in for Isaac Gym needs Python 3.11 and MuJoCo"
+    if not os.environ.get(mapush_source.VARIABLE):
+        return f"{mapush_source.VARIABLE} names no checkout of MAPush: {mapush_source.GET_MQE}"
+    error = mapush_source.find() or mapush_source.missing_packages()
+    if error is not None:
+        return f"{error.what}: {error.fix}"
+    return None
+
+
 def _why_no_wheel() -> Optional[str]:
     for package in ("pip", "setuptools"):
         if importlib.util.find_spec(package) is None:
@@ -180,6 +194,7 @@ REQUIREMENTS: Dict[str, Callable[[], Optional[str]]] = {
     "browser": _why_no_browser,
     "display": _why_no_display,
     "harl": _why_no_harl,
+    "upstream": _why_no_upstream,
     "packaging": _why_no_wheel,
 }
 """For each marker: returns why its tests cannot run here, or None."""

@@ -173,7 +173,7 @@ def train(monkeypatch):
     pytest.importorskip("mujoco.batch")
     from mapush.train import main
 
-    monkeypatch.setattr("mapush.sim._why_no_warp", lambda: SimulatorError("the card is in the post"))
+    monkeypatch.setattr("mapush.sim.why_no_warp", lambda: SimulatorError("the card is in the post"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield main
@@ -264,7 +264,7 @@ def test_resumed_run_stays_on_its_simulator(train, tmp_path, monkeypatch, capsys
     folder = tmp_path / "run"
     assert train(WORDS.split() + ["--run-dir", str(folder)]) == 0
     with monkeypatch.context() as patch:
-        patch.setattr("mapush.sim._why_no_warp", lambda: None)
+        patch.setattr("mapush.sim.why_no_warp", lambda: None)
         patch.setattr("mapush.sim._gpu_and_version", lambda: "a card")
         assert train(["--resume", str(folder), "--total-steps", "210"]) == 0
         assert "(as configured)" in " ".join(capsys.readouterr().out.split())

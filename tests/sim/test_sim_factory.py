@@ -25,7 +25,7 @@ def settings(backend):
 @pytest.fixture
 def no_gpu(monkeypatch):
     """Make every GPU unusable."""
-    monkeypatch.setattr("mapush.sim.why_no_gpu", lambda: SimulatorError("no card"))
+    monkeypatch.setattr("mapush.device.mujoco_packages.why_no_gpu", lambda: SimulatorError("no card"))
 
 
 @pytest.mark.parametrize("backend", ["auto", "mujoco"])
@@ -60,18 +60,20 @@ def test_misspelt_simulator_suggests_the_right_one(unknown_to):
     assert caught.value.where == "sim.backend"
 
 
-@pytest.mark.parametrize("backend", ["isaacgym", "warp"])
-def test_choose_backend_that_is_not_available_names_alternatives(no_gpu, backend):
+@pytest.mark.parametrize("backend", ["isaacgym", "standin", "warp"])
+def test_choose_backend_that_is_not_available_names_alternatives(no_gpu, monkeypatch, backend):
     """A known simulator that does not work on this machine is an error, whose fix names the alternatives."""
+    monkeypatch.delenv("MAPUSH_DIR", raising=False)
     with pytest.raises(SimulatorError, match=f"the simulator {backend} is not available") as caught:
         choose_backend(backend)
     assert "--sim mujoco" in caught.value.fix
 
 
-def test_make_physics_of_isaac_gym_is_refused():
-    """Isaac Gym has no physics that mapush could drive."""
+@pytest.mark.parametrize("backend", ["isaacgym", "standin"])
+def test_make_physics_of_mqe_is_refused(backend):
+    """Neither Isaac Gym nor the stand-in for it has physics that mapush could drive."""
     with pytest.raises(ConfigError, match="only MQE's pushing tasks"):
-        make_physics(SimConfig(backend="isaacgym"), Scene(2), num_envs=5, seed=0)
+        make_physics(SimConfig(backend=backend), Scene(2), num_envs=5, seed=0)
 
 
 def test_make_physics_without_mujoco_says_how_to_install_it(no_gpu, monkeypatch):
@@ -101,8 +103,10 @@ def test_how_to_install_on_a_new_python_is_one_command():
 @pytest.mark.parametrize("package, distribution", [("mujoco_warp", "mujoco-warp==4.0.0"), ("warp", "warp-lang==1.19")])
 def test_choose_backend_without_the_packages_of_warp_says_how_to_install_them(monkeypatch, package, distribution):
     """Without a package of Warp, auto chooses MuJoCo and says why; warp is refused with the command to install it."""
-    monkeypatch.setattr("mapush.sim.importlib.util.find_spec", {"mujoco_warp": True, "warp": True, package: None}.get)
-    monkeypatch.setattr("mapush.sim.why_no_gpu", lambda: pytest.fail("the GPU was tested"))
+    monkeypatch.setattr(
+        "mapush.device.mujoco_packages.importlib.util.find_spec", {"mujoco_warp": True, "warp": True, package: None}.get
+    )
+    monkeypatch.setattr("mapush.device.mujoco_packages.why_no_gpu", lambda: pytest.fail("the GPU was tested"))
     assert choose_backend("auto") == ("mujoco", f"{package} is not installed")
     with pytest.raises(SimulatorError, match=f"pip install {distribution}"):
         choose_backend("warp")

@@ -125,16 +125,18 @@ def test_forces_of_a_wall_are_horizontal(place):
 
 
 def pushed_apart(place, *pairs):
-    """Return whether two overlapping actors, in a scene of their own for each pair, push each other apart."""
-    answers = []
-    for one, other in pairs:
-        overlapping = dataclasses.replace(other, pos=(0.1, 0.0, 0.0))
-        simulation = place.simulation([one, overlapping], [one, overlapping], gravity=WEIGHTLESS)
-        run(simulation, 20)
-        moved = (roots(simulation)[:, 1, 0] - 0.1).abs() > 0.01
-        assert moved[0] == moved[1]
-        answers.append(bool(moved[0]))
-    return answers
+    """Return of each pair of actors whether they push each other apart; they overlap, far from the other pairs."""
+    env = []
+    for number, (one, other) in enumerate(pairs):
+        env.append(dataclasses.replace(one, pos=(0.0, 3.0 * number, 0.0)))
+        env.append(dataclasses.replace(other, pos=(0.1, 3.0 * number, 0.0)))
+    simulation = place.simulation(env, env, gravity=WEIGHTLESS)
+    before = roots(simulation)[..., 0]
+    run(simulation, 20)
+    moved = ((roots(simulation)[..., 0] - before).abs() > 0.01).view(2, len(pairs), 2)
+    assert torch.equal(moved[0], moved[1])
+    assert torch.equal(moved[..., 0], moved[..., 1])
+    return moved[0, :, 0].tolist()
 
 
 def test_filters_with_a_common_bit_do_not_collide(place):
@@ -203,6 +205,7 @@ def test_fixed_base_neither_falls_nor_feels_the_ground(place):
     post = asset(box("post", (0.2, 0.2, 0.2), 1.0), fixed_base=True)
     envs = [[actor(post, (0.0, 0.0, 0.05)), actor(BALL, (0.0, 0.0, 0.36))] for _ in range(2)]
     simulation = place.simulation(*envs, on=ground())
+    assert len(simulation.built.pairs) == 2  # of the ball, with the ground and with the post
     run(simulation, 1)
     assert forces(simulation)[:, 0].abs().max() == 0.0
     settled(simulation)

@@ -127,11 +127,12 @@ def test_gains_set_after_prepare_count_from_the_next_step(place):
     """Gains can change in every env, the first included, and the last joint of the first, too."""
     gains = ((30.0, 2.0), (300.0, 1.0), (3.0, 20.0))
     simulation = moving(place, driven(DRIVE_POSITION, ((1.0, 1.0), (2.0, 2.0), (3.0, 3.0))))
+    simulation.position_targets[:] = 0.6
     for (each,), (stiffness, damping) in zip(simulation.envs, gains, strict=True):
         each.drives = tuple(drive._replace(stiffness=stiffness, damping=damping) for drive in each.drives)
     simulation.properties_changed()
     stiffness, damping = column(*[gain[0] for gain in gains]), column(*[gain[1] for gain in gains])
-    assert_steps(simulation, implicit_drive(stiffness, damping, 0.0, 0.0), 3)
+    assert_steps(simulation, implicit_drive(stiffness, damping, 0.6, 0.0), 3)
 
 
 def test_gains_of_all_envs_can_change_in_the_same_way(place):

@@ -111,6 +111,19 @@ def test_weight_of_an_env_is_that_of_its_masses(place):
     torch.testing.assert_close(forces(simulation)[:, 0, 2], expected, rtol=1e-3, atol=0.0)
 
 
+def test_heavy_body_of_an_env_sinks_no_deeper_than_a_light_one(place):
+    """Contacts are as stiff for the mass of their env as for the asset's: MuJoCo's constants follow the masses."""
+    of = asset(box("box", (0.2, 0.2, 0.1), 1.0))
+    envs = []
+    for mass in (1.0, 40.0, 0.05):
+        inertia = tuple(float(moment) * mass for moment in np.ravel(of.bodies[0].inertia))
+        envs.append([with_mass(actor(of, (0.0, 0.0, 0.1)), 0, mass=mass, inertia=inertia)])
+    simulation = place.simulation(*envs, on=ground())
+    run(simulation, 200)
+    depth = 0.1 - roots(simulation)[:, 0, 2]
+    torch.testing.assert_close(depth, depth[:1].expand(3), rtol=0.05, atol=0.0)
+
+
 def test_off_centre_box_tips_over_an_edge(place):
     """A box tips where its centre of mass is beyond its edge, and stands where it is not."""
     of = asset(box("box", (0.1, 0.1, 0.1), 1.0))

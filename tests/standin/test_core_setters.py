@@ -54,14 +54,27 @@ CRANE = crane()
 STONE = asset(body("stone", com=(0.0, 0.3, 0.0), inertia=np.diag([0.02, 0.03, 0.04])))
 
 
-@pytest.fixture
-def simulation(place):
+@pytest.fixture(scope="module")
+def shared(place):
     """Four weightless envs of a crane, a fixed post with a vane, and a stone; masses of the stones differ."""
     envs = []
     for env in range(NUM_ENVS):
         stone = with_mass(actor(STONE, (0.0, 3.0, 0.0)), 0, com=(0.1 * env, 0.3, 0.0))
         envs.append([actor(CRANE), actor(POST, (0.0, -3.0, 0.0)), stone])
     return place.simulation(*envs, gravity=WEIGHTLESS)
+
+
+@pytest.fixture
+def simulation(shared):
+    """The simulation `shared`, at rest in its initial poses, because making one takes a second."""
+    start = torch.zeros(NUM_ENVS, NUM_ACTORS, 13)
+    start[:, :, 1] = torch.tensor([0.0, -3.0, 3.0])
+    start[:, :, 6] = 1.0
+    shared.state.set_roots(start.view(-1, 13).to(shared.engine.device))
+    shared.state.set_dofs(torch.zeros_like(shared.state.dofs))
+    shared.state.apply()
+    refresh(shared)
+    return shared
 
 
 def random_roots(simulation, seed=0):
@@ -173,6 +186,19 @@ def test_two_indexed_calls_in_one_step_both_count(simulation):
     found = simulation.state.roots
     torch.testing.assert_close(found[0], first[0], rtol=0.0, atol=2e-6)
     torch.testing.assert_close(found[[2, 11]], second[[2, 11]], rtol=0.0, atol=2e-6)
+
+
+def test_setters_count_once(simulation):
+    """In the `simulate` after the next, bodies and joints go on from where they are."""
+    states, joints = simulation.state.roots.clone(), torch.zeros_like(simulation.state.dofs)
+    states[6:9, 7] = 1.0
+    joints[3, 1] = 2.0
+    simulation.state.set_roots(states)
+    simulation.state.set_dofs(joints)
+    run(simulation, 4)
+    moved = 4 * simulation.options.dt
+    assert roots(simulation)[2, 0, 0] == pytest.approx(moved, rel=0.05)
+    assert dofs(simulation)[1, 0, 0] == pytest.approx(2.0 * moved, rel=0.05)
 
 
 def test_setters_copy_what_they_are_given(simulation):

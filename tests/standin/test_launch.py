@@ -15,7 +15,7 @@ import pytest
 from isaac_standin import install, launch
 from isaac_standin.errors import StandinError
 from isaac_standin.install import SHIM, SUBMODULES, Settings, settings
-from mapush.errors import ConfigError
+from mapush.errors import ConfigError, SimulatorError
 
 pytestmark = [pytest.mark.sim, pytest.mark.mujoco]
 
@@ -245,12 +245,13 @@ def test_the_shim_comes_first_on_the_path_and_once():
 
 def test_a_gpu_that_is_asked_for_and_cannot_be_used_is_an_error(monkeypatch):
     """With `gpu` the reason is an error, with `auto` the CPU is used, and `cpu` does not look for a GPU."""
-    monkeypatch.setattr("mapush.sim.choose_backend", lambda name: ("mujoco", "the driver is too old"))
+    obstacle = SimulatorError("the driver is too old")
+    monkeypatch.setattr("mapush.device.mujoco_packages.why_no_warp", lambda: obstacle)
     with pytest.raises(StandinError) as caught:
         install.choose_backend(Settings(backend="gpu"))
     assert caught.value.cause == "the driver is too old"
     assert install.choose_backend(Settings()) == "cpu"
-    monkeypatch.setattr("mapush.sim.choose_backend", lambda name: ("warp", "a GPU"))
+    monkeypatch.setattr("mapush.device.mujoco_packages.why_no_warp", lambda: None)
     assert install.choose_backend(Settings()) == "gpu"
     assert install.choose_backend(Settings(backend="cpu")) == "cpu"
 

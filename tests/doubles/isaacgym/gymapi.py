@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Optional
 
 import isaacgym  # noqa: F401  # fails if torch was imported before, as the original does
 
-SIM_PHYSX, SIM_FLEX = 1, 0
+
+class SimType(enum.IntEnum):
+    """Physics engines."""
+
+    SIM_PHYSX = 0
+    SIM_FLEX = 1
+
+
+SIM_PHYSX, SIM_FLEX = SimType.SIM_PHYSX, SimType.SIM_FLEX
 
 
 class PhysXParams:
@@ -32,40 +41,31 @@ class SimParams:
 
 
 class Sim:
-    """A simulation.
-
-    Attributes:
-      max_gpu_contact_pairs: size of the contact pair buffer.
-    """
+    """A simulation; the original is a handle without attributes."""
 
     def __init__(self, params: SimParams) -> None:
-        self.max_gpu_contact_pairs = params.physx.max_gpu_contact_pairs
+        self._max_gpu_contact_pairs = params.physx.max_gpu_contact_pairs
 
 
 class Gym:
-    """Makes simulations, one in each process.
-
-    Attributes:
-      sim: the simulation; None before it is made.
-      destroyed: whether the simulation was destroyed.
-    """
+    """Makes simulations, one in each process."""
 
     def __init__(self) -> None:
-        self.sim: Optional[Sim] = None
-        self.destroyed = False
+        self._sim: Optional[Sim] = None
+        self._destroyed = False
 
-    def create_sim(self, compute_device: int, graphics_device: int, physics_engine: int, params: SimParams) -> Sim:
+    def create_sim(self, compute_device: int, graphics_device: int, type: SimType, params: SimParams) -> Sim:
         """Make the simulation."""
-        if self.sim is not None:
+        if self._sim is not None:
             raise RuntimeError("PhysX: a second simulation in one process (the original crashes)")
-        self.sim = Sim(params)
-        return self.sim
+        self._sim = Sim(params)
+        return self._sim
 
     def destroy_sim(self, sim: Sim) -> None:
         """Destroy the simulation."""
-        assert sim is self.sim
-        assert not self.destroyed
-        self.destroyed = True
+        assert sim is self._sim
+        assert not self._destroyed
+        self._destroyed = True
 
     def destroy_viewer(self, viewer: object) -> None:
         """Close the window."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from mqe.envs.configs.go1_push_mid_config import Go1PushMidCfg
-from mqe.envs.go1_object import Go1Object
+from mqe.envs.npc.go1_object import Go1Object
 from mqe.envs.wrappers.go1_push_mid_wrapper import Go1PushMidWrapper
 from mqe.utils import make_env
 

@@ -11,12 +11,12 @@ import torch
 from isaacgym import gymapi
 
 
-def class_to_dict(item: Any) -> Any:
+def class_to_dict(obj: Any) -> Any:
     """Return nested classes as nested dicts."""
-    if not hasattr(item, "__dict__"):
-        return item
-    public = [name for name in dir(item) if not name.startswith("_")]
-    return {name: class_to_dict(getattr(item, name)) for name in public}
+    if not hasattr(obj, "__dict__"):
+        return obj
+    public = [name for name in dir(obj) if not name.startswith("_")]
+    return {name: class_to_dict(getattr(obj, name)) for name in public}
 
 
 def set_seed(seed: int) -> None:
@@ -28,7 +28,7 @@ def set_seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def parse_sim_params(args: argparse.Namespace, settings: Dict[str, Any]) -> gymapi.SimParams:
+def parse_sim_params(args: argparse.Namespace, cfg: Dict[str, Any]) -> gymapi.SimParams:
     """Return Isaac Gym's parameters."""
     params = gymapi.SimParams()
     if args.physics_engine == gymapi.SIM_FLEX:
@@ -37,8 +37,8 @@ def parse_sim_params(args: argparse.Namespace, settings: Dict[str, Any]) -> gyma
         params.physx.use_gpu = args.use_gpu
         params.physx.num_subscenes = args.subscenes
     params.use_gpu_pipeline = args.use_gpu_pipeline
-    params.dt = settings["dt"]
-    for name, value in settings["physx"].items():
+    params.dt = cfg["sim"]["dt"]
+    for name, value in cfg["sim"]["physx"].items():
         setattr(params.physx, name, value)
     if args.physics_engine == gymapi.SIM_PHYSX and args.num_threads > 0:
         params.physx.num_threads = args.num_threads
@@ -46,15 +46,13 @@ def parse_sim_params(args: argparse.Namespace, settings: Dict[str, Any]) -> gyma
 
 
 def make_env(task_class: Any, env_cfg: Any, args: argparse.Namespace) -> Tuple[Any, Any]:
-    """Make the environment; refuse arguments of a different type, where upstream only has an annotation."""
-    if not isinstance(args, argparse.Namespace):
-        raise TypeError(f"args is a {type(args).__name__}, not an argparse.Namespace")
+    """Make the environment."""
     if args.num_envs is not None:
         env_cfg.env.num_envs = args.num_envs
     set_seed(args.seed)
     env = task_class(
         cfg=env_cfg,
-        sim_params=parse_sim_params(args, class_to_dict(env_cfg.sim)),
+        sim_params=parse_sim_params(args, {"sim": class_to_dict(env_cfg.sim)}),
         physics_engine=args.physics_engine,
         sim_device=args.sim_device,
         headless=args.headless,

@@ -1,6 +1,6 @@
 """The task with this object; upstream's scripts copy this file over `mqe/envs/configs/go1_push_mid_config.py`."""
 
-from mqe.envs.config import Go1Cfg
+from mqe.envs.go1.go1_config import Go1Cfg
 
 
 class Go1PushMidCfg(Go1Cfg):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from copy import copy
 from typing import Any, Dict, Tuple
 
 import numpy as np
@@ -10,10 +10,10 @@ import torch
 from isaacgym import gymapi, torch_utils  # noqa: F401
 
 from mapush.env.resets import Spawner
-from mapush.sim.geometry import pairwise_distance, roll_of, yaw_of
-from mqe import physics
+from mapush.sim.geometry import pairwise_distance, positive_angle, roll_of, yaw_of
+from mqe import _physics
 
-ORIGIN = (1.0, 13.0, 0.0)  # of the track, in the world frame [m]
+_ORIGIN = (1.0, 13.0, 0.0)  # of the track, in the world frame [m]
 
 
 class Go1Object:
@@ -33,7 +33,7 @@ class Go1Object:
         if sim_device.startswith("cuda") and sim_params.use_gpu_pipeline:
             self.device = sim_device
         self.num_envs, self.num_agents = cfg.env.num_envs, cfg.env.num_agents
-        self.num_npcs, self.num_obs = cfg.env.num_npcs, cfg.env.num_obs
+        self.num_npcs, self.num_obs = cfg.env.num_npcs, getattr(cfg.env, "num_obs", 0)
         self.dt = cfg.control.decimation * sim_params.dt
         self.max_episode_length = np.ceil(cfg.env.episode_length_s / self.dt)
         self.viewer = None
@@ -45,8 +45,8 @@ class Go1Object:
         self.create_sim()
         self._init_buffers()
         for path in (
-            f"{cfg.control.locomotion_policy_dir}/body_latest.jit",
             f"{cfg.control.actuator_network_path}/unitree_go1.pt",
+            f"{cfg.control.locomotion_policy_dir}/body_latest.jit",
         ):
             with open(path):
                 pass
@@ -55,16 +55,16 @@ class Go1Object:
         """Make the simulation; its parameters cannot be changed afterwards."""
         self.sim = self.gym.create_sim(0, 0, self.physics_engine, self.sim_params)
         seed = torch.initial_seed()
-        self.simulator = physics.make_simulator(self.cfg, seed)
-        item = physics.object_of(self.cfg)
-        self._spawn_height = item.spawn_height + physics.FLOOR
+        self._simulator = _physics.make_simulator(self.cfg, seed)
+        item = _physics.object_of(self.cfg)
+        self._spawn_height = item.spawn_height + _physics.FLOOR
         self._spawner = Spawner(item, self.num_envs, torch.Generator().manual_seed(seed), min_separation=0.0)
 
     def _init_buffers(self) -> None:
         def flags() -> torch.Tensor:
             return torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
 
-        self.env_origins = torch.tensor(ORIGIN, device=self.device).repeat(self.num_envs, 1)
+        self.env_origins = torch.tensor(_ORIGIN, device=self.device).repeat(self.num_envs, 1)
         self.root_states_npc = torch.zeros((self.num_envs * self.num_npcs, 13), device=self.device)
         self._refresh()
         self.base_quat = self.root_states[:, 3:7]
@@ -76,7 +76,7 @@ class Go1Object:
         self.init_episode_length_buf = torch.full_like(self.episode_length_buf, int(self.max_episode_length))
         self.collaboration_degree_buf = torch.zeros(self.num_envs, device=self.device)
         self.collision_degree_buf = torch.zeros(self.num_envs, device=self.device)
-        self.obs_buf = SimpleNamespace()
+        self.obs_buf = copy(self.cfg.obs)  # of a class, copy returns the class itself
         self.extras: Dict[str, Any] = {}
 
     def _refresh(self) -> None:
@@ -89,7 +89,7 @@ class Go1Object:
 
     def _simulated(self) -> Tuple[torch.Tensor, torch.Tensor]:
         """Return the root states of robots (E, A, 13) and object (E, 13), in the world frame."""
-        robots, thing = physics.root_states(self.simulator.state())
+        robots, thing = _physics.root_states(self._simulator.state())
         robots, thing = robots.to(self.device), thing.to(self.device)
         robots[..., :3] += self.env_origins[:, None]
         thing[..., :3] += self.env_origins
@@ -98,7 +98,7 @@ class Go1Object:
     def step(self, action: torch.Tensor) -> Tuple[Any, torch.Tensor, torch.Tensor, Dict[str, Any]]:
         """Take an env step with the actions (E * A, 3) [m/s, m/s, rad/s]."""
         action = torch.clip(action, -1, 1)
-        self.simulator.step(action.reshape(self.num_envs, self.num_agents, 3).cpu())
+        self._simulator.step(action.reshape(self.num_envs, self.num_agents, 3).cpu())
         if self.record_now and len(self.complete_video_frames) == 0:
             self.video_frames.append(np.zeros((8, 16, 4), np.uint8))
         self.post_physics_step()
@@ -153,9 +153,9 @@ class Go1Object:
         spawn, goal = self._spawner.draw()
         where = torch.zeros(self.num_envs, dtype=torch.bool)
         where[env_ids.cpu()] = True
-        self.simulator.reset(where, spawn)
+        self._simulator.reset(where, spawn)
         robots, thing = self._simulated()
-        centre = self.env_origins + torch.tensor((physics.CENTRE, 0.0, physics.FLOOR), device=self.device)
+        centre = self.env_origins + torch.tensor((_physics.CENTRE, 0.0, _physics.FLOOR), device=self.device)
         self.root_states.view(self.num_envs, -1, 13)[env_ids] = robots[env_ids]
         npcs = self.root_states_npc.view(self.num_envs, -1, 13)
         npcs[env_ids, 0] = thing[env_ids]
@@ -175,7 +175,8 @@ class Go1Object:
         """Fill the buffer that the wrapper reads."""
         self.obs_buf.base_pos = self.base_pos - self.env_origins.repeat_interleave(self.num_agents, dim=0)
         quat = torch.cat((self.base_quat[:, 3:], self.base_quat[:, :3]), dim=1)
-        self.obs_buf.base_yaw = yaw_of(quat)
+        angles = (roll_of(quat), _pitch_of(quat), yaw_of(quat))
+        self.obs_buf.base_rpy = torch.stack([positive_angle(angle) for angle in angles], dim=1)
 
     def start_recording(self) -> None:
         """Record the next episode of env 0."""
@@ -189,3 +190,9 @@ class Go1Object:
     def _store_recording(self, env_ids: torch.Tensor) -> None:
         if self.cfg.env.record_video and 0 in env_ids:
             self.complete_video_frames, self.video_frames = self.video_frames[:], []
+
+
+def _pitch_of(quat: torch.Tensor) -> torch.Tensor:
+    """Return the rotation about y of quaternions wxyz (N, 4)."""
+    w, x, y, z = quat.unbind(-1)
+    return torch.asin((2.0 * (w * y - z * x)).clamp(-1.0, 1.0))

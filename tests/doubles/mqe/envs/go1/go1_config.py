@@ -17,8 +17,7 @@ class Go1Cfg:
 
         num_envs = 256
         num_npcs = 2
-        num_obs = 0
-        episode_length_s = float(os.environ.get("MQE_DOUBLE_SECONDS", 20))
+        episode_length_s = int(os.environ.get("MQE_DOUBLE_SECONDS", 20))
         record_video = True
 
     class control:
@@ -38,6 +37,9 @@ class Go1Cfg:
 
             num_threads = 10
             max_gpu_contact_pairs = 2**23
+
+    class obs:
+        """What upstream's environment observes: the class is its buffer, so all environments of a process share it."""
 
     class asset:
         """The object; upstream replaces `{LEGGED_GYM_ROOT_DIR}` in its path."""

@@ -1,0 +1,187 @@
+"""Known traps in a checkout of HARL: tables that do not know an environment, and lines that some environments break.
+
+Source: HARL@d539bad; an environment is known by name in eight places.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
+
+from harness.doctor.sources import Checkout, Reader, SourceFile, Trap, name_of
+
+CHAINS = (  # file, function, what happens without a branch, whether in every run
+    ("configs_tools.py", "get_task_name", "UnboundLocalError: task, before the first step", True),
+    ("envs_tools.py", "make_train_env", "NotImplementedError where the environment is made", True),
+    ("envs_tools.py", "make_eval_env", "NotImplementedError if use_eval is on", False),
+    ("envs_tools.py", "make_render_env", "NotImplementedError if use_render is on", False),
+    ("envs_tools.py", "get_num_agents", "None agents, then TypeError in range(self.num_agents)", True),
+)
+MASKS = ("available_actions", "eval_available_actions")
+
+
+def tables(harl: Checkout, env: str) -> Iterator[Trap]:
+    """Yield the tables of HARL in which the name of an environment is missing."""
+    for file, function, consequence, is_certain in CHAINS:
+        source = harl.file("harl", "utils", file)
+        for node in source.functions(function) if source else ():
+            branch = _branch(node, env)
+            if branch is None and not _has_default(node, function):
+                found = f"{function} does not know {env!r}: {consequence}"
+                fix = f"add a branch for {env!r}"
+                yield Trap("HARL's tables", source.path, node.lineno, found, fix, is_certain)  # type: ignore[union-attr]
+            elif branch is not None and function == "get_task_name":
+                yield from _same_for_all(source, branch, env)  # type: ignore[arg-type]
+    yield from _loggers(harl, env)
+    yield from _choices(harl, env)
+    config = harl.folder / "harl" / "configs" / "envs_cfgs"
+    if config.is_dir() and not (config / f"{env}.yaml").is_file():
+        found = f"there is no {env}.yaml: FileNotFoundError in get_defaults_yaml_args"
+        yield Trap("HARL's tables", config / f"{env}.yaml", 1, found, "write one, or pass --load_config", False)
+
+
+def _branch(function: ast.FunctionDef, env: str) -> Optional[ast.If]:
+    """Return the branch of a chain of comparisons that is for a name."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.If):
+            for part in ast.walk(node.test):
+                if isinstance(part, ast.Constant) and part.value == env:
+                    return node
+    return None
+
+
+def _has_default(function: ast.FunctionDef, name: str) -> bool:
+    """Return whether a chain has an `else` that does not raise, or a value that was set before."""
+    if name.startswith("make_"):
+        raises = [node for node in ast.walk(function) if isinstance(node, ast.Raise)]
+        return not raises
+    last = function.body[-1]
+    if isinstance(last, ast.If):
+        return bool(_else_of(last))
+    chain = [node for node in function.body if isinstance(node, ast.If)]
+    before = [node for node in function.body[:1] if isinstance(node, (ast.Assign, ast.AnnAssign))]
+    if not chain:
+        return True
+    default = _else_of(chain[-1])
+    raises = [node for statement in default for node in ast.walk(statement) if isinstance(node, ast.Raise)]
+    returns_value = isinstance(last, ast.Return) and last.value is not None and name == "get_num_agents"
+    return bool(before) or returns_value or (bool(default) and not raises)
+
+
+def _else_of(chain: ast.If) -> List[ast.stmt]:
+    while len(chain.orelse) == 1 and isinstance(chain.orelse[0], ast.If):
+        chain = chain.orelse[0]
+    return chain.orelse
+
+
+def _same_for_all(source: SourceFile, branch: ast.If, env: str) -> Iterator[Trap]:
+    """Yield a task name that is the same for every task, so that their runs share a folder."""
+    for statement in branch.body:
+        value = getattr(statement, "value", None)
+        if isinstance(statement, (ast.Assign, ast.Return)) and isinstance(value, ast.Constant):
+            found = f"every task of {env!r} is called {value.value!r}: runs of different tasks share a folder"
+            fix = 'task = env_args.get("task", ...)'
+            yield Trap("task names", source.path, statement.lineno, found, fix)
+
+
+def _loggers(harl: Checkout, env: str) -> Iterator[Trap]:
+    source = harl.file("harl", "envs", "__init__.py")
+    for node in source.tree.body if source else ():
+        if not isinstance(node, ast.Assign) or name_of(node.targets[0]) != "LOGGER_REGISTRY":
+            continue
+        if isinstance(node.value, ast.Dict) and not _is_registered(source, node.value, env):  # type: ignore[arg-type]
+            found = f"LOGGER_REGISTRY does not know {env!r}: KeyError where the runner makes its logger"
+            fix = f'add "{env}": a subclass of BaseLogger'
+            yield Trap("HARL's tables", source.path, node.lineno, found, fix)  # type: ignore[union-attr]
+
+
+def _is_registered(source: SourceFile, table: ast.Dict, env: str) -> bool:
+    """Return whether a name is a key of a table, there or in a later assignment."""
+    keys: List[Any] = list(table.keys)
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Subscript) and name_of(node.value) == "LOGGER_REGISTRY":
+            keys.append(getattr(node.slice, "value", node.slice))  # Python 3.8 wraps it in an ast.Index
+    names = []
+    for key in keys:
+        names.append(getattr(key, "value", key))
+    return env in names
+
+
+def _choices(harl: Checkout, env: str) -> Iterator[Trap]:
+    """Yield the script that refuses the name on its command line."""
+    source = harl.file("examples", "train.py")
+    for node in ast.walk(source.tree) if source else ():
+        if not isinstance(node, ast.Call) or name_of(node.func) != "add_argument" or not node.args:
+            continue
+        if getattr(node.args[0], "value", None) != "--env":
+            continue
+        for keyword in node.keywords:
+            if keyword.arg == "choices" and env not in _constants(keyword.value):
+                found = f"--env {env} is refused by this script, because it is none of its choices"
+                fix = f'add "{env}" to the choices, or start runs with a script of your own'
+                path = source.path  # type: ignore[union-attr]
+                yield Trap("HARL's tables", path, keyword.value.lineno, found, fix, is_certain=False)
+
+
+def _constants(node: ast.AST) -> List[object]:
+    return [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+
+
+# -- lines of the runners --------------------------------------------------------------------------------------------
+
+
+def unguarded_masks(files: Sequence[SourceFile]) -> Iterator[Reader]:
+    """Yield the lines that read `available_actions[0]` without asking first whether there is any."""
+    for source, function, node in _conditions(files):
+        for compared in _reads_first(node.test):
+            yield Reader(source, compared.lineno, function.name, "available_actions")
+
+
+def _conditions(files: Sequence[SourceFile]) -> Iterator[Tuple[SourceFile, ast.FunctionDef, Any]]:
+    """Yield every `if`, as a statement and in an expression, with the function that contains it."""
+    for source in files:
+        for function in ast.walk(source.tree):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            for node in ast.walk(function):
+                if isinstance(node, (ast.IfExp, ast.If)):
+                    yield source, function, node
+
+
+def _reads_first(test: ast.expr) -> Iterator[ast.Compare]:
+    """Yield `x[0] is not None` in a condition that does not ask `x is not None` before."""
+    guarded = set()
+    for node in ast.walk(test):
+        if isinstance(node, ast.Compare) and name_of(node.left) in MASKS:
+            guarded.add(name_of(node.left))
+        elif isinstance(node, ast.BoolOp):
+            guarded.update(name_of(value) for value in node.values)
+    for node in ast.walk(test):
+        if isinstance(node, ast.Compare) and isinstance(node.left, ast.Subscript):
+            name = name_of(node.left.value)
+            if isinstance(node.left.value, ast.Name) and name in MASKS and name not in guarded:
+                yield node
+
+
+def unguarded_infos(files: Sequence[SourceFile]) -> Iterator[Reader]:
+    """Yield the lines that look for `bad_transition` in `info[0]` without asking whether there is such a key."""
+    for source, function, node in _conditions(files):
+        if "bad_transition" not in _constants(node.test) or _asks_for_key(node.test):
+            continue
+        reads = []
+        for part in ast.walk(node.test):
+            if isinstance(part, ast.Subscript) and name_of(part.value) in ("info", "infos"):
+                reads.append(part)
+        if reads:
+            first = min(reads, key=lambda part: (part.lineno, part.col_offset))
+            key = getattr(first.slice, "value", first.slice)  # Python 3.8 wraps it in an ast.Index
+            yield Reader(source, first.lineno, function.name, str(getattr(key, "value", key)))
+
+
+def _asks_for_key(test: ast.expr) -> bool:
+    """Return whether a condition asks, before anything else, whether something is in `info` itself."""
+    if isinstance(test, ast.BoolOp):
+        test = test.values[0]
+    if not isinstance(test, ast.Compare) or not isinstance(test.ops[0], ast.In):
+        return False
+    return isinstance(test.comparators[0], ast.Name)

@@ -1,0 +1,119 @@
+"""MAPush's own environment on the stand-in for Isaac Gym: on MuJoCo, or on MuJoCo Warp where there is a GPU."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any, Callable, Dict
+
+from isaac_standin import install
+from isaac_standin.api import gymapi
+from isaac_standin.errors import BufferOverflow, NotSupported
+from mapush.config import PushRunConfig, SimConfig, bytes_of
+from mapush.env.vec_env import Transition
+from mapush.errors import CapacityError
+from mapush.run import capacity
+from mapush.upstream.contact_pairs import DEFAULT_PAIRS
+from mapush.upstream.mqe import MqeEnv
+
+
+class StandinEnv(MqeEnv):
+    """`MqeEnv` on the stand-in, of which a process can have any number."""
+
+    simulator_name = "stand-in for Isaac Gym"
+    once_per_process = False
+    not_finite = (
+        "the physics diverged",
+        "look at the actions of that env; docs/standin.md says what differs from PhysX",
+    )
+
+    @classmethod
+    def uses_gpu(cls) -> bool:
+        """Return whether physics and tensors are on a GPU."""
+        return install.choose_backend(install.settings()) == "gpu"
+
+    def step(self, actions: Any) -> Transition:
+        """Act for `steps_per_decision` env steps; see `VecEnv.step`."""
+        try:
+            return super().step(actions)
+        except BufferOverflow as error:
+            raise _with_our_flags(error) from None
+
+    def check(self) -> Dict[str, float]:
+        """Raise the error that occurred on the device since the last call; see `VecEnv.check`."""
+        try:
+            self._upstream.sim.simulation.engine.check()
+        except BufferOverflow as error:
+            raise _with_our_flags(error) from None
+        return super().check()
+
+
+def make(config: PushRunConfig, window: bool, camera: bool, say: Callable[[str], Any] = print) -> StandinEnv:
+    """Make MAPush's environment.
+
+    Args:
+      config: the run's resolved configuration.
+      window: open the viewer.
+      camera: make a camera that can record.
+      say: is called with lines about settings that mean something different here.
+
+    Raises:
+      NotSupported: there is no window or camera.
+      CapacityError: on a GPU, the simulation takes more than `config.vram_limit`.
+    """
+    _require_views(window, camera)
+    _export(config.sim)
+    pairs = int(config.sim.contact_pairs * DEFAULT_PAIRS)
+    if config.sim.contact_pairs != SimConfig.contact_pairs:
+        say("--sim.contact-pairs is a buffer of PhysX, and costs nothing on the stand-in: --sim.nconmax is its own")
+    limited = config.vram_limit is not None and StandinEnv.uses_gpu()
+    free = capacity.free_memory() if limited else 0
+    env = StandinEnv(config.task, config.num_envs, config.seed, pairs, window, camera)
+    if limited:
+        try:
+            _limit(config, free - capacity.free_memory() + capacity.BARE_CONTEXT)
+        except CapacityError:
+            env.close()
+            raise
+    return env
+
+
+def _require_views(window: bool, camera: bool) -> None:
+    gym = gymapi.acquire_gym()
+    for wanted, method in ((window, "create_viewer"), (camera, "create_camera_sensor")):
+        if wanted and not hasattr(gym, method):
+            fix = "--mode calculator; or watch the policy on our own simulator: --sim mujoco"
+            raise NotSupported("the stand-in for Isaac Gym cannot show envs yet", where=f"gym.{method}", fix=fix)
+
+
+def _export(sim: SimConfig) -> None:
+    """Hand over the settings that were given; the stand-in reads the others from the environment or estimates them."""
+    given: Dict[str, Any] = {}
+    for ours, name in (("threads", "threads"), ("nconmax", "contacts_per_env"), ("njmax", "rows_per_env")):
+        if getattr(sim, ours):
+            given[name] = getattr(sim, ours)
+    dataclasses.replace(install.settings(), **given).export(os.environ)
+
+
+def _limit(config: PushRunConfig, taken: int) -> None:
+    """Refuse a simulation that leaves nothing of `vram_limit`, and limit PyTorch to the rest.
+
+    Args:
+      config: the run's resolved configuration.
+      taken: what context and simulation take on the GPU [bytes].
+    """
+    assert config.vram_limit is not None, "the caller has checked it"
+    limit = bytes_of(config.vram_limit)
+    if taken >= limit:
+        raise CapacityError(
+            f"{config.num_envs} envs do not fit in the memory of the GPU",
+            got=f"{capacity.gib(taken)} for the simulation and the CUDA context",
+            expected=f"less than {capacity.gib(limit)}, by --vram-limit",
+            fix="lower --num-envs, or raise --vram-limit",
+        )
+    capacity.limit_torch(limit - taken)
+
+
+def _with_our_flags(error: BufferOverflow) -> BufferOverflow:
+    error.fix = f"--sim.nconmax {error.contacts} --sim.njmax {error.rows}"
+    return error

@@ -1,0 +1,1 @@
+"""Environments with an object that is not a robot."""
