@@ -18,24 +18,36 @@ _TERRAIN = "A grid only: flat parts become boxes, the rest a height field; overh
 _NEXT_STEP = "Takes effect in the next `simulate`, and shows after the next refresh."
 _WORLD_DRIVE = "An implicit drive, integrated with the velocity."
 _LAST_SUBSTEP = "From the last substep."
+_ONE_STEP = "Holds for one `simulate`."
+_ALL_FLAGS = "Positions and velocities are always there, whatever the flags."
 _SPRING = "Soft contact: a resting body sinks in by a fraction of a millimetre."
 
 NOTES: dict[str, str] = {
     "acquire_actor_root_state_tensor": "Velocities of the centre of mass, in world axes, as in PhysX.",
-    "acquire_force_sensor_tensor": "Forces similar to PhysX's, not equal.",
+    "acquire_dof_force_tensor": "Of drives and of efforts that were set; not those of limits and contacts.",
+    "acquire_force_sensor_tensor": "Only similar: force and torque of the contacts of the body, nothing else.",
     "acquire_net_contact_force_tensor": f"{_LAST_SUBSTEP} {_SPRING}",
     "add_ground": "The normal may lean. Friction is averaged with that of the other shape; restitution is ignored.",
     "add_heightfield": _TERRAIN,
     "add_lines": "Shown in the viewer only.",
     "add_triangle_mesh": _TERRAIN,
+    "apply_body_forces": _ONE_STEP,
+    "apply_body_force_at_pos": _ONE_STEP,
+    "apply_actor_dof_efforts": _ONE_STEP,
+    "apply_rigid_body_force_tensors": _ONE_STEP,
+    "apply_rigid_body_force_at_pos_tensors": _ONE_STEP,
     "begin_aggregate": "Does nothing: MuJoCo has no such groups. Results are the same without.",
     "create_actor": "All envs need the same actors in the same order.",
+    "create_asset_force_sensor": "Without the forces of the constraint solver it is refused.",
     "create_env": "All envs are at one place, and never touch each other; the grid is for the viewer.",
     "create_sim": "SIM_PHYSX stands for MuJoCo: on the CPU, or MuJoCo Warp on a GPU. SIM_FLEX is refused.",
     "create_viewer": "Shows one env at a time: ] and [ choose it, F2 shows collision shapes, the mouse moves the view.",
     "draw_viewer": "`render_collision` has no effect: visual shapes are shown unless F2 was pressed.",
+    "enable_actor_dof_force_sensors": "Does nothing: the efforts are always there.",
     "end_aggregate": "Does nothing; see `begin_aggregate`.",
     "fetch_results": "Does nothing: `simulate` has finished when it returns.",
+    "get_actor_dof_states": _ALL_FLAGS,
+    "get_actor_rigid_body_states": _ALL_FLAGS,
     "get_camera_image": "Drawn by MuJoCo when asked for: other shades, no shadows, nothing of other envs, near planes "
     "of 1 cm or more. IMAGE_OPTICAL_FLOW is refused.",
     "get_camera_image_gpu_tensor": "A copy on the device of the sim, which `render_all_camera_sensors` writes again.",
@@ -45,8 +57,9 @@ NOTES: dict[str, str] = {
     "load_urdf": "As `load_asset`.",
     "prepare_sim": "Compiles the models; no actor can be created afterwards.",
     "render_all_camera_sensors": "Keeps the state that images show, and fills tensors; the rest is drawn when read.",
-    "set_actor_dof_properties": "The velocity limit has no effect.",
-    "set_actor_rigid_body_properties": "Mass and centre of mass may differ between envs.",
+    "set_actor_dof_properties": "The velocity limit caps the joint after each physics step; 0 means none.",
+    "set_actor_dof_states": "Takes effect at once.",
+    "set_actor_rigid_body_properties": "Mass, centre of mass and inertia may differ between envs.",
     "set_actor_rigid_shape_properties": "Friction may differ between envs; nothing else has an effect.",
     "set_asset_rigid_shape_properties": "As `set_actor_rigid_shape_properties`.",
     "set_actor_root_state_tensor": _NEXT_STEP,

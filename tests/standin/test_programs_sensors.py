@@ -52,7 +52,7 @@ def test_sensor_of_a_resting_body_measures_its_weight(place):
 
 
 def test_sensor_measures_along_its_own_axes_or_the_worlds(place):
-    """A sensor that is turned about x by 90 degrees sees what points up along its y axis, unless it uses the world's."""
+    """Turned about x by 90 degrees, a sensor sees what points up along its y axis, unless it uses the world's axes."""
     weight = MASS * GRAVITY
     turned = (math.sqrt(0.5), math.sqrt(0.5), 0.0, 0.0)
     values = resting(

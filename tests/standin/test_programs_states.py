@@ -143,7 +143,7 @@ def test_targets_of_one_actor_move_only_it(tmp_path, prepared):
         give(scene)
     np.testing.assert_allclose(scene.gym.get_actor_dof_position_targets(scene.envs[1], ROBOT), [0.4, -0.1])
     scene.run(150)
-    for env, expected in zip(scene.envs, ([0.0, 0.0], [0.4, -0.1], [0.0, 0.0])):
+    for env, expected in zip(scene.envs, ([0.0, 0.0], [0.4, -0.1], [0.0, 0.0]), strict=True):
         found = scene.gym.get_actor_dof_states(env, ROBOT, gymapi.STATE_POS)
         np.testing.assert_allclose(found["pos"], expected, atol=1e-3)
 
