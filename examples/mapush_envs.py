@@ -1,4 +1,4 @@
-"""MAPush's own environment behind HARL's interface, for `python -m harness check`: as a user writes it, and by our adapter.
+"""MAPush's own environment with HARL's interface, for `python -m harness check`: by hand, and by our adapter.
 
     export MAPUSH_DIR=MAPush                            # a checkout
     python -m harness check examples.mapush_envs:raw --kwargs '{"name": "cuboid"}' --budget 240
@@ -31,9 +31,10 @@ class RawView:
       name: cuboid, Tblock or cylinder, a folder in MAPush's `task`.
       num_envs: number of envs.
       seed: MAPush seeds the global generators with it.
+      seconds: length of an episode [s]; MAPush's is 20.
     """
 
-    def __init__(self, name: str = "cuboid", num_envs: int = 5, seed: int = 0) -> None:
+    def __init__(self, name: str = "cuboid", num_envs: int = 5, seed: int = 0, seconds: float = 20.0) -> None:
         _load()
         import torch
         from mqe.envs.utils import ENV_DICT, custom_cfg, make_mqe_env
@@ -43,6 +44,7 @@ class RawView:
         self._torch = torch
         os.chdir(os.environ["MAPUSH_DIR"])  # MAPush's paths are relative to it
         ENV_DICT["go1push_mid"]["config"] = _load_config(Path("task", name, "config.py").resolve())
+        ENV_DICT["go1push_mid"]["config"].env.episode_length_s = seconds
         args = arguments(num_envs, seed, window=False, camera=False, use_gpu=False)
         self.env, _ = make_mqe_env("go1push_mid", args, custom_cfg(args))
         self.num_envs, self.n_agents = num_envs, int(self.env.num_agents)
@@ -87,9 +89,9 @@ class _Box:
 _Box.__name__ = "Box"
 
 
-def raw(name: str = "cuboid", num_envs: int = 5, seed: int = 0) -> RawView:
+def raw(name: str = "cuboid", num_envs: int = 5, seed: int = 0, seconds: float = 20.0) -> RawView:
     """Make MAPush's wrapper behind HARL's interface."""
-    return RawView(name, num_envs, seed)
+    return RawView(name, num_envs, seed, seconds)
 
 
 def adapted(name: str = "cuboid", num_envs: int = 5, seed: int = 0, quirks: bool = False) -> HarlView:
