@@ -1,4 +1,4 @@
-"""What docs/mapush-findings.md says of MAPush, checked by hand: what a second environment and a reset change or keep."""
+"""What docs/mapush-findings.md says of MAPush, checked by hand: what a second environment and a reset change."""
 
 from __future__ import annotations
 
