@@ -53,9 +53,10 @@ MAY_IMPORT: Dict[str, Set[str]] = {  # room: the rooms it may import, besides it
     "harness.interface": {"mapush.errors"} | LEAVES,
     "harness.contracts": {"mapush.errors", "harness.interface"} | LEAVES,
     "harness.process": {"mapush.errors"} | LEAVES,
+    "harness.harl": DRIVEN,
     "harness.memory": DRIVEN - {"harness.contracts"},
     "harness.pages": DRIVEN | {"harness.memory"},
-    "harness.checking": GENERIC - {"harness.memory"},
+    "harness.checking": (GENERIC - {"harness.memory"}) | {"harness.harl"},
 }
 
 
