@@ -124,6 +124,19 @@ def _of_logger(trial: Trial, error: BaseException) -> Optional[ContractError]:
     return finding
 
 
+def _of_shared_evaluation(trial: Trial, error: BaseException) -> Optional[ContractError]:
+    """Explain an exception during an evaluation that runs on the training environment."""
+    if trial.runner is None or not _raised_in(error, "eval") or trial.steps_in_evaluations == 0:
+        return None
+    try:
+        run_checks.own_evaluation(trial)
+    except ContractError as finding:
+        finding.contract = "own-evaluation"
+        finding.got = f"{finding.got}; {_text(error)}"
+        return finding
+    return None
+
+
 def _reads_unknown_setting(trial: Trial, error: BaseException) -> Optional[ContractError]:
     if not isinstance(error, KeyError) or trial.runner is not None:
         return None
@@ -314,6 +327,7 @@ RULES: Tuple[Callable[[Trial, BaseException], Optional[ContractError]], ...] = (
     _other_signature,
     _toy_lacks,
     _of_logger,
+    _of_shared_evaluation,
     _reads_unknown_setting,
     _in_step,
     _of_size,

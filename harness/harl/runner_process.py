@@ -25,6 +25,9 @@ from mapush.errors import ConfigError
 
 BEFORE_TORCH = "isaacgym"
 MODULES_OF_HARL = ("harl.runners", "harl.utils.envs_tools", "harl.utils.configs_tools", "harl.envs")
+EVALUATION_LEFT_OUT = (
+    "HARL's own use_eval was turned off, as a process may hold one simulation only; --set use_eval=True evaluates"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +82,13 @@ def judge(target: RunnerTarget, running: Path) -> Report:
         return Report([_finding_of(error, "runs", target)], [], {}, seconds=time.perf_counter() - started)
     with tempfile.TemporaryDirectory() as folder:
         small = made_small(settings, folder, target.num_envs, keep_device=target.real and _has_gpu())
+        left_out = target.real and _leave_out_evaluation(small)
         trial = Trial(make_runner, small, target.harl, _maker(target, small))
         trial.run(running.write_text)
         running.write_text("judging the run")
         report = _judged(trial, checks, target)
+        if left_out:
+            trial.notes.append(EVALUATION_LEFT_OUT)
     notes = [*trial.tables.notes, *dict.fromkeys(trial.notes), _about(target, trial)]
     return dataclasses.replace(report, notes=notes, seconds=time.perf_counter() - started)
 
@@ -120,6 +126,15 @@ def _import(module: str, harl: HarlFolder) -> None:
         ) from None
 
 
+def _leave_out_evaluation(settings: Settings) -> bool:
+    """Turn the evaluation off unless the user asked for it; return whether it was on."""
+    section = settings.algo_args.setdefault("eval", {})
+    if settings.evaluation_is_asked_for or not section.get("use_eval", False):
+        return False
+    section["use_eval"] = False
+    return True
+
+
 def _has_gpu() -> bool:
     return bool(importlib.import_module("torch").cuda.is_available())
 
@@ -152,6 +167,8 @@ def _judged(trial: Trial, checks: List[RunnerCheck], target: RunnerTarget) -> Re
                 raise crash
             if check.name == "runs" and (crash is not None or no_toy):
                 raise NotJudgedError(f"{crash.contract}: {crash.what}" if crash is not None else no_toy)
+            if trial.trained_for_ever and not check.name.startswith("table-"):
+                raise NotJudgedError("the runner trains for ever")
             check.judge(trial)
             passed.append(check.name)
         except NotJudgedError as reason:

@@ -154,6 +154,11 @@ class Trial:
             files |= files_of_class(self.make_runner, self.files)
         return files
 
+    @property
+    def trained_for_ever(self) -> bool:
+        """Whether the run had to be ended."""
+        return isinstance(self.error, TrainsForEverError)
+
     def require_rollouts(self) -> List[Rollout]:
         """Return the rollouts that were recorded completely.
 
@@ -246,7 +251,7 @@ class Trial:
                 buffer: Any, advantages: Any, *rest: Any, _agent: int = agent, _original: Any = original, **named: Any
             ) -> Any:
                 if hasattr(advantages, "copy"):
-                    rollout.advantages[_agent] = advantages.copy()
+                    rollout.advantages.setdefault(_agent, advantages.copy())
                 return _original(buffer, advantages, *rest, **named)
 
             train.original = original  # type: ignore[attr-defined]

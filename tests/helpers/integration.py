@@ -41,7 +41,8 @@ TABLES: Tuple[Change, ...] = (
     (
         ENVS_TOOLS,
         '    elif env == "lag":\n        return envs.n_agents\n',
-        '    elif env == "lag":\n        return envs.n_agents\n    elif env == "mapush":\n        return envs.n_agents\n',
+        '    elif env == "lag":\n        return envs.n_agents\n'
+        '    elif env == "mapush":\n        return envs.n_agents\n',
     ),
     (
         CONFIGS_TOOLS,
@@ -104,7 +105,7 @@ def integrate(folder: Path, *changes: Change) -> Path:
 
 def _left_out(folder: str, names: list) -> list:
     """Leave out what is compiled, and the large environments that nothing here uses."""
-    heavy = {"StarCraft2_Env.py", "maps", "JSBSim", "multiagent_mujoco", "__pycache__"}
+    heavy = {"__pycache__", "DexterousHands", "JSBSim", "multiagent_mujoco"}
     return [name for name in names if name in heavy]
 
 

@@ -37,10 +37,12 @@ class PushWorld:
         return torch.cat([flat, self.box, self.length[:, None].float()], dim=-1)
 
     def reset(self):
+        """Start new episodes."""
         self._start(torch.ones(self.num_envs, dtype=torch.bool))
         return self._obs(), self._share_obs()
 
     def step(self, actions):
+        """Take a step."""
         command = self.action_scale * torch.clip(actions, -1.0, 1.0)
         self.robots = self.robots + 0.1 * command
         self.box = self.box + 0.05 * command.mean(dim=1)

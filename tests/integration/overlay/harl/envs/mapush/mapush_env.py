@@ -34,10 +34,12 @@ class MAPushEnv:
         self.reset_statistics()
 
     def reset(self):
+        """Start new episodes."""
         obs, state = self.env.reset()
         return obs.numpy().copy(), self._states(state), None
 
     def step(self, actions):
+        """Take a step."""
         actions_torch = torch.from_numpy(np.ascontiguousarray(actions))
         obs, state, reward, done, info = self.env.step(actions_torch)
         dones_np = np.repeat(done.numpy()[:, None], self.n_agents, axis=1)
@@ -69,4 +71,4 @@ class MAPushEnv:
         self.episode_lengths = deque(maxlen=1000)
 
     def close(self):
-        pass
+        """Do nothing."""

@@ -11,12 +11,15 @@ class MAPushLogger(BaseLogger):
         self.envs = None
 
     def set_envs(self, envs):
+        """Take the training environment, whose statistics are logged."""
         self.envs = envs
 
     def get_task_name(self):
+        """Return the name of the task."""
         return self.env_args["task"]
 
     def episode_log(self, actor_train_infos, critic_train_info, actor_buffer, critic_buffer):
+        """Log losses, returns and statistics."""
         super().episode_log(actor_train_infos, critic_train_info, actor_buffer, critic_buffer)
         if hasattr(self.envs, "get_statistics"):
             stats = self.envs.get_statistics()
