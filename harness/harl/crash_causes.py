@@ -10,8 +10,9 @@ import numpy as np
 
 from harness.findings import ContractError, NotJudgedError
 from harness.harl import logger_checks, run_checks
+from harness.harl.harl_tables import num_agents_of
+from harness.harl.probe import Box
 from harness.harl.settings import NUM_ROLLOUTS
-from harness.harl.tables import num_agents_of
 from harness.harl.toy_env import ToyEnv
 from harness.harl.trial import TrainsForEverError, Trial
 from harness.harl.users_lines import innermost_place, place_of, returned_place
@@ -76,7 +77,7 @@ def _trains_for_ever(trial: Trial, error: BaseException) -> Optional[ContractErr
         return None
     return _finding(
         "runs",
-        f"the runner trains for ever: {trial.updates - 1} updates, and num_env_steps asks for {NUM_ROLLOUTS}",
+        f"the runner trains for ever: {trial.updates} updates, and num_env_steps asks for {NUM_ROLLOUTS}",
         where=_where(trial, error),
         cause="run() takes the number of iterations from somewhere else than num_env_steps",
         fix="int(num_env_steps) // episode_length // n_rollout_threads iterations",
@@ -111,9 +112,12 @@ def _other_signature(trial: Trial, error: BaseException) -> Optional[ContractErr
 
 
 def _toy_lacks(trial: Trial, error: BaseException) -> Optional[ContractError]:
-    if isinstance(error, AttributeError) and f"'{ToyEnv.__name__}' object has no attribute" in str(error):
-        name = str(error).rpartition("attribute ")[2]
-        raise NotJudgedError(f"the runner needs envs.{name.strip(chr(39))}, which the toy lacks: run it with --real")
+    if trial.maker is None or not isinstance(error, AttributeError):
+        return None
+    for kind, place in ((ToyEnv, "envs."), (Box, "a space's ")):
+        if str(error).startswith(f"'{kind.__name__}' object has no attribute "):
+            name = str(error).split("'")[3]
+            raise NotJudgedError(f"the runner needs {place}{name}, which the toy lacks: run it with --real")
     return None
 
 

@@ -3,7 +3,7 @@
 The runner is made and run as HARL's `examples/train.py` does, with a few envs and a few short rollouts, over a toy
 environment: no simulator, seconds. `--real` runs it over your own environment. Everything happens in a child process.
 
-Exit codes: 0 every check that could be made holds; 1 a check failed; 2 nothing could be judged, a check that was asked
+Exit codes: 0 every contract that could be judged holds; 1 one is broken; 2 nothing could be judged, one that was asked
 for by name could not, or the command line, HARL or its settings cannot be used.
 """
 
@@ -58,8 +58,8 @@ class HarlOptions:
     real: bool = False
     """Run over your own environment instead of a toy."""
 
-    checks: Annotated[str, tyro.conf.arg(metavar="NAME,NAME")] = ""
-    """Make only these checks."""
+    contracts: Annotated[str, tyro.conf.arg(metavar="NAME,NAME")] = ""
+    """Judge only these contracts."""
 
     num_envs: Annotated[Optional[int], tyro.conf.arg(metavar="N")] = None
     """How many envs train, by default 5."""
@@ -87,10 +87,10 @@ class HarlOptions:
         return tuple(changes)
 
     def wanted(self) -> Optional[Tuple[str, ...]]:
-        """Return the names of the checks to make; None for all."""
-        if not self.checks:
+        """Return the names of the contracts to judge; None for all."""
+        if not self.contracts:
             return None
-        return tuple(name for name in self.checks.split(",") if name)
+        return tuple(name for name in self.contracts.split(",") if name)
 
     def command(self, harl: HarlFolder) -> str:
         """Return the command that repeats the run."""
@@ -216,4 +216,4 @@ def _innermost_place(harl: HarlFolder, ending: Ending) -> Optional[str]:
 def _help() -> str:
     exit_codes = str(__doc__).split("\n\n")[-1].strip()
     checks: Dict[str, str] = {check.name: check.sentence for check in all_checks()}
-    return f"{HarlOptions.__doc__}\n\n{exit_codes}\n\nChecks: {', '.join(checks)}."
+    return f"{HarlOptions.__doc__}\n\n{exit_codes}\n\nContracts: {', '.join(checks)}."

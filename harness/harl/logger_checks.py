@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from harness.findings import ContractError, NotJudgedError
-from harness.harl.recording import LoggedScalar, StatisticsCall
+from harness.harl.run_recording import LoggedScalar, StatisticsCall
 from harness.harl.runner_checks import judges
 from harness.harl.trial import Trial
 from harness.harl.users_lines import place_of, trees_of_class
@@ -22,6 +22,7 @@ from harness.harl.users_logger import LoggersCode, line_that_grows, who_sets
 
 MIN_LOGS = 2
 CYCLES, LOOKS = 60, 3  # of the logger's callbacks, without training; how often its size is measured
+MIN_GROWTH = 2.0  # entries per log: an entry for each log is a curve, an entry for each episode is a leak
 TOLERANCE = 1e-4  # relative, of float32 sums
 RETURN_TAG = "train_episode_rewards"
 WORDS_OF_RATES = ("success", "collision")
@@ -112,17 +113,16 @@ def _require_reads(trial: Trial, code: LoggersCode) -> None:
     getter = code.getters[0]
     if any(call.kind == "get" for call in trial.statistics):
         return
-    what = f"the logger never calls {getter}, although it has its environment"
-    cause = "a condition before the call is never true"
-    if not hasattr(trial.envs, getter):
-        what = f"the environment has no {getter}, which the logger asks for"
-        cause = "hasattr is False, so no statistics are logged, silently"
+    if hasattr(trial.envs, getter):
+        raise NotJudgedError(
+            f"{getter} was not called in {len(trial.logs)} logs: a condition before the call was false"
+        )
     raise ContractError(
-        what,
+        f"the environment has no {getter}, which the logger asks for",
         where=code.methods[getter],
         got=f"0 calls in {len(trial.logs)} logs",
         expected="one in every log",
-        cause=cause,
+        cause="hasattr is False, so no statistics are logged, silently",
     )
 
 
@@ -171,12 +171,14 @@ def _resetter_of_env(trial: Trial) -> Optional[str]:
 
 def _require_same_rates(trial: Trial, code: LoggersCode) -> None:
     """Raise if a rate that is logged differs from what the environment said at that log."""
+    compared = 0
     for call in trial.statistics:
         if call.kind != "get" or not hasattr(call.result, "items"):
             continue
         for word in WORDS_OF_RATES:
             said = _said(call, word)
             logged = [scalar for scalar in trial.scalars if scalar.log == call.log and word in scalar.tag.lower()]
+            compared += bool(said and logged)
             if said and logged and not any(_close(scalar.value, value) for scalar in logged for value in said):
                 raise ContractError(
                     f"the logged {logged[0].tag} is not what the environment says",
@@ -185,6 +187,8 @@ def _require_same_rates(trial: Trial, code: LoggersCode) -> None:
                     expected=f"{said[0]:.6g}",
                     cause="another key is read, or a number of another log",
                 )
+    if compared == 0:
+        trial.notes.append("no logged number could be told to be a statistic: only reads and resets were judged")
 
 
 def _said(call: StatisticsCall, word: str) -> List[float]:
@@ -208,16 +212,23 @@ def logger_returns(trial: Trial) -> None:
     if training is None or len(training.steps) != training.num_steps:
         raise NotJudgedError("the steps of the environment were not recorded completely")
     logged = [scalar for scalar in trial.scalars if scalar.tag.startswith(RETURN_TAG) and scalar.log >= 0]
-    counted = _mean_returns(trial)
-    if not logged or not counted:
+    counted = _returns_by_log(trial)
+    if not logged or not any(counted):
         raise NotJudgedError(f"no {RETURN_TAG} was written, or no episode ended")
     for scalar in logged:
         _require_count(trial, scalar, counted)
+    _require_proportional_steps(trial, logged)
 
 
-def _require_count(trial: Trial, scalar: LoggedScalar, counted: Dict[int, float]) -> None:
-    expected = counted.get(scalar.log)
-    if expected is not None and not _close(scalar.value, expected):
+def _require_count(trial: Trial, scalar: LoggedScalar, counted: List[List[float]]) -> None:
+    """Raise unless a mean is that of the episodes since the last log, or of a window that ends now."""
+    returns = np.concatenate(counted[: scalar.log + 1])
+    if len(returns) == 0 or not counted[scalar.log]:
+        return
+    expected = float(np.mean(counted[scalar.log]))
+    means = np.cumsum(returns[::-1]) / np.arange(1, len(returns) + 1)
+    agents = trial.settings_of_agents
+    if not any(_close(scalar.value, mean * count) for mean in means for count in (1, agents)):
         raise ContractError(
             f"the logged mean return is not that of the episodes that ended: {scalar.tag}",
             where=_place_in_logger(trial, "per_step", "episode_log"),
@@ -225,35 +236,42 @@ def _require_count(trial: Trial, scalar: LoggedScalar, counted: Dict[int, float]
             expected=f"{expected:.6g}, counted from rewards and dones",
             cause="episodes of another log are counted again, or sums are not reset where an episode ends",
         )
-    steps = trial.logs[scalar.log].env_steps * trial.settings.train["n_rollout_threads"]
-    if scalar.step is not None and scalar.step != steps:
+
+
+def _require_proportional_steps(trial: Trial, logged: List[LoggedScalar]) -> None:
+    """Raise unless what is written as the number of steps grows with the steps that were taken."""
+    ratios = []
+    for scalar in logged:
+        if isinstance(scalar.step, (int, float)) and trial.logs[scalar.log].env_steps:
+            ratios.append(scalar.step / trial.logs[scalar.log].env_steps)
+    if ratios and max(ratios) > min(ratios) * (1.0 + TOLERANCE):
         raise ContractError(
-            f"{scalar.tag} is logged at another number of env steps than were taken",
+            f"{logged[0].tag} is logged at another number of env steps than were taken",
             where=_place_in_logger(trial, "episode_log"),
-            got=f"{scalar.step} in log {scalar.log + 1}",
-            expected=f"{steps}: steps times n_rollout_threads",
+            got=f"{[scalar.step for scalar in logged]} after {[call.env_steps for call in trial.logs]} steps",
+            expected="a number that grows in proportion to the steps",
         )
 
 
-def _mean_returns(trial: Trial) -> Dict[int, float]:
-    """Return the mean return of the episodes that ended before each log and after the one before it."""
+def _returns_by_log(trial: Trial) -> List[List[float]]:
+    """Return the returns of the episodes that ended before each log and after the one before it."""
     assert trial.training is not None
     steps = trial.training.steps
     running = np.zeros(trial.settings.train["n_rollout_threads"])
-    means, ended, begin = {}, [], 0
-    for log, call in enumerate(trial.logs):
+    by_log: List[List[float]] = []
+    begin = 0
+    for call in trial.logs:
+        ended: List[float] = []
         for step in steps[begin : call.env_steps]:
             if step.rewards is None or step.dones is None or step.evaluates:
-                return {}
+                return []
             running = running + step.rewards.mean(axis=1).ravel()
             done = np.asarray(step.dones, bool).all(axis=1)
             ended += list(running[done])
             running[done] = 0.0
         begin = call.env_steps
-        if ended:
-            means[log] = float(np.mean(ended))
-        ended = []
-    return means
+        by_log.append(ended)
+    return by_log
 
 
 def _place_in_logger(trial: Trial, *methods: str) -> Optional[str]:
@@ -280,7 +298,10 @@ def logger_bounded(trial: Trial) -> None:
     looks = _sizes_over_many_episodes(trial)
     for name in looks[-1]:
         sizes = [look.get(name, 0) for look in looks]
-        if sizes[0] < sizes[1] < sizes[2] and 2 * (sizes[2] - sizes[1]) > sizes[1] - sizes[0]:
+        growth = min(sizes[1] - sizes[0], sizes[2] - sizes[1]) * LOOKS / CYCLES  # entries per log
+        if 0.0 < growth < MIN_GROWTH:
+            trial.notes.append(f"the logger's {name} grows by {growth:g} entries with each log")
+        elif growth >= MIN_GROWTH:
             kind = type(trial.logger)
             raise ContractError(
                 f"the logger's {name} grows without bound",

@@ -32,12 +32,35 @@ AVAILABLE: Dict[str, Callable[[], Any]] = {
 
 
 class Box:
-    """The least space that HARL reads; it recognises spaces by the name of their class."""
+    """The least space that HARL reads; it recognises spaces by the name of their class.
 
-    def __init__(self, size: int) -> None:
+    Args:
+      size: numbers in it.
+      bound: the largest of each.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, size: int, bound: float = np.inf) -> None:
         self.shape = (size,)
-        self.low = np.full(size, -np.inf, np.float32)
-        self.high = np.full(size, np.inf, np.float32)
+        self.low = np.full(size, -bound, np.float32)
+        self.high = np.full(size, bound, np.float32)
+        self._random = np.random.default_rng(size)
+
+    def seed(self, seed: Any = None) -> None:
+        """Seed `sample`."""
+        self._random = np.random.default_rng(seed)
+
+    def sample(self) -> np.ndarray:
+        """Return numbers within the bounds."""
+        limit = np.minimum(self.high, 1.0)
+        return self._random.uniform(-limit, limit).astype(np.float32)
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Box) and self.shape == other.shape and np.array_equal(self.high, other.high)
+
+    def __hash__(self) -> int:
+        return hash(self.shape)
 
 
 def probe(path: str, name: str) -> HarlForms:

@@ -7,11 +7,12 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from harness.findings import ContractError, NotJudgedError
-from harness.harl.recording import RecordedStep, Rollout
+from harness.harl.run_recording import RecordedStep, Rollout
 from harness.harl.runner_checks import judges
 from harness.harl.trial import Trial
 
 TOLERANCE = 1e-5
+ALIKE = 0.8  # correlation of a feature with itself after a running normalisation
 STORING = ("insert", "collect", "run", "__init__")
 """Methods of a runner that fill the buffers; the first that the user wrote is named."""
 
@@ -82,6 +83,7 @@ def actor_input(trial: Trial) -> None:
         for agent, buffer in enumerate(rollout.actor_buffers):
             found = first_difference(_array(buffer, "obs"), obs[:, :, agent])
             if found is not None:
+                _require_unlike(buffer["obs"], obs[:, :, agent])
                 raise _misplaced(trial, f"obs of actor {agent}", "obs", found, obs[:, :, :, :], number)
 
 
@@ -103,6 +105,7 @@ def critic_input(trial: Trial) -> None:
             )
         found = first_difference(stored, expected)
         if found is not None:
+            _require_unlike(stored, expected)
             raise _misplaced(trial, "share_obs of the critic", "share_obs", found, obs, number)
     _require_values_of_share_obs(trial)
 
@@ -135,6 +138,17 @@ def _flat_states(states: Any, share_obs: np.ndarray) -> Any:
     if states is None:
         return None
     return states.reshape(int(np.prod(share_obs.shape[:-1])), *states.shape[share_obs.ndim - 1 :])
+
+
+def _require_unlike(got: np.ndarray, expected: np.ndarray) -> None:
+    """Raise `NotJudgedError` if most features are the expected ones on another scale, as a normaliser leaves them."""
+    alike = []
+    columns = expected.reshape(-1, expected.shape[-1]), got.reshape(-1, got.shape[-1])
+    for wanted, stored in zip(columns[0].T.astype(np.float64), columns[1].T.astype(np.float64)):
+        if wanted.std() > 0.0 and stored.std() > 0.0:
+            alike.append(float(np.corrcoef(wanted, stored)[0, 1]) > ALIKE)
+    if alike and 2 * sum(alike) > len(alike):
+        raise NotJudgedError("what is stored is on another scale: the runner seems to normalise it")
 
 
 def _misplaced(
@@ -173,8 +187,24 @@ def stored_actions(trial: Trial) -> None:
             )
         for agent, buffer in enumerate(rollout.actor_buffers):
             found = first_difference(_array(buffer, "actions"), actions[:, :, agent])
-            if found is not None:
+            if found is not None and _same_order(buffer["actions"], actions[:, :, agent]):
+                _note_changed_actions(trial)
+            elif found is not None:
                 raise _other_action(trial, found, agent, actions, number)
+
+
+def _same_order(stored: np.ndarray, given: np.ndarray) -> bool:
+    """Return whether each entry that was given grows with the one that is stored, as clipping and scaling leave it."""
+    stored, given = stored.reshape(-1, stored.shape[-1]), given.reshape(-1, given.shape[-1])
+    for axis in range(stored.shape[-1]):
+        in_order = given[np.argsort(stored[:, axis], kind="stable"), axis]
+        if (np.diff(in_order) < -TOLERANCE).any():
+            return False
+    return True
+
+
+def _note_changed_actions(trial: Trial) -> None:
+    trial.notes.append("actions are clipped or scaled on the way to the environment: they were judged by their order")
 
 
 def _other_action(trial: Trial, found: Difference, agent: int, actions: np.ndarray, rollout: int) -> ContractError:

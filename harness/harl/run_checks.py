@@ -19,6 +19,8 @@ def runs(trial: Trial) -> None:
     """The runner is made as HARL makes runners, trains as long as it is told to, and raises nothing."""
     if trial.error is not None:
         raise NotJudgedError("see above")  # the crash is a finding of its own
+    if trial.updates == 0 and not hasattr(trial.runner, "actor_buffer"):
+        raise NotJudgedError("it ended without an exception, and no update was seen: is it off-policy?")
     if trial.updates == 0:
         raise ContractError(
             "the runner trains nothing: no update was made",
@@ -32,6 +34,8 @@ def runs(trial: Trial) -> None:
 def env_size(trial: Trial) -> None:
     """The environment has as many envs as `n_rollout_threads` asks for."""
     _require_step(trial)
+    if trial.training is None or not trial.training.steps or trial.training.steps[0].obs is None:
+        raise NotJudgedError("obs is no numpy array")
     require_size(trial)
 
 

@@ -17,7 +17,7 @@ class RunnerCheck(NamedTuple):
     """A check.
 
     Attributes:
-      name: what the report and `--checks` call it.
+      name: what the report and `--contracts` call it.
       sentence: the promise.
       judge: takes the trial; raises `ContractError`, or `NotJudgedError` if it saw too little.
     """
@@ -52,12 +52,12 @@ def chosen_checks(names: Optional[Sequence[str]]) -> List[RunnerCheck]:
     """Return the checks of these names; all for None.
 
     Raises:
-      ConfigError: there is no check of a name.
+      ConfigError: there is no contract of a name.
     """
     checks = all_checks()
     if names is None:
         return checks
     for name in names:
         if name not in CHECKS:
-            raise unknown("check", name, CHECKS)
+            raise unknown("contract", name, CHECKS)
     return [check for check in checks if check.name in names]

@@ -20,7 +20,7 @@ from harness.harl.runner_checks import RunnerCheck, chosen_checks
 from harness.harl.settings import Settings, made_small, read_settings
 from harness.harl.toy_env import ToyMaker, ToySizes
 from harness.harl.trial import Trial
-from harness.interface.player import first_line, innermost_line, is_ctrl_c, load_factory
+from harness.interface.player import first_line, innermost_line, load_factory
 from mapush.errors import ConfigError
 
 BEFORE_TORCH = "isaacgym"
@@ -173,10 +173,10 @@ def _judged(trial: Trial, checks: List[RunnerCheck], target: RunnerTarget) -> Re
             passed.append(check.name)
         except NotJudgedError as reason:
             not_judged[check.name] = str(reason)
-        except BaseException as error:
-            if is_ctrl_c(error):
-                raise
-            findings.append(_finding_of(_as_contract_error(error), check.name, target))
+        except ContractError as error:
+            findings.append(_finding_of(error, check.name, target))
+        except Exception as error:
+            not_judged[check.name] = f"it cannot read this runner: {type(error).__name__}: {first_line(error)}"
         times[check.name] = time.perf_counter() - began
     if crash is not None and not any(finding.contract == crash.contract for finding in findings):
         findings.append(_finding_of(crash, str(crash.contract), target))  # a crash is never lost
@@ -191,16 +191,6 @@ def _crash(trial: Trial) -> Tuple[Optional[ContractError], str]:
         return explain(trial), ""
     except NotJudgedError as reason:
         return None, str(reason)
-
-
-def _as_contract_error(error: BaseException) -> ContractError:
-    if isinstance(error, ContractError):
-        return error
-    return ContractError(
-        f"the check itself raised {type(error).__name__}: {first_line(error)}",
-        where=innermost_line(error),
-        cause="a defect of the harness, or something that it was not made for: please report it",
-    )
 
 
 def _finding_of(error: ContractError, name: str, target: RunnerTarget) -> Finding:

@@ -28,6 +28,8 @@ SMALL: Dict[str, Section] = {
     "algo": {"ppo_epoch": 2, "critic_epoch": 2},
 }
 """What the small run sets, whatever the user's files say."""
+OF_OFF_POLICY = {"warmup_steps": 20, "buffer_size": 500, "batch_size": 20, "train_interval": 12}
+"""What it sets if the algorithm has such a setting."""
 
 
 @dataclasses.dataclass
@@ -178,6 +180,9 @@ def made_small(settings: Settings, log_dir: str, num_envs: Optional[int] = None,
     small = copy.deepcopy(settings)
     for name, section in SMALL.items():
         small.algo_args.setdefault(name, {}).update(copy.deepcopy(section))
+    for section in small.algo_args.values():
+        for key in OF_OFF_POLICY.keys() & section.keys():
+            section[key] = OF_OFF_POLICY[key]
     if num_envs:
         small.train["n_rollout_threads"] = num_envs
         small.train["num_env_steps"] = num_envs * NUM_STEPS * NUM_ROLLOUTS

@@ -6,8 +6,8 @@ import copy
 from typing import Any, Callable, Dict, List, Optional
 
 from harness.findings import ContractError, NotJudgedError
+from harness.harl.harl_tables import CONTRACT_OF, REGISTRY
 from harness.harl.runner_checks import judges
-from harness.harl.tables import CONTRACT_OF, REGISTRY
 from harness.harl.trial import Trial
 from harness.harl.users_lines import place_of
 

@@ -67,7 +67,7 @@ class ToyEnv:
         self.role = role
         self.observation_space = [Box(sizes.obs_dim) for _ in range(sizes.num_agents)]
         self.share_observation_space = [Box(sizes.share_obs_dim) for _ in range(sizes.num_agents)]
-        self.action_space = [_bounded(sizes.action_dim) for _ in range(sizes.num_agents)]
+        self.action_space = [Box(sizes.action_dim, bound=1.0) for _ in range(sizes.num_agents)]
         self.num_steps = 0
         self._sizes = sizes
         self._per_agent = state_type == "FP"
@@ -129,12 +129,6 @@ class ToyEnv:
 
     def close(self) -> None:
         """Do nothing."""
-
-
-def _bounded(size: int) -> Box:
-    box = Box(size)
-    box.low, box.high = np.full(size, -1.0, np.float32), np.full(size, 1.0, np.float32)
-    return box
 
 
 class ToyMaker:

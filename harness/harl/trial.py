@@ -9,7 +9,8 @@ from typing import Any, Callable, Dict, List, Optional, Set
 
 from harness.findings import NotJudgedError
 from harness.harl.harl_folder import HarlFolder
-from harness.harl.recording import (
+from harness.harl.harl_tables import Tables, num_agents_of
+from harness.harl.run_recording import (
     EnvRecorder,
     LogCall,
     LoggedScalar,
@@ -21,13 +22,12 @@ from harness.harl.recording import (
     kept_output,
     watch_writer,
 )
-from harness.harl.settings import NUM_ROLLOUTS, Settings
-from harness.harl.tables import Tables, num_agents_of
+from harness.harl.settings import NUM_ROLLOUTS, NUM_STEPS, Settings
 from harness.harl.toy_env import ToyMaker
 from harness.harl.users_lines import UsersFiles, files_of_class, place_of
 from harness.harl.users_logger import LoggersCode
 
-ENDLESS_FACTOR = 3  # times the rollouts that were asked for, after which a runner is said to train for ever
+ENDLESS_FACTOR = 3  # times the steps that were asked for, after which a runner is said to train for ever
 MAX_DATA = 60  # steps of which what the logger was told is kept
 
 
@@ -155,6 +155,11 @@ class Trial:
         return files
 
     @property
+    def settings_of_agents(self) -> int:
+        """How many agents the training environment has."""
+        return num_agents_of(self.envs) or 1
+
+    @property
     def trained_for_ever(self) -> bool:
         """Whether the run had to be ended."""
         return isinstance(self.error, TrainsForEverError)
@@ -204,7 +209,7 @@ class Trial:
     def _before_train(self) -> None:
         self.updates += 1
         self.phase = f"training, update {self.updates}"
-        if self.updates > ENDLESS_FACTOR * NUM_ROLLOUTS:
+        if self.training is not None and self.training.num_steps > ENDLESS_FACTOR * NUM_ROLLOUTS * NUM_STEPS:
             raise TrainsForEverError
         if len(self.rollouts) < NUM_ROLLOUTS and self.training is not None:
             self.rollouts.append(self._rollout(self.training))
@@ -244,7 +249,10 @@ class Trial:
 
     def _watch_advantages(self, rollout: Rollout) -> None:
         """Keep the advantages with which each actor is trained in the update that follows."""
-        for agent, actor in enumerate(self.runner.actor):
+        actors = self.runner.actor
+        if self.settings.state_type == "FP" and len(set(map(id, actors))) < len(actors):
+            return  # whose advantages they are is not known
+        for agent, actor in enumerate(actors):
             original = getattr(actor.train, "original", actor.train)
 
             def train(

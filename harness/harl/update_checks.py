@@ -9,8 +9,8 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from harness.findings import ContractError, NotJudgedError
-from harness.harl.recording import Rollout
 from harness.harl.rollout_checks import first_difference
+from harness.harl.run_recording import Rollout
 from harness.harl.runner_checks import judges
 from harness.harl.trial import BeforeUpdate, Trial
 from harness.harl.users_lines import innermost_place, place_of
@@ -140,17 +140,16 @@ def _standardised(array: Any) -> np.ndarray:
 def batch_independent(trial: Trial) -> None:
     """Entropy and losses are means: they do not change if every env occurs twice in the batch."""
     before = _before_update(trial)
-    advantages = trial.rollouts[0].advantages.get(0)
+    advantages = next(iter(trial.rollouts[0].advantages.values()), None)
     pairs: List[Tuple[Any, Dict[str, Any], Dict[str, Any]]] = []
     if advantages is not None:
-        losses = []
-        for copies in (1, 2):
-            buffer = _repeated(before.actor_buffers[0], copies)
-            _give_weights(buffer)
-            actor = _one_epoch(before.actors[0])
-            tiled = np.concatenate([advantages] * copies, axis=1)
-            losses.append(_train(actor, buffer, tiled, trial.settings.state_type))
+        try:
+            losses = _losses_of_actor(trial, before, advantages, with_factor=True)
+        except NotJudgedError:
+            losses = _losses_of_actor(trial, before, advantages, with_factor=False)
         pairs.append((before.actors[0], *losses))
+    else:
+        trial.notes.append("actors are not trained through actor.train: only the critic's loss was judged")
     losses = []
     for copies in (1, 2):
         normalizer = copy.deepcopy(before.normalizer)
@@ -158,6 +157,17 @@ def batch_independent(trial: Trial) -> None:
     pairs.append((before.critic, *losses))
     for learner, once, twice in pairs:
         _require_same_losses(learner, once, twice)
+
+
+def _losses_of_actor(trial: Trial, before: BeforeUpdate, advantages: Any, with_factor: bool) -> List[Dict[str, Any]]:
+    """Return what the first actor's training says of the batch, and of the batch in which every env occurs twice."""
+    losses = []
+    for copies in (1, 2):
+        buffer = _repeated(before.actor_buffers[0], copies)
+        _give_weights(buffer, with_factor)
+        tiled = np.concatenate([advantages] * copies, axis=1)
+        losses.append(_train(_one_epoch(before.actors[0]), buffer, tiled, trial.settings.state_type))
+    return losses
 
 
 def _one_epoch(learner: Any) -> Any:
@@ -179,10 +189,11 @@ def _repeated(buffer: Any, copies: int) -> Any:
     return buffer
 
 
-def _give_weights(buffer: Any) -> None:
-    """Make the loss of the first update different from 0, which it is if every ratio is 1 and advantages are centred."""
+def _give_weights(buffer: Any, with_factor: bool) -> None:
+    """Make the loss of the first update different from 0, which it is where ratios are 1 and advantages centred."""
     steps = np.linspace(0.5, 1.5, len(buffer.actions), dtype=np.float32)
-    buffer.factor = np.ones((*buffer.actions.shape[:2], 1), np.float32) * steps[:, None, None]
+    if with_factor:
+        buffer.factor = np.ones((*buffer.actions.shape[:2], 1), np.float32) * steps[:, None, None]
     buffer.action_log_probs += 0.1 * (steps[:, None, None] - 1.0)
 
 
@@ -248,6 +259,10 @@ def _call(trial: Trial, method: str) -> None:
     try:
         with contextlib.redirect_stdout(None):
             getattr(trial.runner, method)()
+    except FileNotFoundError as error:
+        if trial.files.innermost(error) is None:
+            raise
+        raise NotJudgedError(f"{method} of yours looks for {error.filename}") from None
     except Exception as error:
         raise ContractError(
             f"{method} raises {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",

@@ -105,11 +105,12 @@ class UsersFiles:
 
 
 def innermost_place(error: BaseException) -> str:
-    """Return file and line where an error was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return "unknown line"
-    return f"{frames[-1].filename}:{frames[-1].lineno}"
+    """Return file and line where an error was raised, outside of the harness."""
+    place = "unknown line"
+    for frame in traceback.extract_tb(error.__traceback__):
+        if HARNESS not in Path(frame.filename).parents:
+            place = f"{frame.filename}:{frame.lineno}"
+    return place
 
 
 def place_of(thing: Any) -> Optional[str]:
