@@ -11,7 +11,7 @@ import numpy as np
 from harness.findings import ContractError, NotJudgedError
 from harness.harl import logger_checks, run_checks
 from harness.harl.harl_tables import num_agents_of
-from harness.harl.probe import Box
+from harness.harl.probe import LeastBox
 from harness.harl.settings import NUM_ROLLOUTS
 from harness.harl.toy_env import ToyEnv
 from harness.harl.trial import TrainsForEverError, Trial
@@ -114,7 +114,7 @@ def _other_signature(trial: Trial, error: BaseException) -> Optional[ContractErr
 def _toy_lacks(trial: Trial, error: BaseException) -> Optional[ContractError]:
     if trial.maker is None or not isinstance(error, AttributeError):
         return None
-    for kind, place in ((ToyEnv, "envs."), (Box, "a space's ")):
+    for kind, place in ((ToyEnv, "envs."), (LeastBox, "a space's ")):
         if str(error).startswith(f"'{kind.__name__}' object has no attribute "):
             name = str(error).split("'")[3]
             raise NotJudgedError(f"the runner needs {place}{name}, which the toy lacks: run it with --real")

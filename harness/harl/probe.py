@@ -31,7 +31,7 @@ AVAILABLE: Dict[str, Callable[[], Any]] = {
 }
 
 
-class Box:
+class LeastBox:
     """The least space that HARL reads; it recognises spaces by the name of their class.
 
     Args:
@@ -57,10 +57,13 @@ class Box:
         return self._random.uniform(-limit, limit).astype(np.float32)
 
     def __eq__(self, other: Any) -> bool:
-        return isinstance(other, Box) and self.shape == other.shape and np.array_equal(self.high, other.high)
+        return isinstance(other, LeastBox) and self.shape == other.shape and np.array_equal(self.high, other.high)
 
     def __hash__(self) -> int:
         return hash(self.shape)
+
+
+LeastBox.__name__ = "Box"
 
 
 def probe(path: str, name: str) -> HarlForms:
@@ -155,10 +158,10 @@ def _runner(runner_class: Any) -> Any:
     runner.algo_args = {"train": train, "eval": evaluation, "render": {"use_render": False}}
     runner.state_type, runner.num_agents = "EP", NUM_AGENTS
     runner.recurrent_n, runner.rnn_hidden_size = RECURRENT, HIDDEN
-    runner.critic_buffer = critic_buffer(flat, Box(SHARE_OBS_DIM))
+    runner.critic_buffer = critic_buffer(flat, LeastBox(SHARE_OBS_DIM))
     runner.actor_buffer = []
     for _ in range(NUM_AGENTS):
-        runner.actor_buffer.append(actor_buffer(flat, Box(OBS_DIM), Box(ACTION_DIM)))
+        runner.actor_buffer.append(actor_buffer(flat, LeastBox(OBS_DIM), LeastBox(ACTION_DIM)))
     return runner
 
 

@@ -7,7 +7,7 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from harness.findings import ContractError, NotJudgedError
-from harness.harl.run_recording import RecordedStep, Rollout
+from harness.harl.run_recording import RecordedStep, HarlRollout
 from harness.harl.runner_checks import judges
 from harness.harl.trial import Trial
 
@@ -17,7 +17,7 @@ STORING = ("insert", "collect", "run", "__init__")
 """Methods of a runner that fill the buffers; the first that the user wrote is named."""
 
 
-class Difference(NamedTuple):
+class StoredDifference(NamedTuple):
     """Where two arrays of a rollout differ first.
 
     Attributes:
@@ -31,7 +31,7 @@ class Difference(NamedTuple):
     expected: float
 
 
-def first_difference(got: Any, expected: Any, tolerance: float = TOLERANCE) -> Optional[Difference]:
+def first_difference(got: Any, expected: Any, tolerance: float = TOLERANCE) -> Optional[StoredDifference]:
     """Return where two arrays differ first; None if they are equal within a tolerance.
 
     Raises:
@@ -44,10 +44,10 @@ def first_difference(got: Any, expected: Any, tolerance: float = TOLERANCE) -> O
     if len(wrong) == 0:
         return None
     index = tuple(map(int, wrong[0]))
-    return Difference(index, float(got[index]), float(expected[index]))
+    return StoredDifference(index, float(got[index]), float(expected[index]))
 
 
-def judged_rollouts(trial: Trial) -> List[Rollout]:
+def judged_rollouts(trial: Trial) -> List[HarlRollout]:
     """Return the rollouts whose steps are known one by one.
 
     Raises:
@@ -152,7 +152,7 @@ def _require_unlike(got: np.ndarray, expected: np.ndarray) -> None:
 
 
 def _misplaced(
-    trial: Trial, what: str, name: str, found: Difference, candidates: np.ndarray, rollout: int
+    trial: Trial, what: str, name: str, found: StoredDifference, candidates: np.ndarray, rollout: int
 ) -> ContractError:
     step, env = found.place[:2]
     cause = "another array, or another moment"
@@ -207,7 +207,9 @@ def _note_changed_actions(trial: Trial) -> None:
     trial.notes.append("actions are clipped or scaled on the way to the environment: they were judged by their order")
 
 
-def _other_action(trial: Trial, found: Difference, agent: int, actions: np.ndarray, rollout: int) -> ContractError:
+def _other_action(
+    trial: Trial, found: StoredDifference, agent: int, actions: np.ndarray, rollout: int
+) -> ContractError:
     step, env = found.place[:2]
     cause = "actions are changed between collect and step: clipped, scaled, or written in place by the environment"
     if np.isclose(actions[step], found.got, rtol=TOLERANCE).any():

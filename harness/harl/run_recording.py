@@ -103,7 +103,7 @@ def _copy(value: Any) -> Any:
 
 
 @dataclasses.dataclass
-class Rollout:
+class HarlRollout:
     """The buffers of a runner before an update, and the steps that should be in them.
 
     Attributes:

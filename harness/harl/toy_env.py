@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
-from harness.harl.probe import Box
+from harness.harl.probe import LeastBox
 
 SHORTEST, LONGEST = 3, 7  # steps of an episode; at the longest, the time is up
 
@@ -65,9 +65,9 @@ class ToyEnv:
         self.n_agents = self.num_agents = sizes.num_agents
         self.num_envs = self.n_envs = self.n_threads = num_envs
         self.role = role
-        self.observation_space = [Box(sizes.obs_dim) for _ in range(sizes.num_agents)]
-        self.share_observation_space = [Box(sizes.share_obs_dim) for _ in range(sizes.num_agents)]
-        self.action_space = [Box(sizes.action_dim, bound=1.0) for _ in range(sizes.num_agents)]
+        self.observation_space = [LeastBox(sizes.obs_dim) for _ in range(sizes.num_agents)]
+        self.share_observation_space = [LeastBox(sizes.share_obs_dim) for _ in range(sizes.num_agents)]
+        self.action_space = [LeastBox(sizes.action_dim, bound=1.0) for _ in range(sizes.num_agents)]
         self.num_steps = 0
         self._sizes = sizes
         self._per_agent = state_type == "FP"

@@ -14,7 +14,7 @@ from harness.harl.run_recording import (
     EnvRecorder,
     LogCall,
     LoggedScalar,
-    Rollout,
+    HarlRollout,
     StatisticsCall,
     Tee,
     arrays_of,
@@ -93,7 +93,7 @@ class Trial:
         self.error: Optional[BaseException] = None
         self.error_in = ""
         self.training: Optional[EnvRecorder] = None
-        self.rollouts: List[Rollout] = []
+        self.rollouts: List[HarlRollout] = []
         self.before_update: Optional[BeforeUpdate] = None
         self.updates = 0
         self.logs: List[LogCall] = []
@@ -164,7 +164,7 @@ class Trial:
         """Whether the run had to be ended."""
         return isinstance(self.error, TrainsForEverError)
 
-    def require_rollouts(self) -> List[Rollout]:
+    def require_rollouts(self) -> List[HarlRollout]:
         """Return the rollouts that were recorded completely.
 
         Raises:
@@ -214,7 +214,7 @@ class Trial:
         if len(self.rollouts) < NUM_ROLLOUTS and self.training is not None:
             self.rollouts.append(self._rollout(self.training))
 
-    def _rollout(self, training: EnvRecorder) -> Rollout:
+    def _rollout(self, training: EnvRecorder) -> HarlRollout:
         steps = [step for step in training.steps[self._recorded :] if not step.evaluates]
         previous = training.steps[self._recorded - 1] if self._recorded else None
         before = training.first if previous is None else (previous.obs, previous.share_obs)
@@ -222,11 +222,11 @@ class Trial:
         buffers = getattr(self.runner, "actor_buffer", None)
         critic_buffer = getattr(self.runner, "critic_buffer", None)
         if not buffers or critic_buffer is None:
-            return Rollout([], before, previous, [], {})
+            return HarlRollout([], before, previous, [], {})
         if self.before_update is None:
             self.before_update = self._copies()
         normalizer = getattr(self.runner, "value_normalizer", None)
-        rollout = Rollout(
+        rollout = HarlRollout(
             steps,
             before,
             previous,
@@ -247,7 +247,7 @@ class Trial:
             copied(getattr(runner, "value_normalizer", None)),
         )
 
-    def _watch_advantages(self, rollout: Rollout) -> None:
+    def _watch_advantages(self, rollout: HarlRollout) -> None:
         """Keep the advantages with which each actor is trained in the update that follows."""
         actors = self.runner.actor
         if self.settings.state_type == "FP" and len(set(map(id, actors))) < len(actors):

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.findings import ContractError, NotJudgedError
 from harness.harl.rollout_checks import first_difference
-from harness.harl.run_recording import Rollout
+from harness.harl.run_recording import HarlRollout
 from harness.harl.runner_checks import judges
 from harness.harl.trial import BeforeUpdate, Trial
 from harness.harl.users_lines import innermost_place, place_of
@@ -90,7 +90,7 @@ def advantages(trial: Trial) -> None:
         _require_advantages(trial, rollout, expected - values[:-1])
 
 
-def _values(rollout: Rollout) -> np.ndarray:
+def _values(rollout: HarlRollout) -> np.ndarray:
     values = rollout.critic_buffer["value_preds"]
     if rollout.normalizer is not None:
         try:
@@ -114,7 +114,7 @@ def _gae(buffer: Dict[str, np.ndarray], values: np.ndarray, settings: Dict[str, 
     return returns
 
 
-def _require_advantages(trial: Trial, rollout: Rollout, expected: np.ndarray) -> None:
+def _require_advantages(trial: Trial, rollout: HarlRollout, expected: np.ndarray) -> None:
     """Raise if an actor was trained with other advantages; a shift and a scale are no difference."""
     for agent, given in rollout.advantages.items():
         wanted = expected[:, :, agent] if expected.ndim == 4 else expected
