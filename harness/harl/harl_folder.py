@@ -144,6 +144,7 @@ def _installed() -> Optional[Path]:
     return package.parent
 
 
+@functools.lru_cache(maxsize=None)
 def forms_or_upstream(folder: HarlFolder) -> HarlForms:
     """Return what a HARL accepts; upstream's forms, under a name that says why, if it cannot be probed."""
     try:

@@ -7,7 +7,7 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from harness.findings import ContractError, NotJudgedError
-from harness.harl.run_recording import RecordedStep, HarlRollout
+from harness.harl.run_recording import HarlRollout, RecordedStep
 from harness.harl.runner_checks import judges
 from harness.harl.trial import Trial
 

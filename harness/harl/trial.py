@@ -12,9 +12,9 @@ from harness.harl.harl_folder import HarlFolder
 from harness.harl.harl_tables import Tables, num_agents_of
 from harness.harl.run_recording import (
     EnvRecorder,
+    HarlRollout,
     LogCall,
     LoggedScalar,
-    HarlRollout,
     StatisticsCall,
     Tee,
     arrays_of,

@@ -170,7 +170,7 @@ def files_of_class(kind: type, files: UsersFiles) -> Set[str]:
 def returned_place(function: Any, index: int) -> Optional[str]:
     """Return the line where the part `index` of the tuple that a function returns gets its value.
 
-    It is the last assignment to the name that is returned, else the line of the last return statement.
+    It is the last assignment to the name that is returned, or to an entry of it, else the line of the last return statement.
     """
     tree = tree_of(function)
     if tree is None:
@@ -193,6 +193,9 @@ def returned_place(function: Any, index: int) -> Optional[str]:
 
 
 def _names(target: Any, name: str) -> bool:
+    """Return whether an assignment is to a name, or to one entry of it."""
+    if isinstance(target, ast.Subscript):
+        target = target.value
     return isinstance(target, ast.Name) and target.id == name
 
 
