@@ -14,6 +14,7 @@ from harness.contracts.registry import step_checks
 from harness.contracts.task import Task
 from harness.findings import NO_TIME, ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver
+from harness.interface.harl_forms import HarlForms, JudgedFor, upstream
 from harness.interface.moment import StepErrors
 from harness.interface.player import Player, Seen
 from harness.interface.spaces import Sizes, read_sizes
@@ -37,6 +38,7 @@ class EnvUnderTest:
       budget_s: how long all contracts may take together [s].
       shares: factor of the share of the budget that each contract may take; more than 1 if only few contracts run.
       effort: upper limits of the work.
+      harl: returns what the user's HARL accepts.
 
     Attributes:
       errors: the first error of each contract at a step of any run. Players record them, `check_env` reports them.
@@ -57,13 +59,14 @@ class EnvUnderTest:
         budget_s: float = 60.0,
         shares: float = 1.0,
         effort: Effort = USUAL_EFFORT,
+        harl: Callable[[], HarlForms] = upstream,
     ) -> None:
         self.task = task
         self.seed = seed
         self.budget_s = budget_s
         self.effort = effort
-        self.errors = StepErrors()
         self.notes: List[str] = []
+        self.errors = StepErrors(JudgedFor(harl, task.state_type if task else "EP", self.notes))
         self.build_s = 0.0
         self.step_s = 0.0
         self.make_env = make_env

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, Tuple
 
 from harness.contracts.registry import contract
-from harness.interface.infos import describe, has_same_items, is_sequence, leaves
+from harness.interface.infos import agents_of, describe, has_same_items, is_sequence, leaves
 from harness.interface.moment import Moment
 
 Owner = Tuple[int, int, int]  # step, env, agent
@@ -13,7 +13,7 @@ Owner = Tuple[int, int, int]  # step, env, agent
 
 @contract("infos", every_step=True)
 def infos(moment: Moment) -> None:
-    """`infos` has an entry for each env, and in it a dict under each agent's number."""
+    """`infos` has an entry for each env, and in it a dict under each agent's number that HARL reads."""
     value, sizes = moment.parts["infos"], moment.sizes
     expected = f"num_envs = {sizes.num_envs} entries, each with a dict under 0 to {sizes.num_agents - 1}"
     cause = None
@@ -27,7 +27,19 @@ def infos(moment: Moment) -> None:
         raise moment.error(f"infos has {len(value)} entries for {sizes.num_envs} envs", expected=expected, cause=cause)
     for env in range(sizes.num_envs):
         for agent in range(sizes.num_agents):
+            if agent > 0 and _is_never_read(moment, agent, value[env]):
+                break
             _require_dict(moment, env, agent, value[env])
+
+
+def _is_never_read(moment: Moment, agent: int, env_infos: Any) -> bool:
+    """Return whether an agent has no info and HARL never asks for it; a note says so."""
+    judged_for = moment.judged_for
+    present = {key for key, _ in agents_of(env_infos)}
+    if agent in present or judged_for.per_agent or not judged_for.forms().agent_0_is_enough:
+        return False
+    judged_for.note("infos hold agent 0 only: HARL's EP mode reads no other; FP mode would need every agent's")
+    return True
 
 
 def _require_dict(moment: Moment, env: int, agent: int, env_infos: Any) -> None:

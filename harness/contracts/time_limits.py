@@ -155,6 +155,8 @@ def bad_transition_step(moment: Moment) -> None:
     dones = moment.parts["dones"].astype(bool).all(axis=1)
     for env, env_infos in entries(moment.parts["infos"]):
         flags = [_flag_of(info) for _, info in agents_of(env_infos)]
+        if not moment.judged_for.per_agent and flags and flags[0]:
+            flags = flags[:1]  # the only one that HARL reads
         for agent, flag in enumerate(flags):
             _require_flag(moment, env, agent, flag, bool(dones[env]))
         if len(set(map(bool, flags))) > 1:
