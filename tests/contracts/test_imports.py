@@ -55,7 +55,7 @@ MAY_IMPORT: Dict[str, Set[str]] = {  # room: the rooms it may import, besides it
     "harness.installed": set(),
     "harness.causes": set(),
     "harness.interface": {"mapush.errors"} | LEAVES,
-    "harness.contracts": {"mapush.errors", "harness.interface"} | LEAVES,
+    "harness.contracts": {"mapush.errors", "harness.interface", "harness.process"} | LEAVES,
     "harness.process": {"mapush.errors"} | LEAVES,
     "harness.harl": DRIVEN,
     "harness.memory": DRIVEN - {"harness.contracts"},
