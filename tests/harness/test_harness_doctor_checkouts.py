@@ -227,6 +227,9 @@ HARMLESS = {  # changes that resemble traps
         (RUNNER, GUARD, "available_actions[0]"),
         (ENV, "argparse.Namespace()", "their_parser()"),
     ],
+    "logger registered later": [
+        ("envs/__init__.py", ', "mapush": MAPushLogger}', '}\nLOGGER_REGISTRY["mapush"] = MAPushLogger'),
+    ],
     "less contact pairs": [(BASE, "*= 1", "*= 0.5")],
     "custom step of another interface": [
         (ENV, "return obs, state, rewards, dones, infos, [None] * self.n_envs", "return obs")
