@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Optional
 
+from harness.causes.cause import Cause
 from harness.causes.known_errors import explain
 from harness.causes.symptom import Symptom
+from harness.causes.transposes import swap_below
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.findings import ContractError
 from harness.interface.own_code import home_of, innermost_own, last_return
-from harness.interface.size_names import explain_shapes
+from harness.interface.size_names import SWAPPED, explain_shapes
 from harness.interface.spaces import Sizes
 
 METHODS = {"spaces": "__init__", "close": "close", "reset-form": "reset"}  # which a contract is about; else step
@@ -34,22 +36,23 @@ def complete(error: ContractError, contract: str, subject: Optional[EnvUnderTest
     if subject is not None:
         home = home_of(subject.env_class, subject.make_env)
     error.code = error.code or innermost_own(symptom.frames, home)
-    causes = []
-    sizes = _sizes(error, subject)
-    if sizes is not None:
-        causes.append(explain_shapes(symptom.what, sizes) or "")
-    known = explain(symptom)
-    if known is not None:
-        causes.append(known.cause)
-        error.fix = error.fix or known.fix
+    known = explain(symptom) or Cause()
+    error.fix = error.fix or known.fix or None
+    causes = [_shapes(error, symptom, subject), known.cause]
+    if causes[0].endswith(SWAPPED):  # which is certain, while what is known of the message is only likely
+        place = swap_below(symptom.frames)
+        causes[1] = f"{place} transposes the actions" if place else ""
     error.cause = error.cause or "; ".join(filter(None, causes)) or None
 
 
-def _sizes(error: ContractError, subject: Optional[EnvUnderTest]) -> Optional[Sizes]:
-    """Return the sizes of the environment that failed; None if they are not known."""
-    if error.sizes is None and subject is not None:
-        return subject.known_sizes
-    return error.sizes
+def _shapes(error: ContractError, symptom: Symptom, subject: Optional[EnvUnderTest]) -> str:
+    """Return which number of an error about shapes is which size of the environment that failed; "" if none is."""
+    sizes: Optional[Sizes] = error.sizes
+    if sizes is None and subject is not None:
+        sizes = subject.known_sizes
+    if sizes is None:
+        return ""
+    return explain_shapes(symptom.what, sizes) or ""
 
 
 def _original(error: BaseException) -> Optional[BaseException]:

@@ -130,8 +130,8 @@ def _costs(configured: Optional[int], factor: float) -> str:
     """Return what a multiplied buffer takes on the GPU, compared with the configured one."""
     try:
         from mapush.upstream.contact_pairs import DEFAULT_PAIRS, ContactPairs
-    except ImportError:  # without torch; the line matters all the more
-        return "so much more memory of the GPU"
+    except ImportError:  # without torch the bytes are not known, but the line matters all the more
+        return f"{factor:g} times as much GPU memory for them"
     before = ContactPairs(configured or DEFAULT_PAIRS)
     after = ContactPairs(int(before.pairs * factor))
     return f"{after} of GPU memory instead of {_size(str(before))}"

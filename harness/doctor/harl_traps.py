@@ -99,13 +99,12 @@ def _loggers(harl: Checkout, env: str) -> Iterator[Trap]:
 
 def _is_registered(source: SourceFile, table: ast.Dict, env: str) -> bool:
     """Return whether a name is a key of a table, there or in a later assignment."""
-    keys: List[Any] = list(table.keys)
+    names: List[object] = []
+    for key in table.keys:
+        names += constants(key) if key is not None else []
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Subscript) and name_of(node.value) == "LOGGER_REGISTRY":
-            keys.append(getattr(node.slice, "value", node.slice))  # Python 3.8 wraps it in an ast.Index
-    names = []
-    for key in keys:
-        names.append(getattr(key, "value", key))
+            names += constants(node.slice)
     return env in names
 
 

@@ -12,6 +12,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from harness.interface.spaces import Sizes
 
 Pair = Tuple[int, int]
+SWAPPED = "axes swapped"
 NAMES = ("num_envs", "num_agents", "obs_dim", "share_obs_dim", "action_dim")
 
 _PAIRS = (  # messages of torch and numpy in which two numbers should be equal
@@ -37,7 +38,7 @@ def explain_shapes(message: str, sizes: Sizes) -> Optional[str]:
     if named is None:
         return None
     if is_swapped:
-        return f"{named}: axes swapped"
+        return f"{named}: {SWAPPED}"
     return named
 
 

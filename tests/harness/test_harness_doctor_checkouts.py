@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,9 @@ HARMLESS = {  # changes that resemble traps
         (RUNNER, GUARD, "available_actions[0]"),
         (ENV, "argparse.Namespace()", "their_parser()"),
     ],
+    "logger registered later": [
+        ("envs/__init__.py", ', "mapush": MAPushLogger}', '}\nLOGGER_REGISTRY["mapush"] = MAPushLogger'),
+    ],
     "less contact pairs": [(BASE, "*= 1", "*= 0.5")],
     "custom step of another interface": [
         (ENV, "return obs, state, rewards, dones, infos, [None] * self.n_envs", "return obs")
@@ -270,6 +274,14 @@ def test_doctor_command_prints_traps_as_json_and_fails(tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["count"] == {"wrong": 1, "warning": 0, "ok": 0}
     assert "get_task_name" in report["lines"][0]["found"]
+
+
+def test_contact_pairs_are_named_where_torch_is_missing(tmp_path, monkeypatch):
+    """On a machine that is not ready, the line is there; only the bytes are missing."""
+    monkeypatch.setitem(sys.modules, "mapush.upstream.contact_pairs", None)
+    _, mqe = write_checkouts(tmp_path, [(BASE, "*= 1", "*= 5")])
+    (line,) = found_in(examine_checkouts(None, mqe, "mapush"))
+    assert line.found.endswith("multiplied by 5: 5 times as much GPU memory for them")
 
 
 @pytest.mark.parametrize("package", ["harl", "mqe"])

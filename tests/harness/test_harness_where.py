@@ -184,8 +184,8 @@ def test_number_that_is_two_sizes_is_not_decided():
 def test_transposed_actions_in_a_check_are_explained_by_sizes_and_by_the_line(user):
     """The cause begins with the sizes and ends with the line that transposes; other sizes have their own numbers."""
     (finding,) = check_env(user.Env, contracts=["step-form"], budget_s=5.0).findings
-    assert finding.cause.startswith("5 is num_envs, 2 is num_agents: axes swapped; axis 1 of the actions")
-    assert finding.cause.endswith(f"; {user.__file__}:{line_of(user.__file__, 'transpose(')} transposes them")
+    place = f"{user.__file__}:{line_of(user.__file__, 'transpose(')}"
+    assert finding.cause == f"5 is num_envs, 2 is num_agents: axes swapped; {place} transposes the actions"
     assert "as HARL hands them over" in finding.fix
     other = check_env(user.Env, contracts=["factory", "step-form"], budget_s=5.0).findings[0]
     assert "7 is num_envs" in other.cause
