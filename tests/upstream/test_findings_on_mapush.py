@@ -14,6 +14,7 @@ pytestmark = [
 
 MEMORY = ("joint_pos_err_last", "joint_pos_err_last_last", "joint_vel_last", "joint_vel_last_last")
 ACTIONS = ("last_locomotion_action", "last_two_locomotion_action")
+GRAVITY = ("projected_gravity",)
 
 
 def test_second_environment_of_mapush_replaces_what_the_first_one_walks_by():
@@ -57,9 +58,9 @@ def test_second_environment_of_mapush_changes_the_starts_of_the_first():
     assert not torch.allclose(*starts)
 
 
-@pytest.mark.parametrize("name", MEMORY + ACTIONS)
+@pytest.mark.parametrize("name", MEMORY + ACTIONS + GRAVITY)
 def test_reset_of_mapush_keeps_what_the_low_level_remembers(wrapper_of, name):
-    """The inputs of the actuator network and the last actions of the walking policy survive the end of an episode."""
+    """Inputs of the actuator network, the walking policy's last actions and gravity survive the end of an episode."""
     wrapper = wrapper_of("cuboid")
     wrapper.reset()
     wrapper.step(torch.zeros(wrapper.num_envs, 2, 3))
