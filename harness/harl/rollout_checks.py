@@ -147,6 +147,8 @@ def _flat_states(states: Any, share_obs: np.ndarray) -> Any:
 
 def _require_unlike(got: np.ndarray, expected: np.ndarray) -> None:
     """Raise `NotJudgedError` if most features are the expected ones on another scale, as a normaliser leaves them."""
+    if np.isclose(got, expected, rtol=TOLERANCE).mean() > 0.5:
+        return  # a normaliser would change almost every number
     alike = []
     columns = expected.reshape(-1, expected.shape[-1]), got.reshape(-1, got.shape[-1])
     for wanted, stored in zip(columns[0].T.astype(np.float64), columns[1].T.astype(np.float64)):
