@@ -121,11 +121,13 @@ class HarnessSession:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Say which contracts could not be judged, where the report is, and whether too few tests ran."""
+        """Say what was judged and what not, where the report is, and whether too few tests ran."""
         checked = self._checked
         if checked is not None:
             for line in checked.unjudged:
                 terminalreporter.write_line(line)
+            for note in checked.notes:
+                terminalreporter.write_line(f"note: {note}")
             terminalreporter.write_line(checked.summary)
         folder = option(self._config, "report")
         if folder is not None:

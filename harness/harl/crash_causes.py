@@ -18,6 +18,7 @@ from harness.harl.trial import TrainsForEverError, Trial
 from harness.harl.users_lines import innermost_place, place_of, returned_place
 from harness.interface.harl_forms import ONE_NONE_EACH, PLAIN_NONE, form_of
 from harness.interface.infos import describe
+from harness.interface.player import first_line
 from harness.interface.spaces import read_sizes
 from harness.interface.step_checks import check_shape, check_tuple
 from mapush.errors import ConfigError
@@ -32,6 +33,7 @@ PACKAGES_OF_HARL = {
     "yaml": "pyyaml",
 }
 SIZES_IN_MESSAGE = re.compile(r"size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\)")
+LONGEST_SHOWN = 60  # characters of an info
 CALLED_AS = "Runner(args, algo_args, env_args): three dicts, as HARL's examples/train.py calls it"
 
 
@@ -56,8 +58,7 @@ def _finding(contract: str, what: str, **details: Any) -> ContractError:
 
 
 def _text(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else ''}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _where(trial: Trial, error: BaseException) -> str:
@@ -65,7 +66,9 @@ def _where(trial: Trial, error: BaseException) -> str:
     line = trial.files.innermost(error, trial.files_of_classes)
     if line is not None:
         return line
-    own = trial.place_of_method("run", "__init__") if trial.runner is not None else place_of(trial.make_runner)
+    own = place_of(trial.make_runner)
+    if trial.runner is not None:
+        own = trial.place_of_method("run", "__init__")
     return f"{innermost_place(error)}, called by {own}"
 
 
@@ -158,9 +161,8 @@ def _reads_unknown_setting(trial: Trial, error: BaseException) -> Optional[Contr
 
 def _in_step(trial: Trial, error: BaseException) -> Optional[ContractError]:
     """Explain an exception inside of the environment's own `step` or `reset`."""
-    names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
     recorder = trial.training
-    if recorder is None or not {"_watched_step", "_watched_reset"} & set(names):
+    if recorder is None or not _raised_in(error, "_watched_step", "_watched_reset"):
         return None
     envs, agents = trial.settings.train["n_rollout_threads"], num_agents_of(recorder.env)
     found = SIZES_IN_MESSAGE.search(str(error))
@@ -208,14 +210,16 @@ def _of_shapes(trial: Trial, error: BaseException) -> Optional[ContractError]:
     recorder = trial.training
     if recorder is None or recorder.returned is None:
         return None
-    names = STEP_PARTS if recorder.last_call == "step" else RESET_PARTS
+    names: Tuple[str, ...] = RESET_PARTS
+    shaped, step = 2, 0  # obs and share_obs
+    if recorder.last_call == "step":
+        names, shaped, step = STEP_PARTS, 4, recorder.num_steps
     function = getattr(type(recorder.env), recorder.last_call)
-    step = recorder.num_steps if recorder.last_call == "step" else 0
     index = 0
     try:
         check_tuple(recorder.returned, names, "env-forms", f"step {step}", step)
         sizes = read_sizes(recorder.env, trial.settings.train["n_rollout_threads"])
-        for index, name in enumerate(names[: -1 if step == 0 else -2]):
+        for index, name in enumerate(names[:shaped]):
             check_shape(name, recorder.returned[index], sizes, "env-forms", step)
     except ContractError as finding:
         place = returned_place(function, index)
@@ -265,7 +269,9 @@ def _refused_info(infos: Any, wanted: List[int]) -> Optional[Tuple[int, int, str
                 info[agent].keys()
             except (KeyError, IndexError, TypeError, AttributeError):
                 got = repr(info)
-                return env, agent, got if len(got) < 60 else describe(info)
+                if len(got) > LONGEST_SHOWN:
+                    got = describe(info)
+                return env, agent, got
     return None
 
 

@@ -30,6 +30,7 @@ from harness.process.isolate import Limits, call
 from mapush.errors import ConfigError, MapushError
 
 TIMEOUT_S = 75.0
+LAST_LINES = 5  # of what a process that died had printed
 OWN_FOLDER = str(Path(__file__).resolve().parents[1])
 
 
@@ -190,10 +191,13 @@ def _dead(target: RunnerTarget, ending: Ending, phase: str) -> Report:
         fix=ending.fix,
     )
     finding = Finding.of(error, "runs", lambda _: target.command)
-    names = [check.name for check in chosen_checks(target.checks) if check.name != "runs"]
-    reason = f"the process ended while {phase}"
-    notes = [f"| {line}" for line in list(ending.evidence.lines)[-5:]]
-    return Report([finding], [], dict.fromkeys(names, reason), notes, seconds=ending.evidence.seconds)
+    not_judged, notes = {}, []
+    for check in chosen_checks(target.checks):
+        if check.name != "runs":
+            not_judged[check.name] = f"the process ended while {phase}"
+    for line in list(ending.evidence.lines)[-LAST_LINES:]:
+        notes.append(f"| {line}")
+    return Report([finding], [], not_judged, notes, seconds=ending.evidence.seconds)
 
 
 def _innermost_place(harl: HarlFolder, ending: Ending) -> Optional[str]:
@@ -204,13 +208,16 @@ def _innermost_place(harl: HarlFolder, ending: Ending) -> Optional[str]:
     stacks: List[str] = []
     for process in ending.evidence.processes:
         stacks += process.stack
-    places = [line.strip() for line in (stacks or ending.evidence.stacks) if line.strip().startswith("File ")]
-    for place in places:
+    outside = None
+    for line in stacks or ending.evidence.stacks:
+        place = line.strip()
+        if not place.startswith("File "):
+            continue
         if files.owns(place.split('"')[1]):
             return place
-    outside = [place for place in places if OWN_FOLDER not in place]
-    chosen = outside or places
-    return chosen[0] if chosen else None
+        if outside is None and OWN_FOLDER not in place:
+            outside = place
+    return outside
 
 
 def _help() -> str:

@@ -69,7 +69,9 @@ def without_env(trial: Trial, code: LoggersCode, got: Optional[str] = None) -> C
       got: what happened instead.
     """
     name, attribute = code.kind.__name__, code.attribute
-    owners = [type(trial.runner)] if trial.runner is not None else []
+    owners: List[type] = []
+    if trial.runner is not None:
+        owners.append(type(trial.runner))
     if isinstance(trial.make_runner, type):
         owners.append(trial.make_runner)
     setters = who_sets(attribute, owners, trial.files)
@@ -111,7 +113,7 @@ def logger_statistics(trial: Trial) -> None:
 
 def _require_reads(trial: Trial, code: LoggersCode) -> None:
     getter = code.getters[0]
-    if any(call.kind == "get" for call in trial.statistics):
+    if "get" in trial.kinds_of_statistics:
         return
     if hasattr(trial.envs, getter):
         raise NotJudgedError(
@@ -128,7 +130,7 @@ def _require_reads(trial: Trial, code: LoggersCode) -> None:
 
 def _require_resets(trial: Trial, code: LoggersCode) -> None:
     """Raise if statistics are not reset between two logs, or before they are read."""
-    kinds = [call.kind for call in trial.statistics]
+    kinds = trial.kinds_of_statistics
     getter = code.getters[0]
     if "reset" not in kinds:
         resetter = code.resetters[0] if code.resetters else _resetter_of_env(trial)
@@ -157,7 +159,7 @@ def _resetter_of_env(trial: Trial) -> Optional[str]:
     """Return the method of the user's environment that resets statistics, if it has one."""
     texts: List[str] = []
     if trial.maker is None:
-        texts = [f"def {name}(" for name in dir(type(trial.envs))]
+        texts = list(map("def {}(".format, dir(type(trial.envs))))
     elif trial.tables.module_of_env:
         with contextlib.suppress(ImportError, ValueError, OSError, AttributeError):
             spec: Any = importlib.util.find_spec(trial.tables.module_of_env)
@@ -248,7 +250,7 @@ def _require_proportional_steps(trial: Trial, logged: List[LoggedScalar]) -> Non
         raise ContractError(
             f"{logged[0].tag} is logged at another number of env steps than were taken",
             where=_place_in_logger(trial, "episode_log"),
-            got=f"{[scalar.step for scalar in logged]} after {[call.env_steps for call in trial.logs]} steps",
+            got=f"from {min(ratios):g} to {max(ratios):g} for each step of the environment",
             expected="a number that grows in proportion to the steps",
         )
 

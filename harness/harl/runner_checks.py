@@ -42,10 +42,11 @@ def judges(name: str) -> Callable[[Judge], Judge]:
 
 
 def all_checks() -> List[RunnerCheck]:
-    """Return every check in order."""
-    for module in IN_ORDER:
-        importlib.import_module(f"{__package__}.{module}")
-    return list(CHECKS.values())
+    """Return every check in order, whichever module was imported first."""
+    modules = []
+    for name in IN_ORDER:
+        modules.append(importlib.import_module(f"{__package__}.{name}").__name__)
+    return sorted(CHECKS.values(), key=lambda check: modules.index(check.judge.__module__))
 
 
 def chosen_checks(names: Optional[Sequence[str]]) -> List[RunnerCheck]:

@@ -165,8 +165,10 @@ def _judged(trial: Trial, checks: List[RunnerCheck], target: RunnerTarget) -> Re
         try:
             if crash is not None and crash.contract == check.name:
                 raise crash
-            if check.name == "runs" and (crash is not None or no_toy):
-                raise NotJudgedError(f"{crash.contract}: {crash.what}" if crash is not None else no_toy)
+            if check.name == "runs" and crash is not None:
+                raise NotJudgedError(f"{crash.contract}: {crash.what}")
+            if check.name == "runs" and no_toy:
+                raise NotJudgedError(no_toy)
             if trial.trained_for_ever and not check.name.startswith("table-"):
                 raise NotJudgedError("the runner trains for ever")
             check.judge(trial)

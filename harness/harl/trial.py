@@ -155,6 +155,13 @@ class Trial:
         return files
 
     @property
+    def env_steps(self) -> int:
+        """Steps of the training environment so far."""
+        if self.training is None:
+            return 0
+        return self.training.num_steps
+
+    @property
     def settings_of_agents(self) -> int:
         """How many agents the training environment has."""
         return num_agents_of(self.envs) or 1
@@ -216,8 +223,10 @@ class Trial:
 
     def _rollout(self, training: EnvRecorder) -> HarlRollout:
         steps = [step for step in training.steps[self._recorded :] if not step.evaluates]
-        previous = training.steps[self._recorded - 1] if self._recorded else None
-        before = training.first if previous is None else (previous.obs, previous.share_obs)
+        previous, before = None, training.first
+        if self._recorded:
+            previous = training.steps[self._recorded - 1]
+            before = (previous.obs, previous.share_obs)
         self._recorded = len(training.steps)
         buffers = getattr(self.runner, "actor_buffer", None)
         critic_buffer = getattr(self.runner, "critic_buffer", None)
@@ -230,7 +239,7 @@ class Trial:
             steps,
             before,
             previous,
-            [arrays_of(buffer) for buffer in buffers],
+            list(map(arrays_of, buffers)),
             arrays_of(critic_buffer),
             normalizer=copied(normalizer),
         )
@@ -240,8 +249,8 @@ class Trial:
     def _copies(self) -> BeforeUpdate:
         runner = self.runner
         return BeforeUpdate(
-            [copied(actor) for actor in runner.actor],
-            [copied(buffer) for buffer in runner.actor_buffer],
+            list(map(copied, runner.actor)),
+            list(map(copied, runner.actor_buffer)),
             copied(runner.critic),
             copied(runner.critic_buffer),
             copied(getattr(runner, "value_normalizer", None)),
@@ -292,8 +301,7 @@ class Trial:
             return
 
         def logged(*arguments: Any, **named: Any) -> Any:
-            steps = self.training.num_steps if self.training else 0
-            call = LogCall(steps, self.logger_has_env(), arguments=arguments)
+            call = LogCall(self.env_steps, self.logger_has_env(), arguments=arguments)
             self.logs.append(call)
             printed = output.length
             before = self._statistics_calls()
@@ -327,8 +335,13 @@ class Trial:
             return False
         return any(value is self.envs for value in vars(self.logger).values())
 
+    @property
+    def kinds_of_statistics(self) -> List[str]:
+        """Of each call of `statistics`, whether it reads or resets."""
+        return [call.kind for call in self.statistics]
+
     def _statistics_calls(self) -> Dict[str, int]:
-        kinds = [call.kind for call in self.statistics]
+        kinds = self.kinds_of_statistics
         return {"get": kinds.count("get"), "reset": kinds.count("reset")}
 
     def _watch_statistics(self) -> None:
@@ -347,8 +360,7 @@ class Trial:
     def _watch_statistic(self, name: str, kind: str, method: Callable[..., Any]) -> None:
         def watched(*arguments: Any, **named: Any) -> Any:
             result = method(*arguments, **named)
-            steps = self.training.num_steps if self.training else 0
-            self.statistics.append(StatisticsCall(kind, steps, result, len(self.logs) - 1))
+            self.statistics.append(StatisticsCall(kind, self.env_steps, result, len(self.logs) - 1))
             return result
 
         with contextlib.suppress(AttributeError):

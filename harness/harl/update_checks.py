@@ -14,6 +14,7 @@ from harness.harl.run_recording import HarlRollout
 from harness.harl.runner_checks import judges
 from harness.harl.trial import BeforeUpdate, Trial
 from harness.harl.users_lines import innermost_place, place_of
+from harness.interface.player import first_line
 
 LOSSES_THAT_ARE_MEANS = ("dist_entropy", "policy_loss", "value_loss")
 NOT_RECURRENT = ("use_recurrent_policy", "use_naive_recurrent_policy")
@@ -117,7 +118,9 @@ def _gae(buffer: Dict[str, np.ndarray], values: np.ndarray, settings: Dict[str, 
 def _require_advantages(trial: Trial, rollout: HarlRollout, expected: np.ndarray) -> None:
     """Raise if an actor was trained with other advantages; a shift and a scale are no difference."""
     for agent, given in rollout.advantages.items():
-        wanted = expected[:, :, agent] if expected.ndim == 4 else expected
+        wanted = expected
+        if expected.ndim == 4:
+            wanted = expected[:, :, agent]
         if np.shape(given) != wanted.shape:
             raise NotJudgedError(f"actors are trained with advantages of shape {np.shape(given)}")
         if first_difference(_standardised(given), _standardised(wanted), 10 * TOLERANCE) is not None:
@@ -216,7 +219,7 @@ def _require_same_losses(learner: Any, once: Dict[str, Any], twice: Dict[str, An
             cause = "it is summed over the batch instead of averaged: its weight grows with n_rollout_threads"
         raise ContractError(
             f"{name} depends on the batch size",
-            where=place_of(type(learner).update) if hasattr(type(learner), "update") else place_of(type(learner)),
+            where=place_of(getattr(type(learner), "update", type(learner))),
             got=f"{small:.5g}, and {large:.5g} if every env occurs twice",
             expected="the same number",
             cause=cause,
@@ -265,7 +268,7 @@ def _call(trial: Trial, method: str) -> None:
         raise NotJudgedError(f"{method} of yours looks for {error.filename}") from None
     except Exception as error:
         raise ContractError(
-            f"{method} raises {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            f"{method} raises {type(error).__name__}: {first_line(error)}",
             where=trial.files.innermost(error) or innermost_place(error),
             cause="a file has another name, another device or another size than the runner expects",
         ) from None

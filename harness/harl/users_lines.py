@@ -170,7 +170,7 @@ def files_of_class(kind: type, files: UsersFiles) -> Set[str]:
 def returned_place(function: Any, index: int) -> Optional[str]:
     """Return the line where the part `index` of the tuple that a function returns gets its value.
 
-    It is the last assignment to the name that is returned or to an entry of it, else the line of the last return.
+    It is the last assignment to the name that is returned, or to an entry of it, else the line of the last return.
     """
     tree = tree_of(function)
     if tree is None:

@@ -62,11 +62,18 @@ def _uses(tree: Tree) -> List[Tuple[str, str, str]]:
         if isinstance(node, ast.Attribute) and _env_of(node.value):
             found.append((_env_of(node.value), node.attr, tree.place(node)))
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in PROBING:
-            name = _env_of(node.args[0]) if len(node.args) > 1 else ""
-            text = getattr(node.args[1], "value", "") if len(node.args) > 1 else ""
-            if name and isinstance(text, str):
-                found.append((name, text, tree.place(node)))
+            found += _probed(tree, node)
     return sorted(found, key=lambda use: int(use[2].rpartition(":")[2]))
+
+
+def _probed(tree: Tree, call: ast.Call) -> List[Tuple[str, str, str]]:
+    """Return the use of an environment in `hasattr(self.envs, "name")`, in a list; [] if it is something else."""
+    if len(call.args) < 2:
+        return []
+    name, text = _env_of(call.args[0]), getattr(call.args[1], "value", "")
+    if name and isinstance(text, str):
+        return [(name, text, tree.place(call))]
+    return []
 
 
 def _env_of(node: Any) -> str:

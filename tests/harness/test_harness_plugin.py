@@ -53,7 +53,7 @@ def checked(monkeypatch):
     """Replace the check: of three contracts, one is broken, one holds, one does not apply; return the calls."""
     calls = []
 
-    def fake_check(factory, kwargs, contracts, seed, task):
+    def fake_check(factory, kwargs, contracts, seed, task, harl):
         calls.append((contracts, seed))
         return Report([BROKEN], ["finite"], {"available-actions": "the actions are not discrete"})
 
@@ -90,6 +90,16 @@ def test_env_given_reports_what_was_judged(run, checked):
             "2 of 3 contracts judged: 1 broken, 1 hold",
         ]
     )
+
+
+def test_env_given_is_judged_for_the_harl_that_is_named(run, monkeypatch):
+    """`--harl` reaches the check, and the summary says for which HARL it judged."""
+    monkeypatch.setattr(
+        checking, "check", lambda *_, harl, **__: Report([], ["finite"], notes=[f"judged for the HARL in {harl}"])
+    )
+    result = run("--env", ENV, "--harl", "own/HARL", "-k", "finite")
+    result.assert_outcomes(passed=1, deselected=len(contracts.names("env")) - 1)
+    result.stdout.fnmatch_lines(["note: judged for the HARL in own/HARL"])
 
 
 def test_env_given_of_which_nothing_is_judged_fails(run, monkeypatch, checked):
