@@ -34,6 +34,11 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
         "default": "",
         "help": "with an env: a harness.contracts.Task to check its rewards against",
     },
+    "harl": {
+        "metavar": "DIR",
+        "default": "",
+        "help": "with an env: your HARL; by default that of HARL_DIR, an installed one, or upstream's as measured",
+    },
     "seed": {"type": int, "default": 0, "help": "seed for environments and actions (default 0)"},
     "soak": {
         "metavar": "MINUTES",

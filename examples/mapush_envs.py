@@ -1,4 +1,4 @@
-"""MAPush's own environment behind HARL's interface, for `python -m harness check`: as a user writes it, and by our adapter.
+"""MAPush's own environment with HARL's interface, for `python -m harness check`: by hand, and by our adapter.
 
     export MAPUSH_DIR=MAPush                            # a checkout
     python -m harness check examples.mapush_envs:raw --kwargs '{"name": "cuboid"}' --budget 240
@@ -31,9 +31,11 @@ class RawView:
       name: cuboid, Tblock or cylinder, a folder in MAPush's `task`.
       num_envs: number of envs.
       seed: MAPush seeds the global generators with it.
+      seconds: length of an episode [s]; MAPush's is 20.
+      time_limits: set `bad_transition` where the time limit ended an episode; MAPush's own training does not.
     """
 
-    def __init__(self, name: str = "cuboid", num_envs: int = 5, seed: int = 0) -> None:
+    def __init__(self, name: str, num_envs: int, seed: int, seconds: float, time_limits: bool) -> None:
         _load()
         import torch
         from mqe.envs.utils import ENV_DICT, custom_cfg, make_mqe_env
@@ -43,7 +45,9 @@ class RawView:
         self._torch = torch
         os.chdir(os.environ["MAPUSH_DIR"])  # MAPush's paths are relative to it
         ENV_DICT["go1push_mid"]["config"] = _load_config(Path("task", name, "config.py").resolve())
+        ENV_DICT["go1push_mid"]["config"].env.episode_length_s = seconds
         args = arguments(num_envs, seed, window=False, camera=False, use_gpu=False)
+        self._time_limits = time_limits
         self.env, _ = make_mqe_env("go1push_mid", args, custom_cfg(args))
         self.num_envs, self.n_agents = num_envs, int(self.env.num_agents)
         width = self.env.observation_space.shape[0]
@@ -61,6 +65,10 @@ class RawView:
         infos: List[List[Dict[str, Any]]] = []
         for _ in range(self.num_envs):
             infos.append([{} for _ in range(self.n_agents)])
+        if self._time_limits:
+            for env_id in self.env.time_out_buf.nonzero().flatten().tolist():
+                for info in infos[env_id]:
+                    info["bad_transition"] = True
         rewards = rewards.numpy()[..., None].copy()
         dones = np.repeat(dones.numpy().astype(bool)[:, None], self.n_agents, axis=1)
         return (*self._views(obs), rewards, dones, infos, [None] * self.num_envs)
@@ -87,17 +95,23 @@ class _Box:
 _Box.__name__ = "Box"
 
 
-def raw(name: str = "cuboid", num_envs: int = 5, seed: int = 0) -> RawView:
-    """Make MAPush's wrapper behind HARL's interface."""
-    return RawView(name, num_envs, seed)
+def raw(
+    name: str = "cuboid", num_envs: int = 5, seed: int = 0, seconds: float = 20.0, time_limits: bool = False
+) -> RawView:
+    """Make MAPush's wrapper behind HARL's interface; see `RawView`."""
+    return RawView(name, num_envs, seed, seconds, time_limits)
 
 
-def adapted(name: str = "cuboid", num_envs: int = 5, seed: int = 0, quirks: bool = False) -> HarlView:
-    """Make our adapter over MAPush's code."""
+def adapted(
+    name: str = "cuboid", num_envs: int = 5, seed: int = 0, quirks: bool = False, seconds: float = 20.0
+) -> HarlView:
+    """Make our adapter over MAPush's code, with or without its quirks."""
     _load()
     from mapush.upstream.mqe_standin import StandinEnv
 
-    return HarlView(StandinEnv(TaskConfig(object=name, upstream_quirks=quirks), num_envs, seed, PAIRS))
+    env = StandinEnv(TaskConfig(object=name, upstream_quirks=quirks), num_envs, seed, PAIRS)
+    env.max_episode_length = env._upstream.max_episode_length = round(seconds / 0.02)
+    return HarlView(env)
 
 
 def _load() -> None:

@@ -31,6 +31,9 @@ COMMANDS = {
     ),
     "doctor": Command("harness.doctor", "list what this machine lacks, and what to do about it"),
     "faults": Command("harness.faults.faults_command", "plant bugs, and show which contract finds each of them"),
+    "harl": Command(
+        "harness.harl.harl_command", "run your own HARL runner small, and judge tables, logger and rollouts"
+    ),
     "memory": Command("harness.stack.training_soak", "train for a while, and judge whether memory leaks"),
     "replay": Command("harness.stack.replay_command", "replay what a finding or a failure left"),
     "run": Command("harness.process.run_command", "run any command; a crash, a hang or a full memory becomes a report"),

@@ -60,6 +60,7 @@ class CheckTarget:
       seed: seed for environments and actions.
       task: "package.module:task" of the stated task; "" if none was stated.
       inexpressible: parts of the check that a command line cannot express, one phrase each.
+      harl: folder of the user's HARL, if it was named.
     """
 
     factory: str
@@ -67,10 +68,11 @@ class CheckTarget:
     seed: int
     task: str = ""
     inexpressible: Tuple[str, ...] = ()
+    harl: str = ""
 
     def command(self, contract: str) -> str:
         """Return the command that runs one contract again."""
-        return check_command(self.factory, self.kwargs, contract, self.seed, self.task, self.inexpressible)
+        return check_command(self.factory, self.kwargs, contract, self.seed, self.task, self.inexpressible, self.harl)
 
 
 def check_command(
@@ -80,6 +82,7 @@ def check_command(
     seed: int,
     task: str = "",
     inexpressible: Sequence[str] = (),
+    harl: str = "",
 ) -> str:
     """Return the shell command that runs one contract again.
 
@@ -92,6 +95,7 @@ def check_command(
       seed: seed for environments and actions.
       task: "package.module:task" of the stated task; "" if none was stated.
       inexpressible: further reasons why the command cannot repeat the check.
+      harl: folder of the user's HARL, if it was named.
     """
     words = ["check", factory]
     expressible, lost = _json_part(kwargs)
@@ -99,6 +103,8 @@ def check_command(
         words += ["--kwargs", json.dumps(expressible)]
     if task:
         words += ["--task", task]
+    if harl:
+        words += ["--harl", harl]
     words += ["--contracts", contract, "--seed", str(seed)]
     command = harness_command(*words)
     reasons = list(inexpressible)

@@ -1,4 +1,4 @@
-"""A walk over everything that can be reached from an object, and two uses of it: entry counts and settings.
+"""A walk over everything that can be reached from an object, and its uses: entry counts, settings, random generators.
 
 `walk` is the only traversal of object graphs in the harness. A user passes a function that returns the parts of an
 object; that function decides which references are followed and what their paths are called.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import math
+import random
 import sys
 import types
 from typing import Any, Callable, Deque, Dict, Hashable, Iterable, Iterator, List, Optional, Set, Tuple, TypeVar
@@ -118,6 +119,27 @@ def settings(root: Any) -> Dict[str, float]:
         if _is_number(value) and 0 < float(abs(value)) < MAX_SETTING:
             found[path] = float(value)
     return found
+
+
+def generators(root: Any) -> List[Any]:
+    """Return the random generators that can be reached from an object, of Python, numpy and torch."""
+    found = []
+    for _, value in walk(root, "env", _kept_parts, is_leaf=_is_atom, max_objects=MAX_OBJECTS):
+        is_of_torch = type(value).__name__ == "Generator" and type(value).__module__.startswith("torch")
+        if is_of_torch or isinstance(value, (random.Random, np.random.RandomState, np.random.Generator)):
+            found.append(value)
+    return found
+
+
+def seed_generator(generator: Any, seed: int) -> None:
+    """Seed a generator that `generators` found."""
+    if isinstance(generator, np.random.Generator):
+        bits = generator.bit_generator
+        bits.state = type(bits)(seed).state
+    elif hasattr(generator, "manual_seed"):
+        generator.manual_seed(seed)
+    else:
+        generator.seed(seed)
 
 
 def _is_atom(value: Any) -> bool:

@@ -203,6 +203,7 @@ class EnvCheck:
       factory: "package.module:factory" of the environment.
       kwargs: arguments of the factory that stay as they are.
       task: "package.module:task"; "" if none is stated.
+      harl: folder of the user's HARL; "" for that of `HARL_DIR`, an installed one, or upstream's.
       seed: seed for environments and actions.
       soak_minutes: how long the check is repeated with new seeds [min]; None for not at all.
       folder: where replay bundles are written.
@@ -216,6 +217,7 @@ class EnvCheck:
         if option(config, "sim"):
             self.kwargs["sim"] = option(config, "sim")
         self.task: str = option(config, "task")
+        self.harl: str = option(config, "harl")
         self.seed: int = option(config, "seed")
         self.soak_minutes: Optional[float] = option(config, "soak")
         self.folder: Path = option(config, "report") or bundle.FOLDER
@@ -237,7 +239,7 @@ class EnvCheck:
         from harness.stack import training_hints
 
         training_hints.activate()
-        return check(self.factory, self.kwargs, contracts, seed, task=self.task)
+        return check(self.factory, self.kwargs, contracts, seed, task=self.task, harl=self.harl)
 
     def require_none(self, item: pytest.Item, findings: Sequence[Finding], seed: int) -> None:
         """Fail if anything was found; write a replay bundle for each finding, and show the commands.

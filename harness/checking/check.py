@@ -11,6 +11,7 @@ from harness.causes.symptom import Symptom
 from harness.checking import check_process
 from harness.contracts import chosen
 from harness.findings import CheckTarget, ContractError, Finding, Report
+from harness.harl.harl_folder import find_harl
 from harness.interface.own_code import innermost_own
 from harness.process.ending import SHOWN_LINES, Ending
 from harness.process.isolate import Limits, call, can_isolate
@@ -29,6 +30,7 @@ def check(
     timeout_s: Optional[float] = None,
     actions: Optional[Sequence[Any]] = None,
     task: str = "",
+    harl: str = "",
 ) -> Report:
     """Check what a factory builds in a child process; the death of that process is a finding.
 
@@ -44,20 +46,24 @@ def check(
       actions: a packed sequence of actions; then the check only resets, takes these actions, and looks at the form of
         what is returned.
       task: "package.module:task", a `Task` or a function that returns one; "" if no task is stated.
+      harl: folder of the user's HARL; by default that of `HARL_DIR`, an installed one, or upstream's as measured.
 
     Raises:
-      ConfigError: a contract does not exist.
+      ConfigError: a contract does not exist, or the folder is not a HARL that can be imported.
     """
     wanted = chosen(contracts)
-    target = CheckTarget(factory, kwargs or {}, seed, task)
+    target = CheckTarget(factory, kwargs or {}, seed, task, harl=harl)
+    folder_of_harl = find_harl(harl)
+    if harl:
+        folder_of_harl.forms()  # a HARL that was asked for by name must be usable
     with tempfile.TemporaryDirectory() as folder:
         running = Path(folder, "running")
         if not can_isolate():
-            report = check_process.check(target, wanted, budget_s, actions, running)
+            report = check_process.check(target, wanted, budget_s, actions, running, folder_of_harl)
             report.notes.append(NOT_ISOLATED)
             return report
         limits = Limits(timeout=timeout_s or 3.0 * budget_s + 60.0)
-        ending = call(check_process.check, target, wanted, budget_s, actions, running, limits=limits)
+        ending = call(check_process.check, target, wanted, budget_s, actions, running, folder_of_harl, limits=limits)
         if ending.ok:
             return ending.result
         died_in = running.read_text() if running.exists() else "factory"

@@ -40,6 +40,9 @@ class CheckOptions:
     task: Annotated[str, tyro.conf.arg(metavar="PACKAGE.MODULE:TASK")] = ""
     """What the reward is for: a harness.contracts.Task, or a function that returns one."""
 
+    harl: Annotated[str, tyro.conf.arg(metavar="DIR")] = ""
+    """Your HARL; by default that of HARL_DIR, an installed one, or upstream's as it was measured."""
+
     contracts: Annotated[str, tyro.conf.arg(metavar="NAME,NAME")] = ""
     """Run only these contracts."""
 
@@ -105,6 +108,7 @@ def _checked(options: CheckOptions) -> Report:
         options.budget,
         options.timeout,
         task=options.task,
+        harl=options.harl,
     )
     folder = options.report or bundle.FOLDER
     kept = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 from pathlib import Path
@@ -13,8 +14,11 @@ from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.explanation import complete
 from harness.contracts.shrink import broken_by
 from harness.findings import CheckTarget, ContractError, Finding, Report
+from harness.harl.harl_folder import HarlFolder, forms_or_upstream
 from harness.interface.player import first_line, innermost_line, is_ctrl_c, load_factory
 from harness.interface.sequence import unpack
+
+UPSTREAMS = HarlFolder()
 
 
 def check(
@@ -23,6 +27,7 @@ def check(
     budget_s: float,
     actions: Optional[Sequence[Any]],
     running: Path,
+    harl: HarlFolder = UPSTREAMS,
 ) -> Report:
     """Check what a factory builds.
 
@@ -32,6 +37,7 @@ def check(
       budget_s: time for all contracts [s].
       actions: as in `harness.checking.check.check`.
       running: file to which the name of the running contract is written, for the parent that finds this process dead.
+      harl: the user's HARL.
     """
     sys.path.insert(0, os.getcwd())
     try:
@@ -40,10 +46,11 @@ def check(
     except ContractError as error:
         complete(error, "factory")
         return Report([Finding.of(error, "factory", target.command)], [])
+    forms = functools.partial(forms_or_upstream, harl)
     if actions:
-        env = EnvUnderTest(make_env, target.kwargs, task, seed=target.seed, budget_s=budget_s)
+        env = EnvUnderTest(make_env, target.kwargs, task, seed=target.seed, budget_s=budget_s, harl=forms)
         return _take(actions, env, target, contracts)
-    return check_env(
+    report = check_env(
         make_env,
         kwargs=target.kwargs,
         task=task,
@@ -52,7 +59,16 @@ def check(
         budget_s=budget_s,
         on_contract=running.write_text,
         target=target,
+        harl=forms,
     )
+    report.notes.append(_judged_for(harl))
+    return report
+
+
+def _judged_for(harl: HarlFolder) -> str:
+    if harl.path:
+        return f"judged for {harl.name}; what it accepts is probed where it matters"
+    return f"judged for {harl.name}; --harl DIR judges for yours"
 
 
 def _take(actions: Sequence[Any], env: EnvUnderTest, target: CheckTarget, contracts: List[str]) -> Report:

@@ -20,6 +20,7 @@ from harness.contracts.registry import CONTRACTS, Contract, contract, names
 from harness.contracts.shrink import shorten
 from harness.contracts.task import Task
 from harness.findings import CheckTarget, ContractError, Finding, NotJudgedError, Report
+from harness.interface.harl_forms import HarlForms, upstream
 from harness.interface.player import first_line, innermost_line, is_ctrl_c
 from mapush.errors import unknown
 
@@ -45,16 +46,22 @@ IN_ORDER = (
     "agents_alike",
     "action_masks",
     "impulse",
+    "action_levels",
     "action_range",
     "auto_reset",
+    "first_steps",
+    "end_rewards",
     "time_limits",
     "terminal_observation",
     "new_episode",
     "paired_runs",
+    "starts",
+    "other_process",
     "two_environments",
     "aliasing",
     "batch",
     "lifecycle",
+    "made_and_closed",
     "reward_task",
 )
 """The modules with contracts, in the order in which their contracts run."""
@@ -82,6 +89,7 @@ def check_env(
     on_contract: Callable[[str], Any] = lambda name: None,
     target: Optional[CheckTarget] = None,
     effort: Effort = USUAL_EFFORT,
+    harl: Callable[[], HarlForms] = upstream,
 ) -> Report:
     """Check the environments that a factory builds against the contracts of HARL's interface.
 
@@ -95,6 +103,7 @@ def check_env(
       on_contract: called with the name of each contract before it runs.
       target: what is checked, as a command line names it; by default derived from the other arguments.
       effort: upper limits of the work.
+      harl: returns what the user's HARL accepts; by default, what upstream's does.
 
     Returns:
       What was found. A broken environment raises nothing.
@@ -105,7 +114,9 @@ def check_env(
     wanted = chosen(contracts)
     started = time.perf_counter()
     shares = min(MAX_SHARES, len(names("env")) / max(len(wanted), 1))
-    subject = EnvUnderTest(make_env, kwargs, task, seed=seed, budget_s=budget_s, shares=shares, effort=effort)
+    subject = EnvUnderTest(
+        make_env, kwargs, task, seed=seed, budget_s=budget_s, shares=shares, effort=effort, harl=harl
+    )
     if target is None:
         target = _target_of(make_env, kwargs or {}, task, seed)
     judge = _Judge(subject, target)

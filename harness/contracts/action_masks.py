@@ -8,13 +8,23 @@ an accident: the state may not show everything that the mask depends on.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import contract
 from harness.findings import ContractError
+from harness.interface.harl_forms import (
+    ARRAY_OF_NONES,
+    ARRAY_OF_NUMBERS,
+    NESTED_NONES,
+    ONE_NONE_EACH,
+    PLAIN_NONE,
+    UPSTREAM,
+    HarlForms,
+    form_of,
+)
 from harness.interface.infos import describe
 from harness.interface.moment import Moment
 from harness.interface.player import Seen
@@ -78,23 +88,43 @@ def available_actions_step(moment: Moment) -> None:
 
 def _require_nones(moment: Moment) -> None:
     value, num_envs = moment.parts["available_actions"], moment.sizes.num_envs
-    if _is_flat(value) and len(value) == num_envs and all(entry is None for entry in value):
+    form = form_of(value, num_envs)
+    if form == ONE_NONE_EACH or _is_accepted(moment, form):
         return
+    forms = moment.judged_for.forms()
     raise moment.error(
         f"available_actions is {describe(value)}, not [None] * num_envs",
         expected=f"[None] * {num_envs}, as the actions are continuous",
-        cause=_why_not_none(value),
-        fix="return [None] * self.num_envs",
+        cause=_why_refused(form, forms),
+        fix=_fix_of_nones(forms),
     )
 
 
-def _is_flat(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim == 1)
+def _fix_of_nones(forms: HarlForms) -> str:
+    fix = "return [None] * self.num_envs"
+    if forms == UPSTREAM:
+        fix += "; if your HARL accepts this form, name it: --harl DIR"
+    return fix
 
 
-def _why_not_none(value: Any) -> Optional[str]:
-    if value is None:
-        return "HARL's runner indexes it at every step"
+def _is_accepted(moment: Moment, form: str) -> bool:
+    """Return whether the user's HARL accepts a form that upstream's does not; a note says so."""
+    forms = moment.judged_for.forms()
+    if form not in forms.in_training:
+        return False
+    text = f"available_actions is {form}: {forms.name} accepts it"
+    if form not in forms.in_evaluation:
+        text += " in training, but not in its evaluation (use_eval)"
+    moment.judged_for.note(f"{text}; {UPSTREAM.name} needs {ONE_NONE_EACH}")
+    return True
+
+
+def _why_refused(form: str, forms: HarlForms) -> Optional[str]:
+    """Return why a form of `available_actions` fails."""
+    if form == PLAIN_NONE:
+        return f"the runner of {forms.name} indexes it at every step"
+    if form in (NESTED_NONES, ARRAY_OF_NONES, ARRAY_OF_NUMBERS):
+        return f"the runner of {forms.name} hands it to a buffer that has no place for it if actions are continuous"
     return None
 
 

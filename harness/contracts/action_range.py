@@ -27,11 +27,14 @@ def actions_any_range(subject: EnvUnderTest) -> None:
     subject.long_run()
     if subject.sizes.discrete:
         raise NotJudgedError("indices are always in range")
+    subject.require_same_again()
     at_rest = _seen_after(subject, neutral(subject.sizes))
+    num_judged = 0
     for axis, bound in _bounds(subject):
         at_bound = _effect(subject, axis, bound, at_rest)
         beyond = _effect(subject, axis, BEYOND_FACTOR * bound, at_rest)
         ratio = float(np.median(beyond / np.maximum(at_bound, MIN_EFFECT)))
+        num_judged += bool(at_bound.max() > 0)
         if at_bound.max() > 0 and ratio > MAX_RATIO:
             raise ContractError(
                 "actions beyond the action_space are not clipped",
@@ -40,6 +43,8 @@ def actions_any_range(subject: EnvUnderTest) -> None:
                 expected=f"no more than the bound of the space, {bound:g}",
                 fix="actions = np.clip(actions, low, high)",
             )
+    if not num_judged:
+        raise NotJudgedError("no action at a bound changes what is seen in one step")
 
 
 def _bounds(subject: EnvUnderTest) -> Iterator[Tuple[int, float]]:

@@ -65,7 +65,7 @@ def _play(subject: EnvUnderTest, counts: Tuple[int, int]) -> List[List[Seen]]:
     players = []
     for count in counts:
         sizes = dataclasses.replace(subject.sizes, num_envs=count)
-        player = Player(subject.build(num_envs=count), sizes, StepErrors())
+        player = Player(subject.build(num_envs=count), sizes, StepErrors(subject.errors.judged_for))
         player.reset()
         player.reset()
         players.append(player)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from typing import Any, Callable, Dict, List, Optional, TypeVar
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from harness.contracts.registry import step_checks
 from harness.contracts.task import Task
 from harness.findings import NO_TIME, ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver
+from harness.interface.harl_forms import HarlForms, JudgedFor, upstream
 from harness.interface.moment import StepErrors
 from harness.interface.player import Player, Seen
 from harness.interface.spaces import Sizes, read_sizes
@@ -24,6 +26,29 @@ MIN_COMPARED_STEPS = 8  # however little time there is
 NUM_ENVS_CANDIDATES = (5, 7, 11, 13, 17)  # the first that equals no other size is used
 
 Fact = TypeVar("Fact")
+
+
+class Recipe(NamedTuple):
+    """How to build the environment under test in a different process.
+
+    Attributes:
+      make_env: the factory.
+      kwargs: its fixed arguments.
+      seed: the seed of the environment.
+      num_envs: number of envs if the factory takes it, else None.
+    """
+
+    make_env: Callable[..., Any]
+    kwargs: Dict[str, Any]
+    seed: int
+    num_envs: Optional[int]
+
+    def build(self) -> Any:
+        """Return a new environment."""
+        sizes: Dict[str, int] = {}
+        if self.num_envs is not None:
+            sizes["num_envs"] = self.num_envs
+        return EnvFactory(self.make_env, self.kwargs).build(self.seed, **sizes)
 
 
 class EnvUnderTest:
@@ -37,6 +62,7 @@ class EnvUnderTest:
       budget_s: how long all contracts may take together [s].
       shares: factor of the share of the budget that each contract may take; more than 1 if only few contracts run.
       effort: upper limits of the work.
+      harl: returns what the user's HARL accepts.
 
     Attributes:
       errors: the first error of each contract at a step of any run. Players record them, `check_env` reports them.
@@ -57,20 +83,24 @@ class EnvUnderTest:
         budget_s: float = 60.0,
         shares: float = 1.0,
         effort: Effort = USUAL_EFFORT,
+        harl: Callable[[], HarlForms] = upstream,
     ) -> None:
         self.task = task
         self.seed = seed
         self.budget_s = budget_s
         self.effort = effort
-        self.errors = StepErrors()
         self.notes: List[str] = []
+        self.errors = StepErrors(JudgedFor(harl, task.state_type if task else "EP", self.notes))
         self.build_s = 0.0
         self.step_s = 0.0
         self.make_env = make_env
         self.env_class: Optional[type] = None
         self._shares = shares
         self._started = time.perf_counter()
-        self._factory = EnvFactory(make_env, kwargs or {})
+        self._make_env = make_env
+        self._kwargs = dict(kwargs or {})
+        self._factory = EnvFactory(make_env, self._kwargs)
+        self._long_step_s = 0.0
         self._num_envs: Optional[int] = None
         self._sizes: Optional[Sizes] = None
         self._long_run: Optional[Player] = None
@@ -129,6 +159,10 @@ class EnvUnderTest:
         self.env_class = type(env)
         return env
 
+    def recipe(self) -> Recipe:
+        """Return how to build the environment in a different process."""
+        return Recipe(self._make_env, self._kwargs, self.seed, self._num_envs)
+
     def player(self, seed: Optional[int] = None, scribble: bool = False, watch: bool = True) -> Player:
         """Build an environment and reset it.
 
@@ -159,6 +193,7 @@ class EnvUnderTest:
                 driver = ActionDriver(self.sizes, self.seed)
                 limit_s = self.time_for(LONG_RUN_SHARE)
                 self.step_s = drive(player, driver, self.effort.long_run_steps, limit_s)
+                self._long_step_s = self.step_s
             except Exception as error:
                 self._failure = error
                 raise
@@ -228,6 +263,35 @@ class EnvUnderTest:
         """
         if self.time_left < -MAX_OVERDRAFT * self.budget_s:
             raise NotJudgedError(NO_TIME)
+
+    def require_time_for(self, seconds: float, share: float) -> None:
+        """Give up the running contract if what it needs takes more than a share of the budget.
+
+        Raises:
+          NotJudgedError: it does; the message names the budget that would do.
+        """
+        if seconds > self.time_for(share):
+            enough = math.ceil(max(seconds / (share * self._shares), 2.0 * seconds))
+            raise NotJudgedError(f"it takes about {seconds:.0f} s, more than its share; --budget {enough} would do")
+
+    def too_few(self, what: str, seen: int, needed: int) -> NotJudgedError:
+        """Return the reason why a contract cannot be judged if the long run shows too little.
+
+        Args:
+          what: what it shows too little of, in the plural.
+          seen: how many it shows.
+          needed: how many are needed.
+        """
+        steps = len(self.long_run().seen) - 1
+        reason = f"{seen} {what} in {steps:,} steps, {needed} are needed"
+        most = self.effort.long_run_steps
+        if steps >= most:
+            return NotJudgedError(reason)
+        wanted = most
+        if seen:
+            wanted = min(most, math.ceil(1.2 * steps * needed / seen))
+        budget = math.ceil(wanted * self._long_step_s / (LONG_RUN_SHARE * self._shares))
+        return NotJudgedError(f"{reason}; --budget {budget} allows {wanted:,} steps")
 
     def _choose_sizes(self) -> Sizes:
         sizes = self._read_sizes()

@@ -1,19 +1,35 @@
-"""Contracts of the infos: one dict for each agent of each env at each step, which nobody changes later."""
+"""Contracts of the infos: one dict for each agent of each env at each step, which nobody changes later.
+
+`infos-keys`: a key that tells of an event is rare, and one that comes with an end is only there. So a key is looked at
+only if most steps within episodes have it, or most ends by a time limit, and only if its values are not all the same;
+for each env and agent by itself, as a key may be of one env only. The first step of an episode may lack a key, as
+differences to a step before do not exist there.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Tuple
+import collections
+from typing import Any, Counter, Dict, List, NamedTuple, Set, Tuple
 
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import contract
-from harness.interface.infos import describe, has_same_items, is_sequence, leaves
+from harness.findings import ContractError, NotJudgedError
+from harness.interface.infos import agents_of, describe, has_same_items, is_sequence, leaves
 from harness.interface.moment import Moment
+from harness.interface.player import Seen
+
+MIN_STEPS = 20  # of each env, for a statement about its keys
+MIN_LIMITS = 6  # ends of each env by a time limit, for a statement about keys that come with an end
+USUAL = 0.5  # fraction of the steps that have a key that should not come and go
+MIN_LACKING = 2  # steps that lack it
+MAX_NAMED = 3  # keys in a message
 
 Owner = Tuple[int, int, int]  # step, env, agent
 
 
 @contract("infos", every_step=True)
 def infos(moment: Moment) -> None:
-    """`infos` has an entry for each env, and in it a dict under each agent's number."""
+    """`infos` has an entry for each env, and in it a dict under each agent's number that HARL reads."""
     value, sizes = moment.parts["infos"], moment.sizes
     expected = f"num_envs = {sizes.num_envs} entries, each with a dict under 0 to {sizes.num_agents - 1}"
     cause = None
@@ -27,7 +43,19 @@ def infos(moment: Moment) -> None:
         raise moment.error(f"infos has {len(value)} entries for {sizes.num_envs} envs", expected=expected, cause=cause)
     for env in range(sizes.num_envs):
         for agent in range(sizes.num_agents):
+            if agent > 0 and _is_never_read(moment, agent, value[env]):
+                break
             _require_dict(moment, env, agent, value[env])
+
+
+def _is_never_read(moment: Moment, agent: int, env_infos: Any) -> bool:
+    """Return whether an agent has no info and HARL never asks for it; a note says so."""
+    judged_for = moment.judged_for
+    present = {key for key, _ in agents_of(env_infos)}
+    if agent in present or judged_for.per_agent or not judged_for.forms().agent_0_is_enough:
+        return False
+    judged_for.note("infos hold agent 0 only: HARL's EP mode reads no other; FP mode would need every agent's")
+    return True
 
 
 def _require_dict(moment: Moment, env: int, agent: int, env_infos: Any) -> None:
@@ -82,3 +110,96 @@ def infos_fresh(moment: Moment) -> None:
 def _in_words(owner: Owner) -> str:
     step, env, agent = owner
     return f"env {env}, agent {agent} (step {step})"
+
+
+class _Place(NamedTuple):
+    """Where keys are counted: the infos of one agent of one env, at steps of one kind."""
+
+    kind: str
+    env: int
+    agent: int
+
+
+class _Keys:
+    """Counts how often infos have a key, and with how many values.
+
+    Attributes:
+      steps: number of steps by place.
+    """
+
+    def __init__(self) -> None:
+        self.steps: Counter[_Place] = collections.Counter()
+        self._counts: Dict[_Place, Counter[str]] = collections.defaultdict(collections.Counter)
+        self._lacking: Dict[Tuple[_Place, str], int] = {}
+        self._values: Dict[Tuple[_Place, str], Set[str]] = collections.defaultdict(set)
+
+    def add(self, place: _Place, step: int, info: Any) -> None:
+        """Count the keys of an info."""
+        self.steps[place] += 1
+        counts = self._counts[place]
+        for key in map(str, info.keys()):
+            counts[key] += 1
+            if counts[key] < self.steps[place]:
+                self._lacking.setdefault((place, key), step)
+        for key, value in info.items():
+            values = self._values[place, str(key)]
+            if len(values) < 2:
+                values.add(repr(value)[:60])
+        for key in counts.keys() - set(map(str, info.keys())):
+            self._lacking.setdefault((place, key), step)
+
+    def that_come_and_go(self, least: Dict[str, int]) -> List[Tuple[_Place, str, int, int]]:
+        """Return place, key, number of steps that lack it, and the first of these."""
+        found = []
+        for place, counts in self._counts.items():
+            steps = self.steps[place]
+            for key, count in counts.items():
+                lacking = steps - count
+                is_usual = count > USUAL * steps and len(self._values[place, key]) > 1
+                if steps >= least[place.kind] and is_usual and lacking >= MIN_LACKING:
+                    found.append((place, key, lacking, self._lacking[place, key]))
+        return found
+
+
+@contract("infos-keys")
+def infos_keys(subject: EnvUnderTest) -> None:
+    """A key that infos usually have is in all of them: none comes and goes within an episode, or at time limits."""
+    history = subject.long_run().seen
+    if len(history) <= MIN_STEPS:
+        raise subject.too_few("steps", len(history) - 1, MIN_STEPS)
+    keys = _keys_of(history)
+    if not keys.steps:
+        raise NotJudgedError("infos have no dict of an agent")
+    found = keys.that_come_and_go({"step": MIN_STEPS, "time limit": MIN_LIMITS})
+    if not found:
+        return
+    place, key, lacking, step = found[0]
+    others = sorted({other for _, other, _, _ in found})
+    raise ContractError(
+        f"the key {key!r} of infos comes and goes",
+        step=step,
+        where=f"env {place.env}, agent {place.agent}, first missing at step {step}",
+        got=f"missing in {lacking} of {keys.steps[place]} infos at a {place.kind}; "
+        f"keys that come and go: {', '.join(others[:MAX_NAMED])}",
+        expected="the same keys in every step of a kind: a logger that reads one raises KeyError",
+        cause="it is set under a condition",
+        fix="set it in every step, to nan or 0 where there is nothing to say",
+    )
+
+
+def _keys_of(history: List[Seen]) -> _Keys:
+    """Count the keys of infos within episodes, their first steps apart, and at ends by a time limit."""
+    keys = _Keys()
+    previous_ended = None
+    for step, seen in enumerate(history[1:], start=1):
+        for env, agent, info in leaves(seen.infos):
+            is_first = previous_ended is None or previous_ended[env]
+            if not hasattr(info, "keys") or env >= len(seen.ended):
+                continue
+            if seen.ended[env]:
+                if seen.truncated[env].all():
+                    keys.add(_Place("time limit", env, agent), step, info)
+            elif not is_first:
+                keys.add(_Place("step", env, agent), step, info)
+        previous_ended = seen.ended
+    return keys

@@ -1,7 +1,6 @@
 """Contracts of pairs of runs that must agree bit for bit.
 
-Seeds: the long run is played again with the same seed and the same actions, and must be equal. Starts are compared
-between seeds, between envs and between episodes, and must differ if they are random at all.
+Seeds: the long run is played again with the same seed and the same actions, and must be equal.
 
 Cross-talk: the long run is played again while different actions are taken in some envs ("disturbed"). The other envs
 take the recorded actions and must not differ by a single bit. A difference before any episode ends at a different time
@@ -17,7 +16,6 @@ Finally one env is given NaN as actions for a few steps. An environment may refu
 
 from __future__ import annotations
 
-import itertools
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -35,7 +33,6 @@ from harness.interface.player import Seen
 POISONED_ENV = 2  # the env that is given NaN as actions
 STEPS_BEFORE_NAN = 10
 STEPS_WITH_NAN = 8
-MAX_COMPARED_STARTS = 3  # of each env
 MAX_RESTING_ENVS = 3  # envs that rest instead of failing
 DISTURBED_SHARE = 0.15  # of the budget
 ALL_BUT_ONE = ((-1, 1.0), (0, 0.3))  # the env that is not disturbed, and the end of the plan as a fraction of the run
@@ -71,65 +68,6 @@ def same_seed(subject: EnvUnderTest) -> None:
         cause=cause,
         fix="draw from one generator made from the seed, such as np.random.default_rng(seed)",
     )
-
-
-@contract("other-seed")
-def other_seed(subject: EnvUnderTest) -> None:
-    """A different seed gives different starts, and so do the envs and the episodes of one environment."""
-    history = subject.long_run().seen
-    start = history[0].obs
-    later = _later_starts(history)
-    every_later = list(itertools.chain.from_iterable(later))
-    envs_are_equal = not (start != start[:1]).any()
-    if envs_are_equal and _are_equal(every_later):
-        if every_later:
-            raise NotJudgedError("the starts are not random")
-        raise NotJudgedError("no random start was seen")
-    _require_use_of_the_seed(subject, start)
-    if envs_are_equal:
-        raise ContractError(
-            "all envs start alike",
-            got=f"the same observation in all {len(start)} envs after reset, though starts are random",
-            cause="the envs draw from generators of one seed, or one draw is broadcast",
-        )
-    if all(map(_repeats, later)):
-        compared = later[0][:MAX_COMPARED_STARTS]
-        raise ContractError(
-            "every episode of an env starts alike",
-            got=f"the same first observation in the first {len(compared)} episodes",
-            cause="the generator is seeded again at every reset",
-        )
-
-
-def _later_starts(history: List[Seen]) -> List[List[np.ndarray]]:
-    """Return for each env what it shows at the start of its later episodes, (A, D) each."""
-    starts: List[List[np.ndarray]] = [[] for _ in history[0].obs]
-    for span in episodes(history):
-        starts[span.env].append(history[span.end].obs[span.env])
-    return starts
-
-
-def _are_equal(starts: List[np.ndarray]) -> bool:
-    """Return whether all starts are equal; so they are if there is none."""
-    return all(np.array_equal(start, starts[0]) for start in starts)
-
-
-def _repeats(starts: List[np.ndarray]) -> bool:
-    """Return whether the first of several starts of an env are equal."""
-    return len(starts) >= 2 and _are_equal(starts[:MAX_COMPARED_STARTS])
-
-
-def _require_use_of_the_seed(subject: EnvUnderTest, start: np.ndarray) -> None:
-    """Raise if an environment with a different seed starts alike."""
-    if "seed" not in subject.varied:
-        return
-    other = subject.player(subject.seed + 1).seen[0].obs
-    if np.array_equal(start, other):
-        raise ContractError(
-            "the seed changes nothing",
-            got=f"the same starts with seeds {subject.seed} and {subject.seed + 1}",
-            cause="the seed is not passed on, or it is overwritten",
-        )
 
 
 @contract("independence")

@@ -146,7 +146,7 @@ def _try_sequence(subject: EnvUnderTest, sequence: List[Block]) -> None:
     Raises:
       ContractError: it breaks a contract that the runs so far did not break.
     """
-    errors = StepErrors()
+    errors = StepErrors(subject.errors.judged_for)
     player = Player(subject.build(), subject.sizes, errors, step_checks())
     try:
         player.reset()

@@ -58,7 +58,7 @@ def broken_by(subject: EnvUnderTest, actions: Sequence[np.ndarray]) -> Dict[str,
 
     The environment has the sizes of the actions.
     """
-    errors = StepErrors()
+    errors = StepErrors(subject.errors.judged_for)
     num_envs, num_agents, _ = np.shape(actions[0])
     broken: Dict[str, ContractError] = {}
     env = None

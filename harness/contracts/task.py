@@ -16,12 +16,28 @@ class Task:
       state_type: HARL's setting: "EP" if agents share state and reward, "FP" if not.
       agents_by_effect: whether an agent's action changes its own observation more than those of its teammates.
       delay: number of steps after which an action takes effect, by design.
+      settling: number of steps at the start of an episode in which actions are ignored, by design.
+      fixed_starts: whether all episodes of an environment start alike, by design.
+      uneven_actions: whether a part of the range of an action does nothing, by design, such as an engine without
+        reverse.
     """
 
-    def __init__(self, state_type: Literal["EP", "FP"] = "EP", agents_by_effect: bool = True, delay: int = 0) -> None:
+    def __init__(
+        self,
+        state_type: Literal["EP", "FP"] = "EP",
+        agents_by_effect: bool = True,
+        delay: int = 0,
+        *,
+        settling: int = 0,
+        fixed_starts: bool = False,
+        uneven_actions: bool = False,
+    ) -> None:
         self.state_type = state_type
         self.agents_by_effect = agents_by_effect
         self.delay = delay
+        self.settling = settling
+        self.fixed_starts = fixed_starts
+        self.uneven_actions = uneven_actions
 
     def reward(self, previous: Seen, current: Seen) -> Optional[np.ndarray]:
         """Return a quantity with which the reward of the step from `previous` to `current` should rise and fall.

@@ -40,6 +40,7 @@ MIN_SCATTERED = 2  # lengths of marked episodes that no time limit explains
 FAILURE_RATIO = 3.0  # times the usual number of failures in a step, which a step may have by accident
 MIN_FAILURES = 5  # that a step may have by accident if episodes fail at all
 MIN_FAILURES_WITHOUT = 2  # the same if no episode failed before its limit
+MIN_AT_LIMIT = 2  # episodes that reached a time limit
 ENDLESS_SHARE = 0.4  # of the budget, for the search for an end
 
 
@@ -155,6 +156,8 @@ def bad_transition_step(moment: Moment) -> None:
     dones = moment.parts["dones"].astype(bool).all(axis=1)
     for env, env_infos in entries(moment.parts["infos"]):
         flags = [_flag_of(info) for _, info in agents_of(env_infos)]
+        if not moment.judged_for.per_agent and flags and flags[0]:
+            flags = flags[:1]  # the only one that HARL reads
         for agent, flag in enumerate(flags):
             _require_flag(moment, env, agent, flag, bool(dones[env]))
         if len(set(map(bool, flags))) > 1:
@@ -199,7 +202,7 @@ def horizon(subject: EnvUnderTest) -> None:
     if limit is None:
         if not ended:
             _require_an_end(subject)
-        return
+        raise subject.too_few("episodes that reached a time limit", 0, MIN_AT_LIMIT)
     _require_no_overdue_env(ended, limit, len(player.seen) - 1, subject.sizes.num_envs)
     stated = stated_horizon(player.env)
     if stated is not None and abs(stated.steps - limit) == 1:
@@ -208,7 +211,21 @@ def horizon(subject: EnvUnderTest) -> None:
             got=f"episodes end after {limit} steps",
             expected=f"{stated.steps}, as env.{stated.name} says",
         )
+    require_first_episodes_as_later(ended, limit)
     _require_reset_of_the_clock(subject, limit)
+
+
+def require_first_episodes_as_later(ended: List[EpisodeSpan], limit: int) -> None:
+    """Raise if the time limit of the first episode of every env is one step off that of later ones."""
+    lengths = [span.length for span in ended if span.first and span.truncated]
+    if len(lengths) < MIN_AT_LIMIT or len(set(lengths)) > 1 or abs(lengths[0] - limit) != 1:
+        return
+    raise ContractError(
+        "the time limit of later episodes is off by one",
+        got=f"{limit} steps, but {lengths[0]} in the first episode of {len(lengths)} envs",
+        expected="the same for all episodes",
+        cause="the clock starts at a different number after a reset within a step, or it is read before it is raised",
+    )
 
 
 def _require_no_overdue_env(ended: List[EpisodeSpan], limit: int, steps: int, num_envs: int) -> None:
@@ -278,17 +295,28 @@ def stated_horizon(env: Any) -> Optional[StatedHorizon]:
 def _require_reset_of_the_clock(subject: EnvUnderTest, limit: int) -> None:
     """Raise if an episode that follows a reset in mid-episode is shorter by the steps before that reset."""
     part = max(1, limit // 3)
-    if subject.steps(limit + part, runs=1) < limit + part:
+    if subject.steps(limit + part + 1, runs=1) < limit + part + 1:
         return
     player = subject.player()
     driver = ActionDriver(subject.sizes, subject.seed, ("rest",))
     drive(player, driver, part)
     player.reset()
     lengths = np.zeros(subject.sizes.num_envs, int)
-    for step in range(1, limit + 1):
-        ended = player.step(driver(player.seen[-1])).ended
-        lengths[(lengths == 0) & ended] = step
+    truncated = np.zeros(subject.sizes.num_envs, bool)
+    for step in range(1, limit + 2):
+        seen = player.step(driver(player.seen[-1]))
+        first_end = (lengths == 0) & seen.ended
+        lengths[first_end] = step
+        truncated[first_end] = seen.truncated[first_end].all(axis=1)
     close_quietly(player.env)
+    off = abs(lengths - limit) == 1
+    if truncated.all() and off.all() and np.ptp(lengths) == 0:
+        raise ContractError(
+            "the time limit is off by one after reset",
+            got=f"after a reset at step {part}, episodes end after {lengths[0]} steps",
+            expected=f"{limit} steps, as after a reset within a step",
+            cause="the clock starts at different numbers in the two resets",
+        )
     if (lengths == limit - part).all():
         raise ContractError(
             "reset does not restart the clock of the time limit",

@@ -9,10 +9,14 @@ and hardly ever the same twice, and the zero is isolated in its episode:
 - in the first or last step of an episode, next to a value that is further from 0 than the number usually moves in a
   step. Starts at 0 must be rare, as a reset may well set a number to 0.
 
-Independently of that, a zero counts if everything that an agent sees is 0, but only if that is rare.
+Independently of that, a zero counts if everything that an agent sees is 0, but only if that is rare. Rewards are looked
+at in the same way. Finally, zeros may be frequent, but only where actions are outside of their bounds: a number that is
+never 0 otherwise and becomes exactly 0 there was NaN before.
 """
 
 from __future__ import annotations
+
+from typing import List
 
 import numpy as np
 
@@ -20,7 +24,7 @@ from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import contract
 from harness.findings import ContractError
 from harness.interface.moment import Moment
-from harness.interface.player import stack
+from harness.interface.player import Seen, stack
 
 MIN_STEPS = 20  # of a run in which zeros can be judged
 MAX_ZEROS = 2  # exact zeros of a number that may be exceptions; a thousandth of its values in a long run
@@ -32,6 +36,10 @@ CLEAR_STEPS = 2.0  # times the usual change in a step, by which a neighbour clea
 STARTS_PER_ZERO_START = 4  # starts for each start at 0, for a start at 0 to be rare
 MAX_BLANK_ENVS = 0.5  # envs that may always show only zeros before that counts as normal
 BOUND_TOLERANCE = 1e-5  # relative
+MIN_OUTSIDE_ZEROS = 3  # of a number, only after actions outside of their bounds
+MIN_INSIDE = 200  # values after actions inside of them, of which none may be 0
+HIDDEN = "a NaN or an infinity was replaced by 0, as np.nan_to_num does"
+FIND_IT = "find where the NaN comes from instead of replacing it"
 
 
 @contract("finite")
@@ -40,20 +48,64 @@ def finite(subject: EnvUnderTest) -> None:
     history = subject.long_run().seen
     ended = stack(history[1:], "ended")
     for name in ("obs", "share_obs"):
-        values = stack(history, name)
-        zeros = isolated_zeros(values, ended)
-        if len(zeros) == 0:
+        _require_no_isolated_zero(name, stack(history, name), ended, first_step=0)
+    rewards = stack(history[1:], "rewards")[..., None]
+    _require_no_isolated_zero("rewards", rewards, ended[1:], first_step=1)
+    if not subject.sizes.discrete:
+        require_no_zeros_outside(history, subject.sizes.low, subject.sizes.high)
+
+
+def _require_no_isolated_zero(name: str, values: np.ndarray, ended: np.ndarray, first_step: int) -> None:
+    """Raise if a zero of these numbers (T + 1, N, A, D), the first of which are of `first_step`, is no measurement."""
+    zeros = isolated_zeros(values, ended)
+    if len(zeros) == 0:
+        return
+    index, env, agent, entry = map(int, zeros[0])
+    before, after = values[index - 1, env, agent, entry], values[index + 1, env, agent, entry]
+    step = index + first_step
+    raise ContractError(
+        f"{name} drops to exactly 0",
+        step=step,
+        where=f"step {step}, env {env}, agent {agent}, entry {entry}",
+        got=f"{before:g}, 0, {after:g}",
+        cause=HIDDEN,
+        fix=FIND_IT,
+    )
+
+
+def require_no_zeros_outside(history: List[Seen], low: np.ndarray, high: np.ndarray) -> None:
+    """Raise if a number is 0 after actions outside of their bounds, (K,) each, and at no other step."""
+    actions = stack(history[1:], "actions")
+    outside = ((actions < low) | (actions > high)).any(axis=(2, 3))
+    ended = stack(history[1:], "ended")
+    for name in ("obs", "share_obs", "rewards"):
+        values = stack(history[1:], name)
+        values = values.reshape(values.shape[:3] + (-1,))
+        zero = values == 0.0
+        of_envs = [values[outside & ~ended], values[~outside]]
+        num_inside = len(of_envs[1])
+        if len(of_envs[0]) == 0 or num_inside < MIN_INSIDE:
             continue
-        step, env, agent, entry = zeros[0]
-        before, after = values[step - 1, env, agent, entry], values[step + 1, env, agent, entry]
-        raise ContractError(
-            f"{name} drops to exactly 0",
-            step=int(step),
-            where=f"step {step}, env {env}, agent {agent}, entry {entry}",
-            got=f"{before:g}, 0, {after:g}",
-            cause="a NaN or an infinity was replaced by 0, as np.nan_to_num does",
-            fix="find where the NaN comes from instead of replacing it",
-        )
+        counts = (of_envs[0] == 0.0).sum(axis=0)
+        suspect = (counts >= MIN_OUTSIDE_ZEROS) & ~(of_envs[1] == 0.0).any(axis=0)
+        suspect &= distinct(of_envs[1]) > MIN_DISTINCT
+        for agent, entry in np.argwhere(suspect)[:1]:
+            places = np.argwhere(zero[..., agent, entry] & outside & ~ended)
+            step, env = map(int, places[0])
+            raise ContractError(
+                f"{name} drops to exactly 0 after actions outside of the action_space",
+                step=step + 1,
+                where=f"step {step + 1}, env {env}, agent {agent}, entry {entry}",
+                got=f"0 in {counts[agent, entry]} of {len(of_envs[0])} such steps, in none of {num_inside} others",
+                cause=HIDDEN,
+                fix=FIND_IT,
+            )
+
+
+def distinct(samples: np.ndarray) -> np.ndarray:
+    """Return the fraction of the samples (M, A, D) of each number that differ from each other, (A, D)."""
+    differs_from_next = np.diff(np.sort(samples, axis=0), axis=0) != 0.0
+    return np.asarray(differs_from_next.mean(axis=0))
 
 
 def isolated_zeros(values: np.ndarray, ended: np.ndarray) -> np.ndarray:
@@ -70,8 +122,7 @@ def isolated_zeros(values: np.ndarray, ended: np.ndarray) -> np.ndarray:
         return np.zeros((0, 4), int)
     zero = values[1:-1] == 0.0
     samples = values.reshape((-1,) + values.shape[2:])
-    differs_from_next = np.diff(np.sort(samples, axis=0), axis=0) != 0.0
-    varies = differs_from_next.mean(axis=0) > MIN_DISTINCT
+    varies = distinct(samples) > MIN_DISTINCT
     is_exception = zero.sum(axis=(0, 1)) <= MAX_ZEROS + MAX_ZERO_FRACTION * len(samples)
     replaced = zero & varies & is_exception & _neighbours_differ(values, ended, samples.std(axis=0))
     blank = zero.all(axis=-1, keepdims=True) & (values.shape[-1] > 2)

@@ -34,7 +34,7 @@ def examine_checkouts(harl: Optional[Path], mqe: Optional[Path], env: str) -> Li
             lines.append(Line(f"--{package}", WRONG, f"{folder} has no folder {package}", fix))
         opened.append(checkout)
     traps = list(_traps(opened[0], opened[1], env))
-    lines += [trap.as_line() for trap in traps]
+    lines += map(Trap.as_line, traps)
     count = sum(len(checkout.files) for checkout in opened if checkout)
     if count and not traps:
         lines.append(Line("source code", OK, f"no known trap in {count} files"))
@@ -61,9 +61,9 @@ def _traps(harl: Optional[Checkout], mqe: Optional[Checkout], env: str) -> Itera
 def _of_the_user(harl: Checkout, env: str) -> List[SourceFile]:
     """Return the files of the environment, and those of packages beside `harl`, such as runners of the user's own."""
     mine = harl.below("harl", "envs", env)
-    upstream = [harl.folder / name for name in ("harl", "examples")]
+    upstream = {harl.folder / "harl", harl.folder / "examples"}
     for source in harl.files:
-        if source.path.parent != harl.folder and not any(folder in source.path.parents for folder in upstream):
+        if source.path.parent != harl.folder and upstream.isdisjoint(source.path.parents):
             mine.append(source)
     return mine
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Dict, Iterable, Iterator, List, Set, Tuple
 
-from harness.doctor.sources import SourceFile, Trap, name_of, own_attribute
+from harness.doctor.sources import SourceFile, Trap, keywords, name_of, own_attribute
 
 ADDING = ("append", "extend", "appendleft")
 REMOVING = ("clear", "pop", "popleft", "popitem", "remove")
@@ -96,9 +96,8 @@ def _is_list(value: ast.AST) -> bool:
         return True
     if not isinstance(value, ast.Call):
         return False
-    bounds = [keyword.arg for keyword in value.keywords]
     if name_of(value.func) == "deque":
-        return "maxlen" not in bounds and len(value.args) < 2
+        return "maxlen" not in keywords(value) and len(value.args) < 2
     return name_of(value.func) in ("list", "defaultdict")
 
 
@@ -109,7 +108,7 @@ def _emptied(method: ast.FunctionDef) -> Set[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in REMOVING:
             found.add(own_attribute(node.func.value))
         elif isinstance(node, ast.Delete):
-            found.update(own_attribute(target) for target in node.targets)
+            found.update(map(own_attribute, node.targets))
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
-from harness.doctor.sources import Checkout, Reader, SourceFile, Trap, name_of
+from harness.doctor.sources import Checkout, Reader, SourceFile, Trap, constants, name_of
 
 CHAINS = (  # file, function, what happens without a branch, whether in every run
     ("configs_tools.py", "get_task_name", "UnboundLocalError: task, before the first step", True),
@@ -53,8 +53,7 @@ def _branch(function: ast.FunctionDef, env: str) -> Optional[ast.If]:
 def _has_default(function: ast.FunctionDef, name: str) -> bool:
     """Return whether a chain has an `else` that does not raise, or a value that was set before."""
     if name.startswith("make_"):
-        raises = [node for node in ast.walk(function) if isinstance(node, ast.Raise)]
-        return not raises
+        return not _raises(function)
     last = function.body[-1]
     if isinstance(last, ast.If):
         return bool(_else_of(last))
@@ -63,9 +62,12 @@ def _has_default(function: ast.FunctionDef, name: str) -> bool:
     if not chain:
         return True
     default = _else_of(chain[-1])
-    raises = [node for statement in default for node in ast.walk(statement) if isinstance(node, ast.Raise)]
     returns_value = isinstance(last, ast.Return) and last.value is not None and name == "get_num_agents"
-    return bool(before) or returns_value or (bool(default) and not raises)
+    return bool(before) or returns_value or (bool(default) and not any(map(_raises, default)))
+
+
+def _raises(node: ast.AST) -> bool:
+    return any(isinstance(part, ast.Raise) for part in ast.walk(node))
 
 
 def _else_of(chain: ast.If) -> List[ast.stmt]:
@@ -116,15 +118,11 @@ def _choices(harl: Checkout, env: str) -> Iterator[Trap]:
         if getattr(node.args[0], "value", None) != "--env":
             continue
         for keyword in node.keywords:
-            if keyword.arg == "choices" and env not in _constants(keyword.value):
+            if keyword.arg == "choices" and env not in constants(keyword.value):
                 found = f"--env {env} is refused by this script, because it is none of its choices"
                 fix = f'add "{env}" to the choices, or start runs with a script of your own'
                 path = source.path  # type: ignore[union-attr]
                 yield Trap("HARL's tables", path, keyword.value.lineno, found, fix, is_certain=False)
-
-
-def _constants(node: ast.AST) -> List[object]:
-    return [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
 
 
 # -- lines of the runners --------------------------------------------------------------------------------------------
@@ -155,7 +153,7 @@ def _reads_first(test: ast.expr) -> Iterator[ast.Compare]:
         if isinstance(node, ast.Compare) and name_of(node.left) in MASKS:
             guarded.add(name_of(node.left))
         elif isinstance(node, ast.BoolOp):
-            guarded.update(name_of(value) for value in node.values)
+            guarded.update(map(name_of, node.values))
     for node in ast.walk(test):
         if isinstance(node, ast.Compare) and isinstance(node.left, ast.Subscript):
             name = name_of(node.left.value)
@@ -166,7 +164,7 @@ def _reads_first(test: ast.expr) -> Iterator[ast.Compare]:
 def unguarded_infos(files: Sequence[SourceFile]) -> Iterator[Reader]:
     """Yield the lines that look for `bad_transition` in `info[0]` without asking whether there is such a key."""
     for source, function, node in _conditions(files):
-        if "bad_transition" not in _constants(node.test) or _asks_for_key(node.test):
+        if "bad_transition" not in constants(node.test) or _asks_for_key(node.test):
             continue
         reads = []
         for part in ast.walk(node.test):

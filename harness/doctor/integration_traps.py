@@ -9,7 +9,7 @@ import ast
 from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from harness.causes.transposes import swapped_actions
-from harness.doctor.sources import Checkout, Reader, SourceFile, Trap, name_of, own_attribute
+from harness.doctor.sources import Checkout, Reader, SourceFile, Trap, constants, keywords, name_of, own_attribute
 
 STEP_PARTS = 6  # obs, share_obs, rewards, dones, infos, available_actions
 INFOS, AVAILABLE = 4, 5
@@ -103,7 +103,7 @@ def _returned_by_step(files: Sequence[SourceFile]) -> Iterator[Tuple[SourceFile,
 
 def _has_many_envs(source: SourceFile) -> bool:
     """Return whether a file is about many envs at once: it speaks of their number."""
-    return any(name_of(node) in NUMBERS_OF_ENVS for node in ast.walk(source.tree))
+    return not set(NUMBERS_OF_ENVS).isdisjoint(map(name_of, ast.walk(source.tree)))
 
 
 def _value(function: ast.FunctionDef, node: ast.expr) -> Optional[ast.expr]:
@@ -112,7 +112,7 @@ def _value(function: ast.FunctionDef, node: ast.expr) -> Optional[ast.expr]:
         return node
     values = []
     for inner in ast.walk(function):
-        if isinstance(inner, ast.Assign) and any(name_of(target) == node.id for target in inner.targets):
+        if isinstance(inner, ast.Assign) and node.id in map(name_of, inner.targets):
             values.append(inner.value)
     return values[0] if len(values) == 1 else None
 
@@ -143,8 +143,7 @@ def _is_nested_none(value: ast.AST) -> bool:
         inner = value.elt
     if not isinstance(inner, (ast.List, ast.ListComp, ast.BinOp)):
         return False
-    values = [node.value for node in ast.walk(inner) if isinstance(node, ast.Constant)]
-    return None in values
+    return None in constants(inner)
 
 
 # -- loggers ---------------------------------------------------------------------------------------------------------
@@ -180,7 +179,7 @@ def _uses_of_envs(owner: ast.ClassDef) -> Tuple[Dict[str, int], Set[str], List[a
     reads: List[ast.Attribute] = []
     for method in owner.body:
         for node in ast.walk(method):
-            if isinstance(node, ast.Assign) and any(own_attribute(target) == "envs" for target in node.targets):
+            if isinstance(node, ast.Assign) and "envs" in map(own_attribute, node.targets):
                 assigned["envs"] = node.lineno
                 if not isinstance(node.value, ast.Constant) and isinstance(method, ast.FunctionDef):
                     setters.add(method.name)
@@ -229,7 +228,7 @@ def _of_call(
     if missing:
         found = f"the arguments lack {', '.join(missing)}, which MQE reads: AttributeError where it is made"
         yield Trap("MQE's arguments", source.path, call.lineno, found, f"args.{missing[0]} = ...")
-    names = [keyword.arg for keyword in call.keywords]
+    names = keywords(call)
     if len(call.args) < 3 and "custom_cfg" not in names and None not in names and films:
         found = "without custom_cfg, record_video stays True: each environment makes a camera (Vulkan, memory)"
         fix = "make_mqe_env(task, args, custom_cfg=custom_cfg(args)) with args.record_video = False"
@@ -263,10 +262,10 @@ def _of_namespace(value: ast.expr) -> Optional[Set[str]]:
     """Return the keywords of `SimpleNamespace(...)` or `Namespace(...)`; None for anything else."""
     if not isinstance(value, ast.Call) or name_of(value.func) not in ("SimpleNamespace", "Namespace") or value.args:
         return None
-    names = [keyword.arg for keyword in value.keywords]
+    names = keywords(value)
     if None in names:  # **settings
         return None
-    return {str(name) for name in names}
+    return set(map(str, names))
 
 
 def _read_by(mqe: Optional[Checkout]) -> List[str]:

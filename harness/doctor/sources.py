@@ -150,6 +150,16 @@ def own_attribute(node: ast.AST) -> str:
     return ""
 
 
+def constants(node: ast.AST) -> List[object]:
+    """Return the values of all constants in an expression."""
+    return [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+
+
+def keywords(call: ast.Call) -> List[Optional[str]]:
+    """Return the names of the arguments that a call passes by name; None for `**settings`."""
+    return [keyword.arg for keyword in call.keywords]
+
+
 def number(node: ast.AST) -> Optional[float]:
     """Return the value of an expression of numbers, such as `2**23`; None if it is something else."""
     if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):

@@ -4,12 +4,14 @@ from harness.faults import (  # noqa: F401  (each registers its bugs)
     action_bugs,
     checkpoint_bugs,
     config_bugs,
+    edge_bugs,
     episode_bugs,
     form_bugs,
     independence_bugs,
     info_bugs,
     learner_bugs,
     logger_bugs,
+    process_bugs,
     unplanted_bugs,
 )
 from harness.faults.plant import FAULTS, Fault, find

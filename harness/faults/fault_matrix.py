@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
@@ -9,6 +10,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set,
 from harness.contracts import check_env
 from harness.contracts.task import Task
 from harness.faults.plant import Fault
+from harness.faults.planted_run import planted_in_children
 from harness.findings import Finding, Report
 from harness.toys import PointmassTask, PushTask, make_pointmass, make_push
 
@@ -101,7 +103,10 @@ def _row(fault: Fault, world: str, start: int, seed: int, all_contracts: bool) -
     contracts: Optional[Sequence[str]] = fault.contracts
     if all_contracts:
         contracts = None
-    with fault.inject(start):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(fault.inject(start))
+        if not fault.of_stack:
+            stack.enter_context(planted_in_children(fault, start))
         report = _check(fault.of_stack, contracts, world, seed)
     seconds = time.perf_counter() - began
     row = MatrixRow(

@@ -134,11 +134,20 @@ def changes_result(kind: str, contracts: Texts, origin: str = "ours", *, resets:
     return register
 
 
-def changes_actions(kind: str, contracts: Texts, origin: str = "ours") -> Any:
-    """Register `function(moment, actions)`, which returns the actions that the env then acts on."""
+def changes_actions(
+    kind: str, contracts: Texts, origin: str = "ours", *, after: Optional[Callable[[Returned, Result], Any]] = None
+) -> Any:
+    """Register `function(moment, actions)`, which returns the actions that the env then acts on.
+
+    Args:
+      kind: class of the bug.
+      contracts: those that must catch it.
+      origin: who had it.
+      after: `after(moment, result)`, if the bug also needs what the step returned.
+    """
 
     def register(function: Callable[[Returned, np.ndarray], Any]) -> Callable[[Returned, np.ndarray], Any]:
-        inject = functools.partial(_in_interface, before=function)
+        inject = functools.partial(_in_interface, before=function, after=after)
         _register(function, inject, kind, contracts, origin)
         return function
 

@@ -29,7 +29,7 @@ def run_with(fault: Fault, command: Sequence[str], start: int = 1) -> int:
     words = list(command)
     if words[:1] == ["python"] and words[1:2] == ["-m"]:
         words = words[2:]
-    with fault.inject(start), _planted_in_children(fault, start), mock.patch.object(sys, "argv", words):
+    with fault.inject(start), planted_in_children(fault, start), mock.patch.object(sys, "argv", words):
         try:
             runpy.run_module(words[0], run_name="__main__", alter_sys=True)
         except SystemExit as end:
@@ -40,7 +40,7 @@ def run_with(fault: Fault, command: Sequence[str], start: int = 1) -> int:
 
 
 @contextlib.contextmanager
-def _planted_in_children(fault: Fault, start: int) -> Iterator[None]:
+def planted_in_children(fault: Fault, start: int = 1) -> Iterator[None]:
     """Plant the bug also in the Python processes that are started meanwhile: `harness check` works in one.
 
     Python imports `sitecustomize` when it starts, from the first place of its path that has one.

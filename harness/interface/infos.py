@@ -11,13 +11,21 @@ from harness.interface.spaces import Sizes
 TRUNCATION = "bad_transition"  # the only key that HARL's on-policy runner reads
 
 
-def truncation_flags(infos: Any, sizes: Sizes) -> np.ndarray:
-    """Return where `bad_transition` is set, (N, A) bool; False where infos have a different form."""
+def truncation_flags(infos: Any, sizes: Sizes, per_agent: bool = True) -> np.ndarray:
+    """Return where `bad_transition` is set, (N, A) bool; False where infos have a different form.
+
+    Args:
+      infos: of a step.
+      sizes: of the environment.
+      per_agent: whether HARL reads every agent's info, as in FP mode; in EP mode, agent 0's stands for all.
+    """
     flags = np.zeros((sizes.num_envs, sizes.num_agents), bool)
     for env, agent, info in leaves(infos):
         if env < sizes.num_envs and agent < sizes.num_agents and hasattr(info, "get"):
             flag = info.get(TRUNCATION)
             flags[env, agent] = np.size(flag) == 1 and bool(flag == True)  # noqa: E712
+    if not per_agent:
+        flags[:] = flags[:, :1]
     return flags
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.findings import ContractError
 from harness.interface import infos
+from harness.interface.harl_forms import JudgedFor
 from harness.interface.spaces import Sizes
 
 SHAPES = {
@@ -70,12 +71,14 @@ class Moment:
       sizes: sizes of the environment.
       step: the step since the reset, counted from 1; 0 is the reset.
       kept: what the last few steps returned.
+      judged_for: the HARL that the environment is judged for, and where notes are left.
     """
 
     parts: Dict[str, Any]
     sizes: Sizes
     step: int
     kept: Deque[KeptStep]
+    judged_for: JudgedFor = dataclasses.field(default_factory=JudgedFor)
 
     def at(self, *indices: int) -> str:
         """Return a place in words: the step, then as many of env, agent and entry as are given."""
@@ -106,9 +109,13 @@ class StepErrors:
     """The first error of each contract that was broken at some step.
 
     Players record errors. `check_env` reports them, unless the contract withdraws its own.
+
+    Args:
+      judged_for: the HARL that the environment is judged for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, judged_for: Optional[JudgedFor] = None) -> None:
+        self.judged_for = judged_for or JudgedFor()
         self._first: Dict[str, ContractError] = {}
 
     def record(self, contract: str, error: ContractError) -> None:

@@ -150,7 +150,7 @@ class Player:
             actions=before,
             rewards=np.array(parts["rewards"][..., 0], np.float64),
             dones=np.array(parts["dones"], bool),
-            truncated=truncation_flags(parts["infos"], self.sizes),
+            truncated=truncation_flags(parts["infos"], self.sizes, self.errors.judged_for.per_agent),
             infos=parts["infos"],
         )
         return self._keep(parts, seen)
@@ -196,7 +196,7 @@ class Player:
 
     def _check_step(self, parts: Dict[str, Any]) -> None:
         """Make the step checks of all contracts that are not broken yet."""
-        moment = Moment(parts, self.sizes, self.step_count, self._kept)
+        moment = Moment(parts, self.sizes, self.step_count, self._kept, self.errors.judged_for)
         for contract, check, at_reset in self._checks:
             applies = at_reset or self.step_count > 0
             if applies and self.errors.of(contract) is None:

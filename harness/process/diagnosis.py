@@ -39,6 +39,11 @@ _CRASH_KINDS = {
     "SIGILL": "illegal instruction",
     "SIGFPE": "arithmetic fault",
 }
+_FATAL_SIGNALS = {
+    "Segmentation fault": "SIGSEGV",
+    "Aborted": "SIGABRT",
+    "Bus error": "SIGBUS",
+}  # in faulthandler's words
 
 
 class _Diagnosis(NamedTuple):
@@ -225,8 +230,11 @@ def _fills_the_machine(peak: int) -> bool:
 
 def _ended_by_exit(evidence: Evidence) -> _Diagnosis:
     error = last_error(evidence.lines, evidence.exit_code)
-    if any(line.startswith("Fatal Python error") for line in evidence.stacks):
-        cause = likely_cause(evidence.output) or SITUATIONS["child crashed"]
+    fatal = [line for line in evidence.stacks if line.startswith("Fatal Python error")]
+    if fatal:
+        name = next((name for words, name in _FATAL_SIGNALS.items() if words in fatal[0]), "")
+        known = likely_cause(evidence.output) or explain(Symptom.of_signal(name, evidence.stacks, evidence.lines))
+        cause = known or SITUATIONS["child crashed"]
         return _Diagnosis("exception", error or f"exit code {evidence.exit_code}", cause)
     if error is None:
         return _exited_without_exception(evidence)

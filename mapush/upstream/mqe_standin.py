@@ -7,8 +7,7 @@ import os
 from typing import Any, Callable, Dict
 
 from isaac_standin import install
-from isaac_standin.api import gymapi
-from isaac_standin.errors import BufferOverflow, NotSupported
+from isaac_standin.errors import BufferOverflow, StandinError
 from mapush.config import PushRunConfig, SimConfig, bytes_of
 from mapush.env.vec_env import Transition
 from mapush.errors import CapacityError
@@ -58,17 +57,23 @@ def make(config: PushRunConfig, window: bool, camera: bool, say: Callable[[str],
       say: is called with lines about settings that mean something different here.
 
     Raises:
-      NotSupported: there is no window or camera.
+      StandinError: there is no display for the window.
       CapacityError: on a GPU, the simulation takes more than `config.vram_limit`.
     """
-    _require_views(window, camera)
     _export(config.sim)
     pairs = int(config.sim.contact_pairs * DEFAULT_PAIRS)
     if config.sim.contact_pairs != SimConfig.contact_pairs:
         say("--sim.contact-pairs is a buffer of PhysX, and costs nothing on the stand-in: --sim.nconmax is its own")
     limited = config.vram_limit is not None and StandinEnv.uses_gpu()
-    free = capacity.free_memory() if limited else 0
-    env = StandinEnv(config.task, config.num_envs, config.seed, pairs, window, camera)
+    free = 0
+    if limited:
+        free = capacity.free_memory()
+    try:
+        env = StandinEnv(config.task, config.num_envs, config.seed, pairs, window, camera)
+    except StandinError as error:
+        if window:
+            error.fix = "--record FILE.mp4 needs no display; or use a virtual one: xvfb-run -a mapush watch ..."
+        raise
     if limited:
         try:
             _limit(config, free - capacity.free_memory() + capacity.BARE_CONTEXT)
@@ -76,14 +81,6 @@ def make(config: PushRunConfig, window: bool, camera: bool, say: Callable[[str],
             env.close()
             raise
     return env
-
-
-def _require_views(window: bool, camera: bool) -> None:
-    gym = gymapi.acquire_gym()
-    for wanted, method in ((window, "create_viewer"), (camera, "create_camera_sensor")):
-        if wanted and not hasattr(gym, method):
-            fix = "--mode calculator; or watch the policy on our own simulator: --sim mujoco"
-            raise NotSupported("the stand-in for Isaac Gym cannot show envs yet", where=f"gym.{method}", fix=fix)
 
 
 def _export(sim: SimConfig) -> None:

@@ -191,6 +191,7 @@ def configure(root: Path, task: TaskConfig, num_envs: int, contact_pairs: int, c
         env=_subclass(upstream.env, num_envs=num_envs, record_video=camera),
         control=control,
         sim=_subclass(upstream.sim, physx=physx),
+        obs=_subclass(upstream.obs),  # upstream's buffer of observations is this class: a second env would share it
         rewards=_rewards(upstream.rewards, task.reward),
     )
 

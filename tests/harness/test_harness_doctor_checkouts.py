@@ -207,6 +207,10 @@ HARMLESS = {  # changes that resemble traps
     "flat infos, every line guarded": [(ENV, "{0: {}}", "{}")],
     "list that a called method empties": [(ENV, "deque(maxlen=1000)", "[]")],
     "transposed observations": [(ENV, "infos = [", "obs = obs.transpose(1, 0, 2)\n        infos = [")],
+    "transposed actions for another simulator": [
+        (ENV, "from mqe.envs.utils import", "from other.envs import"),
+        (ENV, "torch.from_numpy(actions)", "torch.from_numpy(actions.transpose(1, 0, 2))"),
+    ],
     "last axes of actions": [(ENV, "torch.from_numpy(actions)", "torch.from_numpy(actions.transpose(0, 2, 1))")],
     "arguments from elsewhere": [(ENV, "argparse.Namespace()", "their_parser()")],
     "task name with a default": [

@@ -29,6 +29,7 @@ KNOWN = {  # program, words of its cause
     "infos_without_key_0": "HARL looks for agent 0 in the info of an env, and finds no such key",
     "masks_none": "the environment returned None for available_actions",
     "masks_nested": "available_actions is a list of lists",
+    "rewards_without_axis": "the last axis of the rewards is missing",
     "logger_without_envs": "MAPushLogger logs before anybody has given it the environment",
     "task_name": "get_task_name has no branch for the name of this environment, so `task` is never set",
     "logger_registry": "LOGGER_REGISTRY has no logger for the environment 'mapush'",
@@ -38,6 +39,7 @@ KNOWN = {  # program, words of its cause
     "arguments_of_no_parser": "the arguments lack `physics_engine`",
     "nan_policy": "NaN or infinity reached the policy",
     "std_negative": "the standard deviation of the policy is NaN or negative",
+    "worker_without_simulation": "the simulation could not be created",
     "worker_that_dies": "a worker process of the environment has died: ValueError: no map of this name",
 }
 UNKNOWN = (  # fail with the same exceptions, for other reasons
@@ -53,6 +55,8 @@ UNKNOWN = (  # fail with the same exceptions, for other reasons
     "scale_of_zero",
     "end_of_input",
 )
+ANYWHERE = ("logger_without_envs", "nan_policy", "std_negative")  # whose messages have one meaning on every line
+CRASHES = ("create_sim", "physx_gives_up", "worker_without_simulation")
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +109,21 @@ def raised_by(function, *arguments):
     return caught.value
 
 
-@pytest.mark.parametrize("name", [name for name in KNOWN if name not in ("create_sim", "physx_gives_up")])
+@pytest.mark.parametrize("name", [name for name in KNOWN if name not in CRASHES])
 def test_explain_exception_object_as_its_printed_traceback(name):
     """In the process of the environment, the exception itself is explained like its traceback elsewhere."""
     cause = explain(Symptom.of_exception(raised_by(getattr(mission_bugs, name))))
     expected = KNOWN[name].partition(": ValueError")[0]  # the exception of a worker stands only in what it printed
     assert cause.cause.startswith(expected)
+
+
+@pytest.mark.parametrize("name", [name for name in KNOWN if name not in CRASHES + ANYWHERE])
+def test_explain_same_message_on_another_line_is_none(name):
+    """Every message that has several meanings is explained only on the line that decides which."""
+    symptom = Symptom.of_exception(raised_by(getattr(mission_bugs, name)))
+    elsewhere = CodeLine("/home/me/own.py", 7, "main", "work(x)")
+    assert explain(Symptom(symptom.what, (elsewhere,))) is None
+    assert explain(Symptom(symptom.what)) is None
 
 
 def test_explain_exception_without_text_or_traceback_is_none():

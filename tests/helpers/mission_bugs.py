@@ -125,6 +125,12 @@ def masks_nested() -> None:
     insert([{0: {}} for _ in range(N)], [[None] * A] * N)
 
 
+def rewards_without_axis() -> None:
+    """Write rewards of shape (num_envs,) to a buffer."""
+    buffer = SimpleNamespace(rewards=np.zeros((7, N, 1)))
+    buffer.rewards[0] = np.zeros(N)
+
+
 def something_else_none() -> None:
     """Fail with the message of bug 6 on a line about something else."""
     poses: Optional[List[int]] = None
@@ -267,6 +273,25 @@ def worker_that_dies() -> None:
 def _die(theirs: Any, remote: Any) -> None:
     remote.close()
     raise ValueError("no map of this name")
+
+
+def worker_without_simulation() -> None:
+    """Ask a worker process that crashed where it created its simulation."""
+    import multiprocessing
+
+    context = multiprocessing.get_context("fork")
+    remote, theirs = context.Pipe()
+    process = context.Process(target=_crash, args=(remote,))
+    process.start()
+    theirs.close()
+    process.join()
+    remotes = [remote]
+    print(remotes[0].recv())
+
+
+def _crash(remote: Any) -> None:
+    remote.close()
+    create_sim()
 
 
 def end_of_input() -> None:

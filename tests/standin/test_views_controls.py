@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 
-import glfw
 import numpy as np
 import pytest
 
@@ -15,6 +14,8 @@ from isaac_standin.errors import StandinError
 from isaac_standin.viewing import gl
 from isaac_standin.viewing.graphics import Pace
 from isaac_standin.viewing.orbit import Orbit
+
+glfw = pytest.importorskip("glfw")
 
 pytestmark = [pytest.mark.sim, pytest.mark.mujoco]
 

@@ -10,7 +10,9 @@ import described
 import doubles
 import pytest
 import torch
-from mapush_code import arguments, freeze, make_wrapper
+from mapush_code import arguments, freeze, make_mqe, make_wrapper
+
+from mapush.config import TaskConfig
 
 pytestmark = [
     pytest.mark.upstream,
@@ -64,6 +66,18 @@ def test_observations_of_mapush_are_attributes_of_its_configuration(mapush_code)
     first, second = make_wrapper("tblock", 3), make_wrapper("tblock", 4)
     assert first.obs_buf is first.cfg.obs
     assert first.obs_buf is second.obs_buf
+
+
+def test_adapters_in_one_process_do_not_share_their_observations(mapush_code):
+    """Our adapter gives each environment a class of its own, so a second one changes nothing in the first."""
+    first, second = make_mqe(TaskConfig(object="tblock"), 3), make_mqe(TaskConfig(object="tblock"), 4)
+    first.reset()
+    expected = {name: value.clone() for name, value in vars(first._upstream.obs_buf).items() if torch.is_tensor(value)}
+    assert "projected_gravity" in expected
+    second.reset()
+    for name, value in expected.items():
+        assert torch.equal(getattr(first._upstream.obs_buf, name), value), name
+    first.step(torch.zeros(3, 2, 3))
 
 
 def test_mapush_multiplies_the_contact_pairs_of_every_environment_by_five(mapush_code):

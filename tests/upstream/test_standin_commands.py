@@ -117,6 +117,23 @@ def test_contact_pairs_of_physx_cost_nothing_and_a_line_says_so(tmp_path, mapush
     assert not (tmp_path / "two").exists()
 
 
+@pytest.mark.render
+def test_episode_is_recorded_by_the_camera_of_mapush(tmp_path, mapush):
+    """The film holds what MAPush's own camera sees, and the ending is printed."""
+    words = "mapush evaluate cuboid --sim standin --untrained --mode viewer --episodes 1 --device cpu"
+    said = succeed(f"{words} --record film.mp4", tmp_path, mapush)
+    assert "episode 1 of 1: " in said
+    assert (tmp_path / "film.mp4").stat().st_size > 0
+
+
+def test_window_without_a_display_names_the_recording(tmp_path, mapush):
+    """Without a display, one message says how to watch nevertheless."""
+    words = "mapush evaluate cuboid --sim standin --untrained --mode viewer --device cpu"
+    said = fail(words, tmp_path, mapush, DISPLAY="", WAYLAND_DISPLAY="")
+    assert "the viewer cannot open a window" in said
+    assert "--record FILE.mp4" in said
+
+
 # -- incomplete copies -----------------------------------------------------------------------------------------------
 
 

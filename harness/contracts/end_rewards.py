@@ -1,0 +1,172 @@
+"""Contracts of the rewards at the ends of episodes: none is lost, and none belongs to the next episode.
+
+`no-lost-reward`: where nearly every step has a reward, so must the steps that a time limit ends, and the first steps of
+new episodes.
+
+`no-foresight`: the long run is played again, but just before an episode ends, every random generator that can be
+reached is seeded anew, so that the next episode starts elsewhere. The step that ends the episode must give the same
+rewards all the same. Envs that go on in that step show whether the environment draws random numbers in every step; then
+nothing can be said.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, NamedTuple, Set
+
+import numpy as np
+
+from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.factory_call import close_quietly, seed_global_generators
+from harness.contracts.registry import contract
+from harness.contracts.timeline import EpisodeSpan, episodes
+from harness.findings import ContractError, NotJudgedError
+from harness.interface.player import Seen, stack
+from harness.object_graph import generators, seed_generator
+
+MIN_LOST = 5  # consecutive steps of a kind without a reward, which are not an accident
+USUALLY_REWARDED = 0.9  # fraction of the other steps that must have a reward
+MIN_COMPARED = 3  # ends after which the next episode started elsewhere
+MAX_ROUNDS = 3  # the first end of each env, then the second, then the third
+SHARE = 0.1  # of the budget
+OTHER_SEED = 4241
+
+
+@contract("no-lost-reward")
+def no_lost_reward(subject: EnvUnderTest) -> None:
+    """Where nearly every step has a reward, so do those that a time limit ends, and the first ones of new episodes."""
+    history = subject.long_run().seen
+    rewards, ended = stack(history[1:], "rewards"), stack(history[1:], "ended")
+    rewarded = (rewards != 0.0).any(axis=2)
+    first = np.zeros_like(ended)
+    first[1:] = ended[:-1]
+    limited = ended & stack(history[1:], "truncated").all(axis=2)
+    usual = rewarded[~ended & ~first]
+    if len(usual) == 0 or usual.mean() <= USUALLY_REWARDED:
+        raise NotJudgedError("many steps have no reward")
+    most = max(int(limited.sum()), int(first.sum()))
+    if most < MIN_LOST:
+        raise subject.too_few("ends of episodes", most, MIN_LOST)
+    for what, where in (("that a time limit ends", limited), ("after the end of an episode", first & ~ended)):
+        lost = _lost_lately(rewarded, where)
+        if len(lost) >= MIN_LOST:
+            step, env = lost[0]
+            raise ContractError(
+                f"the reward of the step {what} is lost",
+                step=int(step) + 1,
+                where=f"env {env}, step {step + 1}",
+                got=f"exactly 0 in the last {len(lost)} of these steps; other steps have a reward",
+                expected="the reward of that step",
+                cause="it is computed from the state after the reset, or what it is compared with is not known yet",
+                fix="compute rewards before the reset; set what they are compared with in the reset",
+            )
+
+
+def _lost_lately(rewarded: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Return step and env, (count, 2), of the latest consecutive steps of a kind that have no reward."""
+    places = np.argwhere(where)
+    with_reward = np.flatnonzero(rewarded[where])
+    if len(with_reward):
+        places = places[with_reward[-1] + 1 :]
+    return places
+
+
+class _Ends(NamedTuple):
+    """Ends after which the next episode started elsewhere than in the long run.
+
+    Attributes:
+      compared: these ends.
+      different: those of them that gave other rewards.
+      got: the rewards of the first of these.
+    """
+
+    compared: List[EpisodeSpan]
+    different: List[EpisodeSpan]
+    got: List[np.ndarray]
+
+
+@contract("no-foresight")
+def no_foresight(subject: EnvUnderTest) -> None:
+    """The rewards of the step that ends an episode do not depend on where the next episode starts."""
+    subject.require_same_again()
+    history = subject.long_run().seen
+    ends = _Ends([], [], [])
+    for number in range(MAX_ROUNDS):
+        pending = _ends_of_round(subject, number)
+        if pending and len(ends.compared) < MIN_COMPARED:
+            _compare(subject, history, pending, ends)
+    if len(ends.compared) < MIN_COMPARED:
+        num_ends = len(episodes(history))
+        if num_ends < MIN_COMPARED:
+            raise subject.too_few("ends of episodes", num_ends, MIN_COMPARED)
+        raise NotJudgedError("no generator was found that draws the starts")
+    if 2 * len(ends.different) <= len(ends.compared):
+        return
+    span = ends.different[0]
+    raise ContractError(
+        "the reward of the step that ends an episode is computed from the next episode",
+        step=span.end,
+        where=f"env {span.env}, step {span.end}",
+        got=f"{ends.got[0].tolist()} if the next episode starts elsewhere; so it is at {len(ends.different)} "
+        f"of {len(ends.compared)} ends",
+        expected=f"{history[span.end].rewards[span.env].tolist()}, whatever comes next",
+        cause="the reward is computed after the reset, from the state of the new episode",
+        fix="compute rewards before the envs that are done are reset",
+    )
+
+
+def _ends_of_round(subject: EnvUnderTest, number: int) -> Dict[int, EpisodeSpan]:
+    """Return the episode of each env that ends as the `number`-th, from 0, if there is time to play as far."""
+    history = subject.long_run().seen
+    affordable = subject.steps(len(history) - 1, runs=MAX_ROUNDS, share=SHARE)
+    by_env: Dict[int, List[EpisodeSpan]] = {}
+    for span in episodes(history):
+        by_env.setdefault(span.env, []).append(span)
+    found: Dict[int, EpisodeSpan] = {}
+    for env, spans in by_env.items():
+        if len(spans) > number and spans[number].end <= affordable:
+            found[env] = spans[number]
+    return found
+
+
+def _compare(subject: EnvUnderTest, history: List[Seen], pending: Dict[int, EpisodeSpan], ends: _Ends) -> None:
+    """Play the long run again, let the next episodes start elsewhere, and compare the steps that end the old ones."""
+    player = subject.player(watch=False)
+    stops: Set[int] = {span.end for span in pending.values()}
+    try:
+        for step in range(1, max(stops) + 1):
+            if step in stops:
+                _seed_anew(player.env, OTHER_SEED + step)
+            seen = player.step(history[step].actions)
+            if step in stops:
+                _take_ends(step, history[step], seen, pending, ends)
+    finally:
+        close_quietly(player.env)
+
+
+def _take_ends(step: int, original: Seen, seen: Seen, pending: Dict[int, EpisodeSpan], ends: _Ends) -> None:
+    """Compare the envs whose episode ends in a step, and forget them.
+
+    Raises:
+      NotJudgedError: an env whose episode goes on is different, too.
+    """
+    for env, span in list(pending.items()):
+        same_reward = np.array_equal(original.rewards[env], seen.rewards[env])
+        same_obs = np.array_equal(original.obs[env], seen.obs[env])
+        if span.end != step:
+            if not (same_reward and same_obs):
+                raise NotJudgedError("random numbers are drawn in every step")
+            continue
+        del pending[env]
+        if same_obs:
+            continue
+        ends.compared.append(span)
+        if not same_reward:
+            ends.different.append(span)
+            ends.got.append(seen.rewards[env])
+
+
+def _seed_anew(env: Any, seed: int) -> None:
+    """Seed every random generator that an environment may draw from."""
+    seed_global_generators(seed)
+    for number, generator in enumerate(generators(env)):
+        seed_generator(generator, seed + number)

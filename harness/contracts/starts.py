@@ -1,0 +1,161 @@
+"""The contract of starts: they differ between seeds, envs and episodes if they are random at all.
+
+Starts are collected from several calls of `reset`, from the resets within the steps of the long run, and from
+environments with other seeds. If none of them differ, the environment has a fixed start, which is legal. If some do,
+starts are drawn, and every way in which they should vary is looked at. A start may be one of a few places, so two envs
+that start alike are reported only if they do so after every reset, while each of them starts in several places.
+"""
+
+from __future__ import annotations
+
+from typing import List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.factory_call import close_quietly
+from harness.contracts.registry import contract
+from harness.contracts.timeline import episodes, resets
+from harness.findings import ContractError, NotJudgedError
+from harness.interface.player import Seen, stack
+
+NUM_RESETS = 8
+NUM_SEEDS = 2  # in addition to the seed of the check
+MAX_COMPARED_STARTS = 3  # of each env, within the long run
+MIN_PLACES = 4  # in which an env must have started, for two envs that always start alike to be no accident
+SEED_IS_LOST = "the seed is not passed on, or it is overwritten"
+BY_DESIGN = "draw each start from a generator that goes on; if it is by design, pass Task(fixed_starts=True)"
+
+
+class _Starts(NamedTuple):
+    """Starts of one environment.
+
+    Attributes:
+      called: what calls of `reset` return, (R, N, A, D).
+      later: for each env what it shows at the start of its later episodes, (A, D) each.
+    """
+
+    called: np.ndarray
+    later: List[List[np.ndarray]]
+
+    @property
+    def envs_are_equal(self) -> bool:
+        """Whether all envs start alike after every call of `reset`."""
+        return bool((self.called == self.called[:, :1]).all())
+
+    @property
+    def calls_are_equal(self) -> bool:
+        """Whether every call of `reset` gives the same starts."""
+        return bool((self.called == self.called[:1]).all())
+
+    @property
+    def later_are_equal(self) -> bool:
+        """Whether all later episodes of all envs start alike, or none was seen."""
+        starts: List[np.ndarray] = []
+        for of_env in self.later:
+            starts += of_env
+        return all_equal(starts)
+
+    @property
+    def later_repeat(self) -> bool:
+        """Whether the first of several later episodes of every env start alike."""
+        return all(len(of_env) > 1 and all_equal(of_env[:MAX_COMPARED_STARTS]) for of_env in self.later)
+
+
+@contract("other-seed")
+def other_seed(subject: EnvUnderTest) -> None:
+    """A different seed gives different starts, and so do the envs and the episodes of one environment."""
+    history = subject.long_run().seen
+    if getattr(subject.task, "fixed_starts", False):
+        raise NotJudgedError("the task states that all episodes start alike, by design")
+    starts = _Starts(stack(resets(subject, NUM_RESETS), "obs"), later_starts(history))
+    seeds_differ = _seeds_differ(subject, history[0])
+    varies = not (starts.envs_are_equal and starts.calls_are_equal and starts.later_are_equal)
+    if not varies and not seeds_differ:
+        raise NotJudgedError("the starts are not random")
+    if "seed" in subject.varied and not seeds_differ:
+        raise ContractError(
+            "the seed changes nothing",
+            got=f"the same starts with seeds {subject.seed} to {subject.seed + NUM_SEEDS}",
+            cause=SEED_IS_LOST,
+        )
+    _require_different_envs(subject, starts)
+    _require_different_episodes(subject, starts, seeds_differ)
+
+
+def _seeds_differ(subject: EnvUnderTest, first: Seen) -> bool:
+    """Return whether environments with other seeds start elsewhere; False if the factory takes no seed."""
+    if "seed" not in subject.varied:
+        return False
+    for shift in range(1, NUM_SEEDS + 1):
+        player = subject.player(subject.seed + shift)
+        close_quietly(player.env)
+        if not np.array_equal(player.seen[0].obs, first.obs):
+            return True
+    return False
+
+
+def _require_different_envs(subject: EnvUnderTest, starts: _Starts) -> None:
+    """Raise if all envs, or two of them, start alike though starts are drawn."""
+    num_envs = subject.sizes.num_envs
+    if starts.envs_are_equal:
+        raise ContractError(
+            "all envs start alike",
+            got=f"the same observation in all {num_envs} envs after reset, though starts are random",
+            cause="the envs draw from generators of one seed, or one draw is broadcast",
+            fix=BY_DESIGN,
+        )
+    pair = _equal_pair(starts)
+    if pair is not None:
+        raise ContractError(
+            f"envs {pair[0]} and {pair[1]} always start alike",
+            got=f"the same observations after each of {len(starts.called)} resets, which differ from each other",
+            cause="generators of the same seed, or a draw for a part of the batch that is repeated",
+        )
+
+
+def _equal_pair(starts: _Starts) -> Optional[Tuple[int, int]]:
+    """Return two envs that start alike after every reset, in enough places; None if there are none."""
+    called = starts.called
+    for env in range(called.shape[1]):
+        if len(np.unique(called[:, env].reshape(len(called), -1), axis=0)) < MIN_PLACES:
+            continue
+        for other in range(env):
+            if np.array_equal(called[:, env], called[:, other]):
+                return other, env
+    return None
+
+
+def _require_different_episodes(subject: EnvUnderTest, starts: _Starts, seeds_differ: bool) -> None:
+    """Raise if an env starts alike in every episode though starts are drawn."""
+    num_later = min(map(len, starts.later))
+    if starts.later_repeat:
+        raise ContractError(
+            "every episode of an env starts alike",
+            got=f"the same first observation in the first {min(num_later, MAX_COMPARED_STARTS)} episodes",
+            cause="the generator is seeded again at every reset",
+            fix=BY_DESIGN,
+        )
+    if not starts.calls_are_equal:
+        return
+    if starts.later_are_equal and seeds_differ:
+        raise ContractError(
+            "every episode of an env starts alike",
+            got=f"the same starts after each of {len(starts.called)} calls of reset; with another seed they differ",
+            cause="the starts are drawn once, or the generator is seeded again at every reset",
+            fix=BY_DESIGN,
+        )
+    subject.notes.append("every call of reset gives the same starts: so do all evaluations of one environment")
+
+
+def later_starts(history: List[Seen]) -> List[List[np.ndarray]]:
+    """Return for each env what it shows at the start of its later episodes, (A, D) each."""
+    starts: List[List[np.ndarray]] = [[] for _ in history[0].obs]
+    for span in episodes(history):
+        starts[span.env].append(history[span.end].obs[span.env])
+    return starts
+
+
+def all_equal(starts: List[np.ndarray]) -> bool:
+    """Return whether all starts are equal; so they are if there is none."""
+    return all(np.array_equal(start, starts[0]) for start in starts)

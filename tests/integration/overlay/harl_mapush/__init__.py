@@ -1,0 +1,1 @@
+"""Trains the pushing task with HARL."""
