@@ -233,7 +233,7 @@ class Simulation:
             self.engine.xfrc_applied.zero_()
         self._fresh_efforts = self._fresh_forces = False
         if self._losses.needed:
-            self.engine.xfrc_applied[:, self._body_ids] += self._losses.wrenches().to(self.engine.qpos.dtype)
+            self.engine.xfrc_applied[:, self._losses.bodies] += self._losses.wrenches().to(self.engine.qpos.dtype)
         if len(self._driven):
             self._drive()
         self.engine.step()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from isaac_standin.api.enums import *  # noqa: F403
 from isaac_standin.api.gym import Gym
 from isaac_standin.api.gym_sensors import ForceSensor
+from isaac_standin.api.gym_views import Viewer
 from isaac_standin.api.gymtorch import GymTensor as Tensor
 from isaac_standin.api.handles import Asset, Env, Sim
 from isaac_standin.api.options import *  # noqa: F403
@@ -19,4 +20,4 @@ def acquire_gym() -> Gym:
     return _GYM
 
 
-__all__ = ["Asset", "Env", "ForceSensor", "Gym", "Sim", "Tensor", "acquire_gym"]
+__all__ = ["Asset", "Env", "ForceSensor", "Gym", "Sim", "Tensor", "Viewer", "acquire_gym"]

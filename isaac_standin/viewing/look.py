@@ -78,6 +78,8 @@ class Look:
         found = np.zeros(self.model.ngeom + 1, dtype=np.uint32)
         for index, actor in enumerate(actors):
             found[:-1][self._geoms_of(index)] = actor.segmentation
+            for body, value in actor.body_segmentation.items():
+                found[:-1][self._geom_body == self._layout.first_body[index] + body] = value
         return found
 
 

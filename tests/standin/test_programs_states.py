@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
+from physics_scenes import WEIGHTLESS, Place, actor, asset, body, hinge, roots, run
 
 from isaac_standin.api import gymapi, gymtorch
 from isaac_standin.errors import StandinError
@@ -249,17 +251,28 @@ def test_body_that_is_not_there_is_refused(tmp_path):
         scene.gym.apply_body_forces(scene.envs[2], 4, gymapi.Vec3(1.0, 0.0, 0.0))
 
 
-def test_damping_takes_a_part_of_the_velocity_in_each_step(tmp_path):
-    """After n steps of dt, velocities are (1 - c dt)^n of those at first, linear and angular each with its own c."""
+@pytest.mark.parametrize("alone", [True, False])
+def test_damping_takes_a_part_of_the_velocity_in_each_step(alone):
+    """After n steps of dt, velocities are (1 - c dt)^n of those at first, linear and angular each with its own c.
+
+    Whether a body is alone or has links makes no difference, nor where its centre of mass is; undamped ones go on.
+    """
     linear, angular, steps = 0.7, 2.0, 30
-    scene = Scene(tmp_path, damping=(linear, angular))
-    roots = gymtorch.wrap_tensor(scene.gym.acquire_actor_root_state_tensor(scene.sim))
-    roots.view(3, 2, 13)[:, STONE, 7] = 1.5
-    roots.view(3, 2, 13)[:, STONE, 12] = 4.0
-    scene.gym.set_actor_root_state_tensor(scene.sim, gymtorch.unwrap_tensor(roots))
-    states = scene.run(steps)
-    torch.testing.assert_close(states[:, 7], torch.full((3,), 1.5 * (1 - linear * DT) ** steps), rtol=0.01, atol=0.0)
-    torch.testing.assert_close(states[:, 12], torch.full((3,), 4.0 * (1 - angular * DT) ** steps), rtol=1e-3, atol=0.0)
+    parts = [body("stone", com=(0.0, 0.0, 0.05), mass=3.0)]
+    if not alone:
+        parts.append(body("pebble", parent=0, pos=(0.0, 0.0, 0.3), joint=hinge("pin", (0.0, 0.0, 1.0))))
+    damped = dataclasses.replace(asset(*parts), linear_damping=linear, angular_damping=angular)
+    held = dataclasses.replace(asset(body("post"), fixed_base=True), angular_damping=0.5)
+    free = asset(body("free"))
+    envs = [[actor(held), actor(free), actor(damped)] for _ in range(2)]
+    simulation = Place("mujoco", "cpu").simulation(*envs, gravity=WEIGHTLESS, dt=DT)
+    states = simulation.state.roots.view(2, 3, 13)
+    states[:, 1:, 7], states[:, 1:, 12] = 1.5, 4.0
+    simulation.state.set_roots(simulation.state.roots)
+    run(simulation, steps)
+    speeds = roots(simulation)[:, 1:, [7, 12]]
+    expected = torch.tensor([[1.5, 4.0], [1.5 * (1 - linear * DT) ** steps, 4.0 * (1 - angular * DT) ** steps]])
+    torch.testing.assert_close(speeds, expected.double().expand(2, 2, 2), rtol=2e-3, atol=0.0)
 
 
 def test_joint_does_not_exceed_its_velocity_limit(tmp_path):
