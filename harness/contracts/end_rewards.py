@@ -98,6 +98,8 @@ def no_foresight(subject: EnvUnderTest) -> None:
         num_ends = len(episodes(history))
         if num_ends < MIN_COMPARED:
             raise subject.too_few("ends of episodes", num_ends, MIN_COMPARED)
+        if not _ends_of_round(subject, 0):
+            raise NotJudgedError("there was no time to play as far as the ends of episodes")
         raise NotJudgedError("no generator was found that draws the starts")
     if 2 * len(ends.different) <= len(ends.compared):
         return

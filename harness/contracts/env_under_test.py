@@ -271,7 +271,8 @@ class EnvUnderTest:
           NotJudgedError: it does; the message names the budget that would do.
         """
         if seconds > self.time_for(share):
-            enough = math.ceil(max(seconds / (share * self._shares), 2.0 * seconds))
+            used = self.budget_s - self.time_left
+            enough = math.ceil(max(seconds / (share * self._shares), used + 2.0 * seconds))
             raise NotJudgedError(f"it takes about {seconds:.0f} s, more than its share; --budget {enough} would do")
 
     def too_few(self, what: str, seen: int, needed: int) -> NotJudgedError:

@@ -105,14 +105,12 @@ def _new_episodes(subject: EnvUnderTest) -> List[Dict[int, int]]:
       NotJudgedError: too few episodes ended early enough.
     """
     history = subject.long_run().seen
-    runs = MAX_ROUNDS * (1 + 2 * subject.sizes.num_agents)
-    latest = min(subject.steps(len(history), runs=runs, share=SHARE), len(history) - 1) - WINDOW_STEPS - 1
     rounds: List[Dict[int, int]] = [{} for _ in range(MAX_ROUNDS)]
     counts: Counter[int] = collections.Counter()
     for span in episodes(history):
         number = counts[span.env]
         counts[span.env] += 1
-        if number < MAX_ROUNDS and span.end <= latest:
+        if number < MAX_ROUNDS and span.end < len(history) - WINDOW_STEPS - 2:
             rounds[number][span.env] = span.end
     chosen: List[Dict[int, int]] = []
     for begins in rounds:
@@ -120,6 +118,26 @@ def _new_episodes(subject: EnvUnderTest) -> List[Dict[int, int]]:
             chosen.append(begins)
     if sum(map(len, chosen)) < MIN_EPISODES:
         raise subject.too_few("ends of episodes", sum(counts.values()), ENOUGH_EPISODES)
+    return _affordable(subject, chosen)
+
+
+def _affordable(subject: EnvUnderTest, rounds: List[Dict[int, int]]) -> List[Dict[int, int]]:
+    """Return the rounds, without late episodes that there is no time for and that are not needed.
+
+    Raises:
+      NotJudgedError: there is no time for the episodes that are needed.
+    """
+    ends = sorted(end for begins in rounds for end in begins.values())
+    num_runs = len(rounds) * (1 + 2 * subject.sizes.num_agents)
+    latest = int((subject.time_for(SHARE) / num_runs - subject.build_s) / max(subject.step_s, 1e-6)) - WINDOW_STEPS
+    needed = ends[MIN_EPISODES - 1]
+    if needed > latest:
+        subject.require_time_for(num_runs * (subject.build_s + (needed + 2 * WINDOW_STEPS) * subject.step_s), SHARE)
+    chosen = []
+    for begins in rounds:
+        early = {env: end for env, end in begins.items() if end <= max(needed, latest)}
+        if early:
+            chosen.append(early)
     return chosen
 
 

@@ -27,11 +27,12 @@ from harness.interface.moment import StepErrors
 from harness.interface.player import Player
 from harness.interface.spaces import Sizes
 
-WARM_UP = 2  # environments before the first count, which may fill what all of them share
+WARM_UP = 1  # environments before the first count, which may fill what all of them share
 COUNTED = 5  # environments after which is counted
-STEPS = 25  # of each environment
+MOST_STEPS = 25  # of each environment
+FEWEST_STEPS = 3
 SHARE = 0.2  # of the budget
-TRACING = 3.0  # by which counting makes everything slower
+TRACING = 2.0  # by which counting makes everything slower
 MIN_BYTES = 256  # that each environment leaves, for a leak
 MIN_SPEED = 0.5  # of the last growth in proportion to the first; what fills up slows down more
 OWN_FILES = ("*/harness/contracts/*", "*/harness/interface/*", "*/tracemalloc.py", "<frozen*", "*/linecache.py")
@@ -59,10 +60,12 @@ class Kept(NamedTuple):
 def made_and_closed(subject: EnvUnderTest) -> None:
     """An environment that was closed is gone: registries and caches keep neither its objects nor its bytes."""
     subject.long_run()
-    each_s = subject.build_s + STEPS * subject.step_s
-    expected_s = START_S + TRACING * (WARM_UP + COUNTED) * each_s
+    slower = TRACING * (WARM_UP + 1 + COUNTED)
+    affordable = (subject.time_for(SHARE) - START_S) / slower - subject.build_s
+    steps = int(np.clip(affordable / max(subject.step_s, 1e-6), FEWEST_STEPS, MOST_STEPS))
+    expected_s = START_S + slower * (subject.build_s + steps * subject.step_s)
     subject.require_time_for(expected_s, SHARE)
-    work = (count_what_stays, subject.recipe(), subject.sizes, subject.seed)
+    work = (count_what_stays, subject.recipe(), subject.sizes, subject.seed, steps)
     try:
         kept = call_fresh(*work, around=Surroundings(), expected_s=expected_s)
     except Failed as failure:
@@ -113,32 +116,35 @@ def is_steady(growth: np.ndarray, least: int) -> bool:
 # -- in the new process ----------------------------------------------------------------------------------------------
 
 
-def count_what_stays(recipe: Recipe, sizes: Sizes, seed: int) -> Kept:
+def count_what_stays(recipe: Recipe, sizes: Sizes, seed: int, steps: int) -> Kept:
     """Make, use and close environments one after the other, and return what is alive after each."""
     env_class = ""
     for _ in range(WARM_UP):
-        env_class = _use(recipe, sizes, seed)
+        env_class = _use(recipe, sizes, seed, steps)
     tracemalloc.start()
     counts: List[bytes] = []  # which the garbage collector does not count as objects
-    num_bytes = []
+    num_bytes: List[int] = []
     first = None
-    for _ in range(COUNTED):
-        _use(recipe, sizes, seed)
+    for number in range(1 + COUNTED):
+        _use(recipe, sizes, seed, steps)
         gc.collect()
-        counts.append(pickle.dumps(_objects_by_class()))
+        count = pickle.dumps(_objects_by_class())
         snapshot = _snapshot()
+        if number == 0:
+            continue  # the first count fills caches of its own
         first = first or snapshot
+        counts.append(count)
         num_bytes.append(sum(trace.size for trace in snapshot.traces))
     tracemalloc.stop()
     objects = [pickle.loads(count) for count in counts]
     return Kept(objects, num_bytes, env_class, _holder(env_class), _line(first, snapshot))
 
 
-def _use(recipe: Recipe, sizes: Sizes, seed: int) -> str:
+def _use(recipe: Recipe, sizes: Sizes, seed: int, steps: int) -> str:
     """Make, step and close an environment, and return the name of its class."""
     player = Player(recipe.build(), sizes, StepErrors())
     player.reset()
-    drive(player, ActionDriver(sizes, seed), STEPS)
+    drive(player, ActionDriver(sizes, seed), steps)
     close_quietly(player.env)
     return _name_of(type(player.env))
 

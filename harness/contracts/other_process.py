@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional
 
 import numpy as np
 
@@ -27,6 +27,7 @@ MAX_STEPS = 150  # that are compared; episodes of usual toys end in them
 SHARE = 0.2  # of the budget, for both processes
 ROUNDING = 1e-4  # of a number, up to which a difference may come from the order of a sum
 FIRST, SECOND = 1, 2  # hash seeds, and numbers of threads
+SECOND_PROCESS = Surroundings(SECOND, SECOND, None)
 CAUSES = {
     "hash_seed": "the order of a set or a hash of a text: Python draws new ones in every process (PYTHONHASHSEED)",
     "threads": "the number of threads (OMP_NUM_THREADS)",
@@ -94,16 +95,42 @@ class _Comparison:
 
     def judge(self) -> None:
         """Raise if a run in a new process differs from the long run by more than rounding."""
-        around = (Surroundings(FIRST, FIRST, self._folder), Surroundings(SECOND, SECOND, None))
-        for place in around:
-            found = self._divergence(self._play(place))
+        first = Surroundings(FIRST, FIRST, self._folder)
+        for around in (first, SECOND_PROCESS):
+            seen = self._play(around)
+            found = self._divergence(self._original, seen)
             if found is None:
                 continue
             if found.is_rounding:
                 note = f"runs in different processes differ by rounding from step {found.step} on"
                 self._subject.notes.append(note)
                 return
-            raise self._error(found)
+            self._original = self._original[: found.step + 1]
+            if around is first:
+                respect = self._respect_of_first(seen)
+            else:
+                respect = self._respect_of_second()
+            raise _error(found, respect)
+
+    def _respect_of_first(self, first: List[Seen]) -> str:
+        """Return the attribute of `Surroundings` in which the first process differs from this one; "" if in none."""
+        expected = first[: len(self._original)]
+        usual = Surroundings(FIRST, FIRST, None)
+        if self._divergence(expected, self._play(usual)) is not None:
+            if self._divergence(self._play(usual), self._play(usual)) is not None:
+                return ""
+            return "folder"
+        if self._divergence(expected, self._play(usual._replace(hash_seed=SECOND))) is not None:
+            return "hash_seed"
+        return "threads"
+
+    def _respect_of_second(self) -> str:
+        """Return the attribute in which the second process differs from this one and the first; "" if in none."""
+        if self._divergence(self._original, self._play(Surroundings(SECOND, FIRST, None))) is not None:
+            return "hash_seed"
+        if self._divergence(self._original, self._play(Surroundings(FIRST, SECOND, None))) is not None:
+            return "threads"
+        return ""
 
     def _play(self, around: Surroundings) -> List[Seen]:
         """Return the run of a new process; in the folder of this process if the factory needs that."""
@@ -117,40 +144,25 @@ class _Comparison:
         self._folder = None
         return self._play(around._replace(folder=None))
 
-    def _divergence(self, seen: List[Seen], original: Optional[List[Seen]] = None) -> Optional[_Divergence]:
-        expected = original or self._original
+    def _divergence(self, expected: List[Seen], seen: List[Seen]) -> Optional[_Divergence]:
         found = first_divergence(expected, seen)
         if found is None:
             return None
         step, difference = found
         return _Divergence(step, difference, expected[step], seen[step])
 
-    def _error(self, found: _Divergence) -> ContractError:
-        """Return the error for a difference, with the respect in which processes must differ to show it."""
-        self._original = self._original[: found.step + 1]
-        what = "the starts differ"
-        if found.step > 0:
-            what = f"the runs diverge at step {found.step}"
-        respect = self._respect()
-        return ContractError(
-            f"the same seed gives a different run in another process: {what}",
-            step=found.step,
-            where=found.difference.where(),
-            got=found.difference.value(found.seen),
-            expected=found.difference.value(found.expected),
-            cause=CAUSES.get(respect, "the time, the process id, or random bytes of the system"),
-            fix=FIXES.get(respect, "draw from one generator made from the seed alone"),
-        )
 
-    def _respect(self) -> str:
-        """Return the attribute of `Surroundings` that changes the run; "" if it changes without."""
-        usual = Surroundings(FIRST, FIRST, None)
-        first = self._play(usual)
-        others: Dict[str, Any] = {"": usual, "hash_seed": SECOND, "threads": SECOND, "folder": self._folder}
-        for respect, value in others.items():
-            around = usual
-            if respect:
-                around = usual._replace(**{respect: value})
-            if self._divergence(self._play(around), first) is not None:
-                return respect
-        return ""
+def _error(found: _Divergence, respect: str) -> ContractError:
+    """Return the error for a difference that comes from an attribute of `Surroundings`, or "" from something else."""
+    what = "the starts differ"
+    if found.step > 0:
+        what = f"the runs diverge at step {found.step}"
+    return ContractError(
+        f"the same seed gives a different run in another process: {what}",
+        step=found.step,
+        where=found.difference.where(),
+        got=found.difference.value(found.seen),
+        expected=found.difference.value(found.expected),
+        cause=CAUSES.get(respect, "the time, the process id, or random bytes of the system"),
+        fix=FIXES.get(respect, "draw from one generator made from the seed alone"),
+    )

@@ -16,7 +16,7 @@ never 0 otherwise and becomes exactly 0 there was NaN before.
 
 from __future__ import annotations
 
-from typing import List
+from typing import List, Optional
 
 import numpy as np
 
@@ -50,14 +50,22 @@ def finite(subject: EnvUnderTest) -> None:
     for name in ("obs", "share_obs"):
         _require_no_isolated_zero(name, stack(history, name), ended, first_step=0)
     rewards = stack(history[1:], "rewards")[..., None]
-    _require_no_isolated_zero("rewards", rewards, ended[1:], first_step=1)
+    _require_no_isolated_zero("rewards", rewards, ended[1:], first_step=1, usual_spread=_middle_half(rewards))
     if not subject.sizes.discrete:
         require_no_zeros_outside(history, subject.sizes.low, subject.sizes.high)
 
 
-def _require_no_isolated_zero(name: str, values: np.ndarray, ended: np.ndarray, first_step: int) -> None:
+def _middle_half(values: np.ndarray) -> np.ndarray:
+    """Return half of the range of the middle half of each number: rare large rewards do not raise it, (A, D)."""
+    low, high = np.quantile(values, (0.25, 0.75), axis=(0, 1))
+    return np.asarray(0.5 * (high - low))
+
+
+def _require_no_isolated_zero(
+    name: str, values: np.ndarray, ended: np.ndarray, first_step: int, usual_spread: Optional[np.ndarray] = None
+) -> None:
     """Raise if a zero of these numbers (T + 1, N, A, D), the first of which are of `first_step`, is no measurement."""
-    zeros = isolated_zeros(values, ended)
+    zeros = isolated_zeros(values, ended, usual_spread)
     if len(zeros) == 0:
         return
     index, env, agent, entry = map(int, zeros[0])
@@ -108,12 +116,13 @@ def distinct(samples: np.ndarray) -> np.ndarray:
     return np.asarray(differs_from_next.mean(axis=0))
 
 
-def isolated_zeros(values: np.ndarray, ended: np.ndarray) -> np.ndarray:
+def isolated_zeros(values: np.ndarray, ended: np.ndarray, spread: Optional[np.ndarray] = None) -> np.ndarray:
     """Return where a zero cannot be a measurement; the module's docstring has the method.
 
     Args:
       values: numbers of a run, (T + 1, N, A, D).
       ended: where an episode ended, (T, N) bool.
+      spread: how far each number usually is from its mean, (A, D); its standard deviation by default.
 
     Returns:
       Step, env, agent and entry of each such zero, (count, 4).
@@ -124,7 +133,9 @@ def isolated_zeros(values: np.ndarray, ended: np.ndarray) -> np.ndarray:
     samples = values.reshape((-1,) + values.shape[2:])
     varies = distinct(samples) > MIN_DISTINCT
     is_exception = zero.sum(axis=(0, 1)) <= MAX_ZEROS + MAX_ZERO_FRACTION * len(samples)
-    replaced = zero & varies & is_exception & _neighbours_differ(values, ended, samples.std(axis=0))
+    if spread is None:
+        spread = samples.std(axis=0)
+    replaced = zero & varies & is_exception & _neighbours_differ(values, ended, spread)
     blank = zero.all(axis=-1, keepdims=True) & (values.shape[-1] > 2)
     blank_is_rare = blank.mean(axis=(0, 1)) < MAX_BLANK_ENVS / values.shape[1]
     found = replaced | (zero & blank & blank_is_rare)

@@ -278,7 +278,7 @@ def reward_painted_over(moment: Returned, result: Result) -> Result:
 
 
 @changes_result("values", "finite", "MAPush sets NaN to 0")
-def reward_of_large_actions_painted_over(moment: Returned, result: Result) -> Result:
+def reward_of_large_actions_painted_over(moment: Any, result: Result) -> Result:
     """The reward after a large action is the root of a negative number, and is replaced by 0."""
     rewards = result.rewards.copy()
     rewards[(abs(moment.actions) > 5.0).any(axis=(1, 2))] = 0.0
@@ -286,7 +286,7 @@ def reward_of_large_actions_painted_over(moment: Returned, result: Result) -> Re
 
 
 @changes_result("values", "finite", "MAPush sets NaN to 0")
-def obs_of_large_actions_painted_over(moment: Returned, result: Result) -> Result:
+def obs_of_large_actions_painted_over(moment: Any, result: Result) -> Result:
     """What an agent sees after a large action of its own is NaN, and is replaced by 0."""
     obs = result.obs.copy()
     obs[(abs(moment.actions) > 5.0).any(axis=2), 0] = 0.0
