@@ -39,6 +39,12 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
         "default": "",
         "help": "with an env: your HARL; by default that of HARL_DIR, an installed one, or upstream's as measured",
     },
+    "api": {
+        "metavar": "NAME",
+        "default": "",
+        "choices": ["", "harl", "gymnasium", "pettingzoo", "rsl_rl", "isaaclab"],
+        "help": "with an env: its interface, one of harl, gymnasium, pettingzoo, rsl_rl, isaaclab; else recognised",
+    },
     "seed": {"type": int, "default": 0, "help": "seed for environments and actions (default 0)"},
     "soak": {
         "metavar": "MINUTES",

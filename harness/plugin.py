@@ -206,6 +206,7 @@ class EnvCheck:
       kwargs: arguments of the factory that stay as they are.
       task: "package.module:task"; "" if none is stated.
       harl: folder of the user's HARL; "" for that of `HARL_DIR`, an installed one, or upstream's.
+      api: name of the interface of the environment; "" to recognise it.
       seed: seed for environments and actions.
       soak_minutes: how long the check is repeated with new seeds [min]; None for not at all.
       folder: where replay bundles are written.
@@ -220,6 +221,7 @@ class EnvCheck:
             self.kwargs["sim"] = option(config, "sim")
         self.task: str = option(config, "task")
         self.harl: str = option(config, "harl")
+        self.api: str = option(config, "api")
         self.seed: int = option(config, "seed")
         self.soak_minutes: Optional[float] = option(config, "soak")
         self.folder: Path = option(config, "report") or bundle.FOLDER
@@ -241,7 +243,7 @@ class EnvCheck:
         from harness.stack import training_hints
 
         training_hints.activate()
-        return check(self.factory, self.kwargs, contracts, seed, task=self.task, harl=self.harl)
+        return check(self.factory, self.kwargs, contracts, seed, task=self.task, harl=self.harl, api=self.api)
 
     def require_none(self, item: pytest.Item, findings: Sequence[Finding], seed: int) -> None:
         """Fail if anything was found; write a replay bundle for each finding, and show the commands.
@@ -256,7 +258,7 @@ class EnvCheck:
         """
         texts = []
         for finding in findings:
-            kept = bundle.keep(finding, self.factory, self.kwargs, seed, self.folder, self.task)
+            kept = bundle.keep(finding, self.factory, self.kwargs, seed, self.folder, self.task, self.api)
             item.user_properties.append(("reproduce", kept.reproduce))
             item.user_properties.append(("replay", kept.replay))
             texts.append(str(kept))

@@ -13,7 +13,15 @@ from mapush.errors import ConfigError
 
 FOLDER = Path("runs") / "harness"
 
-_BUNDLE_TYPES = {"factory": str, "kwargs": dict, "seed": int, "finding": dict, "versions": dict, "task": str}
+_BUNDLE_TYPES = {
+    "factory": str,
+    "kwargs": dict,
+    "seed": int,
+    "finding": dict,
+    "versions": dict,
+    "task": str,
+    "api": str,
+}
 _REQUIRED_FIELDS = {"factory", "kwargs", "seed", "finding"}
 _FINDING_TYPES = {"contract": str, "what": str}
 
@@ -29,6 +37,7 @@ class Bundle:
       finding: the fields of the `Finding`.
       versions: what was installed.
       task: "package.module:task" of the stated task; "" if none was stated.
+      api: name of the interface of the environment, if it was named.
     """
 
     factory: str
@@ -37,6 +46,7 @@ class Bundle:
     finding: Dict[str, Any]
     versions: Dict[str, str] = dataclasses.field(default_factory=versions)
     task: str = ""
+    api: str = ""
 
     @classmethod
     def read(cls, path: Path) -> Bundle:
@@ -81,7 +91,13 @@ def _require_types(fields: Mapping[str, Any], types: Mapping[str, type]) -> None
 
 
 def keep(
-    finding: Finding, factory: str, kwargs: Dict[str, Any], seed: int, folder: Path = FOLDER, task: str = ""
+    finding: Finding,
+    factory: str,
+    kwargs: Dict[str, Any],
+    seed: int,
+    folder: Path = FOLDER,
+    task: str = "",
+    api: str = "",
 ) -> Finding:
     """Write the bundle of a finding, and return the finding with the commands that show it again.
 
@@ -92,8 +108,9 @@ def keep(
       seed: seed for environments and actions.
       folder: where the bundle is written.
       task: "package.module:task" of the stated task; "" if none was stated.
+      api: name of the interface of the environment, if it was named.
     """
-    target = CheckTarget(factory, kwargs, seed, task)
-    bundle = Bundle(factory, kwargs, seed, dataclasses.asdict(finding), task=task)
+    target = CheckTarget(factory, kwargs, seed, task, api=api)
+    bundle = Bundle(factory, kwargs, seed, dataclasses.asdict(finding), task=task, api=api)
     replay = harness_command("replay", str(bundle.write(folder)))
     return dataclasses.replace(finding, reproduce=target.command(finding.contract), replay=replay)

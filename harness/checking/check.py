@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
+from harness.apis.recognition import require_known
 from harness.causes.symptom import Symptom
 from harness.checking import check_process
 from harness.contracts import chosen
@@ -31,6 +32,7 @@ def check(
     actions: Optional[Sequence[Any]] = None,
     task: str = "",
     harl: str = "",
+    api: str = "",
 ) -> Report:
     """Check what a factory builds in a child process; the death of that process is a finding.
 
@@ -47,12 +49,14 @@ def check(
         what is returned.
       task: "package.module:task", a `Task` or a function that returns one; "" if no task is stated.
       harl: folder of the user's HARL; by default that of `HARL_DIR`, an installed one, or upstream's as measured.
+      api: name of the interface of the environment; "" to recognise it.
 
     Raises:
-      ConfigError: a contract does not exist, or the folder is not a HARL that can be imported.
+      ConfigError: a contract or an interface does not exist, or the folder is not a HARL that can be imported.
     """
+    require_known(api)
     wanted = chosen(contracts)
-    target = CheckTarget(factory, kwargs or {}, seed, task, harl=harl)
+    target = CheckTarget(factory, kwargs or {}, seed, task, harl=harl, api=api)
     folder_of_harl = find_harl(harl)
     if harl:
         folder_of_harl.forms()  # a HARL that was asked for by name must be usable

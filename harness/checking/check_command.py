@@ -13,7 +13,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Literal, Optional, Sequence
 
 import tyro
 from typing_extensions import Annotated
@@ -42,6 +42,9 @@ class CheckOptions:
 
     harl: Annotated[str, tyro.conf.arg(metavar="DIR")] = ""
     """Your HARL; by default that of HARL_DIR, an installed one, or upstream's as it was measured."""
+
+    api: Literal["", "harl", "gymnasium", "pettingzoo", "rsl_rl", "isaaclab"] = ""
+    """Interface of the environment; by default, it is recognised."""
 
     contracts: Annotated[str, tyro.conf.arg(metavar="NAME,NAME")] = ""
     """Run only these contracts."""
@@ -109,11 +112,12 @@ def _checked(options: CheckOptions) -> Report:
         options.timeout,
         task=options.task,
         harl=options.harl,
+        api=options.api,
     )
     folder = options.report or bundle.FOLDER
     kept = []
     for finding in report.findings:
-        kept.append(bundle.keep(finding, options.factory, kwargs, options.seed, folder, options.task))
+        kept.append(bundle.keep(finding, options.factory, kwargs, options.seed, folder, options.task, options.api))
     return dataclasses.replace(report, findings=kept)
 
 

@@ -48,7 +48,9 @@ def check(
         return Report([Finding.of(error, "factory", target.command)], [])
     forms = functools.partial(forms_or_upstream, harl)
     if actions:
-        env = EnvUnderTest(make_env, target.kwargs, task, seed=target.seed, budget_s=budget_s, harl=forms)
+        env = EnvUnderTest(
+            make_env, target.kwargs, task, seed=target.seed, budget_s=budget_s, harl=forms, api=target.api
+        )
         return _take(actions, env, target, contracts)
     report = check_env(
         make_env,
@@ -60,6 +62,7 @@ def check(
         on_contract=running.write_text,
         target=target,
         harl=forms,
+        api=target.api,
     )
     report.notes.append(_judged_for(harl))
     return report

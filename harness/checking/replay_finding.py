@@ -53,8 +53,11 @@ def _checked_again(bundle: Bundle, judge: Callable[..., Report]) -> Report:
     """Take the actions of the finding, if it has any; if they break nothing, judge the complete contract."""
     arguments = (bundle.factory, bundle.kwargs, [bundle.contract], bundle.seed)
     actions = bundle.finding.get("actions")
+    named = {"task": bundle.task}
+    if bundle.api:
+        named["api"] = bundle.api
     if actions:
-        report = judge(*arguments, actions=actions, task=bundle.task)
+        report = judge(*arguments, actions=actions, **named)
         if not report.ok:
             return report
         steps = sum(count for count, _ in actions)
@@ -62,4 +65,4 @@ def _checked_again(bundle: Bundle, judge: Callable[..., Report]) -> Report:
             print("its one step no longer shows it; checking the complete contract:")
         else:
             print(f"its {steps} steps no longer show it; checking the complete contract:")
-    return judge(*arguments, task=bundle.task)
+    return judge(*arguments, **named)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import random
 import sys
@@ -13,6 +14,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 
+from harness.apis.recognition import require_known
 from harness.contracts.effort import USUAL_EFFORT, Effort
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.explanation import complete
@@ -90,6 +92,7 @@ def check_env(
     target: Optional[CheckTarget] = None,
     effort: Effort = USUAL_EFFORT,
     harl: Callable[[], HarlForms] = upstream,
+    api: str = "",
 ) -> Report:
     """Check the environments that a factory builds against the contracts of HARL's interface.
 
@@ -104,21 +107,24 @@ def check_env(
       target: what is checked, as a command line names it; by default derived from the other arguments.
       effort: upper limits of the work.
       harl: returns what the user's HARL accepts; by default, what upstream's does.
+      api: name of the interface of the environments, one of `harness.apis.recognition.APIS`; by default, it is
+        recognised.
 
     Returns:
       What was found. A broken environment raises nothing.
 
     Raises:
-      ConfigError: there is no contract of that name.
+      ConfigError: there is no contract or no interface of that name.
     """
+    require_known(api)
     wanted = chosen(contracts)
     started = time.perf_counter()
     shares = min(MAX_SHARES, len(names("env")) / max(len(wanted), 1))
     subject = EnvUnderTest(
-        make_env, kwargs, task, seed=seed, budget_s=budget_s, shares=shares, effort=effort, harl=harl
+        make_env, kwargs, task, seed=seed, budget_s=budget_s, shares=shares, effort=effort, harl=harl, api=api
     )
     if target is None:
-        target = _target_of(make_env, kwargs or {}, task, seed)
+        target = dataclasses.replace(_target_of(make_env, kwargs or {}, task, seed), api=api)
     judge = _Judge(subject, target)
     with _global_generators_kept(), np.errstate(all="ignore"):
         for name in wanted:
@@ -178,6 +184,7 @@ class _Judge:
         began = time.perf_counter()
         try:
             self._subject.require_time()
+            self._subject.require_applies(name)
             CONTRACTS[name].check(self._subject)
         except NotJudgedError as reason:
             self.not_judged[name] = str(reason)

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, TypeVar
 
 import numpy as np
 
+from harness.apis.env_view import EnvView
 from harness.contracts.comparison import first_divergence
 from harness.contracts.effort import USUAL_EFFORT, Effort
 from harness.contracts.factory_call import EnvFactory, close_quietly
@@ -16,7 +17,7 @@ from harness.contracts.task import Task
 from harness.findings import NO_TIME, ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver
 from harness.interface.harl_forms import HarlForms, JudgedFor, upstream
-from harness.interface.moment import StepErrors
+from harness.interface.moment import StepCheck, StepErrors
 from harness.interface.player import Player, Seen
 from harness.interface.spaces import Sizes, read_sizes
 
@@ -36,19 +37,21 @@ class Recipe(NamedTuple):
       kwargs: its fixed arguments.
       seed: the seed of the environment.
       num_envs: number of envs if the factory takes it, else None.
+      api: name of the interface of its environments; "" to recognise it.
     """
 
     make_env: Callable[..., Any]
     kwargs: Dict[str, Any]
     seed: int
     num_envs: Optional[int]
+    api: str = ""
 
     def build(self) -> Any:
         """Return a new environment."""
         sizes: Dict[str, int] = {}
         if self.num_envs is not None:
             sizes["num_envs"] = self.num_envs
-        return EnvFactory(self.make_env, self.kwargs).build(self.seed, **sizes)
+        return EnvFactory(self.make_env, self.kwargs, self.api).build(self.seed, **sizes)
 
 
 class EnvUnderTest:
@@ -63,6 +66,7 @@ class EnvUnderTest:
       shares: factor of the share of the budget that each contract may take; more than 1 if only few contracts run.
       effort: upper limits of the work.
       harl: returns what the user's HARL accepts.
+      api: name of the interface of the environments; "" to recognise it.
 
     Attributes:
       errors: the first error of each contract at a step of any run. Players record them, `check_env` reports them.
@@ -84,6 +88,7 @@ class EnvUnderTest:
         shares: float = 1.0,
         effort: Effort = USUAL_EFFORT,
         harl: Callable[[], HarlForms] = upstream,
+        api: str = "",
     ) -> None:
         self.task = task
         self.seed = seed
@@ -99,7 +104,8 @@ class EnvUnderTest:
         self._started = time.perf_counter()
         self._make_env = make_env
         self._kwargs = dict(kwargs or {})
-        self._factory = EnvFactory(make_env, self._kwargs)
+        self._factory = EnvFactory(make_env, self._kwargs, api)
+        self._api = api
         self._long_step_s = 0.0
         self._num_envs: Optional[int] = None
         self._sizes: Optional[Sizes] = None
@@ -157,11 +163,44 @@ class EnvUnderTest:
         env = self._factory.build(seed, **sizes)
         self.build_s = time.perf_counter() - started
         self.env_class = type(env)
+        if self._factory.view is not None:
+            self.env_class = type(self._factory.view.env)
+            self._note_all(self._factory.view)
         return env
+
+    def _note_all(self, view: EnvView) -> None:
+        """Let the report say which interface was recognised, and what its view has to say."""
+        for note in [f"interface: {view.api}", *view.notes]:
+            if note not in self.notes:
+                self.notes.append(note)
+
+    @property
+    def unjudged(self) -> Dict[str, str]:
+        """The contracts that do not apply to the interface of the environments, each with the reason."""
+        view = self._factory.view
+        if view is None:
+            return {}
+        return {name: f"{view.api}: {reason}" for name, reason in view.unjudged.items()}
+
+    def step_checks(self) -> List[StepCheck]:
+        """Return the checks of every step that apply to the interface of the environments."""
+        unjudged = self.unjudged
+        return [check for check in step_checks() if check.contract not in unjudged]
+
+    def require_applies(self, name: str) -> None:
+        """Give up a contract that does not apply to the interface of the environments.
+
+        Raises:
+          NotJudgedError: it does not apply.
+        """
+        if name != "factory" and self._sizes is None:
+            self._sizes = self._choose_sizes()
+        if name in self.unjudged:
+            raise NotJudgedError(self.unjudged[name])
 
     def recipe(self) -> Recipe:
         """Return how to build the environment in a different process."""
-        return Recipe(self._make_env, self._kwargs, self.seed, self._num_envs)
+        return Recipe(self._make_env, self._kwargs, self.seed, self._num_envs, self._api)
 
     def player(self, seed: Optional[int] = None, scribble: bool = False, watch: bool = True) -> Player:
         """Build an environment and reset it.
@@ -174,7 +213,7 @@ class EnvUnderTest:
         sizes = self.sizes
         checks = []
         if watch:
-            checks = step_checks()
+            checks = self.step_checks()
         player = Player(self.build(seed), sizes, self.errors, checks, scribble)
         player.reset()
         return player

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import random
 import sys
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
 
+from harness.apis.env_view import EnvView
+from harness.apis.recognition import present
 from harness.findings import ContractError
-from harness.interface import other_interfaces
 from harness.interface.player import first_line, innermost_line, is_ctrl_c
 
 VARIED = {  # what is varied, and the names under which factories take it
@@ -26,15 +27,21 @@ class EnvFactory:
     Args:
       make_env: the factory.
       kwargs: its fixed arguments.
+      api: name of the interface of its environments; "" to recognise it.
 
     Attributes:
-      varied: for each key of `VARIED` that the factory takes, its name there.
+      varied: for each key of `VARIED` that the factory takes, its name there; what a view varies by itself is added
+        when the first environment has been built.
+      view: the view of the environment that was built last; None if it has HARL's interface.
     """
 
-    def __init__(self, make_env: Callable[..., Any], kwargs: Dict[str, Any]) -> None:
+    def __init__(self, make_env: Callable[..., Any], kwargs: Dict[str, Any], api: str = "") -> None:
         self._make_env = make_env
         self._kwargs = kwargs
-        self.varied = _accepted(make_env, kwargs)
+        self._api = api
+        self._taken = _accepted(make_env, kwargs)
+        self.varied = dict(self._taken)
+        self.view: Optional[EnvView] = None
         self._has_built = False
 
     def build(self, seed: int, **sizes: int) -> Any:
@@ -47,22 +54,49 @@ class EnvFactory:
         Raises:
           ContractError: the factory raised or returned something else (contract "factory").
         """
-        if "seed" not in self.varied:
+        if "seed" not in self._taken:
             seed_global_generators(seed)
         arguments = dict(self._kwargs)
         for name, value in dict(sizes, seed=seed).items():
-            if name in self.varied:
-                arguments[self.varied[name]] = value
+            if name in self._taken:
+                arguments[self._taken[name]] = value
         _require_arguments(self._make_env, arguments)
+        first = self._call(arguments)
+        self._has_built = True
+
+        def make_one(number: int) -> Any:
+            further = dict(arguments)
+            if "seed" in self._taken:
+                further[self._taken["seed"]] = seed + number
+            return self._call(further)
+
+        env = present(first, make_one, self._api, seed, sizes.get("num_envs"))
+        self._note_view(env)
+        return env
+
+    def _note_view(self, env: Any) -> None:
+        """Keep the view of an environment, and what it varies in addition to the factory."""
+        self.view = None
+        if not isinstance(env, EnvView):
+            return
+        self.view = env
+        if env.takes_seed:
+            self.varied.setdefault("seed", "seed of reset")
+        if env.makes_copies:
+            self.varied.setdefault("num_envs", "number of copies")
+
+    def _call(self, arguments: Dict[str, Any]) -> Any:
+        """Return what the factory returns.
+
+        Raises:
+          ContractError: it raised (contract "factory").
+        """
         try:
-            env = self._make_env(**arguments)
+            return self._make_env(**arguments)
         except BaseException as error:
             if is_ctrl_c(error):
                 raise
             raise self._failure(error, arguments) from error
-        self._has_built = True
-        other_interfaces.refuse(env)
-        return env
 
     def _failure(self, error: BaseException, arguments: Dict[str, Any]) -> ContractError:
         """Return what the factory raised as a broken contract."""

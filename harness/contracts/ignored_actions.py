@@ -43,14 +43,18 @@ def require_effect(
         got=f"not a bit changes within {WINDOW_STEPS} steps",
         expected="some change in what is seen or rewarded",
         cause="a different entry is read twice, the action is overwritten, or it is scaled by 0",
+        fix="let step use it; if an axis does nothing by design, state it: harness.Task(idle_axes=(0,))",
     )
 
 
 def _dead_groups(subject: EnvUnderTest, impulses: List[Impulse]) -> List[Group]:
     """Return the agents and axes whose impulses changed nothing; for Discrete, the agents."""
     dead = set()
+    idle = getattr(subject.task, "idle_axes", ())
     for impulse in impulses:
         axis = impulse.axis
+        if axis in idle:
+            continue
         if subject.sizes.maskable:
             axis = ALL_AXES
         group = (impulse.agent, axis)

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.contracts.env_under_test import EnvUnderTest, drive
 from harness.contracts.factory_call import close_quietly
-from harness.contracts.registry import contract, step_checks
+from harness.contracts.registry import contract
 from harness.findings import ContractError
 from harness.interface.drivers import ActionDriver, Block, actions_of, shortest_failure
 from harness.interface.moment import StepErrors
@@ -55,7 +55,7 @@ def _short_run(subject: EnvUnderTest, varied: Dict[str, int]) -> None:
     if sizes.num_agents != varied.get("num_agents", sizes.num_agents):
         raise ContractError(f"the factory was asked for {varied['num_agents']} agents and made {sizes.num_agents}")
     try:
-        player = Player(env, sizes, subject.errors, step_checks())
+        player = Player(env, sizes, subject.errors, subject.step_checks())
         player.reset()
         driver = ActionDriver(sizes, subject.seed)
         drive(player, driver, SHORT_RUN_STEPS, SHORT_RUN_SHARE * subject.budget_s)
@@ -147,7 +147,7 @@ def _try_sequence(subject: EnvUnderTest, sequence: List[Block]) -> None:
       ContractError: it breaks a contract that the runs so far did not break.
     """
     errors = StepErrors(subject.errors.judged_for)
-    player = Player(subject.build(), subject.sizes, errors, step_checks())
+    player = Player(subject.build(), subject.sizes, errors, subject.step_checks())
     try:
         player.reset()
         for actions in actions_of(sequence, subject.sizes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Optional, Tuple
+from typing import Literal, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ class Task:
       fixed_starts: whether all episodes of an environment start alike, by design.
       uneven_actions: whether a part of the range of an action does nothing, by design, such as an engine without
         reverse.
+      idle_axes: axes of an action that do nothing, by design, such as the first of PettingZoo's continuous MPE.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Task:
         settling: int = 0,
         fixed_starts: bool = False,
         uneven_actions: bool = False,
+        idle_axes: Sequence[int] = (),
     ) -> None:
         self.state_type = state_type
         self.agents_by_effect = agents_by_effect
@@ -38,6 +40,7 @@ class Task:
         self.settling = settling
         self.fixed_starts = fixed_starts
         self.uneven_actions = uneven_actions
+        self.idle_axes = tuple(idle_axes)
 
     def reward(self, previous: Seen, current: Seen) -> Optional[np.ndarray]:
         """Return a quantity with which the reward of the step from `previous` to `current` should rise and fall.

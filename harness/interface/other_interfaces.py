@@ -50,6 +50,13 @@ def identify(env: Any) -> Optional[Interface]:
     return None
 
 
+def is_harls_or_no_env(env: Any) -> bool:
+    """Return whether an object may have HARL's interface, is one of mapush, or is no environment at all."""
+    if _is_plain(env) or _is_mapush(env) or _may_be_harls(env):
+        return True
+    return inspect.isclass(env) or inspect.isfunction(env) or inspect.isgenerator(env)
+
+
 def _is_plain(env: Any) -> bool:
     return env is None or isinstance(env, (int, float, str, dict, list, tuple))
 

@@ -15,7 +15,7 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from harness.findings import ContractError
+from harness.findings import ContractError, NotJudgedError
 from harness.interface.infos import truncation_flags
 from harness.interface.moment import SHAPES, KeptStep, Moment, StepCheck, StepErrors, place_of
 from harness.interface.spaces import Sizes
@@ -168,7 +168,11 @@ class Player:
         try:
             returned = getattr(self.env, method)(*arguments)
         except BaseException as error:
-            if is_ctrl_c(error):
+            if is_ctrl_c(error) or isinstance(error, NotJudgedError):
+                raise
+            if isinstance(error, ContractError) and error.contract:  # a view says what is wrong
+                error.step, error.where = self.step_count, error.where or place
+                error.sizes = self.sizes
                 raise
             expected, got = "a reset at any time", None
             for actions in arguments:
@@ -184,8 +188,19 @@ class Player:
             )
             raised.sizes = self.sizes
             raise raised from error
+        self._record_breaches()
         check_tuple(returned, names, contract, place, self.step_count)
         return dict(zip(names, returned))
+
+    def _record_breaches(self) -> None:
+        """Record what a view of the environment found in this call."""
+        take_breaches = getattr(self.env, "take_breaches", None)
+        if take_breaches is None:
+            return
+        for error in take_breaches():
+            error.step, error.where = self.step_count, error.where or place_of(self.step_count)
+            self._attach_actions(error)
+            self.errors.record(error.contract, error)
 
     def _check_arrays(self, contract: str, parts: Dict[str, Any]) -> None:
         """Raise if an array has a wrong shape; record a wrong type of number."""

@@ -26,7 +26,7 @@ PARTS = RUN | {"mapush.assembly", "mapush.upstream"}
 MEASURED = PARTS | {"mapush.evaluation"}
 
 LEAVES = {f"harness.{name}" for name in ("findings", "object_graph", "units", "installed", "causes")}
-DRIVEN = {"mapush.errors"} | LEAVES | {"harness.interface", "harness.contracts", "harness.process"}
+DRIVEN = {"mapush.errors"} | LEAVES | {"harness.interface", "harness.apis", "harness.contracts", "harness.process"}
 GENERIC = DRIVEN | {"harness.memory", "harness.pages", "harness.checking"}
 
 STANDIN = {"mapush.errors", "mapush.device", "isaac_standin.errors"}
@@ -55,7 +55,8 @@ MAY_IMPORT: Dict[str, Set[str]] = {  # room: the rooms it may import, besides it
     "harness.installed": set(),
     "harness.causes": set(),
     "harness.interface": {"mapush.errors"} | LEAVES,
-    "harness.contracts": {"mapush.errors", "harness.interface", "harness.process"} | LEAVES,
+    "harness.apis": {"mapush.errors", "harness.interface"} | LEAVES,
+    "harness.contracts": {"mapush.errors", "harness.interface", "harness.apis", "harness.process"} | LEAVES,
     "harness.process": {"mapush.errors"} | LEAVES,
     "harness.harl": DRIVEN,
     "harness.memory": DRIVEN - {"harness.contracts"},
