@@ -46,7 +46,7 @@ class RslRlView(EnvView):
         super().__init__(env, int(env.num_envs), 1)
         self._torch: Any = importlib.import_module("torch")
         self._is_new = True
-        first = self._observed(env.get_observations(), None, "reset-form")
+        first = self._observed(env.get_observations(), self._privileged(), "reset-form")
         action_space: Any = unbounded(int(env.num_actions))
         space = getattr(env, "single_action_space", None)
         if type(space).__name__ == "Box":
@@ -72,6 +72,8 @@ class RslRlView(EnvView):
             returned, extras = returned
         if returned is None:
             returned = self.env.get_observations()
+        if extras is None:
+            extras = self._privileged()
         return (*self._shown(self._observed(returned, extras, "reset-form")), self.available_actions())
 
     def step(self, actions: np.ndarray) -> Tuple[Any, ...]:
@@ -92,6 +94,12 @@ class RslRlView(EnvView):
         dones = vector("dones", returned[-2], self.num_envs) != 0
         infos = self.infos(self._time_outs(extras))
         return (*self._shown(observed), rewards[:, None, None], dones[:, None], infos, self.available_actions())
+
+    def _privileged(self) -> Any:
+        """Return what the critic observes, from the method of rsl_rl 1; None if there is none."""
+        if callable(getattr(self.env, "get_privileged_observations", None)):
+            return self.env.get_privileged_observations()
+        return None
 
     def _time_outs(self, extras: Any) -> np.ndarray:
         """Return `extras["time_outs"]`, (N,) bool; False if it is not there."""

@@ -30,11 +30,11 @@ from harness.interface.spaces import Sizes
 
 WARM_UP = 1  # environments before the first count, which may fill what all of them share
 COUNTED = 5  # environments after which is counted
-COUNTED_MORE = 10  # if only bytes grow: Python and numpy keep freed objects for later use, ever fewer with time
+COUNTED_MORE = 20  # if only bytes grow: Python and numpy keep freed objects for later use, ever fewer with time
 MOST_STEPS = 25  # of each environment
 FEWEST_STEPS = 3
 SHARE = 0.2  # of the budget
-MORE_TIME = 3.0  # than usual that all of it takes if more environments are counted
+MORE_TIME = 5.0  # than usual that all of it takes if more environments are counted
 TRACING = 2.0  # by which counting makes everything slower
 MIN_BYTES = 256  # that each environment leaves, for a leak
 MIN_SPEED = 0.5  # of the last growth in proportion to the first; what fills up slows down more
@@ -120,6 +120,9 @@ def _growing_classes(kept: Kept) -> List[str]:
 
 def is_steady(growth: np.ndarray, least: int) -> bool:
     """Return whether something grows by at least this much every time, and does not slow down."""
+    if len(growth) > COUNTED:  # a long series: its second half in proportion to its beginning
+        latest = growth[len(growth) // 2 :].mean()
+        return bool(growth.min() >= least and latest >= MIN_SPEED * growth[: COUNTED - 1].mean())
     return bool(growth.min() >= least and growth[-1] >= MIN_SPEED * growth[0])
 
 

@@ -36,6 +36,8 @@ NUM_LATER_RESETS = 4
 STEPS_BETWEEN_RESETS = 3
 SAMPLES_PER_WEIGHT = 5  # for a fit
 MIN_SPREAD = 1e-6  # standard deviation below which a number is constant
+MAX_UNSEEN_SPREAD = 1e-5  # root mean square in a direction in which the terms never varied
+MIN_UNSEEN_DISTANCE = 1e-2  # of a state in such a direction, for one that differs from all others
 MIN_BROKEN_STARTS = 3  # and at least half of all, for a broken sum
 
 
@@ -223,6 +225,8 @@ class ExactSums(NamedTuple):
       scale: standard deviation of the state, (S,); infinite for an entry that is constant.
       weights: weights of the state in these units, and of a constant, (S + 1, D).
       spread: standard deviation of the observation, (D,).
+      unseen: directions in which the terms never varied, (S + 1, any number). What follows from a state that differs
+        in one of them is unknown: a one-hot message, say, adds up to 1 in every step, but to 0 before the first one.
     """
 
     entries: np.ndarray
@@ -230,6 +234,7 @@ class ExactSums(NamedTuple):
     scale: np.ndarray
     weights: np.ndarray
     spread: np.ndarray
+    unseen: np.ndarray
 
     @classmethod
     def fit(cls, state: np.ndarray, shown: np.ndarray) -> ExactSums:
@@ -242,11 +247,12 @@ class ExactSums(NamedTuple):
             scale=np.where(scale > MIN_SPREAD, scale, np.inf),
             weights=np.zeros((num_weights, shown.shape[1])),
             spread=spread,
+            unseen=np.zeros((num_weights, 0)),
         )
         if len(state) < SAMPLES_PER_WEIGHT * num_weights:
             return sums
         weights = np.linalg.lstsq(sums.terms(state), shown, rcond=None)[0]
-        sums = sums._replace(weights=weights)
+        sums = sums._replace(weights=weights, unseen=_unseen_directions(sums.terms(state)))
         is_plain = abs(weights[:-1]).max(axis=0) <= MAX_TERM * spread
         is_exact = sums.distance(state, shown).max(axis=0) < MAX_EXACT_DISTANCE
         return sums._replace(entries=(spread > MIN_SPREAD) & is_plain & is_exact)
@@ -262,6 +268,14 @@ class ExactSums(NamedTuple):
 
     def broken(self, state: np.ndarray, shown: np.ndarray) -> np.ndarray:
         """Return for which entries (D,) the sum does not hold in most of these samples."""
+        is_known = (abs(self.terms(state) @ self.unseen) < MIN_UNSEEN_DISTANCE).all(axis=1)
+        state, shown = state[is_known], shown[is_known]
         enough = max(MIN_BROKEN_STARTS, 0.5 * len(state))
         num_broken = (self.distance(state, shown) > MIN_BROKEN_DISTANCE).sum(axis=0)
         return self.entries & (num_broken >= enough)
+
+
+def _unseen_directions(terms: np.ndarray) -> np.ndarray:
+    """Return the directions (S + 1, k) in which terms (M, S + 1) are always 0."""
+    _, lengths, directions = np.linalg.svd(terms / np.sqrt(len(terms)), full_matrices=False)
+    return np.asarray(directions[lengths < MAX_UNSEEN_SPREAD].T)

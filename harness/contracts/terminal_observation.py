@@ -45,7 +45,8 @@ def require_kept_end(history: List[Seen], ended: List[EpisodeSpan], jumps: Jumps
             kept = _kept_obs(seen, span.env, agent)
             if kept is None or kept.obs.shape != seen.obs.shape[2:]:
                 continue
-            if np.array_equal(kept.obs, seen.obs[span.env, agent]):
+            is_first = np.array_equal(kept.obs, seen.obs[span.env, agent])
+            if is_first and not np.array_equal(kept.obs, before[agent]):  # else nothing has changed, which may be right
                 raise ContractError(
                     f"the terminal observation is lost: {kept.name} is the first of the next episode",
                     where=f"env {span.env}, agent {agent}, step {span.end}",

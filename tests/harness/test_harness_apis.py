@@ -1,4 +1,4 @@
-"""Tests of the views: environments with other interfaces are recognised, judged clean, and each planted bug is found."""
+"""Tests of the views: environments with other interfaces are recognised, and each planted bug is found."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ pytestmark = pytest.mark.harness
 
 EFFORT = Effort(long_run_steps=150, max_searches=5, impulse_starts=(1, 20), endless_steps=300, growth_steps=60)
 NOT_OF_VIEWS = {"spaces", "infos", "infos-fresh", "share-obs-same", "available-actions"}
+QUICK = ["factory", "reset-form", "step-form", "finite", "bounds", "actions-untouched", "dones", "impulse"]
+QUICK += ["auto-reset", "bad-transition", "horizon", "terminal-observation", "first-action", "one-moment"]
+QUICK += ["same-seed", "other-seed", "independence", "aliasing", *sorted(NOT_OF_VIEWS)]
+ALSO_BROKEN = {"mode": {"dones", "terminal-observation"}}  # a wrong mode breaks what depends on it, too
 WAYS = ("SAME_STEP", "NEXT_STEP", "DISABLED")
 FORMS = ("groups", "extras", "pair")
 
@@ -79,7 +83,10 @@ def test_recognise_by_what_an_environment_has(api):
 def test_clean_environments_have_no_finding(make_env, kwargs):
     """A correct environment of each interface and form has no finding; what does not apply is not judged."""
     make_env(**kwargs)  # skips without torch
-    report = check_env(make_env, kwargs=kwargs, effort=EFFORT, budget_s=30.0)
+    contracts = None  # all, for one of them
+    if kwargs.get("way") != "NEXT_STEP":
+        contracts = QUICK
+    report = check_env(make_env, kwargs=kwargs, contracts=contracts, effort=EFFORT, budget_s=30.0)
     assert [str(finding) for finding in report.findings] == []
     assert NOT_OF_VIEWS <= set(report.not_judged)
     assert {"step-form", "finite", "dones", "auto-reset", "bad-transition", "same-seed", "impulse"} <= set(
@@ -119,8 +126,9 @@ def test_planted_bugs_are_found_through_the_views(make_env, kwargs, contract, sa
     """A bug behind a view breaks the contract that it breaks behind HARL's interface."""
     make_env(**kwargs)  # skips without torch
     report = check_env(make_env, kwargs=kwargs, contracts=[contract], effort=EFFORT, budget_s=30.0)
-    assert [finding.contract for finding in report.findings] == [contract]
-    assert says in report.findings[0].what
+    found = {finding.contract: finding.what for finding in report.findings}
+    assert says in found.pop(contract)
+    assert set(found) <= ALSO_BROKEN.get(kwargs["bug"], set())
 
 
 @pytest.mark.parametrize("api", ["gymnasium", "pettingzoo", "rsl_rl", "isaaclab"])
@@ -152,7 +160,7 @@ def test_reproduce_command_names_the_interface_that_was_asked_for():
 
 
 def test_next_step_ends_are_reported_with_the_step_that_resets():
-    """The end comes one step later than gymnasium has it, with the first observation, a reward of 0 and the old flag."""
+    """The end comes one step later than gymnasium has it, with the first observation, no reward and the old flag."""
     same = EnvFactory(make_vector, {"way": "SAME_STEP"}).build(3, num_envs=4)
     later = EnvFactory(make_vector, {"way": "NEXT_STEP"}).build(3, num_envs=4)
     actions = np.zeros((4, 1, 3), np.float32)
@@ -172,7 +180,7 @@ def test_next_step_ends_are_reported_with_the_step_that_resets():
 
 
 def test_without_a_stated_mode_that_of_the_library_is_assumed_and_said():
-    """gymnasium's wrappers assume next-step, too."""
+    """The wrappers of gymnasium assume next-step, too."""
 
     def make_env(num_envs=5):
         env = VectorEnv(num_envs, "NEXT_STEP")

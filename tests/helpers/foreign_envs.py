@@ -322,6 +322,12 @@ class RslRlEnv:
             return obs, {"observations": {"critic": self._critic(obs)}}
         return obs
 
+    def get_privileged_observations(self) -> Any:
+        """Return what the critic observes, as in rsl_rl 1."""
+        if self.form == "pair":
+            return self._critic(self._worlds.shown()[:, 0])
+        return None
+
     def _critic(self, obs: Any) -> Any:
         return self._worlds.torch.cat([obs, 2.0 * obs[:, :2]], dim=1)
 
@@ -331,7 +337,7 @@ class RslRlEnv:
         if self.form == "groups":
             return self.get_observations(), {}
         if self.form == "pair":
-            return self.get_observations(), None
+            return self.get_observations(), self.get_privileged_observations()
         return self.get_observations()
 
     def step(self, actions: Any) -> Any:
