@@ -10,7 +10,9 @@ from foreign_envs import MarlEnv, ParallelEnv, RslRlEnv, SingleEnv, VectorEnv
 
 from harness.apis.recognition import recognise
 from harness.contracts import Effort, check_env, names
+from harness.contracts.auto_reset import may_be_accident
 from harness.contracts.factory_call import EnvFactory
+from harness.contracts.new_episode import ExactSums
 from harness.toys import make_pointmass
 from mapush.errors import ConfigError
 
@@ -287,3 +289,27 @@ def test_every_reason_names_a_contract():
     for api in FACTORIES:
         env = EnvFactory(functools.partial(FACTORIES[api]), {}).build(0, num_envs=3)
         assert set(env.unjudged) <= set(names("env"))
+
+
+def test_numbers_that_are_rarely_off_may_be_off_by_accident():
+    """A sensor that saw something after 2 of 125 ends, and nothing after 42 starts, is no defect; a clock is one."""
+    envs = np.arange(125) % 7
+    is_off = np.zeros(125, bool)
+    is_off[[31, 77]] = True
+    assert may_be_accident(is_off, envs, 42)
+    assert not may_be_accident(np.ones(125, bool), envs, 42)
+    assert not may_be_accident(envs == 3, envs, 42)
+    is_off = np.arange(125) % 3 == 0
+    assert not may_be_accident(is_off, envs, 42)
+
+
+def test_messages_that_are_empty_at_a_start_are_of_one_moment():
+    """A one-hot message, of which there is none before the first step, tells nothing about the first step."""
+    rng = np.random.default_rng(3)
+    state = np.concatenate([np.eye(4)[rng.integers(0, 4, 90)], rng.normal(size=(90, 3))], axis=1)
+    sums = ExactSums.fit(state, state[:, [0, 5]])
+    assert sums.entries.all()
+    start = np.concatenate([np.zeros((8, 4)), rng.normal(size=(8, 3))], axis=1)
+    assert not sums.broken(start, start[:, [0, 5]]).any()
+    start[:, 2] = 1.0
+    assert sums.broken(start, start[:, [0, 6]]).tolist() == [False, True]
