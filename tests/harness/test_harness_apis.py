@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from foreign_envs import MarlEnv, ParallelEnv, RslRlEnv, SingleEnv, VectorEnv
 
+from harness.__main__ import main
 from harness.apis.recognition import recognise
 from harness.contracts import Effort, check_env, names
 from harness.contracts.auto_reset import may_be_accident
@@ -313,3 +314,15 @@ def test_messages_that_are_empty_at_a_start_are_of_one_moment():
     assert not sums.broken(start, start[:, [0, 5]]).any()
     start[:, 2] = 1.0
     assert sums.broken(start, start[:, [0, 6]]).tolist() == [False, True]
+
+
+def test_command_says_which_interface_was_recognised(tmp_path, monkeypatch, capsys):
+    """The flag reaches the check in the child process, and the report names the interface."""
+    monkeypatch.chdir(tmp_path)
+    words = ["check", "test_harness_apis:make_parallel", "--contracts", "infos,reset-form"]
+    assert main([*words, "--api", "pettingzoo"]) == 0
+    printed = capsys.readouterr().out
+    assert "note: interface: pettingzoo" in printed
+    assert "not judged: infos: pettingzoo: " in printed
+    assert main([*words, "--api", "rsl_rl"]) == 1
+    assert "does not have rsl_rl's interface" in capsys.readouterr().out
