@@ -279,8 +279,14 @@ def _add_pairs(spec: mujoco.MjSpec, actors: Sequence[Actor], ground: Sequence[st
 
 
 def _add_pair(spec: mujoco.MjSpec, one: str, other: str, dt: float) -> None:
-    """Add a pair of geoms whose contacts are as stiff as this time step allows."""
-    spec.add_pair(geomname1=one, geomname2=other, condim=3, solref=(2.0 * dt, 1.0))
+    """Add a pair of geoms whose contacts are as stiff as MuJoCo's are by default, or as this time step allows.
+
+    Stiffer ones throw robots that start inside each other apart at thousands of metres per second.
+    """
+    spec.add_pair(geomname1=one, geomname2=other, condim=3, solref=(max(CONTACT_TIME, 2.0 * dt), 1.0))
+
+
+CONTACT_TIME = 0.02  # in which a penetration decays [s]
 
 
 def _add_sensors(spec: mujoco.MjSpec, actors: Sequence[Actor]) -> None:
