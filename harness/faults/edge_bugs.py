@@ -90,14 +90,14 @@ def some_episodes_are_born_done(start: int = 1) -> Iterator[None]:
         yield
 
 
-@planted("first steps", "alive-at-start")
+@planted("first steps", "alive-at-start", of_making=True)
 def done_survives_reset(start: int = 1) -> Iterator[None]:
     """After a reset in mid-episode, the first step reports the end of every episode."""
     ran: Dict[int, List[int]] = {}  # by env: steps that were taken, and steps until the end is reported
 
     def reset(original: Any, env: Any) -> Any:
         counts = ran.setdefault(id(env), [0, 0])
-        counts[1] = int(counts[0] >= start)
+        counts[1] = int(counts[0] > 0)
         return original(env)
 
     def step(original: Any, env: Any, actions: np.ndarray) -> Any:
@@ -116,7 +116,7 @@ def done_survives_reset(start: int = 1) -> Iterator[None]:
 # -- time limits -------------------------------------------------------------------------------------------------------
 
 
-@planted("time limits", "horizon")
+@planted("time limits", ("horizon", "bad-transition"))
 def later_episodes_one_step_longer(start: int = 1) -> Iterator[None]:
     """The clock starts at -1 after a reset within a step."""
 

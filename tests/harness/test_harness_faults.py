@@ -65,6 +65,7 @@ OF_MAKING = {
     "close-closes-all",
     "slower-in-odd-batches",
     "seed-ignored",
+    "done-survives-reset",
     "first-episode-one-step-shorter",
     "every-episode-starts-alike",
     "only-the-seed-changes-the-start",
