@@ -8,7 +8,7 @@ bits, are tried again in every env and after more steps. Only what is so every t
 - a small level changes nothing, a large one of the same sign does;
 - half of the bound and the bound change the same bits, for so long that a limited acceleration shows.
 
-The same is done once more late in the long run, if there is time, because a defect may start late.
+Only the beginning of the long run is played, so a part of a range that is ignored later is not seen.
 
 An axis of which only the sign counts is a switch, which is a note.
 """
@@ -16,7 +16,6 @@ An axis of which only the sign counts is a switch, which is a note.
 from __future__ import annotations
 
 import collections
-import contextlib
 import itertools
 from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -36,7 +35,7 @@ MOST_WINDOW_STEPS = 12  # for which a level is held; less if episodes are shorte
 FEWEST_WINDOW_STEPS = 2
 MIN_HELD_STEPS = 8  # for two levels to be equal: a limited acceleration shows
 NUM_STARTS = 4  # after which a level is tried
-STARTS_WITHIN = 60  # steps at the beginning and at the end of the long run, from which starts are chosen
+STARTS_WITHIN = 60  # steps at the beginning of the long run, from which starts are chosen
 MIN_TRIES = 4  # in which a level must show the same
 SHARE = 0.15  # of the budget
 ALL_AGENTS = -1
@@ -84,19 +83,12 @@ def action_levels(subject: EnvUnderTest) -> None:
         raise NotJudgedError("the task states that a part of the range does nothing, by design")
     history = subject.long_run().seen
     window = _window_steps(history)
-    starts = _starts(history, window, 1, STARTS_WITHIN)
+    starts = _starts(history, window)
     if not starts:
         raise subject.too_few("steps", len(history) - 1, MOST_WINDOW_STEPS + 1)
     trial = _Trial(subject, window, starts[0])
     trial.run(starts)
     trial.judge()
-    last = len(history) - 1 - window
-    late = _starts(history, window, last - STARTS_WITHIN, last)
-    if last > 2 * STARTS_WITHIN and trial.seconds_together(last) < subject.time_for(SHARE):
-        trial = _Trial(subject, window, last)
-        trial.run(late)
-        with contextlib.suppress(NotJudgedError):  # the beginning was judged
-            trial.judge()
 
 
 def _window_steps(history: List[Seen]) -> int:
@@ -106,20 +98,28 @@ def _window_steps(history: List[Seen]) -> int:
     return int(np.clip(usual - 2, FEWEST_WINDOW_STEPS, MOST_WINDOW_STEPS))
 
 
-def _starts(history: List[Seen], window: int, first: int, last: int) -> List[int]:
-    """Return numbers of steps in this range after which the fewest episodes end in a window, the earliest first."""
+def _starts(history: List[Seen], window: int) -> List[int]:
+    """Return early numbers of steps after which the fewest episodes end in a window, the earliest first."""
     ends = {}
-    for start in range(max(first, 1), min(last, len(history) - 1 - window) + 1):
+    for start in range(1, min(STARTS_WITHIN, len(history) - 1 - window) + 1):
         ends[start] = sum(int(seen.ended.sum()) for seen in history[start + 1 : start + window + 1])
     return sorted(sorted(ends, key=lambda start: ends[start])[:NUM_STARTS])
 
 
 def _spread(levels: List[Level], num_envs: int) -> List[List[Optional[Level]]]:
-    """Return runs in which every env has a different level."""
+    """Return runs in which every env has a different level; levels that are compared have the same env."""
+    ways: List[Level] = []  # from rest to a bound
+    for level in levels:
+        if abs(level.fraction) == BOUND:
+            ways.append(level)
     runs: List[List[Optional[Level]]] = []
-    for first in range(0, len(levels), num_envs):
-        run: List[Optional[Level]] = list(levels[first : first + num_envs])
-        runs.append(run + [None] * (num_envs - len(run)))
+    for first in range(0, len(ways), num_envs):
+        of_envs = ways[first : first + num_envs]
+        for size in (SMALL, HALF, BOUND):
+            run: List[Optional[Level]] = [None] * num_envs
+            for env, way in enumerate(of_envs):
+                run[env] = way._replace(fraction=size * way.fraction)
+            runs.append(run)
     return runs
 
 
@@ -165,10 +165,6 @@ class _Trial:
         """Return how long it takes to try each level in one env [s]."""
         num_runs = 1 + len(_spread(levels, self._subject.sizes.num_envs))
         return num_runs * (self._subject.build_s + (start + self._window) * self._subject.step_s)
-
-    def seconds_together(self, start: int) -> float:
-        """Return how long it takes to try the levels of all agents together after a start [s]."""
-        return self._seconds(self._levels_of([ALL_AGENTS]), start)
 
     def run(self, starts: Sequence[int]) -> None:
         """Try each level in one env after the first start, and suspects in every env after the others."""
@@ -233,12 +229,16 @@ class _Trial:
     # -- what the tries show -----------------------------------------------------------------------------------------
 
     def suspects(self) -> List[Level]:
-        """Return the levels that are to be tried again, with those that they are compared with."""
+        """Return the levels that are to be tried again: those that may do nothing, or nothing more than half of it."""
         found: Set[Level] = set()
         for level in self.levels:
-            whole, half = level._replace(fraction=np.sign(level.fraction)), self._half(level)
-            if not self._moved(level) or (abs(level.fraction) == BOUND and self._may_be_equal(half, level)):
-                found.update((level, whole, half, self._small(level)))
+            tries = self._tries[level]
+            if not self._moved(level) and len(tries) < MIN_TRIES:
+                found.add(level)
+            half, small = self._half(level), self._small(level)
+            is_bound = abs(level.fraction) == BOUND and self._window >= MIN_HELD_STEPS
+            if is_bound and self._may_be_equal(half, level) and not self._are_equal(half, level):
+                found.update((level, half, small))
         return [level for level in self.levels if level in found]
 
     def _half(self, level: Level) -> Level:

@@ -265,13 +265,14 @@ def large_actions_clipped_early(_: Returned, actions: np.ndarray) -> np.ndarray:
 
 @changes_result("values", "finite", "MAPush sets NaN to 0")
 def reward_painted_over(moment: Returned, result: Result) -> Result:
-    """One reward in the middle of an episode is NaN, once, and is replaced by 0."""
-    moment.memory["age"] = moment.memory.get("age", 0) + 1
+    """Now and then, a reward in the middle of an episode is NaN, and is replaced by 0."""
+    age = moment.memory.get("age", 0) + 1
     if result.dones[-1].all():
-        moment.memory["age"] = 0
-    if "over" in moment.memory or moment.memory["age"] < 3:
+        age = 0
+    moment.memory["age"] = age
+    if age % 3 or not age or moment.memory.get("count", 0) == 4:
         return result
-    moment.memory["over"] = True
+    moment.memory["count"] = moment.memory.get("count", 0) + 1
     rewards = result.rewards.copy()
     rewards[-1] = 0.0
     return result._replace(rewards=rewards)
