@@ -7,6 +7,7 @@ import pytest
 from wrapped import check, factory, report_of
 
 from harness.contracts import Task
+from harness.toys import make_pointmass
 
 pytestmark = pytest.mark.harness
 
@@ -86,3 +87,15 @@ def test_engine_without_reverse_can_be_stated():
     make_env = on_axis(0, lambda a: np.maximum(a, 0.0))
     report = report_of(make_env, contracts=["action-levels"], task=Task(uneven_actions=True))
     assert "by design" in report.not_judged["action-levels"]
+
+
+def test_range_of_runs_that_differ_is_not_judged():
+    """An environment that is made once, and goes on where it was, gives other effects in every run."""
+    made = []
+
+    def make_once():
+        made.append(make_pointmass(5, 2, 3))
+        return made[0]
+
+    report = report_of(make_once, contracts=["actions-any-range"])
+    assert "runs cannot be compared" in report.not_judged["actions-any-range"]
