@@ -161,6 +161,7 @@ class EnvUnderTest:
 
     def recipe(self) -> Recipe:
         """Return how to build the environment in a different process."""
+        self._sizes = self.sizes  # which number of envs it has
         return Recipe(self._make_env, self._kwargs, self.seed, self._num_envs)
 
     def player(self, seed: Optional[int] = None, scribble: bool = False, watch: bool = True) -> Player:
