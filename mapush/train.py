@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple
 
 from mapush.assembly import TASKS, make_agent, make_env, resolve, share_the_cores, sizes_of
-from mapush.config import RunConfig, require_one_rollout
+from mapush.config import RunConfig, require_full_minibatches, require_one_rollout
 from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import CheckpointError, ConfigError, MapushError
 from mapush.presets import preset
@@ -191,6 +191,7 @@ def train(
       SystemExit: stopped by a signal, after saving; see the module's docstring.
     """
     require_one_rollout(config)
+    require_full_minibatches(config)
     if resume:
         return _resume(config, run_dir, make_env)
     return _begin(config, run_dir, make_env)
