@@ -235,8 +235,6 @@ def _train_with_harl(config: RunConfig, path: Path, reason: str, make_env: MakeE
 def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv) -> Path:
     if run_dir is None:
         raise ConfigError("nothing to resume", fix="name the run's folder: --resume RUN")
-    if config.learner == "harl":
-        raise _no_resume_with_harl(run_dir)
     with contextlib.closing(RunFolder.reopen(run_dir)) as folder:
         config, reason = resolve(config)
         folder.require_same_run(config)
@@ -246,6 +244,9 @@ def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv) -> Pa
             print(f"this run is finished: {step} of {config.total_steps} env steps")
             print(f"to train on: python -m mapush.train --resume {run_dir} --total-steps {2 * step}")
             return run_dir
+        if config.learner == "harl":
+            _resume_with_harl(config, folder, reason, make_env)
+            return run_dir
         with gpu_errors(lambda: how_to_continue(run_dir)):
             with contextlib.closing(Run.start(config, make_env)) as run:
                 run.restore(checkpoints.load(newest), newest)
@@ -254,13 +255,11 @@ def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv) -> Pa
     return run_dir
 
 
-def _no_resume_with_harl(run_dir: Path) -> ConfigError:
-    return ConfigError(
-        "a run of HARL cannot be continued",
-        where=str(run_dir),
-        cause="HARL saves only weights, and its loop begins at the first iteration",
-        fix="train again under a different --run-dir, or with --learner native, whose runs can be continued",
-    )
+def _resume_with_harl(config: RunConfig, folder: RunFolder, reason: str, make_env: MakeEnv) -> None:
+    from mapush.upstream.harl.harl_training import resume
+
+    with gpu_errors(lambda: how_to_continue(folder.path)), StopRequest() as stop:
+        resume(config, folder, reason, stop.requested, make_env)
 
 
 def _loop(run: Run, folder: Path, reason: str) -> None:
