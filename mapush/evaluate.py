@@ -231,6 +231,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _run(config: EvaluateConfig) -> int:
+    if config.env is not None:
+        return _report_own(config, config.env)
     config, reason = resolve(config)
     print(f"simulator {config.sim.backend} ({reason})", flush=True)
     if config.mode == "viewer":
@@ -252,6 +254,22 @@ def _report_walk(config: EvaluateConfig) -> int:
     if all(result.passed for result in results):
         return 0
     return 1
+
+
+def _report_own(config: EvaluateConfig, env: str) -> int:
+    from mapush.evaluation.own_env import evaluate_own
+    from mapush.reports.tables import own_table
+
+    print(f"environment {env}, one decision per step of it", flush=True)
+    evaluations = evaluate_own(config)
+    for evaluation in evaluations:
+        Console().print(own_table(evaluation))
+    if "success" not in evaluations[0].measures:
+        print("success is not known: infos[env][0]['outcome'] of your environment has no 'success' where episodes end")
+    if config.json is not None:
+        rows = [evaluation.as_dict() for evaluation in evaluations]
+        _write_json(config.json, {"env": env, "seed": config.seed, "results": rows})
+    return 0
 
 
 def _report_push(config: EvaluateConfig) -> int:

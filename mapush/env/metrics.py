@@ -201,6 +201,11 @@ class FirstEpisodes:
         """Results of the first episode of each env by name, (E,) each; zero where it has not ended."""
         return {name: kept[0].clone() for name, kept in self._outcome.items()}
 
+    @property
+    def episodes(self) -> int:
+        """Number of episodes that count."""
+        return self._episodes
+
     def results(self) -> Dict[str, torch.Tensor]:
         """Return the results of all episodes that count, by name, (episodes,) each.
 

@@ -33,6 +33,8 @@ class EvaluateConfig:
     """The task that the policy was trained for."""
     checkpoint: Tuple[Path, ...] = ()
     """Checkpoints, folders of runs (evaluates all of their checkpoints), HARL's models. Default: the shipped policy."""
+    env: Optional[str] = None
+    """Your own environment: package.module:factory, a function of num_envs and seed. The task is then ignored."""
     untrained: bool = False
     """Evaluate the initial weights of a training."""
     mode: Mode = "calculator"
@@ -72,7 +74,8 @@ class EvaluateConfig:
     """The simulator."""
 
     def __post_init__(self) -> None:
-        _require_choice("task", self.task_name, TASKS)
+        if self.env is None:
+            _require_choice("task", self.task_name, TASKS)
         _require_choice("mode", self.mode, get_args(Mode))
         for name, least in (("num_envs", "env"), ("episodes", "episode"), ("steps_per_decision", "env step")):
             value = getattr(self, name)
@@ -80,6 +83,7 @@ class EvaluateConfig:
                 raise ConfigError(
                     f"nothing to do: no {least}s", got=f"{name} {value}", expected=f"at least one {least}"
                 )
+        _check_own_env(self)
         _check_policy_flags(self)
         _check_output_flags(self)
         _check_viewer_flags(self)
@@ -112,6 +116,23 @@ def _require_choice(kind: str, name: str, valid: Iterable[str]) -> None:
 def _require(good: bool, what: str, fix: str) -> None:
     if not good:
         raise ConfigError(what, fix=fix)
+
+
+def _check_own_env(config: EvaluateConfig) -> None:
+    """Check the flags for an environment of the user's own.
+
+    Raises:
+      ConfigError: a flag belongs to the built-in tasks.
+    """
+    if config.env is None:
+        return
+    _require(config.mode == "calculator", "--env works for the calculator only", "leave out --mode")
+    named = config.untrained or bool(config.checkpoint)
+    _require(named, "no policy is shipped for your own environment", "--checkpoint RUN_OR_FILE, or --untrained")
+    for flag in ("report", "export", "stand_checkpoint", "upstream_quirks", "steps_per_decision"):
+        name = "--" + flag.replace("_", "-")
+        what = f"{name} belongs to the built-in tasks, not to your own environment"
+        _require(getattr(config, flag) is None, what, "leave it out")
 
 
 def _check_policy_flags(config: EvaluateConfig) -> None:

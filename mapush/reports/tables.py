@@ -16,6 +16,7 @@ from mapush.reports.rate_curve import published_curve, rate_curve
 
 if TYPE_CHECKING:
     from mapush.evaluation.acceptance import AcceptanceResult, Measure
+    from mapush.evaluation.own_env import OwnEvaluation
     from mapush.evaluation.results import Evaluation
 
 _IN_TWO_LINES = {"timeout": "time-\nout"}  # the table of a run fits into 80 columns
@@ -45,6 +46,21 @@ def metrics_table(evaluation: Evaluation) -> ConsoleTable:
     table.add_section()
     for cause, count in metrics.endings.items():
         table.add_row(f"ended by {cause}", str(count), "", "episodes")
+    return table
+
+
+def own_table(evaluation: OwnEvaluation) -> ConsoleTable:
+    """Return what one policy scored in an environment of the user's own, one row per outcome."""
+    name = "untrained"
+    if evaluation.path is not None:
+        name = str(evaluation.path)
+    title = f"{name}, {evaluation.episodes} episodes of {evaluation.num_envs} envs"
+    table = _table(title, texts=["measure"], numbers=["value", "95 % interval"])
+    for outcome, measure in evaluation.measures.items():
+        label = f"{measure.kind} of {outcome}"
+        if measure.kind == "rate":
+            label = f"{outcome} rate"
+        table.add_row(escape(label), number(measure.value), interval(measure.interval))
     return table
 
 
