@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Sequence
 
 import numpy as np
 import torch
@@ -126,7 +126,7 @@ def _shifted(decay: Callable[[int, int], None], done: int, total: int) -> Callab
 # -- buffers and random numbers --------------------------------------------------------------------------------------
 
 
-def _rows(buffer: Any, names: Any) -> Dict[str, torch.Tensor]:
+def _rows(buffer: Any, names: Sequence[str]) -> Dict[str, torch.Tensor]:
     """Return copies of the first rows of some arrays of a buffer."""
     return {name: torch.from_numpy(np.array(getattr(buffer, name)[0])) for name in names}
 
@@ -138,8 +138,9 @@ def _set_rows(buffer: Any, rows: Dict[str, torch.Tensor]) -> None:
 
 def _random_state(device: torch.device) -> Dict[str, Any]:
     """Return the state of the global generators, which HARL draws from, without arrays of numpy."""
-    name, keys, *rest = np.random.get_state(legacy=True)
-    state = {
+    numpy_state: Any = np.random.get_state(legacy=True)
+    name, keys, *rest = numpy_state
+    state: Dict[str, Any] = {
         "python": random.getstate(),
         "numpy": [str(name), torch.from_numpy(keys.astype(np.int64)), *rest],
         "torch": torch.get_rng_state(),
