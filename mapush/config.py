@@ -332,6 +332,24 @@ def require_one_rollout(config: RunConfig) -> None:
         )
 
 
+def require_full_minibatches(config: RunConfig) -> None:
+    """Refuse a run whose rollout has fewer samples than an update makes minibatches of it.
+
+    Raises:
+      ConfigError: a minibatch would be empty.
+    """
+    samples = config.num_envs * config.num_steps
+    for name in ("actor_num_mini_batch", "critic_num_mini_batch"):
+        count = getattr(config.happo, name)
+        if count > samples:
+            raise ConfigError(
+                "a rollout has fewer samples than minibatches",
+                got=f"--happo.{name.replace('_', '-')} {count}",
+                expected=f"at most {samples} = num_envs {config.num_envs} x num_steps {config.num_steps}",
+                fix="lower it, or raise --num-envs or --num-steps",
+            )
+
+
 def to_dict(config: Any) -> Dict[str, Any]:
     """Return a configuration as nested dicts of JSON types."""
     return json.loads(json.dumps(dataclasses.asdict(config)))

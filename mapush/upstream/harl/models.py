@@ -46,6 +46,11 @@ def folder_in(path: Path) -> Optional[Path]:
     return None
 
 
+def is_of_a_run(folder: Path) -> bool:
+    """Return whether a run of mapush left these models, whose configuration is next to them."""
+    return "task_name" in _config_next_to(folder)
+
+
 def read(folder: Path, config: RunConfig, step: int = 0) -> Checkpoint:
     """Return the policy that HARL saved in `folder`; no code in its files is executed.
 
