@@ -6,15 +6,15 @@ from typing_extensions import Protocol
 
 
 class Onlooker(Protocol):
-    """Measures a command from the outside.
+    """Measures a command from the outside."""
 
-    Attributes:
-      due: when it wants to look next, on the clock of `time.monotonic`.
-      has_seen_enough: whether the command may be ended.
-    """
+    @property
+    def due(self) -> float:
+        """When it wants to look next, on the clock of `time.monotonic`."""
 
-    due: float
-    has_seen_enough: bool
+    @property
+    def has_seen_enough(self) -> bool:
+        """Whether the command may be ended."""
 
     def look(self, pid: int) -> None:
         """Measure the processes below `pid`, the supervisor of the command."""

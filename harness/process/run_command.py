@@ -73,13 +73,11 @@ class RunOptions:
 
 
 class MemoryJudge(Protocol):
-    """Measures the memory of a command, and judges it.
+    """Measures the memory of a command, and judges it."""
 
-    Attributes:
-      meters: looks at the command while it runs.
-    """
-
-    meters: Onlooker
+    @property
+    def meters(self) -> Onlooker:
+        """What looks at the command while it runs."""
 
     def conclude(self, ending: Ending) -> int:
         """Print the verdict, and return the exit code."""
@@ -103,10 +101,12 @@ def main(
         if not command:
             raise ConfigError("no command", fix="python -m harness run -- python -m mapush.train ...")
         limits = options.limits()
-        judge = None
+        judge: Optional[MemoryJudge] = None
+        onlooker: Optional[Onlooker] = None
         if options.memory and judge_memory is not None:
             judge = judge_memory(options)
-        ending = run(command, limits, attached=True, onlooker=judge and judge.meters)
+            onlooker = judge.meters
+        ending = run(command, limits, attached=True, onlooker=onlooker)
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2

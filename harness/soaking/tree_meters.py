@@ -162,8 +162,8 @@ class TreeMeters:
         self.due = now + max(pause, cost / MAX_CPU_SHARE)
 
     def _read(self, every: Sequence[psutil.Process]) -> None:
-        for meter in self._tree:
-            meter.processes = every if meter.name == "children" else self._living
+        for tree_meter in self._tree:
+            tree_meter.processes = every if tree_meter.name == "children" else self._living
         for meter in self.meters:
             value = meter.read()
             if value is not None:
