@@ -126,7 +126,8 @@ class Session:
             if now >= self._end_at:
                 self._kill_all()
             return
-        if now >= onlooker.due:
+        pid = self._reported.get("pid")
+        if pid is not None and now >= onlooker.due and alive(pid):
             onlooker.look(self._supervisor.pid)
         if onlooker.has_seen_enough:
             self._end_at = now + TERM_GRACE_S

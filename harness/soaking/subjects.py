@@ -73,7 +73,7 @@ def subject_of(thing: Any, episodes: Episodes) -> Subject:
         episodes.watch(thing.envs)
         return runner_subject(thing)
     if inspect.isgenerator(thing):
-        return Subject(lambda: next(thing), close=thing.close, owners=dict(loop=thing.gi_frame.f_locals))
+        return Subject(lambda: next(thing), close=thing.close, owners={"loop": thing})
     if callable(getattr(thing, "step", None)):
         return _environment(thing, episodes)
     if callable(getattr(thing, "advance", None)):

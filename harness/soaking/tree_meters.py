@@ -19,6 +19,7 @@ from harness.soaking.tree_gpu import TreeDriver
 from harness.units import MIB
 
 MAX_CPU_SHARE = 0.02  # of one core, that measuring may use
+FREE_CPU_S = 2.0  # that measuring may use besides, so that short runs are measured often enough
 FIRST_LOOK_S = 0.05
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 MAX_SNAPSHOTS = 64
@@ -99,8 +100,8 @@ def tree_meters() -> List[TreeMeter]:
 class TreeMeters:
     """Measures the processes below a process over time, as an `Onlooker` of a command.
 
-    The pauses between two looks grow with what a look costs, so that measuring uses at most `MAX_CPU_SHARE` of a core,
-    and the storage is bounded for a command of any duration.
+    The pauses between two looks grow with what a look costs, so that measuring uses at most `MAX_CPU_SHARE` of a core
+    after the first `FREE_CPU_S`, and the storage is bounded for a command of any duration.
 
     Args:
       minutes: after which it has seen enough [min]; None to look until the command ends.
@@ -159,7 +160,9 @@ class TreeMeters:
         cost = time.thread_time() - began
         self.spent += cost
         pause = min(LONGEST_PAUSE_S, SHORTEST_PAUSE_S + self.seconds / 20.0)
-        self.due = now + max(pause, cost / MAX_CPU_SHARE)
+        if self.spent > FREE_CPU_S:
+            pause = max(pause, cost / MAX_CPU_SHARE)
+        self.due = now + pause
 
     def _read(self, every: Sequence[psutil.Process]) -> None:
         for tree_meter in self._tree:

@@ -30,6 +30,8 @@ CLOSING_S, CLOSING_SHARE = 1.0, 0.05
 SECONDS_PER_HOUR = 3600.0
 SKETCH_WIDTH = 40  # characters
 MAX_OWNERS = 6
+CAUSES_FIRST = ("children", "threads", "descriptors", "driver", "rss")
+"""Meters in the order in which one that leaks explains those after it: a process brings threads, files and memory."""
 MIN_OWNED_SHARE = 0.1  # of the growth, that something must have to be named
 
 
@@ -60,7 +62,7 @@ def judge_tree(watched: TreeMeters, warm_up: Optional[float], ending: Ending, st
         main = "driver"
     report.kind, report.why = overall(report.findings, main)
     if report.kind == LEAK:
-        report.owners = _owners(report.findings, watched, after)
+        report.owners = _owners(report.findings, watched, after, stopped)
     if report.kind == NOT_ENOUGH:
         report.kind = NOT_JUDGED
     report.notes.append(_floors(report.findings))
@@ -76,9 +78,7 @@ def _judge_meter(report: SoakReport, watched: TreeMeters, meter: Meter, after: f
     if meter.on_gpu and not watched.gpu.exists:
         report.blind[meter.name] = watched.gpu.why_blind
         return
-    until = float("inf")
-    if not stopped:
-        until = _before_the_closing(points)
+    until = _end_of(watched, meter, stopped)
     report.findings.append(judge(meter, curve, after, until, axis="second"))
     report.peaks[meter.name] = max((point.high for point in points), default=None)
     report.curves[meter.name] = [tuple(point) for point in points]
@@ -97,12 +97,14 @@ def _floors(findings: List[MeterVerdict]) -> str:
     return f"growth below these floors per hour is invisible in this run: {', '.join(floors)}"
 
 
-def _before_the_closing(points: List[Point]) -> float:
-    """Return the time of the largest value shortly before the end.
+def _end_of(watched: TreeMeters, meter: Meter, stopped: bool) -> float:
+    """Return the time of the last value of a meter that is judged [s].
 
-    A program that ends releases what it holds. The fall would look like noise, which hides what grew before.
+    A program that ends by itself releases what it holds. The fall would look like noise, which hides what grew before.
+    So the last value is the largest one shortly before the end.
     """
-    if not points:
+    points = watched.series[meter.name].points()
+    if stopped or not points:
         return float("inf")
     end = points[-1].step
     begin = end - max(CLOSING_S, CLOSING_SHARE * end)
@@ -135,21 +137,23 @@ def _with_daemons(why: str, ending: Ending) -> str:
     return f"{why}; {left} of its processes still ran after its end and were killed: let it run in the foreground"
 
 
-def _owners(findings: List[MeterVerdict], watched: TreeMeters, after: float) -> List[str]:
+def _owners(findings: List[MeterVerdict], watched: TreeMeters, after: float, stopped: bool) -> List[str]:
     """Return what grew in the meters that leak, the closest to a cause first."""
-    before, last = _snapshots_around(watched.snapshots, after)
     owners: List[str] = []
-    for meter in sorted(watched.meters, key=lambda meter: (meter.rank == PROCESS, not meter.on_gpu)):
-        for finding in findings:
-            if finding.meter == meter.name and finding.kind == LEAK:
-                owners += _owners_of(meter, finding, before, last)
+    meters = {meter.name: meter for meter in watched.meters}
+    leaking = {finding.meter: finding for finding in findings if finding.kind == LEAK}
+    for name in CAUSES_FIRST:
+        if name in leaking:
+            until = _end_of(watched, meters[name], stopped)
+            before, last = _snapshots_around(watched.snapshots, after, until)
+            owners += _owners_of(meters[name], leaking[name], before, last)
     return owners[:MAX_OWNERS]
 
 
-def _snapshots_around(snapshots: List[Snapshot], after: float) -> Tuple[Snapshot, Snapshot]:
-    """Return the first snapshot after the warm-up, and the last."""
-    later = [snapshot for snapshot in snapshots if snapshot.seconds > after]
-    return (later or snapshots)[0], snapshots[-1]
+def _snapshots_around(snapshots: List[Snapshot], after: float, until: float) -> Tuple[Snapshot, Snapshot]:
+    """Return the first snapshot after the warm-up, and the last that belongs to what is judged."""
+    judged = [snapshot for snapshot in snapshots if after < snapshot.seconds <= until] or snapshots
+    return judged[0], judged[-1]
 
 
 def _owners_of(meter: Meter, finding: MeterVerdict, before: Snapshot, last: Snapshot) -> List[str]:
