@@ -73,6 +73,7 @@ class Subject:
       close: releases everything.
       owners: parts of the loop by name, each measured separately: what belongs to one part does not count for another.
       buffers: returns peak and limit of each buffer with a fixed capacity, by name.
+      notes: remarks for the report.
     """
 
     advance: Callable[[], Any]
@@ -80,6 +81,7 @@ class Subject:
     close: Callable[[], Any] = _nothing
     owners: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     buffers: Callable[[], Dict[str, Tuple[float, float]]] = dict
+    notes: Tuple[str, ...] = ()
 
 
 def soak(
@@ -126,6 +128,7 @@ def soak(
     with ExistingObjects() as existing, contextlib.closing(make()) as subject:
         report = _run_measured(subject, existing, meters, warm_up, cycles, seconds, trace, may_be_unused)
         report.buffers = subject.buffers()
+        report.notes += subject.notes
     meters = [meter for meter in meters if meter.name in report.peaks]
     if driver is not None and driver in meters:
         note_scope(report, driver)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Tuple
 
 from harness.memory.soak import Subject
 from mapush.errors import ConfigError
@@ -23,6 +23,7 @@ OWNERS = (
 )
 """Parts of a runner that are measured separately, and the attributes that hold them."""
 END_TIMEOUT_S = 30.0
+WRITER_KEEPS = "the writer keeps every number it has logged until its close (scalar_dict of tensorboardX): left out"
 
 
 class _EndOfRunError(BaseException):
@@ -73,6 +74,9 @@ class RunnerLoop:
         else:
             self._may_go_on.release()
         self._has_stopped.acquire()
+        written = numbers_kept_by_writer(self._runner)
+        if written is not None:
+            written.clear()
         if self._error:
             raise self._error[0]
         if self._ended:
@@ -124,6 +128,12 @@ def _never_end(runner: Any) -> None:
         train["num_env_steps"] = ENDLESS_STEPS
 
 
+def numbers_kept_by_writer(runner: Any) -> Optional[dict]:
+    """Return what tensorboardX's writer, which HARL uses, keeps of every number that was logged; None if nothing."""
+    written = getattr(getattr(runner, "writter", None), "scalar_dict", None)
+    return written if isinstance(written, dict) else None
+
+
 def runner_subject(runner: Any) -> Subject:
     """Return a HARL runner as a subject, whose cycles are iterations and whose steps are env steps.
 
@@ -139,4 +149,7 @@ def runner_subject(runner: Any) -> Subject:
     owners["runner"] = runner
     train = getattr(runner, "algo_args", {}).get("train", {})
     steps = int(train.get("episode_length", 1)) * int(train.get("n_rollout_threads", 1))
-    return Subject(loop.advance, steps=steps, close=loop.close, owners=owners)
+    notes: Tuple[str, ...] = ()
+    if numbers_kept_by_writer(runner) is not None:
+        notes = (WRITER_KEEPS,)
+    return Subject(loop.advance, steps=steps, close=loop.close, owners=owners, notes=notes)
