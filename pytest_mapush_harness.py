@@ -6,6 +6,7 @@ the standard library, and the package `harness` is imported only when one of the
 
   pytest --harness-env PACKAGE.MODULE:FACTORY      run every contract of this environment, and no other test
   pytest --harness-env ... --harness-task PACKAGE.MODULE:TASK    check its rewards against what the task states, too
+  pytest -m harness_memory --harness-env ...       take steps for a minute, and judge its memory
   pytest --harness-env ... --harness-soak=30       repeat the check with new seeds for 30 minutes
   pytest --harness-report=DIR --harness-at-least=500    write DIR/report.html; fail unless 500 tests ran
 
@@ -53,6 +54,7 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
 }
 MARKERS = {
     "harness_contracts": "a contract of the environment of --harness-env",
+    "harness_memory": "whether the environment of --harness-env leaks memory; runs if -m names it",
     "harness_soak": "runs for as long as --harness-soak says",
 }
 PROOF_OF_OURS = {"mapush": "errors.py", "harness": "plugin.py"}

@@ -5,6 +5,7 @@ Everything works under names that begin with `harness` wherever mapush is instal
 
   pytest -m contracts --env PACKAGE.MODULE:FACTORY   run every contract of this environment, and no other test
   pytest -m contracts --env ... --task PACKAGE.MODULE:TASK   check its rewards against what the task states, too
+  pytest -m memory --env PACKAGE.MODULE:MAKE         take steps for a minute, and judge its memory (see docs/memory.md)
   pytest -m soak --soak=30 --env ...                 repeat the check with new seeds for 30 minutes
   pytest --report=DIR --at-least=500                 write DIR/report.html and .json; fail unless 500 tests ran
 
@@ -28,6 +29,7 @@ from pytest_mapush_harness import option
 
 MARKERS = {
     "contracts": "what must hold, checked in seconds",
+    "memory": "memory: what leaks, and what is not released",
     "soak": "runs for as long as --soak says",
 }
 SESSION = "harness-session"
@@ -159,8 +161,10 @@ class HarnessSession:
 
     @property
     def _nothing_was_judged(self) -> bool:
-        """Whether contracts ran and none of them came to a verdict."""
+        """Whether contracts ran and none of them came to a verdict, or memory was asked for and not judged."""
         checked = self._checked
+        if self._check is not None and self._check.memory_is_unjudged:
+            return True
         return checked is not None and not checked.findings and not checked.conclusive
 
 
@@ -209,7 +213,9 @@ class EnvCheck:
       seed: seed for environments and actions.
       soak_minutes: how long the check is repeated with new seeds [min]; None for not at all.
       folder: where replay bundles are written.
-      markers: of the contracts and of the soak.
+      markers: of the contracts, of the test of the memory, and of the soak.
+      asks_for_memory: whether -m names the test of the memory.
+      memory_is_unjudged: whether that test saw too little.
       report: what the check found; None until it has run.
     """
 
@@ -223,10 +229,13 @@ class EnvCheck:
         self.seed: int = option(config, "seed")
         self.soak_minutes: Optional[float] = option(config, "soak")
         self.folder: Path = option(config, "report") or bundle.FOLDER
-        self.markers = {"contracts": ["harness_contracts"], "soak": ["harness_soak"]}
+        self.markers = {"contracts": ["harness_contracts"], "memory": ["harness_memory"], "soak": ["harness_soak"]}
         if config.stash.get(_HAS_SHORT_NAMES, False):
             self.markers["contracts"].append("contracts")
+            self.markers["memory"].append("memory")
             self.markers["soak"].append("soak")
+        self.asks_for_memory = "memory" in (config.option.markexpr or "")
+        self.memory_is_unjudged = False
         self.report: Optional[Report] = None
 
     def judge(self, contracts: Sequence[str]) -> Report:
@@ -306,6 +315,33 @@ class ContractItem(EnvItem):
             pytest.skip(report.not_judged.get(self.name, "not reached"))
 
 
+class MemoryItem(EnvItem):
+    """Whether the environment leaks memory."""
+
+    def runtest(self) -> None:
+        """Soak the environment in a process of its own.
+
+        Raises:
+          BrokenContracts: it leaks, or something is not released after the close, or it cannot be soaked.
+        """
+        from harness.memory.verdict import NOT_ENOUGH, NOT_JUDGED
+        from harness.soaking.own_command import CYCLES, MINUTES, WARM_UP, soak_in_child
+        from harness.soaking.own_soak import SoakTarget
+        from mapush.errors import MapushError
+
+        minutes = self.env_check.soak_minutes or MINUTES
+        try:
+            report = soak_in_child(SoakTarget(self.env_check.factory, minutes, CYCLES, WARM_UP))
+        except MapushError as error:
+            raise BrokenContracts(str(error)) from error
+        self.user_properties.append(("seconds", report.seconds))
+        if report.kind in (NOT_ENOUGH, NOT_JUDGED) and not report.kept:
+            self.env_check.memory_is_unjudged = True
+            pytest.skip(f"not judged: {report.why}")
+        if not report.ok:
+            raise BrokenContracts(str(report))
+
+
 class SoakItem(EnvItem):
     """All contracts, checked again and again with new seeds."""
 
@@ -330,6 +366,8 @@ def _env_items(session: pytest.Session, env_check: EnvCheck) -> List[pytest.Item
     items: List[pytest.Item] = []
     for name in names("env"):
         items.append(_env_item(ContractItem, session, env_check, name, "contracts"))
+    if env_check.asks_for_memory:
+        items.append(_env_item(MemoryItem, session, env_check, "memory", "memory"))
     if env_check.soak_minutes:
         items.append(_env_item(SoakItem, session, env_check, "soak", "soak"))
     return items

@@ -25,6 +25,7 @@ from harness.process.diagnosis import diagnose
 from harness.process.ending import Ending
 from harness.process.evidence import Evidence
 from harness.process.limits import Limits
+from harness.process.onlooker import Onlooker
 from harness.process.session import Session
 from mapush.errors import ConfigError
 
@@ -44,6 +45,7 @@ def run(
     *,
     attached: bool = False,
     env: Optional[Mapping[str, str]] = None,
+    onlooker: Optional[Onlooker] = None,
 ) -> Ending:
     """Run a command to its end and report how it ended.
 
@@ -52,6 +54,7 @@ def run(
       limits: what the command may use.
       attached: pass through what is typed and printed, and forward `FORWARDED_SIGNALS`; only in the main thread.
       env: environment variables in addition to those of this process.
+      onlooker: measures the command meanwhile; when it has seen enough, the command is asked to end, then killed.
 
     Raises:
       ConfigError: the command is empty or a string, or this system cannot isolate processes.
@@ -66,7 +69,7 @@ def run(
             fix="run the command directly, or under WSL",
         )
     try:
-        opened = Session(command, limits, attached, env or {})
+        opened = Session(command, limits, attached, env or {}, onlooker)
     except (OSError, ValueError) as error:
         return diagnose(Evidence(tuple(map(str, command)), start_error=f"{command[0]}: {error}"))
     with opened as session:

@@ -60,6 +60,7 @@ MAY_IMPORT: Dict[str, Set[str]] = {  # room: the rooms it may import, besides it
     "harness.harl": DRIVEN,
     "harness.memory": DRIVEN - {"harness.contracts"},
     "harness.pages": DRIVEN | {"harness.memory"},
+    "harness.soaking": GENERIC | {"harness.harl"},
     "harness.checking": (GENERIC - {"harness.memory"}) | {"harness.harl"},
     "isaac_standin.errors": {"mapush.errors"},
     "isaac_standin.assets": {"isaac_standin.errors"},
