@@ -29,6 +29,14 @@ MAX_STACKS = 16  # processes that are asked for their stacks
 MAX_WAIT_S = 0.5  # between two looks at the supervisor
 MAX_LEFTOVER_READS = 1000  # of the pipes, after the command has ended
 
+Watcher = Callable[[], Optional[str]]
+"""Looks at what a command does, and returns a reason to end it, or None."""
+
+
+def watch_nothing() -> Optional[str]:
+    """Let the command run."""
+    return None
+
 
 class Session:
     """A command, its supervisor, and what is observed of both.
@@ -38,12 +46,21 @@ class Session:
       limits: what the command may use.
       attached: let the command read what is typed, and print its output here.
       env: environment variables in addition to those of this process.
+      watcher: called several times a second.
 
     Raises:
       OSError, ValueError: it cannot be started, see `launch`.
     """
 
-    def __init__(self, command: Sequence[str], limits: Limits, attached: bool, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        limits: Limits,
+        attached: bool,
+        env: Mapping[str, str],
+        watcher: Watcher = watch_nothing,
+    ) -> None:
+        self._watcher = watcher
         self._command = tuple(map(str, command))
         self._limits = limits
         self._output = OutputTail()
@@ -152,7 +169,7 @@ class Session:
             return "timeout"
         if limits.silence is not None and now - self._output.last_line_at > limits.silence:
             return "silence"
-        return None
+        return self._watcher()
 
     def _stop(self, reason: str) -> None:
         """End a command that has passed a limit, after a look at what its processes do."""
