@@ -40,6 +40,11 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
         "default": "",
         "help": "with an env: your HARL; by default that of HARL_DIR, an installed one, or upstream's as measured",
     },
+    "one-per-process": {
+        "action": "store_true",
+        "default": False,
+        "help": "with an env: build each environment in a process of its own (Isaac Gym)",
+    },
     "seed": {"type": int, "default": 0, "help": "seed for environments and actions (default 0)"},
     "soak": {
         "metavar": "MINUTES",

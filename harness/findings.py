@@ -61,6 +61,7 @@ class CheckTarget:
       task: "package.module:task" of the stated task; "" if none was stated.
       inexpressible: parts of the check that a command line cannot express, one phrase each.
       harl: folder of the user's HARL, if it was named.
+      one_per_process: whether each environment is built in a process of its own, because that was asked for.
     """
 
     factory: str
@@ -69,10 +70,20 @@ class CheckTarget:
     task: str = ""
     inexpressible: Tuple[str, ...] = ()
     harl: str = ""
+    one_per_process: bool = False
 
     def command(self, contract: str) -> str:
         """Return the command that runs one contract again."""
-        return check_command(self.factory, self.kwargs, contract, self.seed, self.task, self.inexpressible, self.harl)
+        return check_command(
+            self.factory,
+            self.kwargs,
+            contract,
+            self.seed,
+            self.task,
+            self.inexpressible,
+            self.harl,
+            self.one_per_process,
+        )
 
 
 def check_command(
@@ -83,6 +94,7 @@ def check_command(
     task: str = "",
     inexpressible: Sequence[str] = (),
     harl: str = "",
+    one_per_process: bool = False,
 ) -> str:
     """Return the shell command that runs one contract again.
 
@@ -96,6 +108,7 @@ def check_command(
       task: "package.module:task" of the stated task; "" if none was stated.
       inexpressible: further reasons why the command cannot repeat the check.
       harl: folder of the user's HARL, if it was named.
+      one_per_process: whether each environment is built in a process of its own.
     """
     words = ["check", factory]
     expressible, lost = _json_part(kwargs)
@@ -105,6 +118,8 @@ def check_command(
         words += ["--task", task]
     if harl:
         words += ["--harl", harl]
+    if one_per_process:
+        words.append("--one-per-process")
     words += ["--contracts", contract, "--seed", str(seed)]
     command = harness_command(*words)
     reasons = list(inexpressible)

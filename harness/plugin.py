@@ -14,10 +14,11 @@ A test with the marker `soak` runs only with --soak, for `soak_minutes`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import pytest
 
@@ -102,6 +103,11 @@ class HarnessSession:
             self._check = EnvCheck(config)
             config.args[:] = []  # no file is collected
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note whether any test of the environment was selected."""
+        if self._check is not None:
+            self._check.selected = any(isinstance(item, EnvItem) for item in session.items)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, session: pytest.Session, items: List[pytest.Item]) -> None:
         """Add the contracts of the environment as tests, so that `-m` and `-k` select among them."""
@@ -131,6 +137,8 @@ class HarnessSession:
             for note in checked.notes:
                 terminalreporter.write_line(f"note: {note}")
             terminalreporter.write_line(checked.summary)
+        if self._check is not None and not self._check.selected:
+            terminalreporter.write_line(self._check.why_none(), red=True)
         folder = option(self._config, "report")
         if folder is not None:
             terminalreporter.write_line(f"report: {folder / 'report.html'}")
@@ -211,12 +219,15 @@ class EnvCheck:
       task: "package.module:task"; "" if none is stated.
       harl: folder of the user's HARL; "" for that of `HARL_DIR`, an installed one, or upstream's.
       seed: seed for environments and actions.
+      one_per_process: whether each environment is built in a process of its own, because that was asked for.
+      show: prints a line about a finding at once.
       soak_minutes: how long the check is repeated with new seeds [min]; None for not at all.
       folder: where replay bundles are written.
       markers: of the contracts, of the test of the memory, and of the soak.
       asks_for_memory: whether -m names the test of the memory.
       memory_is_unjudged: whether that test saw too little.
       report: what the check found; None until it has run.
+      selected: whether any of its tests was selected.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -227,6 +238,8 @@ class EnvCheck:
         self.task: str = option(config, "task")
         self.harl: str = option(config, "harl")
         self.seed: int = option(config, "seed")
+        self.one_per_process: bool = option(config, "one-per-process")
+        self.show: Callable[[str], Any] = _shower(config)
         self.soak_minutes: Optional[float] = option(config, "soak")
         self.folder: Path = option(config, "report") or bundle.FOLDER
         self.markers = {"contracts": ["harness_contracts"], "memory": ["harness_memory"], "soak": ["harness_soak"]}
@@ -237,6 +250,16 @@ class EnvCheck:
         self.asks_for_memory = "memory" in (config.option.markexpr or "")
         self.memory_is_unjudged = False
         self.report: Optional[Report] = None
+        self.selected = False
+        self._selection = f"-m {config.option.markexpr!r} -k {config.option.keyword!r}"
+
+    def why_none(self) -> str:
+        """Return in words why no test of the environment was selected."""
+        words = f"{self._selection} selects none of the contracts of {self.factory}: their marker is 'contracts'"
+        if "memory" in self._selection:
+            words += "; memory that an environment keeps is judged by -k 'bounded-statistics or made-and-closed'"
+            words += ", and over a long run by harness.soak (docs/memory.md)"
+        return words
 
     def judge(self, contracts: Sequence[str]) -> Report:
         """Return what the check of these contracts found; only the first call runs it."""
@@ -250,7 +273,16 @@ class EnvCheck:
         from harness.stack import training_hints
 
         training_hints.activate()
-        return check(self.factory, self.kwargs, contracts, seed, task=self.task, harl=self.harl)
+        return check(
+            self.factory,
+            self.kwargs,
+            contracts,
+            seed,
+            task=self.task,
+            harl=self.harl,
+            one_per_process=self.one_per_process,
+            show=self.show,
+        )
 
     def require_none(self, item: pytest.Item, findings: Sequence[Finding], seed: int) -> None:
         """Fail if anything was found; write a replay bundle for each finding, and show the commands.
@@ -271,6 +303,21 @@ class EnvCheck:
             texts.append(str(kept))
         if texts:
             raise BrokenContracts("\n".join(texts))
+
+
+def _shower(config: pytest.Config) -> Callable[[str], Any]:
+    """Return what prints a line past the capture of pytest."""
+
+    def show(line: str) -> None:
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        capture = config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None:
+            return
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            reporter.ensure_newline()
+            reporter.write_line(f"found after {line}")
+
+    return show
 
 
 class BrokenContracts(Exception):

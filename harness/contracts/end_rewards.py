@@ -20,6 +20,7 @@ from harness.contracts.factory_call import close_quietly, seed_global_generators
 from harness.contracts.registry import contract
 from harness.contracts.timeline import EpisodeSpan, episodes
 from harness.findings import ContractError, NotJudgedError
+from harness.interface.far_env import of_env
 from harness.interface.player import Seen, stack
 from harness.object_graph import generators, seed_generator
 
@@ -157,7 +158,7 @@ def _compare(subject: EnvUnderTest, history: List[Seen], pending: Dict[int, Epis
     try:
         for step in range(1, max(stops) + 1):
             if step in stops:
-                _seed_anew(player.env, OTHER_SEED + step)
+                of_env(player.env, _seed_anew, OTHER_SEED + step)
             seen = player.step(history[step].actions)
             if step in stops:
                 _take_ends(step, history[step], seen, pending, ends)

@@ -31,6 +31,14 @@ TERM_GRACE_S = 10.0  # for a command that was asked to end because it was watche
 MAX_WAIT_S = 0.5  # between two looks at the supervisor
 MAX_LEFTOVER_READS = 1000  # of the pipes, after the command has ended
 
+Watcher = Callable[[], Optional[str]]
+"""Looks at what a command does, and returns a reason to end it, or None."""
+
+
+def watch_nothing() -> Optional[str]:
+    """Let the command run."""
+    return None
+
 
 class Session:
     """A command, its supervisor, and what is observed of both.
@@ -41,6 +49,7 @@ class Session:
       attached: let the command read what is typed, and print its output here.
       env: environment variables in addition to those of this process.
       onlooker: measures the command, and says when it has seen enough; None for nobody.
+      watcher: called several times a second.
 
     Raises:
       OSError, ValueError: it cannot be started, see `launch`.
@@ -53,7 +62,9 @@ class Session:
         attached: bool,
         env: Mapping[str, str],
         onlooker: Optional[Onlooker] = None,
+        watcher: Watcher = watch_nothing,
     ) -> None:
+        self._watcher = watcher
         self._command = tuple(map(str, command))
         self._limits = limits
         self._output = OutputTail()
@@ -181,7 +192,7 @@ class Session:
             return "timeout"
         if limits.silence is not None and now - self._output.last_line_at > limits.silence:
             return "silence"
-        return None
+        return self._watcher()
 
     def _stop(self, reason: str) -> None:
         """End a command that has passed a limit, after a look at what its processes do."""

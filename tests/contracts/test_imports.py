@@ -54,7 +54,7 @@ MAY_IMPORT: Dict[str, Set[str]] = {  # room: the rooms it may import, besides it
     "harness.units": {"mapush.errors"},
     "harness.installed": set(),
     "harness.causes": set(),
-    "harness.interface": {"mapush.errors"} | LEAVES,
+    "harness.interface": {"mapush.errors", "harness.process"} | LEAVES,
     "harness.contracts": {"mapush.errors", "harness.interface", "harness.process"} | LEAVES,
     "harness.process": {"mapush.errors"} | LEAVES,
     "harness.harl": DRIVEN,

@@ -53,7 +53,7 @@ def checked(monkeypatch):
     """Replace the check: of three contracts, one is broken, one holds, one does not apply; return the calls."""
     calls = []
 
-    def fake_check(factory, kwargs, contracts, seed, task, harl):
+    def fake_check(factory, kwargs, contracts, seed, **settings):
         calls.append((contracts, seed))
         return Report([BROKEN], ["finite"], {"available-actions": "the actions are not discrete"})
 
