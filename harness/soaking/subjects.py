@@ -51,7 +51,7 @@ class Episodes:
     def count(self, dones: Any) -> None:
         """Count the envs whose episode has ended; `dones` is one number for each env, or one for each agent."""
         self.steps += 1
-        ended = np.asarray(dones, bool)
+        ended: Any = np.asarray(dones, bool)
         if ended.ndim > 1:
             ended = ended.reshape(len(ended), -1).all(axis=1)
         self.ended += int(ended.sum())
