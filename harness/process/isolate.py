@@ -21,11 +21,11 @@ from multiprocessing import spawn
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
 
+from harness.process.command_onlooker import CommandOnlooker
 from harness.process.diagnosis import diagnose
 from harness.process.ending import Ending
 from harness.process.evidence import Evidence
 from harness.process.limits import Limits
-from harness.process.onlooker import Onlooker
 from harness.process.session import Session, Watcher, watch_nothing
 from mapush.errors import ConfigError
 
@@ -45,7 +45,7 @@ def run(
     *,
     attached: bool = False,
     env: Optional[Mapping[str, str]] = None,
-    onlooker: Optional[Onlooker] = None,
+    onlooker: Optional[CommandOnlooker] = None,
     watcher: Watcher = watch_nothing,
 ) -> Ending:
     """Run a command to its end and report how it ended.

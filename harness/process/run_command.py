@@ -15,11 +15,11 @@ from typing import Callable, Optional, Sequence, Tuple
 import tyro
 from typing_extensions import Annotated, Protocol
 
+from harness.process.command_onlooker import CommandOnlooker
 from harness.process.descriptors import open_closed_standard_streams, print_to_stderr
 from harness.process.ending import Ending
 from harness.process.isolate import run
 from harness.process.limits import Limits
-from harness.process.onlooker import Onlooker
 from harness.units import bytes_of
 from mapush.errors import ConfigError, MapushError
 
@@ -76,7 +76,7 @@ class MemoryJudge(Protocol):
     """Measures the memory of a command, and judges it."""
 
     @property
-    def meters(self) -> Onlooker:
+    def meters(self) -> CommandOnlooker:
         """What looks at the command while it runs."""
 
     def conclude(self, ending: Ending) -> int:
@@ -102,7 +102,7 @@ def main(
             raise ConfigError("no command", fix="python -m harness run -- python -m mapush.train ...")
         limits = options.limits()
         judge: Optional[MemoryJudge] = None
-        onlooker: Optional[Onlooker] = None
+        onlooker: Optional[CommandOnlooker] = None
         if options.memory and judge_memory is not None:
             judge = judge_memory(options)
             onlooker = judge.meters

@@ -15,13 +15,13 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 import psutil
 
 from harness.process.announcement import Announcement, AnnouncementFile
+from harness.process.command_onlooker import CommandOnlooker
 from harness.process.console import OutputTail
 from harness.process.descriptors import write_all
 from harness.process.evidence import Evidence
 from harness.process.launch import launch
 from harness.process.limits import Limits
 from harness.process.memory_curve import MemoryCurve
-from harness.process.onlooker import Onlooker
 from harness.process.processes import ProcessState, alive, descendants, examine, kill_below, oom_kills
 
 STACK_WAIT_S = 1.0  # for a process that was asked to write its stack
@@ -61,7 +61,7 @@ class Session:
         limits: Limits,
         attached: bool,
         env: Mapping[str, str],
-        onlooker: Optional[Onlooker] = None,
+        onlooker: Optional[CommandOnlooker] = None,
         watcher: Watcher = watch_nothing,
     ) -> None:
         self._watcher = watcher
@@ -131,7 +131,7 @@ class Session:
         self._output.finish()
         self._announced = self._announcements.read()
 
-    def _let_look(self, onlooker: Onlooker, now: float) -> None:
+    def _let_look(self, onlooker: CommandOnlooker, now: float) -> None:
         """Let the onlooker measure the command, and end the command once the onlooker has seen enough."""
         if self._end_at < math.inf:
             if now >= self._end_at:

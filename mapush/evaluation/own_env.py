@@ -25,7 +25,7 @@ RATE, MEAN = "rate", "mean"
 
 
 @dataclasses.dataclass(frozen=True)
-class Measure:
+class OutcomeMeasure:
     """One measure of the episodes that count.
 
     Attributes:
@@ -55,7 +55,7 @@ class OwnEvaluation:
     step: int
     num_envs: int
     episodes: int
-    measures: Dict[str, Measure]
+    measures: Dict[str, OutcomeMeasure]
 
     def as_dict(self) -> Dict[str, Any]:
         """Return path, step and measures as JSON types."""
@@ -68,7 +68,7 @@ class OwnEvaluation:
 
 
 def evaluate_own(config: EvaluateConfig) -> List[OwnEvaluation]:
-    """Measure every policy that `config` names in the environment that `config.env` names, a run's oldest first.
+    """OutcomeMeasure every policy that `config` names in the environment that `config.env` names, a run's oldest first.
 
     Each policy of several plays in a new process, because a process may be able to hold one simulation only.
 
@@ -86,7 +86,7 @@ def evaluate_own(config: EvaluateConfig) -> List[OwnEvaluation]:
 
 
 def _measure(config: EvaluateConfig, path: Optional[Path]) -> OwnEvaluation:
-    from mapush.evaluate import first_episodes
+    from mapush.evaluation.first_episodes import first_episodes
 
     env = make_own(config)  # before torch: it may be on Isaac Gym
     with contextlib.closing(env):
@@ -99,7 +99,7 @@ def _measure(config: EvaluateConfig, path: Optional[Path]) -> OwnEvaluation:
         return OwnEvaluation(path, policy.step, env.num_envs, first.episodes, measures)
 
 
-def measures_of(first: FirstEpisodes, rates: Set[str]) -> Dict[str, Measure]:
+def measures_of(first: FirstEpisodes, rates: Set[str]) -> Dict[str, OutcomeMeasure]:
     """Return a measure for each outcome of the episodes that count.
 
     Args:
@@ -108,13 +108,13 @@ def measures_of(first: FirstEpisodes, rates: Set[str]) -> Dict[str, Measure]:
     """
     from mapush.env.metrics import mean_interval, wilson_interval
 
-    measures: Dict[str, Measure] = {}
+    measures: Dict[str, OutcomeMeasure] = {}
     for name, values in first.results().items():
         if name in rates:
             count, total = int(values.sum()), values.numel()
-            measures[name] = Measure(RATE, count / total, wilson_interval(count, total))
+            measures[name] = OutcomeMeasure(RATE, count / total, wilson_interval(count, total))
         else:
-            measures[name] = Measure(MEAN, *mean_interval(values))
+            measures[name] = OutcomeMeasure(MEAN, *mean_interval(values))
     return measures
 
 

@@ -18,6 +18,7 @@ from mapush.run.versions import versions
 CONFIG = "config.json"
 VERSIONS = "versions.json"
 LOCK = ".lock"
+HARL_ACTOR = "actor_agent0.pt"  # in the models that HARL itself writes
 
 RESUMABLE_WITH = (
     "total_steps",
@@ -187,10 +188,9 @@ def flat(values: Dict[str, Any], prefix: str = "") -> Dict[str, Any]:
 
 
 def _require_run(path: Path) -> None:
-    from mapush.upstream.harl import models
-
     is_ours = (path / CONFIG).is_file() and "algo_args" not in (path / CONFIG).read_text()
-    if not is_ours and models.recognises(path):
+    has_harl_models = (path / HARL_ACTOR).is_file() or (path / "models" / HARL_ACTOR).is_file()
+    if not is_ours and has_harl_models:
         raise ConfigError(
             "a run that HARL itself made cannot be continued",
             where=str(path),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing_extensions import Protocol
 
 
-class Onlooker(Protocol):
+class CommandOnlooker(Protocol):
     """Measures a command from the outside."""
 
     @property
