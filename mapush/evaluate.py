@@ -19,6 +19,7 @@ from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import MapushError
 from mapush.evaluation.evaluate_config import EvaluateConfig
 from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env, named_paths, require_readable
+from mapush.evaluation.play import first_episodes
 from mapush.evaluation.policy_formats import is_run, load_checkpoint
 from mapush.evaluation.results import Evaluation, decision_rate
 from mapush.run import checkpoint as checkpoints
@@ -28,9 +29,8 @@ from mapush.sim import ISAAC_GYM, OF_MQE
 from mapush.upstream.harl import models
 
 if TYPE_CHECKING:
-    from mapush.env.metrics import FirstEpisodes
     from mapush.env.push import PushEnv
-    from mapush.env.vec_env import Team, VecEnv
+    from mapush.env.vec_env import VecEnv
     from mapush.evaluation.acceptance import AcceptanceResult
     from mapush.sim.walking import WalkingPolicy
 
@@ -87,27 +87,6 @@ def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bo
             steps_per_decision=team.env.steps_per_decision,
             rate_from=team.policy.rate_from,
         )
-
-
-def first_episodes(env: VecEnv, agent: Team, episodes: Optional[int] = None) -> FirstEpisodes:
-    """Play until every env has ended its share of the episodes, with deterministic actions; return these.
-
-    Args:
-      env: the environment.
-      agent: chooses the actions.
-      episodes: number of episodes; by default one of each env.
-    """
-    from mapush.env.metrics import FirstEpisodes
-
-    observation = env.reset()
-    first = FirstEpisodes(env.num_envs, episodes)
-    while not first.complete:
-        actions = agent.act_deterministic(observation.obs.to(agent.device))
-        transition = env.step(actions.to(env.device))
-        first.add(transition.done, transition.outcome)
-        observation = transition.observation
-    env.check()
-    return first
 
 
 def evaluate_walk(config: EvaluateConfig) -> List[AcceptanceResult]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set, Tupl
 from mapush.errors import CheckpointError, ConfigError
 from mapush.evaluation.evaluate_config import EvaluateConfig
 from mapush.evaluation.loaded_policy import named_paths
+from mapush.evaluation.play import first_episodes
 
 if TYPE_CHECKING:
     from mapush.env.metrics import FirstEpisodes, Interval
@@ -25,7 +26,7 @@ RATE, MEAN = "rate", "mean"
 
 
 @dataclasses.dataclass(frozen=True)
-class Measure:
+class OutcomeMeasure:
     """One measure of the episodes that count.
 
     Attributes:
@@ -55,7 +56,7 @@ class OwnEvaluation:
     step: int
     num_envs: int
     episodes: int
-    measures: Dict[str, Measure]
+    measures: Dict[str, OutcomeMeasure]
 
     def as_dict(self) -> Dict[str, Any]:
         """Return path, step and measures as JSON types."""
@@ -68,7 +69,7 @@ class OwnEvaluation:
 
 
 def evaluate_own(config: EvaluateConfig) -> List[OwnEvaluation]:
-    """Measure every policy that `config` names in the environment that `config.env` names, a run's oldest first.
+    """OutcomeMeasure every policy that `config` names in the environment that `config.env` names, a run's oldest first.
 
     Each policy of several plays in a new process, because a process may be able to hold one simulation only.
 
@@ -86,8 +87,6 @@ def evaluate_own(config: EvaluateConfig) -> List[OwnEvaluation]:
 
 
 def _measure(config: EvaluateConfig, path: Optional[Path]) -> OwnEvaluation:
-    from mapush.evaluate import first_episodes
-
     env = make_own(config)  # before torch: it may be on Isaac Gym
     with contextlib.closing(env):
         policy = _policy_for(env, config, path)
@@ -99,7 +98,7 @@ def _measure(config: EvaluateConfig, path: Optional[Path]) -> OwnEvaluation:
         return OwnEvaluation(path, policy.step, env.num_envs, first.episodes, measures)
 
 
-def measures_of(first: FirstEpisodes, rates: Set[str]) -> Dict[str, Measure]:
+def measures_of(first: FirstEpisodes, rates: Set[str]) -> Dict[str, OutcomeMeasure]:
     """Return a measure for each outcome of the episodes that count.
 
     Args:
@@ -108,13 +107,13 @@ def measures_of(first: FirstEpisodes, rates: Set[str]) -> Dict[str, Measure]:
     """
     from mapush.env.metrics import mean_interval, wilson_interval
 
-    measures: Dict[str, Measure] = {}
+    measures: Dict[str, OutcomeMeasure] = {}
     for name, values in first.results().items():
         if name in rates:
             count, total = int(values.sum()), values.numel()
-            measures[name] = Measure(RATE, count / total, wilson_interval(count, total))
+            measures[name] = OutcomeMeasure(RATE, count / total, wilson_interval(count, total))
         else:
-            measures[name] = Measure(MEAN, *mean_interval(values))
+            measures[name] = OutcomeMeasure(MEAN, *mean_interval(values))
     return measures
 
 

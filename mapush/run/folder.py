@@ -187,16 +187,6 @@ def flat(values: Dict[str, Any], prefix: str = "") -> Dict[str, Any]:
 
 
 def _require_run(path: Path) -> None:
-    from mapush.upstream.harl import models
-
-    is_ours = (path / CONFIG).is_file() and "algo_args" not in (path / CONFIG).read_text()
-    if not is_ours and models.recognises(path):
-        raise ConfigError(
-            "a run that HARL itself made cannot be continued",
-            where=str(path),
-            cause="HARL saves weights and value statistics, but no optimisers, step count or state of the environment",
-            fix="train with --learner harl, whose runs can be; mapush evaluate --checkpoint evaluates its models",
-        )
     if not (path / CONFIG).is_file():
         raise ConfigError("no run to continue", where=str(path), expected=f"a folder with {CONFIG}")
 
