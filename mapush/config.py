@@ -314,6 +314,12 @@ def steps_per_decision(config: RunConfig) -> int:
     return 1
 
 
+def require_trainable(config: RunConfig) -> None:
+    """Refuse a run that would learn nothing, or end in an error after its first rollout; raise ConfigError."""
+    require_one_rollout(config)
+    require_full_minibatches(config)
+
+
 def require_one_rollout(config: RunConfig) -> None:
     """Refuse a run that is shorter than its first rollout.
 

@@ -18,8 +18,8 @@ from mapush.config import PushRunConfig, RunConfig, to_dict
 from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import MapushError
 from mapush.evaluation.evaluate_config import EvaluateConfig
-from mapush.evaluation.first_episodes import first_episodes
 from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env, named_paths, require_readable
+from mapush.evaluation.play import first_episodes
 from mapush.evaluation.policy_formats import is_run, load_checkpoint
 from mapush.evaluation.results import Evaluation, decision_rate
 from mapush.run import checkpoint as checkpoints

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple
 
 from mapush.assembly import TASKS, make_agent, make_env, resolve, share_the_cores, sizes_of
-from mapush.config import RunConfig, require_full_minibatches, require_one_rollout
+from mapush.config import RunConfig, require_trainable
 from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import CheckpointError, ConfigError, MapushError
 from mapush.presets import preset
@@ -32,6 +32,7 @@ from mapush.run.progress import Speed, time_left
 from mapush.run.stop_request import StopRequest
 from mapush.run.train_arguments import parse_flags, parse_settings
 from mapush.sim import OF_MQE
+from mapush.upstream.harl import models
 
 if TYPE_CHECKING:
     from mapush.env.vec_env import VecEnv
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from mapush.run.logger import RunLogger
 
 NON_FINITE = "nonfinite.pt"
-
 MakeEnv = Callable[[RunConfig], "VecEnv"]
 
 
@@ -190,8 +190,7 @@ def train(
         leaves a dump, too.
       SystemExit: stopped by a signal, after saving; see the module's docstring.
     """
-    require_one_rollout(config)
-    require_full_minibatches(config)
+    require_trainable(config)
     if resume:
         return _resume(config, run_dir, make_env)
     return _begin(config, run_dir, make_env)
@@ -363,6 +362,7 @@ def parse(argv: Sequence[str]) -> Tuple[RunConfig, Optional[Path], bool]:
     """
     task, flags = parse_flags(argv)
     if flags.resume is not None:
+        models.refuse_to_continue(flags.resume)
         default = read_config(flags.resume)
     else:
         default = preset(task or "cuboid", flags.preset or "default")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set, Tupl
 from mapush.errors import CheckpointError, ConfigError
 from mapush.evaluation.evaluate_config import EvaluateConfig
 from mapush.evaluation.loaded_policy import named_paths
+from mapush.evaluation.play import first_episodes
 
 if TYPE_CHECKING:
     from mapush.env.metrics import FirstEpisodes, Interval
@@ -86,8 +87,6 @@ def evaluate_own(config: EvaluateConfig) -> List[OwnEvaluation]:
 
 
 def _measure(config: EvaluateConfig, path: Optional[Path]) -> OwnEvaluation:
-    from mapush.evaluation.first_episodes import first_episodes
-
     env = make_own(config)  # before torch: it may be on Isaac Gym
     with contextlib.closing(env):
         policy = _policy_for(env, config, path)

@@ -18,7 +18,6 @@ from mapush.run.versions import versions
 CONFIG = "config.json"
 VERSIONS = "versions.json"
 LOCK = ".lock"
-HARL_ACTOR = "actor_agent0.pt"  # in the models that HARL itself writes
 
 RESUMABLE_WITH = (
     "total_steps",
@@ -188,15 +187,6 @@ def flat(values: Dict[str, Any], prefix: str = "") -> Dict[str, Any]:
 
 
 def _require_run(path: Path) -> None:
-    is_ours = (path / CONFIG).is_file() and "algo_args" not in (path / CONFIG).read_text()
-    has_harl_models = (path / HARL_ACTOR).is_file() or (path / "models" / HARL_ACTOR).is_file()
-    if not is_ours and has_harl_models:
-        raise ConfigError(
-            "a run that HARL itself made cannot be continued",
-            where=str(path),
-            cause="HARL saves weights and value statistics, but no optimisers, step count or state of the environment",
-            fix="train with --learner harl, whose runs can be; mapush evaluate --checkpoint evaluates its models",
-        )
     if not (path / CONFIG).is_file():
         raise ConfigError("no run to continue", where=str(path), expected=f"a folder with {CONFIG}")
 

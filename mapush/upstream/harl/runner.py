@@ -80,7 +80,7 @@ class HarlRunner(_OnPolicyHARunner):
         self._on_save = on_save
         self._saved_at = -1  # env steps
         self._due = False  # the weights were saved in this iteration, and the moment after it is not known yet
-        self._moment: Optional[training_state.Moment] = None  # the last one between two rollouts
+        self._moment: Optional[training_state.BetweenRollouts] = None  # the last one between two rollouts
         self._saved: Optional[Checkpoint] = None  # to continue from
         self._same_episodes = True
         self.envs = envs
@@ -186,7 +186,7 @@ class HarlRunner(_OnPolicyHARunner):
         if self._due:
             self._keep(self._moment)
 
-    def _keep(self, moment: training_state.Moment) -> None:
+    def _keep(self, moment: training_state.BetweenRollouts) -> None:
         """Report the weights that `save` has written, with what else a continued run needs."""
         self._due = False
         self._saved_at = moment.step

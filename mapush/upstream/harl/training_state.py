@@ -24,7 +24,7 @@ _CRITIC_ROWS = ("share_obs", "rnn_states_critic", "masks", "bad_masks")
 
 
 @dataclasses.dataclass(frozen=True)
-class Moment:
+class BetweenRollouts:
     """The place between two rollouts.
 
     Attributes:
@@ -38,7 +38,7 @@ class Moment:
     run: Dict[str, Any]
 
 
-def moment_of(runner: Any) -> Moment:
+def moment_of(runner: Any) -> BetweenRollouts:
     """Return the present moment of a runner of HARL, between two rollouts; later steps do not change it."""
     run = {
         "env": runner.envs.env.state_dict(),
@@ -49,7 +49,7 @@ def moment_of(runner: Any) -> Moment:
         "random": _random_state(runner.device),
         "iteration": runner.logger.iteration,
     }
-    return Moment(runner.logger.step, runner.logger.iteration, run)
+    return BetweenRollouts(runner.logger.step, runner.logger.iteration, run)
 
 
 def restore_moment(runner: Any, run: Dict[str, Any], same_episodes: bool) -> None:

@@ -1,4 +1,4 @@
-"""Play the episodes that count in an evaluation."""
+"""Play the episodes of an evaluation."""
 
 from __future__ import annotations
 
