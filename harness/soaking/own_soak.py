@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-import io
 import math
 import os
 import sys
@@ -19,11 +18,11 @@ from harness.interface.player import first_line, innermost_line, load_factory
 from harness.memory.soak import Subject, soak
 from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import CLEAN, ENDS, NOT_JUDGED
-from harness.soaking.subjects import Episodes, subject_of
+from harness.soaking.subjects import EpisodeCounter, subject_of
 from mapush.errors import ConfigError, MapushError
 
 MIN_EPISODES = 128
-"""Episodes that must have ended: fewer floats than these, one for each episode, do not show in any meter."""
+"""EpisodeCounter that must have ended: fewer floats than these, one for each episode, do not show in any meter."""
 BEFORE_TORCH = "isaacgym"
 
 
@@ -72,9 +71,8 @@ def soak_target(target: SoakTarget, phase: Path) -> Any:
     sys.path.insert(0, os.getcwd())
     sys.argv[:] = [target.factory]  # HARL and simulators read the command line
     phase.write_text("importing")
-    printed = io.StringIO()
     try:
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(printed):
+        with tempfile.TemporaryDirectory() as folder:
             return _Soaking(target, phase, Path(folder)).report()
     except MapushError as error:
         return ConfigError(error.what, where=error.where, got=error.got, expected=error.expected, fix=error.fix)
@@ -100,7 +98,7 @@ class _Soaking:
         self._phase = phase
         self._folder = folder
         self._made = 0
-        self._episodes = Episodes()
+        self._episodes = EpisodeCounter()
         if target.harl is None:
             self._make = self._factory()
         else:
@@ -123,7 +121,7 @@ class _Soaking:
     def _subject(self) -> Subject:
         self._made += 1
         self._phase.write_text(f"making it, time {self._made}")
-        self._episodes = Episodes()
+        self._episodes = EpisodeCounter()
         thing = self._make()
         self._phase.write_text("taking its first cycle")
         subject = subject_of(thing, self._episodes)
@@ -179,7 +177,7 @@ def _name_of_num_envs(make: Callable[..., Any]) -> Optional[str]:
     return None
 
 
-def _require_episodes(report: SoakReport, episodes: Episodes) -> SoakReport:
+def _require_episodes(report: SoakReport, episodes: EpisodeCounter) -> SoakReport:
     """Withdraw a verdict of no leak if too few episodes ended to see what is kept of each."""
     if not episodes.watched:
         return report
@@ -193,7 +191,7 @@ def _require_episodes(report: SoakReport, episodes: Episodes) -> SoakReport:
     return report
 
 
-def _longer(report: SoakReport, episodes: Episodes) -> str:
+def _longer(report: SoakReport, episodes: EpisodeCounter) -> str:
     """Return how to see enough episodes."""
     if not episodes.ended:
         return "raise --minutes or --num-envs, or let episodes be shorter"

@@ -19,7 +19,7 @@ SEED = 11
 KINDS = "a harness.Subject, a HARL runner, an environment, a generator, or a function that runs one cycle"
 
 
-class Episodes:
+class EpisodeCounter:
     """Counts the episodes that end in an environment.
 
     Attributes:
@@ -51,13 +51,13 @@ class Episodes:
     def count(self, dones: Any) -> None:
         """Count the envs whose episode has ended; `dones` is one number for each env, or one for each agent."""
         self.steps += 1
-        ended: Any = np.asarray(dones, bool)
+        ended: np.ndarray = np.asarray(dones, bool)
         if ended.ndim > 1:
-            ended = ended.reshape(len(ended), -1).all(axis=1)
+            ended = np.asarray(ended.reshape(len(ended), -1).all(axis=1))
         self.ended += int(ended.sum())
 
 
-def subject_of(thing: Any, episodes: Episodes) -> Subject:
+def subject_of(thing: Any, episodes: EpisodeCounter) -> Subject:
     """Return what a factory made as a subject.
 
     Args:
@@ -87,7 +87,7 @@ def _nothing() -> None:
     pass
 
 
-def _environment(env: Any, episodes: Episodes) -> Subject:
+def _environment(env: Any, episodes: EpisodeCounter) -> Subject:
     """Return an environment as a subject: random actions, one step a cycle."""
     if identify(env) is None:
         return _harl_environment(env, episodes)
@@ -101,7 +101,7 @@ def _environment(env: Any, episodes: Episodes) -> Subject:
     )
 
 
-def _harl_environment(env: Any, episodes: Episodes) -> Subject:
+def _harl_environment(env: Any, episodes: EpisodeCounter) -> Subject:
     observation = env.reset()
     sizes = read_sizes(env, _num_envs(observation))
     rng = np.random.default_rng(SEED)
@@ -135,7 +135,7 @@ def _actions(
     return rng.integers(low.astype(int), high.astype(int) + 1, sizes.action_shape)
 
 
-def _gym_environment(env: Any, episodes: Episodes) -> Subject:
+def _gym_environment(env: Any, episodes: EpisodeCounter) -> Subject:
     """Return an environment of gymnasium, single or vectorised, whose actions are its own samples."""
     _seed(env.action_space)
     env.reset()

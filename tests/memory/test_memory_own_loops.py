@@ -17,7 +17,7 @@ from harness.memory.verdict import CLEAN, ENDS, LEAK, NOT_JUDGED
 from harness.soaking.own_command import soak_in_child
 from harness.soaking.own_soak import SoakTarget
 from harness.soaking.runner_loop import runner_subject
-from harness.soaking.subjects import Episodes, subject_of
+from harness.soaking.subjects import EpisodeCounter, subject_of
 from mapush.errors import ConfigError
 
 pytestmark = pytest.mark.memory
@@ -166,7 +166,7 @@ def test_runner_that_ends_by_itself_is_an_error_with_its_fix():
 
 def test_episodes_of_a_runner_are_counted():
     """An episode has ended when all its agents are done."""
-    episodes = Episodes()
+    episodes = EpisodeCounter()
     runner = own_loops.Runner()
     subject = subject_of(runner, episodes)
     for _ in range(7):
