@@ -130,7 +130,8 @@ class _Work:
         """Return what was found before the process died or hung, and its death as a finding."""
         onlooker.look()
         died_in = onlooker.running
-        reason = f"the process died in {died_in}"
+        verb = "hung" if ending.evidence.stopped_for else "died"
+        reason = f"the process {verb} in {died_in}"
         report = onlooker.so_far(self.wanted, reason)
         error = _death(ending, onlooker.stall)
         finding = Finding.of(error, died_in, self.target.command)
