@@ -13,13 +13,13 @@ from harness.checking import check_process
 from harness.checking.onlooker import OUT_OF_TIME, Onlooker
 from harness.contracts import chosen
 from harness.contracts.factory_call import BUILT_ONCE
-from harness.findings import NO_TIME, CheckTarget, ContractError, Finding, Report
+from harness.findings import NO_TIME, USUAL_BUDGET_S, CheckTarget, ContractError, Finding, Report
 from harness.harl.harl_folder import HarlFolder, find_harl
 from harness.interface.own_code import innermost_own
 from harness.process.ending import SHOWN_LINES, Ending
 from harness.process.isolate import Limits, call, can_isolate
 
-BUDGET_S = 60.0
+BUDGET_S = USUAL_BUDGET_S
 OWN_FOLDER = str(Path(__file__).parents[1])
 KILLS = "the environment kills the process"
 NOT_ISOLATED = "this system cannot isolate processes, so a crash or a hang of the environment ends the check itself"
@@ -62,7 +62,9 @@ def check(
       ConfigError: a contract does not exist, or the folder is not a HARL that can be imported.
     """
     wanted = chosen(contracts)
-    target = CheckTarget(factory, kwargs or {}, seed, task, harl=harl, one_per_process=one_per_process)
+    target = CheckTarget(
+        factory, kwargs or {}, seed, task, harl=harl, one_per_process=one_per_process, budget_s=budget_s
+    )
     folder_of_harl = find_harl(harl)
     if harl:
         folder_of_harl.forms()  # a HARL that was asked for by name must be usable
@@ -128,7 +130,8 @@ class _Work:
         """Return what was found before the process died or hung, and its death as a finding."""
         onlooker.look()
         died_in = onlooker.running
-        reason = f"the process died in {died_in}"
+        verb = "hung" if ending.evidence.stopped_for else "died"
+        reason = f"the process {verb} in {died_in}"
         report = onlooker.so_far(self.wanted, reason)
         error = _death(ending, onlooker.stall)
         finding = Finding.of(error, died_in, self.target.command)

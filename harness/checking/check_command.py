@@ -99,7 +99,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 1
     by_name_left = [name for name in options.chosen_contracts() or [] if name in report.not_judged]
     if by_name_left:
-        print(f"exit code 2: not judged, though asked for by name: {', '.join(by_name_left)}")
+        names_left = ", ".join(by_name_left)
+        print(f"exit code 2: not judged, though asked for by name: {names_left}", file=sys.stderr)
     return 0 if report.conclusive and not by_name_left else 2
 
 

@@ -152,6 +152,7 @@ def check_env(
         judge.add_step_errors(wanted)
         found = [judge.found[name] for name in names("env") if name in judge.found]
         findings = shorten(subject, found)
+    subject.note_shortage()
     passed = [name for name in wanted if name not in judge.found and name not in judge.not_judged]
     return Report(
         findings,
@@ -208,6 +209,7 @@ class _Judge:
     def judge(self, name: str) -> None:
         """Run one contract."""
         began = time.perf_counter()
+        self._subject.running = name
         try:
             self._subject.require_time()
             CONTRACTS[name].check(self._subject)

@@ -25,6 +25,7 @@ from harness.interface.spaces import Sizes, read_sizes
 LONG_RUN_SHARE = 0.2  # of the budget
 MAX_OVERDRAFT = 0.05  # of the budget, beyond which no further contract is judged, and no further step taken
 MIN_COMPARED_STEPS = 8  # however little time there is
+LOAD = "the verdict may depend on how busy the machine is"
 ONE_PER_PROCESS = "the environment is built once in a process, and this is about several"
 NUM_ENVS_CANDIDATES = (5, 7, 11, 13, 17)  # the first that equals no other size is used
 
@@ -58,6 +59,7 @@ class EnvUnderTest:
       one_per_process: whether each environment is in a process of its own.
       forms: names of the contracts that run, if all of them are about forms, else none.
       complete: adds to a broken contract what is known of its cause; `check_env` sets it.
+      running: name of the contract that runs.
       env_class: class of the environment that was built last; None before the first one.
     """
 
@@ -101,6 +103,8 @@ class EnvUnderTest:
         self._facts: Dict[Callable[..., Any], Any] = {}
         self._far: Optional[FarEnv] = None
         self._num_far = 0
+        self.running = ""
+        self._shortened: List[str] = []
 
     @property
     def varied(self) -> Dict[str, str]:
@@ -281,6 +285,8 @@ class EnvUnderTest:
         affordable = left_s / (runs * max(self.step_s, 1e-6))
         if wanted <= FIT * affordable:
             return max(wanted, MIN_COMPARED_STEPS)
+        if self.running not in self._shortened:
+            self._shortened.append(self.running)
         return max(rung for rung in RUNGS if rung <= max(affordable, MIN_COMPARED_STEPS))
 
     def time_for(self, share: float) -> float:
@@ -291,6 +297,23 @@ class EnvUnderTest:
     def time_left(self) -> float:
         """The part of the budget that is left [s]; negative if it is overdrawn."""
         return self.budget_s - (time.perf_counter() - self._started)
+
+    def budget_for(self, seconds: float, share: float = 0.1) -> int:
+        """Return the budget with which a contract has time for runs of this length [s]."""
+        return math.ceil(1.1 * seconds / (share * self._shares * FIT))
+
+    def note_shortage(self) -> None:
+        """Say in the notes where the time was too short for the usual number of steps."""
+        if self._long_run is None:
+            return
+        steps, usual = len(self._long_run.seen) - 1, self.effort.long_run_steps
+        where = ", ".join(filter(None, self._shortened))
+        if steps < usual and not self.forms:
+            budget = math.ceil(usual * self._long_step_s / (LONG_RUN_SHARE * self._shares))
+            short = f"time for {steps:,} of {usual:,} steps in the long run"
+            self.notes.append(f"{short}: {LOAD}; --budget {budget} has it")
+        elif where:
+            self.notes.append(f"time for fewer steps than usual in {where}: {LOAD}; a larger --budget has it")
 
     def require_time(self) -> None:
         """Give up the running contract if the budget is overdrawn.

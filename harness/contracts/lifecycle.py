@@ -22,7 +22,6 @@ import psutil
 
 from harness.contracts.env_under_test import EnvUnderTest, drive
 from harness.contracts.registry import contract
-from harness.contracts.timeline import episodes
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver
 from harness.interface.far_env import of_env
@@ -49,7 +48,8 @@ def bounded_statistics(subject: EnvUnderTest) -> None:
     """What an environment keeps does not grow with the number of steps or episodes."""
     part_steps = subject.steps(subject.effort.growth_steps, runs=NUM_PARTS)
     if part_steps < MIN_PART_STEPS:
-        raise NotJudgedError(f"there was time for only {part_steps * NUM_PARTS} steps")
+        reason = f"there was time for only {part_steps * NUM_PARTS} steps"
+        raise NotJudgedError(f"{reason}; {_enough_time(subject)}")
     player = subject.player()
     driver = ActionDriver(subject.sizes, subject.seed)
     ends: List[int] = []  # of episodes in each part
@@ -75,14 +75,15 @@ def bounded_statistics(subject: EnvUnderTest) -> None:
 
 def _too_few_ends(subject: EnvUnderTest, with_ends: int, part_steps: int, parts: int) -> NotJudgedError:
     """Return why nothing is known of what is kept when an episode ends, and the budget that would do."""
-    steps = parts * part_steps
     text = f"episodes ended in {with_ends} of {parts} parts of {part_steps} steps, {MIN_PARTS_WITH_ENDS} are needed"
-    lengths = [span.length for span in episodes(subject.long_run().seen)]
     if part_steps >= subject.effort.growth_steps:
         return NotJudgedError(f"{text}; no budget gives more: make episodes shorter for the check")
-    longest = max(lengths, default=subject.effort.growth_steps)
-    factor = max(2.0, NUM_PARTS * min(longest, subject.effort.growth_steps) / steps)
-    return NotJudgedError(f"{text}; --budget {subject.budget_s * factor:.0f} would do")
+    return NotJudgedError(f"{text}; {_enough_time(subject)}")
+
+
+def _enough_time(subject: EnvUnderTest) -> str:
+    seconds = NUM_PARTS * (subject.build_s + subject.effort.growth_steps * subject.step_s)
+    return f"--budget {subject.budget_for(seconds)} would do"
 
 
 def _always() -> bool:

@@ -57,11 +57,18 @@ def no_memory(subject: EnvUnderTest) -> None:
             comparison.require_no_memory(step, recorded, seen)
     finally:
         close_quietly(player.env)
-    if not comparison.compared_starts:
-        raise NotJudgedError("no episode of which the end was disturbed was followed by an equal start")
     if comparison.compared_steps < MIN_COMPARED_STEPS:
-        what = "steps after a disturbed end of an episode"
-        raise subject.too_few(what, comparison.compared_steps, MIN_COMPARED_STEPS)
+        raise _too_few_steps(subject, comparison.compared_steps, len(original) - 1)
+
+
+def _too_few_steps(subject: EnvUnderTest, seen: int, steps: int) -> NotJudgedError:
+    """Return why the contract cannot be judged if too little was compared in a number of steps."""
+    what = "steps after an equal start that followed a disturbed end of an episode"
+    most = subject.effort.long_run_steps
+    if len(subject.long_run().seen) <= most or steps >= most:
+        return subject.too_few(what, seen, MIN_COMPARED_STEPS)
+    reason = f"{seen} {what} in {steps:,} steps, {MIN_COMPARED_STEPS} are needed"
+    return NotJudgedError(f"{reason}; --budget {subject.budget_for(most * subject.step_s)} would do")
 
 
 class _MemoryComparison:

@@ -427,6 +427,12 @@ def test_check_that_judges_nothing_exits_with_2(capsys: pytest.CaptureFixture) -
     assert capsys.readouterr().out.splitlines()[-1].startswith("0 of 1 contracts judged")
 
 
+def test_check_that_leaves_a_contract_unjudged_that_was_named_exits_with_2(capsys: pytest.CaptureFixture) -> None:
+    """One that holds beside it does not make up for it; without names, what does not apply is no failure."""
+    assert main(["check", "harness.toys:make_pointmass", "--contracts", "spaces,reward-task"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("not judged, though asked for by name: reward-task")
+
+
 def make_slowly(num_envs: int = 5, seed: int = 0) -> Any:
     """Take longer than the budget."""
     time.sleep(0.2)

@@ -174,6 +174,28 @@ def test_sim_is_handed_to_the_factory_and_to_the_commands(run, checked):
     result.stdout.fnmatch_lines(['*reproduce*--kwargs *"sim": "warp"*'])
 
 
+def test_processes_asked_for_are_handed_to_the_check(run, monkeypatch, checked):
+    """With --one-per-process, each environment is built in a process of its own."""
+    asked = []
+
+    def fake_check(*arguments, one_per_process, **settings):
+        asked.append(one_per_process)
+        return Report([], ["finite"])
+
+    monkeypatch.setattr(checking, "check", fake_check)
+    run("--env", ENV, "-k", "finite")
+    run("--env", ENV, "-k", "finite", "--one-per-process")
+    assert asked == [False, True]
+
+
+def test_selection_of_nothing_says_why(run, checked):
+    """A marker that no contract has selects nothing; the summary says so, and what judges memory."""
+    result = run("-m", "memory", "--env", ENV)
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.stdout.fnmatch_lines(["-m 'memory' -k '' selects none of the contracts of some.module:make_env*soak*"])
+    assert "selects none" not in str(run("-m", "contracts", "--env", ENV).stdout)
+
+
 def test_task_is_handed_to_the_check_and_to_the_commands(run, pytester):
     """With --task, rewards are checked against it, and so by the command that reproduces a finding."""
     pytester.makepyfile(negating=NEGATING)
