@@ -40,9 +40,9 @@ def test_push_env_keeps_every_contract(monkeypatch):
 
     report = check_env(make, seed=3, budget_s=BUDGET_S, effort=limited(30))
     assert report.ok, str(report)
-    assert set(names("env")) - set(report.passed) <= {"reward-task", "partial-reset", "one-moment", "batch-size"}, str(
-        report
-    )
+    unjudged = set(names("env")) - set(report.passed)
+    in_other_processes = {"other-process", "made-and-closed"}  # this test's factory exists only here
+    assert unjudged <= {"reward-task", "partial-reset", "one-moment", "batch-size"} | in_other_processes, str(report)
 
 
 @pytest.mark.mujoco
