@@ -6,6 +6,7 @@ the standard library, and the package `harness` is imported only when one of the
 
   pytest --harness-env PACKAGE.MODULE:FACTORY      run every contract of this environment, and no other test
   pytest --harness-env ... --harness-task PACKAGE.MODULE:TASK    check its rewards against what the task states, too
+  pytest -m harness_memory --harness-env ...       take steps for a minute, and judge its memory
   pytest --harness-env ... --harness-soak=30       repeat the check with new seeds for 30 minutes
   pytest --harness-report=DIR --harness-at-least=500    write DIR/report.html; fail unless 500 tests ran
 
@@ -45,6 +46,11 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
         "choices": ["", "harl", "gymnasium", "pettingzoo", "rsl_rl", "isaaclab"],
         "help": "with an env: its interface, one of harl, gymnasium, pettingzoo, rsl_rl, isaaclab; else recognised",
     },
+    "one-per-process": {
+        "action": "store_true",
+        "default": False,
+        "help": "with an env: build each environment in a process of its own (Isaac Gym)",
+    },
     "seed": {"type": int, "default": 0, "help": "seed for environments and actions (default 0)"},
     "soak": {
         "metavar": "MINUTES",
@@ -59,6 +65,7 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
 }
 MARKERS = {
     "harness_contracts": "a contract of the environment of --harness-env",
+    "harness_memory": "whether the environment of --harness-env leaks memory; runs if -m names it",
     "harness_soak": "runs for as long as --harness-soak says",
 }
 PROOF_OF_OURS = {"mapush": "errors.py", "harness": "plugin.py"}

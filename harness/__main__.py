@@ -36,7 +36,9 @@ COMMANDS = {
     ),
     "memory": Command("harness.stack.training_soak", "train for a while, and judge whether memory leaks"),
     "replay": Command("harness.stack.replay_command", "replay what a finding or a failure left"),
-    "run": Command("harness.process.run_command", "run any command; a crash, a hang or a full memory becomes a report"),
+    "run": Command(
+        "harness.soaking.run_with_meters", "run any command; a crash, a hang, a full memory or a leak becomes a report"
+    ),
     "stack": Command("harness.stack.check_stack", "check learner, logger, configuration and checkpoint"),
     "train": Command("harness.stack.guarded_training", "train as mapush.train does, with every transition checked"),
 }

@@ -15,6 +15,7 @@ from mapush.errors import MapushError
 PLANTED_FAULT = "HARNESS_PLANTED_FAULT"
 """Environment variable that `harness faults --inject` sets to its own options where it plants a bug."""
 NO_TIME = "there was no time left"
+USUAL_BUDGET_S = 60.0
 MAX_NAMED_ACTIONS = 3  # entries of the last action that are listed one by one
 
 
@@ -61,6 +62,8 @@ class CheckTarget:
       task: "package.module:task" of the stated task; "" if none was stated.
       inexpressible: parts of the check that a command line cannot express, one phrase each.
       harl: folder of the user's HARL, if it was named.
+      one_per_process: whether each environment is built in a process of its own, because that was asked for.
+      budget_s: time for all contracts [s].
       api: name of the interface of the environment, if it was named.
     """
 
@@ -70,13 +73,32 @@ class CheckTarget:
     task: str = ""
     inexpressible: Tuple[str, ...] = ()
     harl: str = ""
+    one_per_process: bool = False
+    budget_s: float = USUAL_BUDGET_S
     api: str = ""
 
     def command(self, contract: str) -> str:
         """Return the command that runs one contract again."""
         return check_command(
-            self.factory, self.kwargs, contract, self.seed, self.task, self.inexpressible, self.harl, self.api
+            self.factory,
+            self.kwargs,
+            contract,
+            self.seed,
+            self.task,
+            self.inexpressible,
+            self.harl,
+            self._further_words(),
         )
+
+    def _further_words(self) -> List[str]:
+        words = []
+        if self.api:
+            words += ["--api", self.api]
+        if self.budget_s != USUAL_BUDGET_S:
+            words += ["--budget", f"{self.budget_s:g}"]
+        if self.one_per_process:
+            words.append("--one-per-process")
+        return words
 
 
 def check_command(
@@ -87,7 +109,7 @@ def check_command(
     task: str = "",
     inexpressible: Sequence[str] = (),
     harl: str = "",
-    api: str = "",
+    further: Sequence[str] = (),
 ) -> str:
     """Return the shell command that runs one contract again.
 
@@ -101,7 +123,7 @@ def check_command(
       task: "package.module:task" of the stated task; "" if none was stated.
       inexpressible: further reasons why the command cannot repeat the check.
       harl: folder of the user's HARL, if it was named.
-      api: name of the interface of the environment, if it was named.
+      further: further words of the command.
     """
     words = ["check", factory]
     expressible, lost = _json_part(kwargs)
@@ -111,9 +133,7 @@ def check_command(
         words += ["--task", task]
     if harl:
         words += ["--harl", harl]
-    if api:
-        words += ["--api", api]
-    words += ["--contracts", contract, "--seed", str(seed)]
+    words += [*further, "--contracts", contract, "--seed", str(seed)]
     command = harness_command(*words)
     reasons = list(inexpressible)
     if lost:

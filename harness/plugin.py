@@ -5,6 +5,7 @@ Everything works under names that begin with `harness` wherever mapush is instal
 
   pytest -m contracts --env PACKAGE.MODULE:FACTORY   run every contract of this environment, and no other test
   pytest -m contracts --env ... --task PACKAGE.MODULE:TASK   check its rewards against what the task states, too
+  pytest -m memory --env PACKAGE.MODULE:MAKE         take steps for a minute, and judge its memory (see docs/memory.md)
   pytest -m soak --soak=30 --env ...                 repeat the check with new seeds for 30 minutes
   pytest --report=DIR --at-least=500                 write DIR/report.html and .json; fail unless 500 tests ran
 
@@ -13,10 +14,11 @@ A test with the marker `soak` runs only with --soak, for `soak_minutes`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import pytest
 
@@ -28,6 +30,7 @@ from pytest_mapush_harness import option
 
 MARKERS = {
     "contracts": "what must hold, checked in seconds",
+    "memory": "memory: what leaks, and what is not released",
     "soak": "runs for as long as --soak says",
 }
 SESSION = "harness-session"
@@ -100,6 +103,11 @@ class HarnessSession:
             self._check = EnvCheck(config)
             config.args[:] = []  # no file is collected
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note whether any test of the environment was selected."""
+        if self._check is not None:
+            self._check.selected = any(isinstance(item, EnvItem) for item in session.items)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, session: pytest.Session, items: List[pytest.Item]) -> None:
         """Add the contracts of the environment as tests, so that `-m` and `-k` select among them."""
@@ -129,6 +137,8 @@ class HarnessSession:
             for note in checked.notes:
                 terminalreporter.write_line(f"note: {note}")
             terminalreporter.write_line(checked.summary)
+        if self._check is not None and not self._check.selected:
+            terminalreporter.write_line(self._check.why_none(), red=True)
         folder = option(self._config, "report")
         if folder is not None:
             terminalreporter.write_line(f"report: {folder / 'report.html'}")
@@ -159,8 +169,10 @@ class HarnessSession:
 
     @property
     def _nothing_was_judged(self) -> bool:
-        """Whether contracts ran and none of them came to a verdict."""
+        """Whether contracts ran and none of them came to a verdict, or memory was asked for and not judged."""
         checked = self._checked
+        if self._check is not None and self._check.memory_is_unjudged:
+            return True
         return checked is not None and not checked.findings and not checked.conclusive
 
 
@@ -208,10 +220,15 @@ class EnvCheck:
       harl: folder of the user's HARL; "" for that of `HARL_DIR`, an installed one, or upstream's.
       api: name of the interface of the environment; "" to recognise it.
       seed: seed for environments and actions.
+      one_per_process: whether each environment is built in a process of its own, because that was asked for.
+      show: prints a line about a finding at once.
       soak_minutes: how long the check is repeated with new seeds [min]; None for not at all.
       folder: where replay bundles are written.
-      markers: of the contracts and of the soak.
+      markers: of the contracts, of the test of the memory, and of the soak.
+      asks_for_memory: whether -m names the test of the memory.
+      memory_is_unjudged: whether that test saw too little.
       report: what the check found; None until it has run.
+      selected: whether any of its tests was selected.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -223,13 +240,28 @@ class EnvCheck:
         self.harl: str = option(config, "harl")
         self.api: str = option(config, "api")
         self.seed: int = option(config, "seed")
+        self.one_per_process: bool = option(config, "one-per-process")
+        self.show: Callable[[str], Any] = _shower(config)
         self.soak_minutes: Optional[float] = option(config, "soak")
         self.folder: Path = option(config, "report") or bundle.FOLDER
-        self.markers = {"contracts": ["harness_contracts"], "soak": ["harness_soak"]}
+        self.markers = {"contracts": ["harness_contracts"], "memory": ["harness_memory"], "soak": ["harness_soak"]}
         if config.stash.get(_HAS_SHORT_NAMES, False):
             self.markers["contracts"].append("contracts")
+            self.markers["memory"].append("memory")
             self.markers["soak"].append("soak")
+        self.asks_for_memory = "memory" in (config.option.markexpr or "")
+        self.memory_is_unjudged = False
         self.report: Optional[Report] = None
+        self.selected = False
+        self._selection = f"-m {config.option.markexpr!r} -k {config.option.keyword!r}"
+
+    def why_none(self) -> str:
+        """Return in words why no test of the environment was selected."""
+        words = f"{self._selection} selects none of the contracts of {self.factory}: their marker is 'contracts'"
+        if "memory" in self._selection:
+            words += "; memory that an environment keeps is judged by -k 'bounded-statistics or made-and-closed'"
+            words += ", and over a long run by harness.soak (docs/memory.md)"
+        return words
 
     def judge(self, contracts: Sequence[str]) -> Report:
         """Return what the check of these contracts found; only the first call runs it."""
@@ -243,7 +275,17 @@ class EnvCheck:
         from harness.stack import training_hints
 
         training_hints.activate()
-        return check(self.factory, self.kwargs, contracts, seed, task=self.task, harl=self.harl, api=self.api)
+        return check(
+            self.factory,
+            self.kwargs,
+            contracts,
+            seed,
+            task=self.task,
+            harl=self.harl,
+            one_per_process=self.one_per_process,
+            show=self.show,
+            api=self.api,
+        )
 
     def require_none(self, item: pytest.Item, findings: Sequence[Finding], seed: int) -> None:
         """Fail if anything was found; write a replay bundle for each finding, and show the commands.
@@ -264,6 +306,21 @@ class EnvCheck:
             texts.append(str(kept))
         if texts:
             raise BrokenContracts("\n".join(texts))
+
+
+def _shower(config: pytest.Config) -> Callable[[str], Any]:
+    """Return what prints a line past the capture of pytest."""
+
+    def show(line: str) -> None:
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        capture = config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None:
+            return
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            reporter.ensure_newline()
+            reporter.write_line(f"found after {line}")
+
+    return show
 
 
 class BrokenContracts(Exception):
@@ -308,6 +365,33 @@ class ContractItem(EnvItem):
             pytest.skip(report.not_judged.get(self.name, "not reached"))
 
 
+class MemoryItem(EnvItem):
+    """Whether the environment leaks memory."""
+
+    def runtest(self) -> None:
+        """Soak the environment in a process of its own.
+
+        Raises:
+          BrokenContracts: it leaks, or something is not released after the close, or it cannot be soaked.
+        """
+        from harness.memory.verdict import NOT_ENOUGH, NOT_JUDGED
+        from harness.soaking.own_command import CYCLES, MINUTES, WARM_UP, soak_in_child
+        from harness.soaking.own_soak import SoakTarget
+        from mapush.errors import MapushError
+
+        minutes = self.env_check.soak_minutes or MINUTES
+        try:
+            report = soak_in_child(SoakTarget(self.env_check.factory, minutes, CYCLES, WARM_UP))
+        except MapushError as error:
+            raise BrokenContracts(str(error)) from error
+        self.user_properties.append(("seconds", report.seconds))
+        if report.kind in (NOT_ENOUGH, NOT_JUDGED) and not report.kept:
+            self.env_check.memory_is_unjudged = True
+            pytest.skip(f"not judged: {report.why}")
+        if not report.ok:
+            raise BrokenContracts(str(report))
+
+
 class SoakItem(EnvItem):
     """All contracts, checked again and again with new seeds."""
 
@@ -332,6 +416,8 @@ def _env_items(session: pytest.Session, env_check: EnvCheck) -> List[pytest.Item
     items: List[pytest.Item] = []
     for name in names("env"):
         items.append(_env_item(ContractItem, session, env_check, name, "contracts"))
+    if env_check.asks_for_memory:
+        items.append(_env_item(MemoryItem, session, env_check, "memory", "memory"))
     if env_check.soak_minutes:
         items.append(_env_item(SoakItem, session, env_check, "soak", "soak"))
     return items

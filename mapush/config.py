@@ -314,6 +314,12 @@ def steps_per_decision(config: RunConfig) -> int:
     return 1
 
 
+def require_trainable(config: RunConfig) -> None:
+    """Refuse a run that would learn nothing, or end in an error after its first rollout; raise ConfigError."""
+    require_one_rollout(config)
+    require_full_minibatches(config)
+
+
 def require_one_rollout(config: RunConfig) -> None:
     """Refuse a run that is shorter than its first rollout.
 
@@ -330,6 +336,24 @@ def require_one_rollout(config: RunConfig) -> None:
             expected=f"at least {rollout} = {product}",
             fix="raise --total-steps, or lower --num-envs or --num-steps",
         )
+
+
+def require_full_minibatches(config: RunConfig) -> None:
+    """Refuse a run whose rollout has fewer samples than an update makes minibatches of it.
+
+    Raises:
+      ConfigError: a minibatch would be empty.
+    """
+    samples = config.num_envs * config.num_steps
+    for name in ("actor_num_mini_batch", "critic_num_mini_batch"):
+        count = getattr(config.happo, name)
+        if count > samples:
+            raise ConfigError(
+                "a rollout has fewer samples than minibatches",
+                got=f"--happo.{name.replace('_', '-')} {count}",
+                expected=f"at most {samples} = num_envs {config.num_envs} x num_steps {config.num_steps}",
+                fix="lower it, or raise --num-envs or --num-steps",
+            )
 
 
 def to_dict(config: Any) -> Dict[str, Any]:

@@ -19,8 +19,9 @@ from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import MapushError
 from mapush.evaluation.evaluate_config import EvaluateConfig
 from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env, named_paths, require_readable
+from mapush.evaluation.play import first_episodes
 from mapush.evaluation.policy_formats import is_run, load_checkpoint
-from mapush.evaluation.results import Evaluation
+from mapush.evaluation.results import Evaluation, decision_rate
 from mapush.run import checkpoint as checkpoints
 from mapush.run import command_line
 from mapush.run.checkpoint import Checkpoint
@@ -28,9 +29,8 @@ from mapush.sim import ISAAC_GYM, OF_MQE
 from mapush.upstream.harl import models
 
 if TYPE_CHECKING:
-    from mapush.env.metrics import FirstEpisodes
     from mapush.env.push import PushEnv
-    from mapush.env.vec_env import Team, VecEnv
+    from mapush.env.vec_env import VecEnv
     from mapush.evaluation.acceptance import AcceptanceResult
     from mapush.sim.walking import WalkingPolicy
 
@@ -44,8 +44,8 @@ RESULTS = "results.json"
 def evaluate(config: EvaluateConfig) -> List[Evaluation]:
     """Measure every policy that `config` names by the published protocol; the checkpoints of a run oldest first.
 
-    Each env is reset once and counts until its first episode ends; actions are the means of the policies. If a report
-    was requested, the newest policy of each run is traced.
+    Each env is reset once and counts until its first episode ends, or its share of `config.episodes`; actions are the
+    means of the policies. If a report was requested, the newest policy of each run is traced.
 
     Raises:
       CheckpointError: a checkpoint is missing or does not fit.
@@ -74,26 +74,19 @@ def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bo
 
             assert isinstance(team.env, PushEnv), "a report is about pushing tasks"
             tracer = Tracer(team.env)
-        first = first_episodes(team.env, team.policy.agent)
+        first = first_episodes(team.env, team.policy.agent, config.episodes)
         trace = None
         if tracer is not None:
             trace = tracer.trace(first.outcome)
-        return Evaluation(path, team.policy.step, first.metrics(), name, trace)
-
-
-def first_episodes(env: VecEnv, agent: Team) -> FirstEpisodes:
-    """Play until every env has ended an episode, with deterministic actions; return those first episodes."""
-    from mapush.env.metrics import FirstEpisodes
-
-    observation = env.reset()
-    first = FirstEpisodes(env.num_envs)
-    while not first.complete:
-        actions = agent.act_deterministic(observation.obs.to(agent.device))
-        transition = env.step(actions.to(env.device))
-        first.add(transition.done, transition.outcome)
-        observation = transition.observation
-    env.check()
-    return first
+        return Evaluation(
+            path,
+            team.policy.step,
+            first.metrics(),
+            name,
+            trace,
+            steps_per_decision=team.env.steps_per_decision,
+            rate_from=team.policy.rate_from,
+        )
 
 
 def evaluate_walk(config: EvaluateConfig) -> List[AcceptanceResult]:
@@ -161,6 +154,7 @@ def _view(config: EvaluateConfig, path: Optional[Path]) -> None:
     choice = choose(config)
     print(f"viewer {choice.viewer} ({choice.reason})", flush=True)
     team = load_in_env(config, path, _num_envs(config))
+    print(decision_rate(team.env.steps_per_decision, team.policy.rate_from), flush=True)
     with contextlib.closing(team.env):
         from mapush.env.push import PushEnv
 
@@ -184,6 +178,7 @@ def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
         return make_mqe_env(run_config, window=not film, camera=film)
 
     team = load_in_env(config, path, num_envs=1, make=make)
+    print(decision_rate(team.env.steps_per_decision, team.policy.rate_from), flush=True)
     with contextlib.closing(team.env):
         from mapush.upstream.mqe import MqeEnv
 
@@ -215,6 +210,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _run(config: EvaluateConfig) -> int:
+    if config.env is not None:
+        return _report_own(config, config.env)
     config, reason = resolve(config)
     print(f"simulator {config.sim.backend} ({reason})", flush=True)
     if config.mode == "viewer":
@@ -236,6 +233,22 @@ def _report_walk(config: EvaluateConfig) -> int:
     if all(result.passed for result in results):
         return 0
     return 1
+
+
+def _report_own(config: EvaluateConfig, env: str) -> int:
+    from mapush.evaluation.own_env import evaluate_own
+    from mapush.reports.tables import own_table
+
+    print(f"environment {env}, one decision per step of it", flush=True)
+    evaluations = evaluate_own(config)
+    for evaluation in evaluations:
+        Console().print(own_table(evaluation))
+    if "success" not in evaluations[0].measures:
+        print("success is not known: infos[env][0]['outcome'] of your environment has no 'success' where episodes end")
+    if config.json is not None:
+        rows = [evaluation.as_dict() for evaluation in evaluations]
+        _write_json(config.json, {"env": env, "seed": config.seed, "results": rows})
+    return 0
 
 
 def _report_push(config: EvaluateConfig) -> int:
@@ -267,6 +280,7 @@ def _print_and_write(config: EvaluateConfig, name: str, evaluations: Sequence[Ev
     """Print the measures of one policy or run; for a run, write them to its folder as well."""
     from mapush.reports.tables import metrics_table, run_table
 
+    print(f"{name}: {evaluations[0].decision_rate}")
     if Path(name) in config.checkpoint and is_run(Path(name)):
         Console().print(run_table(evaluations))
         _write_run(config, evaluations, Path(name) / FOLDER)
@@ -276,7 +290,9 @@ def _print_and_write(config: EvaluateConfig, name: str, evaluations: Sequence[Ev
 
 def _values(config: EvaluateConfig, evaluations: Sequence[Evaluation]) -> Dict[str, Any]:
     results = [evaluation.as_dict() for evaluation in evaluations]
-    return {"task": config.task_name, "num_envs": config.num_envs, "seed": config.seed, "results": results}
+    episodes = config.episodes or config.num_envs
+    setting = {"task": config.task_name, "num_envs": config.num_envs, "episodes": episodes, "seed": config.seed}
+    return dict(setting, results=results)
 
 
 def _write_run(config: EvaluateConfig, evaluations: Sequence[Evaluation], folder: Path) -> None:
@@ -292,7 +308,7 @@ def _write_report(config: EvaluateConfig, evaluations: Sequence[Evaluation], fol
     from mapush.reports.evaluation_report import Setting, write_evaluation
 
     _write_json(folder / RESULTS, _values(config, evaluations))
-    setting = Setting(config.task_name, _num_envs(config), config.seed, config.sim.backend)
+    setting = Setting(config.task_name, _num_envs(config), config.seed, config.sim.backend, config.episodes)
     return write_evaluation(folder, setting, _by_name(evaluations))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple
 
 from mapush.assembly import TASKS, make_agent, make_env, resolve, share_the_cores, sizes_of
-from mapush.config import RunConfig, require_one_rollout
+from mapush.config import RunConfig, require_trainable
 from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import CheckpointError, ConfigError, MapushError
 from mapush.presets import preset
@@ -32,6 +32,7 @@ from mapush.run.progress import Speed, time_left
 from mapush.run.stop_request import StopRequest
 from mapush.run.train_arguments import parse_flags, parse_settings
 from mapush.sim import OF_MQE
+from mapush.upstream.harl import models
 
 if TYPE_CHECKING:
     from mapush.env.vec_env import VecEnv
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from mapush.run.logger import RunLogger
 
 NON_FINITE = "nonfinite.pt"
-
 MakeEnv = Callable[[RunConfig], "VecEnv"]
 
 
@@ -190,7 +190,7 @@ def train(
         leaves a dump, too.
       SystemExit: stopped by a signal, after saving; see the module's docstring.
     """
-    require_one_rollout(config)
+    require_trainable(config)
     if resume:
         return _resume(config, run_dir, make_env)
     return _begin(config, run_dir, make_env)
@@ -234,8 +234,6 @@ def _train_with_harl(config: RunConfig, path: Path, reason: str, make_env: MakeE
 def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv) -> Path:
     if run_dir is None:
         raise ConfigError("nothing to resume", fix="name the run's folder: --resume RUN")
-    if config.learner == "harl":
-        raise _no_resume_with_harl(run_dir)
     with contextlib.closing(RunFolder.reopen(run_dir)) as folder:
         config, reason = resolve(config)
         folder.require_same_run(config)
@@ -245,6 +243,9 @@ def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv) -> Pa
             print(f"this run is finished: {step} of {config.total_steps} env steps")
             print(f"to train on: python -m mapush.train --resume {run_dir} --total-steps {2 * step}")
             return run_dir
+        if config.learner == "harl":
+            _resume_with_harl(config, folder, reason, make_env)
+            return run_dir
         with gpu_errors(lambda: how_to_continue(run_dir)):
             with contextlib.closing(Run.start(config, make_env)) as run:
                 run.restore(checkpoints.load(newest), newest)
@@ -253,13 +254,11 @@ def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv) -> Pa
     return run_dir
 
 
-def _no_resume_with_harl(run_dir: Path) -> ConfigError:
-    return ConfigError(
-        "a run of HARL cannot be continued",
-        where=str(run_dir),
-        cause="HARL saves only weights, and its loop begins at the first iteration",
-        fix="train again under a different --run-dir, or with --learner native, whose runs can be continued",
-    )
+def _resume_with_harl(config: RunConfig, folder: RunFolder, reason: str, make_env: MakeEnv) -> None:
+    from mapush.upstream.harl.harl_training import resume
+
+    with gpu_errors(lambda: how_to_continue(folder.path)), StopRequest() as stop:
+        resume(config, folder, reason, stop.requested, make_env)
 
 
 def _loop(run: Run, folder: Path, reason: str) -> None:
@@ -363,6 +362,7 @@ def parse(argv: Sequence[str]) -> Tuple[RunConfig, Optional[Path], bool]:
     """
     task, flags = parse_flags(argv)
     if flags.resume is not None:
+        models.refuse_to_continue(flags.resume)
         default = read_config(flags.resume)
     else:
         default = preset(task or "cuboid", flags.preset or "default")

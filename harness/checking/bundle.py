@@ -113,4 +113,5 @@ def keep(
     target = CheckTarget(factory, kwargs, seed, task, api=api)
     bundle = Bundle(factory, kwargs, seed, dataclasses.asdict(finding), task=task, api=api)
     replay = harness_command("replay", str(bundle.write(folder)))
-    return dataclasses.replace(finding, reproduce=target.command(finding.contract), replay=replay)
+    reproduce = finding.reproduce or target.command(finding.contract)
+    return dataclasses.replace(finding, reproduce=reproduce, replay=replay)

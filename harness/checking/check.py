@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sysconfig
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from harness.apis.recognition import require_known
 from harness.causes.symptom import Symptom
 from harness.checking import check_process
+from harness.checking.onlooker import OUT_OF_TIME, Onlooker
 from harness.contracts import chosen
-from harness.findings import CheckTarget, ContractError, Finding, Report
-from harness.harl.harl_folder import find_harl
+from harness.contracts.factory_call import BUILT_ONCE
+from harness.findings import NO_TIME, USUAL_BUDGET_S, CheckTarget, ContractError, Finding, Report
+from harness.harl.harl_folder import HarlFolder, find_harl
 from harness.interface.own_code import innermost_own
 from harness.process.ending import SHOWN_LINES, Ending
 from harness.process.isolate import Limits, call, can_isolate
 
-BUDGET_S = 60.0
+BUDGET_S = USUAL_BUDGET_S
 OWN_FOLDER = str(Path(__file__).parents[1])
+KILLS = "the environment kills the process"
 NOT_ISOLATED = "this system cannot isolate processes, so a crash or a hang of the environment ends the check itself"
 
 
@@ -32,6 +36,8 @@ def check(
     actions: Optional[Sequence[Any]] = None,
     task: str = "",
     harl: str = "",
+    one_per_process: bool = False,
+    show: Callable[[str], Any] = str,
     api: str = "",
 ) -> Report:
     """Check what a factory builds in a child process; the death of that process is a finding.
@@ -44,11 +50,15 @@ def check(
       contracts: names of the contracts to run; None for all.
       seed: seed for environments and actions.
       budget_s: time for all contracts [s].
-      timeout_s: time after which the process is killed [s]; None for three times the budget and a minute.
+      timeout_s: time after which the process is killed, and hangs [s]; None to end it soon after the budget, and to say
+        that it hangs after `harness.process.pulse.IDLE_S` in one call.
       actions: a packed sequence of actions; then the check only resets, takes these actions, and looks at the form of
         what is returned.
       task: "package.module:task", a `Task` or a function that returns one; "" if no task is stated.
       harl: folder of the user's HARL; by default that of `HARL_DIR`, an installed one, or upstream's as measured.
+      one_per_process: build each environment in a process of its own; if False, this is done where the second one in a
+        process fails.
+      show: called with a line about each finding at once.
       api: name of the interface of the environment; "" to recognise it.
 
     Raises:
@@ -56,35 +66,125 @@ def check(
     """
     require_known(api)
     wanted = chosen(contracts)
-    target = CheckTarget(factory, kwargs or {}, seed, task, harl=harl, api=api)
+    target = CheckTarget(
+        factory, kwargs or {}, seed, task, harl=harl, one_per_process=one_per_process, budget_s=budget_s, api=api
+    )
     folder_of_harl = find_harl(harl)
     if harl:
         folder_of_harl.forms()  # a HARL that was asked for by name must be usable
-    with tempfile.TemporaryDirectory() as folder:
-        running = Path(folder, "running")
-        if not can_isolate():
-            report = check_process.check(target, wanted, budget_s, actions, running, folder_of_harl)
-            report.notes.append(NOT_ISOLATED)
-            return report
-        limits = Limits(timeout=timeout_s or 3.0 * budget_s + 60.0)
-        ending = call(check_process.check, target, wanted, budget_s, actions, running, folder_of_harl, limits=limits)
-        if ending.ok:
-            return ending.result
-        died_in = running.read_text() if running.exists() else "factory"
-    finding = Finding.of(_death(ending), died_in, target.command)
-    reason = f"the process died in {died_in}"
-    not_judged = {name: reason for name in wanted if name != died_in}
-    return Report([finding], [], not_judged, seconds=ending.evidence.seconds)
+    work = _Work(target, wanted, budget_s, timeout_s, actions, folder_of_harl, show)
+    if not can_isolate():
+        report = work.done_here()
+        report.notes.append(NOT_ISOLATED)
+        return report
+    report, reason = work.done_in_child()
+    if not reason or one_per_process:
+        return report
+    show(f"{report.seconds:.0f} s: {reason}; from now on, each has a process of its own")
+    work = dataclasses.replace(work, target=dataclasses.replace(target, one_per_process=True))
+    report, _ = work.done_in_child()
+    report.notes.append(f"{reason}: each was built in a process of its own, as with --one-per-process")
+    return report
 
 
-def _death(ending: Ending) -> ContractError:
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """A check that is to be done; for its attributes, see `check`."""
+
+    target: CheckTarget
+    wanted: List[str]
+    budget_s: float
+    timeout_s: Optional[float]
+    actions: Optional[Sequence[Any]]
+    harl: HarlFolder
+    show: Callable[[str], Any]
+
+    def done_here(self) -> Report:
+        """Check in this process."""
+        with tempfile.TemporaryDirectory() as folder:
+            onlooker = Onlooker(Path(folder), None, self.show)
+            return check_process.check(*self._arguments(onlooker))
+
+    def done_in_child(self) -> Tuple[Report, str]:
+        """Check in a child process, and also return why it can hold only one environment; "" if it can hold more."""
+        budget_s: Optional[float] = self.budget_s
+        limits = Limits(timeout=self.timeout_s)
+        if self.timeout_s is not None:
+            budget_s = None
+        with tempfile.TemporaryDirectory() as folder:
+            onlooker = Onlooker(Path(folder), budget_s, self._show_unless_second)
+            ending = call(check_process.check, *self._arguments(onlooker), limits=limits, watcher=onlooker)
+            if ending.ok:
+                report = ending.result
+                return _with_places(report, ending), _refused(report)
+            if ending.evidence.stopped_for == OUT_OF_TIME:
+                report = onlooker.so_far(self.wanted, NO_TIME)
+                report.notes.append(_cut_off(onlooker, self.budget_s))
+                return report, ""
+            return self._died(ending, onlooker)
+
+    def _arguments(self, onlooker: Onlooker) -> Tuple[Any, ...]:
+        return self.target, self.wanted, self.budget_s, self.actions, onlooker.file, onlooker.pulse, self.harl
+
+    def _show_unless_second(self, line: str) -> None:
+        if BUILT_ONCE not in line:
+            self.show(line)
+
+    def _died(self, ending: Ending, onlooker: Onlooker) -> Tuple[Report, str]:
+        """Return what was found before the process died or hung, and its death as a finding."""
+        onlooker.look()
+        died_in = onlooker.running
+        verb = "hung" if ending.evidence.stopped_for else "died"
+        reason = f"the process {verb} in {died_in}"
+        report = onlooker.so_far(self.wanted, reason)
+        error = _death(ending, onlooker.stall)
+        finding = Finding.of(error, died_in, self.target.command)
+        others = [known for known in report.findings if known.contract != died_in]
+        report = dataclasses.replace(report, findings=[finding, *others])
+        report.not_judged.pop(died_in, None)
+        if onlooker.dies_at_second_build and not ending.evidence.stopped_for:
+            return report, f"the second environment in one process ends it ({_manner(ending)})"
+        return report, ""
+
+
+def _refused(report: Report) -> str:
+    """Return why a process can hold only one environment, if the factory says so; otherwise ""."""
+    for finding in report.findings:
+        if finding.contract == "factory" and finding.cause and BUILT_ONCE in finding.cause:
+            return f"the second environment in one process is refused ({finding.what})"
+    return ""
+
+
+def _cut_off(onlooker: Onlooker, budget_s: float) -> str:
+    return f"ended in {onlooker.running} as the time was up; --budget {2 * budget_s:.0f} gives it twice as much"
+
+
+def _with_places(report: Report, ending: Ending) -> Report:
+    """Add to the deaths of processes of single environments where they were."""
+    findings = []
+    for finding in report.findings:
+        if finding.what.startswith(KILLS) and not finding.where:
+            stacks = list(ending.evidence.stacks)
+            code = innermost_own(Symptom.of_signal(finding.what, stacks).frames)
+            finding = dataclasses.replace(finding, where=_innermost_place(stacks), code=code)
+            finding.last_words.extend(list(ending.evidence.lines)[-SHOWN_LINES:])
+        findings.append(finding)
+    return dataclasses.replace(report, findings=findings)
+
+
+def _manner(ending: Ending) -> str:
+    return ending.evidence.signal or f"exit status {ending.exit_code}"
+
+
+def _death(ending: Ending, stall: Optional[str]) -> ContractError:
     """Return the end of the environment's process as a broken contract."""
     evidence = ending.evidence
     if evidence.stopped_for:
         what = "the environment hangs"
+        if stall:
+            what = f"the environment hangs: {stall}"
     else:
-        manner = evidence.signal or f"exit status {ending.exit_code}"
-        what = f"the environment kills the process ({manner})"
+        what = f"{KILLS} ({_manner(ending)})"
     stacks: List[str] = []
     for process in evidence.processes:
         stacks += process.stack

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, List, Optional, Sequence
 
+from harness.checking.onlooker import Teller
 from harness.contracts import Task, check_env
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.explanation import complete
@@ -17,6 +18,7 @@ from harness.findings import CheckTarget, ContractError, Finding, Report
 from harness.harl.harl_folder import HarlFolder, forms_or_upstream
 from harness.interface.player import first_line, innermost_line, is_ctrl_c, load_factory
 from harness.interface.sequence import unpack
+from harness.process import pulse
 
 UPSTREAMS = HarlFolder()
 
@@ -26,7 +28,8 @@ def check(
     contracts: List[str],
     budget_s: float,
     actions: Optional[Sequence[Any]],
-    running: Path,
+    events: Path,
+    pulse_file: Path,
     harl: HarlFolder = UPSTREAMS,
 ) -> Report:
     """Check what a factory builds.
@@ -36,10 +39,12 @@ def check(
       contracts: names of the contracts to run.
       budget_s: time for all contracts [s].
       actions: as in `harness.checking.check.check`.
-      running: file to which the name of the running contract is written, for the parent that finds this process dead.
+      events: file to which is written what happens, for the process that watches this one and may find it dead.
+      pulse_file: file to which calls of the environment are written, for the process that may find that they hang.
       harl: the user's HARL.
     """
     sys.path.insert(0, os.getcwd())
+    pulse.write_to(pulse_file)
     try:
         make_env = load_factory(target.factory)
         task = _load_task(target.task) if target.task else None
@@ -49,9 +54,18 @@ def check(
     forms = functools.partial(forms_or_upstream, harl)
     if actions:
         env = EnvUnderTest(
-            make_env, target.kwargs, task, seed=target.seed, budget_s=budget_s, harl=forms, api=target.api
+            make_env,
+            target.kwargs,
+            task,
+            seed=target.seed,
+            budget_s=budget_s,
+            harl=forms,
+            one_per_process=target.one_per_process,
+            api=target.api,
         )
+        env.complete = complete
         return _take(actions, env, target, contracts)
+    teller = Teller(events)
     report = check_env(
         make_env,
         kwargs=target.kwargs,
@@ -59,9 +73,10 @@ def check(
         contracts=contracts,
         seed=target.seed,
         budget_s=budget_s,
-        on_contract=running.write_text,
+        tell=teller.tell,
         target=target,
         harl=forms,
+        one_per_process=target.one_per_process,
         api=target.api,
     )
     report.notes.append(_judged_for(harl))

@@ -16,6 +16,7 @@ import numpy as np
 
 from harness.apis.recognition import require_known
 from harness.contracts.effort import USUAL_EFFORT, Effort
+from harness.contracts.enough import NEEDS, require_enough
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.explanation import complete
 from harness.contracts.registry import CONTRACTS, Contract, contract, names
@@ -68,8 +69,14 @@ IN_ORDER = (
 )
 """The modules with contracts, in the order in which their contracts run."""
 
+FORMS = frozenset(NEEDS) | {"factory", "spaces", "reset-form"}  # contracts that need no run but the long one
+WITHDRAWN_LATER = ("share-obs-same", "bad-transition")  # by their own check, where they cannot be judged
 MAX_SHARES = 2.5  # times its usual share of the budget that a contract may take if few contracts run
 HARNESS_FOLDER = Path(__file__).resolve().parents[1]
+
+
+def silent(kind: str, contract: str, detail: Any = None) -> None:
+    """Tell nobody what happens."""
 
 
 def _register_in_order() -> None:
@@ -92,6 +99,8 @@ def check_env(
     target: Optional[CheckTarget] = None,
     effort: Effort = USUAL_EFFORT,
     harl: Callable[[], HarlForms] = upstream,
+    one_per_process: bool = False,
+    tell: Callable[..., Any] = silent,
     api: str = "",
 ) -> Report:
     """Check the environments that a factory builds against the contracts of HARL's interface.
@@ -107,6 +116,9 @@ def check_env(
       target: what is checked, as a command line names it; by default derived from the other arguments.
       effort: upper limits of the work.
       harl: returns what the user's HARL accepts; by default, what upstream's does.
+      one_per_process: build each environment in a process of its own, one at a time, for a simulator that can be
+        started only once in a process.
+      tell: called with what has happened at once, see `harness.checking.onlooker.Event`.
       api: name of the interface of the environments, one of `harness.apis.recognition.APIS`; by default, it is
         recognised.
 
@@ -121,18 +133,33 @@ def check_env(
     started = time.perf_counter()
     shares = min(MAX_SHARES, len(names("env")) / max(len(wanted), 1))
     subject = EnvUnderTest(
-        make_env, kwargs, task, seed=seed, budget_s=budget_s, shares=shares, effort=effort, harl=harl, api=api
+        make_env,
+        kwargs,
+        task,
+        seed=seed,
+        budget_s=budget_s,
+        shares=shares,
+        effort=effort,
+        harl=harl,
+        one_per_process=one_per_process,
+        api=api,
     )
     if target is None:
         target = dataclasses.replace(_target_of(make_env, kwargs or {}, task, seed), api=api)
-    judge = _Judge(subject, target)
+    if set(wanted) <= FORMS:
+        subject.forms = wanted
+    judge = _Judge(subject, target, wanted, tell)
+    subject.complete = complete
+    subject.errors.on_first = judge.tell_step_error
     with _global_generators_kept(), np.errstate(all="ignore"):
         for name in wanted:
             on_contract(name)
+            tell("began", name)
             judge.judge(name)
         judge.add_step_errors(wanted)
         found = [judge.found[name] for name in names("env") if name in judge.found]
         findings = shorten(subject, found)
+    subject.note_shortage()
     passed = [name for name in wanted if name not in judge.found and name not in judge.not_judged]
     return Report(
         findings,
@@ -165,6 +192,8 @@ class _Judge:
     Args:
       subject: the environment under test.
       target: what is checked, for the commands that reproduce findings.
+      wanted: names of the contracts that run.
+      tell: called with what has happened.
 
     Attributes:
       found: the finding of each broken contract.
@@ -172,8 +201,13 @@ class _Judge:
       times: how long each contract took [s].
     """
 
-    def __init__(self, subject: EnvUnderTest, target: CheckTarget) -> None:
+    def __init__(
+        self, subject: EnvUnderTest, target: CheckTarget, wanted: Sequence[str], tell: Callable[..., Any]
+    ) -> None:
         self._subject = subject
+        self._wanted = wanted
+        self._tell = tell
+        self._told: List[str] = []
         self._target = target
         self.found: Dict[str, Finding] = {}
         self.not_judged: Dict[str, str] = {}
@@ -182,17 +216,23 @@ class _Judge:
     def judge(self, name: str) -> None:
         """Run one contract."""
         began = time.perf_counter()
+        self._subject.running = name
         try:
             self._subject.require_time()
             self._subject.require_applies(name)
             CONTRACTS[name].check(self._subject)
+            if self._subject.errors.of(name) is None:
+                require_enough(self._subject, name)
         except NotJudgedError as reason:
             self.not_judged[name] = str(reason)
+            self._tell("not judged", name, str(reason))
         except BaseException as error:
             if is_ctrl_c(error):
                 raise
             self._add(name, error)
         self.times[name] = time.perf_counter() - began
+        if name not in self.found and name not in self.not_judged:
+            self._tell("holds", name)
 
     def _add(self, name: str, error: BaseException) -> None:
         """Add the finding of a contract that raised; what breaks several contracts is reported only once."""
@@ -206,8 +246,20 @@ class _Judge:
                 finding = known
                 break
         self.found.setdefault(finding.contract, finding)
+        self._tell_found(finding)
         if finding.contract != name:
             self.not_judged[name] = f"{finding.contract}: {finding.what}"
+
+    def tell_step_error(self, name: str, error: ContractError) -> None:
+        """Tell what a player found, unless its contract may withdraw it later."""
+        if name in self._wanted and name not in WITHDRAWN_LATER:
+            complete(error, name, self._subject)
+            self._tell_found(Finding.of(error, name, self._target.command))
+
+    def _tell_found(self, finding: Finding) -> None:
+        if finding.contract not in self._told:
+            self._told.append(finding.contract)
+            self._tell("found", finding.contract, finding)
 
     def add_step_errors(self, wanted: Sequence[str]) -> None:
         """Add what players found at single steps, for contracts that no other finding breaks."""

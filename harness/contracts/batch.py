@@ -20,8 +20,9 @@ from harness.contracts.registry import contract
 from harness.contracts.timeline import usual_change
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver
+from harness.interface.far_env import player_of
 from harness.interface.moment import StepErrors
-from harness.interface.player import Player, Seen
+from harness.interface.player import Seen
 
 FIELDS = ("obs", "share_obs", "rewards")
 TOLERANCE = 1e-2  # of a usual large change in a step
@@ -62,19 +63,19 @@ def batch_size(subject: EnvUnderTest) -> None:
 
 def _play(subject: EnvUnderTest, counts: Tuple[int, int]) -> List[List[Seen]]:
     """Return what batches of these sizes show in two resets and a step with the same actions in the same envs."""
-    players = []
-    for count in counts:
+    shown: List[List[Seen]] = []
+    actions = None
+    for count in sorted(counts, reverse=True):  # one after the other: settings that all share have one size at a time
         sizes = dataclasses.replace(subject.sizes, num_envs=count)
-        player = Player(subject.build(num_envs=count), sizes, StepErrors(subject.errors.judged_for))
+        player = player_of(subject.build(num_envs=count), sizes, StepErrors(subject.errors.judged_for))
         player.reset()
         player.reset()
-        players.append(player)
-    largest = players[-1]
-    actions = ActionDriver(largest.sizes, subject.seed, ["uniform"])(largest.seen[-1])
-    for player in players:
-        player.step(actions[: player.sizes.num_envs])
+        if actions is None:
+            actions = ActionDriver(sizes, subject.seed, ["uniform"])(player.seen[-1])
+        player.step(actions[:count])
         close_quietly(player.env)
-    return [player.seen for player in players]
+        shown.insert(0, player.seen)
+    return shown
 
 
 def _require_equal_starts(smaller: List[Seen], larger: List[Seen]) -> None:

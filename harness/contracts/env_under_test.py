@@ -4,54 +4,37 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, TypeVar
+from typing import Any, Callable, Dict, List, Optional, Sequence, TypeVar
 
 import numpy as np
 
 from harness.apis.env_view import EnvView
 from harness.contracts.comparison import first_divergence
 from harness.contracts.effort import USUAL_EFFORT, Effort
-from harness.contracts.factory_call import EnvFactory, close_quietly
+from harness.contracts.factory_call import EnvFactory, Recipe, close_quietly, seed_global_generators
+from harness.contracts.long_run import FIT, RUNGS, LongRunPlan, drive_far
 from harness.contracts.registry import step_checks
 from harness.contracts.task import Task
 from harness.findings import NO_TIME, ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver
+from harness.interface.far_env import FarEnv, of_env, player_of
 from harness.interface.harl_forms import HarlForms, JudgedFor, upstream
 from harness.interface.moment import StepCheck, StepErrors
 from harness.interface.player import Player, Seen
 from harness.interface.spaces import Sizes, read_sizes
 
 LONG_RUN_SHARE = 0.2  # of the budget
-MAX_OVERDRAFT = 0.25  # of the budget, beyond which no further contract is judged
+MAX_OVERDRAFT = 0.05  # of the budget, beyond which no further contract is judged, and no further step taken
 MIN_COMPARED_STEPS = 8  # however little time there is
+LOAD = "the verdict may depend on how busy the machine is"
+ONE_PER_PROCESS = "the environment is built once in a process, and this is about several"
 NUM_ENVS_CANDIDATES = (5, 7, 11, 13, 17)  # the first that equals no other size is used
 
 Fact = TypeVar("Fact")
 
 
-class Recipe(NamedTuple):
-    """How to build the environment under test in a different process.
-
-    Attributes:
-      make_env: the factory.
-      kwargs: its fixed arguments.
-      seed: the seed of the environment.
-      num_envs: number of envs if the factory takes it, else None.
-      api: name of the interface of its environments; "" to recognise it.
-    """
-
-    make_env: Callable[..., Any]
-    kwargs: Dict[str, Any]
-    seed: int
-    num_envs: Optional[int]
-    api: str = ""
-
-    def build(self) -> Any:
-        """Return a new environment."""
-        sizes: Dict[str, int] = {}
-        if self.num_envs is not None:
-            sizes["num_envs"] = self.num_envs
-        return EnvFactory(self.make_env, self.kwargs, self.api).build(self.seed, **sizes)
+def _leave_as_it_is(error: ContractError, contract: str, subject: EnvUnderTest) -> None:
+    pass
 
 
 class EnvUnderTest:
@@ -66,6 +49,7 @@ class EnvUnderTest:
       shares: factor of the share of the budget that each contract may take; more than 1 if only few contracts run.
       effort: upper limits of the work.
       harl: returns what the user's HARL accepts.
+      one_per_process: build each environment in a process of its own, one at a time.
       api: name of the interface of the environments; "" to recognise it.
 
     Attributes:
@@ -74,6 +58,10 @@ class EnvUnderTest:
       build_s: how long the last call of the factory took [s].
       step_s: how long a step takes [s], measured in the run that was played last.
       make_env: the factory.
+      one_per_process: whether each environment is in a process of its own.
+      forms: names of the contracts that run, if all of them are about forms, else none.
+      complete: adds to a broken contract what is known of its cause; `check_env` sets it.
+      running: name of the contract that runs.
       env_class: class of the environment that was built last; None before the first one.
     """
 
@@ -88,6 +76,7 @@ class EnvUnderTest:
         shares: float = 1.0,
         effort: Effort = USUAL_EFFORT,
         harl: Callable[[], HarlForms] = upstream,
+        one_per_process: bool = False,
         api: str = "",
     ) -> None:
         self.task = task
@@ -99,6 +88,9 @@ class EnvUnderTest:
         self.build_s = 0.0
         self.step_s = 0.0
         self.make_env = make_env
+        self.one_per_process = one_per_process
+        self.forms: Sequence[str] = ()
+        self.complete: Callable[..., None] = _leave_as_it_is
         self.env_class: Optional[type] = None
         self._shares = shares
         self._started = time.perf_counter()
@@ -113,6 +105,10 @@ class EnvUnderTest:
         self._replayed: Optional[List[Seen]] = None
         self._failure: Optional[Exception] = None
         self._facts: Dict[Callable[..., Any], Any] = {}
+        self._far: Optional[FarEnv] = None
+        self._num_far = 0
+        self.running = ""
+        self._shortened: List[str] = []
 
     @property
     def varied(self) -> Dict[str, str]:
@@ -160,8 +156,15 @@ class EnvUnderTest:
         if self._num_envs is not None:
             sizes.setdefault("num_envs", self._num_envs)
         started = time.perf_counter()
-        env = self._factory.build(seed, **sizes)
+        if self.one_per_process:
+            env = self._build_far(seed, sizes)
+        else:
+            env = self._build_here(seed, sizes)
         self.build_s = time.perf_counter() - started
+        return env
+
+    def _build_here(self, seed: int, sizes: Dict[str, int]) -> Any:
+        env = self._factory.build(seed, **sizes)
         self.env_class = type(env)
         if self._factory.view is not None:
             self.env_class = type(self._factory.view.env)
@@ -198,8 +201,36 @@ class EnvUnderTest:
         if name in self.unjudged:
             raise NotJudgedError(self.unjudged[name])
 
+    def _build_far(self, seed: int, sizes: Dict[str, int]) -> Any:
+        """Build an environment in a new process, after the end of the one before."""
+        if self._far is not None:
+            close_quietly(self._far)
+        self._num_far += 1
+        number = self._num_far
+
+        def make() -> Any:
+            seed_global_generators(number)  # as this process has them in the same state every time
+            return self._build_here(seed, sizes)
+
+        def settle(error: ContractError) -> None:
+            self.complete(error, error.contract or "step-form", self)
+
+        self._far = FarEnv(make, settle, self.errors.judged_for)
+        self.env_class = self._far.env_class
+        return self._far
+
+    def require_several_in_a_process(self) -> None:
+        """Give up the running contract if a process can hold only one environment.
+
+        Raises:
+          NotJudgedError: it can.
+        """
+        if self.one_per_process:
+            raise NotJudgedError(ONE_PER_PROCESS)
+
     def recipe(self) -> Recipe:
         """Return how to build the environment in a different process."""
+        self._sizes = self.sizes  # which number of envs it has
         return Recipe(self._make_env, self._kwargs, self.seed, self._num_envs, self._api)
 
     def player(self, seed: Optional[int] = None, scribble: bool = False, watch: bool = True) -> Player:
@@ -214,7 +245,8 @@ class EnvUnderTest:
         checks = []
         if watch:
             checks = self.step_checks()
-        player = Player(self.build(seed), sizes, self.errors, checks, scribble)
+        player = player_of(self.build(seed), sizes, self.errors, checks, scribble)
+        player.before_step = self.require_time
         player.reset()
         return player
 
@@ -229,9 +261,10 @@ class EnvUnderTest:
         if self._long_run is None:
             try:
                 player = self.player()
-                driver = ActionDriver(self.sizes, self.seed)
-                limit_s = self.time_for(LONG_RUN_SHARE)
-                self.step_s = drive(player, driver, self.effort.long_run_steps, limit_s)
+                share_s, most_s = self.time_for(LONG_RUN_SHARE), self.time_for(FIT * LONG_RUN_SHARE)
+                forms = bool(self.forms)
+                plan = LongRunPlan(self.effort.long_run_steps, share_s, most_s, forms, self._forms_are_broken)
+                self.step_s = drive_far(player, ActionDriver(self.sizes, self.seed), plan)
                 self._long_step_s = self.step_s
             except Exception as error:
                 self._failure = error
@@ -241,6 +274,10 @@ class EnvUnderTest:
             ends = sum(int(seen.ended.sum()) for seen in player.seen[1:])
             self.notes.append(f"long run: {steps} steps of {self.sizes.num_envs} envs, {ends} episodes")
         return self._long_run
+
+    def _forms_are_broken(self) -> bool:
+        """Whether only forms are looked at, and all of them are broken already."""
+        return bool(self.forms) and all(self.errors.of(name) is not None for name in self.forms)
 
     def replay(self, steps: int, scribble: bool = False) -> List[Seen]:
         """Play the first steps of the long run again in a new environment, and return what is seen."""
@@ -283,7 +320,11 @@ class EnvUnderTest:
         self.long_run()
         left_s = self.time_for(share) - runs * self.build_s
         affordable = left_s / (runs * max(self.step_s, 1e-6))
-        return int(max(min(wanted, affordable), MIN_COMPARED_STEPS))
+        if wanted <= FIT * affordable:
+            return max(wanted, MIN_COMPARED_STEPS)
+        if self.running not in self._shortened:
+            self._shortened.append(self.running)
+        return max(rung for rung in RUNGS if rung <= max(affordable, MIN_COMPARED_STEPS))
 
     def time_for(self, share: float) -> float:
         """Return a share of the budget [s], but at most half of the time that is left."""
@@ -293,6 +334,23 @@ class EnvUnderTest:
     def time_left(self) -> float:
         """The part of the budget that is left [s]; negative if it is overdrawn."""
         return self.budget_s - (time.perf_counter() - self._started)
+
+    def budget_for(self, seconds: float, share: float = 0.1) -> int:
+        """Return the budget with which a contract has time for runs of this length [s]."""
+        return math.ceil(1.1 * seconds / (share * self._shares * FIT))
+
+    def note_shortage(self) -> None:
+        """Say in the notes where the time was too short for the usual number of steps."""
+        if self._long_run is None:
+            return
+        steps, usual = len(self._long_run.seen) - 1, self.effort.long_run_steps
+        where = ", ".join(filter(None, self._shortened))
+        if steps < usual and not self.forms:
+            budget = math.ceil(usual * self._long_step_s / (LONG_RUN_SHARE * self._shares))
+            short = f"time for {steps:,} of {usual:,} steps in the long run"
+            self.notes.append(f"{short}: {LOAD}; --budget {budget} has it")
+        elif where:
+            self.notes.append(f"time for fewer steps than usual in {where}: {LOAD}; a larger --budget has it")
 
     def require_time(self) -> None:
         """Give up the running contract if the budget is overdrawn.
@@ -326,7 +384,8 @@ class EnvUnderTest:
         reason = f"{seen} {what} in {steps:,} steps, {needed} are needed"
         most = self.effort.long_run_steps
         if steps >= most:
-            return NotJudgedError(reason)
+            longer = "; no budget gives more: make episodes shorter for the check" * (not seen)
+            return NotJudgedError(reason + longer)
         wanted = most
         if seen:
             wanted = min(most, math.ceil(1.2 * steps * needed / seen))
@@ -355,7 +414,7 @@ class EnvUnderTest:
     def _read_sizes(self) -> Sizes:
         env = self.build()
         try:
-            return read_sizes(env, self._num_envs)
+            return of_env(env, read_sizes, self._num_envs)
         finally:
             close_quietly(env)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 import sys
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from harness.apis.env_view import EnvView
 from harness.apis.recognition import present
 from harness.findings import ContractError
 from harness.interface.player import first_line, innermost_line, is_ctrl_c
+from harness.process import pulse
 
+BUILT_ONCE = "it can be built only once: this process has built one before"
 VARIED = {  # what is varied, and the names under which factories take it
     "num_envs": ("num_envs", "n_envs", "n_rollout_threads", "n_threads"),
     "num_agents": ("num_agents", "n_agents"),
@@ -92,7 +94,8 @@ class EnvFactory:
           ContractError: it raised (contract "factory").
         """
         try:
-            return self._make_env(**arguments)
+            with pulse.during(pulse.BUILD):
+                return self._make_env(**arguments)
         except BaseException as error:
             if is_ctrl_c(error):
                 raise
@@ -106,7 +109,7 @@ class EnvFactory:
         if arguments:
             fix = "call it by hand; pass arguments that must not vary as --kwargs"
         if self._has_built:
-            cause = "it can be built only once: this process has built one before"
+            cause = BUILT_ONCE
         return ContractError(
             f"the factory raises {type(error).__name__}: {first_line(error)}",
             contract="factory",
@@ -116,6 +119,31 @@ class EnvFactory:
             cause=cause,
             fix=fix,
         )
+
+
+class Recipe(NamedTuple):
+    """How to build the environment under test in a different process.
+
+    Attributes:
+      make_env: the factory.
+      kwargs: its fixed arguments.
+      seed: the seed of the environment.
+      num_envs: number of envs if the factory takes it, else None.
+      api: name of the interface of its environments; "" to recognise it.
+    """
+
+    make_env: Callable[..., Any]
+    kwargs: Dict[str, Any]
+    seed: int
+    num_envs: Optional[int]
+    api: str = ""
+
+    def build(self) -> Any:
+        """Return a new environment."""
+        sizes: Dict[str, int] = {}
+        if self.num_envs is not None:
+            sizes["num_envs"] = self.num_envs
+        return EnvFactory(self.make_env, self.kwargs, self.api).build(self.seed, **sizes)
 
 
 def seed_global_generators(seed: int) -> None:

@@ -67,6 +67,15 @@ def first_action(subject: EnvUnderTest) -> None:
     rounds = []
     for begins in _new_episodes(subject):
         rounds.append(_Round(begins, _play(subject, begins, None, FIRST_STEP)))
+    if not _require_first_actions(subject, rounds):
+        raise NotJudgedError(f"no agent could act in the second step of {MIN_EPISODES} new episodes")
+    latest = _latest_episodes(subject)
+    if latest:
+        _require_first_actions(subject, [_Round(latest, _play(subject, latest, None, FIRST_STEP))])
+
+
+def _require_first_actions(subject: EnvUnderTest, rounds: List[_Round]) -> bool:
+    """Raise if an agent's first action is ignored in all these episodes; return whether any agent can be judged."""
     ignored, num_judged = [], 0
     for agent in range(subject.sizes.num_agents):
         second = _effects(subject, rounds, agent, SECOND_STEP)
@@ -76,10 +85,22 @@ def first_action(subject: EnvUnderTest) -> None:
         num_judged += 1
         if first.moved == 0:
             ignored.append(agent)
-    if not num_judged:
-        raise NotJudgedError(f"no agent could act in the second step of {MIN_EPISODES} new episodes")
     if ignored:
         raise _ignored(ignored, subject.sizes.num_agents, rounds[0].begins)
+    return num_judged > 0
+
+
+def _latest_episodes(subject: EnvUnderTest) -> Dict[int, int]:
+    """Return the latest new episode of each env, as a defect may start late; none if there is no time for them."""
+    history = subject.long_run().seen
+    latest: Dict[int, int] = {}
+    for span in episodes(history):
+        if span.end < len(history) - WINDOW_STEPS - 2:
+            latest[span.env] = span.end
+    num_runs = 1 + 2 * subject.sizes.num_agents
+    if num_runs * (subject.build_s + len(history) * subject.step_s) > subject.time_for(SHARE):
+        return {}
+    return latest
 
 
 def _ignored(agents: List[int], num_agents: int, begins: Dict[int, int]) -> ContractError:

@@ -19,9 +19,10 @@ from harness.interface.moment import Moment
 from harness.interface.player import Seen
 
 MIN_STEPS = 20  # of each env, for a statement about its keys
-MIN_LIMITS = 6  # ends of each env by a time limit, for a statement about keys that come with an end
+LEAST = {"step": MIN_STEPS, "time limit": 6}  # infos of each agent of each env, for a statement about their keys
 USUAL = 0.5  # fraction of the steps that have a key that should not come and go
-MIN_LACKING = 2  # steps that lack it
+MIN_LACKING = {"step": 2, "time limit": 1}  # that lack it
+TAIL_STEPS = 90  # at the end of the run, which are also judged by themselves
 MAX_NAMED = 3  # keys in a message
 
 Owner = Tuple[int, int, int]  # step, env, agent
@@ -148,7 +149,7 @@ class _Keys:
         for key in counts.keys() - set(map(str, info.keys())):
             self._lacking.setdefault((place, key), step)
 
-    def that_come_and_go(self, least: Dict[str, int]) -> List[Tuple[_Place, str, int, int]]:
+    def that_come_and_go(self) -> List[Tuple[_Place, str, int, int]]:
         """Return place, key, number of steps that lack it, and the first of these."""
         found = []
         for place, counts in self._counts.items():
@@ -156,7 +157,7 @@ class _Keys:
             for key, count in counts.items():
                 lacking = steps - count
                 is_usual = count > USUAL * steps and len(self._values[place, key]) > 1
-                if steps >= least[place.kind] and is_usual and lacking >= MIN_LACKING:
+                if steps >= LEAST[place.kind] and is_usual and lacking >= MIN_LACKING[place.kind]:
                     found.append((place, key, lacking, self._lacking[place, key]))
         return found
 
@@ -172,7 +173,10 @@ def infos_keys(subject: EnvUnderTest) -> None:
     keys = _keys_of(history)
     if not keys.steps:
         raise NotJudgedError("infos have no dict of an agent")
-    found = keys.that_come_and_go({"step": MIN_STEPS, "time limit": MIN_LIMITS})
+    found = keys.that_come_and_go()
+    if not found and len(history) > 2 * TAIL_STEPS:
+        keys = _keys_of(history[-TAIL_STEPS:], len(history) - TAIL_STEPS)
+        found = keys.that_come_and_go()
     if not found:
         return
     place, key, lacking, step = found[0]
@@ -189,11 +193,16 @@ def infos_keys(subject: EnvUnderTest) -> None:
     )
 
 
-def _keys_of(history: List[Seen]) -> _Keys:
-    """Count the keys of infos within episodes, their first steps apart, and at ends by a time limit."""
+def _keys_of(history: List[Seen], first_step: int = 0) -> _Keys:
+    """Count the keys of infos within episodes, their first steps apart, and at ends by a time limit.
+
+    Args:
+      history: the run, or a part of it.
+      first_step: the step of its first entry.
+    """
     keys = _Keys()
     previous_ended = None
-    for step, seen in enumerate(history[1:], start=1):
+    for step, seen in enumerate(history[1:], start=first_step + 1):
         for env, agent, info in leaves(seen.infos):
             is_first = previous_ended is None or previous_ended[env]
             if not hasattr(info, "keys") or env >= len(seen.ended):

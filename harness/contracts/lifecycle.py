@@ -15,7 +15,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from typing import Callable, Dict, List
+from typing import Any, Callable, Dict, List
 
 import numpy as np
 import psutil
@@ -24,12 +24,15 @@ from harness.contracts.env_under_test import EnvUnderTest, drive
 from harness.contracts.registry import contract
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver
+from harness.interface.far_env import of_env
 from harness.interface.player import Player, first_line, innermost_line
 from harness.object_graph import measure
 
 NUM_PARTS = 4  # of the run, after each of which entries are counted
 MAX_COUNTS = 17  # if something is still small and still grows
 WARM_UP_STEPS = 10
+MOST_SHARE = 0.25  # of the budget, to see whether what grows comes to an end
+MIN_PARTS_WITH_ENDS = 2  # with fewer, growth at the ends of episodes does not show
 MIN_PART_STEPS = 15  # with fewer, nothing can be said
 LATEST_PARTS = 2  # in which a path must have grown
 MIN_SPEED = 0.5  # of the second half of a run in proportion to the first
@@ -45,19 +48,55 @@ def bounded_statistics(subject: EnvUnderTest) -> None:
     """What an environment keeps does not grow with the number of steps or episodes."""
     part_steps = subject.steps(subject.effort.growth_steps, runs=NUM_PARTS)
     if part_steps < MIN_PART_STEPS:
-        raise NotJudgedError(f"there was time for only {part_steps * NUM_PARTS} steps")
+        reason = f"there was time for only {part_steps * NUM_PARTS} steps"
+        raise NotJudgedError(f"{reason}; {_enough_time(subject)}")
     player = subject.player()
     driver = ActionDriver(subject.sizes, subject.seed)
+    ends: List[int] = []  # of episodes in each part
 
     def count_after(steps: int) -> Counts:
         drive(player, driver, steps)
+        ends.append(sum(int(seen.ended.sum()) for seen in player.seen[1:]))
         player.seen = player.seen[-1:]  # so that the harness itself keeps nothing that grows
-        return measure(player.env)
+        return of_env(player.env, measure)
 
-    require_bounded(count_after, part_steps, subject.effort.max_kept_entries, 2 * subject.effort.growth_steps)
+    most_s = subject.time_for(MOST_SHARE)
+    started = time.perf_counter()
+
+    def is_time_left() -> bool:
+        return time.perf_counter() - started < most_s
+
+    effort = subject.effort
+    require_bounded(count_after, part_steps, effort.max_kept_entries, 2 * effort.growth_steps, is_time_left)
+    with_ends = int(np.count_nonzero(ends[1:]))
+    if with_ends < MIN_PARTS_WITH_ENDS:
+        raise _too_few_ends(subject, with_ends, part_steps, len(ends) - 1)
 
 
-def require_bounded(count_after: Callable[[int], Counts], part_steps: int, max_entries: int, enough_steps: int) -> None:
+def _too_few_ends(subject: EnvUnderTest, with_ends: int, part_steps: int, parts: int) -> NotJudgedError:
+    """Return why nothing is known of what is kept when an episode ends, and the budget that would do."""
+    text = f"episodes ended in {with_ends} of {parts} parts of {part_steps} steps, {MIN_PARTS_WITH_ENDS} are needed"
+    if part_steps >= subject.effort.growth_steps:
+        return NotJudgedError(f"{text}; no budget gives more: make episodes shorter for the check")
+    return NotJudgedError(f"{text}; {_enough_time(subject)}")
+
+
+def _enough_time(subject: EnvUnderTest) -> str:
+    seconds = NUM_PARTS * (subject.build_s + subject.effort.growth_steps * subject.step_s)
+    return f"--budget {subject.budget_for(seconds)} would do"
+
+
+def _always() -> bool:
+    return True
+
+
+def require_bounded(
+    count_after: Callable[[int], Counts],
+    part_steps: int,
+    max_entries: int,
+    enough_steps: int,
+    is_time_left: Callable[[], bool] = _always,
+) -> None:
     """Raise if something grows without bound.
 
     Args:
@@ -65,12 +104,15 @@ def require_bounded(count_after: Callable[[int], Counts], part_steps: int, max_e
       part_steps: steps between two counts.
       max_entries: number of entries above which something that still grows is unbounded.
       enough_steps: steps after which something that still grows is unbounded, even if it is small.
+      is_time_left: returns whether there is time for more steps.
     """
     counts = [count_after(WARM_UP_STEPS)]
     for _ in range(NUM_PARTS):
         counts.append(count_after(part_steps))
     growing = growing_paths(counts)
     while growing and len(counts) < MAX_COUNTS and counts[-1][_largest(growing, counts)] < max_entries:
+        if not is_time_left():
+            break
         counts.append(count_after(part_steps))
         growing = [path for path in growing_paths(counts) if path in growing]
     if not growing:
@@ -114,11 +156,18 @@ def close(subject: EnvUnderTest) -> None:
 
     What could leak: threads, processes and open files.
     """
+    if subject.one_per_process:
+        for steps in (0, 2):
+            player = subject.player()
+            _drive(subject, player, steps)
+            of_env(player.env, _require_close_twice)
+        subject.notes.append("close: whether it harms other environments or leaks anything was not looked at")
+        return
     older = subject.player()
     for steps in (0, 2):
         player = subject.player()
         _drive(subject, player, steps)
-        _require_close_twice(player)
+        _require_close_twice(player.env)
     for name, player in (("made before", older), ("made after", subject.player())):
         try:
             _drive(subject, player, 2)
@@ -136,18 +185,18 @@ def _drive(subject: EnvUnderTest, player: Player, steps: int) -> None:
     drive(player, ActionDriver(subject.sizes, subject.seed), steps)
 
 
-def _require_close_twice(player: Player) -> None:
+def _require_close_twice(env: Any) -> None:
     """Raise unless an environment can be closed, and closed again."""
-    if not callable(getattr(player.env, "close", None)):
+    if not callable(getattr(env, "close", None)):
         raise ContractError("the environment has no method close", cause="HARL's runner calls it at the end")
-    for call in ("first", "second"):
+    for call, fix in (("first", None), ("second", "do nothing if it is closed already")):
         try:
-            player.env.close()
+            env.close()
         except Exception as error:
             raise ContractError(
                 f"the {call} call of close raises {type(error).__name__}: {first_line(error)}",
                 where=innermost_line(error),
-                fix="do nothing if it is closed already",
+                fix=fix,
             ) from error
 
 

@@ -18,8 +18,8 @@ from typing import Any, Counter, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
-from harness.contracts.env_under_test import EnvUnderTest, Recipe, drive
-from harness.contracts.factory_call import close_quietly
+from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.factory_call import Recipe, close_quietly
 from harness.contracts.fresh_process import START_S, Failed, Surroundings, call_fresh
 from harness.contracts.registry import contract
 from harness.findings import ContractError, NotJudgedError
@@ -69,6 +69,7 @@ class Kept(NamedTuple):
 @contract("made-and-closed")
 def made_and_closed(subject: EnvUnderTest) -> None:
     """An environment that was closed is gone: registries and caches keep neither its objects nor its bytes."""
+    subject.require_several_in_a_process()
     subject.long_run()
     slower = TRACING * (WARM_UP + 1 + COUNTED)
     affordable = (subject.time_for(SHARE) - START_S) / slower - subject.build_s

@@ -32,6 +32,7 @@ OTHER_STEPS = 3  # at the end of an episode, in which different actions are take
 MAX_EXACT_DISTANCE = 1e-3  # of an entry's standard deviation: an exact sum is never further off
 MIN_BROKEN_DISTANCE = 1e-2  # of an entry's standard deviation: a broken sum is further off
 MAX_TERM = 3.0  # of an entry's standard deviation, for one term of a sum; larger terms cancel each other out
+MIN_COMPARED_STEPS = 8  # of all envs, after ends that were disturbed
 NUM_LATER_RESETS = 4
 STEPS_BETWEEN_RESETS = 3
 SAMPLES_PER_WEIGHT = 5  # for a fit
@@ -58,8 +59,18 @@ def no_memory(subject: EnvUnderTest) -> None:
             comparison.require_no_memory(step, recorded, seen)
     finally:
         close_quietly(player.env)
-    if not comparison.compared_starts:
-        raise NotJudgedError("no episode that a time limit ended was followed by an equal start")
+    if comparison.compared_steps < MIN_COMPARED_STEPS:
+        raise _too_few_steps(subject, comparison.compared_steps, len(original) - 1)
+
+
+def _too_few_steps(subject: EnvUnderTest, seen: int, steps: int) -> NotJudgedError:
+    """Return why the contract cannot be judged if too little was compared in a number of steps."""
+    what = "steps after an equal start that followed a disturbed end of an episode"
+    most = subject.effort.long_run_steps
+    if len(subject.long_run().seen) <= most or steps >= most:
+        return subject.too_few(what, seen, MIN_COMPARED_STEPS)
+    reason = f"{seen} {what} in {steps:,} steps, {MIN_COMPARED_STEPS} are needed"
+    return NotJudgedError(f"{reason}; --budget {subject.budget_for(most * subject.step_s)} would do")
 
 
 class _MemoryComparison:
@@ -70,16 +81,19 @@ class _MemoryComparison:
 
     Attributes:
       disturbed: the steps and envs in which the actions differ, (T, N) bool.
-      compared_starts: number of starts that were compared.
+      compared_starts: number of starts that were compared after an end that was disturbed.
+      compared_steps: number of steps of envs that were compared in the episodes after them.
     """
 
     def __init__(self, original: List[Seen]) -> None:
         num_envs = len(original[0].obs)
         self.disturbed = steps_before_limits(original)
         self.compared_starts = 0
+        self.compared_steps = 0
         self._drawn = envs_with_drawn_starts(original)
         self._in_step = np.ones(num_envs, bool)  # all episodes have ended at the same steps so far
         self._comparable = np.zeros(num_envs, bool)  # the running episode should be the same in both runs
+        self._after_disturbed = np.zeros(num_envs, bool)  # the episode before the running one ended in other actions
         self._begun = np.zeros(num_envs, int)  # step at which the running episode began
 
     def require_no_memory(self, step: int, original: Seen, seen: Seen) -> None:
@@ -94,7 +108,10 @@ class _MemoryComparison:
         stays_comparable = self._comparable & self._in_step & ~self.disturbed[step] & (alike | self._drawn)
         self._comparable = np.where(ended, self._in_step & alike, stays_comparable)
         self._begun = np.where(ended, step, self._begun)
-        self.compared_starts += int((self._comparable & ended).sum())
+        self._after_disturbed = np.where(ended, self.disturbed[step], self._after_disturbed)
+        after_disturbed = self._comparable & self._after_disturbed
+        self.compared_starts += int((after_disturbed & ended).sum())
+        self.compared_steps += int((after_disturbed & ~ended).sum())
         found = first_difference(original, seen, self._comparable & ~ended)
         if found is None:  # a start shows alike already, but its mask may differ
             found = first_difference(original, seen, self._comparable & ended, ("available",))

@@ -14,8 +14,8 @@ from typing import List, NamedTuple, Optional
 import numpy as np
 
 from harness.contracts.comparison import Difference, first_divergence
-from harness.contracts.env_under_test import EnvUnderTest, Recipe
-from harness.contracts.factory_call import close_quietly
+from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.factory_call import Recipe, close_quietly
 from harness.contracts.fresh_process import START_S, Failed, Surroundings, call_fresh
 from harness.contracts.registry import contract
 from harness.findings import ContractError, NotJudgedError

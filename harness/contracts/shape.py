@@ -16,8 +16,8 @@ from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
 from harness.findings import ContractError
 from harness.interface.drivers import ActionDriver, Block, actions_of, shortest_failure
+from harness.interface.far_env import of_env, player_of
 from harness.interface.moment import StepErrors
-from harness.interface.player import Player
 from harness.interface.spaces import SPACES, Sizes, read_sizes
 
 OTHER_SIZES = ({"num_envs": 7, "num_agents": 3}, {"num_envs": 8, "num_agents": 4}, {"num_envs": 3})
@@ -51,11 +51,11 @@ def _short_run(subject: EnvUnderTest, varied: Dict[str, int]) -> None:
             raise
         subject.notes.append(f"the factory refuses num_agents {varied['num_agents']}")
         return
-    sizes = read_sizes(env, varied.get("num_envs"))
+    sizes = of_env(env, read_sizes, varied.get("num_envs"))
     if sizes.num_agents != varied.get("num_agents", sizes.num_agents):
         raise ContractError(f"the factory was asked for {varied['num_agents']} agents and made {sizes.num_agents}")
     try:
-        player = Player(env, sizes, subject.errors, subject.step_checks())
+        player = player_of(env, sizes, subject.errors, subject.step_checks())
         player.reset()
         driver = ActionDriver(sizes, subject.seed)
         drive(player, driver, SHORT_RUN_STEPS, SHORT_RUN_SHARE * subject.budget_s)
@@ -147,7 +147,7 @@ def _try_sequence(subject: EnvUnderTest, sequence: List[Block]) -> None:
       ContractError: it breaks a contract that the runs so far did not break.
     """
     errors = StepErrors(subject.errors.judged_for)
-    player = Player(subject.build(), subject.sizes, errors, subject.step_checks())
+    player = player_of(subject.build(), subject.sizes, errors, subject.step_checks())
     try:
         player.reset()
         for actions in actions_of(sequence, subject.sizes):

@@ -19,8 +19,8 @@ from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import step_checks
 from harness.findings import ContractError, Finding
 from harness.interface.drivers import neutral
+from harness.interface.far_env import of_env, player_of
 from harness.interface.moment import StepErrors
-from harness.interface.player import Player
 from harness.interface.sequence import pack
 from harness.interface.spaces import read_sizes
 
@@ -64,7 +64,7 @@ def broken_by(subject: EnvUnderTest, actions: Sequence[np.ndarray]) -> Dict[str,
     env = None
     try:
         env = subject.build(num_envs=num_envs, num_agents=num_agents)
-        player = Player(env, read_sizes(env, num_envs), errors, step_checks())
+        player = player_of(env, of_env(env, read_sizes, num_envs), errors, step_checks())
         player.reset()
         for action in actions:
             player.step(action)

@@ -27,7 +27,7 @@ SEED_IS_LOST = "the seed is not passed on, or it is overwritten"
 BY_DESIGN = "draw each start from a generator that goes on; if it is by design, pass Task(fixed_starts=True)"
 
 
-class _Starts(NamedTuple):
+class Starts(NamedTuple):
     """Starts of one environment.
 
     Attributes:
@@ -68,7 +68,7 @@ def other_seed(subject: EnvUnderTest) -> None:
     history = subject.long_run().seen
     if getattr(subject.task, "fixed_starts", False):
         raise NotJudgedError("the task states that all episodes start alike, by design")
-    starts = _Starts(stack(resets(subject, NUM_RESETS), "obs"), later_starts(history))
+    starts = Starts(stack(resets(subject, NUM_RESETS), "obs"), later_starts(history))
     seeds_differ = _seeds_differ(subject, history[0])
     varies = not (starts.envs_are_equal and starts.calls_are_equal and starts.later_are_equal)
     if not varies and not seeds_differ:
@@ -79,8 +79,10 @@ def other_seed(subject: EnvUnderTest) -> None:
             got=f"the same starts with seeds {subject.seed} to {subject.seed + NUM_SEEDS}",
             cause=SEED_IS_LOST,
         )
-    _require_different_envs(subject, starts)
-    _require_different_episodes(subject, starts, seeds_differ)
+    require_different_envs(starts)
+    note = require_different_episodes(starts, seeds_differ)
+    if note is not None:
+        subject.notes.append(note)
 
 
 def _seeds_differ(subject: EnvUnderTest, first: Seen) -> bool:
@@ -95,13 +97,12 @@ def _seeds_differ(subject: EnvUnderTest, first: Seen) -> bool:
     return False
 
 
-def _require_different_envs(subject: EnvUnderTest, starts: _Starts) -> None:
+def require_different_envs(starts: Starts) -> None:
     """Raise if all envs, or two of them, start alike though starts are drawn."""
-    num_envs = subject.sizes.num_envs
     if starts.envs_are_equal:
         raise ContractError(
             "all envs start alike",
-            got=f"the same observation in all {num_envs} envs after reset, though starts are random",
+            got=f"the same observation in all {starts.called.shape[1]} envs after reset, though starts are random",
             cause="the envs draw from generators of one seed, or one draw is broadcast",
             fix=BY_DESIGN,
         )
@@ -114,7 +115,7 @@ def _require_different_envs(subject: EnvUnderTest, starts: _Starts) -> None:
         )
 
 
-def _equal_pair(starts: _Starts) -> Optional[Tuple[int, int]]:
+def _equal_pair(starts: Starts) -> Optional[Tuple[int, int]]:
     """Return two envs that start alike after every reset, in enough places; None if there are none."""
     called = starts.called
     for env in range(called.shape[1]):
@@ -126,8 +127,8 @@ def _equal_pair(starts: _Starts) -> Optional[Tuple[int, int]]:
     return None
 
 
-def _require_different_episodes(subject: EnvUnderTest, starts: _Starts, seeds_differ: bool) -> None:
-    """Raise if an env starts alike in every episode though starts are drawn."""
+def require_different_episodes(starts: Starts, seeds_differ: bool) -> Optional[str]:
+    """Raise if an env starts alike in every episode though starts are drawn; return a note if calls of reset repeat."""
     num_later = min(map(len, starts.later))
     if starts.later_repeat:
         raise ContractError(
@@ -137,7 +138,7 @@ def _require_different_episodes(subject: EnvUnderTest, starts: _Starts, seeds_di
             fix=BY_DESIGN,
         )
     if not starts.calls_are_equal:
-        return
+        return None
     if starts.later_are_equal and seeds_differ:
         raise ContractError(
             "every episode of an env starts alike",
@@ -145,7 +146,7 @@ def _require_different_episodes(subject: EnvUnderTest, starts: _Starts, seeds_di
             cause="the starts are drawn once, or the generator is seeded again at every reset",
             fix=BY_DESIGN,
         )
-    subject.notes.append("every call of reset gives the same starts: so do all evaluations of one environment")
+    return "every call of reset gives the same starts: so do all evaluations of one environment"
 
 
 def later_starts(history: List[Seen]) -> List[List[np.ndarray]]:

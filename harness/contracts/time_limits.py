@@ -53,7 +53,7 @@ def bad_transition(subject: EnvUnderTest) -> None:
     if broken is not None:
         raise broken
     ended = episodes(history)
-    stated = stated_horizon(subject.long_run().env)
+    stated = subject.once(horizon_of)
     limit = time_limit(ended)
     if limit is None and stated is not None:
         limit = reached_horizon(ended, stated.steps)
@@ -204,7 +204,7 @@ def horizon(subject: EnvUnderTest) -> None:
             _require_an_end(subject)
         raise subject.too_few("episodes that reached a time limit", 0, MIN_AT_LIMIT)
     _require_no_overdue_env(ended, limit, len(player.seen) - 1, subject.sizes.num_envs)
-    stated = stated_horizon(player.env)
+    stated = subject.once(horizon_of)
     if stated is not None and abs(stated.steps - limit) == 1:
         raise ContractError(
             "the time limit is off by one",
@@ -280,6 +280,14 @@ class StatedHorizon(NamedTuple):
 
     name: str
     steps: int
+
+
+def horizon_of(subject: EnvUnderTest) -> Optional[StatedHorizon]:
+    """Return the time limit that the environments of a subject state, if they do."""
+    env = subject.long_run().env
+    if subject.one_per_process:
+        env = subject.build()
+    return stated_horizon(env)
 
 
 def stated_horizon(env: Any) -> Optional[StatedHorizon]:

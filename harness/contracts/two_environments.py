@@ -20,6 +20,7 @@ from harness.interface.drivers import ActionDriver
 @contract("two-environments")
 def two_environments(subject: EnvUnderTest) -> None:
     """Two environments in one process do not disturb each other."""
+    subject.require_several_in_a_process()
     require_same_settings(subject)
     subject.require_same_again()
     original = subject.long_run().seen

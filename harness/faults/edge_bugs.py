@@ -90,14 +90,14 @@ def some_episodes_are_born_done(start: int = 1) -> Iterator[None]:
         yield
 
 
-@planted("first steps", "alive-at-start")
+@planted("first steps", "alive-at-start", of_making=True)
 def done_survives_reset(start: int = 1) -> Iterator[None]:
     """After a reset in mid-episode, the first step reports the end of every episode."""
     ran: Dict[int, List[int]] = {}  # by env: steps that were taken, and steps until the end is reported
 
     def reset(original: Any, env: Any) -> Any:
         counts = ran.setdefault(id(env), [0, 0])
-        counts[1] = int(counts[0] >= start)
+        counts[1] = int(counts[0] > 0)
         return original(env)
 
     def step(original: Any, env: Any, actions: np.ndarray) -> Any:
@@ -116,7 +116,7 @@ def done_survives_reset(start: int = 1) -> Iterator[None]:
 # -- time limits -------------------------------------------------------------------------------------------------------
 
 
-@planted("time limits", "horizon")
+@planted("time limits", ("horizon", "bad-transition"))
 def later_episodes_one_step_longer(start: int = 1) -> Iterator[None]:
     """The clock starts at -1 after a reset within a step."""
 
@@ -265,13 +265,14 @@ def large_actions_clipped_early(_: Returned, actions: np.ndarray) -> np.ndarray:
 
 @changes_result("values", "finite", "MAPush sets NaN to 0")
 def reward_painted_over(moment: Returned, result: Result) -> Result:
-    """One reward in the middle of an episode is NaN, once, and is replaced by 0."""
-    moment.memory["age"] = moment.memory.get("age", 0) + 1
+    """Now and then, a reward in the middle of an episode is NaN, and is replaced by 0."""
+    age = moment.memory.get("age", 0) + 1
     if result.dones[-1].all():
-        moment.memory["age"] = 0
-    if "over" in moment.memory or moment.memory["age"] < 3:
+        age = 0
+    moment.memory["age"] = age
+    if age % 3 or not age or moment.memory.get("count", 0) == 4:
         return result
-    moment.memory["over"] = True
+    moment.memory["count"] = moment.memory.get("count", 0) + 1
     rewards = result.rewards.copy()
     rewards[-1] = 0.0
     return result._replace(rewards=rewards)

@@ -105,6 +105,10 @@ class StepCheck(NamedTuple):
     at_reset: bool
 
 
+def _nothing(contract: str, error: ContractError) -> None:
+    pass
+
+
 class StepErrors:
     """The first error of each contract that was broken at some step.
 
@@ -112,15 +116,21 @@ class StepErrors:
 
     Args:
       judged_for: the HARL that the environment is judged for.
+
+    Attributes:
+      on_first: called with the first error of each contract, at once.
     """
 
     def __init__(self, judged_for: Optional[JudgedFor] = None) -> None:
         self.judged_for = judged_for or JudgedFor()
+        self.on_first: Callable[[str, ContractError], Any] = _nothing
         self._first: Dict[str, ContractError] = {}
 
     def record(self, contract: str, error: ContractError) -> None:
         """Keep an error if it is the first of its contract."""
-        self._first.setdefault(contract, error)
+        if contract not in self._first:
+            self._first[contract] = error
+            self.on_first(contract, error)
 
     def of(self, contract: str) -> Optional[ContractError]:
         """Return the error of a contract, or None."""

@@ -20,14 +20,20 @@ from harness.interface.infos import truncation_flags
 from harness.interface.moment import SHAPES, KeptStep, Moment, StepCheck, StepErrors, place_of
 from harness.interface.spaces import Sizes
 from harness.interface.step_checks import check_dtype, check_shape, check_tuple
+from harness.process import pulse
 from mapush.errors import unknown
 
 RESET_PARTS = ("obs", "share_obs", "available_actions")
 STEP_PARTS = ("obs", "share_obs", "rewards", "dones", "infos", "available_actions")
 COMPARED_FIELDS = ("obs", "share_obs", "rewards", "dones", "truncated", "available")
+CALLS = {"reset": pulse.RESET, "step": pulse.STEP}
 MAX_KEPT_STEPS = 4  # whose arrays are watched for later changes
 MAX_KEPT_ACTIONS = 1200  # since the reset; a defect that shows later is reported, but not shortened
 SCRIBBLED_VALUE = -7.7e7  # what returned arrays are overwritten with
+
+
+def _go_on() -> None:
+    pass
 
 
 def _nothing() -> np.ndarray:
@@ -85,6 +91,11 @@ class Player:
       errors: where errors are recorded; several players may share it.
       checks: the checks to make at every step, besides shapes and types. Leave them out to replay a checked run.
       scribble: whether to overwrite everything that the environment returned, once it is copied.
+
+    Attributes:
+      step_count: number of steps since the reset.
+      seen: what `reset` and the steps returned.
+      before_step: called before each step; raises `NotJudgedError` if no further step may be taken.
     """
 
     def __init__(
@@ -100,6 +111,7 @@ class Player:
         self.errors = errors
         self.step_count = 0
         self.seen: List[Seen] = []
+        self.before_step: Callable[[], None] = _go_on
         self._checks = list(checks)
         self._scribble = scribble
         self._kept: Deque[KeptStep] = collections.deque(maxlen=MAX_KEPT_STEPS)
@@ -128,6 +140,7 @@ class Player:
         Raises:
           ContractError: `step` raised, or what it returned cannot be used.
         """
+        self.before_step()
         try:
             return self._step(actions)
         except ContractError as error:
@@ -166,7 +179,8 @@ class Player:
         if not callable(getattr(self.env, method, None)):
             raise ContractError(f"the environment has no method {method}", contract=contract)
         try:
-            returned = getattr(self.env, method)(*arguments)
+            with pulse.during(CALLS[method]):
+                returned = getattr(self.env, method)(*arguments)
         except BaseException as error:
             if is_ctrl_c(error) or isinstance(error, NotJudgedError):
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Set
 
 from harness.memory.meters import PROCESS, Blind, Meter
@@ -12,6 +13,7 @@ from harness.units import MIB
 
 THIS_PROCESS = "this process"
 WHOLE_GPU = "the whole GPU, other processes included"
+DRIVER_FOLDER = Path("/proc/driver/nvidia")
 MIG_INSTANCE = "the MIG instance, other processes on it included"
 
 
@@ -53,6 +55,16 @@ class DriverMeter(Meter):
         if not _uses_cuda():
             self._listed_before = set(self._processes())
             self.of_others = int(self.read() or 0)
+
+    @property
+    def exists(self) -> bool:
+        """Whether this machine has the GPU, as far as that can be known before anything uses it."""
+        return self._handle is not None or DRIVER_FOLDER.is_dir()
+
+    @property
+    def is_used(self) -> bool:
+        """Whether this process uses the GPU."""
+        return _uses_cuda() or self._our_id in self._processes()
 
     def _open(self) -> None:
         try:

@@ -202,6 +202,10 @@ class Sampler:
                 if station:
                     cost.station = station
 
+    def leave_out_gpu(self) -> None:
+        """Forget the meters of a GPU that turned out not to be used."""
+        self.meters = tuple(meter for meter in self.meters if not meter.on_gpu)
+
     def peak(self, name: str) -> Optional[float]:
         """Return the largest value of a meter; None if it has no values."""
         points = self.series[name].points()

@@ -25,7 +25,9 @@ import dataclasses
 import math
 import time
 import tracemalloc
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Union
+
+from typing_extensions import Literal
 
 from harness.memory.after_close import settled, weak_references, what_was_kept
 from harness.memory.attribution import PartsReading, owners_to_blame, parts_to_blame
@@ -71,6 +73,7 @@ class Subject:
       close: releases everything.
       owners: parts of the loop by name, each measured separately: what belongs to one part does not count for another.
       buffers: returns peak and limit of each buffer with a fixed capacity, by name.
+      notes: remarks for the report.
     """
 
     advance: Callable[[], Any]
@@ -78,6 +81,7 @@ class Subject:
     close: Callable[[], Any] = _nothing
     owners: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     buffers: Callable[[], Dict[str, Tuple[float, float]]] = dict
+    notes: Tuple[str, ...] = ()
 
 
 def soak(
@@ -85,9 +89,10 @@ def soak(
     warm_up: int,
     cycles: int,
     seconds: float = 0.0,
-    gpu: Optional[DriverMeter] = None,
+    gpu: Union[DriverMeter, None, Literal["auto"]] = "auto",
     trace: bool = False,
     close_timeout: float = CLOSE_TIMEOUT_S,
+    once: bool = False,
 ) -> SoakReport:
     """Run a subject for many cycles and judge its memory.
 
@@ -97,10 +102,12 @@ def soak(
       warm_up: cycles before the judged cycles.
       cycles: minimum number of judged cycles.
       seconds: minimum duration of the judged cycles [s].
-      gpu: the meter of the GPU that the subject uses, made before anything used that GPU; None for a subject on the
-        CPU.
+      gpu: the meter of the GPU that the subject uses, made before anything used that GPU; "auto" for the first GPU, if
+        there is one and the subject uses it; None for a subject on the CPU.
       trace: also find the lines of Python that allocate what grows; this slows Python down several times.
       close_timeout: how long to wait after the close until everything is released [s].
+      once: call `make` once, without a rehearsal, because it cannot be called twice in a process. Then nothing is said
+        about what the close releases, because libraries load within the run.
 
     Returns:
       The verdict, its reason, the owners of the growth and what was not released.
@@ -111,23 +118,43 @@ def soak(
     if cycles < 1 or not 0.0 <= seconds < math.inf:
         got = f"cycles {cycles}, seconds {seconds}"
         raise ConfigError("invalid length of a soak", got=got, expected="at least 1 cycle, and a finite time")
+    driver, may_be_unused = _driver_of(gpu)
     meters = process_meters()
-    if gpu is not None:
-        meters = _gpu_meters(gpu) + meters
+    if driver is not None:
+        meters = _gpu_meters(driver) + meters
+    if not once:
+        _rehearse(make)
+    before = settled(meters)
+    with ExistingObjects() as existing, contextlib.closing(make()) as subject:
+        report = _run_measured(subject, existing, meters, warm_up, cycles, seconds, trace, may_be_unused)
+        report.buffers = subject.buffers()
+        report.notes += subject.notes
+    meters = [meter for meter in meters if meter.name in report.peaks]
+    if driver is not None and driver in meters:
+        note_scope(report, driver)
+    roots = weak_references(subject.owners)
+    del subject
+    if once:
+        report.notes.append("made once: what the close releases is not judged")
+        return report
+    report.kept = what_was_kept(meters, before, roots, close_timeout)
+    return report
+
+
+def _driver_of(gpu: Union[DriverMeter, None, str]) -> Tuple[Optional[DriverMeter], bool]:
+    """Return the meter of the GPU, and whether the subject may turn out not to use that GPU."""
+    if gpu is None or isinstance(gpu, DriverMeter):
+        return gpu, False
+    driver = DriverMeter()
+    if not driver.exists:
+        return None, False
+    return driver, True
+
+
+def _rehearse(make: Callable[[], Subject]) -> None:
     with contextlib.closing(make()) as rehearsal:
         for _ in range(REHEARSAL_CYCLES):
             rehearsal.advance()
-    del rehearsal
-    before = settled(meters)
-    with ExistingObjects() as existing, contextlib.closing(make()) as subject:
-        report = _run_measured(subject, existing, meters, warm_up, cycles, seconds, trace)
-        report.buffers = subject.buffers()
-    if gpu is not None:
-        note_scope(report, gpu)
-    roots = weak_references(subject.owners)
-    del subject
-    report.kept = what_was_kept(meters, before, roots, close_timeout)
-    return report
 
 
 def _gpu_meters(driver: DriverMeter) -> List[Meter]:
@@ -154,8 +181,12 @@ def _run_measured(
     cycles: int,
     seconds: float,
     trace: bool,
+    may_be_unused: bool,
 ) -> SoakReport:
-    """Run the warm-up and the judged cycles, and return everything but what the close leaves."""
+    """Run the warm-up and the judged cycles, and return everything but what the close leaves.
+
+    If the GPU may turn out not to be used, and is not, its meters are left out of the report.
+    """
     sampler = Sampler(_part_meters(subject.owners) + meters)
     step = done = 0
     for _ in range(warm_up):
@@ -182,7 +213,10 @@ def _run_measured(
     existing.release()
     main_meter = Resident.name
     if isinstance(meters[0], DriverMeter):
-        main_meter = meters[0].name
+        if may_be_unused and not meters[0].is_used:
+            sampler.leave_out_gpu()
+        else:
+            main_meter = meters[0].name
     _judge(report, sampler, begin, end, census, max(MIN_OBJECT_GROWTH, done // 4), main_meter)
     return report
 

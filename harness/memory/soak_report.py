@@ -13,7 +13,7 @@ class SoakReport:
     """The result of a soak.
 
     Attributes:
-      kind: `leak`, `growth that ends`, `clean` or `not enough data`.
+      kind: `leak`, `growth that ends`, `clean`, `not enough data` or `not judged`.
       why: what led to this verdict.
       owners: what the growth belongs to, the most likely owner first.
       findings: the verdicts on the meters.
@@ -28,6 +28,8 @@ class SoakReport:
       share: share of the time that sampling took.
       cpu_share: share of the time in which sampling had a CPU.
       curves: points of (step, time [s], minimum, maximum) by meter.
+      axis: what a step is: "step", or "second" for a command that is measured from outside.
+      sketches: curves as one line of text each, by meter.
     """
 
     kind: str = NOT_ENOUGH
@@ -45,6 +47,8 @@ class SoakReport:
     share: float = 0.0
     cpu_share: float = 0.0
     curves: Dict[str, List[Tuple[float, ...]]] = dataclasses.field(default_factory=dict)
+    axis: str = "step"
+    sketches: Dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -69,6 +73,8 @@ class SoakReport:
         rows.append(_row("why", self.why))
         for owner in self.owners:
             rows.append(_row("owner", owner))
+        for name, sketch in self.sketches.items():
+            rows.append(_row("curve", f"{name} {sketch}"))
         for site in self.sites:
             rows.append(_row("site", site))
         for text in self.kept:
@@ -80,7 +86,7 @@ class SoakReport:
         for note in self.notes:
             rows.append(_row("note", note))
         taken = f"{self.share:.2%} of {self.seconds:.1f} s ({self.cpu_share:.2%} on a CPU)"
-        rows.append(_row("sampling", f"{taken}, {self.steps:,} steps"))
+        rows.append(_row("sampling", f"{taken}, {self.steps:,} {self.axis}s"))
         return "\n".join(rows)
 
 

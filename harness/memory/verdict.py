@@ -32,6 +32,7 @@ LEAK = "leak"
 ENDS = "growth that ends"
 CLEAN = "clean"
 NOT_ENOUGH = "not enough data"
+NOT_JUDGED = "not judged"  # what ran saw too little, whatever its curves look like
 
 RESOLVED_UNITS = 4  # units of growth that can be distinguished from none
 MIN_POINTS = 8  # points without which there is no verdict
@@ -62,6 +63,7 @@ class MeterVerdict:
       growth: growth from the end of the warm-up to the close [unit].
       steps: steps between the end of the warm-up and the close.
       points: number of minima that were judged.
+      axis: what a step is: "step", or "second" for a command that is measured from outside.
     """
 
     meter: str
@@ -75,34 +77,38 @@ class MeterVerdict:
     growth: float = math.nan
     steps: float = 0.0
     points: int = 0
+    axis: str = "step"
 
     def __str__(self) -> str:
         if math.isnan(self.slope):
             return f"{self.meter}: {self.kind}: {self.why}"
         low = amount(self.interval[0], self.unit)
         high = amount(self.interval[1], self.unit)
-        text = f"{self.meter}: {self.kind}: {amount(self.slope, self.unit)} per step in [{low}, {high}], "
-        text += f"floor {amount(self.floor, self.unit)}; {amount(self.growth, self.unit)} in {self.steps:,.0f} steps"
+        text = f"{self.meter}: {self.kind}: {amount(self.slope, self.unit)} per {self.axis} in [{low}, {high}], "
+        text += f"floor {amount(self.floor, self.unit)}; "
+        text += f"{amount(self.growth, self.unit)} in {self.steps:,.0f} {self.axis}s"
         if self.why:
             text += f" ({self.why})"
         return text
 
 
-def judge(meter: Meter, series: Series, after: float) -> MeterVerdict:
+def judge(meter: Meter, series: Series, after: float, until: float = math.inf, axis: str = "step") -> MeterVerdict:
     """Return the verdict on a meter.
 
     Args:
       meter: the meter.
       series: its curve.
       after: the step at which the warm-up ended; earlier points do not count.
+      until: the last step that counts.
+      axis: what a step is, in reports.
     """
-    points = series.points(after)
+    points = [point for point in series.points(after) if point.step <= until]
     if meter.blind or not points:
-        return MeterVerdict(meter.name, meter.unit, NOT_ENOUGH, meter.blind or "it was not read")
+        return MeterVerdict(meter.name, meter.unit, NOT_ENOUGH, meter.blind or "it was not read", axis=axis)
     if len(points) < MIN_POINTS:
         why = f"{len(points)} readings, at least {MIN_POINTS} are needed"
-        return MeterVerdict(meter.name, meter.unit, NOT_ENOUGH, why, points=len(points))
-    return _judge_minima(meter, *_minima(points))
+        return MeterVerdict(meter.name, meter.unit, NOT_ENOUGH, why, points=len(points), axis=axis)
+    return dataclasses.replace(_judge_minima(meter, *_minima(points)), axis=axis)
 
 
 def _judge_minima(meter: Meter, steps: np.ndarray, lows: np.ndarray) -> MeterVerdict:

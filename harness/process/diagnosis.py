@@ -75,7 +75,7 @@ def diagnose(evidence: Evidence) -> Ending:
 def _exit_code(evidence: Evidence) -> int:
     if evidence.start_error:
         return NOT_FOUND_CODE
-    if evidence.stopped_for in ("timeout", "silence"):
+    if evidence.stopped_for not in (None, "memory"):
         return TIMEOUT_CODE
     if evidence.stopped_for == "memory" or evidence.exit_code is None:
         return KILLED_CODE
@@ -106,8 +106,10 @@ def _why_not_started(evidence: Evidence) -> Cause:
 
 
 def _hang(evidence: Evidence, limit: str) -> _Diagnosis:
-    missing = {"timeout": "no end", "silence": "nothing printed"}[limit]
-    details = f"{missing} within {evidence.limits[limit]:g} s"
+    details = f"ended after {evidence.seconds:.0f} s"
+    if limit in evidence.limits:
+        missing = {"timeout": "no end", "silence": "nothing printed"}[limit]
+        details = f"{missing} within {evidence.limits[limit]:g} s"
     cause = SITUATIONS[_activity(evidence.processes)].cause
     fix = SITUATIONS["hang"].fix
     hint = likely_cause("\n".join(evidence.closing))

@@ -21,7 +21,7 @@ class Evidence:
       command: program and arguments.
       status: as `os.wait` returns it; None if the command was killed for passing a limit or could not be started.
       start_error: why it could not be started.
-      stopped_for: the limit that it passed: "timeout", "silence" or "memory".
+      stopped_for: the limit that it passed: "timeout", "silence", "memory", or what a watcher said.
       asked: number of the signal that was forwarded to it.
       seconds: how long it ran [s].
       limits: what it was allowed, by name.

@@ -21,11 +21,12 @@ from multiprocessing import spawn
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
 
+from harness.process.command_onlooker import CommandOnlooker
 from harness.process.diagnosis import diagnose
 from harness.process.ending import Ending
 from harness.process.evidence import Evidence
 from harness.process.limits import Limits
-from harness.process.session import Session
+from harness.process.session import Session, Watcher, watch_nothing
 from mapush.errors import ConfigError
 
 CHILD_CALL = Path(__file__).with_name("child_call.py")
@@ -44,6 +45,8 @@ def run(
     *,
     attached: bool = False,
     env: Optional[Mapping[str, str]] = None,
+    onlooker: Optional[CommandOnlooker] = None,
+    watcher: Watcher = watch_nothing,
 ) -> Ending:
     """Run a command to its end and report how it ended.
 
@@ -52,6 +55,8 @@ def run(
       limits: what the command may use.
       attached: pass through what is typed and printed, and forward `FORWARDED_SIGNALS`; only in the main thread.
       env: environment variables in addition to those of this process.
+      onlooker: measures the command meanwhile; when it has seen enough, the command is asked to end, then killed.
+      watcher: called several times a second; what it returns is the reason to end the command, if it is not None.
 
     Raises:
       ConfigError: the command is empty or a string, or this system cannot isolate processes.
@@ -66,7 +71,7 @@ def run(
             fix="run the command directly, or under WSL",
         )
     try:
-        opened = Session(command, limits, attached, env or {})
+        opened = Session(command, limits, attached, env or {}, onlooker, watcher)
     except (OSError, ValueError) as error:
         return diagnose(Evidence(tuple(map(str, command)), start_error=f"{command[0]}: {error}"))
     with opened as session:
@@ -78,13 +83,20 @@ def run(
     return diagnose(session.evidence())
 
 
-def call(function: Callable[..., Any], *args: Any, limits: Limits = NO_LIMITS, **kwargs: Any) -> Ending:
+def call(
+    function: Callable[..., Any],
+    *args: Any,
+    limits: Limits = NO_LIMITS,
+    watcher: Watcher = watch_nothing,
+    **kwargs: Any,
+) -> Ending:
     """Call a function in a new process and report how that ended; `Ending.result` is what the function returned.
 
     Args:
       function: a function of a module, because it is pickled like its arguments and its result.
       args: its positional arguments.
       limits: what the process may use.
+      watcher: as in `run`.
       kwargs: its keyword arguments.
 
     Raises:
@@ -95,7 +107,7 @@ def call(function: Callable[..., Any], *args: Any, limits: Limits = NO_LIMITS, *
     with tempfile.TemporaryDirectory() as folder:
         request, answer = Path(folder, "request"), Path(folder, "answer")
         request.write_bytes(pickle.dumps(preparation) + pickle.dumps((function, args, kwargs)))
-        ending = run([sys.executable, str(CHILD_CALL), str(request), str(answer)], limits)
+        ending = run([sys.executable, str(CHILD_CALL), str(request), str(answer)], limits, watcher=watcher)
         result, returned = None, answer.is_file()
         if returned:
             result = pickle.loads(answer.read_bytes())

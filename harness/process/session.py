@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 import psutil
 
 from harness.process.announcement import Announcement, AnnouncementFile
+from harness.process.command_onlooker import CommandOnlooker
 from harness.process.console import OutputTail
 from harness.process.descriptors import write_all
 from harness.process.evidence import Evidence
@@ -26,8 +27,17 @@ from harness.process.processes import ProcessState, alive, descendants, examine,
 STACK_WAIT_S = 1.0  # for a process that was asked to write its stack
 KILL_TIMEOUT_S = 15.0  # for a supervisor that was asked to kill everything; then it is killed itself
 MAX_STACKS = 16  # processes that are asked for their stacks
+TERM_GRACE_S = 10.0  # for a command that was asked to end because it was watched long enough
 MAX_WAIT_S = 0.5  # between two looks at the supervisor
 MAX_LEFTOVER_READS = 1000  # of the pipes, after the command has ended
+
+Watcher = Callable[[], Optional[str]]
+"""Looks at what a command does, and returns a reason to end it, or None."""
+
+
+def watch_nothing() -> Optional[str]:
+    """Let the command run."""
+    return None
 
 
 class Session:
@@ -38,16 +48,29 @@ class Session:
       limits: what the command may use.
       attached: let the command read what is typed, and print its output here.
       env: environment variables in addition to those of this process.
+      onlooker: measures the command, and says when it has seen enough; None for nobody.
+      watcher: called several times a second.
 
     Raises:
       OSError, ValueError: it cannot be started, see `launch`.
     """
 
-    def __init__(self, command: Sequence[str], limits: Limits, attached: bool, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        limits: Limits,
+        attached: bool,
+        env: Mapping[str, str],
+        onlooker: Optional[CommandOnlooker] = None,
+        watcher: Watcher = watch_nothing,
+    ) -> None:
+        self._watcher = watcher
         self._command = tuple(map(str, command))
         self._limits = limits
         self._output = OutputTail()
         self._memory = MemoryCurve()
+        self._onlooker = onlooker
+        self._end_at = math.inf  # when a command that was asked to end has had enough time for it
         self._reported: Dict[str, Any] = {}  # by the supervisor
         self._unfinished_report = b""
         self._stopped_for: Optional[str] = None
@@ -94,6 +117,8 @@ class Session:
             if now >= self._memory.due:
                 self._memory.sample(self._supervisor.pid)
                 self._supervisor.send_signal(signal.SIGCONT)  # in case the command has stopped it
+            if self._onlooker is not None:
+                self._let_look(self._onlooker, now)
             reason = self._limit_passed(now)
             if reason is not None and self._stopped_for is None:
                 self._stop(reason)
@@ -105,6 +130,19 @@ class Session:
                 break
         self._output.finish()
         self._announced = self._announcements.read()
+
+    def _let_look(self, onlooker: CommandOnlooker, now: float) -> None:
+        """Let the onlooker measure the command, and end the command once the onlooker has seen enough."""
+        if self._end_at < math.inf:
+            if now >= self._end_at:
+                self._kill_all()
+            return
+        pid = self._reported.get("pid")
+        if pid is not None and now >= onlooker.due and alive(pid):
+            onlooker.look(self._supervisor.pid)
+        if onlooker.has_seen_enough:
+            self._end_at = now + TERM_GRACE_S
+            self.forward(signal.SIGTERM)
 
     def forward(self, number: int) -> None:
         """Forward a signal to the command."""
@@ -137,6 +175,8 @@ class Session:
 
     def _next_deadline(self, now: float) -> float:
         deadlines = [self._memory.due]
+        if self._onlooker is not None:
+            deadlines += [self._onlooker.due, self._end_at]
         if self._limits.timeout is not None:
             deadlines.append(self._start + self._limits.timeout)
         if self._limits.silence is not None:
@@ -152,7 +192,7 @@ class Session:
             return "timeout"
         if limits.silence is not None and now - self._output.last_line_at > limits.silence:
             return "silence"
-        return None
+        return self._watcher()
 
     def _stop(self, reason: str) -> None:
         """End a command that has passed a limit, after a look at what its processes do."""

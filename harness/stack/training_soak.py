@@ -1,5 +1,7 @@
 """Soak a training: `python -m harness memory [cuboid|tblock|cylinder|walk] [--minutes 8] [--num-envs 4096] ...`.
 
+For `python -m harness memory PACKAGE.MODULE:MAKE`, see `harness.soaking.own_command`.
+
 It trains as `python -m mapush.train` does, with its log and its snapshots. In half of the envs all robots walk straight
 at the object and end in a heap, so that contact buffers see their worst case.
 
@@ -13,6 +15,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -27,6 +30,7 @@ from harness.memory.soak import Subject, soak
 from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import amount
 from harness.pages.soak_page import make_writable, write_soak
+from harness.soaking import own_command
 from mapush.assembly import TASKS, make_env, resolve, share_the_cores
 from mapush.config import PushRunConfig, RunConfig, SimConfig, steps_per_decision
 from mapush.errors import ConfigError, MapushError
@@ -45,6 +49,7 @@ CROWDED_STRIDE = 2  # every n-th env is driven into heaps
 BUFFERS = {"contacts": "nconmax", "rows": "njmax"}
 """What the simulator reports as the peak of a buffer, and as its limit."""
 ALLOWED_RATIO = 1.1  # of the peak of GPU memory to the prediction
+NAME_OF_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[\w.]+")
 ENDLESS_STEPS = 10**15  # more env steps than any soak takes
 
 
@@ -268,6 +273,10 @@ def main(argv: Optional[Sequence[str]] = None, *, soak_training: Callable[..., S
       argv: the words after the command's name; by default those of this process.
       soak_training: trains under the meters; see `soak_training`.
     """
+    if argv is None:
+        argv = sys.argv[1:]
+    if any(NAME_OF_FACTORY.fullmatch(word) for word in argv):
+        return own_command.main(argv)
     share_the_cores()
     options = tyro.cli(MemoryConfig, args=argv, prog="python -m harness memory")
     try:

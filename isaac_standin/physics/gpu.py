@@ -164,7 +164,7 @@ class GpuEngine(Engine):
     def _look(self) -> None:
         """Copy to the host whether an env diverged or a buffer overflowed, without waiting for it."""
         torch.any(self._watch.fatal() != 0, out=self._flags[0])
-        torch.any(~(self._watch.speed < MAX_SPEED), out=self._flags[1])
+        torch.any(self._wild(), out=self._flags[1])
         self._seen.copy_(self._flags, non_blocking=True)
         if self.device.type == "cuda":
             self._arrived = torch.cuda.Event()
@@ -182,6 +182,7 @@ class GpuEngine(Engine):
         """Wait for the device and raise the error of the steps since the last check; see `Engine.check`."""
         fatal = self._watch.fatal().to("cpu", copy=True)
         speed = self._watch.speed.to("cpu", copy=True)
+        wild = self._wild().nonzero().flatten().tolist()
         demand = self._watch.demand()
         self._watch.forget()
         if bool(fatal.any()):
@@ -196,9 +197,13 @@ class GpuEngine(Engine):
                 cause="the buffers, whose sizes were estimated from the shapes, are too small for this scene",
                 fix=f"python -m isaac_standin --contacts-per-env {contacts} --rows-per-env {rows} -- ...",
             )
-        wild = (~(speed < MAX_SPEED)).nonzero().flatten().tolist()
         if wild:
             raise diverged(wild, float(speed[wild].max()))
+
+    def _wild(self) -> torch.Tensor:
+        """Return whether an env was too fast since the last check, or has a state that is not finite, (E,) bool."""
+        finite = self.qpos.isfinite().all(dim=1) & self.qvel.isfinite().all(dim=1)
+        return ~finite | ~(self._watch.speed < MAX_SPEED)
 
     def close(self) -> None:
         """Release the device's memory. It can be called twice."""

@@ -11,7 +11,7 @@ import numpy as np
 from isaac_standin.assets.asset import Body, Joint, Shape
 from isaac_standin.scene import contacts
 from isaac_standin.scene.actor import DRIVE_POSITION, DRIVE_VELOCITY, Actor, Drive
-from isaac_standin.scene.terrain import add_terrain
+from isaac_standin.scene.terrain import add_terrain, require_small
 from isaac_standin.scene.terrain_types import Ground
 
 COLLISION_GROUP = 3  # hidden by MuJoCo's viewers unless asked for
@@ -79,6 +79,7 @@ def build(actors: Sequence[Actor], world: World) -> Built:
     ground = add_terrain(spec, world.grounds)
     for index, actor in enumerate(actors):
         _add_actor(spec, index, actor)
+    _require_small(actors, world.grounds)
     pairs = _add_pairs(spec, actors, ground, world.dt)
     _add_sensors(spec, actors)
     model = spec.compile()
@@ -87,6 +88,26 @@ def build(actors: Sequence[Actor], world: World) -> Built:
     for actor in actors:
         drives += actor.drives
     return Built(model, spec, tuple(pairs), tuple(drives))
+
+
+def _require_small(actors: Sequence[Actor], grounds: Sequence[Ground]) -> None:
+    """Refuse shapes with a flat face that is too large for a height field."""
+    for shape in contacts.touching_ground(actors):
+        actor = actors[shape.actor]
+        solid = actor.asset.shapes()[shape.shape]
+        sides = _sides(solid)
+        if sides is not None:
+            require_small(f"{actor.name}, {solid.kind} {shape.shape}", sides, grounds)
+
+
+def _sides(shape: Shape) -> Optional[tuple[float, float]]:
+    """Return the sides of a shape's largest flat face [m]; None if it has none, or is a mesh."""
+    if shape.kind == "box":
+        longest = sorted(shape.size, reverse=True)
+        return 2.0 * longest[0], 2.0 * longest[1]
+    if shape.kind == "cylinder":
+        return 2.0 * shape.size[0], 2.0 * shape.size[0]
+    return None
 
 
 def _set_options(option: Any, world: World) -> None:
@@ -279,8 +300,14 @@ def _add_pairs(spec: mujoco.MjSpec, actors: Sequence[Actor], ground: Sequence[st
 
 
 def _add_pair(spec: mujoco.MjSpec, one: str, other: str, dt: float) -> None:
-    """Add a pair of geoms whose contacts are as stiff as this time step allows."""
-    spec.add_pair(geomname1=one, geomname2=other, condim=3, solref=(2.0 * dt, 1.0))
+    """Add a pair of geoms whose contacts are as stiff as MuJoCo's are by default, or as this time step allows.
+
+    Stiffer ones throw robots that start inside each other apart at thousands of metres per second.
+    """
+    spec.add_pair(geomname1=one, geomname2=other, condim=3, solref=(max(CONTACT_TIME, 2.0 * dt), 1.0))
+
+
+CONTACT_TIME = 0.02  # in which a penetration decays [s]
 
 
 def _add_sensors(spec: mujoco.MjSpec, actors: Sequence[Actor]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -209,12 +209,19 @@ def _final_observation(observation: Observation, done: torch.Tensor, infos: Any)
     obs = observation.obs.clone()
     share_obs = observation.share_obs.clone()
     for env_id in _indices(done):
-        for agent, info in enumerate(infos[env_id]):
+        for agent, info in _by_agent(infos[env_id]):
             if "final_obs" in info:
                 obs[env_id, agent] = torch.as_tensor(info["final_obs"])
         if "final_share_obs" in infos[env_id][0]:
             share_obs[env_id] = torch.as_tensor(infos[env_id][0]["final_share_obs"])
     return Observation(obs, share_obs)
+
+
+def _by_agent(infos: Any) -> Iterable[Tuple[int, Dict[str, Any]]]:
+    """Return agents and their infos; HARL's EP mode reads infos[env][0] only, so some environments return {0: info}."""
+    if isinstance(infos, dict):
+        return infos.items()
+    return enumerate(infos)
 
 
 def _indices(flags: torch.Tensor) -> List[int]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
+from mapush.env.recent_episodes import RecentEpisodes
 from mapush.env.vec_env import Observation, Transition, VecEnv
 from mapush.errors import SpecError
 from mapush.spec import TensorSpec
@@ -101,6 +102,7 @@ class HarlView:
         self.observation_space = self._spaces(env.obs_spec)
         self.share_observation_space = self._spaces(env.share_obs_spec)
         self.action_space = self._spaces(env.action_spec)
+        self._recent = RecentEpisodes()
         self._actions_spec = TensorSpec("actions", ACTION_DIMS, env.action_spec.shape)
 
     def reset(self) -> Tuple[np.ndarray, np.ndarray, List[None]]:
@@ -135,6 +137,22 @@ class HarlView:
             rewards = self._per_agent(rewards.mean(axis=1))
         dones = self._per_agent(_numpy(transition.done))
         return obs, share_obs, rewards[:, :, np.newaxis], dones, self._infos(transition), [None] * self.num_envs
+
+    def get_statistics(self) -> Dict[str, float]:
+        """Return the means over the episodes that ended since the last `reset_statistics`, at most the last 1,000.
+
+        Returns:
+          `success_rate`, `collision_rate` and `collaboration_degree`: fractions from 0 to 1.
+          `mean_length`: mean length of an episode [env steps].
+          `num_episodes`: the number of episodes, an int.
+
+          A mean is nan before the first episode, and where the environment does not tell that outcome.
+        """
+        return self._recent.statistics()
+
+    def reset_statistics(self) -> None:
+        """Begin new statistics; those of the environment, `env.metrics`, stay as they are."""
+        self._recent.clear()
 
     def close(self) -> None:
         """Release the simulator; further calls do nothing."""
@@ -194,8 +212,10 @@ class HarlView:
         final_obs, final_share_obs = self._views(transition.final_observation)
         outcome = {name: _numpy(values) for name, values in transition.outcome.items()}
         for env_id in ended:
+            result = {name: values[env_id].item() for name, values in outcome.items()}
+            self._recent.add(result)
             for agent, info in enumerate(infos[env_id]):
-                info["outcome"] = {name: values[env_id].item() for name, values in outcome.items()}
+                info["outcome"] = dict(result)
                 info["final_obs"] = final_obs[env_id, agent]
                 info["final_share_obs"] = final_share_obs[env_id, agent]
                 if truncated[env_id]:

@@ -8,7 +8,7 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 
 import torch
 
-from mapush.errors import MapushError
+from mapush.errors import ConfigError, MapushError
 from mapush.spec import TensorSpec
 
 Interval = Tuple[float, float]
@@ -109,7 +109,7 @@ class EpisodeMetrics:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationMetrics:
-    """The published measures, taken over the first episode of each env.
+    """The published measures, taken over the first episodes of each env.
 
     Source: MAPush@0e61e1b, `openrl_ws/test.py --test_mode calculator`.
 
@@ -119,6 +119,8 @@ class EvaluationMetrics:
       success_rate_interval: its 95 % Wilson score interval.
       finished_time: mean duration [s]; a failure counts as long as the longest possible episode.
       finished_time_interval: its 95 % normal interval [s].
+      collision_rate: share of the episodes that a collision of robots ended.
+      collision_rate_interval: its 95 % Wilson score interval.
       collision_degree: nearness of object and obstacles in the successful episodes; 0, because this task has no
         obstacles.
       collaboration_degree: mean share of the steps in which all robots are near the object, over the successful
@@ -132,6 +134,8 @@ class EvaluationMetrics:
     success_rate_interval: Interval
     finished_time: float
     finished_time_interval: Interval
+    collision_rate: float
+    collision_rate_interval: Interval
     collision_degree: float
     collaboration_degree: float
     collaboration_degree_interval: Interval
@@ -139,21 +143,37 @@ class EvaluationMetrics:
 
 
 class FirstEpisodes:
-    """The outcome of each env's first episode; later episodes are ignored.
+    """The outcomes of each env's first episodes; later episodes are ignored.
+
+    How many episodes of an env count is fixed before the first step: `episodes` are shared out evenly, and the envs
+    with the lowest ids play the remainder. So whether an episode counts does not depend on how long it is. To count the
+    first `episodes` that end, in whatever env, would favour short ones.
 
     Args:
       num_envs: number of envs, E.
+      episodes: number of episodes, at least E; by default one of each env.
+
+    Raises:
+      ConfigError: fewer episodes than envs.
     """
 
-    def __init__(self, num_envs: int) -> None:
+    def __init__(self, num_envs: int, episodes: Optional[int] = None) -> None:
+        episodes = episodes or num_envs
+        if episodes < num_envs:
+            got, fix = f"{episodes} episodes in {num_envs} envs", "use as many envs as episodes, or fewer"
+            raise ConfigError("an env would play no episode", got=got, fix=fix)
         self._done_spec = TensorSpec("done", ("num_envs",), (num_envs,), "bool")
-        self._done: Optional[torch.Tensor] = None
-        self._outcome: Dict[str, torch.Tensor] = {}
+        self._episodes = episodes
+        shares = [len(range(env_id, episodes, num_envs)) for env_id in range(num_envs)]
+        self._share = torch.tensor(shares)  # episodes of each env, (E,)
+        self._rows = max(shares)
+        self._ended = torch.zeros_like(self._share)
+        self._outcome: Dict[str, torch.Tensor] = {}  # (largest share, E) each
 
     @property
     def complete(self) -> bool:
-        """Whether every env has ended an episode."""
-        return self._done is not None and bool(self._done.all())
+        """Whether every env has ended all of its episodes."""
+        return bool((self._ended >= self._share).all())
 
     def add(self, done: torch.Tensor, outcome: Dict[str, torch.Tensor]) -> None:
         """Take `done` and `outcome` of one transition.
@@ -166,52 +186,70 @@ class FirstEpisodes:
           SpecError: `done` has a different shape or type.
         """
         self._done_spec.validate(done, "FirstEpisodes.add")
-        if self._done is None:
-            self._done = torch.zeros_like(done)
-            self._outcome = {name: torch.zeros_like(value) for name, value in outcome.items()}
-        first = done & ~self._done
-        for name, kept in self._outcome.items():
-            self._outcome[name] = torch.where(first, outcome[name], kept)
-        self._done = self._done | done
+        self._share, self._ended = self._share.to(done.device), self._ended.to(done.device)
+        counts = done & (self._ended < self._share)
+        for name, values in outcome.items():
+            if name not in self._outcome:
+                self._outcome[name] = values.new_zeros((self._rows,) + values.shape)
+            kept = self._outcome[name]
+            for row in range(self._rows):
+                kept[row] = torch.where(counts & (self._ended == row), values, kept[row])
+        self._ended = self._ended + counts.long()
 
     @property
     def outcome(self) -> Dict[str, torch.Tensor]:
-        """Results of the first episodes by name, (E,) each; zero in an env whose first episode has not ended."""
-        return dict(self._outcome)
+        """Results of the first episode of each env by name, (E,) each; zero where it has not ended."""
+        return {name: kept[0].clone() for name, kept in self._outcome.items()}
 
-    def metrics(self) -> EvaluationMetrics:
-        """Return the published measures of the first episodes.
+    @property
+    def episodes(self) -> int:
+        """Number of episodes that count."""
+        return self._episodes
+
+    def results(self) -> Dict[str, torch.Tensor]:
+        """Return the results of all episodes that count, by name, (episodes,) each.
 
         Raises:
-          MapushError: an env has not ended its first episode; leaving it out would favour short episodes.
+          MapushError: an env has not ended its episodes; leaving them out would favour short episodes.
         """
         self._require_complete()
-        success = self._outcome["success"]
+        rows = torch.arange(self._rows, device=self._share.device)
+        counted = rows.unsqueeze(1) < self._share
+        return {name: kept[counted] for name, kept in self._outcome.items()}
+
+    def metrics(self) -> EvaluationMetrics:
+        """Return the published measures of the episodes that count.
+
+        Raises:
+          MapushError: see `results`.
+        """
+        results = self.results()
+        success = results["success"]
         successes, episodes = int(success.sum()), success.numel()
-        time, time_interval = _mean(self._outcome["finished_time"])
-        collaboration, collaboration_interval = _mean(self._outcome["collaboration"][success])
+        collisions = int(results["collision"].sum())
+        time, time_interval = mean_interval(results["finished_time"])
+        collaboration, collaboration_interval = mean_interval(results["collaboration"][success])
         return EvaluationMetrics(
             episodes=episodes,
             success_rate=successes / episodes,
             success_rate_interval=wilson_interval(successes, episodes),
             finished_time=time,
             finished_time_interval=time_interval,
+            collision_rate=collisions / episodes,
+            collision_rate_interval=wilson_interval(collisions, episodes),
             collision_degree=0.0,
             collaboration_degree=collaboration,
             collaboration_degree_interval=collaboration_interval,
-            endings={name: int(self._outcome[name].sum()) for name in ENDINGS},
+            endings={name: int(results[name].sum()) for name in ENDINGS},
         )
 
     def _require_complete(self) -> None:
         if self.complete:
             return
-        ended = 0
-        if self._done is not None:
-            ended = int(self._done.sum())
         raise MapushError(
             "the evaluation is not over",
             where="FirstEpisodes.metrics",
-            got=f"{ended} of {self._done_spec.shape[0]} envs have ended an episode",
+            got=f"{int(self._ended.sum())} of {self._episodes} episodes have ended",
             expected="all of them",
             fix="step until FirstEpisodes.complete",
         )
@@ -230,7 +268,7 @@ def wilson_interval(successes: int, trials: int) -> Interval:
     return max(0.0, low), min(1.0, high)
 
 
-def _mean(values: torch.Tensor) -> Tuple[float, Interval]:
+def mean_interval(values: torch.Tensor) -> Tuple[float, Interval]:
     """Return the mean of (n,) and its 95 % normal interval; nan if there are too few values."""
     values = values.double()
     mean = float(values.mean())

@@ -20,7 +20,7 @@ Viewer = Literal["auto", "native", "web", "none"]
 VIEWERS = get_args(Viewer)
 CALCULATOR_ENVS = 300
 RECORDING_SUFFIXES = (".mp4", ".gif", ".html")
-VIEWER_FLAGS = ("viewer", "host", "port", "episodes", "record", "only")
+VIEWER_FLAGS = ("viewer", "host", "port", "record", "only")
 
 _TASK_CHOICES = "{" + ",".join(TASKS) + "}"
 
@@ -33,12 +33,14 @@ class EvaluateConfig:
     """The task that the policy was trained for."""
     checkpoint: Tuple[Path, ...] = ()
     """Checkpoints, folders of runs (evaluates all of their checkpoints), HARL's models. Default: the shipped policy."""
+    env: Optional[str] = None
+    """Your own environment: package.module:factory, a function of num_envs and seed. The task is then ignored."""
     untrained: bool = False
     """Evaluate the initial weights of a training."""
     mode: Mode = "calculator"
     """calculator prints the metrics; viewer shows or records episodes."""
     num_envs: Optional[int] = None
-    """Number of parallel envs; the calculator counts the first episode of each. Default: 300; viewer: 1."""
+    """Number of parallel envs. Default: 300, or as many as there are episodes; viewer: 1."""
     viewer: Optional[Viewer] = None
     """A window, a page, none (only record), or auto: a window if possible. Default: auto; with --record: none."""
     host: Optional[str] = None
@@ -46,7 +48,8 @@ class EvaluateConfig:
     port: Optional[int] = None
     """Port of the page. Default: 8080, or the next free one."""
     episodes: Optional[int] = None
-    """Number of episodes to show, or with --only to record. Default: no limit, or 3 when recording."""
+    """calculator: episodes in all, shared out evenly among the envs. Default: the first episode of each env.
+    viewer: episodes to show, or with --only to record. Default: no limit, or 3 when recording."""
     record: Optional[Path] = None
     """Record the episodes to this file: .mp4, .gif, or .html (a page with a play bar)."""
     only: Optional[Literal["failures"]] = None
@@ -63,23 +66,31 @@ class EvaluateConfig:
     """Seed for the initial states and for the differences between envs."""
     upstream_quirks: Optional[bool] = None
     """Reproduce upstream's bugs, which docs/deviations.md lists. Default: as the policy was trained."""
+    steps_per_decision: Optional[int] = None
+    """Env steps for which each action is held. Default: as the policy was trained; 1 if its file does not say it."""
     device: str = "auto"
     """Device of the policy: auto, cpu, cuda or cuda:1."""
     sim: SimConfig = SimConfig()
     """The simulator."""
 
     def __post_init__(self) -> None:
-        _require_choice("task", self.task_name, TASKS)
+        if self.env is None:
+            _require_choice("task", self.task_name, TASKS)
         _require_choice("mode", self.mode, get_args(Mode))
-        if self.num_envs is not None and self.num_envs < 1:
-            raise ConfigError("nothing to do", got=f"num_envs {self.num_envs}", expected="at least one env")
+        for name, least in (("num_envs", "env"), ("episodes", "episode"), ("steps_per_decision", "env step")):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(
+                    f"nothing to do: no {least}s", got=f"{name} {value}", expected=f"at least one {least}"
+                )
+        _check_own_env(self)
         _check_policy_flags(self)
         _check_output_flags(self)
         _check_viewer_flags(self)
         if self.num_envs is None:
-            num_envs = CALCULATOR_ENVS
-            if self.mode == "viewer":
-                num_envs = 1
+            num_envs = 1
+            if self.mode == "calculator":
+                num_envs = min(CALCULATOR_ENVS, self.episodes or CALCULATOR_ENVS)
             object.__setattr__(self, "num_envs", num_envs)
 
     @property
@@ -107,6 +118,23 @@ def _require(good: bool, what: str, fix: str) -> None:
         raise ConfigError(what, fix=fix)
 
 
+def _check_own_env(config: EvaluateConfig) -> None:
+    """Check the flags for an environment of the user's own.
+
+    Raises:
+      ConfigError: a flag belongs to the built-in tasks.
+    """
+    if config.env is None:
+        return
+    _require(config.mode == "calculator", "--env works for the calculator only", "leave out --mode")
+    named = config.untrained or bool(config.checkpoint)
+    _require(named, "no policy is shipped for your own environment", "--checkpoint RUN_OR_FILE, or --untrained")
+    for flag in ("report", "export", "stand_checkpoint", "upstream_quirks", "steps_per_decision"):
+        name = "--" + flag.replace("_", "-")
+        what = f"{name} belongs to the built-in tasks, not to your own environment"
+        _require(getattr(config, flag) is None, what, "leave it out")
+
+
 def _check_policy_flags(config: EvaluateConfig) -> None:
     """Check the flags that choose the policies.
 
@@ -131,6 +159,12 @@ def _check_output_flags(config: EvaluateConfig) -> None:
     walk = config.task_name == "walk"
     viewer = config.mode == "viewer"
     _require(not (walk and viewer), "the viewer shows pushing tasks only", "name cuboid, tblock or cylinder")
+    for flag in ("episodes", "steps_per_decision"):
+        name = "--" + flag.replace("_", "-")
+        _require(not walk or getattr(config, flag) is None, f"{name} works for pushing tasks only", "leave it out")
+    if not viewer and config.episodes is not None and config.num_envs is not None:
+        fix = f"--num-envs {config.episodes} or fewer"
+        _require(config.episodes >= config.num_envs, "there are fewer episodes than envs", fix)
     if config.report is not None:
         _require(not walk, "--report works for pushing tasks only", "leave it out; --json FILE writes the results")
         _require(not viewer, "--report belongs to the calculator", "leave out --mode viewer")
@@ -166,8 +200,6 @@ def _check_values(config: EvaluateConfig) -> None:
     if config.only is not None:
         _require(config.only == "failures", f"unknown choice of episodes {config.only!r}", "--only failures")
         _require(config.record is not None, "--only chooses what is recorded", "add --record FILE.mp4")
-    if config.episodes is not None:
-        _require(config.episodes >= 1, "there are no episodes to show", "--episodes 1 or more")
 
 
 def _check_combinations(config: EvaluateConfig) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence
 
 from mapush.assembly import make_agent, make_env, sizes_of
-from mapush.config import RunConfig
+from mapush.config import PushRunConfig, RunConfig
 from mapush.errors import CheckpointError
 from mapush.evaluation import policy_formats
-from mapush.evaluation.policy_formats import LoadedPolicy, LoadOptions, is_run, with_quirks
+from mapush.evaluation.policy_formats import GIVEN, LoadedPolicy, LoadOptions, is_run, with_quirks
 from mapush.presets import preset
 from mapush.run import checkpoint as checkpoints
 
@@ -118,6 +118,7 @@ def load_in_env(
     options = LoadOptions(config.task_name, config.device, config.upstream_quirks)
     policy = policy_formats.load(path, options)
     policy = dataclasses.replace(policy, config=dataclasses.replace(policy.config, sim=config.sim))
+    policy = _at_rate(policy, config.steps_per_decision)
     env = make(_evaluated(policy.config, config, num_envs))
     if policy.checkpoint is not None:
         sizes = sizes_of(env)
@@ -129,9 +130,24 @@ def load_in_env(
 def _untrained(config: EvaluateConfig, num_envs: int, make: Callable[[RunConfig], VecEnv]) -> PolicyInEnv:
     run_config = with_quirks(preset(config.task_name, "default"), config.upstream_quirks)
     run_config = dataclasses.replace(run_config, sim=config.sim)
+    rate_from = f"as preset {run_config.preset}"
+    if config.steps_per_decision is not None:
+        run_config, rate_from = _held(run_config, config.steps_per_decision), GIVEN
     env = make(_evaluated(run_config, config, num_envs))
     agent = make_agent(run_config, sizes_of(env), config.device)
-    return PolicyInEnv(LoadedPolicy(None, 0, run_config, agent), env)
+    return PolicyInEnv(LoadedPolicy(None, 0, run_config, agent, rate_from=rate_from), env)
+
+
+def _at_rate(policy: LoadedPolicy, steps: Optional[int]) -> LoadedPolicy:
+    """Return a policy that holds each action for a number of env steps; None leaves it as it is."""
+    if steps is None:
+        return policy
+    return dataclasses.replace(policy, config=_held(policy.config, steps), rate_from=GIVEN)
+
+
+def _held(config: RunConfig, steps: int) -> RunConfig:
+    assert isinstance(config, PushRunConfig), "EvaluateConfig takes the flag for pushing tasks only"
+    return dataclasses.replace(config, task=dataclasses.replace(config.task, steps_per_decision=steps))
 
 
 def _evaluated(run_config: RunConfig, config: EvaluateConfig, num_envs: int) -> RunConfig:

@@ -13,7 +13,7 @@ from mapush.assembly import device_of, make_agent
 from mapush.config import PushRunConfig, RunConfig
 from mapush.errors import CheckpointError
 from mapush.objects import OBJECTS
-from mapush.presets import preset
+from mapush.presets import PRESETS, own_env, preset
 from mapush.run import checkpoint as checkpoints
 from mapush.run.checkpoint import Checkpoint
 from mapush.upstream import openrl
@@ -21,6 +21,11 @@ from mapush.upstream.harl import models
 
 if TYPE_CHECKING:
     from mapush.env.vec_env import Team
+
+
+AS_TRAINED = "as it was trained"
+ASSUMED = "as in MAPush's published runs: the file does not say it, --steps-per-decision does"
+GIVEN = "by --steps-per-decision"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +38,7 @@ class LoadedPolicy:
       config: configuration of its training run.
       agent: chooses the actions.
       checkpoint: its weights as a mapush checkpoint; None if the format cannot be converted.
+      rate_from: who says how many env steps an action is held, in a few words.
     """
 
     path: Optional[Path]
@@ -40,6 +46,7 @@ class LoadedPolicy:
     config: RunConfig
     agent: Team
     checkpoint: Optional[Checkpoint] = None
+    rate_from: str = AS_TRAINED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,23 +142,31 @@ def _load_mapush(path: Path, options: LoadOptions) -> LoadedPolicy:
 
 
 def _load_harl(path: Path, options: LoadOptions) -> LoadedPolicy:
-    """Load HARL's models, which decide in every env step, as MAPush's published runs do."""
+    """Load HARL's models, which do not say how often they decided, unless a run of ours left them."""
     folder = models.folder_in(path)
     assert folder is not None, "models.recognises(path) was True"
-    name = "default"
-    if options.task_name in OBJECTS:
-        name = "published"
-    return _ready(models.read(folder, preset(options.task_name, name)), path, options)
+    rate_from = ASSUMED
+    if models.is_of_a_run(folder):
+        rate_from = AS_TRAINED
+    return _ready(models.read(folder, _config_for_harl(options.task_name)), path, options, rate_from)
 
 
-def _ready(checkpoint: Checkpoint, path: Path, options: LoadOptions) -> LoadedPolicy:
+def _config_for_harl(task_name: str) -> RunConfig:
+    if task_name in OBJECTS:
+        return preset(task_name, "published")
+    if task_name in PRESETS:
+        return preset(task_name, "default")
+    return own_env(task_name)
+
+
+def _ready(checkpoint: Checkpoint, path: Path, options: LoadOptions, rate_from: str = AS_TRAINED) -> LoadedPolicy:
     checkpoints.require_fit(checkpoint, path, options.task_name, checkpoint.sizes)
     config = with_quirks(checkpoint.config, options.upstream_quirks)
     sizes = dict(checkpoint.sizes)
     sizes.setdefault("share_obs_dim", 1)  # HARL's models may lack the critic, which acting does not need
     agent = make_agent(config, sizes, options.device)
     agent.load_actors(checkpoint.agent["actors"])
-    return LoadedPolicy(path, checkpoint.step, config, agent, checkpoint)
+    return LoadedPolicy(path, checkpoint.step, config, agent, checkpoint, rate_from)
 
 
 def _load_openrl(path: Path, options: LoadOptions) -> LoadedPolicy:
@@ -169,7 +184,7 @@ def _load_openrl(path: Path, options: LoadOptions) -> LoadedPolicy:
     team = openrl.load(path, scale, str(device_of(options.device)))
     openrl.require_fit(team, path, OBJECTS[options.task_name])
     config = with_quirks(preset(options.task_name, "published"), quirks)
-    return LoadedPolicy(path, openrl.steps_of(path), config, team)
+    return LoadedPolicy(path, openrl.steps_of(path), config, team, rate_from=ASSUMED)
 
 
 MAPUSH = PolicyFormat("mapush", Path.is_file, _load_mapush)

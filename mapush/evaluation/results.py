@@ -22,6 +22,8 @@ class Evaluation:
       metrics: its metrics.
       name: the policy or run that it belongs to.
       trace: its episodes; None if they were not traced.
+      steps_per_decision: env steps for which it held each action.
+      rate_from: who says so, in a few words.
     """
 
     path: Optional[Path]
@@ -29,6 +31,13 @@ class Evaluation:
     metrics: EvaluationMetrics
     name: str = ""
     trace: Optional[Trace] = None
+    steps_per_decision: int = 1
+    rate_from: str = ""
+
+    @property
+    def decision_rate(self) -> str:
+        """How often it decided, and who says so, in a sentence."""
+        return decision_rate(self.steps_per_decision, self.rate_from)
 
     @property
     def success_time(self) -> float:
@@ -51,4 +60,20 @@ class Evaluation:
         path: Optional[str] = None
         if self.path is not None:
             path = str(self.path)
-        return {"checkpoint": path, "step": self.step, "metrics": metrics}
+        decision = {"env_steps": self.steps_per_decision, "from": self.rate_from}
+        return {"checkpoint": path, "step": self.step, "decision": decision, "metrics": metrics}
+
+
+def decision_rate(steps: int, rate_from: str) -> str:
+    """Return how often a policy decides, in a sentence.
+
+    Args:
+      steps: env steps for which it holds each action.
+      rate_from: who says so, in a few words.
+    """
+    from mapush.sim.physics import STEP_DT
+
+    interval = "every env step"
+    if steps > 1:
+        interval = f"every {steps} env steps"
+    return f"one decision {interval} ({1.0 / (steps * STEP_DT):g} Hz), {rate_from}"

@@ -37,12 +37,14 @@ class Setting:
       num_envs: parallel envs.
       seed: seed of the initial states and of the randomization.
       simulator: name of the simulator.
+      episodes: episodes in all; None if one of each env counts.
     """
 
     task_name: str
     num_envs: int
     seed: int
     simulator: str
+    episodes: Optional[int] = None
 
 
 def require_folder(folder: Path) -> None:
@@ -119,9 +121,13 @@ def _title(setting: Setting, evaluations: Evaluations) -> str:
 
 
 def _subtitle(setting: Setting, evaluations: Evaluations) -> str:
+    counted = f"First episode of each of {setting.num_envs} envs"
+    if setting.episodes not in (None, setting.num_envs):
+        counted = f"{setting.episodes} episodes, shared out evenly among {setting.num_envs} envs"
+    rates = [f"{name}: {group[-1].decision_rate}" for name, group in evaluations.items()]
     return (
-        f"First episode of each of {setting.num_envs} envs, seed {setting.seed}, deterministic actions, simulator "
-        f"{setting.simulator}. Evaluated: {', '.join(evaluations)}."
+        f"{counted}, seed {setting.seed}, deterministic actions, simulator {setting.simulator}. "
+        f"Evaluated: {'; '.join(rates)}."
     )
 
 
@@ -151,6 +157,7 @@ def _tiles(setting: Setting, evaluations: Evaluations) -> List[Tile]:
         Tile("finished time", number(metrics.finished_time, "s"), time_note),
         Tile("time of the successes", number(evaluation.success_time, "s"), "mean over the successful episodes"),
         Tile("collaboration degree", number(metrics.collaboration_degree), collaboration_note),
+        Tile("collision rate", number(metrics.collision_rate), interval(metrics.collision_rate_interval)),
         Tile("collision degree", number(metrics.collision_degree), "with obstacles, of which this task has none"),
     ]
 
@@ -176,6 +183,7 @@ _HEADINGS = (
     "finished time [s]",
     "of successes [s]",
     "collaboration degree",
+    "collision rate",
     "collision degree",
     "collisions",
     "falls",
@@ -193,6 +201,7 @@ def _row(name: str, evaluation: Evaluation) -> List[Cell]:
         Cell(number(metrics.finished_time), interval(metrics.finished_time_interval)),
         Cell(number(evaluation.success_time)),
         Cell(number(metrics.collaboration_degree), interval(metrics.collaboration_degree_interval)),
+        _rate_cell(metrics.collision_rate, metrics.collision_rate_interval),
         Cell(number(metrics.collision_degree)),
         Cell(str(endings["collision"])),
         Cell(str(endings["fall"])),
@@ -212,6 +221,7 @@ def _published_row(task_name: str) -> List[Cell]:
         Cell(number(seconds)),
         Cell(number(success_seconds)),
         Cell(number(collaboration)),
+        Cell(UNKNOWN),
         Cell(number(0.0)),
         Cell(UNKNOWN),
         Cell(UNKNOWN),
@@ -230,7 +240,8 @@ def _measures(setting: Setting, evaluations: Evaluations) -> Section:
         rows.append(_published_row(setting.task_name))
     note = (
         "A run is represented by its newest checkpoint. The finished time counts a failure as 20 s; the collaboration "
-        "degree is the share of the time in which all robots are within 1 m of the object, over successful episodes. "
+        "degree is the share of the time in which all robots are within 1 m of the object, over successful episodes; "
+        "the collision rate is the share of the episodes that a collision of robots ended. "
         "MAPush's results are from a different simulator; the interval of its success rate is computed here for its "
         f"{EPISODES} episodes."
     )

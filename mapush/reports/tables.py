@@ -16,7 +16,10 @@ from mapush.reports.rate_curve import published_curve, rate_curve
 
 if TYPE_CHECKING:
     from mapush.evaluation.acceptance import AcceptanceResult, Measure
+    from mapush.evaluation.own_env import OwnEvaluation
     from mapush.evaluation.results import Evaluation
+
+_IN_TWO_LINES = {"timeout": "time-\nout"}  # the table of a run fits into 80 columns
 
 Runs = Mapping[str, Sequence["Evaluation"]]  # the evaluations of each run, by its name, oldest first
 
@@ -36,6 +39,7 @@ def metrics_table(evaluation: Evaluation) -> ConsoleTable:
     table.add_row("success rate", number(metrics.success_rate), interval(metrics.success_rate_interval), "")
     table.add_row("finished time", number(metrics.finished_time), interval(metrics.finished_time_interval), "s")
     table.add_row("finished time, successes only", number(evaluation.success_time), "", "s")
+    table.add_row("collision rate", number(metrics.collision_rate), interval(metrics.collision_rate_interval), "")
     table.add_row("collision degree", number(metrics.collision_degree), "", "")
     collaboration_interval = interval(metrics.collaboration_degree_interval)
     table.add_row("collaboration degree", number(metrics.collaboration_degree), collaboration_interval, "")
@@ -45,11 +49,35 @@ def metrics_table(evaluation: Evaluation) -> ConsoleTable:
     return table
 
 
+def own_table(evaluation: OwnEvaluation) -> ConsoleTable:
+    """Return what one policy scored in an environment of the user's own, one row per outcome."""
+    name = "untrained"
+    if evaluation.path is not None:
+        name = str(evaluation.path)
+    title = f"{name}, {evaluation.episodes} episodes of {evaluation.num_envs} envs"
+    table = _table(title, texts=["measure"], numbers=["value", "95 % interval"])
+    for outcome, measure in evaluation.measures.items():
+        label = f"{measure.kind} of {outcome}"
+        if measure.kind == "rate":
+            label = f"{outcome} rate"
+        table.add_row(escape(label), number(measure.value), interval(measure.interval))
+    return table
+
+
 def run_table(evaluations: Sequence[Evaluation]) -> ConsoleTable:
     """Return what the checkpoints of a run scored, one row per checkpoint."""
-    causes = [cause for cause in evaluations[0].metrics.endings if cause != "success"]
-    headings = ["M steps", "success rate", "95 % interval", "time [s]", "collab.", *causes]
-    table = _table("Success over training", texts=[], numbers=headings)
+    causes = [cause for cause in evaluations[0].metrics.endings if cause not in ("success", "collision")]
+    headings = [
+        "M steps",
+        "success\nrate",
+        "95 %\ninterval",
+        "time [s]",
+        "col-\nlab.",
+        "colli-\nsions",
+        "95 %\ninterval",
+    ]
+    headings += [_IN_TWO_LINES.get(cause, cause) for cause in causes]
+    table = _table("Success over training", texts=[], numbers=headings, gap=0)
     for evaluation in evaluations:
         metrics = evaluation.metrics
         counts = [str(metrics.endings[cause]) for cause in causes]
@@ -59,6 +87,8 @@ def run_table(evaluations: Sequence[Evaluation]) -> ConsoleTable:
             interval(metrics.success_rate_interval),
             number(metrics.finished_time),
             number(metrics.collaboration_degree),
+            f"{metrics.collision_rate:.3f}",
+            "{:.3f} to {:.3f}".format(*metrics.collision_rate_interval),
             *counts,
         )
     return table
@@ -76,10 +106,17 @@ def acceptance_table(results: Sequence[AcceptanceResult]) -> ConsoleTable:
     return table
 
 
-def _table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> ConsoleTable:
-    """Return an empty table with columns of text, followed by columns of numbers."""
+def _table(title: str, texts: Sequence[str], numbers: Sequence[str], gap: int = 1) -> ConsoleTable:
+    """Return an empty table with columns of text, followed by columns of numbers.
+
+    Args:
+      title: its title.
+      texts: headings of the columns of text.
+      numbers: headings of the columns of numbers.
+      gap: spaces between two columns, besides the one that is always there.
+    """
     table = ConsoleTable(
-        title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+        title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, gap, 0, 0)
     )
     for heading in texts:
         table.add_column(escape(heading), no_wrap=True)

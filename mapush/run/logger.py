@@ -152,8 +152,8 @@ class RunLogger:
             return
         self.say(f"Some episodes done, average episode reward is {metrics['episode/return']:.4f}.")
         if "episode/success" in metrics and "episode/collision" in metrics:
-            success = f"Success: {metrics['episode/success']:.1%}"
-            collision = f"Collision: {metrics['episode/collision']:.1%}"
+            success = f"Success: {metrics['episode/success']:.3f}"
+            collision = f"Collision: {metrics['episode/collision']:.3f}"
             self.say(f"[MAPush Stats] {success} | {collision} | Episodes: {metrics['episodes']:.0f}")
 
 

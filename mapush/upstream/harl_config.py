@@ -26,9 +26,9 @@ RUN_SETTINGS = {
 """HARL's key: our setting of a run."""
 
 REFUSED = {
-    "use_recurrent_policy": "recurrent networks",
-    "use_naive_recurrent_policy": "recurrent networks",
-    "model_dir": "starting from other weights; use --resume",
+    "use_recurrent_policy": "recurrent networks are",
+    "use_naive_recurrent_policy": "recurrent networks are",
+    "model_dir": "starting from other weights is",
 }
 """Keys whose value must be false or empty: what they ask for."""
 
@@ -107,8 +107,7 @@ def _place(entry: _Entry, settings: _Settings) -> None:
     defaults = _happo_defaults()
     if entry.key in REFUSED:
         if entry.value:
-            what = f"{REFUSED[entry.key]} is not supported"
-            raise ConfigError(what, where=str(entry.path), got=f"{entry.key}: {entry.value}")
+            raise _refused(entry)
     elif entry.key in RUN_SETTINGS:
         settings.run[RUN_SETTINGS[entry.key]] = _number(entry, entry.value, int)
     elif entry.key == "cuda":
@@ -121,6 +120,16 @@ def _place(entry: _Entry, settings: _Settings) -> None:
         error = unknown("key", entry.key, [*defaults, *RUN_SETTINGS, *REFUSED, *IGNORED, "cuda"])
         error.add_where(str(entry.path))
         raise error
+
+
+def _refused(entry: _Entry) -> ConfigError:
+    cause, fix = "the native learner and the adapter have feed-forward networks only", "set it to False"
+    if entry.key == "model_dir":
+        cause = "HARL's files hold weights and value statistics; optimisers and step count are not in them"
+        fix = "leave it empty; a run of mapush continues with --resume RUN, and mapush evaluate --checkpoint loads them"
+    got = f"{entry.key}: {entry.value}"
+    what = f"{REFUSED[entry.key]} not supported"
+    return ConfigError(what, where=str(entry.path), got=got, cause=cause, fix=fix)
 
 
 def _happo_defaults() -> Dict[str, Any]:

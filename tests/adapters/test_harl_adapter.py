@@ -160,7 +160,7 @@ def test_run_tells_the_environments_statistics(tmp_path, logs, capsys):
     harl = Harl(tmp_path, logs)
     harl.runner.run()
     said = capsys.readouterr().out
-    assert "[MAPush Stats] Success: 33.3% | Collision: 0.0% | Episodes: 3" in said
+    assert "[MAPush Stats] Success: 0.333 | Collision: 0.000 | Episodes: 3" in said
     assert said.count("updates ") == ITERATIONS
     assert "updates 3/3 episodes, total num timesteps 105/105" in said
     written = rows(tmp_path)

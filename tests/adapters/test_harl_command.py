@@ -129,7 +129,7 @@ def test_command_that_is_stopped_saves_and_reports_it(tmp_path):
     code, said = in_process(tmp_path / "said.txt", command, tmp_path / "run", 100)
     assert code == 128 + signal.SIGTERM, said
     assert "stopped and saved" in said
-    assert last_checkpoint(tmp_path / "run").step == 110
+    assert last_checkpoint(tmp_path / "run").step == 70
 
 
 @pytest.mark.mujoco

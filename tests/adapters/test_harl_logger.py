@@ -106,7 +106,7 @@ def test_logger_tells_statistics_of_the_environment_and_means_over_agents(tmp_pa
     assert (row["step"], row["iteration"], float(row["episodes"])) == (str(NUM_ENVS), "1", 1.0)
     for name, value in {"policy_loss": 2.0, "entropy": 4.0, "ratio": 1.0, "value_loss": 4.0}.items():
         assert float(row[f"train/{name}"]) == value
-    assert "[MAPush Stats] Success: 100.0% | Collision: 0.0% | Episodes: 1" in capsys.readouterr().out
+    assert "[MAPush Stats] Success: 1.000 | Collision: 0.000 | Episodes: 1" in capsys.readouterr().out
 
 
 def test_logger_evaluation_is_the_mean_return_of_the_teams_that_ended():

@@ -10,7 +10,6 @@ import pytest
 from mapush import train as training
 from mapush.config import HarlConfig, PushRunConfig, SimConfig
 from mapush.errors import ConfigError, LearnerError
-from mapush.run.folder import RunFolder
 from mapush.upstream.harl import harl_source, harl_training
 
 pytestmark = pytest.mark.adapters
@@ -37,6 +36,7 @@ class OnPolicyHARunner:
     def compute(self): ...
     def train(self): ...
     def save(self): ...
+    def after_update(self): ...
 """,
 }
 HAPPO, RUNNER = "algorithms/actors/happo.py", "runners/on_policy_ha_runner.py"
@@ -173,18 +173,6 @@ def test_learner_that_does_not_exist_is_refused_with_the_nearest(capsys):
     """The error for a misspelt learner suggests the right one."""
     assert training.main(["--learner", "harel"]) == 2
     assert "did you mean 'harl'" in capsys.readouterr().err
-
-
-def test_run_of_harl_cannot_be_continued(tmp_path, capsys):
-    """HARL saves no optimiser; `--resume` gives an error and leaves the run unchanged."""
-    config = PushRunConfig(learner="harl", num_envs=5, num_steps=7, total_steps=350, sim=SimConfig("mujoco"))
-    RunFolder.create(config, tmp_path / "run").close()
-    before = sorted(tmp_path.rglob("*"))
-    assert training.main(["--resume", str(tmp_path / "run")]) == 2
-    said = capsys.readouterr().err
-    assert "a run of HARL cannot be continued" in said
-    assert "--learner native" in said
-    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_second_isaac_gym_in_one_process_is_refused(tmp_path):

@@ -13,6 +13,7 @@ from mapush.config import (
     HappoConfig,
     PushRunConfig,
     SimConfig,
+    require_full_minibatches,
     run_config_from_dict,
     steps_per_decision,
     to_dict,
@@ -21,7 +22,7 @@ from mapush.errors import ConfigError
 from mapush.objects import CUBOID, OBJECTS
 from mapush.presets import PRESETS, PUSH_PRESETS, preset
 from mapush.run.folder import flat
-from mapush.train import parse
+from mapush.train import main, parse
 from mapush.upstream.harl_config import apply
 
 pytestmark = pytest.mark.contracts
@@ -185,6 +186,36 @@ def test_harl_config_of_a_run_loads(tmp_path):
     run["main_args"]["algo"] = "mappo"
     with pytest.raises(ConfigError, match="not a run of HAPPO"):
         harl(tmp_path, json.dumps(run), "config.json")
+
+
+@pytest.mark.parametrize("name", ["actor_num_mini_batch", "critic_num_mini_batch"])
+def test_more_minibatches_than_samples_are_refused_before_training(tmp_path, name, capsys):
+    """An empty minibatch is one message with the numbers, for both learners; no folder is made."""
+    flag = "--happo." + name.replace("_", "-")
+    words = [
+        "cuboid",
+        "--num-envs",
+        "3",
+        "--num-steps",
+        "2",
+        "--total-steps",
+        "600",
+        "--run-dir",
+        str(tmp_path / "run"),
+    ]
+    for learner in ("native", "harl"):
+        assert main(words + ["--happo.actor-num-mini-batch", "6", flag, "7", "--learner", learner]) == 2
+        said = capsys.readouterr().err
+        assert "a rollout has fewer samples than minibatches" in said
+        assert f"{flag} 7" in said
+        assert "at most 6 = num_envs 3 x num_steps 2" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_as_many_minibatches_as_samples_are_accepted():
+    """A minibatch of one sample is small, but it is one."""
+    happo = HappoConfig(actor_num_mini_batch=6, critic_num_mini_batch=6)
+    require_full_minibatches(PushRunConfig(num_envs=3, num_steps=2, happo=happo))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from fakes import NUM_AGENTS, NUM_ENVS, make_env, put_object_at_goal, put_robots_together, random_actions
 
 from mapush.env.harl_view import Box, HarlView
+from mapush.env.recent_episodes import RecentEpisodes
 from mapush.errors import NonFiniteError, SpecError
 
 pytestmark = pytest.mark.contracts
@@ -281,3 +282,49 @@ def test_close_can_be_called_twice():
     view = HarlView(make_env())
     view.close()
     view.close()
+
+
+# -- statistics for a logger -----------------------------------------------------------------------------------------
+
+
+def ended_view():
+    """Return a view of five envs whose first three episodes have ended: a time-out, a success and a collision."""
+    view = HarlView(make_env(seed=3))
+    view.reset()
+    end_episodes(view.env)
+    view.step(as_harl_hands_over(random_actions(seed=1)))
+    return view
+
+
+def test_statistics_are_fractions_of_the_episodes_that_ended():
+    """A logger that asks through `hasattr` finds the rates as fractions, with the number of episodes."""
+    view = ended_view()
+    found = view.get_statistics()
+    assert found["num_episodes"] == 3
+    assert found["success_rate"] == pytest.approx(1 / 3)
+    assert found["collision_rate"] == pytest.approx(1 / 3)
+    assert 0.0 <= found["collaboration_degree"] <= 1.0
+    assert found["mean_length"] == pytest.approx((1001 + 1 + 1) / 3)
+
+
+def test_statistics_after_a_reset_are_of_the_later_episodes_only():
+    """`reset_statistics` forgets the episodes of the view, and leaves those of the environment alone."""
+    view = ended_view()
+    view.reset_statistics()
+    found = view.get_statistics()
+    assert found["num_episodes"] == 0
+    assert all(math.isnan(value) for name, value in found.items() if name != "num_episodes")
+    assert view.env.metrics.summary()["episodes"] == 3
+    put_object_at_goal(view.env, 0)
+    view.step(as_harl_hands_over(random_actions(seed=2)))
+    assert (view.get_statistics()["num_episodes"], view.get_statistics()["success_rate"]) == (1, 1.0)
+
+
+def test_statistics_of_a_long_run_stay_bounded():
+    """Nobody resets them: the last 1,000 episodes are kept, and all are counted."""
+    recent = RecentEpisodes()
+    for number in range(2503):
+        recent.add({"success": number >= 1903, "length": 7})
+    assert recent.statistics()["num_episodes"] == 2503
+    assert recent.statistics()["success_rate"] == pytest.approx(0.6)
+    assert {len(values) for values in recent._kept.values()} == {0, 1000}

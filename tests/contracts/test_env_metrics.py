@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mapush.env.metrics import EpisodeMetrics, FirstEpisodes, wilson_interval
-from mapush.errors import MapushError, SpecError
+from mapush.errors import ConfigError, MapushError, SpecError
 
 pytestmark = pytest.mark.contracts
 
@@ -166,3 +166,80 @@ def test_first_episodes_incomplete_is_refused():
 def test_wilson_interval_matches_tables(successes, trials, low, high):
     """The interval of a rate is Wilson's, and stays within [0, 1]."""
     assert wilson_interval(successes, trials) == (pytest.approx(low, abs=2e-4), pytest.approx(high, abs=2e-4))
+
+
+# -- more episodes than envs -----------------------------------------------------------------------------------------
+
+CHANCE, QUICK, SLOW = 0.3, 2, 11  # of a success; env steps of a success and of a failure
+
+
+def uneven_episodes(num_envs, seed):
+    """Yield done and outcome of envs in which successes take two steps and failures eleven; for ever."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw():
+        return torch.rand(num_envs, generator=generator) < CHANCE
+
+    success, age = draw(), torch.zeros(num_envs, dtype=torch.long)
+    while True:
+        age = age + 1
+        done = age == torch.where(success, QUICK, SLOW)
+        outcome = {"success": success.clone(), "timeout": ~success, "finished_time": age * 0.02}
+        outcome.update({name: torch.zeros_like(success) for name in ("collision", "fall")})
+        outcome["collaboration"] = torch.zeros(num_envs)
+        yield done, outcome
+        success, age = torch.where(done, draw(), success), age.masked_fill(done, 0)
+
+
+def test_episodes_in_waves_are_counted_exactly_and_without_favour_for_short_ones():
+    """The rate is the analytic one, 0.3; the first episodes to end, in whatever env, would give a far higher one."""
+    num_envs, episodes = 371, 1000
+    first, hasty = FirstEpisodes(num_envs, episodes), []
+    for done, outcome in uneven_episodes(num_envs, seed=0):
+        first.add(done, outcome)
+        hasty += outcome["success"][done].tolist()
+        if first.complete:
+            break
+    result = first.metrics()
+    deviation = math.sqrt(CHANCE * (1 - CHANCE) / episodes)
+    assert result.episodes == episodes
+    assert sum(result.endings.values()) == episodes
+    assert abs(result.success_rate - CHANCE) < 3 * deviation
+    low, high = result.success_rate_interval
+    assert low < CHANCE < high
+    hasty_rate = sum(hasty[:num_envs]) / num_envs
+    assert hasty_rate - CHANCE > 4 * math.sqrt(CHANCE * (1 - CHANCE) / num_envs)
+
+
+@pytest.mark.parametrize("episodes", (37, 38, 73, 90))
+def test_episodes_of_each_env_are_its_share(episodes):
+    """Every env plays the same number of episodes; the first envs play the remainder."""
+    num_envs, steps = 37, evaluation_steps(37, seed=2)
+    first = FirstEpisodes(num_envs, episodes)
+    for done, outcome in steps:
+        first.add(done, outcome)
+    expected = []
+    for env in range(num_envs):
+        ended = [float(outcome["finished_time"][env]) for done, outcome in steps if bool(done[env])]
+        share = episodes // num_envs + (env < episodes % num_envs)
+        expected += ended[:share]
+    found = first.results()["finished_time"]
+    assert sorted(found.tolist()) == pytest.approx(sorted(expected))
+    assert found.numel() == episodes
+
+
+def test_fewer_episodes_than_envs_are_refused():
+    """An env that plays no episode is a mistake in the setting."""
+    with pytest.raises(ConfigError, match="would play no episode"):
+        FirstEpisodes(NUM_ENVS, NUM_ENVS - 1)
+
+
+def test_collision_rate_has_its_interval():
+    """It is the share of all episodes that a collision ended, with Wilson's interval."""
+    first = FirstEpisodes(37)
+    for done, outcome in evaluation_steps(37):
+        first.add(done, outcome)
+    result = first.metrics()
+    assert 0 < result.endings["collision"] < 37
+    assert result.collision_rate == result.endings["collision"] / 37
+    assert result.collision_rate_interval == wilson_interval(result.endings["collision"], 37)

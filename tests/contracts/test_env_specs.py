@@ -83,13 +83,13 @@ def test_check_names_an_object_without_an_agent():
 
 
 def test_evaluation_that_is_not_over_says_how_far_it_is():
-    """Nothing is measured before every env has ended an episode."""
+    """Nothing is measured before every env has ended its episodes."""
     first = FirstEpisodes(NUM_ENVS)
     with pytest.raises(MapushError) as caught:
         first.metrics()
-    assert caught.value.got == "0 of 5 envs have ended an episode"
+    assert caught.value.got == "0 of 5 episodes have ended"
     outcome = {"success": torch.ones(NUM_ENVS, dtype=torch.bool)}
     first.add(torch.tensor([True, False, False, True, False]), outcome)
     with pytest.raises(MapushError) as caught:
         first.metrics()
-    assert caught.value.got == "2 of 5 envs have ended an episode"
+    assert caught.value.got == "2 of 5 episodes have ended"

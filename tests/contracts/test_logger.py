@@ -88,4 +88,4 @@ def test_log_console_speaks_harls_format(tmp_path, capsys):
     assert re.search(pattern, said)
     assert "Average step reward is 2000.000000." in said
     assert "Some episodes done, average episode reward is 6000.0000." in said
-    assert "[MAPush Stats] Success: 25.0% | Collision: 12.5% | Episodes: 11" in said
+    assert "[MAPush Stats] Success: 0.250 | Collision: 0.125 | Episodes: 11" in said

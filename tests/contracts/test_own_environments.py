@@ -13,7 +13,7 @@ from mapush.env.harl_view import HarlView
 
 pytestmark = pytest.mark.contracts
 
-WITHOUT_AN_END = "spaces reset-form finite infos-fresh same-seed".split()
+WITHOUT_AN_END = "spaces reset-form bounds actions-untouched same-seed".split()
 SHORT_EPISODES = 22  # env steps, so that many end in a short run
 BUDGET_S = 60.0  # far more than it takes: it is the work that is limited here, for the machine may be busy
 
@@ -40,9 +40,9 @@ def test_push_env_keeps_every_contract(monkeypatch):
 
     report = check_env(make, seed=3, budget_s=BUDGET_S, effort=limited(30))
     assert report.ok, str(report)
-    assert set(names("env")) - set(report.passed) <= {"reward-task", "partial-reset", "one-moment", "batch-size"}, str(
-        report
-    )
+    unjudged = set(names("env")) - set(report.passed)
+    in_other_processes = {"other-process", "made-and-closed"}  # this test's factory exists only here
+    assert unjudged <= {"reward-task", "partial-reset", "one-moment", "batch-size"} | in_other_processes, str(report)
 
 
 @pytest.mark.mujoco

@@ -24,6 +24,7 @@ from mapush.reports.published import PUBLISHED
 from mapush.run import checkpoint as checkpoints
 from mapush.run.checkpoint import Checkpoint
 from mapush.sim.walking import WalkingPolicy
+from mapush.upstream.harl import models
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
 
@@ -253,6 +254,11 @@ def test_published_curves_end_where_the_published_tables_do():
         (["walk", "--mode", "viewer"], ["the viewer shows pushing tasks only"]),
         (["walk", "--export", "walk.npz"], ["--export", "--checkpoint"]),
         (["--num-envs", "0"], ["at least one env"]),
+        (["--episodes", "0"], ["no episodes", "at least one episode"]),
+        (["--steps-per-decision", "0"], ["at least one env step"]),
+        (["--num-envs", "5", "--episodes", "4"], ["fewer episodes than envs", "--num-envs 4 or fewer"]),
+        (["walk", "--episodes", "4"], ["--episodes works for pushing tasks only"]),
+        (["walk", "--steps-per-decision", "4"], ["--steps-per-decision works for pushing tasks only"]),
     ],
 )
 def test_command_that_cannot_run_exits_with_code_two_and_one_message(argv, phrases, run_dir, capsys, monkeypatch):
@@ -263,6 +269,77 @@ def test_command_that_cannot_run_exits_with_code_two_and_one_message(argv, phras
     assert "Traceback" not in message
     for phrase in phrases:
         assert phrase in message
+
+
+def test_more_episodes_than_envs_are_played_in_turn(run_dir, tmp_path, capsys):
+    """--episodes counts exactly, in the few envs that fit on a card; the first episode of each env is among them."""
+    path = checkpoints.path_of(run_dir, 20)
+    few = ["cuboid", "--checkpoint", path, "--json", tmp_path / "out.json"]
+    assert main(_argv(*few, "--episodes", 13)) == 0
+    values = json.loads((tmp_path / "out.json").read_text())
+    [result] = values["results"]
+    assert (values["episodes"], values["num_envs"], result["metrics"]["episodes"]) == (13, NUM_ENVS, 13)
+    assert sum(result["metrics"]["endings"].values()) == 13
+    assert "13 episodes" in " ".join(capsys.readouterr().out.split())
+    [firsts] = evaluate(_config(checkpoint=(path,)))
+    for cause, count in firsts.metrics.endings.items():
+        assert result["metrics"]["endings"][cause] >= count
+
+
+def test_collision_rate_is_written_with_its_interval(run_dir, tmp_path):
+    """It is the number of episodes that a collision ended, divided by all."""
+    assert main(_argv("cuboid", "--checkpoint", checkpoints.path_of(run_dir, 20), "--json", tmp_path / "out.json")) == 0
+    [result] = json.loads((tmp_path / "out.json").read_text())["results"]
+    metrics = result["metrics"]
+    low, high = metrics["collision_rate_interval"]
+    assert metrics["collision_rate"] == metrics["endings"]["collision"] / NUM_ENVS
+    assert low <= metrics["collision_rate"] <= high
+
+
+# -- how often a policy decides --------------------------------------------------------------------------------------
+
+
+@pytest.fixture()
+def outside(run_dir, tmp_path):
+    """A folder with models as HARL itself leaves them, without a configuration of ours."""
+    return models.write(checkpoints.load(checkpoints.path_of(run_dir, 20)), tmp_path / "seed-00001" / "models")
+
+
+def _decision(words, capsys, tmp_path):
+    """Return the env steps per decision that the results name, and what was printed."""
+    assert main(_argv("cuboid", *words, "--json", tmp_path / "out.json")) == 0
+    [result] = json.loads((tmp_path / "out.json").read_text())["results"]
+    return result["decision"], capsys.readouterr().out
+
+
+def test_rate_of_an_outside_policy_is_assumed_and_said(outside, capsys, tmp_path):
+    """HARL's files do not say how often the policy decided: the published rate is taken, and named as assumed."""
+    decision, said = _decision(["--checkpoint", outside], capsys, tmp_path)
+    assert decision["env_steps"] == 1
+    assert "one decision every env step (50 Hz)" in said
+    assert "the file does not say it, --steps-per-decision does" in said
+
+
+def test_rate_of_an_outside_policy_can_be_given(outside, capsys, tmp_path):
+    """With --steps-per-decision, HARL's models act as the same policy of a run that decided at that rate."""
+    decision, said = _decision(["--checkpoint", outside, "--steps-per-decision", 7], capsys, tmp_path)
+    assert decision == {"env_steps": 7, "from": "by --steps-per-decision"}
+    assert "one decision every 7 env steps (7.14286 Hz), by --steps-per-decision" in said
+    team = load_in_env(_config(steps_per_decision=7), outside, NUM_ENVS)
+    team.env.close()
+    assert team.env.steps_per_decision == 7
+
+
+def test_rate_of_a_run_of_ours_is_the_trained_one_and_can_be_changed(run_dir, capsys, tmp_path):
+    """The checkpoint says how it was trained."""
+    path = checkpoints.path_of(run_dir, 20)
+    decision, said = _decision(["--checkpoint", path], capsys, tmp_path)
+    assert decision == {"env_steps": 7, "from": "as it was trained"}
+    assert "one decision every 7 env steps (7.14286 Hz), as it was trained" in said
+    decision, _ = _decision(["--checkpoint", path, "--steps-per-decision", 3], capsys, tmp_path)
+    assert decision == {"env_steps": 3, "from": "by --steps-per-decision"}
+    decision, _ = _decision(["--untrained", "--steps-per-decision", 4], capsys, tmp_path)
+    assert decision["env_steps"] == 4
 
 
 def test_shipped_policy_is_evaluated_without_a_checkpoint(run_dir, monkeypatch):

@@ -73,6 +73,7 @@ def test_measures_on_the_page_are_those_of_the_evaluation(page, groups):
         low, high = metrics.success_rate_interval
         early, late = metrics.finished_time_interval
         few, many = metrics.collaboration_degree_interval
+        rare, frequent = metrics.collision_rate_interval
         assert row == [
             name,
             f"{newest.step / 1e6:.3g}",
@@ -80,11 +81,12 @@ def test_measures_on_the_page_are_those_of_the_evaluation(page, groups):
             f"{metrics.finished_time:.3g} {early:.3g} to {late:.3g}",
             f"{newest.success_time:.3g}",
             f"{metrics.collaboration_degree:.3g} {few:.3g} to {many:.3g}",
+            f"{metrics.collision_rate:.3g} {rare:.3g} to {frequent:.3g}",
             "0",
             *(str(metrics.endings[ending]) for ending in ("collision", "fall", "timeout")),
         ]
     assert rows[2][:4] == ["MAPush, published", "100", "0.597 0.54 to 0.651", "13.6"]
-    assert rows[2][4:7] == ["9.29", "0.11", "0"]
+    assert rows[2][4:7] == ["9.29", "0.11", "–"]
 
 
 def test_all_checkpoints_of_a_run_are_listed(page, groups):

@@ -35,6 +35,10 @@ def test_run_table_has_a_row_for_each_checkpoint_and_units_in_its_headings(evalu
     heading = next(line for line in lines if "M steps" in line)
     assert "time [s]" in heading
     rate = f"{evaluation.metrics.success_rate:.3g}"
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    low, high = evaluation.metrics.collision_rate_interval
+    collided = f"{evaluation.metrics.collision_rate:.3f} {low:.3f} to {high:.3f}"
+    assert sum(collided in " ".join(line.split()) for line in lines) == 2
     rows = [line.split()[:2] for line in lines if rate in line]
     assert rows == [["20", rate], ["30", rate]]
 
@@ -43,5 +47,12 @@ def test_metrics_table_shows_every_measure_and_the_name_literally(evaluation):
     """A path may contain square brackets."""
     text = text_of(metrics_table(dataclasses.replace(evaluation, path=Path("[bold]policy.pt"))))
     assert "[bold]policy.pt, 23 episodes" in text
-    for name in ("success rate", "finished time", "collision degree", "collaboration degree", "ended by timeout"):
+    for name in (
+        "success rate",
+        "finished time",
+        "collision rate",
+        "collision degree",
+        "collaboration degree",
+        "ended by timeout",
+    ):
         assert name in text

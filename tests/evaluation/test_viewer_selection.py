@@ -41,10 +41,10 @@ def config(**changes):
         ({"record": MP4, "port": 8080}, "--viewer web"),
         ({"viewer": "native", "host": "0.0.0.0"}, "--viewer web"),
         ({"record": MP4, "num_envs": 5}, "--num-envs"),
-        ({"sim": SimConfig("isaacgym"), "viewer": "web"}, "Isaac Gym"),
-        ({"sim": SimConfig("isaacgym"), "port": 8080}, "Isaac Gym"),
-        ({"sim": SimConfig("isaacgym"), "record": Path("film.html")}, "Isaac Gym"),
-        ({"sim": SimConfig("isaacgym"), "record": MP4, "viewer": "native"}, "Isaac Gym"),
+        ({"sim": SimConfig("isaacgym"), "viewer": "web"}, "MAPush's environment"),
+        ({"sim": SimConfig("isaacgym"), "port": 8080}, "MAPush's environment"),
+        ({"sim": SimConfig("isaacgym"), "record": Path("film.html")}, "MAPush's environment"),
+        ({"sim": SimConfig("isaacgym"), "record": MP4, "viewer": "native"}, "MAPush's environment"),
     ],
 )
 def test_flags_that_do_not_fit_are_one_message_with_the_way_out(changes, message):

@@ -221,17 +221,17 @@ def test_check_module_that_exits_when_imported_is_a_finding(elsewhere: Path, cap
     assert capsys.readouterr().out.startswith("factory: importing unguarded raises SystemExit: 0\n")
 
 
-def test_check_death_in_a_contract_names_it_and_leaves_the_others_unjudged(
+def test_check_death_in_a_contract_names_it_and_leaves_later_ones_unjudged(
     elsewhere: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """A crash at step 30 is a finding of the running contract; the others are not judged."""
+    """A crash at step 30 is a finding of the running contract; those before it are judged, later ones are not."""
     words = ["check", "test_harness_check:make_crashing_late", "--contracts", "spaces,step-form,close"]
     assert main(words) == 1
     printed = capsys.readouterr().out
     assert printed.startswith("step-form: the environment kills the process (SIGSEGV)")
     assert "test_harness_check.py" in printed
     assert "--contracts step-form" in printed
-    assert "not judged: spaces, close: the process died in step-form\n1 of 3 contracts judged" in printed
+    assert "not judged: close: the process died in step-form\n2 of 3 contracts judged: 1 broken, 1 hold" in printed
 
 
 class Negated(PointMass):
@@ -260,7 +260,7 @@ def test_check_with_a_task_judges_the_reward(task: str, elsewhere: Path, capsys:
     assert "no task is stated: --task PACKAGE.MODULE:TASK" in capsys.readouterr().out
     assert main(words + ["--task", task]) == 1
     printed = capsys.readouterr().out
-    assert printed.startswith("reward-task: the reward has the wrong sign")
+    assert "\nreward-task: the reward has the wrong sign" in printed
     reproduce = next(line for line in printed.splitlines() if "python -m harness check" in line)
     assert f"--task {task} --contracts reward-task" in reproduce
     (written,) = Path("runs/harness").iterdir()
@@ -425,6 +425,12 @@ def test_check_that_judges_nothing_exits_with_2(capsys: pytest.CaptureFixture) -
     """If no contract applies, the exit code is neither that of success nor that of a finding."""
     assert main(["check", "harness.toys:make_pointmass", "--contracts", "reward-task"]) == 2
     assert capsys.readouterr().out.splitlines()[-1].startswith("0 of 1 contracts judged")
+
+
+def test_check_that_leaves_a_contract_unjudged_that_was_named_exits_with_2(capsys: pytest.CaptureFixture) -> None:
+    """One that holds beside it does not make up for it; without names, what does not apply is no failure."""
+    assert main(["check", "harness.toys:make_pointmass", "--contracts", "spaces,reward-task"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("not judged, though asked for by name: reward-task")
 
 
 def make_slowly(num_envs: int = 5, seed: int = 0) -> Any:

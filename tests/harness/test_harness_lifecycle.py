@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.contracts import Effort, check_env
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.lifecycle import bounded_statistics, growing_paths, require_bounded, require_nothing_left
 from harness.findings import ContractError, NotJudgedError
 from harness.toys import PointMass
@@ -60,8 +61,61 @@ def test_growth_is_not_judged_by_few_steps():
         judged([{"env.rows": 10 * index} for index in range(40)], part=62)
     with pytest.raises(ContractError, match="grows without bound"):
         judged([{"env.rows": 700 * index} for index in range(40)], part=15)
-    with pytest.raises(NotJudgedError, match="there was time for only 56 steps"):
-        bounded_statistics(SimpleNamespace(steps=lambda wanted, runs: 14, effort=Effort()))
+    subject = EnvUnderTest(make(PointMass), budget_s=40.0)
+    subject.steps, subject.step_s = lambda wanted, runs: 14, 0.02
+    with pytest.raises(NotJudgedError, match="there was time for only 56 steps; --budget 220 would do"):
+        bounded_statistics(subject)
+
+
+def test_growth_that_goes_on_is_judged_when_the_time_is_up():
+    """No time is spent on seeing it go on for longer; what was seen must be enough."""
+
+    def judged_until(parts, part):
+        counts = iter([{"env.rows": 10 * index} for index in range(40)])
+        left = iter([True] * parts + [False])
+        require_bounded(lambda steps: next(counts), part, 2500, 1000, lambda: next(left))
+
+    with pytest.raises(ContractError, match="grows without bound") as caught:
+        judged_until(3, 150)
+    assert caught.value.got == "70 entries after 1,060 steps, 10 after 160"
+    with pytest.raises(NotJudgedError, match="env.rows grew for 610 steps"):
+        judged_until(0, 150)
+
+
+@pytest.mark.parametrize("horizon, judges", [(23, True), (170, False)])
+def test_growth_is_not_judged_if_hardly_any_episode_ended(horizon, judges):
+    """What is kept at the end of an episode does not show before there are ends in two parts of the run."""
+
+    class Endless(PointMass):
+        def step(self, actions):
+            returned = super().step(actions)
+            if horizon > 100:
+                returned[3][...] = False
+            return returned
+
+    effort = Effort(long_run_steps=40, growth_steps=30, max_kept_entries=60)
+    report = check_env(make(Endless), contracts=["bounded-statistics"], effort=effort)
+    assert report.findings == []
+    assert bool(report.passed) is judges
+    if not judges:
+        reason = report.not_judged["bounded-statistics"]
+        assert reason.startswith("episodes ended in 0 of 4 parts of 30 steps, 2 are needed")
+
+
+class Unclosable(PointMass):
+    """Cannot be closed, not even once."""
+
+    def close(self):
+        """Fail."""
+        raise OSError("no device")
+
+
+def test_close_that_fails_at_once_gets_no_advice_about_a_second_call():
+    """The advice to do nothing if it is closed already is for the second call."""
+    (finding,) = check_env(make(Unclosable), contracts=["close"]).findings
+    assert finding.what == "the first call of close raises OSError: no device"
+    assert not finding.fix
+    assert "in close" in finding.code
 
 
 class Hoarding(PointMass):

@@ -57,50 +57,7 @@ def run(starts, ends):
     return history
 
 
-FIRST = {(0, env): float(env) for env in range(NUM_ENVS)}
 ENDS = [(3, 0), (3, 1), (5, 2), (6, 3), (6, 4), (7, 0), (7, 1), (8, 2), (8, 3), (9, 4)]
-LATER = {(step, env): 100.0 * step + env for step, env in ENDS}
-ELSEWHERE = run({place: 7.0 + value for place, value in FIRST.items()}, [])[0]
-
-
-def test_other_seed_with_other_starts_is_kept():
-    """Starts that differ between envs, between episodes and between seeds are correct."""
-    assert contracts.other_seed(Played(run({**FIRST, **LATER}, ENDS), ELSEWHERE)) is None
-    assert contracts.other_seed(Played(run({**FIRST, **LATER}, ENDS))) is None  # the factory takes no seed
-
-
-def test_seed_that_changes_nothing_is_found():
-    """Two seeds give the same starts, although starts are random."""
-    history = run({**FIRST, **LATER}, ENDS)
-    with pytest.raises(ContractError, match="the seed changes nothing") as caught:
-        contracts.other_seed(Played(history, history[0]))
-    assert caught.value.got == "the same starts with seeds 3 and 4"
-
-
-def test_envs_that_start_alike_are_found():
-    """All envs share the first draw, although later draws differ."""
-    with pytest.raises(ContractError, match="all envs start alike") as caught:
-        contracts.other_seed(Played(run(LATER, ENDS), ELSEWHERE))
-    assert "in all 5 envs" in caught.value.got
-
-
-def test_episodes_that_start_alike_are_found():
-    """Every env must begin all of its episodes alike; a single env that does not is enough to pass."""
-    again = {(step, env): 10.0 * env for step, env in ENDS}
-    with pytest.raises(ContractError, match="every episode of an env starts alike") as caught:
-        contracts.other_seed(Played(run({**FIRST, **again}, ENDS), ELSEWHERE))
-    assert caught.value.got == "the same first observation in the first 2 episodes"
-    again[8, 3] = 11.0
-    assert contracts.other_seed(Played(run({**FIRST, **again}, ENDS), ELSEWHERE)) is None
-    assert contracts.other_seed(Played(run({**FIRST, **again}, ENDS[:8]), ELSEWHERE)) is None
-
-
-def test_starts_that_are_not_random_are_not_judged():
-    """All starts are equal, or only one was seen."""
-    with pytest.raises(NotJudgedError, match="the starts are not random"):
-        contracts.other_seed(Played(run({}, ENDS), run({}, [])[0]))
-    with pytest.raises(NotJudgedError, match="no random start was seen"):
-        contracts.other_seed(Played(run({}, [])))
 
 
 # -- settings ----------------------------------------------------------------------------------------------------

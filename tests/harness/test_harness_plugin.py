@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def checked(monkeypatch):
     """Replace the check: of three contracts, one is broken, one holds, one does not apply; return the calls."""
     calls = []
 
-    def fake_check(factory, kwargs, contracts, seed, task, harl, api):
+    def fake_check(factory, kwargs, contracts, seed, **settings):
         calls.append((contracts, seed))
         return Report([BROKEN], ["finite"], {"available-actions": "the actions are not discrete"})
 
@@ -173,6 +174,28 @@ def test_sim_is_handed_to_the_factory_and_to_the_commands(run, checked):
     result.stdout.fnmatch_lines(['*reproduce*--kwargs *"sim": "warp"*'])
 
 
+def test_processes_asked_for_are_handed_to_the_check(run, monkeypatch, checked):
+    """With --one-per-process, each environment is built in a process of its own."""
+    asked = []
+
+    def fake_check(*arguments, one_per_process, **settings):
+        asked.append(one_per_process)
+        return Report([], ["finite"])
+
+    monkeypatch.setattr(checking, "check", fake_check)
+    run("--env", ENV, "-k", "finite")
+    run("--env", ENV, "-k", "finite", "--one-per-process")
+    assert asked == [False, True]
+
+
+def test_selection_of_nothing_says_why(run, checked):
+    """A marker that no contract has selects nothing; the summary says so, and what judges memory."""
+    result = run("-m", "memory", "--env", ENV)
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.stdout.fnmatch_lines(["-m 'memory' -k '' selects none of the contracts of some.module:make_env*soak*"])
+    assert "selects none" not in str(run("-m", "contracts", "--env", ENV).stdout)
+
+
 def test_task_is_handed_to_the_check_and_to_the_commands(run, pytester):
     """With --task, rewards are checked against it, and so by the command that reproduces a finding."""
     pytester.makepyfile(negating=NEGATING)
@@ -289,3 +312,45 @@ def test_report_of_contracts_holds_the_commands_and_the_matrix(run, checked, pyt
     assert "--contracts actions-untouched" in failed["reproduce"]
     assert "harness replay" in failed["replay"]
     assert "late-reward" in (pytester.path / "out/report.html").read_text()
+
+
+MEMORY = """
+class Env:
+    def __init__(self, limit, keeps):
+        self.limit, self.keeps, self.time, self.kept = limit, keeps, 0, []
+        self.observation_space = self.share_observation_space = self.action_space = [Box(), Box()]
+
+    def reset(self):
+        return zeros((5, 2, 3)), zeros((5, 2, 3)), None
+
+    def step(self, actions):
+        self.time += 1
+        ends = self.time % self.limit == 0
+        if ends and self.keeps:
+            self.kept.append(zeros(999))
+        return *self.reset()[:2], zeros((5, 2, 1)), zeros((5, 2)) + ends, [{}] * 5, None
+
+    def close(self):
+        pass
+
+
+class Box:
+    shape, low, high = (3,), zeros(3) - 1, zeros(3) + 1
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments, outcome, code", [("7, True", "failed", 1), ("7, False", "passed", 0), ("10**7, False", "skipped", 1)]
+)
+def test_memory_of_env_is_judged_if_the_marker_is_asked_for(run, pytester, monkeypatch, arguments, outcome, code):
+    """-m memory --env soaks it: a leak fails, and too few episodes are not judged, which is no success, either."""
+    pytester.makepyfile(soaked=f"from numpy import zeros\n{MEMORY}\n\ndef make():\n    return Env({arguments})\n")
+    paths = [str(pytester.path), str(Path(__file__).resolve().parents[2])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    result = run("-m", "memory", "--env", "soaked:make", "--soak=0.03", "-rs")
+    result.assert_outcomes(**{outcome: 1}, deselected=len(contracts.names("env")) + 1)
+    assert result.ret == code
+    if outcome == "failed":
+        result.stdout.fnmatch_lines(["memory: leak of env env.kept: *"])
+    if outcome == "skipped":
+        result.stdout.fnmatch_lines(["*not judged: 0 episodes ended*"])

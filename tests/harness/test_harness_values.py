@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from wrapped import REWARDS, check, factory
 
-from harness.contracts.values import isolated_zeros
+from harness.contracts.values import isolated_zeros, require_no_zeros_outside
+from harness.findings import ContractError
+from harness.interface.player import Seen
 
 pytestmark = pytest.mark.harness
 
@@ -104,3 +107,56 @@ def test_short_run_is_not_judged():
     values, ended = seen((17, 2, 1, 3))
     assert len(isolated_zeros(values[:20], ended[:19])) == 1
     assert len(isolated_zeros(values[:19], ended[:18])) == 0
+
+
+ACTIONS_OUTSIDE = (13, 26, 39)  # steps at which env 1 acts outside of its bounds
+
+
+def played(zero_steps, num_steps=STEPS):
+    """Return a run in which env 1 acts outside of [-1, 1] three times, and its reward is 0 at some steps."""
+    random = np.random.default_rng(1)
+    history = []
+    for step in range(num_steps + 1):
+        obs = random.normal(size=(NUM_ENVS, AGENTS, OBS_DIM))
+        rewards = random.normal(size=(NUM_ENVS, AGENTS))
+        actions = random.uniform(-1.0, 1.0, size=(NUM_ENVS, AGENTS, 3))
+        if step in ACTIONS_OUTSIDE:
+            actions[1, 1, 2] = 6.0
+        if step in zero_steps:
+            rewards[1] = 0.0
+        dones = np.zeros((NUM_ENVS, AGENTS), bool)
+        history.append(Seen(obs, obs, actions=actions, rewards=rewards, dones=dones))
+    return history
+
+
+@pytest.mark.parametrize(
+    "zero_steps, num_steps, is_found",
+    [
+        (ACTIONS_OUTSIDE, STEPS, True),
+        (ACTIONS_OUTSIDE[:2], STEPS, False),
+        ((*ACTIONS_OUTSIDE, 50), STEPS, False),
+        ((), STEPS, False),
+        (ACTIONS_OUTSIDE, 40, False),
+    ],
+)
+def test_zeros_only_after_actions_outside_are_found(zero_steps, num_steps, is_found):
+    """Three zeros are enough, one at another step is too many, and 200 other values must have been seen."""
+    history = played(zero_steps, num_steps)
+    low, high = -np.ones(3), np.ones(3)
+    if not is_found:
+        assert require_no_zeros_outside(history, low, high) is None
+        return
+    with pytest.raises(ContractError, match="rewards drops to exactly 0 after actions outside") as caught:
+        require_no_zeros_outside(history, low, high)
+    assert caught.value.where == "step 13, env 1, agent 0, entry 0"
+    assert caught.value.step == 13
+
+
+def test_reward_that_is_replaced_once_is_found():
+    """Rewards with a rare large one have a small usual spread, so a zero among small rewards is found."""
+
+    def result(env, returned):
+        if env.count == 27:
+            returned[REWARDS][3] = 0.0
+
+    assert check(factory(result=result), "finite") == "rewards drops to exactly 0"

@@ -52,6 +52,16 @@ class Nvml(types.ModuleType):
         self._require_permission("nvmlInit")
         self._ready = True
 
+    def nvmlDeviceGetCount(self) -> int:
+        """Return the number of GPUs."""
+        self._require(True)
+        return len(self._handles)
+
+    def nvmlDeviceGetGraphicsRunningProcesses(self, handle: Handle) -> List[types.SimpleNamespace]:
+        """Return the processes that draw on a GPU: none."""
+        self._index(handle)
+        return []
+
     def nvmlDeviceGetHandleByIndex(self, index: int) -> Handle:
         """Return the handle of a GPU."""
         self._require(isinstance(index, int) and 0 <= index < len(self._handles))

@@ -139,6 +139,14 @@ def test_wheel_puts_three_names_at_the_top_level(wheel):
     }
 
 
+def test_wheel_holds_the_shipped_policies(wheel):
+    """Every file of the folder is in it."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    shipped = {f"mapush/policies/{path.name}" for path in (ROOT / "mapush/policies").iterdir() if path.is_file()}
+    assert "mapush/policies/go1_body.jit" in shipped
+    assert shipped <= names
+
+
 def test_plugin_without_its_options_loads_nothing_of_the_harness(python, tmp_path):
     """Every session of pytest on the machine imports the plugin, so it imports only pytest and the standard library."""
     code = """

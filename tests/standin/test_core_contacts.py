@@ -11,6 +11,7 @@ from physics_scenes import (
     GRAVITY,
     PLACES,
     WEIGHTLESS,
+    Place,
     actor,
     asset,
     body,
@@ -24,7 +25,9 @@ from physics_scenes import (
 )
 
 from isaac_standin.assets.asset import Shape
+from isaac_standin.errors import NotSupported
 from isaac_standin.scene.actor import COLLIDE_AS_SHAPES_SAY, COLLIDE_WITH_ALL
+from isaac_standin.scene.terrain_types import Grid
 
 pytestmark = [pytest.mark.sim, pytest.mark.mujoco]
 
@@ -222,3 +225,14 @@ def test_links_of_a_fixed_base_stand_on_the_ground(place):
     simulation = place.simulation([actor(of, (0.0, 0.0, 0.1))], [actor(of, (0.0, 0.0, 0.1))], on=ground())
     found = settled(simulation)
     torch.testing.assert_close(found[:, 1, 2], vector(GRAVITY, GRAVITY), rtol=1e-3, atol=0.0)
+
+
+def test_large_box_on_a_height_field_is_refused():
+    """A flat face that covers more cells than MuJoCo has contacts for would sink in; a small one is accepted."""
+    rough = Grid(np.random.default_rng(3).uniform(0.0, 0.01, (40, 30)), (0.1, 0.1), (-2.0, -1.5, 0.0))
+    large = asset(box("large", (0.6, 0.4, 0.1), 1.0))
+    small = asset(box("small", (0.15, 0.1, 0.05), 1.0))
+    Place("mujoco", "cpu").simulation([actor(small, (0.0, 0.0, 0.2))], [actor(small, (0.0, 0.0, 0.2))], on=rough)
+    with pytest.raises(NotSupported) as caught:
+        Place("mujoco", "cpu").simulation([actor(large, (0.0, 0.0, 0.2))], [actor(large, (0.0, 0.0, 0.2))], on=rough)
+    assert "too large for rough ground" in caught.value.what

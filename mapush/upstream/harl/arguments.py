@@ -38,7 +38,7 @@ def num_eval_envs(config: RunConfig) -> int:
     return min(config.num_envs, max(config.harl.eval_episodes, 1))
 
 
-def algo_args(config: RunConfig, defaults: Mapping[str, Any]) -> Dict[str, Dict[str, Any]]:
+def algo_args(config: RunConfig, defaults: Mapping[str, Any], done: int = 0) -> Dict[str, Dict[str, Any]]:
     """Return HARL's settings by section.
 
     In HARL a key has the same meaning in every section, so every section holds all keys: a fork that reads a key from a
@@ -47,6 +47,7 @@ def algo_args(config: RunConfig, defaults: Mapping[str, Any]) -> Dict[str, Dict[
     Args:
       config: the run's configuration. HARL counts decisions instead of env steps, and saves whenever it evaluates.
       defaults: the keys of HARL's own `happo.yaml`; they matter for keys that only a fork has.
+      done: rollouts that a continued run has done before; HARL's loop does the others.
     """
     keys = dict(defaults)
     keys.update(dataclasses.asdict(config.happo))
@@ -57,7 +58,7 @@ def algo_args(config: RunConfig, defaults: Mapping[str, Any]) -> Dict[str, Dict[
         seed=config.seed,
         n_rollout_threads=config.num_envs,
         episode_length=config.num_steps,
-        num_env_steps=iterations_of(config) * config.num_envs * config.num_steps,
+        num_env_steps=(iterations_of(config) - done) * config.num_envs * config.num_steps,
         log_interval=config.log_interval,
         eval_interval=max(config.checkpoint_every // steps_of_iteration(config), 1),
         use_eval=config.harl.eval_episodes > 0,

@@ -45,16 +45,23 @@ class HarlLogger:
         self._env = env
         self._stopped = stopped
         self._start = time.perf_counter()
+        self._step_before = 0  # of a continued run: env steps and rollouts before
+        self._iteration_before = 0
         self._running_returns = np.zeros(0)
         self._returns: List[float] = []
+
+    def continue_from(self, step: int, iteration: int) -> None:
+        """Count on from the env steps and rollouts that were done before; call it before the training begins."""
+        self.step = self._step_before = step
+        self.iteration = self._iteration_before = iteration
 
     def init(self, episodes: int) -> None:
         """Start the clock; what HARL calls episodes are iterations."""
         self._start = time.perf_counter()
 
     def episode_init(self, episode: int) -> None:
-        """Note the iteration that starts."""
-        self.iteration = episode
+        """Note the iteration that starts; HARL's loop counts from 1, also in a continued run."""
+        self.iteration = self._iteration_before + episode
 
     def per_step(self, data: Sequence[Any]) -> None:
         """Count a step of all envs.
@@ -82,7 +89,7 @@ class HarlLogger:
         self._log.report(
             self.step,
             self.iteration,
-            self.step / (time.perf_counter() - self._start),
+            (self.step - self._step_before) / (time.perf_counter() - self._start),
             losses,
             self._env.check(),
             self._env.metrics.summary(),

@@ -46,6 +46,7 @@ _RUNNER_METHODS: Dict[str, Tuple[str, ...]] = {
     "train": (),
     "save": (),
     "warmup": (),
+    "after_update": (),
     "collect": ("step",),
     "insert": ("data",),
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
 from mapush.config import RunConfig, run_config_from_dict
-from mapush.errors import CheckpointError
+from mapush.errors import CheckpointError, ConfigError
 from mapush.run import checkpoint as checkpoints
 from mapush.run.checkpoint import Checkpoint
 
@@ -44,6 +44,27 @@ def folder_in(path: Path) -> Optional[Path]:
         if (folder / actor_file(0)).is_file():
             return folder
     return None
+
+
+def is_of_a_run(folder: Path) -> bool:
+    """Return whether a run of mapush left these models, whose configuration is next to them."""
+    return "task_name" in _config_next_to(folder)
+
+
+def refuse_to_continue(path: Path) -> None:
+    """Refuse a folder with models that no run of mapush left: training cannot continue from it.
+
+    Raises:
+      ConfigError: it is one.
+    """
+    folder = folder_in(path)
+    if folder is not None and not is_of_a_run(folder):
+        raise ConfigError(
+            "a run that HARL itself made cannot be continued",
+            where=str(path),
+            cause="HARL saves weights and value statistics, but no optimisers, step count or state of the environment",
+            fix="train with --learner harl, whose runs can be; mapush evaluate --checkpoint evaluates its models",
+        )
 
 
 def read(folder: Path, config: RunConfig, step: int = 0) -> Checkpoint:

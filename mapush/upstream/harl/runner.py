@@ -17,6 +17,8 @@ from torch import nn
 from mapush.device.gpu_errors import explain
 from mapush.env.harl_view import HarlView
 from mapush.errors import CheckpointError, LearnerError, MapushError, NonFiniteError
+from mapush.run.checkpoint import Checkpoint
+from mapush.upstream.harl import training_state
 from mapush.upstream.harl.harl_logger import HarlLogger, ScalarWriter, Stopped
 from mapush.upstream.harl.harl_source import USE_VERSION, load
 
@@ -25,6 +27,9 @@ _OnPolicyHARunner: Any = _HARL.OnPolicyHARunner
 DEFAULTS = _HARL.defaults
 _USED_BY_LOOP = ("HarlRunner", "HarlView", "HarlLogger", "ScalarWriter")
 """Our classes whose attributes HARL's loop uses."""
+
+
+OnSave = Callable[[int, Dict[str, Any], Dict[str, Any]], None]
 
 
 class HarlRunner(_OnPolicyHARunner):
@@ -41,7 +46,8 @@ class HarlRunner(_OnPolicyHARunner):
       save_dir: folder for the weights.
       device: where the networks compute.
       make_eval_envs: makes the separate environment of HARL's evaluation; None turns the evaluation off.
-      on_save: is called after the weights were saved, with the env steps taken.
+      on_save: is called after the weights were saved, with the env steps they were trained for, and the parts `agent`
+        and `run` of a checkpoint from which the training can continue.
     """
 
     def __init__(
@@ -53,7 +59,7 @@ class HarlRunner(_OnPolicyHARunner):
         save_dir: Path,
         device: torch.device,
         make_eval_envs: Optional[Callable[[], HarlView]] = None,
-        on_save: Callable[[int], None] = lambda step: None,
+        on_save: OnSave = lambda step, agent, run: None,
     ) -> None:
         self.args = {"algo": "happo", "env": "mapush", "exp_name": "mapush"}
         self.algo_args = algo_args
@@ -73,6 +79,10 @@ class HarlRunner(_OnPolicyHARunner):
         self.save_dir = str(save_dir)
         self._on_save = on_save
         self._saved_at = -1  # env steps
+        self._due = False  # the weights were saved in this iteration, and the moment after it is not known yet
+        self._moment: Optional[training_state.BetweenRollouts] = None  # the last one between two rollouts
+        self._saved: Optional[Checkpoint] = None  # to continue from
+        self._same_episodes = True
         self.envs = envs
         self.num_agents = envs.n_agents
         self.eval_envs: Optional[HarlView] = None
@@ -101,8 +111,32 @@ class HarlRunner(_OnPolicyHARunner):
         if settings["train"]["use_valuenorm"]:
             self.value_normalizer = with_saved_statistics(_HARL.ValueNorm(1, device=self.device))
 
+    def continue_from(self, saved: Checkpoint, total: int, same_episodes: bool = True) -> None:
+        """Begin where a checkpoint ends; call it before `run`.
+
+        Args:
+          saved: a checkpoint that `training_state.require_training_state` accepts.
+          total: rollouts of the complete run. HARL's loop does those that are left, as `algo_args` must say.
+          same_episodes: whether the environment continues its episodes, or begins new ones.
+        """
+        done = saved.run["iteration"]
+        training_state.restore_learners(self, saved)
+        training_state.continue_decay([*self.actor, self.critic], done, total)
+        self.logger.continue_from(saved.step, done)
+        self._saved, self._same_episodes, self._saved_at = saved, same_episodes, saved.step
+
+    def warmup(self) -> None:
+        """Reset the environment, or put it where the continued run was."""
+        super().warmup()
+        if self._saved is not None:
+            training_state.restore_moment(self, self._saved.run, self._same_episodes)
+            self._saved = None
+        self._moment = training_state.moment_of(self)
+
     def run(self) -> None:
         """Train to the end, or until the logger raises `Stopped`, and save. Always close everything.
+
+        A rollout that is not complete when the training stops is dropped: nothing was learned from it.
 
         Raises:
           NonFiniteError: a NaN or an infinity; no file contains it.
@@ -126,7 +160,9 @@ class HarlRunner(_OnPolicyHARunner):
                     cause="it is a fork, or a different version",
                     fix=USE_VERSION,
                 ) from error
-            self.save()
+            if self._moment is not None and self._saved_at != self._moment.step:
+                self.save()
+                self._keep(self._moment)
 
     def compute(self) -> None:
         """Compute the returns, and refuse a rollout in which they are not finite."""
@@ -143,14 +179,25 @@ class HarlRunner(_OnPolicyHARunner):
         _require_finite(self.critic.critic, "critic")
         return losses
 
+    def after_update(self) -> None:
+        """Begin the next rollout; the place between the two is where a stopped or saved run continues."""
+        super().after_update()
+        self._moment = training_state.moment_of(self)
+        if self._due:
+            self._keep(self._moment)
+
+    def _keep(self, moment: training_state.BetweenRollouts) -> None:
+        """Report the weights that `save` has written, with what else a continued run needs."""
+        self._due = False
+        self._saved_at = moment.step
+        self._on_save(moment.step, {training_state.OPTIMIZERS: training_state.optimizers_of(self)}, moment.run)
+
     def save(self) -> None:
-        """Write weights and value statistics; do nothing if there was no update since the last call.
+        """Write weights and value statistics.
 
         Raises:
           CheckpointError: the disk is full or the folder cannot be written.
         """
-        if self._saved_at == self.logger.step:
-            return
         try:
             Path(self.save_dir).mkdir(parents=True, exist_ok=True)
             super().save()
@@ -163,8 +210,7 @@ class HarlRunner(_OnPolicyHARunner):
                 got=str(error),
                 cause="the disk is full, or the folder is not writable",
             ) from error
-        self._saved_at = self.logger.step
-        self._on_save(self._saved_at)
+        self._due = True
 
     def close(self) -> None:
         """Close environments, log and writer; further calls do nothing."""

@@ -1,0 +1,177 @@
+"""Tests of the contracts of first steps and of the rewards at the ends of episodes."""
+
+from __future__ import annotations
+
+import collections
+
+import numpy as np
+import pytest
+from wrapped import DONES, INFOS, OBS, REWARDS, SHARE_OBS, check, factory, report_of
+
+from harness.contracts import Task
+from harness.contracts.end_rewards import _lost_lately
+from harness.contracts.first_steps import _require_alive
+from harness.findings import ContractError
+
+pytestmark = pytest.mark.harness
+
+
+def remember_ends(env, returned):
+    """Keep which envs begin an episode with the next step."""
+    env.begins = returned[DONES].all(axis=1)
+
+
+def resting_first(agents):
+    """Return what lets these agents rest in the first step after a reset within a step."""
+
+    def actions(env, given):
+        acted = given.copy()
+        for env_id in np.flatnonzero(env.__dict__.get("begins", [])):
+            acted[env_id, agents] = 0.0
+        return acted
+
+    return actions
+
+
+def halved_first(env, given):
+    """Return the actions, halved in the first step after a reset within a step."""
+    acted = given.copy()
+    acted[env.__dict__.get("begins", np.zeros(len(given), bool))] *= 0.5
+    return acted
+
+
+@pytest.mark.parametrize(
+    "agents, words", [([0, 1], "the first action in a new"), ([1], "the first action of agent 1 in a new")]
+)
+def test_first_action_that_is_ignored_is_found(agents, words):
+    """The finding says whose action is ignored."""
+    make_env = factory(result=remember_ends, actions=resting_first(agents))
+    assert check(make_env, "first-action").startswith(words)
+
+
+def test_first_action_that_counts_less_is_kept():
+    """An action that has some effect counts."""
+    report = report_of(factory(result=remember_ends, actions=halved_first), contracts=["first-action"])
+    assert report.passed == ["first-action"]
+
+
+def test_first_action_by_design_is_not_judged():
+    """A task may state that the first steps only settle."""
+    make_env = factory(result=remember_ends, actions=resting_first([0, 1]))
+    report = report_of(make_env, contracts=["first-action"], task=Task(settling=1))
+    assert "the first 1 steps" in report.not_judged["first-action"]
+
+
+def test_first_action_without_ends_is_not_judged():
+    """A run without ends of episodes shows no first action."""
+
+    def endless(env, returned):
+        returned[DONES] = np.zeros_like(returned[DONES])
+
+    report = report_of(factory(result=endless), contracts=["first-action"])
+    assert report.not_judged["first-action"].startswith("0 ends of episodes in 90 steps")
+
+
+@pytest.mark.parametrize(
+    "lengths, total, found",
+    [
+        ({1: 4}, 20, False),
+        ({1: 5}, 20, True),
+        ({1: 5}, 19, False),
+        ({1: 8, 2: 1}, 40, False),
+        ({1: 9, 2: 1}, 40, True),
+        ({1: 9, 3: 2}, 40, False),
+    ],
+)
+def test_episodes_that_are_born_done_are_more_than_those_that_end_next(lengths, total, found):
+    """Ends in the first step count if they exceed four times those of a later one, and one end more."""
+    if not found:
+        assert _require_alive("a reset", collections.Counter(lengths), total) is None
+        return
+    with pytest.raises(ContractError, match="over when they begin"):
+        _require_alive("a reset", collections.Counter(lengths), total)
+
+
+def test_episodes_of_one_step_are_not_judged():
+    """If every step ends an episode by design, there is no first step that others follow."""
+
+    def always(env, returned):
+        returned[DONES] = np.ones_like(returned[DONES])
+
+    report = report_of(factory(result=always), contracts=["alive-at-start"])
+    assert report.not_judged == {"alive-at-start": "every episode has one step"}
+
+
+def test_clean_toy_is_alive_rewarded_and_without_foresight():
+    """All four contracts judge the toy, and hold."""
+    wanted = ["first-action", "alive-at-start", "no-lost-reward", "no-foresight"]
+    report = report_of(factory(), contracts=wanted)
+    assert report.passed == wanted, report
+
+
+def test_rewards_are_lost_lately():
+    """Only the last consecutive places without a reward count."""
+    rewarded = np.ones((9, 3), bool)
+    where = np.zeros((9, 3), bool)
+    where[[1, 3, 5, 7], [0, 1, 2, 0]] = True
+    assert len(_lost_lately(rewarded, where)) == 0
+    rewarded[[1, 5, 7], [0, 2, 0]] = False
+    assert _lost_lately(rewarded, where).tolist() == [[5, 2], [7, 0]]
+
+
+def lost_at_limits(env, returned):
+    """Clear the rewards of steps that a time limit ends."""
+    for env_id, infos in enumerate(returned[INFOS]):
+        if infos[0].get("bad_transition"):
+            returned[REWARDS][env_id] = 0.0
+
+
+def lost_at_failures(env, returned):
+    """Clear the rewards of steps that end an episode in another way."""
+    for env_id, infos in enumerate(returned[INFOS]):
+        if returned[DONES][env_id].all() and not infos[0].get("bad_transition"):
+            returned[REWARDS][env_id] = 0.0
+
+
+def sparse(env, returned):
+    """Reward ends only."""
+    returned[REWARDS] = np.where(returned[DONES][..., None], 1.0, 0.0).astype(np.float32)
+
+
+def test_reward_lost_at_time_limits_is_found_and_at_failures_may_be_meant():
+    """A failed step without a reward may be an alive bonus that ends; a time limit is no such event."""
+    assert (
+        check(factory(result=lost_at_limits), "no-lost-reward")
+        == "the reward of the step that a time limit ends is lost"
+    )
+    assert check(factory(result=lost_at_failures), "no-lost-reward") == ""
+    report = report_of(factory(result=sparse), contracts=["no-lost-reward"])
+    assert report.not_judged == {"no-lost-reward": "many steps have no reward"}
+
+
+def of_next_state(env, returned):
+    """Compute the rewards of ends from the next episode."""
+    ended = returned[DONES].all(axis=1)
+    returned[REWARDS][ended] = returned[SHARE_OBS][ended][:, :, :1]
+
+
+def noisy(part):
+    """Return what adds noise to a part, from the env's own generator."""
+
+    def result(env, returned):
+        noise = env._env._generators[0].normal(size=returned[part].shape)
+        returned[part] = (returned[part] + noise).astype(np.float32)
+
+    return factory(result=result)
+
+
+def test_reward_of_the_next_episode_is_found():
+    """The finding gives the reward with two different next episodes."""
+    assert "is computed from the next episode" in check(factory(result=of_next_state), "no-foresight")
+
+
+def test_noise_in_rewards_is_not_judged():
+    """Rewards that are drawn differ anyway, also if all episodes end in the same step; other noise does not matter."""
+    report = report_of(noisy(REWARDS), contracts=["no-foresight"])
+    assert report.not_judged == {"no-foresight": "the rewards of all steps are random"}
+    assert report_of(noisy(OBS), contracts=["no-foresight"]).passed == ["no-foresight"]
