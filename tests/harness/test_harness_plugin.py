@@ -190,9 +190,9 @@ def test_processes_asked_for_are_handed_to_the_check(run, monkeypatch, checked):
 
 def test_selection_of_nothing_says_why(run, checked):
     """A marker that no contract has selects nothing; the summary says so, and what judges memory."""
-    result = run("-m", "memory", "--env", ENV)
+    result = run("-m", "gpu", "--env", ENV)
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
-    result.stdout.fnmatch_lines(["-m 'memory' -k '' selects none of the contracts of some.module:make_env*soak*"])
+    result.stdout.fnmatch_lines(["-m 'gpu' -k '' selects none of the contracts of some.module:make_env*soak*"])
     assert "selects none" not in str(run("-m", "contracts", "--env", ENV).stdout)
 
 
