@@ -217,7 +217,8 @@ def _global_name(container: Any) -> Optional[str]:
         for name, value in list(getattr(module, "__dict__", {}).items()):
             if value is container:
                 return f"{module_name}.{name}"
-            if not isinstance(value, type) or value.__module__ != module_name:
+            is_class = issubclass(type(value), type)  # isinstance asks the value, and deprecated ones of torch warn
+            if not is_class or value.__module__ != module_name:
                 continue
             for attribute, entry in list(vars(value).items()):
                 if entry is container:

@@ -260,7 +260,7 @@ def test_check_with_a_task_judges_the_reward(task: str, elsewhere: Path, capsys:
     assert "no task is stated: --task PACKAGE.MODULE:TASK" in capsys.readouterr().out
     assert main(words + ["--task", task]) == 1
     printed = capsys.readouterr().out
-    assert "\nreward-task: the reward has the wrong sign" in printed
+    assert "\nreward-task: the reward has the wrong sign" in "\n" + printed
     reproduce = next(line for line in printed.splitlines() if "python -m harness check" in line)
     assert f"--task {task} --contracts reward-task" in reproduce
     (written,) = Path("runs/harness").iterdir()

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
+from interrupts import interruptible
 from leaking_commands import PROGRAMS, command
 
 from harness.memory.verdict import CLEAN, ENDS, LEAK, NOT_JUDGED
@@ -211,9 +212,10 @@ def test_fall_at_the_end_does_not_hide_a_leak():
 def test_ctrl_c_ends_the_command_and_is_followed_by_the_verdict():
     """The exit code is that of the signal; the verdict is printed nevertheless."""
     source = "import time\nprint('ready', flush=True)\ntime.sleep(600)"
-    process = subprocess.Popen(
-        HARNESS + ["--", sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    with interruptible():
+        process = subprocess.Popen(
+            HARNESS + ["--", sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
