@@ -168,11 +168,11 @@ def infos_keys(subject: EnvUnderTest) -> None:
     history = subject.long_run().seen
     if len(history) <= MIN_STEPS:
         raise subject.too_few("steps", len(history) - 1, MIN_STEPS)
-    if subject.errors.of("infos-fresh") is not None:
-        raise NotJudgedError("infos are shared or reused, so the keys of different steps mix")
     keys = _keys_of(history)
     if not keys.steps:
         raise NotJudgedError("infos have no dict of an agent")
+    if subject.errors.of("infos-fresh") is not None:
+        raise NotJudgedError("infos are shared or reused, so the keys of different steps mix")
     found = keys.that_come_and_go()
     if not found and len(history) > 2 * TAIL_STEPS:
         keys = _keys_of(history[-TAIL_STEPS:], len(history) - TAIL_STEPS)
