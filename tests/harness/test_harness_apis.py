@@ -124,6 +124,7 @@ for way in WAYS[1:]:
     BUGS.append((make_vector, {"bug": "limit", "way": way}, "bad-transition", ""))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_env, kwargs, contract, says", BUGS)
 def test_planted_bugs_are_found_through_the_views(make_env, kwargs, contract, says):
     """A bug behind a view breaks the contract that it breaks behind HARL's interface."""

@@ -108,11 +108,12 @@ class Place:
         return simulation
 
 
-PLACES = [
-    pytest.param(Place("mujoco", "cpu"), id="mujoco"),
-    pytest.param(Place("warp", "cpu"), id="warp-on-cpu", marks=pytest.mark.warp),
-    pytest.param(Place("warp", "cuda"), id="gpu", marks=pytest.mark.gpu),
-]
+CPU = pytest.param(Place("mujoco", "cpu"), id="mujoco")
+WARP = pytest.param(Place("warp", "cpu"), id="warp-on-cpu", marks=pytest.mark.warp)
+SLOW_WARP = pytest.param(Place("warp", "cpu"), id="warp-on-cpu", marks=[pytest.mark.warp, pytest.mark.slow])
+GPU = pytest.param(Place("warp", "cuda"), id="gpu", marks=pytest.mark.gpu)
+PLACES = [CPU, SLOW_WARP, GPU]
+PLACES_OF_CONTACTS = [CPU, WARP, GPU]  # without -m slow, Warp's kernels run on the CPU here only
 
 
 def run(simulation: Simulation, steps: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from physics_scenes import (
     GRAVITY,
-    PLACES,
+    PLACES_OF_CONTACTS,
     WEIGHTLESS,
     Place,
     actor,
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.sim, pytest.mark.mujoco]
 BALL = asset(body("ball", shapes=(Shape("sphere", (0.1,)),)))
 
 
-@pytest.fixture(scope="module", params=PLACES)
+@pytest.fixture(scope="module", params=PLACES_OF_CONTACTS)
 def place(request):
     """Where the physics runs."""
     return request.param
