@@ -82,6 +82,7 @@ def test_recognise_by_what_an_environment_has(api):
     assert len(view.observation_space) == view.n_agents
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_env, kwargs", CLEAN)
 def test_clean_environments_have_no_finding(make_env, kwargs):
     """A correct environment of each interface and form has no finding; what does not apply is not judged."""

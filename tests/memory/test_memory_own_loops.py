@@ -20,7 +20,7 @@ from harness.soaking.runner_loop import runner_subject
 from harness.soaking.subjects import EpisodeCounter, subject_of
 from mapush.errors import ConfigError
 
-pytestmark = pytest.mark.memory
+pytestmark = [pytest.mark.memory, pytest.mark.slow]
 
 HELPERS = str(Path(own_loops.__file__).parent)
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from harness.soaking.run_with_meters import main
 from harness.soaking.tree_meters import MAX_SNAPSHOTS, TreeMeters
 from harness.soaking.tree_verdict import exit_code_of, judge_tree
 
-pytestmark = pytest.mark.memory
+pytestmark = [pytest.mark.memory, pytest.mark.slow]
 
 WARM_UP_S = 0.5
 HARNESS = [sys.executable, "-m", "harness", "run", "--memory"]
