@@ -148,8 +148,28 @@ def check_env(
         target = dataclasses.replace(_target_of(make_env, kwargs or {}, task, seed), api=api)
     if set(wanted) <= FORMS:
         subject.forms = wanted
-    judge = _Judge(subject, target, wanted, tell)
     subject.complete = complete
+    judge = _Judge(subject, target, wanted, tell)
+    findings = _judge_all(judge, subject, wanted, on_contract, tell)
+    passed = [name for name in wanted if name not in judge.found and name not in judge.not_judged]
+    return Report(
+        findings,
+        passed,
+        not_judged=judge.not_judged,
+        notes=subject.notes,
+        seconds=time.perf_counter() - started,
+        times=judge.times,
+    )
+
+
+def _judge_all(
+    judge: _Judge,
+    subject: EnvUnderTest,
+    wanted: Sequence[str],
+    on_contract: Callable[[str], Any],
+    tell: Callable[..., Any],
+) -> List[Finding]:
+    """Run the contracts one after the other, and return what was found with the shortest actions that show it."""
     subject.errors.on_first = judge.tell_step_error
     with _global_generators_kept(), np.errstate(all="ignore"):
         for name in wanted:
@@ -160,15 +180,7 @@ def check_env(
         found = [judge.found[name] for name in names("env") if name in judge.found]
         findings = shorten(subject, found)
     subject.note_shortage()
-    passed = [name for name in wanted if name not in judge.found and name not in judge.not_judged]
-    return Report(
-        findings,
-        passed,
-        not_judged=judge.not_judged,
-        notes=subject.notes,
-        seconds=time.perf_counter() - started,
-        times=judge.times,
-    )
+    return findings
 
 
 def chosen(contracts: Optional[Sequence[str]]) -> List[str]:

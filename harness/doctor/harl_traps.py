@@ -24,14 +24,16 @@ def tables(harl: Checkout, env: str) -> Iterator[Trap]:
     """Yield the tables of HARL in which the name of an environment is missing."""
     for file, function, consequence, is_certain in CHAINS:
         source = harl.file("harl", "utils", file)
-        for node in source.functions(function) if source else ():
+        if source is None:
+            continue
+        for node in source.functions(function):
             branch = _branch(node, env)
             if branch is None and not _has_default(node, function):
                 found = f"{function} does not know {env!r}: {consequence}"
                 fix = f"add a branch for {env!r}"
-                yield Trap("HARL's tables", source.path, node.lineno, found, fix, is_certain)  # type: ignore[union-attr]
+                yield Trap("HARL's tables", source.path, node.lineno, found, fix, is_certain)
             elif branch is not None and function == "get_task_name":
-                yield from _same_for_all(source, branch, env)  # type: ignore[arg-type]
+                yield from _same_for_all(source, branch, env)
     yield from _loggers(harl, env)
     yield from _choices(harl, env)
     config = harl.folder / "harl" / "configs" / "envs_cfgs"
@@ -88,13 +90,15 @@ def _same_for_all(source: SourceFile, branch: ast.If, env: str) -> Iterator[Trap
 
 def _loggers(harl: Checkout, env: str) -> Iterator[Trap]:
     source = harl.file("harl", "envs", "__init__.py")
-    for node in source.tree.body if source else ():
+    if source is None:
+        return
+    for node in source.tree.body:
         if not isinstance(node, ast.Assign) or name_of(node.targets[0]) != "LOGGER_REGISTRY":
             continue
-        if isinstance(node.value, ast.Dict) and not _is_registered(source, node.value, env):  # type: ignore[arg-type]
+        if isinstance(node.value, ast.Dict) and not _is_registered(source, node.value, env):
             found = f"LOGGER_REGISTRY does not know {env!r}: KeyError where the runner makes its logger"
             fix = f'add "{env}": a subclass of BaseLogger'
-            yield Trap("HARL's tables", source.path, node.lineno, found, fix)  # type: ignore[union-attr]
+            yield Trap("HARL's tables", source.path, node.lineno, found, fix)
 
 
 def _is_registered(source: SourceFile, table: ast.Dict, env: str) -> bool:
@@ -111,7 +115,9 @@ def _is_registered(source: SourceFile, table: ast.Dict, env: str) -> bool:
 def _choices(harl: Checkout, env: str) -> Iterator[Trap]:
     """Yield the script that refuses the name on its command line."""
     source = harl.file("examples", "train.py")
-    for node in ast.walk(source.tree) if source else ():
+    if source is None:
+        return
+    for node in ast.walk(source.tree):
         if not isinstance(node, ast.Call) or name_of(node.func) != "add_argument" or not node.args:
             continue
         if getattr(node.args[0], "value", None) != "--env":
@@ -120,8 +126,7 @@ def _choices(harl: Checkout, env: str) -> Iterator[Trap]:
             if keyword.arg == "choices" and env not in constants(keyword.value):
                 found = f"--env {env} is refused by this script, because it is none of its choices"
                 fix = f'add "{env}" to the choices, or start runs with a script of your own'
-                path = source.path  # type: ignore[union-attr]
-                yield Trap("HARL's tables", path, keyword.value.lineno, found, fix, is_certain=False)
+                yield Trap("HARL's tables", source.path, keyword.value.lineno, found, fix, is_certain=False)
 
 
 # -- lines of the runners --------------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from harness.harl.settings import Settings
 from harness.harl.toy_env import ToyMaker
 from harness.harl.users_lines import place_of, place_of_text, tree_of
 
-FUNCTIONS = ("make_train_env", "make_eval_env", "get_num_agents", "get_task_name")
 REGISTRY = "LOGGER_REGISTRY"
 CONTRACT_OF = {
     "make_train_env": "table-train-env",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from typing import Any, Iterable
 
 from isaac_standin.assets import asset as assets
@@ -39,7 +38,6 @@ class Sim:
       simulation: the simulation.
       params: the parameters that it was created with.
       env_list: its envs.
-      first_actor: index of each env's first actor among the actors of all envs.
       graphics: what cameras and viewers share; made when the first one is.
     """
 
@@ -130,11 +128,3 @@ def index_of(names: Iterable[str], name: str) -> int:
         if known == name:
             return index
     return NOT_FOUND
-
-
-def closest(name: str, names: Iterable[str]) -> str:
-    """Return a hint at the name that is most similar, or nothing."""
-    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    if found:
-        return f"did you mean {found[0]!r}?"
-    return ""

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 Friction = TypeVar("Friction", float, "np.ndarray")
 
 FLOOR_FRICTION = 0.1
-ROBOT_FRICTION = 1.0
 SOLE_YAWS = (0.0, math.pi / 4)  # orientations of the boxes on which a cylinder stands [rad]
 
 

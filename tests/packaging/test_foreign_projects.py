@@ -16,8 +16,8 @@ import pytest
 pytestmark = pytest.mark.packaging
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("mapush", "harness", "pytest_mapush_harness.py", "pyproject.toml", "README.md", "LICENSE")
-OURS = ("mapush", "harness", "pytest_mapush_harness", "__editable__")
+SOURCES = ("mapush", "harness", "isaac_standin", "pytest_mapush_harness.py", "pyproject.toml", "README.md", "LICENSE")
+OURS = ("mapush", "harness", "isaac_standin", "pytest_mapush_harness", "__editable__")
 """What the names of our files begin with where the package is installed."""
 MISLEADING_VARIABLES = (
     "PYTHONPATH",
@@ -129,14 +129,28 @@ def project(python, tmp_path):
     return run
 
 
-def test_wheel_puts_three_names_at_the_top_level(wheel):
-    """Two packages and one module with a long name: nothing that a project would call its own."""
+def test_wheel_puts_four_names_at_the_top_level(wheel):
+    """Three packages and one module with a long name: nothing that a project would call its own, and no isaacgym."""
     names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {name for name in names if not name.endswith(".dist-info")} == {
         "mapush",
         "harness",
+        "isaac_standin",
         "pytest_mapush_harness.py",
     }
+
+
+@pytest.mark.mujoco
+def test_stand_in_of_the_wheel_runs_a_program(python, tmp_path):
+    """The launcher of an installed package finds its shim, and nothing is called isaacgym without it."""
+    program = "from isaacgym import gymapi; print(gymapi.acquire_gym().get_version())"
+    command = [str(python), "-c", program]
+    options = dict(cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=300)
+    launched = subprocess.run([str(python), "-m", "isaac_standin", "--", *command], **options)
+    assert launched.returncode == 0, launched.stderr
+    assert "Version" in launched.stdout
+    assert "not affiliated with NVIDIA" in launched.stderr
+    assert "No module named 'isaacgym'" in subprocess.run(command, **options).stderr
 
 
 def test_wheel_holds_the_shipped_policies(wheel):

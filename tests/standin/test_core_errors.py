@@ -120,9 +120,10 @@ def test_target_that_is_not_a_number_is_an_error(place):
     assert simulate_until_it_fails(simulation).where == "envs 2"
 
 
-def test_root_state_that_is_not_a_number_is_an_error(place):
-    """A position of nan that is set is found, though it is no velocity."""
-    simulation = place.simulation(*[[actor(BOX, (0.0, 0.0, 0.1))] for _ in range(3)], on=ground())
+@pytest.mark.parametrize("on", [ground(), None], ids=["on the ground", "in the air"])
+def test_root_state_that_is_not_a_number_is_an_error(place, on):
+    """A position of nan that is set is found, though it is no velocity, also where nothing touches the body."""
+    simulation = place.simulation(*[[actor(BOX, (0.0, 0.0, 0.1))] for _ in range(3)], on=on)
     states = simulation.state.roots.clone()
     states[1, 2] = math.nan
     simulation.state.set_roots(states)
@@ -159,6 +160,17 @@ def test_buffer_that_is_too_small_is_an_error_with_a_size_that_is_enough(place, 
     contacts, rows = (int(words[words.index(name) + 1]) for name in ("--contacts-per-env", "--rows-per-env"))
     simulation = place.simulation(*envs, on=ground(), nconmax=contacts, njmax=rows)
     run(simulation, 70)
+
+
+@pytest.mark.parametrize("place", WARP, indirect=True)
+def test_check_finds_a_state_that_no_step_has_seen(place):
+    """Velocities are watched in the steps; `check` also looks at the state itself, positions included."""
+    simulation = place.simulation(*[[actor(BOX)] for _ in range(3)])
+    simulation.engine.check()
+    simulation.engine.qpos[2, 0] = math.nan
+    with pytest.raises(SimulatorError) as caught:
+        simulation.engine.check()
+    assert caught.value.where == "envs 2"
 
 
 @pytest.mark.parametrize("place", WARP, indirect=True)
