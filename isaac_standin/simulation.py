@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from isaac_standin.scene import differences
 from isaac_standin.scene.actor import DRIVE_VELOCITY, Actor
 from isaac_standin.scene.contacts import touching, touching_ground
 from isaac_standin.scene.layout import Layout, layout_of
-from isaac_standin.scene.model import Built, World, build
+from isaac_standin.scene.model import Built, World, build, unsteady_on_warp
 from isaac_standin.scene.terrain_types import Ground
 from isaac_standin.tensors.damping import Damping
 from isaac_standin.tensors.force_sensors import ForceSensors
@@ -110,9 +111,21 @@ class Simulation:
             return CpuEngine(model, start, fields, options.substeps, options.threads)
         from isaac_standin.physics.gpu import GpuEngine
 
+        self._warn_of_unsteady_boxes()
         contacts, rows = self._estimate_buffers()
         nconmax, njmax = options.nconmax or contacts, options.njmax or rows
         return GpuEngine(model, start, fields, options.substeps, options.device, nconmax, njmax)
+
+    def _warn_of_unsteady_boxes(self) -> None:
+        """MuJoCo Warp uses at most four of the contacts between a body and a height field, others in each step."""
+        unsteady = unsteady_on_warp(self.envs[0], self.grounds)
+        if unsteady:
+            message = (
+                f"on a GPU, {unsteady[0]} does not lie still on rough ground: it exceeds a cell of the height field"
+            )
+            if len(unsteady) > 1:
+                message += f"; so do {len(unsteady) - 1} other boxes"
+            warnings.warn(message, stacklevel=2)
 
     def _estimate_buffers(self) -> tuple[int, int]:
         """Return contacts per env and constraint rows of one env that are enough for ordinary scenes.

@@ -11,7 +11,7 @@ import numpy as np
 from isaac_standin.assets.asset import Body, Joint, Shape
 from isaac_standin.scene import contacts
 from isaac_standin.scene.actor import DRIVE_POSITION, DRIVE_VELOCITY, Actor, Drive
-from isaac_standin.scene.terrain import add_terrain, require_small
+from isaac_standin.scene.terrain import add_terrain, exceeds_a_cell, require_small
 from isaac_standin.scene.terrain_types import Ground
 
 COLLISION_GROUP = 3  # hidden by MuJoCo's viewers unless asked for
@@ -92,12 +92,36 @@ def build(actors: Sequence[Actor], world: World) -> Built:
 
 def _require_small(actors: Sequence[Actor], grounds: Sequence[Ground]) -> None:
     """Refuse shapes with a flat face that is too large for a height field."""
+    for face in _flat_faces(actors):
+        require_small(face.name, face.sides, grounds)
+
+
+def unsteady_on_warp(actors: Sequence[Actor], grounds: Sequence[Ground]) -> list[str]:
+    """Return the names of the boxes that MuJoCo Warp cannot lay still on a height field: those larger than a cell."""
+    found = []
+    for face in _flat_faces(actors):
+        if face.kind == "box" and exceeds_a_cell(face.sides, grounds):
+            found.append(face.name)
+    return found
+
+
+class _FlatFace(NamedTuple):
+    """The largest flat face of a shape that can touch the ground: whose it is, of what kind, and its sides [m]."""
+
+    name: str
+    kind: str
+    sides: tuple[float, float]
+
+
+def _flat_faces(actors: Sequence[Actor]) -> list[_FlatFace]:
+    faces = []
     for shape in contacts.touching_ground(actors):
         actor = actors[shape.actor]
         solid = actor.asset.shapes()[shape.shape]
         sides = _sides(solid)
         if sides is not None:
-            require_small(f"{actor.name}, {solid.kind} {shape.shape}", sides, grounds)
+            faces.append(_FlatFace(f"{actor.name}, {solid.kind} {shape.shape}", solid.kind, sides))
+    return faces
 
 
 def _sides(shape: Shape) -> Optional[tuple[float, float]]:

@@ -105,6 +105,14 @@ def require_small(name: str, extent: tuple[float, float], grounds: Sequence[Grou
             )
 
 
+def exceeds_a_cell(extent: tuple[float, float], grounds: Sequence[Ground]) -> bool:
+    """Return whether a face with these sides [m] is larger than a cell of a height field."""
+    for piece in all_pieces(grounds):
+        if isinstance(piece, Field) and max(extent) > min(piece.cell):
+            return True
+    return False
+
+
 def contacts_on(extent: tuple[float, float], cell: tuple[float, float]) -> int:
     """Return how many prisms of a flat height field a box touches at most, wherever it lies."""
     along_x = math.ceil(extent[0] / cell[0] - 1e-6) + 1

@@ -108,6 +108,34 @@ def test_two_environments_in_one_process_are_independent(tmp_path, mapush):
     assert float(said.split()[-1]) > 0.0
 
 
+THREADS = """
+import torch
+from mapush.config import TaskConfig
+from mapush.sim import choose_backend
+choose_backend("standin")
+from mapush.upstream.mqe_standin import StandinEnv
+
+torch.set_num_threads(2)
+used = []
+class Watched(StandinEnv):
+    def _keep_judged_state(self, *state):
+        used.append(torch.get_num_threads())
+        return super()._keep_judged_state(*state)
+
+for num_envs in (3, 201):
+    env = Watched(TaskConfig(), num_envs, seed=3, contact_pairs=2**20)
+    env.reset()
+    env.step(torch.zeros(num_envs, 2, 3))
+    used.append(torch.get_num_threads())
+print("threads", used)
+"""
+
+
+def test_few_envs_compute_on_one_thread_of_torch(tmp_path, mapush):
+    """A step of 3 envs uses one thread, one of 201 envs all; afterwards the program has as many as before."""
+    assert "threads [1, 2, 2, 2]" in succeed(THREADS.strip(), tmp_path, mapush)
+
+
 def test_contact_pairs_of_physx_cost_nothing_and_a_line_says_so(tmp_path, mapush):
     """A number that no GPU could hold is accepted, with a line; with the memory of a GPU given, it is refused."""
     words = f"{TRAIN} --total-steps 20 --sim.contact-pairs 50"
