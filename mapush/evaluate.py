@@ -20,7 +20,7 @@ from mapush.errors import MapushError
 from mapush.evaluation.evaluate_config import EvaluateConfig
 from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env, named_paths, require_readable
 from mapush.evaluation.play import first_episodes
-from mapush.evaluation.policy_formats import is_run, load_checkpoint
+from mapush.evaluation.policy_formats import LoadedPolicy, is_run, load_checkpoint
 from mapush.evaluation.results import Evaluation, decision_rate
 from mapush.run import checkpoint as checkpoints
 from mapush.run import command_line
@@ -74,6 +74,7 @@ def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bo
 
             assert isinstance(team.env, PushEnv), "a report is about pushing tasks"
             tracer = Tracer(team.env)
+        _say_what_is_left_out(team.policy)
         first = first_episodes(team.env, team.policy.agent, config.episodes)
         trace = None
         if tracer is not None:
@@ -87,6 +88,12 @@ def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bo
             steps_per_decision=team.env.steps_per_decision,
             rate_from=team.policy.rate_from,
         )
+
+
+def _say_what_is_left_out(policy: LoadedPolicy) -> None:
+    if policy.left_out:
+        flags = " ".join(f"--reward-terms {term}" for term in policy.left_out)
+        print(f"returns are without the run's own reward terms; to execute their code, add {flags}", flush=True)
 
 
 def evaluate_walk(config: EvaluateConfig) -> List[AcceptanceResult]:

@@ -17,11 +17,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple
 
-from mapush.assembly import TASKS, make_agent, make_env, resolve, share_the_cores, sizes_of
+from mapush.assembly import make_agent, make_env, resolve, share_the_cores, sizes_of
 from mapush.config import RunConfig, require_trainable
 from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import CheckpointError, ConfigError, MapushError
-from mapush.presets import preset
 from mapush.run import capacity
 from mapush.run import checkpoint as checkpoints
 from mapush.run import failure_bundle as failures
@@ -30,7 +29,7 @@ from mapush.run.checkpoint import Checkpoint
 from mapush.run.folder import RunFolder, how_to_continue, read_config
 from mapush.run.progress import Speed, time_left
 from mapush.run.stop_request import StopRequest
-from mapush.run.train_arguments import parse_flags, parse_settings
+from mapush.run.train_arguments import parse_flags, parse_settings, start_of
 from mapush.sim import OF_MQE
 from mapush.upstream.harl import models
 
@@ -237,6 +236,8 @@ def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv) -> Pa
     with contextlib.closing(RunFolder.reopen(run_dir)) as folder:
         config, reason = resolve(config)
         folder.require_same_run(config)
+        for change in folder.changes():
+            print(change)
         newest = folder.newest
         step = checkpoints.step_of(newest)
         if step >= config.total_steps:
@@ -343,7 +344,9 @@ def _dump(run: Run, start: Checkpoint, folder: Path, error: MapushError) -> None
 def _farewell(run: Run, folder: Path, stop: StopRequest) -> str:
     if stop.requested():
         return f"stopped by {stop.name} and saved; continue with: python -m mapush.train --resume {folder}"
-    if run.config.task_name in TASKS:
+    if run.config.env is not None:
+        return f"done; evaluate with: python -m mapush.evaluate --env {run.config.env} --checkpoint {folder}"
+    if type(run.config) is not RunConfig:
         return f"done; evaluate with: python -m mapush.evaluate {run.config.task_name} --checkpoint {folder}"
     return f'done; load the policy with: mapush.load_policy("{folder}")'
 
@@ -365,7 +368,7 @@ def parse(argv: Sequence[str]) -> Tuple[RunConfig, Optional[Path], bool]:
         models.refuse_to_continue(flags.resume)
         default = read_config(flags.resume)
     else:
-        default = preset(task or "cuboid", flags.preset or "default")
+        default = start_of(task, flags)
     if flags.load_config is not None:
         from mapush.upstream.harl_config import apply
 

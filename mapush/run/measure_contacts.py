@@ -14,10 +14,10 @@ from typing import Optional, Sequence
 import torch
 import tyro
 
-from mapush.env.push import SPAWN_MARGIN
-from mapush.env.resets import Spawner
-from mapush.errors import MapushError, SimulatorError, unknown
-from mapush.objects import OBJECTS
+from mapush.env.resets import SPAWN_MARGIN, Spawner, require_room
+from mapush.errors import MapushError, SimulatorError
+from mapush.objects import team_of
+from mapush.own import own_objects
 from mapush.run import command_line
 from mapush.sim import choose_backend
 from mapush.sim.geometry import rotate_xy, yaw_of
@@ -37,8 +37,12 @@ FLAIL_HOLD_STEPS = 10  # env steps for which a target is held
 class SizeConfig:
     """Measure how large the contact buffers on a GPU must be."""
 
-    object: tyro.conf.Positional[str] = "cuboid"
+    task: tyro.conf.Positional[str] = "cuboid"
     """cuboid, tblock or cylinder."""
+    object: Optional[str] = None
+    """An object of your own: FILE.py:NAME or package.module:NAME."""
+    num_agents: Optional[int] = None
+    """Robots in a team. Default: the object's own number."""
     num_envs: int = 2048
     """Parallel envs; more of them find rarer heaps."""
     walk_s: float = 6.0
@@ -55,8 +59,9 @@ class SizeConfig:
     """Constraint buffer size while measuring, per env."""
 
     def __post_init__(self) -> None:
-        if self.object not in OBJECTS:
-            raise unknown("object", self.object, OBJECTS)
+        if self.object is not None:
+            object.__setattr__(self, "task", own_objects.load_object(self.object).name)
+        require_room(team_of(self.task, self.num_agents))
 
 
 def measure(config: SizeConfig) -> Demand:
@@ -65,7 +70,7 @@ def measure(config: SizeConfig) -> Demand:
     Raises:
       SimulatorError: even the buffers used while measuring are too small.
     """
-    pushed = OBJECTS[config.object]
+    pushed = team_of(config.task, config.num_agents)
     physics = WarpPhysics(
         Scene(pushed.num_agents, pushed),
         config.num_envs,
@@ -125,7 +130,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 2
     contacts = math.ceil(MARGIN * demand.contacts)
     rows = MARGIN * demand.rows
-    print(f"{config.object}: {demand.contacts:.1f} contacts per env and {demand.rows} rows in one env needed")
+    print(f"{config.task}: {demand.contacts:.1f} contacts per env and {demand.rows} rows in one env needed")
     print(f"with {MARGIN}-fold room: --sim.nconmax {contacts} --sim.njmax {rows}")
     return 0
 
