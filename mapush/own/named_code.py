@@ -58,7 +58,7 @@ def absolute(reference: str) -> str:
     place, colon, name = reference.rpartition(":")
     if not is_file(place):
         return reference
-    return f"{Path(place).absolute()}{colon}{name}"
+    return f"{os.path.abspath(place)}{colon}{name}"
 
 
 def weighted(text: str) -> Tuple[str, float]:

@@ -129,6 +129,8 @@ def _differences(before: PushObject, now: Any) -> str:
     if not isinstance(now, PushObject):
         return f"it is of type {type(now).__name__}"
     changed: List[str] = []
+    if before.mass != now.mass:
+        changed.append(f"mass {before.mass:g} -> {now.mass:g} kg")
     for field in dataclasses.fields(PushObject):
         old, new = getattr(before, field.name), getattr(now, field.name)
         if old != new:
