@@ -91,3 +91,89 @@ def no_own_objects():
     yield
     for name in set(OBJECTS) - before:
         own_objects.forget(name)
+
+MEETING = """
+import numpy as np
+import mapush
+
+
+class Meeting:
+    outcomes = ("success",)
+
+    def __init__(self, num_envs, seed):
+        self.num_envs = num_envs
+        self.n_agents = 2
+        self.observation_space = [mapush.Box(-10.0, 10.0, (2,))] * 2
+        self.share_observation_space = [mapush.Box(-10.0, 10.0, (4,))] * 2
+        self.action_space = [mapush.Box(-1.0, 1.0, (2,))] * 2
+        self._random = np.random.default_rng(seed)
+
+    def reset(self):
+        self._start(np.ones(self.num_envs, dtype=bool))
+        return (*self._observe(), [None] * self.num_envs)
+
+    def _start(self, where):
+        if not hasattr(self, "_positions"):
+            self._positions = np.zeros((self.num_envs, 2, 2))
+            self._age = np.zeros(self.num_envs, dtype=int)
+        self._positions[where] = self._random.uniform(-1.5, 1.5, (where.sum(), 2, 2))
+        self._age[where] = self._random.uniform(0, 3, where.sum()).astype(int)
+
+    def _observe(self):
+        offset = self._positions[:, ::-1] - self._positions
+        flat = self._positions.reshape(self.num_envs, 1, 4)
+        return offset.astype(np.float32), np.repeat(flat, 2, axis=1).astype(np.float32)
+
+    def step(self, actions):
+        self._positions = self._positions + 0.2 * actions
+        self._age += 1
+        apart = np.linalg.norm(self._positions[:, 0] - self._positions[:, 1], axis=1)
+        met, late = apart < 0.3, self._age >= 9
+        done = met | late
+        infos = [[{}, {}] for _ in range(self.num_envs)]
+        for env in np.flatnonzero(done):
+            infos[env][0] = {"bad_transition": bool(late[env] and not met[env]), "outcome": {"success": bool(met[env])}}
+        rewards = np.repeat(-apart[:, None, None], 2, axis=1).astype(np.float32)
+        self._start(done)
+        return (*self._observe(), rewards, np.repeat(done[:, None], 2, axis=1), infos, [None] * self.num_envs)
+
+    def state_dict(self):
+        state = self._random.bit_generator.state["state"]
+        return {
+            "positions": self._positions.tolist(),
+            "age": self._age.tolist(),
+            "random": [str(state["state"]), str(state["inc"])],
+        }
+
+    def load_state_dict(self, state):
+        self._positions = np.array(state["positions"])
+        self._age = np.array(state["age"])
+        generator = self._random.bit_generator.state
+        generator["state"] = {"state": int(state["random"][0]), "inc": int(state["random"][1])}
+        self._random.bit_generator.state = generator
+
+    def close(self):
+        pass
+
+
+def make(num_envs, seed):
+    return Meeting(num_envs, seed)
+
+
+def too_many(num_envs):
+    return Meeting(num_envs + 1, 0)
+
+
+def nothing():
+    return 7
+
+
+FIXED = Meeting
+"""
+
+
+def write_meeting(folder: Path) -> Path:
+    """Write an environment with HARL's interface, in which two robots have to meet."""
+    path = folder / "meeting.py"
+    path.write_text(MEETING)
+    return path
