@@ -92,6 +92,7 @@ def no_own_objects():
     for name in set(OBJECTS) - before:
         own_objects.forget(name)
 
+
 MEETING = """
 import numpy as np
 import mapush
