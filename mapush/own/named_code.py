@@ -121,7 +121,11 @@ def accepted(function: Callable[..., Any], wanted: Dict[str, Any]) -> Dict[str, 
 
 
 def _public(module: Any) -> List[str]:
-    return [name for name in vars(module) if not name.startswith("_")]
+    names: List[str] = []
+    for name, value in vars(module).items():
+        if not name.startswith("_") and name != "annotations" and not isinstance(value, ModuleType):
+            names.append(name)
+    return names
 
 
 def _module(place: str, flag: str) -> ModuleType:

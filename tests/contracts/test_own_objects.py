@@ -33,7 +33,7 @@ BOX = Part.box((0.8, 0.6, 0.5), mass=3.0)
 
 
 def test_defaults_of_an_object_follow_from_its_parts():
-    """The outline is the hull from above, the object starts just above the floor, and the robots outside the outline."""
+    """The outline is the hull from above; the object starts above the floor, and the robots outside the outline."""
     item = PushObject("box", (Part.box((0.8, 0.6, 0.5), 3.0, offset=(0.0, 0.0, 0.1)),))
     assert set(item.vertices) == {(-0.4, -0.3), (0.4, -0.3), (0.4, 0.3), (-0.4, 0.3)}
     assert solids.signed_area(item.vertices) == pytest.approx(0.48)

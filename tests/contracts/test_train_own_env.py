@@ -27,7 +27,7 @@ def train(folder, env, iterations, *more):
 
 
 def test_own_environment_trains_resumes_and_is_evaluated(tmp_path, capsys):
-    """A run that is resumed ends like one that was not; its policy is evaluated in the environment that the run names."""
+    """A run that is resumed ends like one that was not; its policy is evaluated in the same environment."""
     env = f"{write_meeting(tmp_path)}:make"
     assert train(tmp_path / "run", env, 2, "--happo.no-use-linear-lr-decay") == 0
     assert train(tmp_path / "full", env, 4, "--happo.no-use-linear-lr-decay") == 0
