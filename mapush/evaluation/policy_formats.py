@@ -147,11 +147,10 @@ def _load_harl(path: Path, options: LoadOptions) -> LoadedPolicy:
     """Load HARL's models, which do not say how often they decided, unless a run of ours left them."""
     folder = models.folder_in(path)
     assert folder is not None, "models.recognises(path) was True"
-    rate_from = ASSUMED
-    if models.is_of_a_run(folder):
-        rate_from = AS_TRAINED
     saved = models.read(folder, _config_for_harl(options.task_name))
-    return _ready(_with_its_team(saved), path, options, rate_from)
+    if models.is_of_a_run(folder):
+        return _ready(saved, path, options, AS_TRAINED)
+    return _ready(_with_its_team(saved), path, options, ASSUMED)
 
 
 def _with_its_team(checkpoint: Checkpoint) -> Checkpoint:
