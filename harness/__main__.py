@@ -8,6 +8,7 @@ import sys
 from typing import List, NamedTuple, Optional
 
 from harness.stack import training_hints
+from harness.status.status_line import StatusLine
 from mapush.errors import unknown
 
 EXIT_BROKEN_PIPE = 128 + 13  # as of a program that SIGPIPE ends
@@ -39,7 +40,7 @@ COMMANDS = {
     "run": Command(
         "harness.soaking.run_with_meters", "run any command; a crash, a hang, a full memory or a leak becomes a report"
     ),
-    "stack": Command("harness.stack.check_stack", "check learner, logger, configuration and checkpoint"),
+    "stack": Command("harness.stack.stack_command", "check learner, logger, configuration and checkpoint"),
     "train": Command("harness.stack.guarded_training", "train as mapush.train does, with every transition checked"),
 }
 
@@ -79,8 +80,10 @@ def _dispatch(arguments: List[str]) -> int:
     if name not in COMMANDS:
         print(unknown("command", name, COMMANDS), file=sys.stderr)
         return 2
-    training_hints.activate()
-    module = importlib.import_module(COMMANDS[name].module)
+    with StatusLine(f"harness {name}") as status:
+        status.say("loading")
+        training_hints.activate()
+        module = importlib.import_module(COMMANDS[name].module)
     return int(module.main(rest) or 0)
 
 
