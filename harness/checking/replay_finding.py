@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable, Dict
 
 from harness.checking.bundle import Bundle
 from harness.checking.check import check
 from harness.findings import Report
 from harness.installed import changed
+from harness.status.status_line import StatusLine
 from mapush.errors import MapushError
 
 HOLDS, BROKEN, NOT_JUDGED = 0, 1, 2
@@ -27,7 +28,8 @@ def replay(path: Path, judge: Callable[..., Report] = check) -> int:
     """
     try:
         bundle = Bundle.read(path)
-        report = _checked_again(bundle, judge)
+        with StatusLine("harness replay") as status:
+            report = _checked_again(bundle, judge, status)
     except MapushError as error:
         print(error, file=sys.stderr)
         return NOT_JUDGED
@@ -49,11 +51,11 @@ def replay(path: Path, judge: Callable[..., Report] = check) -> int:
     return HOLDS
 
 
-def _checked_again(bundle: Bundle, judge: Callable[..., Report]) -> Report:
+def _checked_again(bundle: Bundle, judge: Callable[..., Report], status: StatusLine) -> Report:
     """Take the actions of the finding, if it has any; if they break nothing, judge the complete contract."""
     arguments = (bundle.factory, bundle.kwargs, [bundle.contract], bundle.seed)
     actions = bundle.finding.get("actions")
-    named = {"task": bundle.task}
+    named: Dict[str, Any] = {"task": bundle.task, "say": status.say}
     if bundle.api:
         named["api"] = bundle.api
     if actions:
@@ -62,7 +64,7 @@ def _checked_again(bundle: Bundle, judge: Callable[..., Report]) -> Report:
             return report
         steps = sum(count for count, _ in actions)
         if steps == 1:
-            print("its one step no longer shows it; checking the complete contract:")
+            status.print("its one step no longer shows it; checking the complete contract:")
         else:
-            print(f"its {steps} steps no longer show it; checking the complete contract:")
+            status.print(f"its {steps} steps no longer show it; checking the complete contract:")
     return judge(*arguments, **named)

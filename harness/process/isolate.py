@@ -47,6 +47,7 @@ def run(
     env: Optional[Mapping[str, str]] = None,
     onlooker: Optional[CommandOnlooker] = None,
     watcher: Watcher = watch_nothing,
+    on_output: Callable[[], Any] = watch_nothing,
 ) -> Ending:
     """Run a command to its end and report how it ended.
 
@@ -57,6 +58,7 @@ def run(
       env: environment variables in addition to those of this process.
       onlooker: measures the command meanwhile; when it has seen enough, the command is asked to end, then killed.
       watcher: called several times a second; what it returns is the reason to end the command, if it is not None.
+      on_output: called before output of the command is printed here.
 
     Raises:
       ConfigError: the command is empty or a string, or this system cannot isolate processes.
@@ -71,7 +73,7 @@ def run(
             fix="run the command directly, or under WSL",
         )
     try:
-        opened = Session(command, limits, attached, env or {}, onlooker, watcher)
+        opened = Session(command, limits, attached, env or {}, onlooker, watcher, on_output)
     except (OSError, ValueError) as error:
         return diagnose(Evidence(tuple(map(str, command)), start_error=f"{command[0]}: {error}"))
     with opened as session:

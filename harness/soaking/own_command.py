@@ -134,7 +134,7 @@ def soak_in_child(target: SoakTarget, timeout: Optional[float] = None) -> SoakRe
     """
     if timeout is None:
         timeout = START_S + max(60.0 * target.minutes, CYCLE_S * (target.cycles + target.warm_up))
-    with tempfile.TemporaryDirectory() as folder, StatusLine("harness memory") as status:
+    with tempfile.TemporaryDirectory() as folder, StatusLine("harness memory", even=True) as status:
         phase, progress = Path(folder, "phase"), Path(folder, "progress")
         shown = FollowedProgress(progress, status)
         ending = call(soak_target, target, phase, progress, limits=Limits(timeout=timeout), watcher=shown)

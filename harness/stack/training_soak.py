@@ -216,7 +216,7 @@ def soak_training_in_child(
     Raises:
       MapushError: that of `soak_training`, or its process died.
     """
-    with StatusLine(NAME) as status:
+    with StatusLine(NAME, even=True) as status:
         if not can_isolate():
             return soak_training(config, minutes, iterations, trace, on_progress=status.say)
         with tempfile.TemporaryDirectory() as folder:
@@ -242,7 +242,9 @@ def _soaked(config: RunConfig, minutes: float, iterations: int, trace: bool, pro
 
 def _death(ending: Ending, reached: str) -> MapushError:
     words = "".join(f"\n  | {line}" for line in list(ending.evidence.lines)[-SHOWN_LINES:])
-    return MapushError(f"the training ends while {reached}: {ending.summary}{words}", cause=ending.cause, fix=ending.fix)
+    return MapushError(
+        f"the training ends while {reached}: {ending.summary}{words}", cause=ending.cause, fix=ending.fix
+    )
 
 
 def compare_with_prediction(report: SoakReport, predicted: int) -> None:

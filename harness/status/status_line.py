@@ -39,15 +39,21 @@ class StatusLine:
       name: of the command.
       stream: where to write; by default stderr, as it is now.
       clock: returns the time [s].
+      even: whether equal shares take equal times, so that the time that is left can be said.
 
     Attributes:
       is_terminal: whether the line is rewritten in a terminal.
     """
 
     def __init__(
-        self, name: str, stream: Optional[TextIO] = None, clock: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        stream: Optional[TextIO] = None,
+        clock: Callable[[], float] = time.monotonic,
+        even: bool = False,
     ) -> None:
         self._name = name
+        self._even = even
         self._stream = stream
         if stream is None:
             self._stream = sys.stderr
@@ -72,6 +78,10 @@ class StatusLine:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Erase the line and show nothing any more; further calls do nothing."""
         self._over.set()
         if self._thread is not None:
             self._thread.join()
@@ -116,7 +126,7 @@ class StatusLine:
         """Return how long the rest will take if it goes on as since the share that was known first."""
         first_done, since = self._done_from
         gained = self._done - first_done
-        if not gained > 0.0 or now - since < MIN_ETA_S or self._done >= 1.0:
+        if not self._even or not gained > 0.0 or now - since < MIN_ETA_S or self._done >= 1.0:
             return ""
         seconds = (now - since) * (1.0 - self._done) / gained
         return f", about {duration(seconds)} to go"

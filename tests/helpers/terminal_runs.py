@@ -36,8 +36,8 @@ class TerminalRun(NamedTuple):
     def lines(self) -> List[str]:
         """The lines as the terminal shows them at the end: what was written over is gone."""
         shown = []
-        for line in self.text.replace("\r\n", "\n").split("\n"):
-            shown.append(line.rpartition("\r")[2])
+        for line in self.text.split("\n"):
+            shown.append(line.rstrip("\r").rpartition("\r")[2])
         return shown
 
     @property
