@@ -99,7 +99,7 @@ def _version() -> str:
     from importlib import metadata
 
     try:
-        version = metadata.version("mapush")
+        version = metadata.version("mapush-stack")
     except metadata.PackageNotFoundError:
         version = "not installed"
     return f"mapush {version}, Python {sys.version.split()[0]}"

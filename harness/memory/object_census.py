@@ -184,7 +184,7 @@ class ObjectCensus:
         """
         self._existing.release()
         grown = self._grown(least)
-        growths = []
+        growths: List[ObjectGrowth] = []
         for value, bound in _bounded(gc.get_objects()):
             count = grown.get((id(value), bound))
             if count is not None and len(growths) < MAX_NAMED:
@@ -249,7 +249,7 @@ def _large(containers: List[Any]) -> List[Any]:
 def _bounded(values: List[Any]) -> Iterator[BoundedContainer]:
     """Yield the containers among some objects that cannot grow for ever."""
     for value in values:
-        if is_bounded(value):
+        if isinstance(value, collections.deque) and value.maxlen is not None:
             yield BoundedContainer(value, value.maxlen)
     yield from _of_caches(values)
 
@@ -257,12 +257,14 @@ def _bounded(values: List[Any]) -> Iterator[BoundedContainer]:
 def _of_caches(values: List[Any]) -> Iterator[BoundedContainer]:
     """Yield the dicts in which the functions among some objects cache a limited number of results."""
     for value in values:
-        if type(value) is not _CACHE or value.cache_info().maxsize is None:
+        if type(value) is not _CACHE:
             continue
-        own = own_dict(value)
+        bound, own = value.cache_info().maxsize, own_dict(value)
+        if bound is None:
+            continue
         for child in gc.get_referents(value):
             if type(child) is dict and child is not own:
-                yield BoundedContainer(child, value.cache_info().maxsize)
+                yield BoundedContainer(child, bound)
 
 
 def _key(container: Any, cached: Dict[int, int]) -> Hashable:
