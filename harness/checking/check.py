@@ -21,6 +21,7 @@ from harness.harl.harl_folder import HarlFolder, find_harl
 from harness.interface.own_code import innermost_own
 from harness.process.ending import SHOWN_LINES, Ending
 from harness.process.isolate import Limits, call, can_isolate
+from mapush.errors import ConfigError
 
 BUDGET_S = USUAL_BUDGET_S
 OWN_FOLDER = str(Path(__file__).parents[1])
@@ -66,7 +67,8 @@ def check(
       say: called several times a second with what is done, in words, and the share of the contracts that have run.
 
     Raises:
-      ConfigError: a contract or an interface does not exist, or the folder is not a HARL that can be imported.
+      ConfigError: a contract or an interface does not exist, the folder is not a HARL that can be imported, or this
+        system has no process for each environment.
     """
     require_known(api)
     wanted = chosen(contracts)
@@ -78,6 +80,9 @@ def check(
         folder_of_harl.forms()  # a HARL that was asked for by name must be usable
     work = _Work(target, wanted, budget_s, timeout_s, actions, folder_of_harl, show, say)
     if not can_isolate():
+        if one_per_process:
+            fix = "leave --one-per-process out, or run it under WSL"
+            raise ConfigError("this system cannot build each environment in a process of its own", fix=fix)
         report = work.done_here()
         report.notes.append(NOT_ISOLATED)
         return report

@@ -31,7 +31,7 @@ from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import amount
 from harness.pages.soak_page import make_writable, write_soak
 from harness.process.ending import SHOWN_LINES, Ending
-from harness.process.isolate import call, can_isolate
+from harness.process.isolate import call
 from harness.soaking import own_command
 from harness.status.shared_progress import FollowedProgress, ProgressWriter, read_progress
 from harness.status.status_line import StatusLine
@@ -216,14 +216,11 @@ def soak_training_in_child(
     Raises:
       MapushError: that of `soak_training`, or its process died.
     """
-    with StatusLine(NAME, even=True) as status:
-        if not can_isolate():
-            return soak_training(config, minutes, iterations, trace, on_progress=status.say)
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "progress")
-            shown = FollowedProgress(file, status)
-            ending = call(_soaked, config, minutes, iterations, trace, file, watcher=shown)
-            reached = read_progress(file).doing or "starting"
+    with StatusLine(NAME, even=True) as status, tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "progress")
+        shown = FollowedProgress(file, status)
+        ending = call(_soaked, config, minutes, iterations, trace, file, watcher=shown)
+        reached = read_progress(file).doing or "starting"
     if not ending.ok:
         raise _death(ending, reached)
     if isinstance(ending.result, MapushError):
