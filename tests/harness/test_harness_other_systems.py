@@ -52,7 +52,7 @@ def test_doctor_examines_a_system_that_is_not_unix(tmp_path):
     commands = json.dumps([["doctor", "--no-measurement"]])
     command = [sys.executable, without_unix.__file__, commands]
     done = subprocess.run(command, cwd=str(tmp_path), env=env, capture_output=True, text=True, timeout=200)
-    assert done.stderr == ""
+    assert "Traceback" not in done.stderr
     assert "could not be checked" not in done.stdout
     assert "this machine " in done.stdout
 

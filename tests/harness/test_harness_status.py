@@ -165,9 +165,12 @@ def test_command_that_prints_nothing_is_measured_aloud():
 def test_commands_in_a_pipe_print_the_same_as_before():
     """What ends within ten seconds writes nothing about its progress."""
     words = ["check", "harness.toys:make_pointmass", "--contracts", "spaces"]
+    started = time.monotonic()
     done = subprocess.run([sys.executable, "-m", "harness", *words], capture_output=True, text=True)
     assert done.returncode == 0
-    assert done.stderr == ""
+    if time.monotonic() - started < FIRST_LINE_S:  # on a busy machine it may take longer
+        assert done.stderr == ""
+    assert "harness check" not in done.stdout
 
 
 @pytest.mark.slow  # a minute: commands as they are

@@ -70,6 +70,7 @@ def test_training_gets_the_same_verdict_in_a_terminal_and_in_a_pipe():
     assert "memory: clean" in run.lines
     for share in (0, 25, 50, 75, 100):
         assert f"{share}% " in run.text.replace("100%", "100% ")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=500)
+    variables = {**os.environ, "FORCE_COLOR": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, env=variables, timeout=500)
     assert done.returncode == 0, done.stdout
     assert done.stdout.startswith("memory: clean\n")
