@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -45,6 +46,10 @@ COMMANDS = {
 }
 
 
+TRANSPARENT = ("run",)
+"""Commands whose terminal belongs to the command that they run."""
+
+
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run a command, whose reader may leave before its end, as `head` does.
 
@@ -80,8 +85,9 @@ def _dispatch(arguments: List[str]) -> int:
     if name not in COMMANDS:
         print(unknown("command", name, COMMANDS), file=sys.stderr)
         return 2
-    with StatusLine(f"harness {name}") as status:
-        status.say("loading")
+    with contextlib.ExitStack() as stack:
+        if name not in TRANSPARENT:
+            stack.enter_context(StatusLine(f"harness {name}")).say("loading")
         training_hints.activate()
         module = importlib.import_module(COMMANDS[name].module)
     return int(module.main(rest) or 0)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Callable, Optional
 
 from harness.checking.bundle import Bundle
 from harness.checking.check import check
@@ -16,12 +17,12 @@ from mapush.errors import MapushError
 HOLDS, BROKEN, NOT_JUDGED = 0, 1, 2
 
 
-def replay(path: Path, judge: Callable[..., Report] = check) -> int:
+def replay(path: Path, judge: Optional[Callable[..., Report]] = None) -> int:
     """Replay a bundle, print what came of it, and return the exit code.
 
     Args:
       path: file of the bundle.
-      judge: checks a factory, as `harness.checking.check.check` does.
+      judge: checks a factory, as `harness.checking.check.check` does, which is the default.
 
     Returns:
       0 the contract holds now; 1 it is still broken; 2 it cannot be judged, or the file is not a bundle.
@@ -29,6 +30,7 @@ def replay(path: Path, judge: Callable[..., Report] = check) -> int:
     try:
         bundle = Bundle.read(path)
         with StatusLine("harness replay") as status:
+            judge = judge or functools.partial(check, say=status.say)
             report = _checked_again(bundle, judge, status)
     except MapushError as error:
         print(error, file=sys.stderr)
@@ -55,7 +57,7 @@ def _checked_again(bundle: Bundle, judge: Callable[..., Report], status: StatusL
     """Take the actions of the finding, if it has any; if they break nothing, judge the complete contract."""
     arguments = (bundle.factory, bundle.kwargs, [bundle.contract], bundle.seed)
     actions = bundle.finding.get("actions")
-    named: Dict[str, Any] = {"task": bundle.task, "say": status.say}
+    named = {"task": bundle.task}
     if bundle.api:
         named["api"] = bundle.api
     if actions:
