@@ -249,7 +249,7 @@ def _large(containers: List[Any]) -> List[Any]:
 def _bounded(values: List[Any]) -> Iterator[BoundedContainer]:
     """Yield the containers among some objects that cannot grow for ever."""
     for value in values:
-        if isinstance(value, collections.deque) and value.maxlen is not None:
+        if type(value) is collections.deque and value.maxlen is not None:  # isinstance would call lazy modules
             yield BoundedContainer(value, value.maxlen)
     yield from _of_caches(values)
 

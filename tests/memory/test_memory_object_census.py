@@ -147,6 +147,27 @@ def test_bounded_deque_may_fill():
     ]
 
 
+class Lazy:
+    """An object that does something when it is asked for its class, as the lazy modules of some libraries do."""
+
+    @property
+    def __class__(self):
+        """Fail."""
+        raise RuntimeError("it was asked for its class")
+
+
+def test_census_asks_no_object_for_its_class():
+    """The type of an object is looked at, and none of its code runs."""
+    part = Part()
+    part.history, part.table = list(range(100)), Lazy()
+    census = ObjectCensus()
+    for step in (1, 2, 3):
+        part.history += list(range(100))
+        census.look(step)
+    assert census.filling(least=100) == []
+    assert list(census.growth(least=100).values()) == [300]
+
+
 @functools.lru_cache(maxsize=1000)
 def bounded(text):
     """Cache some results."""
