@@ -104,3 +104,12 @@ def test_released_readme_names_the_repository(tmp_path):
     assert "(https://github.com/OWNER/NAME/blob/main/examples/first_hour.ipynb)" in done.stdout
     assert "REPOSITORY" not in done.stdout
     assert "](docs/" not in done.stdout
+
+
+@pytest.mark.parametrize("words, index", [([], []), (["TORCH=cpu"], ["https://download.pytorch.org/whl/cpu"])])
+def test_make_installs_the_build_of_pytorch_that_is_asked_for(words, index):
+    """`make install TORCH=cpu` names PyTorch's own index; without it, the pip of the machine decides."""
+    command = ["make", "--dry-run", "--always-make", "VENV=no-such-folder", "install", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    (line,) = [line for line in done.stdout.splitlines() if line.endswith(" torch")]
+    assert [match[0] for match in PYTORCH_INDEX.finditer(line)] == index
