@@ -17,6 +17,7 @@ Learner = Literal["native", "harl"]
 WalkingRobot = Literal["go1", "mapush"]
 Backend = Literal["auto", "mujoco", "warp", "isaacgym", "standin"]
 Activation = Literal["relu", "tanh", "sigmoid", "leaky_relu", "selu"]
+ConsoleFormat = Literal["compact", "harl"]
 Initialization = Literal["orthogonal_", "xavier_uniform_"]
 Aggregation = Literal["prod", "mean"]
 
@@ -258,6 +259,8 @@ class RunConfig:
     """Env steps between two checkpoints; the last one is always saved at the end."""
     log_interval: int = 1
     """Iterations between two rows of the log."""
+    console: ConsoleFormat = "compact"
+    """What a row of the log looks like on the console: a compact line, or HARL's lines, which train.log always has."""
     vram_limit: Optional[str] = None
     """Limit on GPU memory, such as 8GiB; the default is all free memory."""
     sim: SimConfig = SimConfig()
@@ -271,6 +274,7 @@ class RunConfig:
         for name in ("num_envs", "num_steps", "total_steps", "checkpoint_every", "log_interval"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require_choice("learner", self.learner, Learner)
+        _require_choice("console", self.console, ConsoleFormat)
         if self.vram_limit is not None:
             bytes_of(self.vram_limit)
 

@@ -23,6 +23,7 @@ RESUMABLE_WITH = (
     "total_steps",
     "checkpoint_every",
     "log_interval",
+    "console",
     "device",
     "vram_limit",
     "sim.threads",

@@ -145,14 +145,15 @@ def test_run_saves_on_time_and_at_the_end(tmp_path, closed):
         "config.json",
         "progress.csv",
         "tensorboard",
+        "train.log",
         "versions.json",
     }
 
 
 def test_run_reports_its_progress(tmp_path, monkeypatch, capsys):
-    """The console has HARL's lines at each interval and, once, the time left; walking has no pushing statistics."""
+    """With HARL's format, its lines at each interval and, once, the time left; walking has no pushing statistics."""
     monkeypatch.chdir(tmp_path)
-    assert main(TINY + ["--total-steps", "210", "--log-interval", "2"]) == 0
+    assert main(TINY + ["--total-steps", "210", "--log-interval", "2", "--console", "harl"]) == 0
     said = capsys.readouterr().out
     (folder,) = (tmp_path / "runs" / "walk").iterdir()
     assert f"training walk in {folder.relative_to(tmp_path)}" in said
