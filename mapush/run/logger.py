@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from mapush.config import RunConfig
 from mapush.errors import MapushError
 from mapush.run.atomic import written_at_once
-from mapush.run.console import IterationTable, harl_lines
+from mapush.run.console_rows import IterationTable, harl_lines
 
 CSV = "progress.csv"
 TENSORBOARD = "tensorboard"

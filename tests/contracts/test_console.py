@@ -12,7 +12,7 @@ import pytest
 from mapush.config import PushRunConfig, RunConfig
 from mapush.env.metrics import wilson_interval
 from mapush.errors import ConfigError
-from mapush.run.console import IterationTable, harl_lines
+from mapush.run.console_rows import IterationTable, harl_lines
 from mapush.run.logger import RunLogger
 from mapush.run.progress import clock_time, duration
 
