@@ -18,6 +18,7 @@ from mapush.config import RunConfig
 from mapush.errors import MapushError
 from mapush.run.atomic import written_at_once
 from mapush.run.console_rows import IterationTable, harl_lines
+from mapush.run.learning_watch import LearningWatch
 
 CSV = "progress.csv"
 TENSORBOARD = "tensorboard"
@@ -48,6 +49,9 @@ class RunLogger:
         self._text = run_dir / TEXT
         self._table = IterationTable(config.total_steps)
         self._columns, kept = _drop_rows_after(self._path, step)
+        self._watch = LearningWatch(config)
+        for row in kept:
+            self._watch.look(int(row["step"]), row)
         self._wall_s_before = 0.0
         if kept:
             self._wall_s_before = kept[-1].get("wall_s", 0.0)
@@ -157,6 +161,8 @@ class RunLogger:
                 fix=f"free space; earlier checkpoints are complete, continue with --resume {self._path.parent}",
             ) from error
         self._print(step, iteration, row)
+        for warning in self._watch.look(step, row):
+            self.say(warning, "bold yellow")
 
     def close(self) -> None:
         """Close the progress bar and TensorBoard's file; all rows are already written. Further calls do nothing."""
