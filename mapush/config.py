@@ -257,6 +257,8 @@ class RunConfig:
     """Device of the learner: auto, cpu, cuda or cuda:1."""
     checkpoint_every: int = 10_000_000
     """Env steps between two checkpoints; the last one is always saved at the end."""
+    checkpoint_minutes: float = 10.0
+    """Longest time without a checkpoint [min]; such a checkpoint is removed when the next is complete. 0: never."""
     log_interval: int = 1
     """Iterations between two rows of the log."""
     console: ConsoleFormat = "compact"
@@ -273,6 +275,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_steps", "total_steps", "checkpoint_every", "log_interval"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.checkpoint_minutes >= 0.0, "checkpoint_minutes", self.checkpoint_minutes, "at least 0")
         _require_choice("learner", self.learner, Learner)
         _require_choice("console", self.console, ConsoleFormat)
         if self.vram_limit is not None:

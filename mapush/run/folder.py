@@ -22,6 +22,7 @@ LOCK = ".lock"
 RESUMABLE_WITH = (
     "total_steps",
     "checkpoint_every",
+    "checkpoint_minutes",
     "log_interval",
     "console",
     "device",
