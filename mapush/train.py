@@ -30,10 +30,12 @@ from mapush.run.announce import announce
 from mapush.run.checkpoint import Checkpoint
 from mapush.run.checkpoint_schedule import CheckpointSchedule
 from mapush.run.folder import RunFolder, how_to_continue, read_config
+from mapush.run.idle_settings import refuse_idle
 from mapush.run.progress import Speed, time_left
+from mapush.run.startup import Startup, first_line
 from mapush.run.stop_request import StopRequest
 from mapush.run.train_arguments import parse_flags, parse_settings
-from mapush.sim import OF_MQE
+from mapush.sim import OF_MQE, STANDIN
 from mapush.upstream.harl import models
 
 if TYPE_CHECKING:
@@ -207,12 +209,15 @@ def train(
 
 def _begin(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock: Clock) -> Path:
     path = RunFolder.require_free(run_dir or RunFolder.default_path(config))
-    config, reason = resolve(config)
-    if config.learner == "harl":
-        _train_with_harl(config, path, reason, make_env, clock)
-        return path
-    with gpu_errors():
-        run = Run.start(config, make_env)  # before the folder, so that a failure leaves none behind
+    with Startup(first_line(config)) as startup:
+        config, reason = resolve(config)
+        refuse_idle(config, standin_on_gpu=_standin_on_gpu(config))
+        startup.doing(f"making {config.num_envs:,} envs and the learner")
+        if config.learner == "harl":
+            _train_with_harl(config, path, reason, make_env, clock, startup)
+            return path
+        with gpu_errors():
+            run = Run.start(config, make_env)  # before the folder, so that a failure leaves none behind
     return train_run(run, path, reason, clock)
 
 
@@ -234,41 +239,62 @@ def train_run(run: Run, path: Path, reason: str, clock: Clock = time.monotonic) 
     return path
 
 
-def _train_with_harl(config: RunConfig, path: Path, reason: str, make_env: MakeEnv, clock: Clock) -> None:
+def _train_with_harl(
+    config: RunConfig, path: Path, reason: str, make_env: MakeEnv, clock: Clock, startup: Startup
+) -> None:
     from mapush.upstream.harl.harl_training import train
 
     with gpu_errors(), StopRequest() as stop:
-        train(config, path, reason, stop.requested, make_env, clock)
+        train(config, path, reason, stop.requested, make_env, clock, startup.close)
 
 
 def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock: Clock) -> Path:
     if run_dir is None:
         raise ConfigError("nothing to resume", fix="name the run's folder: --resume RUN")
     with contextlib.closing(RunFolder.reopen(run_dir)) as folder:
-        config, reason = resolve(config)
-        folder.require_same_run(config)
         newest = folder.newest
         step = checkpoints.step_of(newest)
         if step >= config.total_steps:
             print(f"this run is finished: {step} of {config.total_steps} env steps")
             print(f"to train on: python -m mapush.train --resume {run_dir} --total-steps {2 * step}")
             return run_dir
-        if config.learner == "harl":
-            _resume_with_harl(config, folder, reason, make_env, clock)
-            return run_dir
-        with gpu_errors(lambda: how_to_continue(run_dir)):
-            with contextlib.closing(Run.start(config, make_env)) as run:
-                run.restore(checkpoints.load(newest), newest)
-                folder.write(config)
-                _loop(run, run_dir, reason, clock)
+        with Startup(first_line(config, step)) as startup:
+            _resume_in(folder, config, make_env, clock, startup)
     return run_dir
 
 
-def _resume_with_harl(config: RunConfig, folder: RunFolder, reason: str, make_env: MakeEnv, clock: Clock) -> None:
+def _resume_in(folder: RunFolder, config: RunConfig, make_env: MakeEnv, clock: Clock, startup: Startup) -> None:
+    config, reason = resolve(config)
+    folder.require_same_run(config)
+    refuse_idle(config, folder.config, standin_on_gpu=_standin_on_gpu(config))
+    startup.doing(f"making {config.num_envs:,} envs and the learner")
+    if config.learner == "harl":
+        _resume_with_harl(config, folder, reason, make_env, clock, startup)
+        return
+    with gpu_errors(lambda: how_to_continue(folder.path)):
+        with contextlib.closing(Run.start(config, make_env)) as run:
+            newest = folder.newest
+            run.restore(checkpoints.load(newest), newest)
+            folder.write(config)
+            startup.close()
+            _loop(run, folder.path, reason, clock)
+
+
+def _standin_on_gpu(config: RunConfig) -> bool:
+    if config.sim.backend != STANDIN:
+        return False
+    from isaac_standin import install
+
+    return install.choose_backend(install.settings()) == "gpu"
+
+
+def _resume_with_harl(
+    config: RunConfig, folder: RunFolder, reason: str, make_env: MakeEnv, clock: Clock, startup: Startup
+) -> None:
     from mapush.upstream.harl.harl_training import resume
 
     with gpu_errors(lambda: how_to_continue(folder.path)), StopRequest() as stop:
-        resume(config, folder, reason, stop.requested, make_env, clock)
+        resume(config, folder, reason, stop.requested, make_env, clock, startup.close)
 
 
 def _loop(run: Run, folder: Path, reason: str, clock: Clock) -> None:

@@ -19,6 +19,7 @@ from mapush.errors import MapushError
 from mapush.run.atomic import written_at_once
 from mapush.run.console_rows import IterationTable, harl_lines
 from mapush.run.learning_watch import LearningWatch
+from mapush.run.progress import advice
 
 CSV = "progress.csv"
 TENSORBOARD = "tensorboard"
@@ -52,6 +53,7 @@ class RunLogger:
         self._watch = LearningWatch(config)
         for row in kept:
             self._watch.look(int(row["step"]), row)
+        self._advised = False
         self._wall_s_before = 0.0
         if kept:
             self._wall_s_before = kept[-1].get("wall_s", 0.0)
@@ -128,6 +130,11 @@ class RunLogger:
             row["sim/" + name] = value
         row.update(metrics)
         self.log(step, iteration, row)
+        if not self._advised:
+            self._advised = True
+            hint = advice(self._config, (self._config.total_steps - step) / rate)
+            if hint is not None:
+                self.say(hint, "bold")
         self.advance(step, rate, metrics.get("episode/success", math.nan))
 
     def scalar(self, name: str, value: float, step: int) -> None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Callable
+from typing import Callable, Optional
+
+from mapush.config import RunConfig
+from mapush.presets import PRESETS
+
+LONG_RUN_S = 3600.0
 
 
 class Speed:
@@ -45,6 +50,22 @@ def clock_time(seconds: float) -> str:
     if minutes > 0:
         return f"{minutes}m{rest:02d}s"
     return f"{rest}s"
+
+
+def advice(config: RunConfig, seconds: float) -> Optional[str]:
+    """Return what to do about a run that will take hours on a CPU, if there is a preset for that; otherwise None.
+
+    Args:
+      config: resolved configuration.
+      seconds: how long the run will still take [s].
+    """
+    small = "quick" in PRESETS.get(config.task_name, {}) and config.preset == "default"
+    if not small or config.sim.backend != "mujoco" or seconds < LONG_RUN_S:
+        return None
+    return (
+        f"{duration(seconds)} to go, because no GPU is used. --preset quick is sized for two CPU cores and learns in a "
+        "quarter of an hour; Ctrl-C saves and ends this run"
+    )
 
 
 def time_left(steps: int, rate: float) -> str:

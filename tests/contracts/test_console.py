@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 
 import pytest
+from terminals import in_terminal
 
 from mapush.config import PushRunConfig, RunConfig
 from mapush.env.metrics import wilson_interval
@@ -166,8 +165,7 @@ import sys
 from pathlib import Path
 from mapush.config import PushRunConfig
 from mapush.run.logger import RunLogger
-sys.path.insert(0, {tests!r})
-from test_console import WIDEST
+WIDEST = {widest!r}
 logger = RunLogger(Path(sys.argv[1]), PushRunConfig(total_steps=100_000_000, seed=3))
 for index in range(3):
     logger.tick(1000)
@@ -178,25 +176,10 @@ logger.close()
 
 def test_terminal_of_80_columns_wraps_no_row(tmp_path):
     """Under a pseudo-terminal of 80 columns, no line is longer than the terminal, neither rows nor the bar."""
-    pty = pytest.importorskip("pty")
-    code = PRINT_ROWS.format(tests=os.path.dirname(__file__))
-    master, slave = pty.openpty()
-    env = dict(os.environ, COLUMNS="80", TERM="xterm")
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=slave, stderr=slave, env=env) as process:
-        os.close(slave)
-        said = b""
-        while True:
-            try:
-                part = os.read(master, 65536)
-            except OSError:  # the end of a pseudo-terminal
-                break
-            if not part:
-                break
-            said += part
-    os.close(master)
-    assert process.returncode == 0, said.decode()
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode())
-    lines = re.split(r"[\r\n]+", plain)
+    code = PRINT_ROWS.format(widest=dict(WIDEST, **{"train/approx_kl": 0.04}))
+    status, said = in_terminal([sys.executable, "-c", code, str(tmp_path)])
+    assert status == 0, said
+    lines = re.split(r"[\r\n]+", said)
     assert max(len(line) for line in lines) <= 80
     assert sum("1.00M" in line for line in lines) == 3
     assert any("cuboid seed 3" in line for line in lines)

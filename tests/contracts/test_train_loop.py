@@ -30,10 +30,8 @@ from mapush.train import main, train
 
 pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
-TINY = (
-    "walk --num-envs 5 --num-steps 7 --happo.hidden-sizes 16 12 --sim.threads 1 --device cpu --total-steps 70".split()
-)
-
+TINY = "walk --num-envs 5 --num-steps 7 --happo.hidden-sizes 16 12 --device cpu --total-steps 70".split()
+TINY += ["--sim", "mujoco", "--sim.threads", "1"]
 YAML = "algo: {gama: 0.9}"
 
 

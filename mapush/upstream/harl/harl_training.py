@@ -33,6 +33,7 @@ def train(
     stopped: Callable[[], bool],
     make_env: Callable[[RunConfig], VecEnv] = make_env,
     clock: Callable[[], float] = time.monotonic,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Train in the new folder `path`, which gets HARL's `models/` and mapush checkpoints.
 
@@ -43,6 +44,7 @@ def train(
       stopped: called in every step; training stops when it returns True.
       make_env: makes the environment from the configuration.
       clock: returns the time [s], for checkpoints by time.
+      ready: is called when everything is made, before the first line of the log.
 
     Raises:
       LearnerError: HARL is not installed or cannot be used; no folder is made.
@@ -50,6 +52,7 @@ def train(
     """
     with _parts(config, reason, make_env) as parts:
         with contextlib.closing(RunFolder.create(config, path)):
+            ready()
             _run(parts, path, stopped, clock=clock)
 
 
@@ -60,6 +63,7 @@ def resume(
     stopped: Callable[[], bool],
     make_env: Callable[[RunConfig], VecEnv] = make_env,
     clock: Callable[[], float] = time.monotonic,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Continue the run in `folder` from its newest checkpoint.
 
@@ -72,6 +76,7 @@ def resume(
       stopped: called in every step; training stops when it returns True.
       make_env: makes the environment from the configuration.
       clock: returns the time [s], for checkpoints by time.
+      ready: is called when everything is made, before the first line of the log.
 
     Raises:
       CheckpointError: the checkpoint does not fit, or has only a policy; nothing is changed.
@@ -85,6 +90,7 @@ def resume(
         checkpoints.require_fit(saved, newest, config.task_name, sizes_of(parts.env))
         require_training_state(saved, newest)
         folder.write(config)
+        ready()
         _run(parts, folder.path, stopped, saved, clock)
 
 
