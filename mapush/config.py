@@ -24,6 +24,21 @@ Aggregation = Literal["prod", "mean"]
 _BYTES_IN = {"GiB": 2**30, "MiB": 2**20, "GB": 10**9, "MB": 10**6}
 
 
+def _project_of(words: List[str]) -> str:
+    if words:
+        return words[0]
+    return "mapush"
+
+
+_WANDB_FLAG: Any = tyro.constructors.PrimitiveConstructorSpec(  # `--wandb` without a project is allowed
+    nargs=(0, 1),
+    metavar="[PROJECT]",
+    instance_from_str=_project_of,
+    is_instance=lambda value: value is None or isinstance(value, str),
+    str_from_instance=lambda value: [str(value)],
+)
+
+
 def _require(good: bool, name: str, got: object, expected: str) -> None:
     if not good:
         raise ConfigError(f"{name} is out of range", got=repr(got), expected=expected)
@@ -263,6 +278,8 @@ class RunConfig:
     """Iterations between two rows of the log."""
     console: ConsoleFormat = "compact"
     """What a row of the log looks like on the console: a compact line, or HARL's lines, which train.log always has."""
+    wandb: Annotated[Optional[str], _WANDB_FLAG] = None
+    """Log to this project of Weights & Biases as well, by default mapush; WANDB_MODE=offline keeps the numbers here."""
     vram_limit: Optional[str] = None
     """Limit on GPU memory, such as 8GiB; the default is all free memory."""
     sim: SimConfig = SimConfig()

@@ -35,6 +35,7 @@ from mapush.run.progress import Speed, time_left
 from mapush.run.startup import Startup, first_line
 from mapush.run.stop_request import StopRequest
 from mapush.run.train_arguments import parse_flags, parse_settings
+from mapush.run.wandb_run import require_wandb
 from mapush.sim import OF_MQE, STANDIN
 from mapush.upstream.harl import models
 
@@ -202,6 +203,7 @@ def train(
       SystemExit: stopped by a signal, after saving; see the module's docstring.
     """
     require_trainable(config)
+    require_wandb(config)
     if resume:
         return _resume(config, run_dir, make_env, clock)
     return _begin(config, run_dir, make_env, clock)

@@ -25,6 +25,7 @@ RESUMABLE_WITH = (
     "checkpoint_minutes",
     "log_interval",
     "console",
+    "wandb",
     "device",
     "vram_limit",
     "sim.threads",

@@ -20,6 +20,7 @@ from mapush.run.atomic import written_at_once
 from mapush.run.console_rows import IterationTable, harl_lines
 from mapush.run.learning_watch import LearningWatch
 from mapush.run.progress import advice
+from mapush.run.wandb_run import open_wandb
 
 CSV = "progress.csv"
 TENSORBOARD = "tensorboard"
@@ -50,6 +51,7 @@ class RunLogger:
         self._text = run_dir / TEXT
         self._table = IterationTable(config.total_steps)
         self._columns, kept = _drop_rows_after(self._path, step)
+        self._wandb = open_wandb(run_dir, config)
         self._watch = LearningWatch(config)
         for row in kept:
             self._watch.look(int(row["step"]), row)
@@ -138,8 +140,10 @@ class RunLogger:
         self.advance(step, rate, metrics.get("episode/success", math.nan))
 
     def scalar(self, name: str, value: float, step: int) -> None:
-        """Write one number only to TensorBoard."""
+        """Write one number only to TensorBoard and Weights & Biases."""
         self._writer.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.log({name: value}, step)
 
     def log(self, step: int, iteration: int, metrics: Dict[str, float]) -> None:
         """Write one row.
@@ -167,13 +171,20 @@ class RunLogger:
                 cause="the disk is full, or the folder is not writable",
                 fix=f"free space; earlier checkpoints are complete, continue with --resume {self._path.parent}",
             ) from error
+        if self._wandb is not None:
+            self._wandb.log(row, step)
         self._print(step, iteration, row)
         for warning in self._watch.look(step, row):
             self.say(warning, "bold yellow")
 
     def close(self) -> None:
-        """Close the progress bar and TensorBoard's file; all rows are already written. Further calls do nothing."""
+        """Close the progress bar, TensorBoard's file and Weights & Biases; all rows are already written.
+
+        Further calls do nothing.
+        """
         self._progress.stop()
+        if self._wandb is not None:
+            self._wandb.close()
         with contextlib.suppress(OSError):
             self._writer.close()
 

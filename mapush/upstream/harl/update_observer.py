@@ -97,7 +97,7 @@ def _standard_deviations(actors: List[Any]) -> List[float]:
     """Return the mean standard deviation of each actor's actions; nothing for actors of a different form."""
     stds = []
     for actor in actors:
-        head = getattr(getattr(actor.actor, "act", None), "action_out", None)
+        head: Any = getattr(getattr(actor.actor, "act", None), "action_out", None)
         if not all(hasattr(head, name) for name in ("log_std", "std_x_coef", "std_y_coef")):
             return []
         std = torch.sigmoid(head.log_std.detach() / head.std_x_coef) * head.std_y_coef
