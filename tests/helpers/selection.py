@@ -27,6 +27,7 @@ MARKERS = {
     "gpu": "needs an NVIDIA GPU and the gpu extra; run by make gpu",
     "harl": "needs upstream HARL: installed, or in the folder HARL_DIR",
     "upstream": "needs a checkout of MAPush in the folder MAPUSH_DIR, and the packages that MQE imports",
+    "python310": "needs a Python that parses match statements",
     "robots": "needs the checkouts MAPUSH_DIR, LEGGED_GYM_DIR and ISAACGYMENVS_DIR",
     "stubs": "needs isaacgym-stubs, the signatures of Isaac Gym's API",
     "gymnasium": "needs gymnasium 1.1 or later",
@@ -174,6 +175,12 @@ def _why_no_upstream() -> Optional[str]:
     return None
 
 
+def _why_no_python310() -> Optional[str]:
+    if sys.version_info < (3, 10):
+        return "this Python cannot parse match statements: use 3.10 or later"
+    return None
+
+
 def _why_no_robots() -> Optional[str]:
     variables = ("MAPUSH_DIR", "LEGGED_GYM_DIR", "ISAACGYMENVS_DIR")
     missing = [variable for variable in variables if not os.environ.get(variable)]
@@ -231,6 +238,7 @@ REQUIREMENTS: Dict[str, Callable[[], Optional[str]]] = {
     "harl": _why_no_harl,
     "upstream": _why_no_upstream,
     "packaging": _why_no_wheel,
+    "python310": _why_no_python310,
     "robots": _why_no_robots,
     "gymnasium": _why_no_gymnasium,
     "mpe": _why_no_mpe,
