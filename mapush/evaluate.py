@@ -14,19 +14,16 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 from rich.console import Console
 
 from mapush.assembly import make_mqe_env, make_push_env, resolve, share_the_cores
-from mapush.config import PushRunConfig, RunConfig, to_dict
+from mapush.config import PushRunConfig, RunConfig
 from mapush.device.gpu_errors import gpu_errors
-from mapush.errors import MapushError
+from mapush.errors import ConfigError, MapushError
 from mapush.evaluation.evaluate_config import EvaluateConfig
 from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env, named_paths, require_readable
 from mapush.evaluation.play import first_episodes
-from mapush.evaluation.policy_formats import is_run, load_checkpoint
+from mapush.evaluation.policy_formats import is_run
 from mapush.evaluation.results import Evaluation, decision_rate
-from mapush.run import checkpoint as checkpoints
 from mapush.run import command_line
-from mapush.run.checkpoint import Checkpoint
 from mapush.sim import ISAAC_GYM, OF_MQE
-from mapush.upstream.harl import models
 
 if TYPE_CHECKING:
     from mapush.env.push import PushEnv
@@ -90,44 +87,26 @@ def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bo
 
 
 def evaluate_walk(config: EvaluateConfig) -> List[AcceptanceResult]:
-    """Run the acceptance tests on the walking policy that `config` names, and export it if requested.
+    """Run the acceptance tests on the walking policy that `config` names.
 
     Raises:
       CheckpointError: a checkpoint is missing or does not fit.
     """
     from mapush.evaluation.acceptance import run_acceptance
 
-    policy, card = _walking_policy(config)
-    results = run_acceptance(policy, config.sim, config.seed)
-    if config.export is not None:
-        card["acceptance"] = [result.as_dict() for result in results]
-        policy.save(config.export, _without_nan(card))
-    return results
+    return run_acceptance(_walking_policy(config), config.sim, config.seed)
 
 
-def _walking_policy(config: EvaluateConfig) -> Tuple[WalkingPolicy, Dict[str, Any]]:
-    """Return the policy, on the simulator's device, and the origin of its networks."""
-    import torch
+def _walking_policy(config: EvaluateConfig) -> WalkingPolicy:
+    """Return the policy, on the simulator's device."""
+    from mapush.evaluation.walking_networks import walking_policy
+    from mapush.sim.walking import WalkingPolicy
 
-    from mapush.sim.walking import Network, WalkingPolicy
-
-    device = torch.device("cuda" if config.sim.backend == "warp" else "cpu")
+    device = "cuda" if config.sim.backend == "warp" else "cpu"
     if not config.checkpoint:
-        return WalkingPolicy.load(device=str(device)), {}
-    saved = {"walk": _newest(config), "stand": _newest(config)}
-    if config.stand_checkpoint is not None:
-        saved["stand"] = _newest(dataclasses.replace(config, checkpoint=(config.stand_checkpoint,)))
-    networks = []
-    card: Dict[str, Any] = {}
-    for name, one in saved.items():
-        networks.append(Network.from_actor(one.agent["actors"][0], one.config.happo.activation_func, device))
-        card[name] = {"config": to_dict(one.config), "steps": one.step}
-    return WalkingPolicy(*networks), card
-
-
-def _newest(config: EvaluateConfig) -> Checkpoint:
-    """Return the checkpoint that `config` names, of a run the newest."""
-    return load_checkpoint(checkpoint_paths(config)[-1], config.task_name)
+        return WalkingPolicy.load(device=device)
+    policy, _ = walking_policy(config.checkpoint[0], config.stand_checkpoint, device)
+    return policy
 
 
 def view(config: EvaluateConfig) -> None:
@@ -203,10 +182,19 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     share_the_cores()
     try:
         with gpu_errors():
+            _refuse_to_export(argv)
             return _run(command_line.parse(EvaluateConfig, argv, "evaluate"))
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def _refuse_to_export(argv: Optional[Sequence[str]]) -> None:
+    words = sys.argv[1:] if argv is None else argv
+    for word in words:
+        if word.partition("=")[0] == "--export":
+            fix = "mapush export RUN_OR_FILE FILE.onnx; also .jit, .pt, .npz, or a folder for HARL"
+            raise ConfigError("evaluate does not export policies", fix=fix)
 
 
 def _run(config: EvaluateConfig) -> int:
@@ -263,8 +251,6 @@ def _report_push(config: EvaluateConfig) -> int:
         _write_json(config.json, _values(config, evaluations))
     if config.report is not None:
         print(f"report: {_write_report(config, evaluations, config.report)}")
-    if config.export is not None:
-        print(f"exported to {_export(_newest(config), config.export)}")
     return 0
 
 
@@ -310,12 +296,6 @@ def _write_report(config: EvaluateConfig, evaluations: Sequence[Evaluation], fol
     _write_json(folder / RESULTS, _values(config, evaluations))
     setting = Setting(config.task_name, _num_envs(config), config.seed, config.sim.backend, config.episodes)
     return write_evaluation(folder, setting, _by_name(evaluations))
-
-
-def _export(policy: Checkpoint, path: Path) -> Path:
-    if path.suffix != checkpoints.SUFFIX:
-        return models.write(policy, path)
-    return checkpoints.save(dataclasses.replace(policy, run={}), path)
 
 
 def _write_json(path: Path, values: Dict[str, Any]) -> None:
