@@ -41,10 +41,10 @@ MEANINGS: Dict[str, str] = {
 class ExportConfig:
     """Write a trained policy to a file for other programs; nothing is evaluated."""
 
-    source: Annotated[Path, tyro.conf.Positional]
-    """A checkpoint, the folder of a run (exports its newest checkpoint), HARL's models, MAPush's module.pt, or the name
-    of a shipped policy."""
-    file: Annotated[Path, tyro.conf.Positional]
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_FILE")]
+    """A checkpoint, the folder of a run (exports its newest checkpoint), HARL's models, MAPush's module.pt, or the
+    name of a shipped policy."""
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """Where to: .onnx, .jit or .torchscript (TorchScript), .pt (policy of mapush), .npz (walking policy), or a folder
     (models of HARL)."""
     to: Optional[Kind] = None
@@ -54,7 +54,7 @@ class ExportConfig:
     steps_per_decision: Optional[int] = None
     """Env steps for which each action is held, for the metadata. Default: as the policy was trained."""
     stand_checkpoint: Optional[Path] = None
-    """walk, .npz: take the standing network from this checkpoint or run instead of from SOURCE."""
+    """walk, .npz: take the standing network from this checkpoint or run instead of from RUN_OR_FILE."""
     acceptance: Optional[Path] = None
     """walk, .npz: results to put into the file, from: mapush evaluate walk --checkpoint RUN --json FILE."""
     overwrite: bool = False
@@ -152,13 +152,16 @@ def _checked(config: ExportConfig, policy: LoadedPolicy, part: Path) -> str:
     from mapush.evaluation import exported_policy as exported
 
     try:
-        difference = exported.largest_difference(policy, part, config.kind)
+        difference, size = exported.largest_difference(policy, part, config.kind)
     except ConfigError as missing:
         return f"not checked, because {missing.what}"
-    if difference > exported.MAX_DIFFERENCE:
+    if difference > exported.MAX_DIFFERENCE * max(size, 1.0):
         what = f"the {MEANINGS[config.kind]} file does not act as the policy; nothing was written"
         raise ConfigError(what, got=f"actions differ by up to {difference:.2g}", where=str(config.source))
-    return f"checked: actions within {difference:.1g} over {exported.CHECKED_OBSERVATIONS:,} observations"
+    count = f"{exported.CHECKED_OBSERVATIONS:,} observations"
+    if difference == 0:
+        return f"actions equal over {count}"
+    return f"actions differ by at most {difference:.1g} over {count}"
 
 
 def _export_mapush(config: ExportConfig, policy: LoadedPolicy) -> str:
