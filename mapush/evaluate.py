@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import math
 import multiprocessing
 import sys
 from pathlib import Path
@@ -18,6 +16,18 @@ from mapush.config import PushRunConfig, RunConfig
 from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import ConfigError, MapushError
 from mapush.evaluation.evaluate_config import EvaluateConfig
+from mapush.evaluation.kept_files import free_name, require_absent
+from mapush.evaluation.kept_results import (
+    ACCEPTANCE,
+    FOLDER,
+    NAME,
+    SUFFIX,
+    UNTRAINED,
+    Basis,
+    require_coverable,
+    variant_of,
+    write_kept,
+)
 from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env, named_paths, require_readable
 from mapush.evaluation.play import first_episodes
 from mapush.evaluation.policy_formats import is_run
@@ -30,9 +40,6 @@ if TYPE_CHECKING:
     from mapush.env.vec_env import VecEnv
     from mapush.evaluation.acceptance import AcceptanceResult
     from mapush.sim.walking import WalkingPolicy
-
-FOLDER = "evaluation"
-RESULTS = "results.json"
 
 
 # -- modes -----------------------------------------------------------------------------------------------------------
@@ -131,6 +138,8 @@ def _view(config: EvaluateConfig, path: Optional[Path]) -> None:
     from mapush.viewer.selection import choose
 
     choice = choose(config)
+    if config.record is None and choice.record is not None:
+        choice = dataclasses.replace(choice, record=free_name(choice.record))
     print(f"viewer {choice.viewer} ({choice.reason})", flush=True)
     team = load_in_env(config, path, _num_envs(config))
     print(decision_rate(team.env.steps_per_decision, team.policy.rate_from), flush=True)
@@ -198,6 +207,7 @@ def _refuse_to_export(argv: Optional[Sequence[str]]) -> None:
 
 
 def _run(config: EvaluateConfig) -> int:
+    _require_outputs(config)
     if config.env is not None:
         return _report_own(config, config.env)
     config, reason = resolve(config)
@@ -215,9 +225,8 @@ def _report_walk(config: EvaluateConfig) -> int:
 
     results = evaluate_walk(config)
     Console().print(acceptance_table(results))
-    if config.json is not None:
-        rows = [result.as_dict() for result in results]
-        _write_json(config.json, {"task": "walk", "seed": config.seed, "results": rows})
+    rows = [result.as_dict() for result in results]
+    _write_json(config, {"task": "walk", "seed": config.seed, "results": rows})
     if all(result.passed for result in results):
         return 0
     return 1
@@ -233,25 +242,48 @@ def _report_own(config: EvaluateConfig, env: str) -> int:
         Console().print(own_table(evaluation))
     if "success" not in evaluations[0].measures:
         print("success is not known: infos[env][0]['outcome'] of your environment has no 'success' where episodes end")
-    if config.json is not None:
-        rows = [evaluation.as_dict() for evaluation in evaluations]
-        _write_json(config.json, {"env": env, "seed": config.seed, "results": rows})
+    rows = [evaluation.as_dict() for evaluation in evaluations]
+    _write_json(config, {"env": env, "seed": config.seed, "results": rows})
     return 0
 
 
 def _report_push(config: EvaluateConfig) -> int:
-    if config.report is not None:
-        from mapush.reports.evaluation_report import require_folder
-
-        require_folder(config.report)
     evaluations = evaluate(config)
     for name, of_name in _by_name(evaluations).items():
         _print_and_write(config, name, of_name)
-    if config.json is not None:
-        _write_json(config.json, _values(config, evaluations))
+    _write_json(config, _values(config, evaluations))
     if config.report is not None:
         print(f"report: {_write_report(config, evaluations, config.report)}")
     return 0
+
+
+def _require_outputs(config: EvaluateConfig) -> None:
+    """Refuse, before anything is loaded, files that could not be written at the end.
+
+    Raises:
+      ConfigError: they hold something that is worth more, or cannot be written.
+    """
+    if config.record is not None:
+        require_absent(config.record, config.overwrite, "recording")
+    if config.json is not None:
+        require_coverable(config.json, _planned(config), config.overwrite)
+    if config.report is not None:
+        from mapush.reports.evaluation_report import RESULTS, require_folder
+
+        require_folder(config.report, config.overwrite)
+        require_coverable(config.report / RESULTS, _planned(config), config.overwrite)
+
+
+def _planned(config: EvaluateConfig) -> Basis:
+    """Return what the results will be based on, if every environment has as many envs as it was asked for."""
+    if config.task_name == "walk" and config.env is None:
+        return {ACCEPTANCE: 1}
+    episodes = config.episodes or _num_envs(config)
+    planned: Basis = {}
+    for paths in named_paths(config).values():
+        for path in paths:
+            planned[str(path or UNTRAINED)] = episodes
+    return planned
 
 
 def _by_name(evaluations: Sequence[Evaluation]) -> Dict[str, List[Evaluation]]:
@@ -269,7 +301,7 @@ def _print_and_write(config: EvaluateConfig, name: str, evaluations: Sequence[Ev
     print(f"{name}: {evaluations[0].decision_rate}")
     if Path(name) in config.checkpoint and is_run(Path(name)):
         Console().print(run_table(evaluations))
-        _write_run(config, evaluations, Path(name) / FOLDER)
+        _write_run(config, evaluations, Path(name))
     else:
         Console().print(metrics_table(evaluations[0]))
 
@@ -281,37 +313,36 @@ def _values(config: EvaluateConfig, evaluations: Sequence[Evaluation]) -> Dict[s
     return dict(setting, results=results)
 
 
-def _write_run(config: EvaluateConfig, evaluations: Sequence[Evaluation], folder: Path) -> None:
+def _write_run(config: EvaluateConfig, evaluations: Sequence[Evaluation], run: Path) -> None:
+    """Write results and curve into the folder of a run; results that are based on more episodes are kept."""
     from mapush.reports.tables import success_csv, success_curve
 
-    _write_json(folder / RESULTS, _values(config, evaluations))
-    success_curve({"this run": evaluations}, config.task_name, folder / "success.png")
-    success_csv({"this run": evaluations}, config.task_name, folder / "success.csv")
-    print(f"results and curve are in {folder}")
+    name = NAME + variant_of(config.steps_per_decision, config.upstream_quirks)
+    path = run / FOLDER / (name + SUFFIX)
+    written = write_kept(path, _values(config, evaluations), by="step")
+    curve = written.with_name(written.stem.replace(NAME, "success", 1))
+    success_curve({"this run": evaluations}, config.task_name, curve.with_suffix(".png"))
+    success_csv({"this run": evaluations}, config.task_name, curve.with_suffix(".csv"))
+    if written != path:
+        print(f"kept: {path}, whose results are based on more episodes or other checkpoints")
+    print(f"results and curve are in {written.parent}: {written.name}, {curve.name}.png, {curve.name}.csv")
 
 
 def _write_report(config: EvaluateConfig, evaluations: Sequence[Evaluation], folder: Path) -> Path:
-    from mapush.reports.evaluation_report import Setting, write_evaluation
+    from mapush.reports.evaluation_report import RESULTS, Setting, write_evaluation
 
-    _write_json(folder / RESULTS, _values(config, evaluations))
+    write_kept(folder / RESULTS, _values(config, evaluations), overwrite=True)  # `_require_outputs` has checked it
     setting = Setting(config.task_name, _num_envs(config), config.seed, config.sim.backend, config.episodes)
     return write_evaluation(folder, setting, _by_name(evaluations))
 
 
-def _write_json(path: Path, values: Dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_without_nan(values), indent=2, allow_nan=False) + "\n")
-
-
-def _without_nan(value: Any) -> Any:
-    """Return nested values with None for NaN, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value
+def _write_json(config: EvaluateConfig, values: Dict[str, Any]) -> None:
+    """Write the results to the file that the user named, if any; say so if something better is there by now."""
+    if config.json is None:
+        return
+    written = write_kept(config.json, values, config.overwrite)
+    if written != config.json:
+        print(f"kept: {config.json}, whose results are based on more; the new ones are in {written}")
 
 
 if __name__ == "__main__":

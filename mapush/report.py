@@ -9,10 +9,11 @@ from typing import Optional, Sequence, Tuple
 
 import tyro
 
-from mapush.errors import ConfigError, MapushError
+from mapush.errors import ConfigError, MapushError, unknown
 from mapush.run import command_line
 
 PAGE = "report.html"
+SUFFIXES = (".html", ".htm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +23,22 @@ class ReportConfig:
     runs: tyro.conf.Positional[Tuple[Path, ...]]
     """Folders of runs."""
     out: Optional[Path] = None
-    """The page. Default: report.html in the folder of the first run."""
+    """The page, .html. Default: report.html in the folder of the first run."""
+    overwrite: bool = False
+    """Replace --out even if it is a different page."""
 
     def __post_init__(self) -> None:
         if not self.runs:
             raise ConfigError("no run to report on", fix="name the folder of a run: python -m mapush.report RUN")
+        if self.out is not None and self.out.suffix not in SUFFIXES:
+            error = unknown("suffix", self.out.suffix, SUFFIXES)
+            error.where = str(self.out)
+            raise error
+
+    @property
+    def page(self) -> Path:
+        """The page: `out`, or its default."""
+        return self.out or self.runs[0] / PAGE
 
 
 def report(folders: Sequence[Path], path: Path) -> Path:
@@ -49,6 +61,20 @@ def report(folders: Sequence[Path], path: Path) -> Path:
         raise ConfigError("the report cannot be written", where=str(path), got=error.strerror, fix=fix) from error
 
 
+def _require_own_page(config: ReportConfig) -> None:
+    """Refuse to replace a page that the user names and that is no report on runs.
+
+    Raises:
+      ConfigError: there is such a page.
+    """
+    from mapush.reports.training_report import is_training_report
+
+    if config.out is not None and not is_training_report(config.out):
+        from mapush.evaluation.kept_files import require_absent
+
+        require_absent(config.out, config.overwrite, "report")
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Parse the command line and write the report.
 
@@ -57,8 +83,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """
     try:
         config = command_line.parse(ReportConfig, argv, "report")
-        page = config.out or config.runs[0] / PAGE
-        print(f"report: {report(config.runs, page)}")
+        _require_own_page(config)
+        print(f"report: {report(config.runs, config.page)}")
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2

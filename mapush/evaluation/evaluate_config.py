@@ -58,6 +58,8 @@ class EvaluateConfig:
     """Also write the results to this file."""
     report: Optional[Path] = None
     """Write an HTML report to this folder: metrics, failures, paths, recordings, and the data of all episodes."""
+    overwrite: bool = False
+    """Replace what --json, --report or --record names, even by results that are based on fewer episodes."""
     stand_checkpoint: Optional[Path] = None
     """walk: take the standing network from this checkpoint or run instead of from `checkpoint`."""
     seed: int = 0
@@ -163,6 +165,10 @@ def _check_output_flags(config: EvaluateConfig) -> None:
     if not viewer and config.episodes is not None and config.num_envs is not None:
         fix = f"--num-envs {config.episodes} or fewer"
         _require(config.episodes >= config.num_envs, "there are fewer episodes than envs", fix)
+    if config.overwrite:
+        written = (config.json, config.report, config.record)
+        what = "--overwrite belongs to a file that you name"
+        _require(written != (None, None, None), what, "add --json FILE, --report DIR or --record FILE")
     if config.report is not None:
         _require(not walk, "--report works for pushing tasks only", "leave it out; --json FILE writes the results")
         _require(not viewer, "--report belongs to the calculator", "leave out --mode viewer")

@@ -36,6 +36,15 @@ def require_absent(path: Path, overwrite: bool, what: str) -> None:
         raise _exists(path, what)
 
 
+def free_name(path: Path) -> Path:
+    """Return a path that does not exist, for a file that the user has not named: FILE, FILE-2, FILE-3, ..."""
+    number, found = 2, path
+    while found.exists():
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        number += 1
+    return found
+
+
 @contextlib.contextmanager
 def new_or_equal(path: Path, overwrite: bool, what: str) -> Iterator[Path]:
     """Give a temporary path to write to; at the end, rename it to `path`, unless that holds something different.

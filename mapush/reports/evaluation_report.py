@@ -22,6 +22,7 @@ from mapush.reports.published import EPISODES, PUBLISHED, STEPS_BETWEEN
 from mapush.run.versions import versions
 from mapush.sim.physics import STEP_DT
 
+RESULTS = "results.json"
 PAGE, TABLE, TRAJECTORIES, RECORDINGS = "index.html", "episodes.csv", "trajectories.npz", "episodes"
 
 Evaluations = Mapping[str, Sequence[Evaluation]]  # of each policy or run, by name, oldest first
@@ -47,12 +48,20 @@ class Setting:
     episodes: Optional[int] = None
 
 
-def require_folder(folder: Path) -> None:
+def require_folder(folder: Path, overwrite: bool = False) -> None:
     """Make the folder of a report; call it before anything is computed for the report.
 
+    Args:
+      folder: the folder.
+      overwrite: whether a page that is no report on an evaluation may be replaced.
+
     Raises:
-      ConfigError: the folder cannot be made or written to.
+      ConfigError: the folder cannot be made or written to, or has such a page.
     """
+    page = folder / PAGE
+    if page.is_file() and page.stat().st_size > 0 and not (folder / RESULTS).is_file() and not overwrite:
+        fix = "--overwrite replaces it; or name a different --report DIR"
+        raise ConfigError("the report would replace a different page", where=str(page), fix=fix)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PAGE).open("a").close()
@@ -272,7 +281,7 @@ def _file_name(evaluation: Evaluation) -> str:
 
 def _data(traced: bool) -> Section:
     """List the files in the folder of the page."""
-    rows = [_file_row("results.json", "the measures of all checkpoints")]
+    rows = [_file_row(RESULTS, "the measures of all checkpoints")]
     if traced:
         rows.append(_file_row(TABLE, "one row per episode"))
         rows.append(

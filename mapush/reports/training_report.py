@@ -12,6 +12,8 @@ from mapush.reports.page import Block, Figure, Page, Row, Section, Table, Tile
 from mapush.reports.run_data import RunData, columns_under, has_numbers
 from mapush.run import checkpoint as checkpoints
 
+MARK = "<!-- mapush report -->"  # the last line of every page
+
 LEARNER = {
     "train/value_loss": "value loss",
     "train/policy_loss": "policy loss",
@@ -40,8 +42,16 @@ def write_training(runs: Sequence[RunData], path: Path) -> Path:
     if missing:
         sections.append(Section("What could not be shown", [Table(["run", "because"], missing, texts=2)]))
     page = Page(_title(runs), _subtitle(runs), _tiles(runs), sections, _footer())
-    path.write_text(page.html(), encoding="utf-8")
+    path.write_text(page.html() + f"\n{MARK}\n", encoding="utf-8")
     return path
+
+
+def is_training_report(path: Path) -> bool:
+    """Return whether a file is a page that `write_training` wrote."""
+    try:
+        return path.read_text(encoding="utf-8").rstrip().endswith(MARK)
+    except (OSError, ValueError):
+        return False
 
 
 # -- head and foot ---------------------------------------------------------------------------------------------------
@@ -196,19 +206,20 @@ def _checkpoints(runs: Sequence[RunData]) -> Section:
             rows.append(_checkpoint_row(run, path))
     if not rows:
         rows.append(["none yet"])
-    headings = ["run", "M steps", "MiB", "written", "success rate", "95 % interval"]
+    headings = ["run", "M steps", "MiB", "written", "success rate", "95 % interval", "episodes"]
     return Section("Checkpoints", [Table(headings, rows)])
 
 
 def _checkpoint_row(run: RunData, path: Path) -> Row:
     step = checkpoints.step_of(path)
     info = path.stat()
-    rate, bounds = UNKNOWN, ""
+    rate, bounds, episodes = UNKNOWN, "", ""
     for result in run.results:
         if result.step == step:
             rate, bounds = number(result.success_rate), interval(result.interval)
+            episodes = str(result.episodes or UNKNOWN)
     written = time.strftime("%Y-%m-%d %H:%M", time.localtime(info.st_mtime))
-    return [run.name, millions(step), f"{info.st_size / 2**20:.1f}", written, rate, bounds]
+    return [run.name, millions(step), f"{info.st_size / 2**20:.1f}", written, rate, bounds, episodes]
 
 
 def _configuration(runs: Sequence[RunData]) -> Section:

@@ -307,7 +307,7 @@ def outside(run_dir, tmp_path):
 
 def _decision(words, capsys, tmp_path):
     """Return the env steps per decision that the results name, and what was printed."""
-    assert main(_argv("cuboid", *words, "--json", tmp_path / "out.json")) == 0
+    assert main(_argv("cuboid", *words, "--json", tmp_path / "out.json", "--overwrite")) == 0
     [result] = json.loads((tmp_path / "out.json").read_text())["results"]
     return result["decision"], capsys.readouterr().out
 
