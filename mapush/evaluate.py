@@ -29,10 +29,11 @@ from mapush.evaluation.kept_results import (
     write_kept,
 )
 from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env, named_paths, require_readable
-from mapush.evaluation.play import first_episodes
+from mapush.evaluation.play import first_episodes, label_of, progress_for
 from mapush.evaluation.policy_formats import is_run
 from mapush.evaluation.results import Evaluation, decision_rate
 from mapush.run import command_line
+from mapush.run.shown_progress import ShownProgress, SilentProgress
 from mapush.sim import ISAAC_GYM, OF_MQE
 
 if TYPE_CHECKING:
@@ -45,29 +46,56 @@ if TYPE_CHECKING:
 # -- modes -----------------------------------------------------------------------------------------------------------
 
 
-def evaluate(config: EvaluateConfig) -> List[Evaluation]:
+def evaluate(config: EvaluateConfig, show_progress: bool = False) -> List[Evaluation]:
     """Measure every policy that `config` names by the published protocol; the checkpoints of a run oldest first.
 
     Each env is reset once and counts until its first episode ends, or its share of `config.episodes`; actions are the
     means of the policies. If a report was requested, the newest policy of each run is traced.
 
+    Args:
+      config: what is evaluated.
+      show_progress: show on stderr how far it is.
+
     Raises:
       CheckpointError: a checkpoint is missing or does not fit.
     """
-    tasks: List[Tuple[EvaluateConfig, str, Optional[Path], bool]] = []
-    for name, paths in named_paths(config).items():
+    named = named_paths(config)
+    count = sum(len(paths) for paths in named.values())
+    tasks: List[Tuple[EvaluateConfig, str, Optional[Path], bool, str]] = []
+    for name, paths in named.items():
         for path in paths:
-            tasks.append((config, name, path, path == paths[-1]))
+            label = ""
+            if show_progress:
+                label = label_of(path, len(tasks) + 1, count)
+            tasks.append((config, name, path, path == paths[-1], label))
     if len(tasks) > 1:
-        require_readable([path for _, _, path, _ in tasks], config.task_name)
+        with progress_for(tasks[0][-1]) as progress:
+            progress.stage(f"reading {count} checkpoints")
+            require_readable([path for _, _, path, _, _ in tasks], config.task_name)
     if config.sim.backend != ISAAC_GYM or len(tasks) == 1:
         return [_measure(*task) for task in tasks]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # Isaac Gym runs once in a process
         return pool.starmap(_measure, tasks, chunksize=1)
 
 
-def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bool) -> Evaluation:
-    """Measure one policy; trace it if it is the newest of its run and a report was requested."""
+def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bool, label: str) -> Evaluation:
+    """Measure one policy; trace it if it is the newest of its run and a report was requested.
+
+    Args:
+      config: what is evaluated.
+      name: name of the policy or run.
+      path: the checkpoint; None for untrained weights.
+      newest: whether it is the newest of its run.
+      label: what the progress calls it; "" shows none.
+    """
+    with progress_for(label) as progress:
+        return _measure_watched(config, name, path, newest, label, progress)
+
+
+def _measure_watched(
+    config: EvaluateConfig, name: str, path: Optional[Path], newest: bool, label: str, progress: SilentProgress
+) -> Evaluation:
+    progress.stage(f"{label}: loading policy and simulator")
     resolve(config)  # in a new process, Isaac Gym has to come before torch
     team = load_in_env(config, path, _num_envs(config))
     with contextlib.closing(team.env):
@@ -78,7 +106,9 @@ def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bo
 
             assert isinstance(team.env, PushEnv), "a report is about pushing tasks"
             tracer = Tracer(team.env)
-        first = first_episodes(team.env, team.policy.agent, config.episodes)
+        progress.stage(label, config.episodes or _num_envs(config), "episodes")
+        first = first_episodes(team.env, team.policy.agent, config.episodes, progress)
+        progress.finish(f"{label}: {first.episodes} episodes, success {first.mean_so_far('success'):.3f}")
         trace = None
         if tracer is not None:
             trace = tracer.trace(first.outcome)
@@ -93,15 +123,24 @@ def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bo
         )
 
 
-def evaluate_walk(config: EvaluateConfig) -> List[AcceptanceResult]:
+def evaluate_walk(config: EvaluateConfig, show_progress: bool = False) -> List[AcceptanceResult]:
     """Run the acceptance tests on the walking policy that `config` names.
+
+    Args:
+      config: what is evaluated.
+      show_progress: show on stderr how far it is.
 
     Raises:
       CheckpointError: a checkpoint is missing or does not fit.
     """
-    from mapush.evaluation.acceptance import run_acceptance
+    label = ""
+    if show_progress:
+        label = "walking policy"
+    with progress_for(label) as progress:
+        progress.stage(f"{label}: loading policy and simulator")
+        from mapush.evaluation.acceptance import run_acceptance
 
-    return run_acceptance(_walking_policy(config), config.sim, config.seed)
+        return run_acceptance(_walking_policy(config), config.sim, config.seed, progress=progress)
 
 
 def _walking_policy(config: EvaluateConfig) -> WalkingPolicy:
@@ -210,7 +249,9 @@ def _run(config: EvaluateConfig) -> int:
     _require_outputs(config)
     if config.env is not None:
         return _report_own(config, config.env)
-    config, reason = resolve(config)
+    with ShownProgress() as progress:
+        progress.stage(f"{_title(config)}: choosing the simulator")
+        config, reason = resolve(config)
     print(f"simulator {config.sim.backend} ({reason})", flush=True)
     if config.mode == "viewer":
         view(config)
@@ -220,10 +261,20 @@ def _run(config: EvaluateConfig) -> int:
     return _report_push(config)
 
 
+def _title(config: EvaluateConfig) -> str:
+    """Return what the command was asked to do, in a few words."""
+    verb = "evaluating"
+    if config.mode == "viewer":
+        verb = "watching"
+        if config.record is not None:
+            verb = "recording"
+    return f"{verb} {config.task_name}"
+
+
 def _report_walk(config: EvaluateConfig) -> int:
     from mapush.reports.tables import acceptance_table
 
-    results = evaluate_walk(config)
+    results = evaluate_walk(config, show_progress=True)
     Console().print(acceptance_table(results))
     rows = [result.as_dict() for result in results]
     _write_json(config, {"task": "walk", "seed": config.seed, "results": rows})
@@ -237,7 +288,7 @@ def _report_own(config: EvaluateConfig, env: str) -> int:
     from mapush.reports.tables import own_table
 
     print(f"environment {env}, one decision per step of it", flush=True)
-    evaluations = evaluate_own(config)
+    evaluations = evaluate_own(config, show_progress=True)
     for evaluation in evaluations:
         Console().print(own_table(evaluation))
     if "success" not in evaluations[0].measures:
@@ -248,7 +299,7 @@ def _report_own(config: EvaluateConfig, env: str) -> int:
 
 
 def _report_push(config: EvaluateConfig) -> int:
-    evaluations = evaluate(config)
+    evaluations = evaluate(config, show_progress=True)
     for name, of_name in _by_name(evaluations).items():
         _print_and_write(config, name, of_name)
     _write_json(config, _values(config, evaluations))
