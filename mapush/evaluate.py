@@ -176,11 +176,15 @@ def _view(config: EvaluateConfig, path: Optional[Path]) -> None:
     from mapush.viewer import show
     from mapush.viewer.selection import choose
 
-    choice = choose(config)
+    with ShownProgress() as progress:
+        progress.stage("choosing where to show the episodes")
+        choice = choose(config)
     if config.record is None and choice.record is not None:
         choice = dataclasses.replace(choice, record=free_name(choice.record))
     print(f"viewer {choice.viewer} ({choice.reason})", flush=True)
-    team = load_in_env(config, path, _num_envs(config))
+    with ShownProgress() as progress:
+        progress.stage("loading policy and simulator")
+        team = load_in_env(config, path, _num_envs(config))
     print(decision_rate(team.env.steps_per_decision, team.policy.rate_from), flush=True)
     with contextlib.closing(team.env):
         from mapush.env.push import PushEnv
@@ -192,7 +196,10 @@ def _view(config: EvaluateConfig, path: Optional[Path]) -> None:
         def make(seed: int) -> PushEnv:
             return make_push_env(dataclasses.replace(run_config, num_envs=_num_envs(config), seed=seed))
 
-        show(choice, config, team.env, team.policy.agent, make)
+        recording = choice.viewer == "none"
+        with ShownProgress(lines=recording) as progress:  # who watches needs no lines in a log
+            progress.stage("preparing the episodes")
+            show(choice, config, team.env, team.policy.agent, make, progress)
 
 
 def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
@@ -204,13 +211,16 @@ def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
         film = config.record is not None
         return make_mqe_env(run_config, window=not film, camera=film)
 
-    team = load_in_env(config, path, num_envs=1, make=make)
+    with ShownProgress() as progress:
+        progress.stage("loading policy and simulator")
+        team = load_in_env(config, path, num_envs=1, make=make)
     print(decision_rate(team.env.steps_per_decision, team.policy.rate_from), flush=True)
     with contextlib.closing(team.env):
         from mapush.upstream.mqe import MqeEnv
 
         assert isinstance(team.env, MqeEnv), "make returns one"
-        play(team.env, team.policy.agent, config.episodes or RECORDED_EPISODES, config.record)
+        with ShownProgress() as progress:
+            play(team.env, team.policy.agent, config.episodes or RECORDED_EPISODES, config.record, progress)
 
 
 def _num_envs(config: EvaluateConfig) -> int:
@@ -384,7 +394,9 @@ def _write_report(config: EvaluateConfig, evaluations: Sequence[Evaluation], fol
 
     write_kept(folder / RESULTS, _values(config, evaluations), overwrite=True)  # `_require_outputs` has checked it
     setting = Setting(config.task_name, _num_envs(config), config.seed, config.sim.backend, config.episodes)
-    return write_evaluation(folder, setting, _by_name(evaluations))
+    with ShownProgress() as progress:
+        progress.stage("writing the report")
+        return write_evaluation(folder, setting, _by_name(evaluations), progress=progress)
 
 
 def _write_json(config: EvaluateConfig, values: Dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from mapush.reports.evaluation_data import TracedPolicy, record_episode, write_t
 from mapush.reports.formatting import UNKNOWN, Bounds, interval, millions, number, short_names
 from mapush.reports.page import Block, Cell, Figure, Page, Section, Table, Tile
 from mapush.reports.published import EPISODES, PUBLISHED, STEPS_BETWEEN
+from mapush.run.shown_progress import SilentProgress
 from mapush.run.versions import versions
 from mapush.sim.physics import STEP_DT
 
@@ -71,7 +72,11 @@ def require_folder(folder: Path, overwrite: bool = False) -> None:
 
 
 def write_evaluation(
-    folder: Path, setting: Setting, evaluations: Evaluations, record: Recorder = record_episode
+    folder: Path,
+    setting: Setting,
+    evaluations: Evaluations,
+    record: Recorder = record_episode,
+    progress: Optional[SilentProgress] = None,
 ) -> Path:
     """Write the report, and return the path of its page.
 
@@ -80,20 +85,26 @@ def write_evaluation(
       setting: how the policies were evaluated.
       evaluations: the evaluations of each policy or run; if the last one has a trace, its episodes are shown.
       record: writes the recording of one episode.
+      progress: gets the sections of the page.
     """
+    progress = progress or SilentProgress()
+    progress.stage("report: measures")
     names = short_names(list(evaluations))
     named = dict(zip(names, evaluations.values()))
     policies = _traced(setting, named)
     sections = [_measures(setting, named), _progress(setting, named)]
     if policies:
         item = OBJECTS[setting.task_name]
+        progress.stage("report: data of all episodes")
         write_table(folder / TABLE, policies)
         write_trajectories(folder / TRAJECTORIES, policies)
+        progress.stage("report: figures of the episodes")
         sections.append(goal_section(policies, item))
         sections.append(failure_section(policies, item))
         sections.append(path_section(policies))
 
         def record_to(name: str, policy: TracedPolicy, env_id: int) -> Optional[str]:
+            progress.stage(f"report: recording env {env_id} of {policy.name}")
             return record(folder / name, setting.task_name, policy, env_id)
 
         sections.append(recording_section(policies, RECORDINGS, record_to))

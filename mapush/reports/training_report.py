@@ -11,6 +11,7 @@ from mapush.reports.formatting import UNKNOWN, interval, millions, number
 from mapush.reports.page import Block, Figure, Page, Row, Section, Table, Tile
 from mapush.reports.run_data import RunData, columns_under, has_numbers
 from mapush.run import checkpoint as checkpoints
+from mapush.run.shown_progress import SilentProgress
 
 MARK = "<!-- mapush report -->"  # the last line of every page
 
@@ -26,17 +27,21 @@ LEARNER = {
 """Titles of the learner's most important columns."""
 
 
-def write_training(runs: Sequence[RunData], path: Path) -> Path:
+def write_training(runs: Sequence[RunData], path: Path, progress: Optional[SilentProgress] = None) -> Path:
     """Write the report of training runs, and return its path.
 
     Args:
       runs: the runs; the others are compared with the first.
       path: the HTML file.
+      progress: gets the sections of the page.
     """
+    progress = progress or SilentProgress()
     sections: List[Section] = []
     logged = [run for run in runs if run.log]
     if logged:
-        sections += [_learning(logged), _rewards(logged), _learner(logged), _resources(logged)]
+        for number, section in enumerate((_learning, _rewards, _learner, _resources)):
+            progress.update(number, total=4)
+            sections.append(section(logged))
     sections += [_checkpoints(runs), _configuration(runs), _versions(runs)]
     missing = _missing_rows(runs)
     if missing:
