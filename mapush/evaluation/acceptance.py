@@ -95,7 +95,7 @@ def run_acceptance(
       progress: gets the trials, and every env step of each.
     """
     setup = CourseSetup(policy, sim, seed, scale, progress or SilentProgress())
-    runs = _run_trials(setup)
+    runs = run_trials(setup)
     pushed = {force: runs["push", force] for force in trials.PUSH_FORCES}
     pushing = {key: runs[key] for key in _BOX_PUSHES}
     grid = [runs["command grid", friction] for friction in trials.FOOT_FRICTIONS]
@@ -115,7 +115,7 @@ _BOXES = {box.name: box for box in (CUBOID, HEAVY_CUBOID)}
 _BOX_PUSHES = [(name, num_agents) for name in _BOXES for num_agents in (1, 2)]
 
 
-def _run_trials(setup: CourseSetup) -> Dict[Tuple[str, Any], CourseRecording]:
+def run_trials(setup: CourseSetup) -> Dict[Tuple[str, Any], CourseRecording]:
     """Run all trials, one after the other; return their recordings by name and variant."""
     planned: Dict[Tuple[str, Any], Callable[[], CourseRecording]] = {}
     for friction in trials.FOOT_FRICTIONS:
