@@ -325,7 +325,10 @@ def _require_outputs(config: EvaluateConfig) -> None:
       ConfigError: they hold something that is worth more, or cannot be written.
     """
     if config.record is not None:
+        from mapush.viewer.films.film_file import require_writable
+
         require_absent(config.record, config.overwrite, "recording")
+        require_writable(config.record)
     if config.json is not None:
         require_coverable(config.json, _planned(config), config.overwrite)
     if config.report is not None:
