@@ -221,7 +221,7 @@ def test_loaded_policy_of_openrl_gives_the_same_commands(classes, tmp_path, opti
     torch.testing.assert_close(team.policy.agent.act_deterministic(obs), scale * row(obs).detach())
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".jit"])
+@pytest.mark.parametrize("suffix", [pytest.param(".onnx", marks=pytest.mark.onnx), ".jit"])
 def test_policy_of_openrl_can_be_exported_as_a_function(classes, tmp_path, suffix, capsys):
     """Its actions are compared with those of the policy before the file gets its name; our format cannot hold it."""
     actor, _ = policy(classes)

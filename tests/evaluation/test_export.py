@@ -6,11 +6,10 @@ import dataclasses
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 
@@ -19,7 +18,6 @@ from mapush.config import HappoConfig, PushRunConfig, TaskConfig
 from mapush.evaluate import main as evaluate_main
 from mapush.evaluation.exported_policy import METADATA, team_module
 from mapush.evaluation.load_policy import load_named, load_policy
-from mapush.evaluation.loaded_policy import POLICIES
 from mapush.export import SUFFIXES, main
 from mapush.presets import preset
 from mapush.run import checkpoint as checkpoints
@@ -30,7 +28,8 @@ pytestmark = pytest.mark.evaluation
 
 SIZES = {"num_agents": 3, "obs_dim": 11, "share_obs_dim": 27, "action_dim": 3}
 WALK_SIZES = {"num_agents": 1, "obs_dim": 50, "share_obs_dim": 64, "action_dim": 12}
-FUNCTIONS = (".onnx", ".jit", ".torchscript")
+ONNX = pytest.param(".onnx", marks=pytest.mark.onnx)
+FUNCTIONS = (ONNX, ".jit", ".torchscript")
 OBSERVATIONS = 1000
 TOLERANCE = 1e-6
 
@@ -78,19 +77,25 @@ def observations(count, num_agents=3, obs_dim=11):
 def actions_of(path, obs):
     """Return the actions that a file gives, with the packages that a stranger would use."""
     if path.suffix == ".onnx":
+        import onnxruntime
+
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         return torch.from_numpy(session.run(["actions"], {"obs": obs.numpy()})[0])
-    with pytest.warns(DeprecationWarning):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer versions of torch say that TorchScript is deprecated
         return torch.jit.load(str(path))(obs)
 
 
 def metadata(path):
     if path.suffix == ".onnx":
+        import onnx
+
         values = {item.key: item.value for item in onnx.load(str(path)).metadata_props}
         texts = ("written_by", "task", "decision_rate_from")
         return {name: value if name in texts else json.loads(value) for name, value in values.items()}
     extra = {METADATA: ""}
-    with pytest.warns(DeprecationWarning):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         torch.jit.load(str(path), _extra_files=extra)
     return json.loads(extra[METADATA])
 
@@ -119,7 +124,7 @@ def test_batch_of_an_exported_function_has_any_size(suffix, count, shared_run, t
     assert (actions - load_policy(shared_run).act(obs)).abs().max() <= TOLERANCE
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".jit"])
+@pytest.mark.parametrize("suffix", [ONNX, ".jit"])
 def test_shipped_policy_and_a_walking_policy_can_be_exported(suffix, tmp_path):
     """A name of a shipped policy is enough; the walking task has one agent."""
     walk = saved(tmp_path / "walk", preset("walk", "default"), WALK_SIZES)
@@ -133,7 +138,7 @@ def test_shipped_policy_and_a_walking_policy_can_be_exported(suffix, tmp_path):
         assert metadata(path)["task"] == task
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".jit"])
+@pytest.mark.parametrize("suffix", [ONNX, ".jit"])
 def test_metadata_says_how_to_use_the_file(suffix, shared_run, tmp_path, capsys):
     """Task, layout of observation and action, and how long an action is held; names and shapes are printed."""
     path = tmp_path / f"policy{suffix}"
@@ -152,13 +157,16 @@ def test_metadata_says_how_to_use_the_file(suffix, shared_run, tmp_path, capsys)
 def test_commands_of_a_policy_with_upstreams_quirks_are_scaled_as_its_task_does(tmp_path):
     """There, an action of 2 is full speed."""
     config = dataclasses.replace(CONFIGS["shared"], task=TaskConfig(object="cylinder", upstream_quirks=True))
-    path = tmp_path / "policy.onnx"
+    path = tmp_path / "policy.jit"
     assert main([str(saved(tmp_path / "run", config)), str(path)]) == 0
     assert (metadata(path)["action_scale"], metadata(path)["action_limit"]) == (0.25, 2.0)
 
 
+@pytest.mark.onnx
 def test_names_and_shapes_are_in_the_onnx_graph(shared_run, tmp_path):
     """One input `obs` and one output `actions`, with a free first axis."""
+    import onnxruntime
+
     path = tmp_path / "policy.onnx"
     assert main([str(shared_run), str(path)]) == 0
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -206,11 +214,11 @@ def test_policy_is_written_in_our_format_and_for_harl(name, run, tmp_path):
 def test_rate_that_the_file_does_not_say_can_be_given(shared_run, tmp_path, capsys):
     """HARL's models name neither their task nor their rate."""
     assert main([str(shared_run), str(tmp_path / "models"), "--to", "harl"]) == 0
-    words = [str(tmp_path / "models"), str(tmp_path / "policy.onnx")]
+    words = [str(tmp_path / "models"), str(tmp_path / "policy.jit")]
     assert main(words) == 2
     assert "--task" in capsys.readouterr().err
     assert main([*words, "--task", "cylinder", "--steps-per-decision", "4"]) == 0
-    values = metadata(tmp_path / "policy.onnx")
+    values = metadata(tmp_path / "policy.jit")
     assert (values["steps_per_decision"], values["decision_rate_from"]) == (4, "by --steps-per-decision")
 
 
@@ -269,7 +277,9 @@ def test_file_that_cannot_be_written_is_refused(words, phrases, shared_run, tmp_
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("name", ["policy.onnx", "policy.jit", "policy.pt", "models", "walk.npz"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("policy.onnx", marks=pytest.mark.onnx), "policy.jit", "policy.pt", "models", "walk.npz"]
+)
 def test_export_replaces_only_what_is_the_same(name, tmp_path, capsys):
     """A file of other content is kept, unless --overwrite is given; the same command twice is no error."""
     sizes, config = SIZES, CONFIGS["separate"]
@@ -309,6 +319,7 @@ def test_smaller_team_leaves_no_robot_of_the_larger_one(tmp_path):
     assert (folder / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.onnx
 @pytest.mark.parametrize("package, code", [("onnx", 2), ("onnxruntime", 0)])
 def test_missing_package_is_one_message(package, code, shared_run, tmp_path, capsys, monkeypatch):
     """Without onnx there is no file; without onnxruntime it is written, but not checked. TorchScript needs neither."""
@@ -327,17 +338,16 @@ def test_file_that_would_act_differently_is_not_written(shared_run, tmp_path, ca
     wrong = saved(tmp_path / "wrong", CONFIGS["shared"], step=90)
     made = team_module(load_named(wrong, None, "cpu"))
     monkeypatch.setattr("mapush.evaluation.exported_policy.team_module", lambda policy: made)
-    assert main([str(shared_run), str(tmp_path / "policy.onnx")]) == 2
+    assert main([str(shared_run), str(tmp_path / "policy.jit")]) == 2
     assert "does not act as the policy" in capsys.readouterr().err
-    assert not (tmp_path / "policy.onnx").exists()
+    assert not (tmp_path / "policy.jit").exists()
 
 
 def test_export_evaluates_nothing(tmp_path, monkeypatch):
     """No environment is made."""
     monkeypatch.setattr("mapush.assembly.make_env", lambda *_: pytest.fail("made an environment"))
     monkeypatch.setattr("mapush.assembly.make_physics", lambda *_: pytest.fail("made a simulator"))
-    assert main(["cuboid", str(tmp_path / "policy.onnx")]) == 0
-    assert POLICIES.is_dir()
+    assert main(["cuboid", str(tmp_path / "policy.jit")]) == 0
 
 
 @pytest.mark.parametrize("words", [["--export", "policy.pt"], ["--export=policy.pt"]])

@@ -249,7 +249,7 @@ COMMANDS = [
     ["report", "run"],
     ["replay", "nonfinite.pt"],
     ["size", "cuboid"],
-    ["export", "cuboid", "policy.onnx"],
+    ["export", "cuboid", "policy.jit"],
 ]
 HEAVY = ("torch", "mujoco", "matplotlib", "warp", "onnx")
 
