@@ -256,12 +256,14 @@ def _refuse_to_export(argv: Optional[Sequence[str]]) -> None:
 
 
 def _run(config: EvaluateConfig) -> int:
-    _require_outputs(config)
+    with ShownProgress() as progress:
+        progress.stage(_title(config))
+        _require_outputs(config)
+        if config.env is None:
+            progress.stage(f"{_title(config)}: choosing the simulator")
+            config, reason = resolve(config)
     if config.env is not None:
         return _report_own(config, config.env)
-    with ShownProgress() as progress:
-        progress.stage(f"{_title(config)}: choosing the simulator")
-        config, reason = resolve(config)
     print(f"simulator {config.sim.backend} ({reason})", flush=True)
     if config.mode == "viewer":
         view(config)
@@ -278,6 +280,8 @@ def _title(config: EvaluateConfig) -> str:
         verb = "watching"
         if config.record is not None:
             verb = "recording"
+    if config.env is not None:
+        return f"{verb} in {config.env}"
     return f"{verb} {config.task_name}"
 
 

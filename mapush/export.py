@@ -14,6 +14,7 @@ from typing_extensions import Annotated, Literal, get_args
 from mapush.assembly import share_the_cores
 from mapush.errors import ConfigError, MapushError, unknown
 from mapush.run import command_line
+from mapush.run.shown_progress import ShownProgress
 
 if TYPE_CHECKING:
     from mapush.evaluation.policy_formats import LoadedPolicy
@@ -239,8 +240,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     share_the_cores()
     try:
         config = command_line.parse(ExportConfig, argv, "export")
-        print(f"exporting {config.source}: {MEANINGS[config.kind]}", flush=True)
-        print(f"exported to {export(config)}")
+        with ShownProgress() as progress:
+            progress.stage(f"exporting {config.source}: {MEANINGS[config.kind]}")
+            written = export(config)
+        print(f"exported to {written}")
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
