@@ -56,6 +56,7 @@ IN_ORDER = (
     "end_rewards",
     "time_limits",
     "terminal_observation",
+    "episode_infos",
     "new_episode",
     "paired_runs",
     "starts",
