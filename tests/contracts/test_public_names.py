@@ -101,10 +101,8 @@ def test_command_passes_errors_on(tmp_path, monkeypatch, capsys):
     assert "unknown task 'wlak'; did you mean 'walk'?" in capsys.readouterr().err
     assert main(["watch", "walk"]) == 2
     assert "the viewer shows pushing tasks only" in capsys.readouterr().err
-    assert main(["export", "--checkpoint", "run"]) == 2
-    assert "no file to export to" in capsys.readouterr().err
-    assert main(["export", "policy.pt", "cuboid"]) == 2
-    assert "--export needs a trained policy" in capsys.readouterr().err
+    assert main(["export", "cuboid", "policy.ptt"]) == 2
+    assert "unknown suffix '.ptt'; did you mean '.pt'?" in capsys.readouterr().err
 
 
 # -- a trained policy ------------------------------------------------------------------------------------------------

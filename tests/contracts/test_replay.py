@@ -180,7 +180,7 @@ def test_command_replays_and_reports(tmp_path, monkeypatch, capsys):
         first = capsys.readouterr().err
         assert replaying.main() == 2
         second = capsys.readouterr().err
-    assert first.splitlines()[:3] == second.splitlines()[:3]
+    assert "\n".join(first.splitlines()[:3]) in second
     assert replaying.main() == 0
     assert "35 env steps" in capsys.readouterr().out
 

@@ -266,7 +266,7 @@ def test_watching_has_no_end_unless_episodes_are_counted_or_recorded(film, monke
     boards = []
 
     class Playback:
-        def __init__(self, env, make_env, agent, transport, board, screens, recording):
+        def __init__(self, env, make_env, agent, transport, board, *others):
             boards.append(board)
 
         def play(self):
