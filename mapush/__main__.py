@@ -14,9 +14,10 @@ COMMANDS: Dict[str, Tuple[str, str]] = {  # name: module with `main`, and a line
     "evaluate": ("mapush.evaluate", "measure policies by the published protocol"),
     "watch": ("mapush.evaluate", "show episodes in a window or a browser, or record them"),
     "report": ("mapush.report", "write a page about training runs"),
-    "export": ("mapush.evaluate", "evaluate a trained policy and write it: mapush export FILE TASK --checkpoint RUN"),
+    "export": ("mapush.export", "write a trained policy as ONNX, TorchScript, for HARL or as a file of ours"),
     "size": ("mapush.size", "measure how large the contact buffers on a GPU must be"),
     "replay": ("mapush.replay", "repeat the failure of a run"),
+    "completion": ("mapush.run.completion", "print a script that completes commands and flags in bash or zsh"),
 }
 
 
@@ -39,11 +40,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 2
     if command == "watch":
         words += ["--mode", "viewer"]
-    if command == "export" and "--help" not in words:
-        if not words or words[0].startswith("-"):
-            print("no file to export to; usage: mapush export FILE TASK --checkpoint RUN", file=sys.stderr)
-            return 2
-        words = words[1:] + ["--export", words[0]]
     module = importlib.import_module(COMMANDS[command][0])
     return module.main(words)
 
@@ -51,7 +47,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def _help() -> str:
     lines = ["usage: mapush COMMAND [--help] ...", "", "Train and evaluate teams of robots that push an object.", ""]
     for name, (_, text) in COMMANDS.items():
-        lines.append(f"  {name:<10}{text}")
+        lines.append(f"  {name:<12}{text}")
     lines += ["", "mapush COMMAND --help lists the flags of a command; mapush --version prints the version."]
     return "\n".join(lines)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import math
 import multiprocessing
 import sys
 from pathlib import Path
@@ -14,19 +12,29 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 from rich.console import Console
 
 from mapush.assembly import make_mqe_env, make_push_env, resolve, share_the_cores
-from mapush.config import PushRunConfig, RunConfig, to_dict
+from mapush.config import PushRunConfig, RunConfig
 from mapush.device.gpu_errors import gpu_errors
-from mapush.errors import MapushError
+from mapush.errors import ConfigError, MapushError
 from mapush.evaluation.evaluate_config import EvaluateConfig
+from mapush.evaluation.kept_files import free_name, require_absent
+from mapush.evaluation.kept_results import (
+    ACCEPTANCE,
+    FOLDER,
+    NAME,
+    SUFFIX,
+    UNTRAINED,
+    Basis,
+    require_coverable,
+    variant_of,
+    write_kept,
+)
 from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env, named_paths, require_readable
-from mapush.evaluation.play import first_episodes
-from mapush.evaluation.policy_formats import LoadedPolicy, is_run, load_checkpoint
+from mapush.evaluation.play import first_episodes, label_of, progress_for
+from mapush.evaluation.policy_formats import LoadedPolicy, is_run
 from mapush.evaluation.results import Evaluation, decision_rate
-from mapush.run import checkpoint as checkpoints
 from mapush.run import command_line
-from mapush.run.checkpoint import Checkpoint
+from mapush.run.shown_progress import ShownProgress, SilentProgress
 from mapush.sim import ISAAC_GYM, OF_MQE
-from mapush.upstream.harl import models
 
 if TYPE_CHECKING:
     from mapush.env.push import PushEnv
@@ -34,36 +42,60 @@ if TYPE_CHECKING:
     from mapush.evaluation.acceptance import AcceptanceResult
     from mapush.sim.walking import WalkingPolicy
 
-FOLDER = "evaluation"
-RESULTS = "results.json"
-
 
 # -- modes -----------------------------------------------------------------------------------------------------------
 
 
-def evaluate(config: EvaluateConfig) -> List[Evaluation]:
+def evaluate(config: EvaluateConfig, show_progress: bool = False) -> List[Evaluation]:
     """Measure every policy that `config` names by the published protocol; the checkpoints of a run oldest first.
 
     Each env is reset once and counts until its first episode ends, or its share of `config.episodes`; actions are the
     means of the policies. If a report was requested, the newest policy of each run is traced.
 
+    Args:
+      config: what is evaluated.
+      show_progress: show on stderr how far it is.
+
     Raises:
       CheckpointError: a checkpoint is missing or does not fit.
     """
-    tasks: List[Tuple[EvaluateConfig, str, Optional[Path], bool]] = []
-    for name, paths in named_paths(config).items():
+    named = named_paths(config)
+    count = sum(len(paths) for paths in named.values())
+    tasks: List[Tuple[EvaluateConfig, str, Optional[Path], bool, str]] = []
+    for name, paths in named.items():
         for path in paths:
-            tasks.append((config, name, path, path == paths[-1]))
+            label = ""
+            if show_progress:
+                label = label_of(path, len(tasks) + 1, count)
+            tasks.append((config, name, path, path == paths[-1], label))
     if len(tasks) > 1:
-        require_readable([path for _, _, path, _ in tasks], config.task_name)
+        with progress_for(tasks[0][-1]) as progress:
+            progress.stage(f"reading {count} checkpoints")
+            require_readable([path for _, _, path, _, _ in tasks], config.task_name)
     if config.sim.backend != ISAAC_GYM or len(tasks) == 1:
         return [_measure(*task) for task in tasks]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # Isaac Gym runs once in a process
         return pool.starmap(_measure, tasks, chunksize=1)
 
 
-def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bool) -> Evaluation:
-    """Measure one policy; trace it if it is the newest of its run and a report was requested."""
+def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bool, label: str) -> Evaluation:
+    """Measure one policy; trace it if it is the newest of its run and a report was requested.
+
+    Args:
+      config: what is evaluated.
+      name: name of the policy or run.
+      path: the checkpoint; None for untrained weights.
+      newest: whether it is the newest of its run.
+      label: what the progress calls it; "" shows none.
+    """
+    with progress_for(label) as progress:
+        return _measure_watched(config, name, path, newest, label, progress)
+
+
+def _measure_watched(
+    config: EvaluateConfig, name: str, path: Optional[Path], newest: bool, label: str, progress: SilentProgress
+) -> Evaluation:
+    progress.stage(f"{label}: loading policy and simulator")
     resolve(config)  # in a new process, Isaac Gym has to come before torch
     team = load_in_env(config, path, _num_envs(config))
     with contextlib.closing(team.env):
@@ -75,7 +107,9 @@ def _measure(config: EvaluateConfig, name: str, path: Optional[Path], newest: bo
             assert isinstance(team.env, PushEnv), "a report is about pushing tasks"
             tracer = Tracer(team.env)
         _say_what_is_left_out(team.policy)
-        first = first_episodes(team.env, team.policy.agent, config.episodes)
+        progress.stage(label, config.episodes or _num_envs(config), "episodes")
+        first = first_episodes(team.env, team.policy.agent, config.episodes, progress)
+        progress.finish(f"{label}: {first.episodes} episodes, success {first.mean_so_far('success'):.3f}")
         trace = None
         if tracer is not None:
             trace = tracer.trace(first.outcome)
@@ -96,45 +130,36 @@ def _say_what_is_left_out(policy: LoadedPolicy) -> None:
         print(f"returns are without the run's own reward terms; to execute their code, add {flags}", flush=True)
 
 
-def evaluate_walk(config: EvaluateConfig) -> List[AcceptanceResult]:
-    """Run the acceptance tests on the walking policy that `config` names, and export it if requested.
+def evaluate_walk(config: EvaluateConfig, show_progress: bool = False) -> List[AcceptanceResult]:
+    """Run the acceptance tests on the walking policy that `config` names.
+
+    Args:
+      config: what is evaluated.
+      show_progress: show on stderr how far it is.
 
     Raises:
       CheckpointError: a checkpoint is missing or does not fit.
     """
-    from mapush.evaluation.acceptance import run_acceptance
+    label = ""
+    if show_progress:
+        label = "walking policy"
+    with progress_for(label) as progress:
+        progress.stage(f"{label}: loading policy and simulator")
+        from mapush.evaluation.acceptance import run_acceptance
 
-    policy, card = _walking_policy(config)
-    results = run_acceptance(policy, config.sim, config.seed)
-    if config.export is not None:
-        card["acceptance"] = [result.as_dict() for result in results]
-        policy.save(config.export, _without_nan(card))
-    return results
+        return run_acceptance(_walking_policy(config), config.sim, config.seed, progress=progress)
 
 
-def _walking_policy(config: EvaluateConfig) -> Tuple[WalkingPolicy, Dict[str, Any]]:
-    """Return the policy, on the simulator's device, and the origin of its networks."""
-    import torch
+def _walking_policy(config: EvaluateConfig) -> WalkingPolicy:
+    """Return the policy, on the simulator's device."""
+    from mapush.evaluation.walking_networks import walking_policy
+    from mapush.sim.walking import WalkingPolicy
 
-    from mapush.sim.walking import Network, WalkingPolicy
-
-    device = torch.device("cuda" if config.sim.backend == "warp" else "cpu")
+    device = "cuda" if config.sim.backend == "warp" else "cpu"
     if not config.checkpoint:
-        return WalkingPolicy.load(device=str(device)), {}
-    saved = {"walk": _newest(config), "stand": _newest(config)}
-    if config.stand_checkpoint is not None:
-        saved["stand"] = _newest(dataclasses.replace(config, checkpoint=(config.stand_checkpoint,)))
-    networks = []
-    card: Dict[str, Any] = {}
-    for name, one in saved.items():
-        networks.append(Network.from_actor(one.agent["actors"][0], one.config.happo.activation_func, device))
-        card[name] = {"config": to_dict(one.config), "steps": one.step}
-    return WalkingPolicy(*networks), card
-
-
-def _newest(config: EvaluateConfig) -> Checkpoint:
-    """Return the checkpoint that `config` names, of a run the newest."""
-    return load_checkpoint(checkpoint_paths(config)[-1], config.task_name)
+        return WalkingPolicy.load(device=device)
+    policy, _ = walking_policy(config.checkpoint[0], config.stand_checkpoint, device)
+    return policy
 
 
 def view(config: EvaluateConfig) -> None:
@@ -158,9 +183,15 @@ def _view(config: EvaluateConfig, path: Optional[Path]) -> None:
     from mapush.viewer import show
     from mapush.viewer.selection import choose
 
-    choice = choose(config)
+    with ShownProgress() as progress:
+        progress.stage("choosing where to show the episodes")
+        choice = choose(config)
+    if config.record is None and choice.record is not None:
+        choice = dataclasses.replace(choice, record=free_name(choice.record))
     print(f"viewer {choice.viewer} ({choice.reason})", flush=True)
-    team = load_in_env(config, path, _num_envs(config))
+    with ShownProgress() as progress:
+        progress.stage("loading policy and simulator")
+        team = load_in_env(config, path, _num_envs(config))
     print(decision_rate(team.env.steps_per_decision, team.policy.rate_from), flush=True)
     with contextlib.closing(team.env):
         from mapush.env.push import PushEnv
@@ -172,7 +203,10 @@ def _view(config: EvaluateConfig, path: Optional[Path]) -> None:
         def make(seed: int) -> PushEnv:
             return make_push_env(dataclasses.replace(run_config, num_envs=_num_envs(config), seed=seed))
 
-        show(choice, config, team.env, team.policy.agent, make)
+        recording = choice.viewer == "none"
+        with ShownProgress(lines=recording) as progress:  # who watches needs no lines in a log
+            progress.stage("preparing the episodes")
+            show(choice, config, team.env, team.policy.agent, make, progress)
 
 
 def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
@@ -184,13 +218,16 @@ def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
         film = config.record is not None
         return make_mqe_env(run_config, window=not film, camera=film)
 
-    team = load_in_env(config, path, num_envs=1, make=make)
+    with ShownProgress() as progress:
+        progress.stage("loading policy and simulator")
+        team = load_in_env(config, path, num_envs=1, make=make)
     print(decision_rate(team.env.steps_per_decision, team.policy.rate_from), flush=True)
     with contextlib.closing(team.env):
         from mapush.upstream.mqe import MqeEnv
 
         assert isinstance(team.env, MqeEnv), "make returns one"
-        play(team.env, team.policy.agent, config.episodes or RECORDED_EPISODES, config.record)
+        with ShownProgress() as progress:
+            play(team.env, team.policy.agent, config.episodes or RECORDED_EPISODES, config.record, progress)
 
 
 def _num_envs(config: EvaluateConfig) -> int:
@@ -210,16 +247,30 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     share_the_cores()
     try:
         with gpu_errors():
+            _refuse_to_export(argv)
             return _run(command_line.parse(EvaluateConfig, argv, "evaluate"))
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
 
 
+def _refuse_to_export(argv: Optional[Sequence[str]]) -> None:
+    words = sys.argv[1:] if argv is None else argv
+    for word in words:
+        if word.partition("=")[0] == "--export":
+            fix = "mapush export RUN_OR_FILE FILE.onnx; also .jit, .pt, .npz, or a folder for HARL"
+            raise ConfigError("evaluate does not export policies", fix=fix)
+
+
 def _run(config: EvaluateConfig) -> int:
+    with ShownProgress() as progress:
+        progress.stage(_title(config))
+        _require_outputs(config)
+        if config.env is None:
+            progress.stage(f"{_title(config)}: choosing the simulator")
+            config, reason = resolve(config)
     if config.env is not None:
         return _report_own(config, config.env)
-    config, reason = resolve(config)
     print(f"simulator {config.sim.backend} ({reason})", flush=True)
     if config.mode == "viewer":
         view(config)
@@ -229,14 +280,25 @@ def _run(config: EvaluateConfig) -> int:
     return _report_push(config)
 
 
+def _title(config: EvaluateConfig) -> str:
+    """Return what the command was asked to do, in a few words."""
+    verb = "evaluating"
+    if config.mode == "viewer":
+        verb = "watching"
+        if config.record is not None:
+            verb = "recording"
+    if config.env is not None:
+        return f"{verb} in {config.env}"
+    return f"{verb} {config.task_name}"
+
+
 def _report_walk(config: EvaluateConfig) -> int:
     from mapush.reports.tables import acceptance_table
 
-    results = evaluate_walk(config)
+    results = evaluate_walk(config, show_progress=True)
     Console().print(acceptance_table(results))
-    if config.json is not None:
-        rows = [result.as_dict() for result in results]
-        _write_json(config.json, {"task": "walk", "seed": config.seed, "results": rows})
+    rows = [result.as_dict() for result in results]
+    _write_json(config, {"task": "walk", "seed": config.seed, "results": rows})
     if all(result.passed for result in results):
         return 0
     return 1
@@ -247,32 +309,56 @@ def _report_own(config: EvaluateConfig, env: str) -> int:
     from mapush.reports.tables import own_table
 
     print(f"environment {env}, one decision per step of it", flush=True)
-    evaluations = evaluate_own(config)
+    evaluations = evaluate_own(config, show_progress=True)
     for evaluation in evaluations:
         Console().print(own_table(evaluation))
     if "success" not in evaluations[0].measures:
         print("success is not known: infos[env][0]['outcome'] of your environment has no 'success' where episodes end")
-    if config.json is not None:
-        rows = [evaluation.as_dict() for evaluation in evaluations]
-        _write_json(config.json, {"env": env, "seed": config.seed, "results": rows})
+    rows = [evaluation.as_dict() for evaluation in evaluations]
+    _write_json(config, {"env": env, "seed": config.seed, "results": rows})
     return 0
 
 
 def _report_push(config: EvaluateConfig) -> int:
-    if config.report is not None:
-        from mapush.reports.evaluation_report import require_folder
-
-        require_folder(config.report)
-    evaluations = evaluate(config)
+    evaluations = evaluate(config, show_progress=True)
     for name, of_name in _by_name(evaluations).items():
         _print_and_write(config, name, of_name)
-    if config.json is not None:
-        _write_json(config.json, _values(config, evaluations))
+    _write_json(config, _values(config, evaluations))
     if config.report is not None:
         print(f"report: {_write_report(config, evaluations, config.report)}")
-    if config.export is not None:
-        print(f"exported to {_export(_newest(config), config.export)}")
     return 0
+
+
+def _require_outputs(config: EvaluateConfig) -> None:
+    """Refuse, before anything is loaded, files that could not be written at the end.
+
+    Raises:
+      ConfigError: they hold something that is worth more, or cannot be written.
+    """
+    if config.record is not None:
+        from mapush.viewer.films.film_file import require_writable
+
+        require_absent(config.record, config.overwrite, "recording")
+        require_writable(config.record)
+    if config.json is not None:
+        require_coverable(config.json, _planned(config), config.overwrite)
+    if config.report is not None:
+        from mapush.reports.evaluation_report import RESULTS, require_folder
+
+        require_folder(config.report, config.overwrite)
+        require_coverable(config.report / RESULTS, _planned(config), config.overwrite)
+
+
+def _planned(config: EvaluateConfig) -> Basis:
+    """Return what the results will be based on, if every environment has as many envs as it was asked for."""
+    if config.task_name == "walk" and config.env is None:
+        return {ACCEPTANCE: 1}
+    episodes = config.episodes or _num_envs(config)
+    planned: Basis = {}
+    for paths in named_paths(config).values():
+        for path in paths:
+            planned[str(path or UNTRAINED)] = episodes
+    return planned
 
 
 def _by_name(evaluations: Sequence[Evaluation]) -> Dict[str, List[Evaluation]]:
@@ -290,7 +376,7 @@ def _print_and_write(config: EvaluateConfig, name: str, evaluations: Sequence[Ev
     print(f"{name}: {evaluations[0].decision_rate}")
     if Path(name) in config.checkpoint and is_run(Path(name)):
         Console().print(run_table(evaluations))
-        _write_run(config, evaluations, Path(name) / FOLDER)
+        _write_run(config, evaluations, Path(name))
     else:
         Console().print(metrics_table(evaluations[0]))
 
@@ -302,43 +388,38 @@ def _values(config: EvaluateConfig, evaluations: Sequence[Evaluation]) -> Dict[s
     return dict(setting, results=results)
 
 
-def _write_run(config: EvaluateConfig, evaluations: Sequence[Evaluation], folder: Path) -> None:
+def _write_run(config: EvaluateConfig, evaluations: Sequence[Evaluation], run: Path) -> None:
+    """Write results and curve into the folder of a run; results that are based on more episodes are kept."""
     from mapush.reports.tables import success_csv, success_curve
 
-    _write_json(folder / RESULTS, _values(config, evaluations))
-    success_curve({"this run": evaluations}, config.task_name, folder / "success.png")
-    success_csv({"this run": evaluations}, config.task_name, folder / "success.csv")
-    print(f"results and curve are in {folder}")
+    name = NAME + variant_of(config.steps_per_decision, config.upstream_quirks)
+    path = run / FOLDER / (name + SUFFIX)
+    written = write_kept(path, _values(config, evaluations), by="step")
+    curve = written.with_name(written.stem.replace(NAME, "success", 1))
+    success_curve({"this run": evaluations}, config.task_name, curve.with_suffix(".png"))
+    success_csv({"this run": evaluations}, config.task_name, curve.with_suffix(".csv"))
+    if written != path:
+        print(f"kept: {path}, whose results are based on more episodes or other checkpoints")
+    print(f"results and curve are in {written.parent}: {written.name}, {curve.name}.png, {curve.name}.csv")
 
 
 def _write_report(config: EvaluateConfig, evaluations: Sequence[Evaluation], folder: Path) -> Path:
-    from mapush.reports.evaluation_report import Setting, write_evaluation
+    from mapush.reports.evaluation_report import RESULTS, Setting, write_evaluation
 
-    _write_json(folder / RESULTS, _values(config, evaluations))
+    write_kept(folder / RESULTS, _values(config, evaluations), overwrite=True)  # `_require_outputs` has checked it
     setting = Setting(config.task_name, _num_envs(config), config.seed, config.sim.backend, config.episodes)
-    return write_evaluation(folder, setting, _by_name(evaluations))
+    with ShownProgress() as progress:
+        progress.stage("writing the report")
+        return write_evaluation(folder, setting, _by_name(evaluations), progress=progress)
 
 
-def _export(policy: Checkpoint, path: Path) -> Path:
-    if path.suffix != checkpoints.SUFFIX:
-        return models.write(policy, path)
-    return checkpoints.save(dataclasses.replace(policy, run={}), path)
-
-
-def _write_json(path: Path, values: Dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_without_nan(values), indent=2, allow_nan=False) + "\n")
-
-
-def _without_nan(value: Any) -> Any:
-    """Return nested values with None for NaN, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value
+def _write_json(config: EvaluateConfig, values: Dict[str, Any]) -> None:
+    """Write the results to the file that the user named, if any; say so if something better is there by now."""
+    if config.json is None:
+        return
+    written = write_kept(config.json, values, config.overwrite)
+    if written != config.json:
+        print(f"kept: {config.json}, whose results are based on more; the new ones are in {written}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from mapush.errors import CheckpointError, MapushError, NonFiniteError
 from mapush.run import checkpoint as checkpoints
 from mapush.run import command_line
 from mapush.run.failure_bundle import Failure, is_failure, physics_fields
+from mapush.run.shown_progress import ShownProgress, SilentProgress
 from mapush.run.versions import changed
 from mapush.sim import OF_MQE
 from mapush.train import MakeEnv, Run
@@ -44,12 +45,13 @@ class ReplayConfig:
     """A file that a failed training left in the folder of its run: nonfinite.pt or failure.pt."""
 
 
-def replay(path: Path, *, make_env: MakeEnv = make_env) -> int:
+def replay(path: Path, *, make_env: MakeEnv = make_env, progress: Optional[SilentProgress] = None) -> int:
     """Repeat the iteration that failed; on the CPU it fails again at the same step.
 
     Args:
       path: the dump, nonfinite.pt.
       make_env: builds the environment from the configuration; as in the run.
+      progress: gets every decision.
 
     Returns:
       The number of env steps taken, if the iteration does not fail.
@@ -58,11 +60,19 @@ def replay(path: Path, *, make_env: MakeEnv = make_env) -> int:
       MapushError: the error that ended the run, with the env step.
       CheckpointError: the dump is missing or damaged, or its simulator cannot repeat it.
     """
+    shown = progress or SilentProgress()
+    shown.stage(f"loading {path}")
     saved = checkpoints.load(path)
     _require_repeatable(saved.config, path)
     with gpu_errors(), contextlib.closing(Run.start(saved.config, make_env)) as run:
         run.restore(saved, path)
-        run.iterate()
+        shown.stage("repeating the iteration", saved.config.num_steps, "decisions")
+
+        def watch() -> bool:
+            shown.update(run.rollout.step)
+            return False
+
+        run.iterate(watch)
         return run.step - saved.step
 
 
@@ -76,12 +86,15 @@ def _require_repeatable(config: RunConfig, path: Path) -> None:
         )
 
 
-def replay_failure(failure: Failure, *, make_env: MakeEnv = make_env) -> List[str]:
+def replay_failure(
+    failure: Failure, *, make_env: MakeEnv = make_env, progress: Optional[SilentProgress] = None
+) -> List[str]:
     """Repeat the last decisions of the failed envs, each from its recorded state, on the CPU simulator.
 
     Args:
       failure: the bundle.
       make_env: builds the environment from the configuration; as in the run.
+      progress: gets every decision.
 
     Returns:
       A line for each decision: how far the result is from the recorded one. Only if none of them fails.
@@ -92,10 +105,14 @@ def replay_failure(failure: Failure, *, make_env: MakeEnv = make_env) -> List[st
     sim = dataclasses.replace(failure.config.sim, backend="mujoco", threads=1)
     config = dataclasses.replace(failure.config, num_envs=len(failure.env_ids), sim=sim)
     lines = []
+    progress = progress or SilentProgress()
+    progress.stage("making the environment")
     with contextlib.closing(make_env(config)) as env:
         env.reset()
         _set_physics_fields(env, failure.fields)
+        progress.stage("repeating the last decisions", len(failure.transitions), "decisions")
         for index in range(len(failure.transitions)):
+            progress.update(index)
             lines.append(_repeat(env, failure.transitions, index))
     return lines
 
@@ -112,25 +129,28 @@ def main(argv: Optional[Sequence[str]] = None, *, make_env: MakeEnv = make_env) 
         if file.is_dir():
             fix = f"name nonfinite.pt or failure.pt in it: python -m mapush.replay {file / 'failure.pt'}"
             raise CheckpointError("this is a folder, not what a failed run left", where=str(file), fix=fix)
-        if is_failure(file):
-            _replay_and_describe(Failure.load(file), make_env)
-        else:
-            steps = replay(file, make_env=make_env)
-            print(f"the iteration did not fail this time: {steps} env steps")
+        with ShownProgress() as progress:
+            progress.stage(f"loading {file}")
+            if not is_failure(file):
+                steps = replay(file, make_env=make_env, progress=progress)
+            else:
+                _replay_and_describe(Failure.load(file), make_env, progress)
+                return 0
+        print(f"the iteration did not fail this time: {steps} env steps")
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
 
 
-def _replay_and_describe(failure: Failure, make_env: MakeEnv) -> None:
+def _replay_and_describe(failure: Failure, make_env: MakeEnv, progress: SilentProgress) -> None:
     envs = ", ".join(map(str, failure.env_ids))
     print(f"env {envs} at env step {failure.step} on {failure.config.sim.backend}:")
     for name, text in failure.error.items():
         print(f"  {name:<9} {text}")
     differences = "; ".join(changed(failure.versions))
     print(f"versions: {differences or 'the same as in the failed run'}")
-    for line in replay_failure(failure, make_env=make_env):
+    for line in replay_failure(failure, make_env=make_env, progress=progress):
         print(line)
     print("no failure on the CPU simulator; the cause is in the simulator or the learner of the failed run")
 

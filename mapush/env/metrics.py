@@ -175,6 +175,18 @@ class FirstEpisodes:
         """Whether every env has ended all of its episodes."""
         return bool((self._ended >= self._share).all())
 
+    @property
+    def ended(self) -> int:
+        """Number of episodes that count and have ended so far."""
+        return int(self._ended.sum())
+
+    def mean_so_far(self, name: str) -> float:
+        """Return the mean of an outcome over the episodes that count and have ended; NaN if there are none."""
+        if name not in self._outcome or self.ended == 0:
+            return math.nan
+        rows = torch.arange(self._rows, device=self._ended.device)
+        return float(self._outcome[name][rows.unsqueeze(1) < self._ended].double().mean())
+
     def add(self, done: torch.Tensor, outcome: Dict[str, torch.Tensor]) -> None:
         """Take `done` and `outcome` of one transition.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -13,6 +14,7 @@ from mapush.evaluation import walking_trials as trials
 from mapush.evaluation.walking_course import CourseRecording, CourseSetup
 from mapush.evaluation.walking_trials import HEAVY_CUBOID
 from mapush.objects import CUBOID
+from mapush.run.shown_progress import SilentProgress
 from mapush.sim.geometry import gravity_b, wrap, yaw_of
 from mapush.sim.walking import WalkingPolicy
 
@@ -76,7 +78,13 @@ class AcceptanceResult:
         return {"name": self.name, "protocol": self.protocol, "passed": self.passed, "measures": measures}
 
 
-def run_acceptance(policy: WalkingPolicy, sim: SimConfig, seed: int = 0, scale: float = 1.0) -> List[AcceptanceResult]:
+def run_acceptance(
+    policy: WalkingPolicy,
+    sim: SimConfig,
+    seed: int = 0,
+    scale: float = 1.0,
+    progress: Optional[SilentProgress] = None,
+) -> List[AcceptanceResult]:
     """Run all acceptance tests on a walking policy.
 
     Args:
@@ -84,30 +92,58 @@ def run_acceptance(policy: WalkingPolicy, sim: SimConfig, seed: int = 0, scale: 
       sim: the simulator.
       seed: seeds everything random.
       scale: fraction of the worlds to run; 1 runs the protocols as they are worded.
+      progress: gets the trials, and every env step of each.
     """
-    setup = CourseSetup(policy, sim, seed, scale)
-    grid = [trials.command_grid(setup, friction) for friction in trials.FOOT_FRICTIONS]
-    kicked = trials.kicks(setup)
-    chatter = [trials.random_commands(setup), trials.square_wave(setup)]
-    standing = trials.stand(setup)
-    pushed: Dict[float, CourseRecording] = {}
-    for force in trials.PUSH_FORCES:
-        pushed[force] = trials.sustained_push(setup, force)
-    pushing: Dict[Tuple[str, int], CourseRecording] = {}
-    for box in (CUBOID, HEAVY_CUBOID):
-        for num_agents in (1, 2):
-            pushing[box.name, num_agents] = trials.box_push(setup, box, num_agents)
-    everything = [*grid, kicked, *chatter, standing, *pushed.values(), *pushing.values()]
+    setup = CourseSetup(policy, sim, seed, scale, progress or SilentProgress())
+    runs = run_trials(setup)
+    pushed = {force: runs["push", force] for force in trials.PUSH_FORCES}
+    pushing = {key: runs[key] for key in _BOX_PUSHES}
+    grid = [runs["command grid", friction] for friction in trials.FOOT_FRICTIONS]
     return [
         judge_command_grid(grid),
         judge_undisturbed(grid),
-        judge_kicks(kicked),
-        judge_command_chatter(chatter),
-        judge_stand(standing),
+        judge_kicks(runs["kicks", 0]),
+        judge_command_chatter([runs["random commands", 0], runs["square wave", 0]]),
+        judge_stand(runs["stand", 0]),
         judge_sustained_push(pushed),
         judge_box_push(pushing),
-        judge_posture(everything),
+        judge_posture(list(runs.values())),
     ]
+
+
+_BOXES = {box.name: box for box in (CUBOID, HEAVY_CUBOID)}
+_BOX_PUSHES = [(name, num_agents) for name in _BOXES for num_agents in (1, 2)]
+
+
+def run_trials(setup: CourseSetup) -> Dict[Tuple[str, Any], CourseRecording]:
+    """Run all trials, one after the other; return their recordings by name and variant."""
+    planned: Dict[Tuple[str, Any], Callable[[], CourseRecording]] = {}
+    for friction in trials.FOOT_FRICTIONS:
+        planned["command grid", friction] = functools.partial(trials.command_grid, setup, friction)
+    planned["kicks", 0] = functools.partial(trials.kicks, setup)
+    planned["random commands", 0] = functools.partial(trials.random_commands, setup)
+    planned["square wave", 0] = functools.partial(trials.square_wave, setup)
+    planned["stand", 0] = functools.partial(trials.stand, setup)
+    for force in trials.PUSH_FORCES:
+        planned["push", force] = functools.partial(trials.sustained_push, setup, force)
+    for name, num_agents in _BOX_PUSHES:
+        planned[name, num_agents] = functools.partial(trials.box_push, setup, _BOXES[name], num_agents)
+    runs: Dict[Tuple[str, Any], CourseRecording] = {}
+    for number, (key, trial) in enumerate(planned.items(), start=1):
+        setup.progress.stage(f"trial {number} of {len(planned)}, {_title_of(*key)}", unit="env steps")
+        runs[key] = trial()
+    return runs
+
+
+def _title_of(name: str, variant: Any) -> str:
+    """Return the name of a trial for people."""
+    if name == "command grid":
+        return f"{name} at friction {variant:g}"
+    if name == "push":
+        return f"push of {variant:g} N"
+    if name in _BOXES:
+        return f"{name} pushed by {variant}"
+    return name
 
 
 def judge_command_grid(runs: Sequence[CourseRecording]) -> AcceptanceResult:

@@ -68,10 +68,10 @@ class EvaluateConfig:
     """Also write the results to this file."""
     report: Optional[Path] = None
     """Write an HTML report to this folder: metrics, failures, paths, recordings, and the data of all episodes."""
+    overwrite: bool = False
+    """Replace what --json, --report or --record names, even by results that are based on fewer episodes."""
     stand_checkpoint: Optional[Path] = None
     """walk: take the standing network from this checkpoint or run instead of from `checkpoint`."""
-    export: Optional[Path] = None
-    """Write the policy (the newest of a run) to this .pt file, or as HARL's models to this folder."""
     seed: int = 0
     """Seed for the initial states and for the differences between envs."""
     upstream_quirks: Optional[bool] = None
@@ -157,7 +157,7 @@ def _check_own_env(config: EvaluateConfig) -> None:
     _require(config.mode == "calculator", "--env works for the calculator only", "leave out --mode")
     named = config.untrained or bool(config.checkpoint)
     _require(named, "no policy is shipped for your own environment", "--checkpoint RUN_OR_FILE, or --untrained")
-    for flag in ("report", "export", "stand_checkpoint", "upstream_quirks", "steps_per_decision", "object"):
+    for flag in ("report", "stand_checkpoint", "upstream_quirks", "steps_per_decision", "object"):
         name = "--" + flag.replace("_", "-")
         what = f"{name} belongs to the built-in tasks, not to your own environment"
         _require(getattr(config, flag) is None, what, "leave it out")
@@ -171,7 +171,7 @@ def _check_policy_flags(config: EvaluateConfig) -> None:
     """
     walk = config.task_name == "walk"
     one_policy = len(config.checkpoint) <= 1
-    compares = config.mode == "calculator" and not walk and config.export is None
+    compares = config.mode == "calculator" and not walk
     _require(not walk or not config.untrained, "--untrained works for pushing tasks only", "name a --checkpoint")
     _require(
         not config.untrained or not config.checkpoint, "--untrained takes no --checkpoint", "leave one of them out"
@@ -193,11 +193,13 @@ def _check_output_flags(config: EvaluateConfig) -> None:
     if not viewer and config.episodes is not None and config.num_envs is not None:
         fix = f"--num-envs {config.episodes} or fewer"
         _require(config.episodes >= config.num_envs, "there are fewer episodes than envs", fix)
+    if config.overwrite:
+        written = (config.json, config.report, config.record)
+        what = "--overwrite belongs to a file that you name"
+        _require(written != (None, None, None), what, "add --json FILE, --report DIR or --record FILE")
     if config.report is not None:
         _require(not walk, "--report works for pushing tasks only", "leave it out; --json FILE writes the results")
         _require(not viewer, "--report belongs to the calculator", "leave out --mode viewer")
-    if config.export is not None:
-        _require(bool(config.checkpoint), "--export needs a trained policy", "add --checkpoint RUN")
 
 
 # -- flags of the viewer ---------------------------------------------------------------------------------------------

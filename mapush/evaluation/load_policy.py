@@ -87,10 +87,15 @@ def load_policy(source: Union[str, Path], task_name: Optional[str] = None, devic
       ConfigError: no such policy, or the task is needed.
       CheckpointError: the file is damaged or does not fit.
     """
+    return TeamPolicy(load_named(source, task_name, device))
+
+
+def load_named(source: Union[str, Path], task_name: Optional[str], device: str) -> LoadedPolicy:
+    """Load the policy that `source` names, with its configuration and weights; see `load_policy`."""
     path = _find(source)
     if task_name is None:
         task_name = _task_of(path)
-    return TeamPolicy(policy_formats.load(path, LoadOptions(task_name, device)))
+    return policy_formats.load(path, LoadOptions(task_name, device))
 
 
 def shipped_policies() -> List[str]:
@@ -104,7 +109,7 @@ def _find(source: Union[str, Path]) -> Path:
         return checkpoints.latest(path)
     if path.exists():
         return path
-    if source in shipped_policies():
+    if str(source) in shipped_policies():
         return POLICIES / f"{source}{checkpoints.SUFFIX}"
     if isinstance(source, str) and len(path.parts) == 1 and not path.suffix:
         error = unknown("policy", source, shipped_policies())
@@ -118,6 +123,6 @@ def _task_of(path: Path) -> str:
         raise ConfigError(
             "this file does not say which task its policy was trained for",
             where=str(path),
-            fix='add the task: load_policy(path, task_name="cuboid")',
+            fix='add the task: load_policy(path, task_name="cuboid"), or --task cuboid of mapush export',
         )
     return checkpoints.load(path).config.task_name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tupl
 
 from mapush.assembly import make_agent, make_env, sizes_of
 from mapush.config import PushRunConfig, RunConfig
-from mapush.errors import CheckpointError
+from mapush.errors import CheckpointError, ConfigError
 from mapush.evaluation import policy_formats
 from mapush.evaluation.policy_formats import GIVEN, LoadedPolicy, LoadOptions, is_run, with_quirks
 from mapush.presets import preset
@@ -118,7 +118,7 @@ def load_in_env(
     options = LoadOptions(config.task_name, config.device, config.upstream_quirks)
     policy = policy_formats.load(path, options)
     policy = dataclasses.replace(policy, config=dataclasses.replace(policy.config, sim=config.sim))
-    policy = _with_terms(_at_rate(policy, config.steps_per_decision), config.reward_terms)
+    policy = _with_terms(at_rate(policy, config.steps_per_decision), config.reward_terms)
     env = make(_evaluated(policy.config, config, num_envs))
     if policy.checkpoint is not None:
         sizes = sizes_of(env)
@@ -141,10 +141,16 @@ def _untrained(config: EvaluateConfig, num_envs: int, make: Callable[[RunConfig]
     return PolicyInEnv(LoadedPolicy(None, 0, run_config, agent, rate_from=rate_from), env)
 
 
-def _at_rate(policy: LoadedPolicy, steps: Optional[int]) -> LoadedPolicy:
-    """Return a policy that holds each action for a number of env steps; None leaves it as it is."""
+def at_rate(policy: LoadedPolicy, steps: Optional[int]) -> LoadedPolicy:
+    """Return a policy that holds each action for a number of env steps; None leaves it as it is.
+
+    Raises:
+      ConfigError: a policy of the walking task, which decides in every env step, or of your own environment.
+    """
     if steps is None:
         return policy
+    if not isinstance(policy.config, PushRunConfig):
+        raise ConfigError("--steps-per-decision works for pushing tasks only", fix="leave it out")
     return dataclasses.replace(policy, config=_held(policy.config, steps), rate_from=GIVEN)
 
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Set, Tuple
 from mapush.errors import CheckpointError, ConfigError
 from mapush.evaluation.evaluate_config import EvaluateConfig
 from mapush.evaluation.loaded_policy import named_paths
-from mapush.evaluation.play import first_episodes
+from mapush.evaluation.play import first_episodes, label_of, progress_for
 from mapush.own import named_code
 
 if TYPE_CHECKING:
     from mapush.env.metrics import FirstEpisodes, Interval
     from mapush.env.vec_env import VecEnv
     from mapush.evaluation.policy_formats import LoadedPolicy
+    from mapush.run.shown_progress import SilentProgress
 
 RATE, MEAN = "rate", "mean"
 
@@ -65,32 +66,52 @@ class OwnEvaluation:
         return dict(found, measures=measures)
 
 
-def evaluate_own(config: EvaluateConfig) -> List[OwnEvaluation]:
+def evaluate_own(config: EvaluateConfig, show_progress: bool = False) -> List[OwnEvaluation]:
     """OutcomeMeasure every policy that `config` names in the environment that `config.env` names, a run's oldest first.
 
     Each policy of several plays in a new process, because a process may be able to hold one simulation only.
+
+    Args:
+      config: what is evaluated.
+      show_progress: show on stderr how far it is.
 
     Raises:
       ConfigError: the environment cannot be made, or has no interface that is known here.
       CheckpointError: a checkpoint is missing or does not fit.
     """
-    tasks: List[Tuple[EvaluateConfig, Optional[Path]]] = []
-    for paths in named_paths(config).values():
-        tasks += [(config, path) for path in paths]
+    paths: List[Optional[Path]] = []
+    for of_name in named_paths(config).values():
+        paths += of_name
+    tasks: List[Tuple[EvaluateConfig, Optional[Path], str]] = []
+    for number, path in enumerate(paths, start=1):
+        label = ""
+        if show_progress:
+            label = label_of(path, number, len(paths))
+        tasks.append((config, path, label))
     if len(tasks) == 1:
         return [_measure(*tasks[0])]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         return pool.starmap(_measure, tasks, chunksize=1)
 
 
-def _measure(config: EvaluateConfig, path: Optional[Path]) -> OwnEvaluation:
+def _measure(config: EvaluateConfig, path: Optional[Path], label: str) -> OwnEvaluation:
+    with progress_for(label) as progress:
+        return _measure_watched(config, path, label, progress)
+
+
+def _measure_watched(
+    config: EvaluateConfig, path: Optional[Path], label: str, progress: SilentProgress
+) -> OwnEvaluation:
+    progress.stage(f"{label}: making the environment")
     env = make_own(config)  # before torch: it may be on Isaac Gym
     with contextlib.closing(env):
         policy = _policy_for(env, config, path)
         if config.episodes is not None and config.episodes < env.num_envs:
             what = "there are fewer episodes than envs"
             raise ConfigError(what, got=f"{config.episodes} episodes, {env.num_envs} envs", fix="more --episodes")
-        first = first_episodes(env, policy.agent, config.episodes)
+        progress.stage(label, config.episodes or env.num_envs, "episodes")
+        first = first_episodes(env, policy.agent, config.episodes, progress)
+        progress.finish(f"{label}: {first.episodes} episodes")
         measures = measures_of(first, _rates_of(env, first))
         return OwnEvaluation(path, policy.step, env.num_envs, first.episodes, measures)
 

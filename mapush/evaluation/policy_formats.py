@@ -100,14 +100,23 @@ def load_checkpoint(path: Path, task_name: str) -> Checkpoint:
     Raises:
       CheckpointError: the file is missing, damaged, was trained for a different task or cannot be converted.
     """
-    checkpoint = load(path, LoadOptions(task_name)).checkpoint
-    if checkpoint is None:
+    return as_checkpoint(load(path, LoadOptions(task_name)))
+
+
+def as_checkpoint(policy: LoadedPolicy) -> Checkpoint:
+    """Return a loaded policy as a mapush checkpoint.
+
+    Raises:
+      CheckpointError: its format cannot be converted.
+    """
+    if policy.checkpoint is None:
+        assert policy.path is not None, "untrained weights have a checkpoint"
         raise CheckpointError(
-            f"a policy of {format_of(path).name} cannot be converted to a mapush checkpoint",
-            where=str(path),
-            fix="evaluate the file itself: it needs no conversion",
+            f"a policy of {format_of(policy.path).name} cannot be converted to a mapush checkpoint",
+            where=str(policy.path),
+            fix="evaluate the file itself, or export it to .onnx or .jit: it needs no conversion",
         )
-    return checkpoint
+    return policy.checkpoint
 
 
 def format_of(path: Path) -> PolicyFormat:

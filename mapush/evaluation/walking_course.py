@@ -16,6 +16,7 @@ import torch
 
 from mapush.config import SimConfig
 from mapush.objects import PushObject
+from mapush.run.shown_progress import SilentProgress
 from mapush.sim import make_physics
 from mapush.sim.geometry import gravity_b, quat_from_rpy, rotate_inverse
 from mapush.sim.go1 import DEFAULT_JOINT_POS, SERVOS
@@ -102,12 +103,14 @@ class CourseSetup:
       sim: the simulator.
       seed: seeds everything random.
       scale: fraction of the worlds to run, in (0, 1].
+      progress: gets every env step of a course.
     """
 
     policy: WalkingPolicy
     sim: SimConfig
     seed: int
     scale: float
+    progress: SilentProgress = dataclasses.field(default_factory=SilentProgress)
 
 
 class Course:
@@ -137,6 +140,7 @@ class Course:
         num_agents: int = 1,
     ) -> None:
         self.policy = setup.policy
+        self._progress = setup.progress
         num_worlds = copies * max(1, round(worlds * setup.scale))
         randomization = Randomization()
         if friction is not None:
@@ -199,7 +203,9 @@ class Course:
         recorded: DefaultDict[str, List[torch.Tensor]] = collections.defaultdict(list)
         state = self.physics.state()
         memory = torch.zeros(self.shape + (self.policy.memory_dim,), device=self.device)
-        for step in range(round(duration_s / STEP_DT)):
+        steps = round(duration_s / STEP_DT)
+        for step in range(steps):
+            self._progress.update(step, total=steps)
             if disturb is not None:
                 state = disturb(step, state)
             commands = command(step)

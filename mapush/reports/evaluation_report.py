@@ -19,9 +19,11 @@ from mapush.reports.evaluation_data import TracedPolicy, record_episode, write_t
 from mapush.reports.formatting import UNKNOWN, Bounds, interval, millions, number, short_names
 from mapush.reports.page import Block, Cell, Figure, Page, Section, Table, Tile
 from mapush.reports.published import EPISODES, PUBLISHED, STEPS_BETWEEN
+from mapush.run.shown_progress import SilentProgress
 from mapush.run.versions import versions
 from mapush.sim.physics import STEP_DT
 
+RESULTS = "results.json"
 PAGE, TABLE, TRAJECTORIES, RECORDINGS = "index.html", "episodes.csv", "trajectories.npz", "episodes"
 
 Evaluations = Mapping[str, Sequence[Evaluation]]  # of each policy or run, by name, oldest first
@@ -47,12 +49,20 @@ class Setting:
     episodes: Optional[int] = None
 
 
-def require_folder(folder: Path) -> None:
+def require_folder(folder: Path, overwrite: bool = False) -> None:
     """Make the folder of a report; call it before anything is computed for the report.
 
+    Args:
+      folder: the folder.
+      overwrite: whether a page that is no report on an evaluation may be replaced.
+
     Raises:
-      ConfigError: the folder cannot be made or written to.
+      ConfigError: the folder cannot be made or written to, or has such a page.
     """
+    page = folder / PAGE
+    if page.is_file() and page.stat().st_size > 0 and not (folder / RESULTS).is_file() and not overwrite:
+        fix = "--overwrite replaces it; or name a different --report DIR"
+        raise ConfigError("the report would replace a different page", where=str(page), fix=fix)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PAGE).open("a").close()
@@ -62,7 +72,11 @@ def require_folder(folder: Path) -> None:
 
 
 def write_evaluation(
-    folder: Path, setting: Setting, evaluations: Evaluations, record: Recorder = record_episode
+    folder: Path,
+    setting: Setting,
+    evaluations: Evaluations,
+    record: Recorder = record_episode,
+    progress: Optional[SilentProgress] = None,
 ) -> Path:
     """Write the report, and return the path of its page.
 
@@ -71,20 +85,26 @@ def write_evaluation(
       setting: how the policies were evaluated.
       evaluations: the evaluations of each policy or run; if the last one has a trace, its episodes are shown.
       record: writes the recording of one episode.
+      progress: gets the sections of the page.
     """
+    progress = progress or SilentProgress()
+    progress.stage("report: measures")
     names = short_names(list(evaluations))
     named = dict(zip(names, evaluations.values()))
     policies = _traced(setting, named)
     sections = [_measures(setting, named), _progress(setting, named)]
     if policies:
         item = OBJECTS[setting.task_name]
+        progress.stage("report: data of all episodes")
         write_table(folder / TABLE, policies)
         write_trajectories(folder / TRAJECTORIES, policies)
+        progress.stage("report: figures of the episodes")
         sections.append(goal_section(policies, item))
         sections.append(failure_section(policies, item))
         sections.append(path_section(policies, item))
 
         def record_to(name: str, policy: TracedPolicy, env_id: int) -> Optional[str]:
+            progress.stage(f"report: recording env {env_id} of {policy.name}")
             return record(folder / name, setting.task_name, policy, env_id)
 
         sections.append(recording_section(policies, RECORDINGS, record_to))
@@ -277,7 +297,7 @@ def _file_name(evaluation: Evaluation) -> str:
 
 def _data(traced: bool) -> Section:
     """List the files in the folder of the page."""
-    rows = [_file_row("results.json", "the measures of all checkpoints")]
+    rows = [_file_row(RESULTS, "the measures of all checkpoints")]
     if traced:
         rows.append(_file_row(TABLE, "one row per episode"))
         rows.append(

@@ -12,12 +12,11 @@ import numpy as np
 
 from mapush.config import OWN_OBJECT, to_dict
 from mapush.errors import ConfigError
+from mapush.evaluation.kept_results import best_results, result_files
 from mapush.presets import presets_of, presets_of_own_object
 from mapush.run import checkpoint as checkpoints
 from mapush.run.folder import CONFIG, VERSIONS, flat
 from mapush.run.logger import CSV
-
-RESULTS = Path("evaluation", "results.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +27,13 @@ class CheckpointScore:
       step: env steps of training.
       success_rate: share of successful episodes.
       interval: bounds of its 95 % interval.
+      episodes: number of episodes; None if the file does not say it.
     """
 
     step: int
     success_rate: float
     interval: Tuple[float, float]
+    episodes: Optional[int] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ class RunData:
       preset: the configuration of the preset that it started from, under dotted names; {} if the preset is gone.
       log: columns of its log, each of shape (rows,); NaN where there is no number.
       checkpoints: its checkpoints, oldest first.
-      results: what `python -m mapush.evaluate --checkpoint RUN` measured.
+      results: what `python -m mapush.evaluate --checkpoint RUN` measured; of each checkpoint the best-founded result.
       versions: versions of the software that it was trained with.
       missing: what could not be read, in words.
     """
@@ -113,7 +114,7 @@ def read_run(path: Path, name: str) -> RunData:
         preset=_preset_of(config),
         log=_log(path / CSV, missing),
         checkpoints=sorted((path / checkpoints.FOLDER).glob(f"step_*{checkpoints.SUFFIX}")),
-        results=_results(path / RESULTS, missing),
+        results=_results(path, missing),
         versions=versions,
         missing=missing,
     )
@@ -194,20 +195,24 @@ def _float_or_nan(text: str) -> float:
         return float("nan")
 
 
-def _results(path: Path, missing: List[str]) -> List[CheckpointScore]:
+def _results(run: Path, missing: List[str]) -> List[CheckpointScore]:
     """Return the scores of the checkpoints; if there are none, add the reason to `missing`."""
-    if not path.is_file():
+    files = result_files(run)
+    if not files:
         missing.append(
             "the checkpoints have not been evaluated: python -m mapush.evaluate TASK --checkpoint RUN does it"
         )
         return []
     scores: List[CheckpointScore] = []
     try:
-        for item in _json(path, missing)["results"]:
+        for item in best_results(run):
             metrics = item["metrics"]
             low, high = metrics["success_rate_interval"]
-            scores.append(CheckpointScore(item["step"], metrics["success_rate"], (low, high)))
+            episodes = metrics.get("episodes")
+            scores.append(CheckpointScore(item["step"], metrics["success_rate"], (low, high), episodes))
     except (KeyError, TypeError, ValueError):
-        missing.append(f"{path.name} is of a different version")
-        return []
+        scores = []
+    if not scores:
+        names = ", ".join(path.name for path in files)
+        missing.append(f"{names} is of a different version")
     return scores

@@ -11,6 +11,9 @@ from mapush.reports.formatting import UNKNOWN, interval, millions, number
 from mapush.reports.page import Block, Figure, Page, Row, Section, Table, Tile
 from mapush.reports.run_data import RunData, columns_under, has_numbers
 from mapush.run import checkpoint as checkpoints
+from mapush.run.shown_progress import SilentProgress
+
+MARK = "<!-- mapush report -->"  # the last line of every page
 
 LEARNER = {
     "train/value_loss": "value loss",
@@ -24,24 +27,36 @@ LEARNER = {
 """Titles of the learner's most important columns."""
 
 
-def write_training(runs: Sequence[RunData], path: Path) -> Path:
+def write_training(runs: Sequence[RunData], path: Path, progress: Optional[SilentProgress] = None) -> Path:
     """Write the report of training runs, and return its path.
 
     Args:
       runs: the runs; the others are compared with the first.
       path: the HTML file.
+      progress: gets the sections of the page.
     """
+    progress = progress or SilentProgress()
     sections: List[Section] = []
     logged = [run for run in runs if run.log]
     if logged:
-        sections += [_learning(logged), _rewards(logged), _learner(logged), _resources(logged)]
+        for number, section in enumerate((_learning, _rewards, _learner, _resources)):
+            progress.update(number, total=4)
+            sections.append(section(logged))
     sections += [_checkpoints(runs), _configuration(runs), _versions(runs)]
     missing = _missing_rows(runs)
     if missing:
         sections.append(Section("What could not be shown", [Table(["run", "because"], missing, texts=2)]))
     page = Page(_title(runs), _subtitle(runs), _tiles(runs), sections, _footer())
-    path.write_text(page.html(), encoding="utf-8")
+    path.write_text(page.html() + f"\n{MARK}\n", encoding="utf-8")
     return path
+
+
+def is_training_report(path: Path) -> bool:
+    """Return whether a file is a page that `write_training` wrote."""
+    try:
+        return path.read_text(encoding="utf-8").rstrip().endswith(MARK)
+    except (OSError, ValueError):
+        return False
 
 
 # -- head and foot ---------------------------------------------------------------------------------------------------
@@ -196,19 +211,20 @@ def _checkpoints(runs: Sequence[RunData]) -> Section:
             rows.append(_checkpoint_row(run, path))
     if not rows:
         rows.append(["none yet"])
-    headings = ["run", "M steps", "MiB", "written", "success rate", "95 % interval"]
+    headings = ["run", "M steps", "MiB", "written", "success rate", "95 % interval", "episodes"]
     return Section("Checkpoints", [Table(headings, rows)])
 
 
 def _checkpoint_row(run: RunData, path: Path) -> Row:
     step = checkpoints.step_of(path)
     info = path.stat()
-    rate, bounds = UNKNOWN, ""
+    rate, bounds, episodes = UNKNOWN, "", ""
     for result in run.results:
         if result.step == step:
             rate, bounds = number(result.success_rate), interval(result.interval)
+            episodes = str(result.episodes or UNKNOWN)
     written = time.strftime("%Y-%m-%d %H:%M", time.localtime(info.st_mtime))
-    return [run.name, millions(step), f"{info.st_size / 2**20:.1f}", written, rate, bounds]
+    return [run.name, millions(step), f"{info.st_size / 2**20:.1f}", written, rate, bounds, episodes]
 
 
 def _configuration(runs: Sequence[RunData]) -> Section:

@@ -10,7 +10,7 @@ import json
 import math
 import zipfile
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import IO, Any, Callable, Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -242,11 +242,11 @@ class WalkingPolicy:
         action = torch.lerp(STAND_GAIN * 0.5 * (stand + stand_image), walk, memory[..., STEPPING])
         return joint_targets(action, commands, memory), remember(action, memory)
 
-    def save(self, path: Path, card: Dict[str, Any]) -> None:
-        """Write both networks and `card` to `path`.
+    def save(self, file: Union[Path, IO[bytes]], card: Dict[str, Any]) -> None:
+        """Write both networks and `card` to an npz file.
 
         Args:
-          path: an npz file.
+          file: its path, or the open file.
           card: how the networks were trained; JSON types.
         """
         activations: Dict[str, str] = {}
@@ -256,7 +256,7 @@ class WalkingPolicy:
             for key, value in network.weights.items():
                 arrays[f"{name}.{key}"] = value.cpu().numpy()
         header = {"activations": activations, "joints": JOINTS, "card": card}
-        np.savez(path, header=np.array(json.dumps(header)), **arrays)
+        np.savez(file, header=np.array(json.dumps(header)), **arrays)
 
     @classmethod
     def load(cls, path: Path = SHIPPED, device: str = "cpu") -> WalkingPolicy:
@@ -266,7 +266,7 @@ class WalkingPolicy:
           CheckpointError: the file does not exist, or is not a walking policy.
         """
         if not path.is_file():
-            fix = "train a walking policy: python -m mapush.train walk, then python -m mapush.evaluate walk --export"
+            fix = "train a walking policy: python -m mapush.train walk, then python -m mapush.export RUN walk.npz"
             raise CheckpointError("the file of the walking policy does not exist", where=str(path), fix=fix)
         if not zipfile.is_zipfile(path):
             raise CheckpointError("not a walking policy", where=str(path), got="not an npz archive, or truncated")

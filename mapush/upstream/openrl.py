@@ -59,6 +59,8 @@ class OpenRLTeam:
       scale: factor on the actions; 1 if the task scales them again, as upstream's does, otherwise 1 / `SATURATION`.
 
     Attributes:
+      network: maps an observation to the mean of the action, before it is scaled.
+      scale: factor on the actions.
       device: where it computes.
       obs_dim: length of an observation.
       action_dim: length of an action.
@@ -68,15 +70,15 @@ class OpenRLTeam:
         weights = [weight for weight in network.parameters() if weight.dim() == 2]
         self.obs_dim, self.action_dim = weights[0].shape[1], weights[-1].shape[0]
         self.device = weights[0].device
-        self._network = network
-        self._scale = scale
+        self.network = network
+        self.scale = scale
 
     def act_deterministic(self, obs: torch.Tensor) -> torch.Tensor:
         """Return the mean actions (E, A, action_dim) for observations (E, A, obs_dim)."""
         import torch
 
         with torch.no_grad():
-            return self._scale * self._network(obs)
+            return self.scale * self.network(obs)
 
 
 def recognises(path: Path) -> bool:

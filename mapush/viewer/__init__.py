@@ -9,13 +9,21 @@ if TYPE_CHECKING:
     from mapush.env.push import PushEnv
     from mapush.env.vec_env import Team
     from mapush.evaluation.evaluate_config import EvaluateConfig
+    from mapush.run.shown_progress import SilentProgress
     from mapush.viewer.screen import Screen
     from mapush.viewer.selection import Choice
 
 RECORDED_EPISODES = 3  # unless the user says how many
 
 
-def show(choice: Choice, config: EvaluateConfig, env: PushEnv, agent: Team, make_env: Callable[[int], PushEnv]) -> None:
+def show(
+    choice: Choice,
+    config: EvaluateConfig,
+    env: PushEnv,
+    agent: Team,
+    make_env: Callable[[int], PushEnv],
+    progress: Optional[SilentProgress] = None,
+) -> None:
     """Show episodes until there are enough, or the user quits, closes the window or presses Ctrl-C.
 
     Args:
@@ -24,6 +32,7 @@ def show(choice: Choice, config: EvaluateConfig, env: PushEnv, agent: Team, make
       env: the task; closed at the end.
       agent: the team.
       make_env: makes the task from a different seed.
+      progress: gets every env step that is played, and every one that is drawn.
 
     Raises:
       ConfigError: a port or a file cannot be used.
@@ -50,10 +59,10 @@ def show(choice: Choice, config: EvaluateConfig, env: PushEnv, agent: Team, make
         screens: List[Screen] = []
         if choice.record is not None:
             film = recorder.open_film(choice.record, model, title)
-            recording = Recording(film, choice.record, only_failures, at_once=not live)
+            recording = Recording(film, choice.record, only_failures, at_once=not live, progress=progress)
             stack.callback(recording.close)
         if live:
             opened = screen.open_screen(choice.viewer, model, transport, config.host, config.port, title)
             screens.append(opened)
             stack.callback(opened.close)
-        Playback(env, make_env, agent, transport, board, screens, recording).play()
+        Playback(env, make_env, agent, transport, board, screens, recording, progress).play()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, List, Optional
 import numpy as np
 
 from mapush.env.metrics import ENDINGS
+from mapush.run.shown_progress import SilentProgress
 from mapush.sim.physics import STEP_DT
 from mapush.viewer.films.encoder import FORMATS, Encoder
 from mapush.viewer.films.film_file import require_writable
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 STEPS_PER_FRAME = round(1 / (FORMATS[".mp4"].fps * STEP_DT))
 
 
-def play(env: MqeEnv, agent: Team, episodes: int, record: Optional[Path]) -> List[str]:
+def play(
+    env: MqeEnv, agent: Team, episodes: int, record: Optional[Path], progress: Optional[SilentProgress] = None
+) -> List[str]:
     """Show episodes one after the other, and print how each ended; closing Isaac Gym's window ends the program.
 
     Args:
@@ -28,6 +31,7 @@ def play(env: MqeEnv, agent: Team, episodes: int, record: Optional[Path]) -> Lis
       agent: the team; it acts without exploration.
       episodes: how many.
       record: the film to write, for which the env needs a camera; None writes no film.
+      progress: gets every decision.
 
     Returns:
       The lines that were printed.
@@ -37,6 +41,7 @@ def play(env: MqeEnv, agent: Team, episodes: int, record: Optional[Path]) -> Lis
     """
     if record is not None:
         require_writable(record)
+    progress = progress or SilentProgress()
     printed: List[str] = []
     frames: List[np.ndarray] = []
     observation = env.reset()
@@ -44,7 +49,11 @@ def play(env: MqeEnv, agent: Team, episodes: int, record: Optional[Path]) -> Lis
         if record is not None:
             env.record()
         done = False
+        decisions = 0
+        progress.stage(f"playing episode {number} of {episodes}")
         while not done:
+            decisions += 1
+            progress.update(decisions, f"{decisions * env.steps_per_decision * STEP_DT:.1f} s")
             actions = agent.act_deterministic(observation.obs.to(agent.device))
             transition = env.step(actions.to(env.device))
             observation = transition.observation

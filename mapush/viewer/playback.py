@@ -11,6 +11,7 @@ import torch
 
 from mapush.env.push import COMMAND_SCALE
 from mapush.evaluation.episode import Episode, Frame
+from mapush.run.shown_progress import SilentProgress
 from mapush.sim.physics import STEP_DT, State
 from mapush.sim.qpos_layout import rows_of
 from mapush.sim.simulator import Simulator
@@ -78,6 +79,7 @@ class Playback:
       board: counts the episodes, and says when there were enough.
       screens: where to show the episodes, in real time; the caller closes them.
       recording: what records the episodes; the caller closes it.
+      progress: gets every env step that is played.
 
     Attributes:
       kept: the most recent episodes of the followed env, oldest first; those that were cut short have no ending.
@@ -92,7 +94,9 @@ class Playback:
         board: Scoreboard,
         screens: Sequence[Screen] = (),
         recording: Optional[Recording] = None,
+        progress: Optional[SilentProgress] = None,
     ) -> None:
+        self._progress = progress or SilentProgress()
         self.kept: Deque[Episode] = collections.deque(maxlen=KEPT_EPISODES)
         self._env = env
         self._make_env = make_env
@@ -126,6 +130,7 @@ class Playback:
     def _play_live(self, env: PushEnv) -> Wish:
         """Play new episodes until the user interrupts or there were enough, and return how to go on."""
         observation = env.reset()
+        self._announce()
         self._live = [self._new_episode(env_id) for env_id in range(env.num_envs)]
         self._rewards = [{} for _ in range(env.num_envs)]
         self._due = time.monotonic()
@@ -164,8 +169,14 @@ class Playback:
         for episode, rewards in zip(self._live, self._rewards):
             row = episode.env_id
             episode.frames.append(Frame(qpos[row].copy(), goals[row].copy(), commanded[row].copy(), rewards))
+        length = len(self._live[self._transport.follow].frames)
+        self._progress.update(length, f"{length * STEP_DT:.1f} s")
         if self._screens:
             self._show_live()
+
+    def _announce(self) -> None:
+        """Report that an episode begins."""
+        self._progress.stage(f"playing {self._board.title}, episode {self._number}", self._env.max_episode_length)
 
     def _show_live(self) -> None:
         """Show the last env step until it is time for the next one.
@@ -214,6 +225,7 @@ class Playback:
             self._recording.add(episode, self._board)
         self._board.add(episode)
         print(f"episode {episode.number}: {self._board.last}", flush=True)
+        self._announce()
         if not self._screens:
             return
         wish = self._show(episode, len(episode.frames) - 1, LINGER_S)

@@ -18,6 +18,7 @@ from mapush.evaluation import policy_formats
 from mapush.evaluation.evaluate_config import EvaluateConfig
 from mapush.evaluation.loaded_policy import load_in_env, require_readable
 from mapush.evaluation.policy_formats import LoadOptions
+from mapush.export import main as export_main
 from mapush.objects import OBJECTS
 from mapush.upstream import openrl
 
@@ -218,6 +219,20 @@ def test_loaded_policy_of_openrl_gives_the_same_commands(classes, tmp_path, opti
     assert (task.upstream_quirks, task.steps_per_decision, task.object) == (quirks, 1, "cuboid")
     obs = torch.randn(5, 2, FEATURES)
     torch.testing.assert_close(team.policy.agent.act_deterministic(obs), scale * row(obs).detach())
+
+
+@pytest.mark.parametrize("suffix", [pytest.param(".onnx", marks=pytest.mark.onnx), ".jit"])
+def test_policy_of_openrl_can_be_exported_as_a_function(classes, tmp_path, suffix, capsys):
+    """Its actions are compared with those of the policy before the file gets its name; our format cannot hold it."""
+    actor, _ = policy(classes)
+    path = tmp_path / "module.pt"
+    save(classes, path, actor)
+    exported = tmp_path / f"policy{suffix}"
+    assert export_main([str(path), str(exported), "--task", "cuboid"]) == 0
+    assert "over 1,000 observations" in capsys.readouterr().out
+    assert exported.is_file()
+    assert export_main([str(path), str(tmp_path / "policy.pt"), "--task", "cuboid"]) == 2
+    assert "OpenRL cannot be converted" in capsys.readouterr().err
 
 
 def test_policy_of_openrl_cannot_be_converted_or_walk(classes, tmp_path):

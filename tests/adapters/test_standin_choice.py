@@ -217,6 +217,7 @@ def test_full_buffer_names_our_flags(method, monkeypatch):
         raise BufferOverflow("full", 41, 97, fix="python -m isaac_standin ...")
 
     env = StandinEnv.__new__(StandinEnv)
+    env.num_envs = 5
     env._upstream = SimpleNamespace(sim=SimpleNamespace(simulation=SimpleNamespace(engine=SimpleNamespace())))
     env._upstream.sim.simulation.engine.check = overflow
     monkeypatch.setattr(MqeEnv, "step", overflow)

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.contracts
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("mapush", "harness", "isaac_standin")
 NEEDS_A_NEW_PARSER = pytest.mark.python310  # to read the stand-in, whose own Python is 3.11
-MOST_MODULES = {"mapush": 12, "harness": 8, "isaac_standin": 6}  # in the root of a package
+MOST_MODULES = {"mapush": 13, "harness": 8, "isaac_standin": 6}  # in the root of a package
 
-COMMANDS = {f"mapush.{name}" for name in ("__main__", "train", "evaluate", "replay", "report", "size")}
+COMMANDS = {f"mapush.{name}" for name in ("__main__", "train", "evaluate", "export", "replay", "report", "size")}
 VOCABULARY = {"mapush.errors", "mapush.objects", "mapush.own", "mapush.spec", "mapush.config"}
 PHYSICS = VOCABULARY | {"mapush.device", "mapush.sim"}
 TASK = PHYSICS | {"mapush.env", "mapush.happo"}
@@ -26,7 +26,7 @@ RUN = TASK | {"mapush.presets", "mapush.run"}
 PARTS = RUN | {"mapush.assembly", "mapush.upstream"}
 MEASURED = PARTS | {"mapush.evaluation"}
 
-LEAVES = {f"harness.{name}" for name in ("findings", "object_graph", "units", "installed", "causes")}
+LEAVES = {f"harness.{name}" for name in ("findings", "object_graph", "units", "installed", "causes", "status")}
 DRIVEN = {"mapush.errors"} | LEAVES | {"harness.interface", "harness.apis", "harness.contracts", "harness.process"}
 GENERIC = DRIVEN | {"harness.memory", "harness.pages", "harness.checking"}
 
@@ -53,6 +53,7 @@ MAY_IMPORT: Dict[str, Set[str]] = {  # room: the rooms it may import, besides it
     "mapush.reports": MEASURED | {"mapush.viewer"},
     "harness.findings": {"mapush.errors", "harness.units", "harness.installed"},
     "harness.object_graph": set(),
+    "harness.status": set(),
     "harness.units": {"mapush.errors"},
     "harness.installed": set(),
     "harness.causes": set(),
@@ -198,7 +199,7 @@ def test_no_class_name_occurs_twice(packages):
 
 
 @pytest.mark.parametrize(
-    "module", ["train", "evaluate", "config", "sim", "sim.physics", "assembly", "presets", "__main__"]
+    "module", ["train", "evaluate", "export", "config", "sim", "sim.physics", "assembly", "presets", "__main__"]
 )
 def test_import_before_the_simulator_loads_no_torch(module):
     """Isaac Gym has to be imported before torch, so nothing on the way to a simulator loads it."""

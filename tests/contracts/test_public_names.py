@@ -69,7 +69,7 @@ def test_command_lists_its_commands(capsys):
         assert main(words) == 0
         said = capsys.readouterr().out
         for command, (_, text) in COMMANDS.items():
-            assert f"  {command:<10}{text}" in said
+            assert f"  {command:<12}{text}" in said
 
 
 def test_command_prints_its_version(capsys):
@@ -101,10 +101,8 @@ def test_command_passes_errors_on(tmp_path, monkeypatch, capsys):
     assert "unknown task 'wlak'; did you mean 'walk'?" in capsys.readouterr().err
     assert main(["watch", "walk"]) == 2
     assert "the viewer shows pushing tasks only" in capsys.readouterr().err
-    assert main(["export", "--checkpoint", "run"]) == 2
-    assert "no file to export to" in capsys.readouterr().err
-    assert main(["export", "policy.pt", "cuboid"]) == 2
-    assert "--export needs a trained policy" in capsys.readouterr().err
+    assert main(["export", "cuboid", "policy.ptt"]) == 2
+    assert "unknown suffix '.ptt'; did you mean '.pt'?" in capsys.readouterr().err
 
 
 # -- a trained policy ------------------------------------------------------------------------------------------------

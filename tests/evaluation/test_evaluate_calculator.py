@@ -20,6 +20,7 @@ from mapush.evaluate import evaluate, first_episodes, main
 from mapush.evaluation.evaluate_config import EvaluateConfig
 from mapush.evaluation.loaded_policy import load_in_env
 from mapush.evaluation.results import Evaluation
+from mapush.export import main as export_main
 from mapush.reports.published import PUBLISHED
 from mapush.run import checkpoint as checkpoints
 from mapush.run.checkpoint import Checkpoint
@@ -215,9 +216,9 @@ def test_object_without_published_results_is_evaluated_all_the_same(run_dir, mon
 
 
 def test_exported_policy_scores_the_same_and_has_no_run_to_resume(run_dir, tmp_path):
-    """--export writes the newest policy of a run, without its training state."""
+    """`mapush export RUN FILE.pt` writes the newest policy of a run, without its training state."""
     path = tmp_path / "policy.pt"
-    assert main(_argv("cuboid", "--checkpoint", run_dir, "--export", path)) == 0
+    assert export_main([str(run_dir), str(path)]) == 0
     newest = checkpoints.path_of(run_dir, 30)
     assert checkpoints.load(path).run == {}
     assert checkpoints.load(newest).run != {}
@@ -252,7 +253,6 @@ def test_published_curves_end_where_the_published_tables_do():
         (["--untrained", "--record", "film.mp4"], ["add --mode viewer"]),
         (["--untrained", "--mode", "viewer", "--record", "film.avi"], ["unknown kind of film '.avi'", ".mp4"]),
         (["walk", "--mode", "viewer"], ["the viewer shows pushing tasks only"]),
-        (["walk", "--export", "walk.npz"], ["--export", "--checkpoint"]),
         (["--num-envs", "0"], ["at least one env"]),
         (["--episodes", "0"], ["no episodes", "at least one episode"]),
         (["--steps-per-decision", "0"], ["at least one env step"]),
@@ -307,7 +307,7 @@ def outside(run_dir, tmp_path):
 
 def _decision(words, capsys, tmp_path):
     """Return the env steps per decision that the results name, and what was printed."""
-    assert main(_argv("cuboid", *words, "--json", tmp_path / "out.json")) == 0
+    assert main(_argv("cuboid", *words, "--json", tmp_path / "out.json", "--overwrite")) == 0
     [result] = json.loads((tmp_path / "out.json").read_text())["results"]
     return result["decision"], capsys.readouterr().out
 

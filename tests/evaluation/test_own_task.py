@@ -14,6 +14,7 @@ from mapush.errors import ConfigError
 from mapush.evaluate import main as evaluate
 from mapush.evaluation.evaluate_config import EvaluateConfig
 from mapush.evaluation.load_policy import load_policy
+from mapush.export import main as export
 from mapush.objects import OBJECTS
 from mapush.own import own_objects
 from mapush.report import main as report
@@ -76,7 +77,7 @@ def test_run_knows_its_object_team_and_terms(run, tmp_path, capsys):
     assert policy.act([[0.0] * 14] * 4).shape == (4, 3)
 
     exported = tmp_path / "policy.pt"
-    assert evaluate([*words, "--export", str(exported)]) == 0
+    assert export([str(run), str(exported)]) == 0
     own_objects.forget("crate")
     assert EvaluateConfig("crate", checkpoint=(exported,)).task_name == "crate"
     assert OBJECTS["crate"].goal_radius == 1.2
@@ -134,9 +135,8 @@ def test_two_runs_with_different_objects_of_one_name_are_not_compared(run, tmp_p
 
 def test_models_of_harl_say_how_large_their_team_is(run, tmp_path, capsys):
     """HARL's models of four actors are evaluated with four robots, whatever team the object has by default."""
-    models, json_file = tmp_path / "models", tmp_path / "results.json"
-    words = ["crate", "--checkpoint", str(run), "--num-envs", "2", *SIM]
-    assert evaluate([*words, "--export", str(models), "--json", str(json_file)]) == 0
+    models = tmp_path / "models"
+    assert export([str(run), str(models)]) == 0
     assert len(list(models.glob("actor_agent*.pt"))) == 4
     words = ["crate", "--checkpoint", str(models), "--num-envs", "2", *SIM]
     assert evaluate(words) == 0

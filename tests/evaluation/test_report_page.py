@@ -299,7 +299,6 @@ def test_command_with_a_report_scores_what_it_scores_without(run_dir):
         (["--mode", "viewer", "--report", "out"], ["--report belongs to the calculator"]),
         (["--mode", "viewer", "--checkpoint", "mine", "yours"], ["only the calculator compares"]),
         (["walk", "--checkpoint", "mine", "yours"], ["only the calculator compares"]),
-        (["--checkpoint", "mine", "yours", "--export", "x.pt"], ["only the calculator compares"]),
         (["--checkpoint", "mine", "nowhere", "--report", "out"], ["there is no such checkpoint", "nowhere"]),
         (
             ["tblock", "--checkpoint", "mine", "yours", "--report", "out"],

@@ -30,8 +30,10 @@ MARKERS = {
     "python310": "needs a Python that parses match statements",
     "robots": "needs the checkouts MAPUSH_DIR, LEGGED_GYM_DIR and ISAACGYMENVS_DIR",
     "stubs": "needs isaacgym-stubs, the signatures of Isaac Gym's API",
+    "onnx": "needs onnx and onnxruntime, the extra export",
     "gymnasium": "needs gymnasium 1.1 or later",
     "mpe": "needs mpe2, PettingZoo's MPE",
+    "wandb": "needs wandb, the package of Weights & Biases",
     "render": "needs an OpenGL library that draws without a display",
     "web": "needs viser, which serves the page in the browser",
     "browser": "needs chromium or google-chrome, and Python's playwright",
@@ -198,6 +200,13 @@ def _why_no_gymnasium() -> Optional[str]:
     return None
 
 
+def _why_no_onnx() -> Optional[str]:
+    for package in ("onnx", "onnxruntime"):
+        if importlib.util.find_spec(package) is None:
+            return f"{package} is not installed: pip install onnx onnxruntime"
+    return None
+
+
 def _why_no_mpe() -> Optional[str]:
     if importlib.util.find_spec("mpe2") is None:
         return "mpe2 is not installed: pip install mpe2"
@@ -223,7 +232,14 @@ def _why_no_gpu() -> Optional[str]:
     return reason
 
 
+def _why_no_wandb() -> Optional[str]:
+    if importlib.util.find_spec("wandb") is None:
+        return "wandb is not installed: pip install wandb"
+    return None
+
+
 REQUIREMENTS: Dict[str, Callable[[], Optional[str]]] = {
+    "onnx": _why_no_onnx,
     "render": _why_no_rendering,
     "gpu": _why_no_gpu,
     "browser": _why_no_browser,
@@ -235,5 +251,6 @@ REQUIREMENTS: Dict[str, Callable[[], Optional[str]]] = {
     "robots": _why_no_robots,
     "gymnasium": _why_no_gymnasium,
     "mpe": _why_no_mpe,
+    "wandb": _why_no_wandb,
 }
 """For each marker: returns why its tests cannot run here, or None."""

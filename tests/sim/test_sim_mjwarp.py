@@ -20,6 +20,7 @@ from mapush.sim.mjcpu import MujocoPhysics
 from mapush.sim.mjwarp import WarpPhysics
 from mapush.sim.qpos_layout import MAX_SPEED, rows_of
 from mapush.sim.scene import Scene, build_model
+from mapush.size import main as size
 
 pytestmark = [pytest.mark.sim, pytest.mark.mujoco]
 
@@ -384,13 +385,13 @@ def test_size_prints_flags_that_are_enough(device, capsys, monkeypatch):
     """The printed flags are twice the measured demand, and are enough for a team that piles up in a different way."""
     demands, measure = [], measure_contacts.measure
 
-    def remember(config):
-        demands.append(measure(config))
+    def remember(config, *others):
+        demands.append(measure(config, *others))
         return demands[-1]
 
     monkeypatch.setattr(measure_contacts, "measure", remember)
     words = f"cuboid --num-envs 5 --walk-s 2.0 --flail-s 1.0 --device {device}".split()
-    assert measure_contacts.main(words) == 0
+    assert size(words) == 0
     [said] = re.findall(r"--sim.nconmax (\d+) --sim.njmax (\d+)\n", capsys.readouterr().out)
     nconmax, njmax = map(int, said)
     assert nconmax - 1 < 2 * demands[0].contacts <= nconmax
@@ -412,7 +413,7 @@ def test_size_prints_flags_that_are_enough(device, capsys, monkeypatch):
 )
 def test_size_that_cannot_be_measured_exits_with_2(words, said, capsys):
     """An unknown object or a full buffer ends with one message and exit code 2."""
-    assert measure_contacts.main(words) == 2
+    assert size(words) == 2
     captured = capsys.readouterr()
     assert said in captured.err
     assert not captured.out

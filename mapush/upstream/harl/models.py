@@ -20,6 +20,7 @@ from mapush.run.checkpoint import Checkpoint
 
 CRITIC = "critic_agent.pt"
 VALUE_NORM = "value_normalizer.pt"
+PATTERNS = ("actor_agent*.pt", CRITIC, VALUE_NORM)  # of the files that `write` writes
 
 _FIRST_LAYER = "base.mlp.fc.0.weight"
 _ACTION_MEAN = "act.action_out.fc_mean.weight"

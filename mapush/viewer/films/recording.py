@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import functools
 from pathlib import Path
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 from mapush.evaluation.episode import Episode
+from mapush.run.shown_progress import SilentProgress
 from mapush.viewer.films.film import Film
 from mapush.viewer.scoreboard import Scoreboard
 
@@ -21,9 +22,18 @@ class Recording:
       only_failures: leave successful episodes out.
       at_once: write each episode when it ends; otherwise write all of them at the end, so that somebody who watches
         does not have to wait.
+      progress: gets every env step that is drawn.
     """
 
-    def __init__(self, film: Film, path: Path, only_failures: bool, at_once: bool) -> None:
+    def __init__(
+        self,
+        film: Film,
+        path: Path,
+        only_failures: bool,
+        at_once: bool,
+        progress: Optional[SilentProgress] = None,
+    ) -> None:
+        self._progress = progress or SilentProgress()
         self._film = film
         self._path = path
         self._only_failures = only_failures
@@ -58,9 +68,11 @@ class Recording:
     def _write(self) -> None:
         while self._waiting:
             episode, board = self._waiting.pop(0)
-            self._film.add(episode, functools.partial(_lines, board, episode))
+            self._progress.stage(f"drawing episode {episode.number}", len(episode.frames), "env steps")
+            self._film.add(episode, functools.partial(_lines, board, episode, self._progress))
             self._written += 1
 
 
-def _lines(board: Scoreboard, episode: Episode, step: int) -> Tuple[str, ...]:
+def _lines(board: Scoreboard, episode: Episode, progress: SilentProgress, step: int) -> Tuple[str, ...]:
+    progress.update(step)
     return board.lines(episode, episode.frames[step], step)
