@@ -10,10 +10,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, TypeVar
 
-from mapush.config import PushRunConfig, RunConfig, WalkRunConfig
+from mapush.config import PushRunConfig, RunConfig, WalkRunConfig, pushed_object, team_size
 from mapush.device.gpu_errors import why_no_gpu
-from mapush.errors import ConfigError, unknown
+from mapush.errors import ConfigError
 from mapush.objects import OBJECTS
+from mapush.own import named_code, own_objects
 from mapush.sim import OF_MQE, STANDIN, choose_backend, make_physics
 
 if TYPE_CHECKING:
@@ -72,17 +73,48 @@ def make_env(config: RunConfig) -> VecEnv:
       SimulatorError: the simulator cannot be loaded here.
     """
     config, _ = resolve(config)
+    if config.env is not None:
+        return make_named_env(config)
     if isinstance(config, WalkRunConfig):
         if config.task.robot == "mapush":
             return make_legs_env(config)
         return make_walk_env(config)
     if not isinstance(config, PushRunConfig):
-        error = unknown("task", config.task_name, TASKS)
-        error.fix = "to train in your own environment: train(config, make_env=...)"
-        raise error
+        own_objects.require_task(config.task_name)
+        raise ConfigError("the settings are not those of this task", got=type(config).__name__)
     if config.sim.backend in OF_MQE:
         return make_mqe_env(config)
     return make_push_env(config)
+
+
+def make_named_env(config: RunConfig) -> VecEnv:
+    """Make the environment that `config.env` names: a `VecEnv`, or one with HARL's interface.
+
+    The function gets `num_envs` and `seed`, as far as it has these arguments.
+
+    Raises:
+      ConfigError: there is no such function, or what it made has no such interface or a different number of envs.
+    """
+    assert config.env is not None, "the caller checks it"
+    factory = named_code.load_function(config.env, "--env")
+    made = factory(**named_code.accepted(factory, {"num_envs": config.num_envs, "seed": config.seed}))
+
+    from mapush.env.harl_env import HarlEnv
+    from mapush.env.vec_env import VecEnv
+
+    env = made
+    if not isinstance(made, VecEnv):
+        env = HarlEnv(made, getattr(made, "outcomes", ()))
+    if env.num_envs != config.num_envs:
+        env.close()
+        raise ConfigError(
+            "the environment has a different number of envs than the run",
+            where=config.env,
+            got=f"{env.num_envs} envs",
+            expected=f"{config.num_envs}",
+            fix=f"build as many as num_envs says, or train with --num-envs {env.num_envs}",
+        )
+    return env
 
 
 def make_push_env(config: PushRunConfig) -> PushEnv:
@@ -98,9 +130,8 @@ def make_push_env(config: PushRunConfig) -> PushEnv:
     from mapush.sim.simulator import Simulator
 
     task = config.task
-    if task.object not in OBJECTS:
-        raise unknown("object", task.object, OBJECTS)
-    pushed = OBJECTS[task.object]
+    pushed = pushed_object(task)
+    _require_possible(config)
     scene = Scene(num_agents=pushed.num_agents, object=pushed, upstream_inertia=task.upstream_quirks)
     physics = make_physics(config.sim, scene, config.num_envs, config.seed)
 
@@ -111,6 +142,19 @@ def make_push_env(config: PushRunConfig) -> PushEnv:
     return push_env_class(task)(Simulator(physics, walking), task, config.seed)
 
 
+def _require_possible(config: PushRunConfig) -> None:
+    """Check team and reward terms before the simulator is made.
+
+    Raises:
+      ConfigError: there is no room for the team, or a function does not exist.
+    """
+    from mapush.env.own_terms import load_terms
+    from mapush.env.resets import require_room
+
+    require_room(pushed_object(config.task))
+    load_terms(config.task.reward_terms)
+
+
 def make_mqe_env(config: PushRunConfig, window: bool = False, camera: bool = False) -> MqeEnv:
     """Make the pushing task as MQE computes it, on Isaac Gym, of which a process can have one, or on the stand-in.
 
@@ -118,7 +162,11 @@ def make_mqe_env(config: PushRunConfig, window: bool = False, camera: bool = Fal
       config: the run's resolved configuration.
       window: open Isaac Gym's viewer.
       camera: make a camera that can record.
+
+    Raises:
+      ConfigError: the team has a different size than MAPush's, or there are reward terms of the user's own.
     """
+    _require_as_upstream(config)
     if config.sim.backend == STANDIN:
         from mapush.upstream import mqe_standin
 
@@ -131,6 +179,17 @@ def make_mqe_env(config: PushRunConfig, window: bool = False, camera: bool = Fal
         free_memory = sys.maxsize  # PhysX on the CPU allocates as it goes
     pairs = contact_pairs.budget(config.sim.contact_pairs, free_memory).pairs
     return MqeEnv(config.task, config.num_envs, config.seed, pairs, window, camera)
+
+
+def _require_as_upstream(config: PushRunConfig) -> None:
+    fix = "--sim mujoco or --sim warp"
+    own_team = OBJECTS.get(config.task.object)
+    if own_team is not None and team_size(config.task) != own_team.num_agents:
+        got = f"--task.num-agents {config.task.num_agents}"
+        raise ConfigError("MAPush's own environment has teams of one size", got=got, fix=fix)
+    if config.task.reward_terms:
+        got = f"{named_code.TERMS_FLAG} {config.task.reward_terms[0]}"
+        raise ConfigError("MAPush's own environment takes no reward terms", got=got, fix=fix)
 
 
 def make_walk_env(config: WalkRunConfig) -> WalkEnv:

@@ -11,7 +11,8 @@ import tyro
 from typing_extensions import Annotated, Literal, get_args
 
 from mapush.errors import ConfigError, unknown
-from mapush.objects import OBJECTS
+from mapush.objects import OBJECTS, PushObject, team_of
+from mapush.own import named_code, own_objects
 
 Learner = Literal["native", "harl"]
 WalkingRobot = Literal["go1", "mapush"]
@@ -20,6 +21,9 @@ Activation = Literal["relu", "tanh", "sigmoid", "leaky_relu", "selu"]
 ConsoleFormat = Literal["compact", "harl"]
 Initialization = Literal["orthogonal_", "xavier_uniform_"]
 Aggregation = Literal["prod", "mean"]
+
+OWN_OBJECT = "own_object"
+"""Key under which the configuration of a run, as a dict, holds the definition of an object that is not built in."""
 
 _BYTES_IN = {"GiB": 2**30, "MiB": 2**20, "GB": 10**9, "MB": 10**6}
 
@@ -164,13 +168,26 @@ class TaskConfig:
     """The pushing task."""
 
     object: Annotated[str, tyro.conf.Suppress] = "cuboid"
-    """What is pushed: cuboid, tblock or cylinder."""
+    """What is pushed: cuboid, tblock, cylinder, or an object of your own."""
+    num_agents: Optional[int] = None
+    """Robots in a team. Default: the object's own number."""
     steps_per_decision: int = 1
     """Env steps (0.02 s each) for which one action is held."""
     reward: RewardConfig = RewardConfig()
     """Weights of the reward terms."""
     upstream_quirks: bool = False
     """Reproduce upstream's bugs; docs/deviations.md lists them."""
+    reward_terms: tyro.conf.UseAppendAction[Tuple[str, ...]] = ()
+    """A reward term of your own, FILE.py:function=weight or package.module:function=weight; can be repeated."""
+
+    def __post_init__(self) -> None:
+        if self.num_agents is not None:
+            _require(self.num_agents >= 1, "task.num_agents", self.num_agents, "at least 1")
+        terms: List[str] = []
+        for text in self.reward_terms:
+            reference, weight = named_code.weighted(text)
+            terms.append(f"{named_code.absolute(reference)}={weight:g}")
+        object.__setattr__(self, "reward_terms", tuple(terms))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +272,7 @@ class RunConfig:
     """
 
     task_name: Annotated[str, tyro.conf.Suppress] = "cuboid"
-    """cuboid, tblock, cylinder, walk, or the name of your own environment."""
+    """cuboid, tblock, cylinder, walk, or the name of your own object or environment."""
     preset: Annotated[str, tyro.conf.Suppress] = "default"
     """Name of the preset that the other settings started from."""
     num_envs: int = 512
@@ -288,6 +305,8 @@ class RunConfig:
     """HAPPO; used by both learners."""
     harl: HarlConfig = HarlConfig()
     """Settings of HARL itself."""
+    env: Annotated[Optional[str], tyro.conf.Suppress] = None
+    """Your own environment, package.module:factory or FILE.py:factory; see `mapush.assembly.make_named_env`."""
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_steps", "total_steps", "checkpoint_every", "log_interval"):
@@ -338,6 +357,24 @@ def steps_per_decision(config: RunConfig) -> int:
     return 1
 
 
+def team_size(task: TaskConfig) -> int:
+    """Return the number of robots in a team of a pushing task.
+
+    Raises:
+      ConfigError: no object has the name in the task.
+    """
+    return pushed_object(task).num_agents
+
+
+def pushed_object(task: TaskConfig) -> PushObject:
+    """Return the object that a task names, with the team of the task.
+
+    Raises:
+      ConfigError: no object has this name.
+    """
+    return team_of(task.object, task.num_agents)
+
+
 def require_trainable(config: RunConfig) -> None:
     """Refuse a run that would learn nothing, or end in an error after its first rollout; raise ConfigError."""
     require_one_rollout(config)
@@ -381,16 +418,25 @@ def require_full_minibatches(config: RunConfig) -> None:
 
 
 def to_dict(config: Any) -> Dict[str, Any]:
-    """Return a configuration as nested dicts of JSON types."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    """Return a configuration as nested dicts of JSON types; that of a run has the definition of its own object."""
+    values = json.loads(json.dumps(dataclasses.asdict(config)))
+    if isinstance(config, PushRunConfig):
+        own_object = own_objects.stored(config.task.object)
+        if own_object is not None:
+            values[OWN_OBJECT] = own_object
+    return values
 
 
 def run_config_from_dict(values: Mapping[str, Any]) -> RunConfig:
-    """Rebuild the configuration of a run from the result of `to_dict`.
+    """Rebuild the configuration of a run from the result of `to_dict`; an object in it is registered.
 
     Raises:
-      ConfigError: unknown setting.
+      ConfigError: unknown setting, or a different object is registered under the name of the one in it.
     """
+    values = dict(values)
+    own_object = values.pop(OWN_OBJECT, None)
+    if own_object is not None:
+        own_objects.restore(own_object)
     return _from_dict(_kind_of(values.get("task_name", "cuboid")), values, "")
 
 

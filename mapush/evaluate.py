@@ -30,7 +30,7 @@ from mapush.evaluation.kept_results import (
 )
 from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env, named_paths, require_readable
 from mapush.evaluation.play import first_episodes, label_of, progress_for
-from mapush.evaluation.policy_formats import is_run
+from mapush.evaluation.policy_formats import LoadedPolicy, is_run
 from mapush.evaluation.results import Evaluation, decision_rate
 from mapush.run import command_line
 from mapush.run.shown_progress import ShownProgress, SilentProgress
@@ -106,6 +106,7 @@ def _measure_watched(
 
             assert isinstance(team.env, PushEnv), "a report is about pushing tasks"
             tracer = Tracer(team.env)
+        _say_what_is_left_out(team.policy)
         progress.stage(label, config.episodes or _num_envs(config), "episodes")
         first = first_episodes(team.env, team.policy.agent, config.episodes, progress)
         progress.finish(f"{label}: {first.episodes} episodes, success {first.mean_so_far('success'):.3f}")
@@ -121,6 +122,12 @@ def _measure_watched(
             steps_per_decision=team.env.steps_per_decision,
             rate_from=team.policy.rate_from,
         )
+
+
+def _say_what_is_left_out(policy: LoadedPolicy) -> None:
+    if policy.left_out:
+        flags = " ".join(f"--reward-terms {term}" for term in policy.left_out)
+        print(f"returns are without the run's own reward terms; to execute their code, add {flags}", flush=True)
 
 
 def evaluate_walk(config: EvaluateConfig, show_progress: bool = False) -> List[AcceptanceResult]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Iterable
 
 from mapush.config import HappoConfig, PushRunConfig, RewardConfig, RunConfig, TaskConfig, WalkConfig, WalkRunConfig
 from mapush.errors import ConfigError, unknown
 from mapush.objects import OBJECTS
+from mapush.own import own_objects
 
 PUBLISHED_REWARDS = {
     "cuboid": RewardConfig(
@@ -98,7 +99,7 @@ def _published(object_name: str) -> RunConfig:
         num_steps=200,
         total_steps=100_000_000,
         happo=happo,
-        task=TaskConfig(object=object_name, reward=PUBLISHED_REWARDS[object_name]),
+        task=TaskConfig(object=object_name, reward=PUBLISHED_REWARDS.get(object_name, RewardConfig())),
     )
 
 
@@ -159,6 +160,25 @@ PRESET_LINES = {
 """What each preset is for, in a line."""
 
 
+def presets_of(task_name: str) -> Dict[str, Callable[[str], RunConfig]]:
+    """Return the presets of a task by name; {} if there is no such task."""
+    if task_name in PRESETS or task_name not in OBJECTS:
+        return PRESETS.get(task_name, {})
+    return presets_of_own_object()
+
+
+def presets_of_own_object() -> Dict[str, Callable[[str], RunConfig]]:
+    """Return the presets that need no published numbers, by name."""
+    found = dict(PUSH_PRESETS)
+    del found["published"]
+    return found
+
+
+def as_published(task_name: str) -> RunConfig:
+    """Return MAPush's published settings for an object, with its own rewards if MAPush published some."""
+    return _published(task_name)
+
+
 OWN_ENV_HAPPO = HappoConfig(
     hidden_sizes=(64, 64),
     use_feature_normalization=False,
@@ -187,22 +207,22 @@ def preset(task_name: str, name: str = "default") -> RunConfig:
     Raises:
       ConfigError: unknown task or preset; or "published" for an object that has no published rewards.
     """
-    if task_name not in PRESETS:
-        raise unknown("task", task_name, PRESETS)
-    if name not in PRESETS[task_name]:
+    own_objects.require_task(task_name)
+    presets = presets_of(task_name)
+    if name not in presets:
         if name == "published" and task_name in OBJECTS:
             fix = "use a different preset, or add its weights to mapush.presets.PUBLISHED_REWARDS"
             raise ConfigError("MAPush published no rewards for this object", got=repr(task_name), fix=fix)
-        raise _unknown_preset(task_name, name)
-    return PRESETS[task_name][name](task_name)
+        raise _unknown_preset(task_name, name, presets)
+    return presets[name](task_name)
 
 
-def _unknown_preset(task_name: str, name: str) -> ConfigError:
+def _unknown_preset(task_name: str, name: str, presets: Iterable[str]) -> ConfigError:
     """Return the error for a preset that does not exist, which lists those that do, with a line each."""
-    error = unknown("preset", name, PRESETS[task_name])
+    error = unknown("preset", name, presets)
     error.add_where(f"task {task_name}")
     lines = ["one of"]
-    for valid in PRESETS[task_name]:
+    for valid in presets:
         lines.append(f"{'':14}{valid:<11} {PRESET_LINES[valid]}")
     error.expected = "\n".join(lines)
     return error
@@ -221,7 +241,7 @@ def own_env(task_name: str, **changes: Any) -> RunConfig:
     Raises:
       ConfigError: a value out of range, or the name of a built-in task.
     """
-    if task_name in PRESETS:
+    if task_name in own_objects.task_names():
         raise ConfigError("this is the name of a built-in task", got=repr(task_name), fix="choose a different name")
     config = RunConfig(
         task_name=task_name,

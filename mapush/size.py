@@ -29,7 +29,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def _run(config: SizeConfig) -> None:
     with ShownProgress() as progress:
-        progress.stage(f"measuring {config.object}: loading MuJoCo Warp")
+        progress.stage(f"measuring {config.task}: loading MuJoCo Warp")
         try:
             from mapush.run.measure_contacts import MARGIN, measure, require_device
         except ImportError as error:
@@ -39,7 +39,7 @@ def _run(config: SizeConfig) -> None:
         demand = measure(config, progress)
     contacts = math.ceil(MARGIN * demand.contacts)
     rows = MARGIN * demand.rows
-    print(f"{config.object}: {demand.contacts:.1f} contacts per env and {demand.rows} rows in one env needed")
+    print(f"{config.task}: {demand.contacts:.1f} contacts per env and {demand.rows} rows in one env needed")
     print(f"with {MARGIN}-fold room: --sim.nconmax {contacts} --sim.njmax {rows}")
 
 

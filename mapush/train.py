@@ -18,11 +18,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple
 
-from mapush.assembly import TASKS, make_agent, make_env, resolve, share_the_cores, sizes_of
+from mapush.assembly import make_agent, make_env, resolve, share_the_cores, sizes_of
 from mapush.config import RunConfig, require_trainable
 from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import CheckpointError, ConfigError, MapushError
-from mapush.presets import preset
 from mapush.run import capacity
 from mapush.run import checkpoint as checkpoints
 from mapush.run import failure_bundle as failures
@@ -34,7 +33,7 @@ from mapush.run.idle_settings import refuse_idle
 from mapush.run.progress import Speed, time_left
 from mapush.run.startup import Startup, first_line
 from mapush.run.stop_request import StopRequest
-from mapush.run.train_arguments import parse_flags, parse_settings
+from mapush.run.train_arguments import parse_flags, parse_settings, start_of
 from mapush.run.wandb_run import require_wandb
 from mapush.sim import OF_MQE, STANDIN
 from mapush.upstream.harl import models
@@ -268,6 +267,8 @@ def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock
 def _resume_in(folder: RunFolder, config: RunConfig, make_env: MakeEnv, clock: Clock, startup: Startup) -> None:
     config, reason = resolve(config)
     folder.require_same_run(config)
+    for change in folder.changes():
+        print(change)
     refuse_idle(config, folder.config, standin_on_gpu=_standin_on_gpu(config))
     startup.doing(f"making {config.num_envs:,} envs and the learner")
     if config.learner == "harl":
@@ -389,7 +390,9 @@ def _dump(run: Run, start: Checkpoint, folder: Path, error: MapushError) -> None
 def _farewell(run: Run, folder: Path, stop: StopRequest) -> str:
     if stop.requested():
         return f"stopped by {stop.name} and saved; continue with: python -m mapush.train --resume {folder}"
-    if run.config.task_name in TASKS:
+    if run.config.env is not None:
+        return f"done; evaluate with: python -m mapush.evaluate --env {run.config.env} --checkpoint {folder}"
+    if type(run.config) is not RunConfig:
         return f"done; evaluate with: python -m mapush.evaluate {run.config.task_name} --checkpoint {folder}"
     return f'done; load the policy with: mapush.load_policy("{folder}")'
 
@@ -411,7 +414,7 @@ def parse(argv: Sequence[str]) -> Tuple[RunConfig, Optional[Path], bool]:
         models.refuse_to_continue(flags.resume)
         default = read_config(flags.resume)
     else:
-        default = preset(task or "cuboid", flags.preset or "default")
+        default = start_of(task, flags)
     if flags.load_config is not None:
         from mapush.upstream.harl_config import apply
 

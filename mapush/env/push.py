@@ -14,19 +14,19 @@ from mapush.env import observations, rewards, terminations
 from mapush.env.finite import all_finite, non_finite_error
 from mapush.env.judgement import OUTCOMES, DecisionTally, Judgement, choose, outcome_of, together
 from mapush.env.metrics import EpisodeMetrics
+from mapush.env.own_terms import OwnTerms
 from mapush.env.pushed_object import object_for, object_of
-from mapush.env.resets import Spawner
+from mapush.env.resets import SPAWN_MARGIN, Spawner
 from mapush.env.rewards import RewardInputs
 from mapush.env.terminations import MAX_EPISODE_LENGTH, Endings
 from mapush.env.vec_env import Observation, Transition, VecEnv
-from mapush.errors import ConfigError, MapushError
+from mapush.errors import ConfigError, MapushError, NonFiniteError
 from mapush.sim.geometry import constant, yaw_of
 from mapush.sim.physics import State
 from mapush.sim.simulator import Simulator
 from mapush.spec import TensorSpec
 
 COMMAND_SCALE = 0.5  # velocity of an action of 1 [m/s, m/s, rad/s]
-SPAWN_MARGIN = 0.35  # robots start this much farther apart than a collision [m]
 _EPISODE_ATTRIBUTES = {
     "goal_pos_w": "goal_pos_w",
     "previous_object_xy": "_previous_object_xy",
@@ -50,7 +50,7 @@ class PushEnv(VecEnv):
     `Transition.outcome` holds, for each ended episode, exactly one of `success`, `collision`, `fall` and `timeout`;
     `length` [env steps]; `finished_time` [s] (of a failure: the longest episode's); `collaboration` and
     `collision_degree` (shares of its steps); and `return` (mean over the team). `Transition.terms` holds the terms of
-    `rewards.TERMS`, summed over the env steps of the decision.
+    `rewards.TERMS` and of `task.reward_terms`, summed over the env steps of the decision.
 
     Source: MAPush@0e61e1b, `Go1PushMidWrapper` and `Go1Object`; docs/deviations.md lists every deviation.
 
@@ -61,6 +61,7 @@ class PushEnv(VecEnv):
 
     Attributes:
       goal_pos_w: position of each goal [m], (E, 3).
+      item: the object that is pushed, with the team of the task.
 
     Raises:
       ConfigError: `task` names an unknown object, does not fit the simulator's team, or asks for upstream's errors.
@@ -78,11 +79,13 @@ class PushEnv(VecEnv):
         self.simulator_name = simulator.name
         self.max_episode_length = MAX_EPISODE_LENGTH
         self.steps_per_decision = task.steps_per_decision
-        self._object = object_for(task, self.num_agents)
-        self._vertices = constant(self._object.vertices, self.device)
+        self.item = object_for(task, self.num_agents)
+        self._vertices = constant(self.item.vertices, self.device)
+        self._own_terms = OwnTerms(task.reward_terms, self.device)
+        self._terms = rewards.TERMS + self._own_terms.names
         self._declare_specs()
         self._generator = torch.Generator(device=self.device).manual_seed(seed)
-        self._spawner = Spawner(self._object, self.num_envs, self._generator, self._min_separation())
+        self._spawner = Spawner(self.item, self.num_envs, self._generator, self._min_separation())
         self.metrics = EpisodeMetrics(OUTCOMES, self.num_envs, self.device)
         self._allocate()
         self._judge = Captured(self._judge_step)
@@ -125,6 +128,7 @@ class PushEnv(VecEnv):
         observation = self._respawn(self._every_env())
         self._return = torch.zeros_like(self._return)
         self._previous_object_xy = self._object_xy_before_first_step(self._present_state())
+        self._own_terms.validate(self._present_state(), self.goal_pos_w)
         return observation
 
     def step(self, actions: torch.Tensor) -> Transition:
@@ -145,8 +149,8 @@ class PushEnv(VecEnv):
             self._state = self.simulator.step(commands, self._state)
             self._env_step += 1
             seen, tally, endings = self._judge(self._state, seen, tally, self.goal_pos_w)
-            if self.device.type == "cpu" and not bool(self._finite):
-                raise non_finite_error(seen, self._env_step)
+            if self.device.type == "cpu":
+                self._require_finite(seen)
             if _is_known_empty(tally.live):
                 break
         # The next call of the recorded function overwrites its results; these have to outlive it.
@@ -194,10 +198,19 @@ class PushEnv(VecEnv):
 
     def check(self) -> Dict[str, float]:
         """Wait for the device, and raise what went wrong there since the last call; see `VecEnv.check`."""
-        if not bool(self._finite):
+        try:
+            self._require_finite(self._present_state())
+        except NonFiniteError:
             self._finite.fill_(True)
-            raise non_finite_error(self._present_state(), self._env_step)
+            self._own_terms.forget()
+            raise
         return self.simulator.check()
+
+    def _require_finite(self, state: State) -> None:
+        """Raise an error if a state or a reward term was not finite; `state` is the last one."""
+        if not bool(self._finite):
+            raise non_finite_error(state, self._env_step)
+        self._own_terms.require_finite(self._env_step)
 
     def close(self) -> None:
         """Release the simulator; further calls do nothing."""
@@ -228,7 +241,7 @@ class PushEnv(VecEnv):
             length=self._length,
             steps_together=self._steps_together,
             previous_object_xy=self._previous_object_xy,
-            terms=torch.zeros((len(rewards.TERMS), self.num_envs, self.num_agents), device=self.device),
+            terms=torch.zeros((len(self._terms), self.num_envs, self.num_agents), device=self.device),
         )
 
     def _judge_step(self, state: State, seen: State, tally: DecisionTally, goal_pos_w: torch.Tensor) -> Judgement:
@@ -247,7 +260,7 @@ class PushEnv(VecEnv):
         self._note_whether_finite(seen)
         length = tally.length + tally.live
         steps_together = tally.steps_together + (tally.live & together(seen))
-        endings = terminations.compute(seen, goal_pos_w, length, self._object)
+        endings = terminations.compute(seen, goal_pos_w, length, self.item)
         rewarded = self._rewarded_now(tally.live, endings)
         terms, object_xy = self._reward_terms(seen, endings, rewarded, tally.previous_object_xy, goal_pos_w)
         tally = DecisionTally(~endings.done, length, steps_together, object_xy, tally.terms + terms)
@@ -286,7 +299,8 @@ class PushEnv(VecEnv):
             exception=endings.exception,
         )
         by_name = rewards.compute(inputs, self._vertices, self.task.reward)
-        terms = torch.stack([by_name[name] for name in rewards.TERMS])
+        by_name.update(self._own_terms.compute(inputs, state))
+        terms = torch.stack([by_name[name] for name in self._terms])
         rewarded = rewarded.unsqueeze(1)
         return terms * rewarded, torch.where(rewarded, object_xy, previous_xy)
 
@@ -309,7 +323,7 @@ class PushEnv(VecEnv):
         reward = terms.sum(dim=0)
         outcome["return"] = self._return + reward.mean(dim=1)
         self._return = outcome["return"].masked_fill(done, 0.0)
-        terms_by_name = dict(zip(rewards.TERMS, terms))
+        terms_by_name = dict(zip(self._terms, terms))
         self.metrics.add_step(terms_by_name)
         self.metrics.add_episodes(done, outcome)
         return Transition(
@@ -344,7 +358,7 @@ class PushEnv(VecEnv):
 
     def _min_separation(self) -> float:
         """Return the smallest distance between two robots at the start of an episode [m]."""
-        return self._object.collision_distance + SPAWN_MARGIN
+        return self.item.collision_distance + SPAWN_MARGIN
 
     def _bounded(self, actions: torch.Tensor) -> torch.Tensor:
         """Return the actions (E, A, 3), limited to [-1, 1]."""

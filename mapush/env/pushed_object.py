@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import torch
 
-from mapush.config import TaskConfig
-from mapush.errors import ConfigError, MapushError, unknown
-from mapush.objects import OBJECTS, PushObject
+from mapush.config import TaskConfig, pushed_object
+from mapush.errors import ConfigError, MapushError
+from mapush.objects import PushObject
 from mapush.sim.physics import State
 
 
@@ -54,15 +54,13 @@ def object_for(task: TaskConfig, num_agents: int) -> PushObject:
     Raises:
       ConfigError: no object has this name, or its team has a different size.
     """
-    if task.object not in OBJECTS:
-        raise unknown("object", task.object, OBJECTS)
-    item = OBJECTS[task.object]
+    item = pushed_object(task)
     if num_agents != item.num_agents:
         raise ConfigError(
             "the simulator's team does not fit the task",
             where=f"object {item.name}",
             got=f"{num_agents} robots",
             expected=f"{item.num_agents} robots",
-            fix=f"make the simulator's scene from OBJECTS[{item.name!r}]",
+            fix=f"make the simulator's scene from OBJECTS[{item.name!r}], or set task.num_agents",
         )
     return item

@@ -11,6 +11,7 @@ from typing import Callable, Tuple
 
 import torch
 
+from mapush.errors import ConfigError
 from mapush.objects import PushObject
 from mapush.sim.geometry import constant, pairwise_distance, quat_from_rpy, rotate_inverse
 from mapush.sim.go1 import DEFAULT_JOINT_POS
@@ -27,6 +28,28 @@ ROBOT_SPAWN_TILT = 0.01  # largest roll and pitch [rad]
 ROBOT_SPAWN_SPEED = 0.1  # largest velocity along or about each axis [m/s, rad/s]
 JOINT_SCALE = (0.7, 1.3)  # of the default joint positions
 ROUNDS = 8  # attempts to place a team at random
+SPAWN_MARGIN = 0.35  # robots start this much farther apart than a collision [m]
+
+
+def require_room(item: PushObject) -> None:
+    """Check that the team of an object can start without a collision, evenly spread around it.
+
+    Raises:
+      ConfigError: there are too many robots.
+    """
+    separation = item.collision_distance + SPAWN_MARGIN
+    radius = item.agent_distance[0]
+    most = 1
+    if separation <= 2.0 * radius:
+        most = int(math.pi / math.asin(separation / (2.0 * radius)))
+    if item.num_agents > most:
+        raise ConfigError(
+            f"there is no room for so many robots around {item.name}",
+            where="task.num_agents",
+            got=f"{item.num_agents} robots",
+            expected=f"at most {most}, which start {radius:g} m from the object and {separation:g} m apart",
+            fix="a smaller --task.num-agents, or an object with a larger agent_distance",
+        )
 
 
 class Spawner:

@@ -16,7 +16,6 @@ from mapush.sim.geometry import pairwise_distance, roll_of
 from mapush.sim.physics import State
 
 MAX_EPISODE_LENGTH = 1000  # [env steps]; the episode ends on the step after
-SUCCESS_DISTANCE = 1.0  # [m]
 MAX_ROLL = 0.8  # [rad]
 ROBOT_HEIGHT = 0.43  # height at the start, from which a trunk may move by `MAX_HEIGHT_CHANGE` [m]
 MAX_HEIGHT_CHANGE = 0.35  # [m]
@@ -71,7 +70,7 @@ def compute(state: State, goal_pos_w: torch.Tensor, length: torch.Tensor, item: 
     goal_distance = (object_pos_w[:, :2] - goal_pos_w[:, :2]).norm(dim=-1)
     too_close = pairwise_distance(state.robot_pos_w) < item.collision_distance
     return Endings(
-        success=goal_distance < SUCCESS_DISTANCE,
+        success=goal_distance < item.goal_radius,
         timeout=length > MAX_EPISODE_LENGTH,
         roll=(roll_of(state.robot_quat_w).abs() > MAX_ROLL).any(dim=1),
         height=robot_off.any(dim=1) | object_off,

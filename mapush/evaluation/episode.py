@@ -57,12 +57,14 @@ class Episode:
       env_id: the env.
       frames: one for each env step; the first shows the state after one step.
       outcome: the task's outcome, see `PushEnv`; empty until the episode has ended, or if it was cut short.
+      goal_radius: the object has arrived when it is nearer to the goal than this [m].
     """
 
     number: int
     env_id: int = 0
     frames: List[Frame] = dataclasses.field(default_factory=list)
     outcome: Dict[str, float] = dataclasses.field(default_factory=dict)
+    goal_radius: float = 1.0
 
     @property
     def ending(self) -> str:

@@ -10,8 +10,10 @@ import tyro
 from typing_extensions import Annotated, Literal, get_args
 
 from mapush.assembly import TASKS
-from mapush.config import SimConfig
+from mapush.config import SimConfig, TaskConfig
 from mapush.errors import ConfigError, unknown
+from mapush.evaluation import saved_objects
+from mapush.own import own_objects
 from mapush.sim import OF_MQE
 
 Mode = Literal["calculator", "viewer"]
@@ -22,6 +24,8 @@ CALCULATOR_ENVS = 300
 RECORDING_SUFFIXES = (".mp4", ".gif", ".html")
 VIEWER_FLAGS = ("viewer", "host", "port", "record", "only")
 
+DEFAULT_TASK = "cuboid"
+
 _TASK_CHOICES = "{" + ",".join(TASKS) + "}"
 
 
@@ -29,12 +33,18 @@ _TASK_CHOICES = "{" + ",".join(TASKS) + "}"
 class EvaluateConfig:
     """Evaluate a policy by the published protocol, or watch it."""
 
-    task_name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar=_TASK_CHOICES)] = "cuboid"
+    task_name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar=_TASK_CHOICES)] = DEFAULT_TASK
     """The task that the policy was trained for."""
     checkpoint: Tuple[Path, ...] = ()
     """Checkpoints, folders of runs (evaluates all of their checkpoints), HARL's models. Default: the shipped policy."""
     env: Optional[str] = None
-    """Your own environment: package.module:factory, a function of num_envs and seed. The task is then ignored."""
+    """Your own environment: FILE.py:factory or package.module:factory, a function of num_envs and seed. The task is
+    then ignored."""
+    object: Optional[str] = None
+    """An object of your own: FILE.py:NAME or package.module:NAME. A run knows its object without it."""
+    reward_terms: tyro.conf.UseAppendAction[Tuple[str, ...]] = ()
+    """Add a reward term of your own to the return: FILE.py:function=weight; can be repeated. Code that a run names is
+    not executed without it."""
     untrained: bool = False
     """Evaluate the initial weights of a training."""
     mode: Mode = "calculator"
@@ -75,7 +85,9 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         if self.env is None:
-            _require_choice("task", self.task_name, TASKS)
+            _find_task(self)
+        given = TaskConfig(reward_terms=self.reward_terms)  # checks their form
+        object.__setattr__(self, "reward_terms", given.reward_terms)
         _require_choice("mode", self.mode, get_args(Mode))
         for name, least in (("num_envs", "env"), ("episodes", "episode"), ("steps_per_decision", "env step")):
             value = getattr(self, name)
@@ -118,6 +130,22 @@ def _require(good: bool, what: str, fix: str) -> None:
         raise ConfigError(what, fix=fix)
 
 
+def _find_task(config: EvaluateConfig) -> None:
+    """Register the object of the user's own that the command line names or a run holds, and check the task's name.
+
+    Raises:
+      ConfigError: no such task, or the object cannot be loaded.
+    """
+    if config.object is not None:
+        name = own_objects.load_object(config.object).name
+        if config.task_name not in (name, DEFAULT_TASK):
+            what = "the task is not the object's"
+            raise ConfigError(what, got=config.task_name, expected=name, fix="leave the task out")
+        object.__setattr__(config, "task_name", name)
+    saved_objects.register(config.checkpoint, config.task_name)
+    own_objects.require_task(config.task_name)
+
+
 def _check_own_env(config: EvaluateConfig) -> None:
     """Check the flags for an environment of the user's own.
 
@@ -129,7 +157,7 @@ def _check_own_env(config: EvaluateConfig) -> None:
     _require(config.mode == "calculator", "--env works for the calculator only", "leave out --mode")
     named = config.untrained or bool(config.checkpoint)
     _require(named, "no policy is shipped for your own environment", "--checkpoint RUN_OR_FILE, or --untrained")
-    for flag in ("report", "stand_checkpoint", "upstream_quirks", "steps_per_decision"):
+    for flag in ("report", "stand_checkpoint", "upstream_quirks", "steps_per_decision", "object"):
         name = "--" + flag.replace("_", "-")
         what = f"{name} belongs to the built-in tasks, not to your own environment"
         _require(getattr(config, flag) is None, what, "leave it out")

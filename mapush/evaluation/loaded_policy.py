@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tuple
 
 from mapush.assembly import make_agent, make_env, sizes_of
 from mapush.config import PushRunConfig, RunConfig
@@ -118,7 +118,7 @@ def load_in_env(
     options = LoadOptions(config.task_name, config.device, config.upstream_quirks)
     policy = policy_formats.load(path, options)
     policy = dataclasses.replace(policy, config=dataclasses.replace(policy.config, sim=config.sim))
-    policy = at_rate(policy, config.steps_per_decision)
+    policy = _with_terms(at_rate(policy, config.steps_per_decision), config.reward_terms)
     env = make(_evaluated(policy.config, config, num_envs))
     if policy.checkpoint is not None:
         sizes = sizes_of(env)
@@ -133,6 +133,9 @@ def _untrained(config: EvaluateConfig, num_envs: int, make: Callable[[RunConfig]
     rate_from = f"as preset {run_config.preset}"
     if config.steps_per_decision is not None:
         run_config, rate_from = _held(run_config, config.steps_per_decision), GIVEN
+    if isinstance(run_config, PushRunConfig):
+        task = dataclasses.replace(run_config.task, reward_terms=config.reward_terms)
+        run_config = dataclasses.replace(run_config, task=task)
     env = make(_evaluated(run_config, config, num_envs))
     agent = make_agent(run_config, sizes_of(env), config.device)
     return PolicyInEnv(LoadedPolicy(None, 0, run_config, agent, rate_from=rate_from), env)
@@ -149,6 +152,16 @@ def at_rate(policy: LoadedPolicy, steps: Optional[int]) -> LoadedPolicy:
     if not isinstance(policy.config, PushRunConfig):
         raise ConfigError("--steps-per-decision works for pushing tasks only", fix="leave it out")
     return dataclasses.replace(policy, config=_held(policy.config, steps), rate_from=GIVEN)
+
+
+def _with_terms(policy: LoadedPolicy, terms: Tuple[str, ...]) -> LoadedPolicy:
+    """Return a policy whose task has only these reward terms of the user's own: a checkpoint must not execute code."""
+    config = policy.config
+    if not isinstance(config, PushRunConfig):
+        return policy
+    left_out = tuple(term for term in config.task.reward_terms if term not in terms)
+    task = dataclasses.replace(config.task, reward_terms=terms)
+    return dataclasses.replace(policy, config=dataclasses.replace(config, task=task), left_out=left_out)
 
 
 def _held(config: RunConfig, steps: int) -> RunConfig:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
-import inspect
 import multiprocessing
-import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Set, Tuple
 
 from mapush.errors import CheckpointError, ConfigError
 from mapush.evaluation.evaluate_config import EvaluateConfig
 from mapush.evaluation.loaded_policy import named_paths
 from mapush.evaluation.play import first_episodes, label_of, progress_for
+from mapush.own import named_code
 
 if TYPE_CHECKING:
     from mapush.env.metrics import FirstEpisodes, Interval
@@ -167,9 +164,9 @@ def make_own(config: EvaluateConfig) -> VecEnv:
       ConfigError: there is no such function, or what it made has no such interface or another number of envs.
     """
     assert config.env is not None, "the caller checks it"
-    factory = _factory(config.env)
+    factory = named_code.load_function(config.env, "--env")
     wanted = {"num_envs": config.num_envs, "seed": config.seed}
-    given = _accepted(factory, wanted)
+    given = named_code.accepted(factory, wanted)
     made = factory(**given)
 
     from mapush.env.vec_env import VecEnv
@@ -189,37 +186,6 @@ def make_own(config: EvaluateConfig) -> VecEnv:
             fix="build as many as num_envs says, or name a function without num_envs",
         )
     return env
-
-
-def _factory(name: str) -> Callable[..., Any]:
-    """Return the function in "package.module:factory"; modules in the current folder are found, too."""
-    module_name, colon, path = name.partition(":")
-    if not colon or not module_name or not path:
-        raise ConfigError("--env names no function", got=name, expected="package.module:factory")
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in path.split("."):
-            found = getattr(found, part)
-    except ModuleNotFoundError as error:
-        fix = f"start from the folder that {module_name.split('.')[0]} is in, or install it"
-        raise ConfigError("--env cannot be imported", where=name, got=str(error), fix=fix) from error
-    except AttributeError as error:
-        raise ConfigError("--env names no function", where=name, got=str(error)) from error
-    if not callable(found):
-        raise ConfigError("--env names no function", where=name, got=type(found).__name__)
-    return found
-
-
-def _accepted(factory: Callable[..., Any], wanted: Dict[str, Any]) -> Dict[str, Any]:
-    """Return those of the arguments that a function has."""
-    parameters = inspect.signature(factory).parameters.values()
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-        return wanted
-    names = {parameter.name for parameter in parameters}
-    return {name: value for name, value in wanted.items() if name in names}
 
 
 # -- the policy ------------------------------------------------------------------------------------------------------

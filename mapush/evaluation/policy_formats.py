@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Optional, Tuple
 
 from mapush.assembly import device_of, make_agent
-from mapush.config import PushRunConfig, RunConfig
+from mapush.config import PushRunConfig, RunConfig, team_size
 from mapush.errors import CheckpointError
 from mapush.objects import OBJECTS
-from mapush.presets import PRESETS, own_env, preset
+from mapush.presets import as_published, own_env, preset, presets_of
 from mapush.run import checkpoint as checkpoints
 from mapush.run.checkpoint import Checkpoint
 from mapush.upstream import openrl
@@ -39,6 +39,7 @@ class LoadedPolicy:
       agent: chooses the actions.
       checkpoint: its weights as a mapush checkpoint; None if the format cannot be converted.
       rate_from: who says how many env steps an action is held, in a few words.
+      left_out: reward terms of the user's own that it was trained with, and that the evaluation does not add up.
     """
 
     path: Optional[Path]
@@ -47,6 +48,7 @@ class LoadedPolicy:
     agent: Team
     checkpoint: Optional[Checkpoint] = None
     rate_from: str = AS_TRAINED
+    left_out: Tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,16 +156,26 @@ def _load_harl(path: Path, options: LoadOptions) -> LoadedPolicy:
     """Load HARL's models, which do not say how often they decided, unless a run of ours left them."""
     folder = models.folder_in(path)
     assert folder is not None, "models.recognises(path) was True"
-    rate_from = ASSUMED
+    saved = models.read(folder, _config_for_harl(options.task_name))
     if models.is_of_a_run(folder):
-        rate_from = AS_TRAINED
-    return _ready(models.read(folder, _config_for_harl(options.task_name)), path, options, rate_from)
+        return _ready(saved, path, options, AS_TRAINED)
+    return _ready(_with_its_team(saved), path, options, ASSUMED)
+
+
+def _with_its_team(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint whose configuration has as many robots as there are actors."""
+    config = checkpoint.config
+    actors = checkpoint.sizes["num_agents"]
+    if not isinstance(config, PushRunConfig) or actors == team_size(config.task):
+        return checkpoint
+    task = dataclasses.replace(config.task, num_agents=actors)
+    return dataclasses.replace(checkpoint, config=dataclasses.replace(config, task=task))
 
 
 def _config_for_harl(task_name: str) -> RunConfig:
     if task_name in OBJECTS:
-        return preset(task_name, "published")
-    if task_name in PRESETS:
+        return as_published(task_name)
+    if presets_of(task_name):
         return preset(task_name, "default")
     return own_env(task_name)
 
@@ -192,7 +204,7 @@ def _load_openrl(path: Path, options: LoadOptions) -> LoadedPolicy:
         scale = 1.0 / openrl.SATURATION
     team = openrl.load(path, scale, str(device_of(options.device)))
     openrl.require_fit(team, path, OBJECTS[options.task_name])
-    config = with_quirks(preset(options.task_name, "published"), quirks)
+    config = with_quirks(as_published(options.task_name), quirks)
     return LoadedPolicy(path, openrl.steps_of(path), config, team, rate_from=ASSUMED)
 
 

@@ -26,12 +26,19 @@ class Trace:
         `Frame.commands`.
       goals: target positions of the object in the world frame [m], (E, 2).
       outcome: the task's outcome of the episodes, each (E,); see `PushEnv`.
+      goal_radius: the object has arrived when it is nearer to the goal than this [m].
     """
 
     qpos: List[np.ndarray]
     commands: List[np.ndarray]
     goals: np.ndarray
     outcome: Dict[str, np.ndarray]
+    goal_radius: float = 1.0
+
+    @property
+    def num_agents(self) -> int:
+        """Number of robots."""
+        return self.commands[0].shape[1]
 
     def __len__(self) -> int:
         return len(self.qpos)
@@ -43,7 +50,7 @@ class Trace:
         for qpos, commands in zip(self.qpos[env_id][1:], self.commands[env_id]):
             frames.append(Frame(qpos, goal, commands))
         outcome = {name: float(values[env_id]) for name, values in self.outcome.items()}
-        return Episode(number=env_id + 1, env_id=env_id, frames=frames, outcome=outcome)
+        return Episode(number=env_id + 1, env_id=env_id, frames=frames, outcome=outcome, goal_radius=self.goal_radius)
 
 
 class Tracer(Simulator):
@@ -103,7 +110,7 @@ class Tracer(Simulator):
         for start, rows in zip(self._starts, states):
             qpos.append(np.concatenate((start[None], rows)))
         plain = {name: values.cpu().numpy() for name, values in outcome.items()}
-        return Trace(qpos, commands, self._goals, plain)
+        return Trace(qpos, commands, self._goals, plain, self._env.item.goal_radius)
 
 
 def _qpos_of(state: State) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Callable, List, Optional, Sequence
 import numpy as np
 from markupsafe import Markup
 
-from mapush.env.terminations import MAX_EPISODE_LENGTH, SUCCESS_DISTANCE
+from mapush.env.terminations import MAX_EPISODE_LENGTH
 from mapush.objects import PushObject
 from mapush.reports import evaluation_figures as figures
 from mapush.reports.episode_data import MAX_SETBACK, MIN_TRAVELLED, REASONS, Episodes
@@ -54,13 +54,15 @@ def goal_section(policies: Sequence[TracedPolicy], item: PushObject) -> Section:
     return Section("Where the goal was", blocks, text)
 
 
-def path_section(policies: Sequence[TracedPolicy]) -> Section:
+def path_section(policies: Sequence[TracedPolicy], item: PushObject) -> Section:
     """Show the paths of the object."""
     caption = (
         "Paths of the object, seen from above, turned so that the goal (+) is to the right of every start. Inside the "
         "green disc the goal counts as reached. Colours show how an episode ended, crosses show where."
     )
-    return Section("Paths of the object", _figures_of(policies, figures.paths, "paths", caption, wide=True))
+    return Section(
+        "Paths of the object", _figures_of(policies, partial(figures.paths, item=item), "paths", caption, wide=True)
+    )
 
 
 # -- failures --------------------------------------------------------------------------------------------------------
@@ -80,11 +82,11 @@ def failure_section(policies: Sequence[TracedPolicy], item: PushObject) -> Secti
         if np.isin(policy.episodes.ending, ("collision", "fall")).any():
             with_spots.append(policy)
     blocks += _figures_of(with_spots, partial(figures.failure_map, item=item), "spots", where)
-    blocks.append(_reason_table(policies))
+    blocks.append(_reason_table(policies, item))
     return Section("When, where and why episodes fail", blocks)
 
 
-def _reason_table(policies: Sequence[TracedPolicy]) -> Table:
+def _reason_table(policies: Sequence[TracedPolicy], item: PushObject) -> Table:
     rows: List[Row] = []
     for policy in policies:
         for ending, reasons in REASONS.items():
@@ -107,7 +109,7 @@ def _reason_table(policies: Sequence[TracedPolicy]) -> Table:
     note = (
         f"Times and distances to the goal are medians. The object hardly moved if its path is shorter than "
         f"{MIN_TRAVELLED:g} m, and moved away again if it ended more than {MAX_SETBACK:g} m beyond its least distance "
-        f"to the goal. Within {SUCCESS_DISTANCE:g} m the goal counts as reached."
+        f"to the goal. Within {item.goal_radius:g} m the goal counts as reached."
     )
     return Table(headings, rows, texts=3, note=note)
 

@@ -108,7 +108,7 @@ def record_episode(path: Path, task_name: str, policy: TracedPolicy, env_id: int
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        film = open_film(path, build_model(Scene(item.num_agents, item)), f"{policy.name}, env {env_id}")
+        film = open_film(path, build_model(Scene(policy.trace.num_agents, item)), f"{policy.name}, env {env_id}")
         film.add(episode, lines_of)
         film.close()
     except MapushError as error:

@@ -10,14 +10,14 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.patches import Circle, Patch, Rectangle, Wedge
+from matplotlib.patches import Circle, Patch, Polygon, Rectangle, Wedge
 from matplotlib.ticker import MaxNLocator
 
 from mapush.env.metrics import ENDINGS, wilson_interval
 from mapush.env.resets import GOAL_DISTANCE
-from mapush.env.terminations import SUCCESS_DISTANCE
 from mapush.evaluation.results import Evaluation
 from mapush.objects import Part, PushObject
+from mapush.own.solids import NO_ROTATION
 from mapush.reports.episode_data import RINGS, SECTORS, Episodes, success_by_goal
 from mapush.reports.figures import (
     GRID,
@@ -188,7 +188,9 @@ def failure_map(name: str, title: str, episodes: Episodes, item: PushObject) -> 
 
 def _reach_of(part: Part) -> float:
     """Return a distance from the object's origin within which all of `part` lies, seen from above [m]."""
-    return math.hypot(*part.half_size[:2]) + math.hypot(*part.offset[:2])
+    if part.shape in ("box", "cylinder") and part.rpy == NO_ROTATION:
+        return math.hypot(*part.half_size[:2]) + math.hypot(*part.offset[:2])
+    return max(math.hypot(x, y) for x, y in part.outline())
 
 
 def _draw_spots(axes: Axes, spots: np.ndarray, colour: str, label: str) -> None:
@@ -199,13 +201,15 @@ def _draw_spots(axes: Axes, spots: np.ndarray, colour: str, label: str) -> None:
 # -- paths -----------------------------------------------------------------------------------------------------------
 
 
-def paths(name: str, title: str, episodes: Episodes) -> Markup:
+def paths(name: str, title: str, episodes: Episodes, item: PushObject) -> Markup:
     """Draw the paths of the object towards the goal: successes on the left, failures on the right."""
-    low, high = _extent(episodes.paths)
+    low, high = _extent(episodes.paths, item.goal_radius)
     width, height = high - low
     with drawing(name, (9.6, 4.4 * height / width + 0.9), columns=2, sharey=True) as figure:
         left, right = figure.axes
         successes, failures = np.flatnonzero(episodes.success), np.flatnonzero(~episodes.success)
+        for axes in (left, right):
+            axes.add_patch(Circle((0, 0), item.goal_radius, fc=OUTCOME_COLOURS["success"], ec="none", alpha=0.15))
         _draw_paths(left, episodes, successes, alpha=0.45, cross=False)
         _draw_paths(right, episodes, failures, alpha=0.9, cross=True)
         for axes, what in ((left, f"{len(successes)} successes"), (right, f"{len(failures)} failures")):
@@ -217,10 +221,8 @@ def paths(name: str, title: str, episodes: Episodes) -> Markup:
 
 
 def _draw_paths(axes: Axes, episodes: Episodes, chosen: np.ndarray, alpha: float, cross: bool) -> None:
-    """Draw the goal and the paths of the `chosen` episodes, with a cross at their ends if so wished."""
-    green = OUTCOME_COLOURS["success"]
-    axes.add_patch(Circle((0, 0), SUCCESS_DISTANCE, fc=green, ec="none", alpha=0.15))
-    axes.plot(0, 0, "+", color=green, markersize=8, markeredgewidth=1.5)
+    """Draw the paths of the `chosen` episodes, with a cross at their ends if so wished."""
+    axes.plot(0, 0, "+", color=OUTCOME_COLOURS["success"], markersize=8, markeredgewidth=1.5)
     lines: List[np.ndarray] = []
     colours: List[str] = []
     for index in chosen:
@@ -237,11 +239,11 @@ def _thin_path(path: np.ndarray) -> np.ndarray:
     return np.concatenate((path[:-1:PATH_STEPS], path[-1:]))
 
 
-def _extent(lines: Sequence[np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
+def _extent(lines: Sequence[np.ndarray], goal_radius: float) -> Tuple[np.ndarray, np.ndarray]:
     """Return two corners around the goal's disc and nearly all of `lines`; a few that go astray do not count."""
     points = np.concatenate([_thin_path(line) for line in lines])
     low, high = np.percentile(points, (0.5, 99.5), axis=0)
-    return np.minimum(low, -1.1 * SUCCESS_DISTANCE) - 0.1, np.maximum(high, 1.1 * SUCCESS_DISTANCE) + 0.1
+    return np.minimum(low, -1.1 * goal_radius) - 0.1, np.maximum(high, 1.1 * goal_radius) + 0.1
 
 
 # -- seen from above -------------------------------------------------------------------------------------------------
@@ -262,6 +264,8 @@ def _draw_footprint(axes: Axes, item: PushObject) -> None:
 
 def _outline_of(part: Part) -> Patch:
     (x, y), (half_x, half_y) = part.offset[:2], part.half_size[:2]
+    if part.shape not in ("box", "cylinder") or part.rpy != NO_ROTATION:
+        return Polygon(part.outline(), closed=True, fc=GRID, ec=MUTED, lw=0.8)
     if part.shape == "cylinder":
         return Circle((x, y), half_x, fc=GRID, ec=MUTED, lw=0.8)
     return Rectangle((x - half_x, y - half_y), 2 * half_x, 2 * half_y, fc=GRID, ec=MUTED, lw=0.8)

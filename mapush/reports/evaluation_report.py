@@ -35,7 +35,7 @@ class Setting:
     """How the policies were evaluated.
 
     Attributes:
-      task_name: cuboid, tblock or cylinder.
+      task_name: name of the object.
       num_envs: parallel envs.
       seed: seed of the initial states and of the randomization.
       simulator: name of the simulator.
@@ -101,7 +101,7 @@ def write_evaluation(
         progress.stage("report: figures of the episodes")
         sections.append(goal_section(policies, item))
         sections.append(failure_section(policies, item))
-        sections.append(path_section(policies))
+        sections.append(path_section(policies, item))
 
         def record_to(name: str, policy: TracedPolicy, env_id: int) -> Optional[str]:
             progress.stage(f"report: recording env {env_id} of {policy.name}")
@@ -261,18 +261,23 @@ def _measures(setting: Setting, evaluations: Evaluations) -> Section:
     note = (
         "A run is represented by its newest checkpoint. The finished time counts a failure as 20 s; the collaboration "
         "degree is the share of the time in which all robots are within 1 m of the object, over successful episodes; "
-        "the collision rate is the share of the episodes that a collision of robots ended. "
-        "MAPush's results are from a different simulator; the interval of its success rate is computed here for its "
-        f"{EPISODES} episodes."
+        "the collision rate is the share of the episodes that a collision of robots ended."
     )
+    if setting.task_name in PUBLISHED:
+        note += (
+            " MAPush's results are from a different simulator; the interval of its success rate is computed here for "
+            f"its {EPISODES} episodes."
+        )
     return Section("Measures", [Table(["policy", *_HEADINGS], rows, marked=[len(rows) - 1], note=note)])
 
 
 def _progress(setting: Setting, evaluations: Evaluations) -> Section:
     caption = (
         "Success rate of each checkpoint over its env steps of training (higher and further left is better). Bars are "
-        "95 % intervals; the dashed line is MAPush's published curve."
+        "95 % intervals."
     )
+    if setting.task_name in PUBLISHED:
+        caption = f"{caption[:-1]}; the dashed line is MAPush's published curve."
     blocks: List[Block] = [Figure(figures.progress(evaluations, setting.task_name), caption, wide=True)]
     for name, group in evaluations.items():
         if len(group) > 1:

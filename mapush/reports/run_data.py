@@ -10,10 +10,10 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
-from mapush.config import to_dict
+from mapush.config import OWN_OBJECT, to_dict
 from mapush.errors import ConfigError
 from mapush.evaluation.kept_results import best_results, result_files
-from mapush.presets import PRESETS, preset
+from mapush.presets import presets_of, presets_of_own_object
 from mapush.run import checkpoint as checkpoints
 from mapush.run.folder import CONFIG, VERSIONS, flat
 from mapush.run.logger import CSV
@@ -110,7 +110,7 @@ def read_run(path: Path, name: str) -> RunData:
     return RunData(
         name=name,
         path=path,
-        settings=flat(config),
+        settings=_settings_of(config),
         preset=_preset_of(config),
         log=_log(path / CSV, missing),
         checkpoints=sorted((path / checkpoints.FOLDER).glob(f"step_*{checkpoints.SUFFIX}")),
@@ -137,9 +137,21 @@ def _read_config(path: Path) -> Dict[str, Any]:
 def _preset_of(config: Dict[str, Any]) -> Dict[str, Any]:
     """Return the configuration of the preset that `config` started from; {} if the preset is gone."""
     task, name = str(config.get("task_name")), str(config.get("preset"))
-    if name not in PRESETS.get(task, {}):
+    presets = presets_of(task)
+    if OWN_OBJECT in config:
+        presets = presets_of_own_object()
+    if name not in presets:
         return {}
-    return flat(to_dict(preset(task, name)))
+    return _settings_of(to_dict(presets[name](task)))
+
+
+def _settings_of(config: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the settings under dotted names; of an object's definition, only where it comes from."""
+    settings = {name: value for name, value in config.items() if name != OWN_OBJECT}
+    own_object = config.get(OWN_OBJECT)
+    if isinstance(own_object, dict):
+        settings[OWN_OBJECT] = own_object.get("source")
+    return flat(settings)
 
 
 def _json(path: Path, missing: List[str]) -> Any:

@@ -10,9 +10,8 @@ import dataclasses
 import math
 from typing import Any, Dict, Optional, Tuple
 
-from mapush.config import PushRunConfig, RunConfig, bytes_of
+from mapush.config import PushRunConfig, RunConfig, bytes_of, pushed_object, team_size
 from mapush.errors import CapacityError
-from mapush.objects import OBJECTS
 from mapush.sim.contact_capacity import buffer_sizes
 from mapush.sim.physics import Randomization
 from mapush.sim.scene import Scene
@@ -177,7 +176,7 @@ def _simulator_bytes(config: RunConfig) -> int:
 
     randomization: Optional[Randomization] = None
     if isinstance(config, PushRunConfig):
-        pushed = OBJECTS[config.task.object]
+        pushed = pushed_object(config.task)
         scene = Scene(pushed.num_agents, pushed, config.task.upstream_quirks)
     else:
         scene = Scene(1)
@@ -198,7 +197,7 @@ def _sizes(config: RunConfig) -> _Sizes:
     if isinstance(config, PushRunConfig):
         from mapush.env import observations
 
-        num_agents = OBJECTS[config.task.object].num_agents
+        num_agents = team_size(config.task)
         return _Sizes(num_agents, observations.obs_dim(num_agents), observations.share_obs_dim(num_agents), 3)
     from mapush.env.walk import OBS_DIM, PRIVILEGED_DIM
 

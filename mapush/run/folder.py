@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import filelock
 
 from mapush.config import RunConfig, run_config_from_dict, to_dict
 from mapush.errors import CheckpointError, ConfigError
 from mapush.run import checkpoint as checkpoints
+from mapush.run import own_sources
 from mapush.run.atomic import written_at_once
 from mapush.run.versions import versions
 
@@ -148,6 +149,11 @@ class RunFolder:
                     part.write_text(json.dumps(values, indent=2) + "\n")
             except OSError as error:
                 raise _not_writable(self.path, error) from error
+        own_sources.keep(config, self.path)
+
+    def changes(self) -> List[str]:
+        """Return a line for each file of the user's own that differs from what the run began with."""
+        return own_sources.changes(self.config, self.path)
 
     def close(self) -> None:
         """Release the lock."""

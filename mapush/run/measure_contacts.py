@@ -10,10 +10,9 @@ from typing import Optional
 
 import torch
 
-from mapush.env.push import SPAWN_MARGIN
-from mapush.env.resets import Spawner
+from mapush.env.resets import SPAWN_MARGIN, Spawner, require_room
 from mapush.errors import SimulatorError
-from mapush.objects import OBJECTS
+from mapush.objects import team_of
 from mapush.run.shown_progress import SilentProgress
 from mapush.run.size_config import SizeConfig
 from mapush.sim import choose_backend
@@ -42,7 +41,8 @@ def measure(config: SizeConfig, progress: Optional[SilentProgress] = None) -> De
     """
     progress = progress or SilentProgress()
     progress.stage("making the envs")
-    pushed = OBJECTS[config.object]
+    pushed = team_of(config.task, config.num_agents)
+    require_room(pushed)
     physics = WarpPhysics(
         Scene(pushed.num_agents, pushed),
         config.num_envs,

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Optional
 
 import tyro
 
 from mapush.errors import unknown
 from mapush.objects import OBJECTS
+from mapush.own import own_objects
 
 
 @dataclasses.dataclass(frozen=True)
 class SizeConfig:
     """Measure how large the contact buffers on a GPU must be."""
 
-    object: tyro.conf.Positional[str] = "cuboid"
+    task: tyro.conf.Positional[str] = "cuboid"
     """cuboid, tblock or cylinder."""
+    object: Optional[str] = None
+    """An object of your own: FILE.py:NAME or package.module:NAME."""
+    num_agents: Optional[int] = None
+    """Robots in a team. Default: the object's own number."""
     num_envs: int = 2048
     """Parallel envs; more of them find rarer heaps."""
     walk_s: float = 6.0
@@ -32,5 +38,7 @@ class SizeConfig:
     """Constraint buffer size while measuring, per env."""
 
     def __post_init__(self) -> None:
-        if self.object not in OBJECTS:
-            raise unknown("object", self.object, OBJECTS)
+        if self.object is not None:
+            object.__setattr__(self, "task", own_objects.load_object(self.object).name)
+        if self.task not in OBJECTS:
+            raise unknown("object", self.task, OBJECTS)

@@ -11,7 +11,8 @@ from typing_extensions import Annotated
 
 from mapush.config import PushRunConfig, RunConfig, WalkRunConfig
 from mapush.errors import ConfigError
-from mapush.presets import PRESETS, PUSH_PRESETS
+from mapush.own import named_code, own_objects
+from mapush.presets import PRESETS, PUSH_PRESETS, own_env, preset
 from mapush.run import command_line
 
 _TASK_CHOICES = "{" + ",".join(PRESETS) + "}"
@@ -30,6 +31,10 @@ class RunFlags:
     """Continue the run in this folder, with its settings."""
     load_config: Optional[Path] = None
     """Take settings from HARL's happo.yaml, or from the config.json of a HARL run."""
+    object: Optional[str] = None
+    """Push an object of your own: FILE.py:NAME or package.module:NAME, a mapush.objects.PushObject."""
+    env: Optional[str] = None
+    """Train in your own environment: FILE.py:factory or package.module:factory, a function of num_envs and seed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +77,27 @@ def parse_flags(argv: Sequence[str]) -> Tuple[Optional[str], RunFlags]:
         task = words.pop(0)
     flags = command_line.parse_known(RunFlags, words, "train")
     if flags.resume is not None and (task is not None or flags != RunFlags(resume=flags.resume)):
-        fix = "leave out the task, --preset, --run-dir and --load-config"
+        fix = "leave out the task, --preset, --run-dir, --load-config, --object and --env"
         raise ConfigError("--resume takes folder and configuration from the run", got=" ".join(argv), fix=fix)
+    chosen = [word for word in (task, flags.object, flags.env) if word is not None]
+    if len(chosen) > 1:
+        raise ConfigError("more than one thing to train", got=" and ".join(chosen), fix="name only one of them")
     return task, flags
+
+
+def start_of(task: Optional[str], flags: RunFlags) -> RunConfig:
+    """Return the settings that a new run starts from.
+
+    Raises:
+      ConfigError: an unknown task or preset; or no object can be loaded.
+    """
+    if flags.env is not None:
+        if flags.preset is not None:
+            raise ConfigError("your own environment has no presets", got=flags.preset, fix="leave out --preset")
+        return own_env(named_code.title(flags.env, "--env"), env=named_code.absolute(flags.env))
+    if flags.object is not None:
+        task = own_objects.load_object(flags.object).name
+    return preset(task or "cuboid", flags.preset or "default")
 
 
 def parse_settings(argv: Sequence[str], flags: RunFlags, default: RunConfig) -> RunConfig:

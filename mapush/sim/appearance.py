@@ -10,17 +10,25 @@ import math
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from mapush.objects import Part, PushObject
+from mapush.own.solids import NO_ROTATION, quat_of
 from mapush.sim.go1 import FOOT_RADIUS, LINK_LENGTH, leg_signs
 from mapush.sim.physics import LEGS
-from mapush.sim.shapes import VISUAL_GROUP, add_shape
+from mapush.sim.shapes import VISUAL_GROUP, add_shape, geom_size, mesh_of
 
 if TYPE_CHECKING:
     import mujoco
 
-TINTS = ((0.93, 0.42, 0.08), (0.10, 0.36, 0.80), (0.14, 0.58, 0.30))
+TINTS = (
+    (0.93, 0.42, 0.08),
+    (0.10, 0.36, 0.80),
+    (0.14, 0.58, 0.30),
+    (0.55, 0.24, 0.70),
+    (0.88, 0.72, 0.10),
+    (0.12, 0.66, 0.72),
+)
+"""Colours of the robots; a larger team uses them again."""
 GOAL_RADIUS = 0.5  # radius of the marker [m]
 GOAL_HEIGHT = 0.1  # height of the marker [m]
-SUCCESS_RADIUS = 1.0  # radius around the marker in which the object has arrived [m]
 
 _CAMERA_PITCH = math.radians(38)  # downwards
 _BATTEN = 0.023  # half thickness of the edges of objects [m]
@@ -125,9 +133,9 @@ def dress(spec: mujoco.MjSpec, robots: Sequence[str], target: Optional[PushObjec
     if target is None:
         _add_camera(spec, robots[0] + "/trunk", 2.0)
         return
-    for part in target.parts:
-        _dress(spec.body("object"), _part_looks(part))
-    _add_goal(spec)
+    for index, part in enumerate(target.parts):
+        _dress_part(spec, part, f"object/{index}")
+    _add_goal(spec, target.goal_radius)
     size = max(math.hypot(x, y) for x, y in target.vertices)
     _add_camera(spec, "object", 2.0 + 4.0 * size)
 
@@ -142,10 +150,23 @@ def _dress_robot(spec: mujoco.MjSpec, robot: str, tint: Tuple[float, float, floa
             _dress(spec.body(f"{robot}/{leg}_{part}"), looks, shell)
 
 
-def _add_goal(spec: mujoco.MjSpec) -> None:
+def _dress_part(spec: mujoco.MjSpec, part: Part, mesh: str) -> None:
+    """Show a part; a box and a cylinder that stand upright have edges of a different colour."""
+    plain = part.rpy == NO_ROTATION
+    if plain and part.shape == "box":
+        _dress(spec.body("object"), _box_looks(part))
+    elif plain and part.shape == "cylinder":
+        _dress(spec.body("object"), _drum_looks(part))
+    else:
+        place = dict(pos=part.offset, quat=quat_of(part.rpy))
+        options = mesh_of(part, mesh)
+        add_shape(spec.body("object"), part.shape, geom_size(part), VISUAL_GROUP, material="object", **options, **place)
+
+
+def _add_goal(spec: mujoco.MjSpec, goal_radius: float) -> None:
     body = spec.worldbody.add_body(name="goal", mocap=True)
     marker = _Look("cylinder", (GOAL_RADIUS, GOAL_HEIGHT / 2), "goal", _at(0, 0, GOAL_HEIGHT / 2))
-    success = _Look("cylinder", (SUCCESS_RADIUS, 0.002), "success", _at(0, 0, 0.002))
+    success = _Look("cylinder", (goal_radius, 0.002), "success", _at(0, 0, 0.002))
     _dress(body, (marker, success))
 
 
@@ -206,12 +227,6 @@ def _dress(body: mujoco.MjsBody, looks: Sequence[_Look], shell: str = "") -> Non
         add_shape(body, look.shape, size, VISUAL_GROUP, material=material, **look.place)
 
 
-def _part_looks(part: Part) -> List[_Look]:
-    if part.shape == "box":
-        return _box_looks(part)
-    return _drum_looks(part)
-
-
 def _box_looks(part: Part) -> List[_Look]:
     """Return a crate: the box, and battens along its twelve edges."""
     looks = [_Look("box", part.half_size, "object", _at(*part.offset))]
@@ -239,9 +254,11 @@ def _batten(part: Part, sides: Sequence[int]) -> _Look:
 def _drum_looks(part: Part) -> List[_Look]:
     """Return a drum: the cylinder, its lids, and a rim at either end."""
     radius, _, half = part.half_size
-    drum = _Look("cylinder", (radius, half), "object", _at(*part.offset))
-    lid = _Look("cylinder", (radius - 0.1, half + 0.005), "object", _at(*part.offset))
+    x, y, z = part.offset
+    drum = _Look("cylinder", (radius, half), "object", _at(x, y, z))
+    lid = _Look("cylinder", (max(radius - 0.1, 0.5 * radius), half + 0.005), "object", _at(x, y, z))
     looks = [drum, lid]
     for end in (-1, 1):
-        looks.append(_Look("cylinder", (radius + _EDGE, _BATTEN), "trim", _at(0, 0, end * (half + _EDGE - _BATTEN))))
+        height = z + end * (half + _EDGE - _BATTEN)
+        looks.append(_Look("cylinder", (radius + _EDGE, _BATTEN), "trim", _at(x, y, height)))
     return looks

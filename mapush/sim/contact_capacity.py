@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Dict, Tuple
 
+from mapush.objects import OBJECTS
+
 if TYPE_CHECKING:
     from mapush.sim.scene import Scene
 
@@ -14,7 +16,7 @@ Each is at least 2.5 times the measured demand: 9.4 and 60, 13.4 and 75, 20.1 an
 (`python -m mapush.size OBJECT --num-envs 4096` on one H100).
 """
 ROBOT_SIZES = (16, 64)  # contacts and rows for each robot of any other scene
-OBJECT_SIZES = (16, 64)  # contacts and rows for the object of any other scene
+OBJECT_SIZES = (16, 64)  # contacts and rows for each part of the object of any other scene
 
 
 def buffer_sizes(scene: Scene, nconmax: int = 0, njmax: int = 0) -> Tuple[int, int]:
@@ -31,9 +33,12 @@ def buffer_sizes(scene: Scene, nconmax: int = 0, njmax: int = 0) -> Tuple[int, i
 
 def _measured_sizes(scene: Scene) -> Tuple[int, int]:
     if scene.object is not None and scene.object.name in CONTACT_SIZES:
-        return CONTACT_SIZES[scene.object.name]
+        contacts, rows = CONTACT_SIZES[scene.object.name]
+        more = max(scene.num_agents - OBJECTS[scene.object.name].num_agents, 0)  # robots than were measured
+        return contacts + more * ROBOT_SIZES[0], rows + more * ROBOT_SIZES[1]
     contacts = scene.num_agents * ROBOT_SIZES[0]
     rows = scene.num_agents * ROBOT_SIZES[1]
     if scene.object is None:
         return contacts, rows
-    return contacts + OBJECT_SIZES[0], rows + OBJECT_SIZES[1]
+    parts = len(scene.object.parts)
+    return contacts + parts * OBJECT_SIZES[0], rows + parts * OBJECT_SIZES[1]

@@ -25,8 +25,8 @@ FLOAT = 4  # size of a float32 [bytes]
 CONVEX_CONTACT = 6556
 """Size of the polytopes and polygons for each entry of the contact buffer [bytes].
 
-They are allocated only if the scene has a cylinder, which needs the general convex collision algorithm. Counted in
-mujoco_warp 4.0.0 with its 35 iterations.
+They are allocated only if the scene has a cylinder or a mesh, which need the general convex collision algorithm.
+Counted in mujoco_warp 4.0.0 with its 35 iterations.
 """
 
 
@@ -97,6 +97,6 @@ def _solver_bytes(model: mujoco.MjModel, njmax: int) -> int:
 
 def _collision_bytes(model: mujoco.MjModel, nconmax: int) -> int:
     kinds = model.geom_type[np.concatenate((model.pair_geom1, model.pair_geom2))]
-    if mujoco.mjtGeom.mjGEOM_CYLINDER in kinds:
+    if mujoco.mjtGeom.mjGEOM_CYLINDER in kinds or mujoco.mjtGeom.mjGEOM_MESH in kinds:
         return CONVEX_CONTACT * nconmax
     return 0

@@ -7,7 +7,7 @@ touch the object; trunks touch each other. A robot never collides with itself.
 MuJoCo 4.0 computes wrong contacts between a cylinder and a plane when the cylinder's axis is within 1e-10 rad of the
 plane's normal. Some of them are far too deep and throw the cylinder into the air. Here a cylinder stands on soles: two
 boxes, rotated by an eighth of a turn relative to each other, with their corners on the cylinder's rims. Robots touch
-the cylinder itself.
+the cylinder itself. A cylinder that lies on its side has no soles; nor have other shapes.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import math
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, TypeVar
 
 from mapush.objects import Part, PushObject
+from mapush.own import solids
 from mapush.sim import appearance, go1
 from mapush.sim.physics import PHYSICS_DT
-from mapush.sim.shapes import COLLISION_GROUP, Inertia, Vector, add_body, add_shape
+from mapush.sim.shapes import COLLISION_GROUP, Inertia, Vector, add_body, add_mesh, add_shape, geom_size, mesh_of
 
 if TYPE_CHECKING:
     import mujoco
@@ -137,12 +138,10 @@ def object_inertia(target: PushObject, upstream: bool) -> Inertia:
     com = _centre_of_mass(target, mass)
     full = [0.0] * 6
     for part in target.parts:
-        own = part.upstream_inertia
-        if not upstream:
-            own = _uniform_inertia(part.shape, part.half_size, part.mass)
+        own = _inertia_of(part, upstream)
         x, y, z = part.offset[0] - com[0], part.offset[1] - com[1], part.offset[2] - com[2]
         shift = (y * y + z * z, x * x + z * z, x * x + y * y, -x * y, -x * z, -y * z)
-        for index, (inertia, moment) in enumerate(zip(own + (0.0, 0.0, 0.0), shift)):
+        for index, (inertia, moment) in enumerate(zip(own, shift)):
             full[index] = full[index] + inertia + part.mass * moment
     return Inertia(mass, com, tuple(full))
 
@@ -153,6 +152,17 @@ def _centre_of_mass(target: PushObject, mass: float) -> Vector:
         for axis in range(3):
             moment[axis] += part.mass * part.offset[axis]
     return moment[0] / mass, moment[1] / mass, moment[2] / mass
+
+
+def _inertia_of(part: Part, upstream: bool) -> solids.Moments:
+    """Return the moments of inertia of a part about its centre of mass, along the object's axes."""
+    if upstream and part.upstream_inertia is not None:
+        return part.upstream_inertia + (0.0, 0.0, 0.0)
+    if part.shape in ("box", "cylinder"):
+        moments = _uniform_inertia(part.shape, part.half_size, part.mass) + (0.0, 0.0, 0.0)
+    else:
+        moments = solids.moments_of(part.shape, part.half_size, part.mass, part.points, part.faces)
+    return solids.rotated_moments(moments, part.rpy)
 
 
 def _uniform_inertia(shape: str, half_size: Vector, mass: float) -> Vector:
@@ -177,11 +187,15 @@ def _soles(target: Optional[PushObject]) -> List[str]:
         return []
     soles: List[str] = []
     for name, part in zip(_solids(target), target.parts):
-        if part.shape == "box":
+        if not _stands_on_soles(part):
             soles.append(name)
         else:
             soles += [f"{name}/sole{index}" for index in range(len(SOLE_YAWS))]
     return soles
+
+
+def _stands_on_soles(part: Part) -> bool:
+    return part.shape == "cylinder" and solids.is_upright(part.rpy)
 
 
 def _add_object(spec: mujoco.MjSpec, target: PushObject, upstream: bool) -> None:
@@ -189,18 +203,25 @@ def _add_object(spec: mujoco.MjSpec, target: PushObject, upstream: bool) -> None
     body.add_freejoint(name="object")
     friction = _friction(sum(target.friction) / 2)
     for name, part in zip(_solids(target), target.parts):
-        if part.shape == "box":
-            add_shape(body, "box", part.half_size, COLLISION_GROUP, name=name, pos=part.offset, friction=friction)
+        if part.shape == "mesh":
+            add_mesh(spec, name, part.points, part.faces)
+        common: Dict[str, Any] = dict(pos=part.offset, friction=friction)
+        if part.rpy != solids.NO_ROTATION:
+            common["quat"] = solids.quat_of(part.rpy)
+        if _stands_on_soles(part):
+            _add_cylinder(body, name, part, common)
         else:
-            _add_cylinder(body, name, part, dict(pos=part.offset, friction=friction))
+            add_shape(body, part.shape, geom_size(part), COLLISION_GROUP, name=name, **mesh_of(part, name), **common)
 
 
 def _add_cylinder(body: mujoco.MjsBody, name: str, part: Part, common: Dict[str, Any]) -> None:
+    """Add an upright cylinder and its soles, whose yaw is that of the object, not of the part."""
     radius, _, half_length = part.half_size
     add_shape(body, "cylinder", (radius, half_length), COLLISION_GROUP, name=name, **common)
     corner = radius / math.sqrt(2)
     for index, yaw in enumerate(SOLE_YAWS):
         sole = f"{name}/sole{index}"
+        common.pop("quat", None)
         size = (corner, corner, half_length)
         add_shape(body, "box", size, COLLISION_GROUP, name=sole, euler=(0, 0, yaw), **common)
 
@@ -230,7 +251,7 @@ def _stand(target: Optional[PushObject], place: float) -> List[float]:
     x, y, yaw = 0.0, place, 0.0
     if target is not None:
         distance = sum(target.agent_distance) / 2
-        yaw = 0.7 * place
+        yaw = min(0.7, math.tau / max(target.num_agents, 1)) * place
         x, y = -distance * math.cos(yaw), -distance * math.sin(yaw)
     orientation = [math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)]
     return [x, y, go1.STAND_HEIGHT] + orientation + list(go1.DEFAULT_JOINT_POS)

@@ -37,7 +37,6 @@ def show(
     Raises:
       ConfigError: a port or a file cannot be used.
     """
-    from mapush.objects import OBJECTS
     from mapush.sim.scene import Scene, build_model
     from mapush.viewer import screen
     from mapush.viewer.films import recorder
@@ -52,7 +51,7 @@ def show(
     episodes = config.episodes
     if episodes is None and choice.record is not None:
         episodes = RECORDED_EPISODES
-    model = build_model(Scene(env.num_agents, OBJECTS[title]))
+    model = build_model(Scene(env.num_agents, env.item))
     transport = Transport(env.num_envs, env.num_agents, config.seed)
     board = Scoreboard(title, episodes, only_failures)
     with contextlib.ExitStack() as stack:

@@ -10,7 +10,7 @@ from typing import Any, List, Sequence, Tuple
 import numpy as np
 
 from mapush.evaluation.episode import Episode, Frame
-from mapush.sim.appearance import SUCCESS_RADIUS, TINTS
+from mapush.sim.appearance import TINTS
 
 Point = Tuple[float, float, float]
 Colour = Tuple[float, float, float, float]  # red, green, blue, opacity, each in [0, 1]
@@ -96,7 +96,7 @@ def overlay_of(episode: Episode, step: int, lines: Sequence[str] = ()) -> Overla
     return Overlay(
         lines=tuple(lines),
         arrows=command_arrows(frame),
-        discs=_discs(frame),
+        discs=_discs(frame, episode.goal_radius),
         paths=_paths(episode, step),
         look_at=(float(x), float(y), float(frame.object[2]) / 2),
     )
@@ -128,14 +128,14 @@ def _yaw_of(quat: np.ndarray) -> float:
     return math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
 
 
-def _discs(frame: Frame) -> Tuple[Disc, ...]:
+def _discs(frame: Frame, goal_radius: float) -> Tuple[Disc, ...]:
     discs: List[Disc] = []
     for pose, (red, green, blue, _) in zip(frame.robots, itertools.cycle(ROBOT_COLOURS)):
         centre = (float(pose[0]), float(pose[1]))
         discs.append(Disc(centre, DISC_RADIUS, (red, green, blue, DISC_OPACITY)))
-    if frame.distance < SUCCESS_RADIUS:
+    if frame.distance < goal_radius:
         goal = (float(frame.goal[0]), float(frame.goal[1]))
-        discs.append(Disc(goal, SUCCESS_RADIUS, REACHED_COLOUR))
+        discs.append(Disc(goal, goal_radius, REACHED_COLOUR))
     return tuple(discs)
 
 

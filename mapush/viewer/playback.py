@@ -131,7 +131,7 @@ class Playback:
         """Play new episodes until the user interrupts or there were enough, and return how to go on."""
         observation = env.reset()
         self._announce()
-        self._live = [Episode(0, env_id) for env_id in range(env.num_envs)]
+        self._live = [self._new_episode(env_id) for env_id in range(env.num_envs)]
         self._rewards = [{} for _ in range(env.num_envs)]
         self._due = time.monotonic()
         try:
@@ -147,6 +147,9 @@ class Playback:
         return Wish.QUIT
 
     # -- live --------------------------------------------------------------------------------------------------------
+
+    def _new_episode(self, env_id: int) -> Episode:
+        return Episode(0, env_id, goal_radius=self._env.item.goal_radius)
 
     def _steer(self, commands: torch.Tensor) -> torch.Tensor:
         """Replace the commands of the robot that the user drives, if any."""
@@ -201,7 +204,7 @@ class Playback:
         played = list(self._live)
         for env_id in transition.done.nonzero().flatten().tolist():
             played[env_id] = _ended(self._live[env_id], _outcome_of(transition, env_id))
-            self._live[env_id] = Episode(0, env_id)
+            self._live[env_id] = self._new_episode(env_id)
         for env_id, episode in enumerate(played):
             episode.frames[-1] = dataclasses.replace(episode.frames[-1], rewards=rewards[env_id])
         self._rewards = rewards

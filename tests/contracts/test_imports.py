@@ -19,7 +19,7 @@ NEEDS_A_NEW_PARSER = pytest.mark.python310  # to read the stand-in, whose own Py
 MOST_MODULES = {"mapush": 13, "harness": 8, "isaac_standin": 6}  # in the root of a package
 
 COMMANDS = {f"mapush.{name}" for name in ("__main__", "train", "evaluate", "export", "replay", "report", "size")}
-VOCABULARY = {"mapush.errors", "mapush.objects", "mapush.spec", "mapush.config"}
+VOCABULARY = {"mapush.errors", "mapush.objects", "mapush.own", "mapush.spec", "mapush.config"}
 PHYSICS = VOCABULARY | {"mapush.device", "mapush.sim"}
 TASK = PHYSICS | {"mapush.env", "mapush.happo"}
 RUN = TASK | {"mapush.presets", "mapush.run"}
@@ -35,10 +35,11 @@ SIMULATED = STANDIN | {f"isaac_standin.{room}" for room in ("assets", "scene", "
 
 MAY_IMPORT: Dict[str, Set[str]] = {  # room: the rooms it may import, besides itself
     "mapush.errors": set(),
-    "mapush.objects": {"mapush.errors"},
+    "mapush.objects": {"mapush.errors", "mapush.own"},
+    "mapush.own": {"mapush.errors", "mapush.objects"},
     "mapush.policies": set(),
     "mapush.spec": {"mapush.errors"},
-    "mapush.config": {"mapush.errors", "mapush.objects"},
+    "mapush.config": {"mapush.errors", "mapush.objects", "mapush.own"},
     "mapush.presets": VOCABULARY,
     "mapush.device": VOCABULARY,
     "mapush.sim": PHYSICS | {"isaac_standin.install"},

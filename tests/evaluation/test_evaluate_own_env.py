@@ -112,9 +112,9 @@ def test_environment_without_outcomes_says_that_success_is_unknown(policy, capsy
 @pytest.mark.parametrize(
     "words, phrases",
     [
-        (["--env", "own_worlds"], ["names no function", "package.module:factory"]),
+        (["--env", "own_worlds"], ["names nothing to load", "package.module:NAME"]),
         (["--env", "own_wrlds:countdown"], ["cannot be imported", "own_wrlds"]),
-        (["--env", "own_worlds:count"], ["names no function", "count"]),
+        (["--env", "own_worlds:count"], ["unknown name 'count'", "did you mean 'countdown'"]),
         (["--env", "own_worlds:twenty"], ["another number of envs", "20 envs", "5"]),
         (["--env", "own_worlds:countdown", "--report", "page"], ["--report belongs to the built-in tasks"]),
         (["--env", "own_worlds:countdown", "--steps-per-decision", "5"], ["--steps-per-decision belongs"]),

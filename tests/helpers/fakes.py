@@ -7,9 +7,8 @@ from typing import Any, Dict, Optional
 
 import torch
 
-from mapush.config import TaskConfig
+from mapush.config import TaskConfig, team_size
 from mapush.env.push_quirks import push_env_class
-from mapush.objects import OBJECTS
 from mapush.sim.geometry import rotate_xy, yaw_of
 from mapush.sim.physics import JOINTS, STEP_DT, State
 from mapush.spec import TensorSpec
@@ -131,7 +130,7 @@ def _map(function: Any, state: State) -> State:
 def make_env(seed=0, num_envs=NUM_ENVS, **task):
     """Return a PushEnv on a kinematic simulator."""
     config = TaskConfig(**task)
-    simulator = KinematicSimulator(num_envs, OBJECTS[config.object].num_agents)
+    simulator = KinematicSimulator(num_envs, team_size(config))
     return push_env_class(config)(simulator, config, seed)
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Optional
 
-from mapush.assembly import TASKS, device_of, make_env, sizes_of
+from mapush.assembly import device_of, make_env, sizes_of
 from mapush.config import RunConfig
 from mapush.env.harl_view import HarlView
 from mapush.errors import ConfigError
@@ -195,7 +195,7 @@ def _last_line(config: RunConfig, path: Path, stopped: bool) -> str:
     if stopped:
         what = "stopped and saved after the last complete rollout"
         return f"{what}; continue with: python -m mapush.train --resume {path}"
-    if config.task_name in TASKS:
+    if type(config) is not RunConfig:
         return f"done; evaluate with: python -m mapush.evaluate {config.task_name} --checkpoint {path}"
     return f'done; load the policy with: mapush.load_policy("{path}")'
 

@@ -31,10 +31,24 @@ def meshes_of(model: mujoco.MjModel, body: int) -> Dict[Colour, trimesh.Trimesh]
     """Return the visible geoms of `body` in its frame, one mesh per colour."""
     shapes: Dict[Colour, List[trimesh.Trimesh]] = {}
     for geom in _visible_geoms(model, body):
-        shape = shape_of(int(model.geom_type[geom]), model.geom_size[geom])
+        if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_MESH:
+            shape = _own_mesh(model, int(model.geom_dataid[geom]))
+        else:
+            shape = shape_of(int(model.geom_type[geom]), model.geom_size[geom])
         shape.apply_transform(_placement_of(model, geom))
         shapes.setdefault(_colour_of(model, geom), []).append(shape)
     return {colour: joined(parts) for colour, parts in shapes.items()}
+
+
+def _own_mesh(model: mujoco.MjModel, mesh: int) -> trimesh.Trimesh:
+    """Return a mesh of the model, with edges that shading keeps."""
+    first, count = int(model.mesh_vertadr[mesh]), int(model.mesh_vertnum[mesh])
+    first_face, faces = int(model.mesh_faceadr[mesh]), int(model.mesh_facenum[mesh])
+    shape = trimesh.Trimesh(
+        model.mesh_vert[first : first + count], model.mesh_face[first_face : first_face + faces], process=False
+    )
+    shape.unmerge_vertices()
+    return shape
 
 
 def _placement_of(model: mujoco.MjModel, geom: int) -> np.ndarray:
