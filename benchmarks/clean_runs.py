@@ -40,6 +40,7 @@ def cuboid(draw: random.Random) -> Callable[..., Any]:
     return make
 
 
+RUNS_PER_LINE = 20
 WORLDS = {"light": light, "cuboid": cuboid}
 
 
@@ -75,14 +76,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         numbers = range(options.seed, options.seed + getattr(options, name))
         with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
             run = functools.partial(clean_run, name, budget_s=options.budget, contracts=options.contracts)
-            reports = list(pool.map(run, numbers))
-        broken: collections.Counter = collections.Counter()
-        bad = 0
-        for report in reports:
-            bad += not report.ok
-            broken.update([finding.contract for finding in report.findings])
+            broken: collections.Counter = collections.Counter()
+            bad = done = 0
+            for report in pool.map(run, numbers):
+                done += 1
+                bad += not report.ok
+                broken.update([finding.contract for finding in report.findings])
+                if done % RUNS_PER_LINE == 0:
+                    print(f"{name}: {done} runs, {bad} tripped, {time.perf_counter() - began:.0f} s", flush=True)
         tripped += bad
-        print(f"{name}.runs {len(reports)}")
+        print(f"{name}.runs {done}")
         print(f"{name}.tripped {bad}")
         print(f"{name}.seconds {time.perf_counter() - began:.0f}")
         for contract, count in sorted(broken.items()):

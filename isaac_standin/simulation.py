@@ -121,10 +121,10 @@ class Simulation:
         unsteady = unsteady_on_warp(self.envs[0], self.grounds)
         if unsteady:
             message = (
-                f"on a GPU, {unsteady[0]} does not lie still on rough ground: it exceeds a cell of the height field"
+                f"on a GPU, {unsteady[0]} does not lie still on a height field: MuJoCo Warp lets boxes tumble there"
             )
             if len(unsteady) > 1:
-                message += f"; so do {len(unsteady) - 1} other boxes"
+                message += f" ({len(unsteady) - 1} more boxes)"
             warnings.warn(message, stacklevel=2)
 
     def _estimate_buffers(self) -> tuple[int, int]:

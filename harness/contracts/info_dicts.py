@@ -84,27 +84,56 @@ def _require_dict(moment: Moment, env: int, agent: int, env_infos: Any) -> None:
 
 @contract("infos-fresh", every_step=True)
 def infos_fresh(moment: Moment) -> None:
-    """Each env, agent and step has an info dict of its own, which never changes later."""
-    owners: Dict[int, Owner] = {}
-    for kept in moment.kept:
-        for env, agent, info, items in kept.infos:
-            owners[id(info)] = (kept.step, env, agent)
-            if not has_same_items(info, items):
-                raise moment.error(
-                    f"the info of step {kept.step} changed at step {moment.step}",
-                    moment.at(env, agent),
-                    got=f"{sorted(map(str, info))} after {sorted(map(str, items))}",
-                    cause="the dict is reused: a flag of one step shows in other steps",
-                    fix="make new dicts in every step",
-                )
+    """Each env and agent has its own info dict, a new one at least in every episode, which never changes later."""
+    owners = _owners(moment)
+    present: Dict[int, Owner] = {}
     for env, agent, info in leaves(moment.parts["infos"]):
         current = (moment.step, env, agent)
-        owner = owners.setdefault(id(info), current)
-        if owner != current:
+        owner = present.setdefault(id(info), owners.get(id(info), current))
+        if owner == current:
+            continue
+        if not _continues(moment, owner, current):
             raise moment.error(
                 f"one info dict is shared by {_in_words(owner)} and {_in_words(current)}",
-                cause="[{}] * n repeats one dict: a flag that is set for one is set for all",
+                cause="the dict is reused, as in [{}] * n: a flag that is set for one is set for all",
                 fix="make a new dict for each env, agent and step",
+            )
+        present[id(info)] = current
+        moment.judged_for.note("infos: one dict lives for an episode: kept ones change, which HARL never notices")
+    _require_unchanged(moment, present)
+
+
+def _owners(moment: Moment) -> Dict[int, Owner]:
+    """Return for each info dict of the last few steps where it was last."""
+    owners: Dict[int, Owner] = {}
+    for kept in moment.kept:
+        for env, agent, info, _ in kept.infos:
+            owners[id(info)] = (kept.step, env, agent)
+    return owners
+
+
+def _continues(moment: Moment, owner: Owner, current: Owner) -> bool:
+    """Return whether an earlier step showed the dict for the same agent of the same env, in the same episode."""
+    step, env, agent = owner
+    if (env, agent) != current[1:] or step == current[0]:
+        return False
+    return not any(kept.ended(env) for kept in moment.kept if kept.step >= step)
+
+
+def _require_unchanged(moment: Moment, present: Dict[int, Owner]) -> None:
+    """Raise if a dict changed after the last step that showed it."""
+    last_shown = {}
+    for kept in moment.kept:
+        for env, agent, info, items in kept.infos:
+            last_shown[id(info)] = (kept.step, env, agent, info, items)
+    for step, env, agent, info, items in last_shown.values():
+        if id(info) not in present and not has_same_items(info, items):
+            raise moment.error(
+                f"the info of step {step} changed at step {moment.step}",
+                moment.at(env, agent),
+                got=f"{sorted(map(str, info))} after {sorted(map(str, items))}",
+                cause="the dict is reused: a flag of one step shows in other steps",
+                fix="make new dicts in every step",
             )
 
 

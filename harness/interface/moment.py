@@ -47,6 +47,13 @@ class KeptStep:
     arrays: List[Tuple[str, np.ndarray, np.ndarray]]
     infos: List[Tuple[int, int, Any, Dict[Any, Any]]]
 
+    def ended(self, env: int) -> bool:
+        """Return whether an episode of this env ended in the step; True where `dones` does not say it."""
+        for name, _, dones in self.arrays:
+            if name == "dones" and env < len(dones):
+                return bool(np.any(dones[env]))
+        return True
+
     @classmethod
     def of(cls, parts: Dict[str, Any], step: int) -> KeptStep:
         """Keep the parts of a step."""

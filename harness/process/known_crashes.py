@@ -37,7 +37,7 @@ NO_MEMORY = r"(?m)^[\w.]*(?<!OutOf)MemoryError\b|bad_alloc|can't allocate memory
 FIX_HARL_NEEDS = "pip install absl-py setproctitle pyyaml tensorboardX cloudpickle"
 FIX_HARL_PYTHON = "use Python 3.12 or older"
 FIX_ISAAC_PYTHON = "use Python 3.8, for example: conda create -n isaac python=3.8"
-FIX_MQE = "pip uninstall mqe; export PYTHONPATH=MAPush (a git checkout)"
+FIX_MQE = "pip uninstall mqe; export MAPUSH_DIR=MAPush (a git checkout)"
 FIX_NINJA = "pip install ninja"
 FIX_NUMPY_ALIASES = "pip install 'numpy<1.24', or replace np.float by float in isaacgym/torch_utils.py"
 FIX_SHM = "start the container with --shm-size 2g or --ipc host, or use fewer worker processes"

@@ -11,7 +11,7 @@ import numpy as np
 from isaac_standin.assets.asset import Body, Joint, Shape
 from isaac_standin.scene import contacts
 from isaac_standin.scene.actor import DRIVE_POSITION, DRIVE_VELOCITY, Actor, Drive
-from isaac_standin.scene.terrain import add_terrain, exceeds_a_cell, require_small
+from isaac_standin.scene.terrain import add_terrain, has_height_field, require_small
 from isaac_standin.scene.terrain_types import Ground
 
 COLLISION_GROUP = 3  # hidden by MuJoCo's viewers unless asked for
@@ -97,12 +97,10 @@ def _require_small(actors: Sequence[Actor], grounds: Sequence[Ground]) -> None:
 
 
 def unsteady_on_warp(actors: Sequence[Actor], grounds: Sequence[Ground]) -> list[str]:
-    """Return the names of the boxes that MuJoCo Warp cannot lay still on a height field: those larger than a cell."""
-    found = []
-    for face in _flat_faces(actors):
-        if face.kind == "box" and exceeds_a_cell(face.sides, grounds):
-            found.append(face.name)
-    return found
+    """Return the names of the boxes that may touch a height field, on which MuJoCo Warp cannot lay them still."""
+    if not has_height_field(grounds):
+        return []
+    return [face.name for face in _flat_faces(actors) if face.kind == "box"]
 
 
 class _FlatFace(NamedTuple):

@@ -105,12 +105,9 @@ def require_small(name: str, extent: tuple[float, float], grounds: Sequence[Grou
             )
 
 
-def exceeds_a_cell(extent: tuple[float, float], grounds: Sequence[Ground]) -> bool:
-    """Return whether a face with these sides [m] is larger than a cell of a height field."""
-    for piece in all_pieces(grounds):
-        if isinstance(piece, Field) and max(extent) > min(piece.cell):
-            return True
-    return False
+def has_height_field(grounds: Sequence[Ground]) -> bool:
+    """Return whether a part of the ground becomes a height field."""
+    return any(isinstance(piece, Field) for piece in all_pieces(grounds))
 
 
 def contacts_on(extent: tuple[float, float], cell: tuple[float, float]) -> int:

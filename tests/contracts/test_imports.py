@@ -15,6 +15,7 @@ pytestmark = pytest.mark.contracts
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("mapush", "harness", "isaac_standin")
+NEEDS_A_NEW_PARSER = pytest.mark.python310  # to read the stand-in, whose own Python is 3.11
 MOST_MODULES = {"mapush": 12, "harness": 8, "isaac_standin": 6}  # in the root of a package
 
 COMMANDS = {f"mapush.{name}" for name in ("__main__", "train", "evaluate", "replay", "report", "size")}
@@ -113,6 +114,7 @@ def room_of(module: str) -> str:
     return ".".join(module.split(".")[:2])
 
 
+@NEEDS_A_NEW_PARSER
 @pytest.mark.parametrize("room", sorted(MAY_IMPORT))
 def test_room_imports_only_the_rooms_below_it(room):
     """Imports go one way: this is what keeps the learner, the simulators and the generic harness usable separately."""
@@ -130,6 +132,7 @@ def test_every_room_has_its_rule():
     assert {room_of(name) for name in MODULES} == set(MAY_IMPORT) | free
 
 
+@NEEDS_A_NEW_PARSER
 def test_package_never_imports_the_harness():
     """The harness knows the package; the package does not know the harness."""
     for name in MODULES:
@@ -137,6 +140,7 @@ def test_package_never_imports_the_harness():
             assert not any(other.startswith("harness") for other in imported_by(name)), name
 
 
+@NEEDS_A_NEW_PARSER
 def test_nothing_below_imports_a_command():
     """Commands stand on top: nothing but other commands, the harness and the package's face imports them."""
     for name in MODULES:
@@ -144,6 +148,7 @@ def test_nothing_below_imports_a_command():
             assert not set(imported_by(name)) & COMMANDS, name
 
 
+@NEEDS_A_NEW_PARSER
 def test_imports_contain_no_circle():
     """No module imports itself through others, not even inside a function or for a type."""
     below = {name: set(imported_by(name)) - set(PACKAGES) for name in MODULES}
@@ -177,6 +182,7 @@ def test_no_module_name_occurs_twice(packages):
     assert [name for name, count in counts.items() if count > 1] == []
 
 
+@NEEDS_A_NEW_PARSER
 @pytest.mark.parametrize("packages", PRODUCTS)
 def test_no_class_name_occurs_twice(packages):
     """The name of a class says which class is meant. The names in `isaac_standin.api` are Isaac Gym's."""

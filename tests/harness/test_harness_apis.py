@@ -287,11 +287,13 @@ def test_vec_env_without_reset_is_judged_from_its_first_observations():
     assert "no close" in report.not_judged["close"]
 
 
-def test_every_reason_names_a_contract():
+@pytest.mark.parametrize("api", FACTORIES)
+def test_every_reason_names_a_contract(api):
     """A view cannot exempt an environment from a contract that does not exist."""
-    for api in FACTORIES:
-        env = EnvFactory(functools.partial(FACTORIES[api]), {}).build(0, num_envs=3)
-        assert set(env.unjudged) <= set(names("env"))
+    if api in ("rsl_rl", "isaaclab"):
+        pytest.importorskip("torch")
+    env = EnvFactory(functools.partial(FACTORIES[api]), {}).build(0, num_envs=3)
+    assert set(env.unjudged) <= set(names("env"))
 
 
 def test_numbers_that_are_rarely_off_may_be_off_by_accident():

@@ -14,14 +14,13 @@ CONTRACTS = ["factory", "reset-form", "step-form", "finite", "dones", "impulse",
 CONTRACTS += ["horizon", "terminal-observation", "first-action", "one-moment", "same-seed", "other-seed", "aliasing"]
 
 
+@pytest.mark.gymnasium
 @pytest.mark.parametrize("mode", ["SAME_STEP", "NEXT_STEP", "DISABLED"])
 @pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1"])
 def test_gymnasium_vector_environments_have_no_finding(name, mode):
     """The vector environments of gymnasium are judged clean in each of their modes, and the modes are told apart."""
-    gymnasium = pytest.importorskip("gymnasium", reason="needs gymnasium")
-    vector = pytest.importorskip("gymnasium.vector", reason="needs gymnasium")
-    if not hasattr(vector, "AutoresetMode"):
-        pytest.skip("needs gymnasium 1.1, which has autoreset modes")
+    import gymnasium
+    from gymnasium import vector
 
     def make_env(num_envs=5):
         makers = [lambda: gymnasium.make(name)] * num_envs
@@ -33,9 +32,10 @@ def test_gymnasium_vector_environments_have_no_finding(name, mode):
     assert f"autoreset mode: {mode.lower().replace('_', '-')}" in report.notes
 
 
+@pytest.mark.gymnasium
 def test_gymnasium_environment_of_one_agent_has_no_finding():
     """The factory of a single environment is called once for each env."""
-    gymnasium = pytest.importorskip("gymnasium", reason="needs gymnasium")
+    import gymnasium
 
     def make_env():
         return gymnasium.make("Pendulum-v1")
@@ -46,9 +46,10 @@ def test_gymnasium_environment_of_one_agent_has_no_finding():
     assert {"step-form", "impulse", "auto-reset", "horizon", "other-seed"} <= set(report.passed)
 
 
+@pytest.mark.mpe
 def test_mpe_of_pettingzoo_has_the_axis_without_effect_that_it_documents():
     """The first of the continuous actions is `no_action`: it is found, and a task can state it."""
-    scenario = pytest.importorskip("mpe2.simple_spread_v3", reason="needs mpe2, PettingZoo's MPE")
+    from mpe2 import simple_spread_v3 as scenario
 
     def make_env():
         return scenario.parallel_env(continuous_actions=True, max_cycles=10)

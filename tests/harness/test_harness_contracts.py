@@ -86,6 +86,23 @@ def kept_infos(env: Wrapped, returned: List[Any]) -> None:
     returned[INFOS] = kept
 
 
+def infos_of_the_episode(env: Wrapped, returned: List[Any]) -> None:
+    kept = env.__dict__.setdefault("kept", {})
+    for env_id, infos in enumerate(returned[INFOS]):
+        olds = kept.setdefault(env_id, [{} for _ in infos])
+        for old, new in zip(olds, infos):
+            old.update(new)
+        returned[INFOS][env_id] = olds
+        if returned[DONES][env_id].any():
+            del kept[env_id]
+
+
+def changed_later(env: Wrapped, returned: List[Any]) -> None:
+    for infos in env.__dict__.get("last", []):
+        infos[0]["seen"] = True
+    env.last = returned[INFOS]
+
+
 def repeated_infos(env: Wrapped, returned: List[Any]) -> None:
     returned[INFOS] = [[{}, {}]] * len(returned[INFOS])
 
@@ -240,7 +257,11 @@ BROKEN = {
     "infos dict": (convert(INFOS, lambda infos: {"a": infos}), "infos is a dict of 1, not one entry for each env"),
     "infos short": (convert(INFOS, lambda infos: infos[:1]), "infos has 1 entries for 5 envs"),
     "infos none": (convert(INFOS, lambda infos: None), "infos is None, not one entry for each env"),
-    "infos-fresh kept": (factory(result=kept_infos), "one info dict is shared by env 0, agent 0 (step 1)"),
+    "infos-fresh kept": (
+        factory(result=kept_infos),
+        "one info dict is shared by env 0, agent 0 (step 20) and env 0, a",
+    ),
+    "infos-fresh changed": (factory(result=changed_later), "the info of step 1 changed at step 2"),
     "infos-fresh repeated": (factory(result=repeated_infos), "one info dict is shared by env 0, agent 0 (step 1)"),
     "bad-transition renamed": (flagged(rename), "time limits count as failures: bad_transition is not set"),
     "bad-transition always": (flagged(flag_everything), "bad_transition is set although no time limit was reached"),
@@ -292,6 +313,13 @@ def test_dones_one_step_late_are_named_so_and_nothing_follows_from_them() -> Non
     """One contract reports the cause, and no other contract reports it again in different words."""
     report = report_of(factory(result=late_dones), contracts=["auto-reset", "bad-transition", "terminal-observation"])
     assert [one.what for one in report.findings] == ["dones come one step late"]
+
+
+def test_infos_that_live_for_an_episode_are_a_note() -> None:
+    """PettingZoo makes its info dicts in `reset`: HARL reads them at once, so that no flag reaches a wrong step."""
+    report = report_of(factory(result=infos_of_the_episode), contracts=["infos-fresh", "bad-transition"])
+    assert report.ok
+    assert [note for note in report.notes if "one dict lives for an episode" in note]
 
 
 def test_horizon_no_end_is_found() -> None:

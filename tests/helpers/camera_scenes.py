@@ -31,10 +31,10 @@ def properties(width=WIDTH, height=HEIGHT, **settings):
 class Scene:
     """Envs that hold boxes, weightless; the first box is free, the second fixed."""
 
-    def __init__(self, *envs, ground=False, spacing=0.0):
+    def __init__(self, *envs, ground=False, spacing=0.0, gpu=False):
         self.gym = gymapi.acquire_gym()
         params = gymapi.SimParams()
-        params.up_axis, params.gravity = gymapi.UP_AXIS_Z, vec(0, 0, 0)
+        params.up_axis, params.gravity, params.use_gpu_pipeline = gymapi.UP_AXIS_Z, vec(0, 0, 0), gpu
         self.sim = self.gym.create_sim(0, 0, gymapi.SIM_PHYSX, params)
         if ground:
             plane = gymapi.PlaneParams()

@@ -27,6 +27,11 @@ MARKERS = {
     "gpu": "needs an NVIDIA GPU and the gpu extra; run by make gpu",
     "harl": "needs upstream HARL: installed, or in the folder HARL_DIR",
     "upstream": "needs a checkout of MAPush in the folder MAPUSH_DIR, and the packages that MQE imports",
+    "python310": "needs a Python that parses match statements",
+    "robots": "needs the checkouts MAPUSH_DIR, LEGGED_GYM_DIR and ISAACGYMENVS_DIR",
+    "stubs": "needs isaacgym-stubs, the signatures of Isaac Gym's API",
+    "gymnasium": "needs gymnasium 1.1 or later",
+    "mpe": "needs mpe2, PettingZoo's MPE",
     "render": "needs an OpenGL library that draws without a display",
     "web": "needs viser, which serves the page in the browser",
     "browser": "needs chromium or google-chrome, and Python's playwright",
@@ -37,7 +42,7 @@ SELECTED_BY_NAME = {"slow": "takes minutes: run it with -m slow"}
 OWN_FOLDERS = ("contracts", "memory")  # `-m NAME` reads only the folder of this name; no test elsewhere has the marker
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # for each marker, the package that its files import
-PACKAGES = {"mujoco": "mujoco", "warp": "mujoco_warp", "gpu": "mujoco_warp", "web": "viser"}
+PACKAGES = {"mujoco": "mujoco", "warp": "mujoco_warp", "gpu": "mujoco_warp", "web": "viser", "stubs": "isaacgym-stubs"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -169,6 +174,36 @@ def _why_no_upstream() -> Optional[str]:
     return None
 
 
+def _why_no_python310() -> Optional[str]:
+    if sys.version_info < (3, 10):
+        return "this Python cannot parse match statements: use 3.10 or later"
+    return None
+
+
+def _why_no_robots() -> Optional[str]:
+    variables = ("MAPUSH_DIR", "LEGGED_GYM_DIR", "ISAACGYMENVS_DIR")
+    missing = [variable for variable in variables if not os.environ.get(variable)]
+    if missing:
+        return f"no checkout is named by {', '.join(missing)}"
+    return None
+
+
+def _why_no_gymnasium() -> Optional[str]:
+    try:
+        version = metadata.version("gymnasium")
+    except metadata.PackageNotFoundError:
+        return "gymnasium is not installed: pip install gymnasium"
+    if version.startswith("0.") or version.startswith("1.0"):
+        return f"gymnasium {version} has no autoreset modes: pip install 'gymnasium>=1.1'"
+    return None
+
+
+def _why_no_mpe() -> Optional[str]:
+    if importlib.util.find_spec("mpe2") is None:
+        return "mpe2 is not installed: pip install mpe2"
+    return None
+
+
 def _why_no_wheel() -> Optional[str]:
     for package in ("pip", "setuptools"):
         if importlib.util.find_spec(package) is None:
@@ -196,5 +231,9 @@ REQUIREMENTS: Dict[str, Callable[[], Optional[str]]] = {
     "harl": _why_no_harl,
     "upstream": _why_no_upstream,
     "packaging": _why_no_wheel,
+    "python310": _why_no_python310,
+    "robots": _why_no_robots,
+    "gymnasium": _why_no_gymnasium,
+    "mpe": _why_no_mpe,
 }
 """For each marker: returns why its tests cannot run here, or None."""

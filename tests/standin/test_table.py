@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -16,7 +15,7 @@ from isaac_standin.api.refusals import NAMES, USES, Refused, refuse_name, refuse
 from isaac_standin.api.refused_methods import METHODS
 from isaac_standin.errors import NotSupported
 
-pytestmark = pytest.mark.mujoco
+pytestmark = [pytest.mark.mujoco, pytest.mark.stubs]
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "standin.md"
 OPTIONS = (
@@ -35,18 +34,8 @@ OPTIONS = (
     "VhacdParams",
 )
 
-if stubs.stub_file() is None:
-    pytest.skip("isaacgym-stubs is not installed (the extra `test` has it)", allow_module_level=True)
-
 STUBS = stubs.tree()
 SIGNATURES = stubs.methods(STUBS)
-
-
-def the_module(name: str):
-    """Return a module of the stand-in; skip the test only if its file does not exist."""
-    if importlib.util.find_spec(name) is None:
-        pytest.skip(f"{name} is not there yet")
-    return importlib.import_module(name)
 
 
 def accepts(method, wanted: stubs.Signature) -> bool:
@@ -223,13 +212,13 @@ def test_written_page_keeps_what_is_around_the_table(tmp_path):
 
 def test_gym_has_every_method_or_refuses_it():
     """Isaac Gym's 312 methods are each supported with those parameters, or refused by name."""
-    gym = the_module("isaac_standin.api.gym").Gym
+    gym = importlib.import_module("isaac_standin.api.gym").Gym
     assert complaints(gym, SIGNATURES) == []
 
 
 def test_gymapi_has_every_class_and_enum_member_or_refuses_it():
     """Isaac Gym's types and constants exist in `gymapi`, or reading them is refused by name."""
-    gymapi = the_module("isaac_standin.api.gymapi")
+    gymapi = importlib.import_module("isaac_standin.api.gymapi")
     wrong = []
     for name in stubs.classes(STUBS).keys() | stubs.other_names(STUBS):
         if (name in NAMES) == (name in vars(gymapi)):
@@ -246,7 +235,7 @@ def test_gymapi_has_every_class_and_enum_member_or_refuses_it():
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_have_every_field(name):
     """What a program may set exists from the start, so that a misspelt name can be told from it."""
-    made = getattr(the_module("isaac_standin.api.gymapi"), name)()
+    made = getattr(importlib.import_module("isaac_standin.api.gymapi"), name)()
     missing = []
     for field in stubs.fields(stubs.classes(STUBS)[name]):
         if not hasattr(made, field):
@@ -256,5 +245,5 @@ def test_options_have_every_field(name):
 
 def test_page_has_the_table():
     """docs/standin.md says what the code does; `isaac_standin.api.table --write` renews it."""
-    gym = the_module("isaac_standin.api.gym").Gym
+    gym = importlib.import_module("isaac_standin.api.gym").Gym
     assert table.between_markers(PAGE) == table.table(gym)

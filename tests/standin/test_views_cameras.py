@@ -165,6 +165,23 @@ def test_a_camera_turns_with_its_body_only_if_asked_to(scene):
     assert place.r.w == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.parametrize("gpu", [False, pytest.param(True, marks=pytest.mark.gpu)], ids=["cpu", "gpu"])
+def test_each_env_shows_its_own_state_wherever_it_is_simulated(scene, gpu):
+    """A box that was moved through the root states of env 1, on the device, is seen there; env 0 is as it was."""
+    made = scene([(1.6, 0.15, 0.1)], [(2.0, 0.0, 0.0)], gpu=gpu)
+    cameras = [made.camera(env) for env in range(2)]
+    for env in range(2):
+        made.color_box((1, 0, 0), env)
+    made.prepare()
+    roots = gymtorch.wrap_tensor(made.gym.acquire_actor_root_state_tensor(made.sim)).clone()
+    assert roots.is_cuda == gpu
+    roots[1, :3] = torch.tensor([1.8, -0.3, 0.25])
+    made.gym.set_actor_root_state_tensor(made.sim, gymtorch.unwrap_tensor(roots))
+    made.gym.simulate(made.sim)
+    for env, place in enumerate([(1.6, 0.15, 0.1), (1.8, -0.3, 0.25)]):
+        assert np.allclose(extent(is_red(made.color(cameras[env], env))), front(*place), atol=1.5)
+
+
 def test_a_location_detaches_a_camera(scene):
     """After `set_camera_location`, a camera stays where it is while its body moves on."""
     made = scene([(0.0, 0.0, 1.0)])
