@@ -4,6 +4,10 @@ BIN := $(VENV)/bin
 RUN ?= runs/quick
 MINUTES ?= 60
 
+# the build of PyTorch: cpu, cu130 and so on; by default the one that pip finds, on Linux with CUDA
+TORCH ?=
+TORCH_INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
+
 REPOSITORY ?=
 
 .PHONY: install quick test half-1 half-2 gpu soak check format docs dist test-38 check-38 bench mutants clean
@@ -12,7 +16,7 @@ install: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH_INDEX) torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
 	touch $@
 

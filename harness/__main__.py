@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
 from typing import List, NamedTuple, Optional
 
 from harness.stack import training_hints
+from harness.status.status_line import StatusLine
 from mapush.errors import unknown
 
 EXIT_BROKEN_PIPE = 128 + 13  # as of a program that SIGPIPE ends
@@ -39,9 +41,13 @@ COMMANDS = {
     "run": Command(
         "harness.soaking.run_with_meters", "run any command; a crash, a hang, a full memory or a leak becomes a report"
     ),
-    "stack": Command("harness.stack.check_stack", "check learner, logger, configuration and checkpoint"),
+    "stack": Command("harness.stack.stack_command", "check learner, logger, configuration and checkpoint"),
     "train": Command("harness.stack.guarded_training", "train as mapush.train does, with every transition checked"),
 }
+
+
+TRANSPARENT = ("run",)
+"""Commands whose terminal belongs to the command that they run."""
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -79,8 +85,11 @@ def _dispatch(arguments: List[str]) -> int:
     if name not in COMMANDS:
         print(unknown("command", name, COMMANDS), file=sys.stderr)
         return 2
-    training_hints.activate()
-    module = importlib.import_module(COMMANDS[name].module)
+    with contextlib.ExitStack() as stack:
+        if name not in TRANSPARENT:
+            stack.enter_context(StatusLine(f"harness {name}")).say("loading")
+        training_hints.activate()
+        module = importlib.import_module(COMMANDS[name].module)
     return int(module.main(rest) or 0)
 
 
@@ -96,7 +105,7 @@ def _version() -> str:
     from importlib import metadata
 
     try:
-        version = metadata.version("mapush")
+        version = metadata.version("mapush-stack")
     except metadata.PackageNotFoundError:
         version = "not installed"
     return f"mapush {version}, Python {sys.version.split()[0]}"

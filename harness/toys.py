@@ -301,6 +301,7 @@ class PointMass:
         for env_id in ended:
             for agent, info in enumerate(infos[env_id]):
                 info["outcome"] = {name: bool(flags[env_id]) for name, flags in outcome.items()}
+                info["episode"] = {"return": float(self._return[env_id]), "length": int(self._age[env_id])}
                 info["final_obs"] = obs[env_id, agent]
                 info["final_share_obs"] = share_obs[env_id, agent]
                 if outcome["timeout"][env_id]:

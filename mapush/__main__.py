@@ -17,6 +17,7 @@ COMMANDS: Dict[str, Tuple[str, str]] = {  # name: module with `main`, and a line
     "export": ("mapush.evaluate", "evaluate a trained policy and write it: mapush export FILE TASK --checkpoint RUN"),
     "size": ("mapush.size", "measure how large the contact buffers on a GPU must be"),
     "replay": ("mapush.replay", "repeat the failure of a run"),
+    "completion": ("mapush.run.completion", "print a script that completes commands and flags in bash or zsh"),
 }
 
 
@@ -51,7 +52,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def _help() -> str:
     lines = ["usage: mapush COMMAND [--help] ...", "", "Train and evaluate teams of robots that push an object.", ""]
     for name, (_, text) in COMMANDS.items():
-        lines.append(f"  {name:<10}{text}")
+        lines.append(f"  {name:<12}{text}")
     lines += ["", "mapush COMMAND --help lists the flags of a command; mapush --version prints the version."]
     return "\n".join(lines)
 

@@ -17,10 +17,26 @@ Learner = Literal["native", "harl"]
 WalkingRobot = Literal["go1", "mapush"]
 Backend = Literal["auto", "mujoco", "warp", "isaacgym", "standin"]
 Activation = Literal["relu", "tanh", "sigmoid", "leaky_relu", "selu"]
+ConsoleFormat = Literal["compact", "harl"]
 Initialization = Literal["orthogonal_", "xavier_uniform_"]
 Aggregation = Literal["prod", "mean"]
 
 _BYTES_IN = {"GiB": 2**30, "MiB": 2**20, "GB": 10**9, "MB": 10**6}
+
+
+def _project_of(words: List[str]) -> str:
+    if words:
+        return words[0]
+    return "mapush"
+
+
+_WANDB_FLAG: Any = tyro.constructors.PrimitiveConstructorSpec(  # `--wandb` without a project is allowed
+    nargs=(0, 1),
+    metavar="[PROJECT]",
+    instance_from_str=_project_of,
+    is_instance=lambda value: value is None or isinstance(value, str),
+    str_from_instance=lambda value: [str(value)],
+)
 
 
 def _require(good: bool, name: str, got: object, expected: str) -> None:
@@ -256,8 +272,14 @@ class RunConfig:
     """Device of the learner: auto, cpu, cuda or cuda:1."""
     checkpoint_every: int = 10_000_000
     """Env steps between two checkpoints; the last one is always saved at the end."""
+    checkpoint_minutes: float = 10.0
+    """Longest time without a checkpoint [min]; such a checkpoint is removed when the next is complete. 0: never."""
     log_interval: int = 1
     """Iterations between two rows of the log."""
+    console: ConsoleFormat = "compact"
+    """What a row of the log looks like on the console: a compact line, or HARL's lines, which train.log always has."""
+    wandb: Annotated[Optional[str], _WANDB_FLAG] = None
+    """Log to this project of Weights & Biases as well, by default mapush; WANDB_MODE=offline keeps the numbers here."""
     vram_limit: Optional[str] = None
     """Limit on GPU memory, such as 8GiB; the default is all free memory."""
     sim: SimConfig = SimConfig()
@@ -270,7 +292,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_steps", "total_steps", "checkpoint_every", "log_interval"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.checkpoint_minutes >= 0.0, "checkpoint_minutes", self.checkpoint_minutes, "at least 0")
         _require_choice("learner", self.learner, Learner)
+        _require_choice("console", self.console, ConsoleFormat)
         if self.vram_limit is not None:
             bytes_of(self.vram_limit)
 

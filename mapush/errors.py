@@ -91,7 +91,7 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> ConfigError:
       valid: the names that exist.
     """
     names = sorted(valid)
-    closest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    closest = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
     hint = ""
     if closest:
         hint = f"; did you mean {closest[0]!r}?"

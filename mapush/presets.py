@@ -149,6 +149,16 @@ for _object_name in OBJECTS:
 PRESETS["walk"] = {"default": _walk, "legs": _legs}
 
 
+PRESET_LINES = {
+    "default": "the settings to start from: 100 M env steps of pushing, or 20 M of walking",
+    "quick": "the same, sized for two CPU cores and a quarter of an hour",
+    "gpu": "the same, sized for one GPU: 8,192 envs",
+    "published": "MAPush's published settings: its rewards, 50 decisions a second, 500 envs, rollouts of 200 steps",
+    "legs": "the low level of MAPush's own robot, sized for one GPU: 4,096 envs",
+}
+"""What each preset is for, in a line."""
+
+
 OWN_ENV_HAPPO = HappoConfig(
     hidden_sizes=(64, 64),
     use_feature_normalization=False,
@@ -183,10 +193,19 @@ def preset(task_name: str, name: str = "default") -> RunConfig:
         if name == "published" and task_name in OBJECTS:
             fix = "use a different preset, or add its weights to mapush.presets.PUBLISHED_REWARDS"
             raise ConfigError("MAPush published no rewards for this object", got=repr(task_name), fix=fix)
-        error = unknown("preset", name, PRESETS[task_name])
-        error.add_where(f"task {task_name}")
-        raise error
+        raise _unknown_preset(task_name, name)
     return PRESETS[task_name][name](task_name)
+
+
+def _unknown_preset(task_name: str, name: str) -> ConfigError:
+    """Return the error for a preset that does not exist, which lists those that do, with a line each."""
+    error = unknown("preset", name, PRESETS[task_name])
+    error.add_where(f"task {task_name}")
+    lines = ["one of"]
+    for valid in PRESETS[task_name]:
+        lines.append(f"{'':14}{valid:<11} {PRESET_LINES[valid]}")
+    error.expected = "\n".join(lines)
+    return error
 
 
 def own_env(task_name: str, **changes: Any) -> RunConfig:

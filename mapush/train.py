@@ -14,6 +14,7 @@ import copy
 import dataclasses
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple
 
@@ -27,11 +28,15 @@ from mapush.run import checkpoint as checkpoints
 from mapush.run import failure_bundle as failures
 from mapush.run.announce import announce
 from mapush.run.checkpoint import Checkpoint
+from mapush.run.checkpoint_schedule import CheckpointSchedule
 from mapush.run.folder import RunFolder, how_to_continue, read_config
+from mapush.run.idle_settings import refuse_idle
 from mapush.run.progress import Speed, time_left
+from mapush.run.startup import Startup, first_line
 from mapush.run.stop_request import StopRequest
 from mapush.run.train_arguments import parse_flags, parse_settings
-from mapush.sim import OF_MQE
+from mapush.run.wandb_run import require_wandb
+from mapush.sim import OF_MQE, STANDIN
 from mapush.upstream.harl import models
 
 if TYPE_CHECKING:
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
 
 NON_FINITE = "nonfinite.pt"
 MakeEnv = Callable[[RunConfig], "VecEnv"]
+Clock = Callable[[], float]
 
 
 @dataclasses.dataclass
@@ -171,7 +177,12 @@ class Run:
 
 
 def train(
-    config: RunConfig, run_dir: Optional[Path] = None, resume: bool = False, *, make_env: MakeEnv = make_env
+    config: RunConfig,
+    run_dir: Optional[Path] = None,
+    resume: bool = False,
+    *,
+    make_env: MakeEnv = make_env,
+    clock: Clock = time.monotonic,
 ) -> Path:
     """Train, and return the folder of the run.
 
@@ -181,6 +192,7 @@ def train(
       run_dir: folder of the run; by default a new one below `runs/`.
       resume: continue the run in `run_dir` from its newest checkpoint.
       make_env: builds the environment from the configuration; pass your own to wrap or replace it.
+      clock: returns the time [s]; checkpoints by time follow it.
 
     Raises:
       ConfigError: settings that cannot run.
@@ -191,96 +203,125 @@ def train(
       SystemExit: stopped by a signal, after saving; see the module's docstring.
     """
     require_trainable(config)
+    require_wandb(config)
     if resume:
-        return _resume(config, run_dir, make_env)
-    return _begin(config, run_dir, make_env)
+        return _resume(config, run_dir, make_env, clock)
+    return _begin(config, run_dir, make_env, clock)
 
 
-def _begin(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv) -> Path:
+def _begin(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock: Clock) -> Path:
     path = RunFolder.require_free(run_dir or RunFolder.default_path(config))
-    config, reason = resolve(config)
-    if config.learner == "harl":
-        _train_with_harl(config, path, reason, make_env)
-        return path
-    with gpu_errors():
-        run = Run.start(config, make_env)  # before the folder, so that a failure leaves none behind
-    return train_run(run, path, reason)
+    with Startup(first_line(config)) as startup:
+        config, reason = resolve(config)
+        refuse_idle(config, standin_on_gpu=_standin_on_gpu(config))
+        startup.doing(f"making {config.num_envs:,} envs and the learner")
+        if config.learner == "harl":
+            _train_with_harl(config, path, reason, make_env, clock, startup)
+            return path
+        with gpu_errors():
+            run = Run.start(config, make_env)  # before the folder, so that a failure leaves none behind
+    return train_run(run, path, reason, clock)
 
 
-def train_run(run: Run, path: Path, reason: str) -> Path:
+def train_run(run: Run, path: Path, reason: str, clock: Clock = time.monotonic) -> Path:
     """Train a started run in the new folder `path`, close it, and return the folder.
 
     Args:
       run: as `Run.start` returned it.
       path: folder of the run; it must not hold one yet.
       reason: why this simulator was chosen; the console shows it.
+      clock: see `train`.
 
     Raises:
       The same errors as `train`.
     """
     with gpu_errors(lambda: how_to_continue(path)), contextlib.closing(run):
         with contextlib.closing(RunFolder.create(run.config, path)) as folder:
-            _loop(run, folder.path, reason)
+            _loop(run, folder.path, reason, clock)
     return path
 
 
-def _train_with_harl(config: RunConfig, path: Path, reason: str, make_env: MakeEnv) -> None:
+def _train_with_harl(
+    config: RunConfig, path: Path, reason: str, make_env: MakeEnv, clock: Clock, startup: Startup
+) -> None:
     from mapush.upstream.harl.harl_training import train
 
     with gpu_errors(), StopRequest() as stop:
-        train(config, path, reason, stop.requested, make_env)
+        train(config, path, reason, stop.requested, make_env, clock, startup.close)
 
 
-def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv) -> Path:
+def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock: Clock) -> Path:
     if run_dir is None:
         raise ConfigError("nothing to resume", fix="name the run's folder: --resume RUN")
     with contextlib.closing(RunFolder.reopen(run_dir)) as folder:
-        config, reason = resolve(config)
-        folder.require_same_run(config)
         newest = folder.newest
         step = checkpoints.step_of(newest)
         if step >= config.total_steps:
             print(f"this run is finished: {step} of {config.total_steps} env steps")
             print(f"to train on: python -m mapush.train --resume {run_dir} --total-steps {2 * step}")
             return run_dir
-        if config.learner == "harl":
-            _resume_with_harl(config, folder, reason, make_env)
-            return run_dir
-        with gpu_errors(lambda: how_to_continue(run_dir)):
-            with contextlib.closing(Run.start(config, make_env)) as run:
-                run.restore(checkpoints.load(newest), newest)
-                folder.write(config)
-                _loop(run, run_dir, reason)
+        with Startup(first_line(config, step)) as startup:
+            _resume_in(folder, config, make_env, clock, startup)
     return run_dir
 
 
-def _resume_with_harl(config: RunConfig, folder: RunFolder, reason: str, make_env: MakeEnv) -> None:
+def _resume_in(folder: RunFolder, config: RunConfig, make_env: MakeEnv, clock: Clock, startup: Startup) -> None:
+    config, reason = resolve(config)
+    folder.require_same_run(config)
+    refuse_idle(config, folder.config, standin_on_gpu=_standin_on_gpu(config))
+    startup.doing(f"making {config.num_envs:,} envs and the learner")
+    if config.learner == "harl":
+        _resume_with_harl(config, folder, reason, make_env, clock, startup)
+        return
+    with gpu_errors(lambda: how_to_continue(folder.path)):
+        with contextlib.closing(Run.start(config, make_env)) as run:
+            newest = folder.newest
+            run.restore(checkpoints.load(newest), newest)
+            folder.write(config)
+            startup.close()
+            _loop(run, folder.path, reason, clock)
+
+
+def _standin_on_gpu(config: RunConfig) -> bool:
+    if config.sim.backend != STANDIN:
+        return False
+    from isaac_standin import install
+
+    return install.choose_backend(install.settings()) == "gpu"
+
+
+def _resume_with_harl(
+    config: RunConfig, folder: RunFolder, reason: str, make_env: MakeEnv, clock: Clock, startup: Startup
+) -> None:
     from mapush.upstream.harl.harl_training import resume
 
     with gpu_errors(lambda: how_to_continue(folder.path)), StopRequest() as stop:
-        resume(config, folder, reason, stop.requested, make_env)
+        resume(config, folder, reason, stop.requested, make_env, clock, startup.close)
 
 
-def _loop(run: Run, folder: Path, reason: str) -> None:
+def _loop(run: Run, folder: Path, reason: str, clock: Clock) -> None:
     from mapush.run.logger import RunLogger
 
     with StopRequest() as stop, contextlib.closing(RunLogger(folder, run.config, run.step)) as logger:
         _introduce(run, logger, folder, reason)
+        schedule = CheckpointSchedule(run.config, clock)
         speed = Speed(run.step)
         first = run.iteration + 1
         while run.step < run.config.total_steps and not stop.requested():
             announce(folder, run.step)
             before = run.step
-            losses = _iterate_or_dump(run, folder, stop)
+            losses = _iterate_or_dump(run, folder, logger, stop)
             if losses is None:  # stopped in the middle of a rollout
                 break
             rate = speed.rate(run.step)
             if run.iteration == first:
                 logger.say(time_left(run.config.total_steps - run.step, rate))
             _report(run, logger, rate, losses)
-            if run.step // run.config.checkpoint_every > before // run.config.checkpoint_every:
-                _save(run, folder)
-        _save(run, folder)
+            if schedule.due_by_steps(before, run.step):
+                schedule.saved(_save(run, folder))
+            elif schedule.due_by_clock():
+                schedule.saved(_save(run, folder), by_clock=True)
+        schedule.saved(_save(run, folder))
         logger.say(_farewell(run, folder, stop))
 
 
@@ -291,11 +332,16 @@ def _introduce(run: Run, logger: RunLogger, folder: Path, reason: str) -> None:
         logger.say(capacity.outlook(run.config))
 
 
-def _iterate_or_dump(run: Run, folder: Path, stop: StopRequest) -> Optional[Dict[str, float]]:
+def _iterate_or_dump(run: Run, folder: Path, logger: RunLogger, stop: StopRequest) -> Optional[Dict[str, float]]:
     """Do one iteration; if it fails, save the state from which it began, and say how to replay it."""
+
+    def stopped() -> bool:
+        logger.tick(run.step)
+        return stop.requested()
+
     start = run.snapshot()
     try:
-        return run.iterate(stop.requested)
+        return run.iterate(stopped)
     except MapushError as error:
         _dump(run, start, folder, error)
         raise
@@ -307,8 +353,8 @@ def _report(run: Run, logger: RunLogger, rate: float, losses: Dict[str, float]) 
         logger.report(run.step, run.iteration, rate, losses, run.health, metrics)
 
 
-def _save(run: Run, folder: Path) -> None:
-    checkpoints.save(run.snapshot(), checkpoints.path_of(folder, run.step))
+def _save(run: Run, folder: Path) -> Path:
+    return checkpoints.save(run.snapshot(), checkpoints.path_of(folder, run.step))
 
 
 def _dump(run: Run, start: Checkpoint, folder: Path, error: MapushError) -> None:

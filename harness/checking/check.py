@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sysconfig
 import tempfile
+import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from harness.apis.recognition import require_known
 from harness.causes.symptom import Symptom
 from harness.checking import check_process
-from harness.checking.onlooker import OUT_OF_TIME, Onlooker
+from harness.checking.onlooker import END_PAUSE_S, OUT_OF_TIME, Onlooker, say_nothing
 from harness.contracts import chosen
 from harness.contracts.factory_call import BUILT_ONCE
 from harness.findings import NO_TIME, USUAL_BUDGET_S, CheckTarget, ContractError, Finding, Report
@@ -19,6 +21,7 @@ from harness.harl.harl_folder import HarlFolder, find_harl
 from harness.interface.own_code import innermost_own
 from harness.process.ending import SHOWN_LINES, Ending
 from harness.process.isolate import Limits, call, can_isolate
+from mapush.errors import ConfigError
 
 BUDGET_S = USUAL_BUDGET_S
 OWN_FOLDER = str(Path(__file__).parents[1])
@@ -39,6 +42,7 @@ def check(
     one_per_process: bool = False,
     show: Callable[[str], Any] = str,
     api: str = "",
+    say: Callable[..., Any] = say_nothing,
 ) -> Report:
     """Check what a factory builds in a child process; the death of that process is a finding.
 
@@ -60,9 +64,11 @@ def check(
         process fails.
       show: called with a line about each finding at once.
       api: name of the interface of the environment; "" to recognise it.
+      say: called several times a second with what is done, in words, and the share of the contracts that have run.
 
     Raises:
-      ConfigError: a contract or an interface does not exist, or the folder is not a HARL that can be imported.
+      ConfigError: a contract or an interface does not exist, the folder is not a HARL that can be imported, or this
+        system has no process for each environment.
     """
     require_known(api)
     wanted = chosen(contracts)
@@ -72,8 +78,11 @@ def check(
     folder_of_harl = find_harl(harl)
     if harl:
         folder_of_harl.forms()  # a HARL that was asked for by name must be usable
-    work = _Work(target, wanted, budget_s, timeout_s, actions, folder_of_harl, show)
+    work = _Work(target, wanted, budget_s, timeout_s, actions, folder_of_harl, show, say)
     if not can_isolate():
+        if one_per_process:
+            fix = "leave --one-per-process out, or run it under WSL"
+            raise ConfigError("this system cannot build each environment in a process of its own", fix=fix)
         report = work.done_here()
         report.notes.append(NOT_ISOLATED)
         return report
@@ -98,12 +107,14 @@ class _Work:
     actions: Optional[Sequence[Any]]
     harl: HarlFolder
     show: Callable[[str], Any]
+    say: Callable[..., Any] = say_nothing
 
     def done_here(self) -> Report:
         """Check in this process."""
         with tempfile.TemporaryDirectory() as folder:
-            onlooker = Onlooker(Path(folder), None, self.show)
-            return check_process.check(*self._arguments(onlooker))
+            onlooker = Onlooker(Path(folder), None, self.show, self.say, len(self.wanted))
+            with _looking(onlooker):
+                return check_process.check(*self._arguments(onlooker))
 
     def done_in_child(self) -> Tuple[Report, str]:
         """Check in a child process, and also return why it can hold only one environment; "" if it can hold more."""
@@ -112,7 +123,7 @@ class _Work:
         if self.timeout_s is not None:
             budget_s = None
         with tempfile.TemporaryDirectory() as folder:
-            onlooker = Onlooker(Path(folder), budget_s, self._show_unless_second)
+            onlooker = Onlooker(Path(folder), budget_s, self._show_unless_second, self.say, len(self.wanted))
             ending = call(check_process.check, *self._arguments(onlooker), limits=limits, watcher=onlooker)
             if ending.ok:
                 report = ending.result
@@ -145,6 +156,25 @@ class _Work:
         if onlooker.dies_at_second_build and not ending.evidence.stopped_for:
             return report, f"the second environment in one process ends it ({_manner(ending)})"
         return report, ""
+
+
+@contextlib.contextmanager
+def _looking(onlooker: Onlooker) -> Iterator[None]:
+    """Let the onlooker look several times a second, from a thread of this process, which it cannot end."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(END_PAUSE_S):
+            onlooker()
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        onlooker.look()
 
 
 def _refused(report: Report) -> str:

@@ -24,6 +24,7 @@ from harness.contracts import names
 from harness.findings import Report
 from harness.interface.player import first_line
 from harness.pages.check_page import ReportRow, write_report
+from harness.status.status_line import StatusLine
 from mapush.errors import ConfigError, MapushError
 
 
@@ -110,28 +111,26 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def _checked(options: CheckOptions) -> Report:
     """Check, and write a bundle for each finding."""
     kwargs = options.factory_kwargs()
-    report = check(
-        options.factory,
-        kwargs,
-        options.chosen_contracts(),
-        options.seed,
-        options.budget,
-        options.timeout,
-        task=options.task,
-        harl=options.harl,
-        one_per_process=options.one_per_process,
-        show=_show,
-        api=options.api,
-    )
+    with StatusLine("harness check") as status:
+        report = check(
+            options.factory,
+            kwargs,
+            options.chosen_contracts(),
+            options.seed,
+            options.budget,
+            options.timeout,
+            task=options.task,
+            harl=options.harl,
+            one_per_process=options.one_per_process,
+            show=lambda line: status.print(f"found after {line}"),
+            api=options.api,
+            say=status.say,
+        )
     folder = options.report or bundle.FOLDER
     kept = []
     for finding in report.findings:
         kept.append(bundle.keep(finding, options.factory, kwargs, options.seed, folder, options.task, options.api))
     return dataclasses.replace(report, findings=kept)
-
-
-def _show(line: str) -> None:
-    print(f"found after {line}", flush=True)
 
 
 def _help() -> str:

@@ -45,6 +45,8 @@ def check(
     """
     sys.path.insert(0, os.getcwd())
     pulse.write_to(pulse_file)
+    teller = Teller(events)
+    teller.tell("importing", target.factory.partition(":")[0])
     try:
         make_env = load_factory(target.factory)
         task = _load_task(target.task) if target.task else None
@@ -65,7 +67,6 @@ def check(
         )
         env.complete = complete
         return _take(actions, env, target, contracts)
-    teller = Teller(events)
     report = check_env(
         make_env,
         kwargs=target.kwargs,

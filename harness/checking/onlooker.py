@@ -6,14 +6,16 @@ A finding is told when it is made, so that it is printed at once, and nothing is
 from __future__ import annotations
 
 import dataclasses
+import math
 import pickle
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from harness.findings import Finding, Report
-from harness.process.pulse import BUILD, CallState, StallWatch
+from harness.process.pulse import BUILD, NAMES, NOTHING, CallState, StallWatch
 
+LONG_CALL_S = 2.0  # after which what shows the progress also names the call
 LEAST_OVERTIME_S, OVERTIME = 8.0, 0.1  # of the budget, after which a check is ended
 END_PAUSE_S = 0.25  # between two looks
 OUT_OF_TIME = "time"
@@ -24,7 +26,7 @@ class Event(NamedTuple):
     """Something that a check tells.
 
     Attributes:
-      kind: "began", "found", "holds" or "not judged".
+      kind: "importing", "began", "found", "holds", "not judged" or "shortening".
       contract: the contract that it is about.
       detail: the finding, or the reason.
     """
@@ -32,6 +34,10 @@ class Event(NamedTuple):
     kind: str
     contract: str
     detail: Any = None
+
+
+def say_nothing(doing: str, done: float = math.nan) -> None:
+    """Show nobody what is done."""
 
 
 class Teller:
@@ -59,14 +65,25 @@ class Onlooker:
       folder: where the check writes its events and its pulse.
       budget_s: the time for all contracts [s]; None for as long as it takes.
       show: prints a line about a new finding.
+      say: called at each look with what is done, in words, and the share of the contracts that have run.
+      contracts: how many contracts run.
     """
 
-    def __init__(self, folder: Path, budget_s: Optional[float], show: Callable[[str], Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        budget_s: Optional[float],
+        show: Callable[[str], Any],
+        say: Callable[..., Any] = say_nothing,
+        contracts: int = 0,
+    ) -> None:
         self.file, self.pulse = folder / "events", folder / "pulse"
         self.events: List[Event] = []
         self.stall: Optional[str] = None
         self._stalls = StallWatch(self.pulse)
         self._show = show
+        self._say = say
+        self._contracts = contracts
         self._started = time.monotonic()
         self._end_at: Optional[float] = None
         if budget_s is not None:
@@ -81,6 +98,7 @@ class Onlooker:
             return None
         self._due = now + END_PAUSE_S
         self.look()
+        self._say_what_is_done()
         self.stall = self._stalls.stalled()
         if self.stall is not None:
             return "stall"
@@ -104,6 +122,25 @@ class Onlooker:
                 if event.kind == "found":
                     seconds = time.monotonic() - self._started
                     self._show(f"{seconds:.0f} s: {event.contract}: {event.detail.what}")
+
+    def _say_what_is_done(self) -> None:
+        """Say which contract of how many runs, and in which call of the environment it has been for long."""
+        began = [event for event in self.events if event.kind in ("importing", "began", "shortening")]
+        if not began:
+            return
+        kind, name = began[-1].kind, began[-1].contract
+        words, done = f"{kind} {name}", math.nan
+        if kind == "began":
+            number = [event.kind for event in began].count("began")
+            words, done = f"contract {number} of {self._contracts}: {name}", (number - 1) / max(self._contracts, 1)
+        found = len({event.contract for event in self.events if event.kind == "found"})
+        if found:
+            words += f", {found} broken"
+        call = CallState.read(self.pulse)
+        seconds = time.monotonic() - call.since
+        if call.call != NOTHING and seconds > LONG_CALL_S:
+            words += f", in {NAMES[call.call]} for {seconds:.0f} s"
+        self._say(words, done)
 
     @property
     def running(self) -> str:

@@ -56,6 +56,7 @@ IN_ORDER = (
     "end_rewards",
     "time_limits",
     "terminal_observation",
+    "episode_infos",
     "new_episode",
     "paired_runs",
     "starts",
@@ -178,6 +179,8 @@ def _judge_all(
             judge.judge(name)
         judge.add_step_errors(wanted)
         found = [judge.found[name] for name in names("env") if name in judge.found]
+        if found:
+            tell("shortening", "the actions that show it")
         findings = shorten(subject, found)
     subject.note_shortage()
     return findings

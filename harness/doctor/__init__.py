@@ -1,8 +1,9 @@
 """`python -m harness doctor`: what is wrong with this machine, before a run finds out.
 
-Every line is ok, a warning or wrong, and says how to fix it. Exit codes: 0 training can begin; 1 something that it
-needs is wrong. The upstream stack (Isaac Gym with MQE, and HARL) is optional: it only warns, unless `--upstream` asks
-for it. Software that might crash is loaded in a process of its own.
+The first line says what this machine can do now: how fast it trains, or the command that installs what is missing.
+Every further line is ok, a warning or wrong, and says how to fix it. Exit codes: 0 training can begin; 1 something that
+it needs is wrong. The upstream stack (Isaac Gym with MQE, and HARL) is optional: what is found of it is examined, and
+at most warns; `--upstream` asks for all of it. Software that might crash is loaded in a process of its own.
 
 With `--harl DIR` or `--mqe DIR`, the doctor reads these checkouts instead, without running them, and names lines that
 are known to end or to spoil a run.
@@ -24,9 +25,11 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
 from harness.doctor import machine, training_stack, upstream_stack
+from harness.doctor.ability import ability
 from harness.doctor.checkouts import examine_checkouts
 from harness.doctor.line import OK, WARNING, WRONG, Check, Line
 from harness.stack import training_hints
+from harness.status.status_line import StatusLine
 
 THREADS = 8  # most of them wait for processes that they have started
 
@@ -36,22 +39,31 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m harness doctor", description="Report what is wrong here.")
     parser.add_argument("--upstream", action="store_true", help="Isaac Gym, MQE and HARL are needed, too")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--no-measurement", action="store_true", help="state how fast it trains, instead of training for some seconds"
+    )
     checkouts = parser.add_argument_group("read the source code of checkouts instead of examining this machine")
     checkouts.add_argument("--harl", type=Path, metavar="DIR", help="a checkout of HARL, with your environment in it")
     checkouts.add_argument("--mqe", type=Path, metavar="DIR", help="a checkout of MAPush or MQE")
     checkouts.add_argument("--env", default="mapush", metavar="NAME", help="name of your environment in HARL")
     options = parser.parse_args(argv)
     if options.harl or options.mqe:
-        lines = examine_checkouts(options.harl, options.mqe, options.env)
+        lines, can = examine_checkouts(options.harl, options.mqe, options.env), ""
     else:
-        lines = examine(options.upstream)
+        with StatusLine("harness doctor") as status:
+            status.say("looking at this machine, and loading torch and MuJoCo")
+            lines = examine(options.upstream)
+            status.say("training for some seconds, to see how fast it is")
+            can = ability(lines, measure=not options.no_measurement)
     count = dict.fromkeys((WRONG, WARNING, OK), 0)
     for line in lines:
         count[line.status] += 1
     if options.json:
-        _print(_as_json(lines, count))
+        _print(_as_json(lines, count, can))
     else:
         summary = ", ".join(f"{number} {status}" for status, number in count.items())
+        if can:
+            summary += f"\nthis machine {can}"
         _print("\n".join([*map(str, lines), summary]))
     return 1 if count[WRONG] else 0
 
@@ -68,7 +80,7 @@ def examine(upstream_too: bool = False) -> List[Line]:
         checks.append(functools.partial(_checked, WRONG, check))
     for check in machine.checks():
         checks.append(functools.partial(_checked, WARNING, check))
-    for check in upstream_stack.checks():
+    for check in upstream_stack.checks(only_found=not upstream_too):
         if upstream_too:
             checks.append(functools.partial(_checked, WRONG, check))
         else:
@@ -104,10 +116,11 @@ def _checked_optional(check: Check) -> Line:
     return line
 
 
-def _as_json(lines: Sequence[Line], count: Dict[str, int]) -> str:
+def _as_json(lines: Sequence[Line], count: Dict[str, int], can: str) -> str:
     report = {
         "python": sys.executable,
         "platform": platform.platform(),
+        "can": can,
         "count": count,
         "lines": [dataclasses.asdict(line) for line in lines],
     }

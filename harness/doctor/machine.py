@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes.util
 import errno
+import importlib.util
 import os
 import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from harness.doctor.line import OK, WARNING, WRONG, Broken, Check, Line, probe
 from harness.process.known_crashes import FIX_SHM
@@ -23,6 +24,7 @@ RENDERERS = {  # value of MUJOCO_GL: library, how to install it
     "osmesa": ("OSMesa", "apt install libosmesa6"),
 }
 LIBRARY_VARIABLES = ("LD_LIBRARY_PATH", "LD_PRELOAD")
+MEMINFO = Path("/proc/meminfo")
 CONTAINER_MEMORY = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -69,6 +71,8 @@ def ffmpeg_facts() -> Dict[str, Any]:
 
 def ffmpeg() -> Line:
     """Check that videos can be written."""
+    if importlib.util.find_spec("imageio_ffmpeg") is None:
+        return Line("ffmpeg", WARNING, "no videos: imageio-ffmpeg is not installed", "pip install imageio-ffmpeg")
     try:
         program = probe("ffmpeg", ffmpeg_facts)["program"]
     except Broken as broken:
@@ -114,16 +118,29 @@ def disk() -> Line:
 
 def memory() -> Line:
     """Check that enough memory is available, also by the limit of the container."""
-    import psutil
-
-    machine = psutil.virtual_memory()
-    free, total, owner = machine.available, machine.total, "of this machine"
+    free, total = _memory()
+    owner = "of this machine"
     allowed = _container_limit()
     if allowed is not None and allowed < total:
         free, total, owner = min(free, allowed), allowed, "of this container"
     found = f"{gib(free)} of {gib(total)} {owner} available"
     fix = "use fewer envs, close other programs, or give the container more memory"
     return _judged("memory", free, LITTLE_MEMORY, TOO_LITTLE_MEMORY, found, fix)
+
+
+def _memory() -> Tuple[int, int]:
+    """Return how much memory is available, and how much there is [bytes]."""
+    if importlib.util.find_spec("psutil") is None and MEMINFO.exists():
+        amounts = {}
+        for line in MEMINFO.read_text().splitlines():
+            name, _, rest = line.partition(":")
+            amounts[name] = int(rest.split()[0]) * 1024
+        return amounts["MemAvailable"], amounts["MemTotal"]
+
+    import psutil
+
+    machine = psutil.virtual_memory()
+    return machine.available, machine.total
 
 
 def _judged(name: str, free: int, little: int, too_little: int, found: str, fix: str) -> Line:

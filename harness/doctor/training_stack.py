@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from harness.doctor.ability import INDEX, install
 from harness.doctor.line import OK, WARNING, WRONG, Broken, Check, Line, missing_modules, once, probe
 from harness.units import gib
 
@@ -18,6 +19,7 @@ OLDEST_PYTHON, MUJOCO_PYTHON = (3, 8), (3, 11)
 MUJOCO, WARP = "4.0.0", {"mujoco-warp": "4.0.0", "warp-lang": "1.19.0"}
 NEEDED_MODULES = ("numpy", "torch", "tyro", "rich", "psutil", "yaml", "jinja2")
 FREE_SHARE = 0.8  # of the GPU's memory; with less, other programs use the card
+DISTRIBUTION = "mapush-stack"
 DRIVER = Path("/proc/driver/nvidia/version")
 Facts = Callable[[], Dict[str, Any]]
 """Returns what `torch_facts` returns, or raises `Broken`."""
@@ -56,7 +58,7 @@ def python(old: bool) -> Line:
 def dependencies() -> Line:
     """Check that all packages that mapush declares are installed, in versions that it allows."""
     try:
-        declared = importlib.metadata.requires("mapush") or []
+        declared = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
         return _needed_modules()
     problems = []
@@ -71,7 +73,7 @@ def dependencies() -> Line:
         elif pinned and version != pinned:
             problems.append(f"{name}=={pinned} (it is {version})")
     if problems:
-        fix = "pip install -e . -c constraints.txt"
+        fix = install()
         return Line("dependencies", WRONG, f"missing: {', '.join(problems)}", fix)
     return Line("dependencies", OK, "all that mapush declares are installed")
 
@@ -79,10 +81,10 @@ def dependencies() -> Line:
 def _needed_modules() -> Line:
     """Check the modules without which nothing works, where mapush is not installed and declares nothing."""
     missing = missing_modules(NEEDED_MODULES)
-    fix = "pip install -e ."
     if missing:
-        return Line("dependencies", WRONG, f"mapush is not installed, missing: {', '.join(missing)}", fix)
-    return Line("dependencies", WARNING, "mapush is not installed, so its requirements cannot be compared", fix)
+        return Line("dependencies", WRONG, f"mapush is not installed, missing: {', '.join(missing)}", install())
+    found = "mapush is not installed, so its requirements cannot be compared"
+    return Line("dependencies", WARNING, found, install())
 
 
 def _requirement(text: str) -> Optional[Tuple[str, Optional[str]]]:
@@ -145,6 +147,8 @@ def fitting_envs(limit: int) -> Dict[str, int]:
 
 def torch(gpu: Facts) -> Line:
     """Check that torch can be loaded."""
+    if importlib.util.find_spec("torch") is None:
+        return Line("torch", WRONG, "not installed", f"pip install torch --index-url {INDEX}/cpu")
     try:
         facts = gpu()
     except Broken as broken:

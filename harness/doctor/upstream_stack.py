@@ -37,14 +37,34 @@ HARL_NEEDS = {  # module: distribution
     "cloudpickle": "cloudpickle",
 }
 VULKAN_PLACES = ("/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d")
+HARL_VARIABLE = "HARL_DIR"
 EXTENSIONS = "~/.cache/torch_extensions"
 MQE_PATH = "export MAPUSH_DIR=MAPush (a git checkout)"
 
 
-def checks() -> List[Check]:
-    """Return the checks."""
+def checks(only_found: bool = False) -> List[Check]:
+    """Return the checks.
+
+    Args:
+      only_found: leave out what nothing on this machine points to, neither an installed package nor a variable that
+        names a checkout. Somebody who has Isaac Gym wants all of them.
+    """
     isaac = once(isaac_gym)
-    return [isaac, gymtorch, vulkan, functools.partial(mqe, isaac), mqe_needs, harl, harl_needs]
+    of_isaac: List[Check] = [isaac, gymtorch, vulkan]
+    of_mqe: List[Check] = [functools.partial(mqe, isaac), mqe_needs]
+    of_harl: List[Check] = [harl, harl_needs]
+    if not only_found or _is_installed("isaacgym"):
+        return of_isaac + of_mqe + of_harl
+    found: List[Check] = []
+    if os.environ.get(mapush_source.VARIABLE) or _is_installed("mqe"):
+        found += of_mqe
+    if os.environ.get(HARL_VARIABLE) or _is_installed("harl"):
+        found += of_harl
+    return found
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 # -- Isaac Gym -------------------------------------------------------------------------------------------------------

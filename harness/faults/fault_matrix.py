@@ -126,7 +126,12 @@ def _row(fault: Fault, world: str, start: int, seed: int, all_contracts: bool) -
     return dataclasses.replace(row, step=first.step, diagnosis=first.what, well_diagnosed=well_diagnosed)
 
 
-def findings_without_bug(faults: Iterable[Fault], world: str = "pointmass", seed: int = 0) -> List[Finding]:
+def findings_without_bug(
+    faults: Iterable[Fault],
+    world: str = "pointmass",
+    seed: int = 0,
+    on_contract: Callable[[str], Any] = lambda name: None,
+) -> List[Finding]:
     """Run the contracts that bugs name, without any bug.
 
     A contract that is broken anyway proves nothing when it is broken with a bug.
@@ -135,6 +140,7 @@ def findings_without_bug(faults: Iterable[Fault], world: str = "pointmass", seed
       faults: the bugs; those that need more than a CPU are left out.
       world: of `WORLDS`, in which bugs of an environment are planted.
       seed: seed for environments and actions.
+      on_contract: called with the name of each contract before it runs.
 
     Returns:
       The broken contracts; [] if the matrix can be trusted.
@@ -148,17 +154,30 @@ def findings_without_bug(faults: Iterable[Fault], world: str = "pointmass", seed
             of_env.update(fault.contracts)
     findings: List[Finding] = []
     if of_env:
-        findings += _check(False, sorted(of_env), world, seed).findings
+        findings += _check(False, sorted(of_env), world, seed, on_contract).findings
     if of_stack:
-        findings += _check(True, sorted(of_stack), world, seed).findings
+        findings += _check(True, sorted(of_stack), world, seed, on_contract).findings
     return findings
 
 
-def _check(of_stack: bool, contracts: Optional[Sequence[str]], world: str, seed: int) -> Report:
+def _check(
+    of_stack: bool,
+    contracts: Optional[Sequence[str]],
+    world: str,
+    seed: int,
+    on_contract: Callable[[str], Any] = lambda name: None,
+) -> Report:
     """Run contracts of the stack, or of an environment; all of them for None."""
     if of_stack:
         from harness.stack.check_stack import check_stack
 
-        return check_stack(contracts, seed=seed)
+        return check_stack(contracts, seed=seed, on_progress=lambda doing, done: on_contract(doing))
     chosen = WORLDS[world]
-    return check_env(chosen.make_env, task=chosen.task, contracts=contracts, seed=seed, budget_s=BUDGET_S)
+    return check_env(
+        chosen.make_env,
+        task=chosen.task,
+        contracts=contracts,
+        seed=seed,
+        budget_s=BUDGET_S,
+        on_contract=on_contract,
+    )

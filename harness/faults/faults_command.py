@@ -26,6 +26,7 @@ from typing_extensions import Annotated, Literal
 from harness.faults import FAULTS, Fault, find
 from harness.faults.fault_matrix import MatrixRow, findings_without_bug, run_matrix
 from harness.faults.planted_run import run_with
+from harness.status.status_line import StatusLine
 from mapush.errors import ConfigError, MapushError
 
 FILE_WIDTH = 200  # of tables that are not printed on a terminal [characters]
@@ -91,34 +92,52 @@ def _require_command_with_bug(name: str, command: List[str]) -> None:
 
 def _show_matrix(config: FaultsConfig) -> int:
     """Plant the bugs, print the matrix, and return the exit code."""
-    progress = Console(stderr=True, highlight=False)
-
-    def print_progress(row: MatrixRow) -> None:
-        verdict = "MISSED"
-        if row.caught:
-            verdict = "caught"
-        progress.print(f"{verdict} {row.fault} in {row.seconds:.1f} s", markup=False)
-
     faults = _chosen(config.only)
-    broken = findings_without_bug(faults, config.world, config.seed)
+    with StatusLine("harness faults") as status:
+        broken = findings_without_bug(
+            faults, config.world, config.seed, lambda name: status.say(f"without a bug: {name}")
+        )
     if broken:
         print("\n".join(map(str, broken)))
         print("These contracts are broken without any bug, so the matrix would prove nothing: repair them first.")
         return 1
-    rows = run_matrix(
-        faults,
-        world=config.world,
-        start=config.start,
-        seed=config.seed,
-        all_contracts=config.all_contracts,
-        on_row=print_progress,
-    )
+    rows = _rows(faults, config)
     if config.json is not None:
         as_dicts = [dict(dataclasses.asdict(row), caught=row.caught) for row in rows]
         config.json.write_text(json.dumps(as_dicts, indent=2) + "\n")
     _print_matrix(rows)
     missed = [row for row in rows if not row.caught]
     return int(bool(missed))
+
+
+def _rows(faults: List[Fault], config: FaultsConfig) -> List[MatrixRow]:
+    """Plant the bugs, and say of each at once whether it was caught."""
+    progress = Console(stderr=True, highlight=False)
+    judged: List[MatrixRow] = []
+    runnable = len([fault for fault in faults if fault.needs == "cpu"])
+
+    def print_progress(row: MatrixRow) -> None:
+        verdict = "MISSED"
+        if row.caught:
+            verdict = "caught"
+        judged.append(row)
+        with status.hidden():
+            progress.print(f"{verdict} {row.fault} in {row.seconds:.1f} s", markup=False)
+        say_next()
+
+    def say_next() -> None:
+        status.say(f"bug {min(len(judged) + 1, runnable)} of {runnable}", len(judged) / max(runnable, 1))
+
+    with StatusLine("harness faults", even=True) as status:
+        say_next()
+        return run_matrix(
+            faults,
+            world=config.world,
+            start=config.start,
+            seed=config.seed,
+            all_contracts=config.all_contracts,
+            on_row=print_progress,
+        )
 
 
 def _chosen(only: str) -> List[Fault]:

@@ -56,6 +56,30 @@ def infos_never_cleared(moment: Returned, result: Result) -> Result:
     return result._replace(infos=kept)
 
 
+@changes_result("infos", "episode-infos", "a blind hold-out")
+def return_of_all_episodes(moment: Returned, result: Result) -> Result:
+    """The return in the infos is never set to 0, so it is that of all episodes of the env."""
+    return _summed_over_episodes(moment, result, "return")
+
+
+@changes_result("infos", "episode-infos", "a blind hold-out")
+def length_of_all_episodes(moment: Returned, result: Result) -> Result:
+    """The length in the infos counts on from one episode to the next."""
+    return _summed_over_episodes(moment, result, "length")
+
+
+def _summed_over_episodes(moment: Returned, result: Result, name: str) -> Result:
+    """Add to a number of an ended episode those of the env's episodes before."""
+    totals = moment.memory.setdefault("totals", [0.0] * len(result.infos))
+    for env, info in enumerate(result.infos):
+        episodes = [leaf["episode"] for _, leaf in _by_agent(result, info) if "episode" in leaf]
+        if episodes:
+            totals[env] += episodes[0][name]
+        for episode in episodes:
+            episode[name] = totals[env]
+    return result
+
+
 # -- time limits -------------------------------------------------------------------------------------------------------
 
 

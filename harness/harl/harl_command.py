@@ -27,6 +27,7 @@ from harness.harl.settings import read_settings
 from harness.harl.toy_env import ToySizes
 from harness.process.ending import Ending
 from harness.process.isolate import Limits, call
+from harness.status.status_line import StatusLine
 from mapush.errors import ConfigError, MapushError
 
 TIMEOUT_S = 75.0
@@ -149,9 +150,14 @@ def judge_runner(options: HarlOptions) -> Report:
         checks=wanted,
         command=options.command(harl),
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, StatusLine("harness harl") as status:
         running = Path(folder, "running")
-        ending = call(judge_in_child, target, running, limits=Limits(timeout=options.timeout))
+
+        def show_phase() -> None:
+            if running.exists():
+                status.say(running.read_text())
+
+        ending = call(judge_in_child, target, running, limits=Limits(timeout=options.timeout), watcher=show_phase)
         phase = running.read_text() if running.exists() else "starting"
     if not ending.ok:
         return _dead(target, ending, phase)

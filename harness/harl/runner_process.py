@@ -73,9 +73,10 @@ def judge(target: RunnerTarget, running: Path) -> Report:
     """
     started = time.perf_counter()
     checks = chosen_checks(target.checks)
+    running.write_text("reading the settings")
     config = Path(target.config) if target.config else None
     settings = read_settings(target.harl.package, target.env, target.algo, config, dict(target.changes))
-    running.write_text("importing the runner")
+    running.write_text(f"importing HARL and {target.runner.partition(':')[0]}")
     try:
         make_runner = _load(target)
     except ContractError as error:
@@ -85,8 +86,7 @@ def judge(target: RunnerTarget, running: Path) -> Report:
         left_out = target.real and _leave_out_evaluation(small)
         trial = Trial(make_runner, small, target.harl, _maker(target, small))
         trial.run(running.write_text)
-        running.write_text("judging the run")
-        report = _judged(trial, checks, target)
+        report = _judged(trial, checks, target, running)
         if left_out:
             trial.notes.append(EVALUATION_LEFT_OUT)
     notes = [*trial.tables.notes, *dict.fromkeys(trial.notes), _about(target, trial)]
@@ -153,14 +153,15 @@ def _about(target: RunnerTarget, trial: Trial) -> str:
     return f"judged for {target.harl.name}, on {what}; {sizes}"
 
 
-def _judged(trial: Trial, checks: List[RunnerCheck], target: RunnerTarget) -> Report:
+def _judged(trial: Trial, checks: List[RunnerCheck], target: RunnerTarget, running: Path) -> Report:
     """Make the checks; what ended the run is the finding of the check that it belongs to."""
     crash, no_toy = _crash(trial)
     findings: List[Finding] = []
     passed: List[str] = []
     not_judged: Dict[str, str] = {}
     times: Dict[str, float] = {}
-    for check in checks:
+    for index, check in enumerate(checks):
+        running.write_text(f"judging the run: contract {index + 1} of {len(checks)}: {check.name}")
         began = time.perf_counter()
         try:
             if crash is not None and crash.contract == check.name:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import gc
-from typing import Any, Dict, Hashable, List, Optional
+from typing import Any, Dict, Hashable, Iterator, List, NamedTuple, Optional
 
 import numpy as np
 
 from harness.memory.object_holders import holder_of
-from harness.memory.object_sizes import is_bounded
+from harness.memory.object_sizes import is_bounded, own_dict
 
 MIN_ENTRIES = 16  # of a container that the census follows
 MIN_EVEN_SHARE = 0.5
@@ -18,6 +19,27 @@ MIN_EVEN_SHARE = 0.5
 MAX_NAMED = 5  # containers, and types, that are named
 
 _GROWING = (dict, list, set, collections.deque)
+_CACHE = functools._lru_cache_wrapper
+
+
+class BoundedContainer(NamedTuple):
+    """A container that stops growing when it is full: a deque with a maximum length, or the dict of an `lru_cache`.
+
+    Attributes:
+      container: the deque or the dict.
+      bound: how many entries it holds at most.
+    """
+
+    container: Any
+    bound: int
+
+    @property
+    def what(self) -> str:
+        """What it is, in words."""
+        kind = "a deque"
+        if type(self.container) is dict:
+            kind = "an lru_cache"
+        return f"{kind} of at most {self.bound:,}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +70,13 @@ class ExistingObjects:
 
     Attributes:
       containers: existing containers that can grow.
+      caches: existing functions with an `lru_cache`.
       gone: number of existing objects freed before the release, by type.
     """
 
     def __init__(self) -> None:
         self.containers: List[Any] = []
+        self.caches: List[Any] = []
         self.gone: Dict[Hashable, int] = {}
         self._counts: Dict[Hashable, int] = {}
 
@@ -62,6 +86,7 @@ class ExistingObjects:
         if gc.get_freeze_count() < len(tracked):
             self._counts = _count_by_type(tracked)
             self.containers = _growing_containers(tracked)
+            self.caches = [value for value in tracked if type(value) is _CACHE]
             del tracked
             gc.freeze()
         return self
@@ -80,6 +105,7 @@ class ExistingObjects:
         for name, count in self._counts.items():
             self.gone[name] = count + new.get(name, 0) - now.get(name, 0)
         self.containers = []
+        self.caches = []
         self._counts = {}
 
 
@@ -119,8 +145,9 @@ class ObjectCensus:
             gc.collect()
         tracked = gc.get_objects()
         found = _count_by_type(tracked)
+        cached = {id(each.container): each.bound for each in _of_caches(self._existing.caches + tracked)}
         for container in _large(self._existing.containers + _growing_containers(tracked)):
-            found[_key(container)] = len(container)
+            found[_key(container, cached)] = len(container)
         return found
 
     def growth(self, least: int) -> Dict[Hashable, int]:
@@ -157,14 +184,12 @@ class ObjectCensus:
         """
         self._existing.release()
         grown = self._grown(least)
-        found = []
-        for value in gc.get_objects():
-            if type(value) is collections.deque and value.maxlen and _key(value) in grown:
-                found.append(value)
-        growths = []
-        for ring in found[:MAX_NAMED]:
-            what = f"entries of a deque of at most {ring.maxlen:,}"
-            growths.append(ObjectGrowth(what, grown[_key(ring)], holder_of(ring)))
+        growths: List[ObjectGrowth] = []
+        for value, bound in _bounded(gc.get_objects()):
+            count = grown.get((id(value), bound))
+            if count is not None and len(growths) < MAX_NAMED:
+                what = f"entries of {BoundedContainer(value, bound).what}"
+                growths.append(ObjectGrowth(what, count, holder_of(value)))
         return growths
 
     def owners(self, least: int) -> List[ObjectGrowth]:
@@ -221,9 +246,39 @@ def _large(containers: List[Any]) -> List[Any]:
     return [value for value in containers if len(value) >= MIN_ENTRIES]
 
 
-def _key(container: Any) -> Hashable:
-    """Return the id of a container; of a bounded deque, the id and the bound."""
-    return (id(container), container.maxlen) if is_bounded(container) else id(container)
+def _bounded(values: List[Any]) -> Iterator[BoundedContainer]:
+    """Yield the containers among some objects that cannot grow for ever."""
+    for value in values:
+        if type(value) is collections.deque and value.maxlen is not None:  # isinstance would call lazy modules
+            yield BoundedContainer(value, value.maxlen)
+    yield from _of_caches(values)
+
+
+def _of_caches(values: List[Any]) -> Iterator[BoundedContainer]:
+    """Yield the dicts in which the functions among some objects cache a limited number of results."""
+    for value in values:
+        if type(value) is not _CACHE:
+            continue
+        bound, own = value.cache_info().maxsize, own_dict(value)
+        if bound is None:
+            continue
+        for child in gc.get_referents(value):
+            if type(child) is dict and child is not own:
+                yield BoundedContainer(child, bound)
+
+
+def _key(container: Any, cached: Dict[int, int]) -> Hashable:
+    """Return the id of a container; of one that has a bound, the id and the bound.
+
+    Args:
+      container: the container.
+      cached: bounds of the dicts of caches, by id.
+    """
+    if is_bounded(container):
+        return (id(container), container.maxlen)
+    if id(container) in cached:
+        return (id(container), cached[id(container)])
+    return id(container)
 
 
 def _name_of(kind: type) -> str:

@@ -25,7 +25,7 @@ import dataclasses
 import math
 import time
 import tracemalloc
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from typing_extensions import Literal
 
@@ -63,6 +63,10 @@ def _nothing() -> None:
     pass
 
 
+def say_nothing(doing: str, done: float = math.nan) -> None:
+    """Show nobody how far the soak is."""
+
+
 @dataclasses.dataclass
 class Subject:
     """A loop to soak.
@@ -93,6 +97,7 @@ def soak(
     trace: bool = False,
     close_timeout: float = CLOSE_TIMEOUT_S,
     once: bool = False,
+    on_progress: Callable[..., Any] = say_nothing,
 ) -> SoakReport:
     """Run a subject for many cycles and judge its memory.
 
@@ -108,6 +113,9 @@ def soak(
       close_timeout: how long to wait after the close until everything is released [s].
       once: call `make` once, without a rehearsal, because it cannot be called twice in a process. Then nothing is said
         about what the close releases, because libraries load within the run.
+      on_progress: called with what the soak does, in words, and with the share of the judged cycles that is done. It is
+        called between cycles in the process that is judged, so it must keep nothing: a progress display belongs in a
+        different process.
 
     Returns:
       The verdict, its reason, the owners of the growth and what was not released.
@@ -123,10 +131,14 @@ def soak(
     if driver is not None:
         meters = _gpu_meters(driver) + meters
     if not once:
+        on_progress("rehearsal: making it")
         _rehearse(make)
     before = settled(meters)
+    on_progress("making it")
     with ExistingObjects() as existing, contextlib.closing(make()) as subject:
-        report = _run_measured(subject, existing, meters, warm_up, cycles, seconds, trace, may_be_unused)
+        length = _Length(warm_up, cycles, seconds)
+        report = _run_measured(subject, existing, meters, length, trace, may_be_unused, on_progress)
+        on_progress("closing it", 1.0)
         report.buffers = subject.buffers()
         report.notes += subject.notes
     meters = [meter for meter in meters if meter.name in report.peaks]
@@ -134,6 +146,7 @@ def soak(
         note_scope(report, driver)
     roots = weak_references(subject.owners)
     del subject
+    on_progress("waiting until everything is released", 1.0)
     if once:
         report.notes.append("made once: what the close releases is not judged")
         return report
@@ -173,23 +186,31 @@ def _part_meters(owners: Mapping[str, Any]) -> List[Meter]:
     return meters
 
 
+class _Length(NamedTuple):
+    """How long a soak is; see `soak`."""
+
+    warm_up: int
+    cycles: int
+    seconds: float
+
+
 def _run_measured(
     subject: Subject,
     existing: ExistingObjects,
     meters: List[Meter],
-    warm_up: int,
-    cycles: int,
-    seconds: float,
+    length: _Length,
     trace: bool,
     may_be_unused: bool,
+    on_progress: Callable[..., Any],
 ) -> SoakReport:
     """Run the warm-up and the judged cycles, and return everything but what the close leaves.
 
     If the GPU may turn out not to be used, and is not, its meters are left out of the report.
     """
     sampler = Sampler(_part_meters(subject.owners) + meters)
-    step = done = 0
-    for _ in range(warm_up):
+    step = done = reached = 0
+    for cycle in range(length.warm_up):
+        on_progress(f"warm-up, cycle {cycle + 1} of {length.warm_up}", 0.0)
         subject.advance()
         step += subject.steps
         sampler.sample(step)
@@ -197,7 +218,9 @@ def _run_measured(
         with sampler.other_reading():
             census = ObjectCensus(existing, step)
         begin = PartsReading(sampler, step, trace)
-        for station, count_objects in schedule(cycles, seconds):
+        for station, count_objects in schedule(length.cycles, length.seconds):
+            reached = max(reached, station - 1)
+            on_progress(f"judged cycle {done + 1:,}", reached / STATIONS)
             subject.advance()
             step += subject.steps
             done += 1

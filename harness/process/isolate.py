@@ -26,6 +26,7 @@ from harness.process.diagnosis import diagnose
 from harness.process.ending import Ending
 from harness.process.evidence import Evidence
 from harness.process.limits import Limits
+from harness.process.plain_child import run_plainly
 from harness.process.session import Session, Watcher, watch_nothing
 from mapush.errors import ConfigError
 
@@ -47,6 +48,7 @@ def run(
     env: Optional[Mapping[str, str]] = None,
     onlooker: Optional[CommandOnlooker] = None,
     watcher: Watcher = watch_nothing,
+    on_output: Callable[[], Any] = watch_nothing,
 ) -> Ending:
     """Run a command to its end and report how it ended.
 
@@ -57,6 +59,7 @@ def run(
       env: environment variables in addition to those of this process.
       onlooker: measures the command meanwhile; when it has seen enough, the command is asked to end, then killed.
       watcher: called several times a second; what it returns is the reason to end the command, if it is not None.
+      on_output: called before output of the command is printed here.
 
     Raises:
       ConfigError: the command is empty or a string, or this system cannot isolate processes.
@@ -71,7 +74,7 @@ def run(
             fix="run the command directly, or under WSL",
         )
     try:
-        opened = Session(command, limits, attached, env or {}, onlooker, watcher)
+        opened = Session(command, limits, attached, env or {}, onlooker, watcher, on_output)
     except (OSError, ValueError) as error:
         return diagnose(Evidence(tuple(map(str, command)), start_error=f"{command[0]}: {error}"))
     with opened as session:
@@ -92,28 +95,32 @@ def call(
 ) -> Ending:
     """Call a function in a new process and report how that ended; `Ending.result` is what the function returned.
 
+    Where this system cannot isolate processes, it is a plain child process: of the limits only the times count, and
+    what it starts itself may outlive it.
+
     Args:
       function: a function of a module, because it is pickled like its arguments and its result.
       args: its positional arguments.
       limits: what the process may use.
       watcher: as in `run`.
       kwargs: its keyword arguments.
-
-    Raises:
-      ConfigError: this system cannot isolate processes.
     """
     preparation = spawn.get_preparation_data("isolated")
     preparation.pop("authkey")  # a secret, which the child does not need
     with tempfile.TemporaryDirectory() as folder:
         request, answer = Path(folder, "request"), Path(folder, "answer")
         request.write_bytes(pickle.dumps(preparation) + pickle.dumps((function, args, kwargs)))
-        ending = run([sys.executable, str(CHILD_CALL), str(request), str(answer)], limits, watcher=watcher)
+        words = [sys.executable, str(CHILD_CALL), str(request), str(answer)]
+        if can_isolate():
+            evidence = run(words, limits, watcher=watcher).evidence
+        else:
+            evidence = run_plainly(words, limits, watcher)
         result, returned = None, answer.is_file()
         if returned:
             result = pickle.loads(answer.read_bytes())
     name = getattr(function, "__qualname__", function)
     command = (f"{function.__module__}.{name}",)
-    evidence = dataclasses.replace(ending.evidence, command=command, result_lost=not returned)
+    evidence = dataclasses.replace(evidence, command=command, result_lost=not returned)
     return dataclasses.replace(diagnose(evidence), result=result)
 
 
@@ -122,7 +129,9 @@ def _forwarding(session: Session) -> Iterator[None]:
     """Forward signals to the command, which decides what they mean."""
     previous = {}
     for name in FORWARDED_SIGNALS:
-        number = getattr(signal, name)
+        number = getattr(signal, name, None)
+        if number is None:
+            continue
         previous[number] = signal.signal(number, lambda received, _: session.forward(received))
     try:
         yield

@@ -20,6 +20,7 @@ from harness.process.descriptors import open_closed_standard_streams, print_to_s
 from harness.process.ending import Ending
 from harness.process.isolate import run
 from harness.process.limits import Limits
+from harness.status.status_line import StatusLine
 from harness.units import bytes_of
 from mapush.errors import ConfigError, MapushError
 
@@ -106,7 +107,7 @@ def main(
         if options.memory and judge_memory is not None:
             judge = judge_memory(options)
             onlooker = judge.meters
-        ending = run(command, limits, attached=True, onlooker=onlooker)
+        ending = _run(command, limits, onlooker)
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
@@ -120,6 +121,16 @@ def main(
         return ending.exit_code
     verdict = judge.conclude(ending)
     return ending.exit_code or verdict
+
+
+def _run(command: Sequence[str], limits: Limits, onlooker: Optional[CommandOnlooker]) -> Ending:
+    """Run the command; while it is measured in a terminal and prints nothing, say so there."""
+    status = StatusLine("harness run")
+    if onlooker is None or not status.is_terminal:
+        return run(command, limits, attached=True, onlooker=onlooker)
+    with status:
+        status.say("measuring every process of the command, which prints nothing yet")
+        return run(command, limits, attached=True, onlooker=onlooker, on_output=status.end)
 
 
 FLAGS = ("-h", "--help", "--memory")

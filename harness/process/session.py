@@ -50,6 +50,7 @@ class Session:
       env: environment variables in addition to those of this process.
       onlooker: measures the command, and says when it has seen enough; None for nobody.
       watcher: called several times a second.
+      on_output: called before output of the command is printed here.
 
     Raises:
       OSError, ValueError: it cannot be started, see `launch`.
@@ -63,8 +64,10 @@ class Session:
         env: Mapping[str, str],
         onlooker: Optional[CommandOnlooker] = None,
         watcher: Watcher = watch_nothing,
+        on_output: Callable[[], Any] = watch_nothing,
     ) -> None:
         self._watcher = watcher
+        self._on_output = on_output
         self._command = tuple(map(str, command))
         self._limits = limits
         self._output = OutputTail()
@@ -235,6 +238,7 @@ class Session:
         def take(data: bytes) -> None:
             self._output.feed(reader, data)
             if sink is not None:
+                self._on_output()
                 write_all(sink, data)
 
         self._events.register(reader, selectors.EVENT_READ, take)

@@ -27,6 +27,8 @@ from harness.process.ending import SHOWN_LINES, Ending
 from harness.process.isolate import call
 from harness.process.limits import Limits
 from harness.soaking.own_soak import SoakTarget, soak_target
+from harness.status.shared_progress import FollowedProgress
+from harness.status.status_line import StatusLine
 from mapush.errors import ConfigError, MapushError
 
 MINUTES, CYCLES, WARM_UP = 1.0, 200, 20
@@ -132,9 +134,10 @@ def soak_in_child(target: SoakTarget, timeout: Optional[float] = None) -> SoakRe
     """
     if timeout is None:
         timeout = START_S + max(60.0 * target.minutes, CYCLE_S * (target.cycles + target.warm_up))
-    with tempfile.TemporaryDirectory() as folder:
-        phase = Path(folder, "phase")
-        ending = call(soak_target, target, phase, limits=Limits(timeout=timeout))
+    with tempfile.TemporaryDirectory() as folder, StatusLine("harness memory", even=True) as status:
+        phase, progress = Path(folder, "phase"), Path(folder, "progress")
+        shown = FollowedProgress(progress, status)
+        ending = call(soak_target, target, phase, progress, limits=Limits(timeout=timeout), watcher=shown)
         reached = "starting"
         if phase.exists():
             reached = phase.read_text()

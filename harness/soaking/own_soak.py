@@ -15,10 +15,11 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from harness.harl.harl_folder import HarlFolder
 from harness.harl.settings import read_settings
 from harness.interface.player import first_line, innermost_line, load_factory
-from harness.memory.soak import Subject, soak
+from harness.memory.soak import Subject, say_nothing, soak
 from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import CLEAN, ENDS, NOT_JUDGED
 from harness.soaking.subjects import EpisodeCounter, subject_of
+from harness.status.shared_progress import ProgressWriter
 from mapush.errors import ConfigError, MapushError
 
 MIN_EPISODES = 128
@@ -61,19 +62,24 @@ class SoakTarget:
     changes: Tuple[Tuple[str, Any], ...] = ()
 
 
-def soak_target(target: SoakTarget, phase: Path) -> Any:
+def soak_target(target: SoakTarget, phase: Path, progress: Optional[Path] = None) -> Any:
     """Return the report on a target, or the error that ended it, which is shown as one message.
 
     Args:
       target: what to soak; its names are also searched in the current folder.
       phase: file to which the present phase is written, for the parent that finds this process dead.
+      progress: file to which is written how far it is, for the parent that shows it; None for nobody.
     """
+    on_progress: Callable[..., Any] = say_nothing
+    if progress is not None:
+        on_progress = ProgressWriter(progress)
+        on_progress(f"importing {target.factory.partition(':')[0]}")
     sys.path.insert(0, os.getcwd())
     sys.argv[:] = [target.factory]  # HARL and simulators read the command line
     phase.write_text("importing")
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return _Soaking(target, phase, Path(folder)).report()
+            return _Soaking(target, phase, Path(folder), on_progress).report()
     except MapushError as error:
         return ConfigError(error.what, where=error.where, got=error.got, expected=error.expected, fix=error.fix)
     except Exception as error:
@@ -91,11 +97,13 @@ class _Soaking:
       target: what to soak.
       phase: file for the present phase.
       folder: where a runner writes.
+      on_progress: see `soak`.
     """
 
-    def __init__(self, target: SoakTarget, phase: Path, folder: Path) -> None:
+    def __init__(self, target: SoakTarget, phase: Path, folder: Path, on_progress: Callable[..., Any]) -> None:
         self._target = target
         self._phase = phase
+        self._on_progress = on_progress
         self._folder = folder
         self._made = 0
         self._episodes = EpisodeCounter()
@@ -115,6 +123,7 @@ class _Soaking:
             gpu="auto" if target.gpu else None,
             trace=target.trace,
             once=target.once,
+            on_progress=self._on_progress,
         )
         return _require_episodes(report, self._episodes)
 

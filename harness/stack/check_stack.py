@@ -1,18 +1,12 @@
-"""Check mapush's own learner, rollout, logger, configuration and checkpoint: `python -m harness stack`.
-
-Exit codes: 0 every contract that was judged holds; 1 a contract is broken; 2 the command line is wrong.
-"""
+"""Checks mapush's own learner, rollout, logger, configuration and checkpoint."""
 
 from __future__ import annotations
 
-import dataclasses
+import math
 import os
-import sys
 import time
 import traceback
-from typing import Dict, List, Optional, Sequence
-
-import tyro
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from harness.contracts.registry import CONTRACTS, contract, names
 from harness.findings import ContractError, Finding, NotJudgedError, Report
@@ -44,13 +38,26 @@ for _name, _check in (  # in the order in which they run
     contract(_name, GROUP)(_check)
 
 
-def check_stack(contracts: Optional[Sequence[str]] = None, seed: int = 0, *, logger_rows: int = LOGGER_ROWS) -> Report:
+def say_nothing(doing: str, done: float = math.nan) -> None:
+    """Show nobody how far the check is."""
+
+
+def check_stack(
+    contracts: Optional[Sequence[str]] = None,
+    seed: int = 0,
+    *,
+    logger_rows: int = LOGGER_ROWS,
+    on_progress: Callable[..., Any] = say_nothing,
+    on_finding: Callable[[Finding], Any] = lambda finding: None,
+) -> Report:
     """Run the contracts of mapush's own stack.
 
     Args:
       contracts: names of the contracts to run; by default all.
       seed: seed for weights, actions and initial states.
       logger_rows: how many rows a logger writes before its growth is judged.
+      on_progress: called with what runs, in words, and with the share of the contracts that have run.
+      on_finding: called with each finding at once.
 
     Raises:
       ConfigError: a contract is unknown.
@@ -65,16 +72,21 @@ def check_stack(contracts: Optional[Sequence[str]] = None, seed: int = 0, *, log
     findings: List[Finding] = []
     passed: List[str] = []
     not_judged: Dict[str, str] = {}
-    for name in wanted:
+    for index, name in enumerate(wanted):
+        on_progress(f"contract {index + 1} of {len(wanted)}: {name}", index / len(wanted))
+        broken: Optional[ContractError] = None
         try:
             CONTRACTS[name].check(stack)
             passed.append(name)
         except NotJudgedError as reason:
             not_judged[name] = str(reason)
         except ContractError as error:
-            findings.append(_finding(error, name, seed))
+            broken = error
         except Exception as error:  # a bug in the stack may raise anything, and that is a finding, too
-            findings.append(_finding(_as_contract_error(error), name, seed))
+            broken = _as_contract_error(error)
+        if broken is not None:
+            findings.append(_finding(broken, name, seed))
+            on_finding(findings[-1])
     return Report(findings, passed, not_judged, seconds=time.perf_counter() - start)
 
 
@@ -98,39 +110,3 @@ def _as_contract_error(error: Exception) -> ContractError:
     first_line = (str(error) or "no text").splitlines()[0]
     what = f"the stack raises {type(error).__name__}: {first_line}"
     return ContractError(what, where=f"{last.filename}:{last.lineno} in {last.name}: {last.line}")
-
-
-# -- command line ----------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class StackConfig:
-    """Check mapush's own learner, rollout, logger, configuration and checkpoint."""
-
-    contracts: str = ""
-    """Names of contracts, separated by commas; by default all."""
-    seed: int = 0
-    """Seed for weights, actions and initial states."""
-
-
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run the command and return the exit code.
-
-    Args:
-      argv: the words after the command's name; by default those of this process.
-    """
-    options = tyro.cli(StackConfig, args=argv, prog="python -m harness stack")
-    contracts = None
-    if options.contracts:
-        contracts = options.contracts.split(",")
-    try:
-        report = check_stack(contracts, options.seed)
-    except MapushError as error:
-        print(error)
-        return 2
-    print(report)
-    return 0 if report.ok else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

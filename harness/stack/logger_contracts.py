@@ -14,6 +14,8 @@ import types
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Set, Tuple
 
+import psutil
+
 from harness.findings import ContractError
 from harness.object_graph import walk
 from harness.stack.stack_under_test import StackUnderTest, train_in
@@ -295,7 +297,9 @@ def _log_rows(logger: Any, iterations: Iterable[int]) -> None:
 def _holdings(logger: Any) -> Dict[str, int]:
     """Return how much of everything a logger may accumulate: files, threads, memory blocks, bytes of each attribute."""
     gc.collect()
-    held = {"open files": len(os.listdir("/proc/self/fd")), "threads": threading.active_count()}
+    held = {"threads": threading.active_count()}
+    if hasattr(psutil.Process, "num_fds"):  # not on Windows
+        held["open files"] = psutil.Process().num_fds()
     attributes = {}
     for name, value in vars(type(logger)).items():
         if isinstance(value, (list, dict, set, bytearray)) or type(value).__name__ == "deque":

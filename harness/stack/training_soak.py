@@ -26,11 +26,15 @@ from typing_extensions import Annotated, Literal
 
 from harness.memory.driver import DriverMeter
 from harness.memory.meters import BYTES
-from harness.memory.soak import Subject, soak
+from harness.memory.soak import Subject, say_nothing, soak
 from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import amount
 from harness.pages.soak_page import make_writable, write_soak
+from harness.process.ending import SHOWN_LINES, Ending
+from harness.process.isolate import call
 from harness.soaking import own_command
+from harness.status.shared_progress import FollowedProgress, ProgressWriter, read_progress
+from harness.status.status_line import StatusLine
 from mapush.assembly import TASKS, make_env, resolve, share_the_cores
 from mapush.config import PushRunConfig, RunConfig, SimConfig, steps_per_decision
 from mapush.errors import ConfigError, MapushError
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
 
     from mapush.env.vec_env import Transition, VecEnv
 
+NAME = "harness memory"
 WARM_UP_ITERATIONS = 5  # after which everything is allocated
 MIN_ITERATIONS = 40
 CROWDED_STRIDE = 2  # every n-th env is driven into heaps
@@ -106,7 +111,8 @@ def make_training(config: RunConfig, folder: Path, make_env: MakeEnv = make_crow
     from mapush.run.logger import RunLogger
 
     run = Run.start(config, make_env)
-    logger = RunLogger(folder, config)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        logger = RunLogger(folder, config)  # not in a terminal, so without a progress bar
     buffers: Dict[str, Tuple[float, float]] = {}
 
     def advance() -> None:
@@ -137,11 +143,7 @@ def make_training(config: RunConfig, folder: Path, make_env: MakeEnv = make_crow
 
 
 def _row(run: Run, losses: Dict[str, float]) -> Dict[str, float]:
-    """Return a row of the log.
-
-    It is the row of `RunLogger.report`, which also moves the progress bar. The bar keeps its last 1,000 updates; while
-    these fill up, they look like a leak.
-    """
+    """Return a row of the log: that of `RunLogger.report`."""
     metrics = run.env.metrics.summary()
     row = {"reward/total": 0.0, "fps": 0.0}
     for name, value in metrics.items():
@@ -169,6 +171,7 @@ def soak_training(
     iterations: int = MIN_ITERATIONS,
     trace: bool = False,
     make_env: MakeEnv = make_crowded_env,
+    on_progress: Callable[..., Any] = say_nothing,
 ) -> SoakReport:
     """Train under the meters, on the simulator that the configuration names, and judge the memory.
 
@@ -178,6 +181,7 @@ def soak_training(
       iterations: minimum number of iterations.
       trace: also find the lines that allocate what grows; see `soak`.
       make_env: builds the environment from the configuration.
+      on_progress: see `soak`.
 
     Raises:
       CapacityError: the run does not fit into the GPU; nothing was made.
@@ -194,11 +198,50 @@ def soak_training(
             seconds=60.0 * minutes,
             gpu=driver if uses_gpu else None,
             trace=trace,
+            on_progress=on_progress,
         )
     report.notes.insert(0, f"{config.num_envs} envs of {config.task_name} on {config.sim.backend} ({reason})")
     if uses_gpu:
         compare_with_prediction(report, capacity.predict(config).total)
     return report
+
+
+def soak_training_in_child(
+    config: RunConfig, minutes: float = 0.0, iterations: int = MIN_ITERATIONS, trace: bool = False
+) -> SoakReport:
+    """Train under the meters in a process of its own, and show in this one how far it is; see `soak_training`.
+
+    The process that is judged has no terminal, so that nothing of a display is among what the meters see.
+
+    Raises:
+      MapushError: that of `soak_training`, or its process died.
+    """
+    with StatusLine(NAME, even=True) as status, tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "progress")
+        shown = FollowedProgress(file, status)
+        ending = call(_soaked, config, minutes, iterations, trace, file, watcher=shown)
+        reached = read_progress(file).doing or "starting"
+    if not ending.ok:
+        raise _death(ending, reached)
+    if isinstance(ending.result, MapushError):
+        raise ending.result
+    return ending.result
+
+
+def _soaked(config: RunConfig, minutes: float, iterations: int, trace: bool, progress: Path) -> Any:
+    """Return the report, or the error that ended the training, which is shown as one message."""
+    os.environ["TTY_COMPATIBLE"] = "0"  # whatever the environment says, this is not a terminal
+    try:
+        return soak_training(config, minutes, iterations, trace, on_progress=ProgressWriter(progress))
+    except MapushError as error:
+        return error
+
+
+def _death(ending: Ending, reached: str) -> MapushError:
+    words = "".join(f"\n  | {line}" for line in list(ending.evidence.lines)[-SHOWN_LINES:])
+    return MapushError(
+        f"the training ends while {reached}: {ending.summary}{words}", cause=ending.cause, fix=ending.fix
+    )
 
 
 def compare_with_prediction(report: SoakReport, predicted: int) -> None:
@@ -266,12 +309,14 @@ class MemoryConfig:
         return dataclasses.replace(config, **changes)
 
 
-def main(argv: Optional[Sequence[str]] = None, *, soak_training: Callable[..., SoakReport] = soak_training) -> int:
+def main(
+    argv: Optional[Sequence[str]] = None, *, soak_training: Callable[..., SoakReport] = soak_training_in_child
+) -> int:
     """Run the command and return the exit code.
 
     Args:
       argv: the words after the command's name; by default those of this process.
-      soak_training: trains under the meters; see `soak_training`.
+      soak_training: trains under the meters; see `soak_training_in_child`.
     """
     if argv is None:
         argv = sys.argv[1:]

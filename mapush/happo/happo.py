@@ -24,6 +24,9 @@ from mapush.happo.update import ActorBatch, Batch, CriticBatch
 from mapush.happo.value_norm import IdentityNorm, ValueNorm
 from mapush.spec import TensorSpec
 
+_MEANS_OVER_AGENTS = ("policy_loss", "entropy", "ratio", "actor_grad_norm", "approx_kl", "clip_fraction")
+_MAY_BE_UNDEFINED = ("explained_variance",)
+
 
 class Happo:
     """The learner: actors, critic, their optimisers and their random numbers.
@@ -139,7 +142,10 @@ class Happo:
         Returns:
           Metrics, averaged over the optimiser steps: `policy_loss`, `entropy` [nat], `ratio` and `actor_grad_norm`
           (before clipping), as the mean over all agents and as `agent{i}/...` for each; `std` of the actions;
-          `value_loss` and `critic_grad_norm`.
+          `value_loss` and `critic_grad_norm`. Of the complete update: `approx_kl` [nat] and `clip_fraction`, see
+          `update.policy_change`, between the policy that filled the rollout and the one after the agent's turn, also
+          as `agent{i}/...`; `explained_variance` of the returns by the values before the update, nan if all returns
+          are the same; `lr` and `critic_lr`.
 
         Raises:
           NonFiniteError: the rollout holds a NaN or an infinity; nothing has been changed. Or a loss or a gradient norm
@@ -151,8 +157,12 @@ class Happo:
         returns = update.compute_returns(rollout, values, self.cfg)
         advantages = update.normalize_advantages(returns - values[:-1], rollout.active_masks[:-1])
         metrics = self._update_actors(rollout, advantages)
+        metrics["explained_variance"] = update.explained_variance(values[:-1], returns)
         metrics.update(self._update_critic(rollout, returns))
-        return _finite_floats(metrics)
+        numbers = _finite_floats(metrics)
+        numbers["lr"] = self._actor_optimizers[0].lr
+        numbers["critic_lr"] = self._critic_optimizer.lr
+        return numbers
 
     def state_dict(self) -> Dict[str, Any]:
         """Return what `load_state_dict` needs to continue bit for bit; tensors are shared, not copied."""
@@ -198,9 +208,11 @@ class Happo:
             before = self._log_probs(agent, batch)
             for name, value in self._update_actor(agent, batch).items():
                 metrics[f"agent{agent}/{name}"] = value
-            log_ratio = self._log_probs(agent, batch) - before
-            factor = factor * update.probability_ratio(log_ratio, self.cfg.action_aggregation)
-        for name in ("policy_loss", "entropy", "ratio", "actor_grad_norm"):
+            after = self._log_probs(agent, batch)
+            change = update.policy_change(after - batch.log_probs, batch.weight, self.cfg)
+            metrics[f"agent{agent}/approx_kl"], metrics[f"agent{agent}/clip_fraction"] = change
+            factor = factor * update.probability_ratio(after - before, self.cfg.action_aggregation)
+        for name in _MEANS_OVER_AGENTS:
             of_agents = [metrics[f"agent{agent}/{name}"] for agent in order]
             metrics[name] = torch.stack(of_agents).mean()
         stds = [actor.std.detach() for actor in self.actors]
@@ -306,12 +318,12 @@ def _finite_floats(metrics: Dict[str, torch.Tensor]) -> Dict[str, float]:
     """Return the metrics, () each, as Python numbers, all of which come to the host in one transfer.
 
     Raises:
-      NonFiniteError: one of them is NaN or infinite.
+      NonFiniteError: one of them is NaN or infinite and may not be.
     """
     values = torch.stack(list(metrics.values())).tolist()
     numbers = dict(zip(metrics, values))
     for name, number in numbers.items():
-        if not math.isfinite(number):
+        if name not in _MAY_BE_UNDEFINED and not math.isfinite(number):
             raise NonFiniteError(
                 f"{name} is not finite",
                 where="Happo.update",

@@ -42,6 +42,11 @@ class Optimizer:
         self._adam = torch.optim.Adam([group], lr=lr, eps=cfg.opti_eps, weight_decay=cfg.weight_decay, **self._flags)
         self._set_lr(lr)
 
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return self._lr
+
     def zero_grad(self) -> None:
         """Drop the gradients, so that the next backward pass allocates new ones."""
         self._adam.zero_grad()

@@ -5,6 +5,7 @@ Source: HARL@d539bad, `runners/on_policy_ha_runner.py`, `algorithms/` and `commo
 
 from __future__ import annotations
 
+import math
 from typing import Iterator, NamedTuple, Tuple, TypeVar, Union
 
 import torch
@@ -18,6 +19,8 @@ from mapush.happo.value_norm import IdentityNorm, ValueNorm
 
 CPU_CHUNK_ROWS = 4096
 """Number of samples whose activations still fit into the processor's cache."""
+
+_MAX_LOG_RATIO = 50.0  # a larger one counts as this, so that the mean of the ratios stays finite in float32
 
 ACTOR_METRICS = ("policy_loss", "ratio", "entropy", "actor_grad_norm")
 CRITIC_METRICS = ("value_loss", "critic_grad_norm")
@@ -123,6 +126,46 @@ def probability_ratio(log_ratio: torch.Tensor, aggregation: str) -> torch.Tensor
     if aggregation == "prod":
         return log_ratio.sum(dim=-1, keepdim=True).exp()
     return log_ratio.exp().mean(dim=-1, keepdim=True)
+
+
+def policy_change(log_ratio: torch.Tensor, weight: torch.Tensor, cfg: HappoConfig) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Return how far an update has moved a policy: KL divergence from the old to the new one, and clip fraction.
+
+    The divergence is estimated from the actions that the old policy drew, as the mean of r - 1 - log r, where r is the
+    ratio of new over old probability. It is never negative, and its expectation is KL(old || new).
+
+    Source: J. Schulman, http://joschu.net/blog/kl-approx.html, the estimator k3.
+
+    Args:
+      log_ratio: logarithm of new over old probability, for each action dimension, (B, K).
+      weight: 0 for samples that do not count, else 1, (B, 1).
+      cfg: `clip_param` and `action_aggregation` are used.
+
+    Returns:
+      The divergence [nat], (), and the share of the samples whose ratio is outside of the clip range, ().
+    """
+    joint = log_ratio.sum(dim=-1, keepdim=True).clamp(max=_MAX_LOG_RATIO)
+    divergence = torch.expm1(joint) - joint
+    outside = (probability_ratio(log_ratio, cfg.action_aggregation) - 1.0).abs() > cfg.clip_param
+    total = weight.sum()
+    return (weight * divergence).sum() / total, (weight * outside).sum() / total
+
+
+def explained_variance(values: torch.Tensor, returns: torch.Tensor) -> torch.Tensor:
+    """Return the share of the returns' variance that the values explain: 1 - Var(returns - values) / Var(returns).
+
+    1 is a perfect prediction, 0 is as good as a constant, and less than 0 is worse than that.
+
+    Args:
+      values: predictions, of any shape.
+      returns: of the same shape and in the same units.
+
+    Returns:
+      (); nan if all returns are the same.
+    """
+    spread = returns.var(unbiased=False)
+    share = 1.0 - (returns - values).var(unbiased=False) / spread
+    return share.masked_fill(spread == 0.0, math.nan)
 
 
 def policy_loss(actor: Actor, batch: ActorBatch, cfg: HappoConfig) -> Tuple[torch.Tensor, torch.Tensor]:

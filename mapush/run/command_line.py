@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Type, TypeVar
@@ -43,6 +44,13 @@ def program(command: str) -> str:
     return f"python -m mapush.{command}"
 
 
+def tolerate_narrow_encodings() -> None:
+    """Print `?` for a character that the encoding of the output lacks, as that of a pipe on Windows may."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def parse(
     kind: Type[Arguments],
     argv: Optional[Sequence[str]],
@@ -65,6 +73,7 @@ def parse(
     Raises:
       ConfigError: a value that the dataclass refuses.
     """
+    tolerate_narrow_encodings()
     words = sys.argv[1:] if argv is None else list(argv)
     registry: Optional[tyro.constructors.ConstructorRegistry] = _choices
     if words and words[0] in COMPLETION_FLAGS:

@@ -22,7 +22,10 @@ LOCK = ".lock"
 RESUMABLE_WITH = (
     "total_steps",
     "checkpoint_every",
+    "checkpoint_minutes",
     "log_interval",
+    "console",
+    "wandb",
     "device",
     "vram_limit",
     "sim.threads",

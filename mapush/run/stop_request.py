@@ -5,6 +5,18 @@ from __future__ import annotations
 import signal
 from typing import Any, List, Optional, Tuple
 
+_STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Ctrl-Break, which only Windows has
+
+
+def stop_signals() -> List[signal.Signals]:
+    """Return the signals of this system that ask a run to stop."""
+    found = []
+    for name in _STOP_SIGNALS:
+        number = getattr(signal, name, None)
+        if number is not None:
+            found.append(number)
+    return found
+
 
 class StopRequest:
     """A context in which the first Ctrl-C or SIGTERM asks the loop to stop; a second one acts immediately.
@@ -29,7 +41,7 @@ class StopRequest:
         return self._signal is not None
 
     def __enter__(self) -> StopRequest:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             self._previous.append((number, signal.signal(number, self._note)))
         return self
 

@@ -12,6 +12,7 @@ from typing import Optional
 from mapush.errors import ConfigError
 from mapush.evaluation.evaluate_config import EvaluateConfig
 
+MJPYTHON = "MJPYTHON_BIN"  # the variable that `mjpython` sets
 DEFAULT_RECORDING = Path("episodes.mp4")  # where no viewer works
 
 
@@ -71,6 +72,10 @@ def _has_viser() -> bool:
 
 def why_no_window() -> str:
     """Return why no window can be opened on this machine; '' if one can."""
+    if sys.platform == "darwin":
+        if MJPYTHON in os.environ:
+            return ""
+        return "on macOS, MuJoCo's window needs its own Python: mjpython -m mapush watch --viewer native"
     display, wayland = os.environ.get("DISPLAY"), os.environ.get("WAYLAND_DISPLAY")
     if sys.platform.startswith("linux") and not display and not wayland:
         return "neither DISPLAY nor WAYLAND_DISPLAY is set"

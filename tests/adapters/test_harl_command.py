@@ -111,7 +111,8 @@ def test_command_trains_on_the_cpu_and_its_checkpoints_can_be_evaluated(tmp_path
     """`--learner harl` trains to the end and writes checkpoints that act as HARL does."""
     code, said = in_process(tmp_path / "said.txt", command, tmp_path / "run")
     assert code == 0, said
-    assert "updates 3/3 episodes, total num timesteps 210/200" in said
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert "updates 3/3 episodes, total num timesteps 210/200" in log
     assert "done; evaluate with" in said
     names = [path.name for path in checkpoints.all_of(tmp_path / "run")]
     assert names == ["step_000000000140.pt", "step_000000000210.pt"]

@@ -37,6 +37,9 @@ class FakeRunLogger:
         """Store a line."""
         self.said.append(text)
 
+    def tick(self, step):
+        """Ignore the progress within an iteration."""
+
     def scalar(self, *arguments):
         """Store a number."""
         self.scalars.append(arguments)
@@ -90,7 +93,7 @@ def test_logger_cannot_be_made_without_the_environment():
         HarlLogger(FakeRunLogger())
 
 
-def test_logger_tells_statistics_of_the_environment_and_means_over_agents(tmp_path, capsys):
+def test_logger_tells_statistics_of_the_environment_and_means_over_agents(tmp_path):
     """A row holds the environment's episodes, and the losses under our names as means over all agents."""
     env, log = make_env(seed=3), RunLogger(tmp_path, run_config())
     env.reset()
@@ -106,7 +109,8 @@ def test_logger_tells_statistics_of_the_environment_and_means_over_agents(tmp_pa
     assert (row["step"], row["iteration"], float(row["episodes"])) == (str(NUM_ENVS), "1", 1.0)
     for name, value in {"policy_loss": 2.0, "entropy": 4.0, "ratio": 1.0, "value_loss": 4.0}.items():
         assert float(row[f"train/{name}"]) == value
-    assert "[MAPush Stats] Success: 1.000 | Collision: 0.000 | Episodes: 1" in capsys.readouterr().out
+    said = (tmp_path / "train.log").read_text()
+    assert "[MAPush Stats] Success: 1.000 | Collision: 0.000 | Episodes: 1" in said
 
 
 def test_logger_evaluation_is_the_mean_return_of_the_teams_that_ended():

@@ -81,7 +81,7 @@ def test_run_of_harl_killed_and_continued_ends_bit_for_bit_the_same(straight, ki
     code, said = go_on(folder)
     assert code == 0, said
     assert f"continued at env step {2 * ROLLOUT}: weights, optimisers" in said
-    assert "updates 5/5 episodes, total num timesteps 350/300" in said
+    assert "updates 5/5 episodes, total num timesteps 350/300" in (folder / "train.log").read_text()
     assert_same_end(folder, straight[0])
 
 

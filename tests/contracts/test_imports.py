@@ -26,7 +26,7 @@ RUN = TASK | {"mapush.presets", "mapush.run"}
 PARTS = RUN | {"mapush.assembly", "mapush.upstream"}
 MEASURED = PARTS | {"mapush.evaluation"}
 
-LEAVES = {f"harness.{name}" for name in ("findings", "object_graph", "units", "installed", "causes")}
+LEAVES = {f"harness.{name}" for name in ("findings", "object_graph", "units", "installed", "causes", "status")}
 DRIVEN = {"mapush.errors"} | LEAVES | {"harness.interface", "harness.apis", "harness.contracts", "harness.process"}
 GENERIC = DRIVEN | {"harness.memory", "harness.pages", "harness.checking"}
 
@@ -52,6 +52,7 @@ MAY_IMPORT: Dict[str, Set[str]] = {  # room: the rooms it may import, besides it
     "mapush.reports": MEASURED | {"mapush.viewer"},
     "harness.findings": {"mapush.errors", "harness.units", "harness.installed"},
     "harness.object_graph": set(),
+    "harness.status": set(),
     "harness.units": {"mapush.errors"},
     "harness.installed": set(),
     "harness.causes": set(),

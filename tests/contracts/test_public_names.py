@@ -69,7 +69,7 @@ def test_command_lists_its_commands(capsys):
         assert main(words) == 0
         said = capsys.readouterr().out
         for command, (_, text) in COMMANDS.items():
-            assert f"  {command:<10}{text}" in said
+            assert f"  {command:<12}{text}" in said
 
 
 def test_command_prints_its_version(capsys):

@@ -171,7 +171,8 @@ def test_lost_weights_are_found_in_the_next_env_step(tmp_path):
 def test_command_replays_and_reports(tmp_path, monkeypatch, capsys):
     """`python -m mapush.replay FILE` exits with 2 and the error, or with 0 if nothing fails this time."""
     folder = tmp_path / "run"
-    flags = "walk --num-envs 5 --num-steps 7 --happo.hidden-sizes 16 12 --sim.threads 1 --total-steps 350".split()
+    flags = "walk --num-envs 5 --num-steps 7 --happo.hidden-sizes 16 12 --total-steps 350".split()
+    flags += ["--sim", "mujoco", "--sim.threads", "1"]
     monkeypatch.setattr("sys.argv", ["replay", str(folder / NON_FINITE)])
     with monkeypatch.context() as patch:
         poison_physics(patch)

@@ -30,10 +30,8 @@ from mapush.train import main, train
 
 pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 
-TINY = (
-    "walk --num-envs 5 --num-steps 7 --happo.hidden-sizes 16 12 --sim.threads 1 --device cpu --total-steps 70".split()
-)
-
+TINY = "walk --num-envs 5 --num-steps 7 --happo.hidden-sizes 16 12 --device cpu --total-steps 70".split()
+TINY += ["--sim", "mujoco", "--sim.threads", "1"]
 YAML = "algo: {gama: 0.9}"
 
 
@@ -145,14 +143,15 @@ def test_run_saves_on_time_and_at_the_end(tmp_path, closed):
         "config.json",
         "progress.csv",
         "tensorboard",
+        "train.log",
         "versions.json",
     }
 
 
 def test_run_reports_its_progress(tmp_path, monkeypatch, capsys):
-    """The console has HARL's lines at each interval and, once, the time left; walking has no pushing statistics."""
+    """With HARL's format, its lines at each interval and, once, the time left; walking has no pushing statistics."""
     monkeypatch.chdir(tmp_path)
-    assert main(TINY + ["--total-steps", "210", "--log-interval", "2"]) == 0
+    assert main(TINY + ["--total-steps", "210", "--log-interval", "2", "--console", "harl"]) == 0
     said = capsys.readouterr().out
     (folder,) = (tmp_path / "runs" / "walk").iterdir()
     assert f"training walk in {folder.relative_to(tmp_path)}" in said

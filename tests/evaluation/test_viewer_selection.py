@@ -88,7 +88,7 @@ def test_isaac_gym_draws_by_itself(record, viewers):
 @pytest.fixture
 def machine(monkeypatch):
     """Return a function that sets what this machine has."""
-    has = {"display": True, "draws": True, "viser": True, "asked": []}
+    has = {"display": True, "draws": True, "viser": True, "asked": [], "platform": "linux", "mjpython": False}
 
     def renderer_of(library):
         has["asked"].append(library)
@@ -105,15 +105,17 @@ def machine(monkeypatch):
             return object()
         return None
 
-    monkeypatch.setattr(choices.sys, "platform", "linux")
     monkeypatch.setattr("mapush.viewer.gl.renderer_of", renderer_of)
     monkeypatch.setattr("mapush.viewer.gl.choose_gl", choose_gl)
     monkeypatch.setattr(choices.importlib.util, "find_spec", find_spec)
 
     def apply(**changes):
         has.update(changes)
-        for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.setattr(choices.sys, "platform", has["platform"])
+        for name in ("DISPLAY", "WAYLAND_DISPLAY", choices.MJPYTHON):
             monkeypatch.delenv(name, raising=False)
+        if has["mjpython"]:
+            monkeypatch.setenv(choices.MJPYTHON, "/mjpython")
         if has["display"]:
             monkeypatch.setenv("DISPLAY", ":7")
         return has
@@ -137,6 +139,33 @@ def test_auto_takes_the_first_of_window_page_and_file_that_works(machine, displa
     chosen = choose(config())
     assert (chosen.viewer, chosen.record) == expected
     assert reason in chosen.reason
+
+
+@pytest.mark.parametrize(
+    "changes, expected, reason",
+    [
+        ({"platform": "darwin"}, "web", "mjpython -m mapush watch --viewer native"),
+        ({"platform": "darwin", "mjpython": True}, "native", "there is a display"),
+        ({"platform": "win32"}, "native", "there is a display"),
+        ({"platform": "win32", "draws": False}, "web", "refuses a window with OpenGL"),
+    ],
+)
+def test_auto_takes_the_page_on_macos_unless_mjpython_runs(machine, changes, expected, reason):
+    """Neither system has DISPLAY; on macOS only mjpython can open MuJoCo's window, and nothing is tried there."""
+    has = machine(display=False, **changes)
+    chosen = choose(config())
+    assert chosen.viewer == expected
+    assert reason in chosen.reason
+    if changes["platform"] == "darwin":
+        assert has["asked"] == []
+
+
+def test_a_window_on_macos_is_refused_with_the_command_that_opens_it(machine):
+    """`--viewer native` under the usual Python is one error, not MuJoCo's traceback."""
+    machine(platform="darwin")
+    with pytest.raises(ConfigError, match="--viewer web") as caught:
+        choose(config(viewer="native"))
+    assert "mjpython -m mapush watch --viewer native" in str(caught.value)
 
 
 @pytest.mark.parametrize(

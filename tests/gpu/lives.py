@@ -64,7 +64,7 @@ def live(name: str, folder: Path) -> Life:
     killed, peak = train_until_killed(name, folder)
     saved = checkpoints.step_of(checkpoints.latest(folder))
     last = saved + 2 * ROLLOUT
-    process = start(folder, "mapush.train", "--resume", folder, "--total-steps", last)
+    process = start(folder, "mapush.train", "--resume", folder, "--total-steps", last, "--console", "harl")
     peak = max(peak, peak_until(process, lambda: process.poll() is not None))
     said = said_by(folder)
     assert process.returncode == 0, said

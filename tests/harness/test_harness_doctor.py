@@ -37,13 +37,13 @@ def test_torch_stays_in_the_process_that_tries_it():
 @NEEDS_MUJOCO
 def test_this_machine_can_train(capsys):
     """On the machine that runs these tests nothing that training needs is wrong, and every check has one line."""
-    code = doctor.main(["--json"])
+    code = doctor.main(["--json", "--no-measurement"])
     report = json.loads(capsys.readouterr().out)
     wrong = [line for line in report["lines"] if line["status"] == WRONG]
     names = [line["name"] for line in report["lines"]]
     assert code == 0, wrong
     assert not wrong, wrong
-    assert len(set(names)) == len(names) > 20
+    assert len(set(names)) == len(names) > 15
     assert not any("could not be checked" in line["found"] for line in report["lines"]), report["lines"]
     assert sum(report["count"].values()) == len(names)
 
@@ -51,7 +51,8 @@ def test_this_machine_can_train(capsys):
 def test_upstream_stack_is_wrong_only_if_it_is_asked_for(monkeypatch, capsys):
     """Without `--upstream` the upstream stack only warns; with it, a missing part is wrong."""
     monkeypatch.setattr(training_stack, "checks", lambda upstream: [])
-    monkeypatch.setattr(upstream_stack, "checks", lambda: [lambda: Line("HARL", WRONG, "not installed", "clone it")])
+    missing = Line("HARL", WRONG, "not installed", "clone it")
+    monkeypatch.setattr(upstream_stack, "checks", lambda only_found: [lambda: missing])
     assert doctor.main([]) == 0
     assert "! HARL" in capsys.readouterr().out
     assert doctor.main(["--upstream"]) == 1
@@ -68,7 +69,7 @@ def test_check_that_raises_is_a_line_and_the_others_go_on(monkeypatch):
 
     monkeypatch.setattr(training_stack, "checks", lambda upstream: [odd_disk, lambda: Line("torch", OK, "2.3.1")])
     monkeypatch.setattr(machine, "checks", lambda: [odd_disk])
-    monkeypatch.setattr(upstream_stack, "checks", lambda: [odd_disk])
+    monkeypatch.setattr(upstream_stack, "checks", lambda only_found: [odd_disk])
     lines = doctor.examine()
     assert [line.status for line in lines] == [WRONG, OK, WARNING, WARNING]
     assert lines[0].name == "odd disk"
@@ -87,7 +88,7 @@ if "NO_THREADS" in os.environ:
     threading.Thread.start = refuse
 training_stack.checks = lambda old: [machine.processors]
 machine.checks = lambda: [machine.display]
-upstream_stack.checks = lambda: []
+upstream_stack.checks = lambda only_found: []
 raise SystemExit(doctor.main(["--json"] if "NO_THREADS" in os.environ else []))
 """
 
@@ -142,7 +143,10 @@ def test_missing_packages_are_lines_and_not_a_traceback():
     lines = {line["name"]: line for line in json.loads(done.stdout)["lines"]}
     assert lines["torch"]["found"] == "not tried, because psutil is not installed"
     assert lines["torch"]["fix"] == "pip install psutil"
-    assert lines["memory"]["found"] == "could not be checked: psutil is missing"
+    if Path("/proc/meminfo").exists():
+        assert lines["memory"]["found"].endswith("available")
+    else:
+        assert lines["memory"]["found"] == "could not be checked: psutil is missing"
 
 
 def crash():

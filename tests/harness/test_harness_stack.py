@@ -9,7 +9,8 @@ import pytest
 from harness.contracts.registry import CONTRACTS
 from harness.faults import FAULTS, find
 from harness.faults.plant import replaced
-from harness.stack.check_stack import check_stack, main
+from harness.stack.check_stack import check_stack
+from harness.stack.stack_command import main
 from mapush import presets
 from mapush.env.push import PushEnv
 from mapush.happo.happo import Happo

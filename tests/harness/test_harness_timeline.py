@@ -284,11 +284,26 @@ def test_flags_of_which_nothing_can_be_said_are_not_judged():
 
 
 def test_flags_at_all_lengths_are_early():
-    """Flags at two different lengths without a limit are enough."""
-    ends = [(3, 0), (8, 0), (15, 0), (22, 1)]
+    """Flags at lengths that differ by more than a factor of two, without a limit, are enough."""
+    ends = [(3, 0), (6, 0), (13, 0), (22, 1)]
     with pytest.raises(ContractError, match="although no time limit was reached") as caught:
         contracts.bad_transition(Played(run(3, 30, ends, flagged=ends)))
-    assert caught.value.got == "flagged after 5, 7 steps"
+    assert caught.value.got == "flagged after 3, 7 steps"
+
+
+def test_limits_that_are_drawn_for_each_episode_are_not_judged():
+    """Lengths of flagged episodes within a factor of two may be time limits that differ from episode to episode."""
+    ends = [(3, 0), (7, 0), (15, 0), (22, 0), (9, 1), (15, 1)]
+    flagged = [one for one in ends if one != (7, 0)]
+    with pytest.raises(NotJudgedError, match="the time limit seems to differ from episode to episode: 6, 7, 8 steps"):
+        contracts.bad_transition(Played(run(3, 30, ends, flagged=flagged)))
+
+
+def test_drawn_limits_are_early_where_the_environment_states_a_limit():
+    """An environment that states its time limit has no others."""
+    ends = [(3, 0), (9, 0), (17, 0), (24, 0)]
+    with pytest.raises(ContractError, match="although no time limit was reached"):
+        contracts.bad_transition(Played(run(3, 30, ends, flagged=ends), env=SimpleNamespace(horizon=12)))
 
 
 @pytest.mark.parametrize("steps, found", [(26 + 12, False), (27 + 12, True)])

@@ -23,6 +23,7 @@ from mapush.run.folder import read_config
 from mapush.train import main, train
 
 ROLLOUT = 5 * 7  # env steps
+MEASURED = ("fps", "rss_mib", "wall_s")
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(  # what a run imports, so that no child process has to import it again
@@ -137,9 +138,9 @@ def last_checkpoint(folder: Path) -> Checkpoint:
 
 
 def rows(folder: Path) -> List[Dict[str, str]]:
-    """Return the rows of a run's CSV, without speed and memory, which depend on the machine."""
+    """Return the rows of a run's CSV, without speed, time and memory, which depend on the machine."""
     with (folder / "progress.csv").open(newline="") as file:
-        return [{k: v for k, v in row.items() if k not in ("fps", "rss_mib")} for row in csv.DictReader(file)]
+        return [{k: v for k, v in row.items() if k not in MEASURED} for row in csv.DictReader(file)]
 
 
 def contents(folder: Path) -> Dict[str, bytes]:

@@ -32,6 +32,7 @@ MARKERS = {
     "stubs": "needs isaacgym-stubs, the signatures of Isaac Gym's API",
     "gymnasium": "needs gymnasium 1.1 or later",
     "mpe": "needs mpe2, PettingZoo's MPE",
+    "wandb": "needs wandb, the package of Weights & Biases",
     "render": "needs an OpenGL library that draws without a display",
     "web": "needs viser, which serves the page in the browser",
     "browser": "needs chromium or google-chrome, and Python's playwright",
@@ -223,6 +224,12 @@ def _why_no_gpu() -> Optional[str]:
     return reason
 
 
+def _why_no_wandb() -> Optional[str]:
+    if importlib.util.find_spec("wandb") is None:
+        return "wandb is not installed: pip install wandb"
+    return None
+
+
 REQUIREMENTS: Dict[str, Callable[[], Optional[str]]] = {
     "render": _why_no_rendering,
     "gpu": _why_no_gpu,
@@ -235,5 +242,6 @@ REQUIREMENTS: Dict[str, Callable[[], Optional[str]]] = {
     "robots": _why_no_robots,
     "gymnasium": _why_no_gymnasium,
     "mpe": _why_no_mpe,
+    "wandb": _why_no_wandb,
 }
 """For each marker: returns why its tests cannot run here, or None."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import gc
 
 import numpy as np
@@ -144,6 +145,69 @@ def test_bounded_deque_may_fill():
     assert [str(each) for each in census.filling(least=100)] == [
         "entries of a deque of at most 1,000 held by Part.history: +300"
     ]
+
+
+class Lazy:
+    """An object that does something when it is asked for its class, as the lazy modules of some libraries do."""
+
+    @property
+    def __class__(self):
+        """Fail."""
+        raise RuntimeError("it was asked for its class")
+
+
+def test_census_asks_no_object_for_its_class():
+    """The type of an object is looked at, and none of its code runs."""
+    part = Part()
+    part.history, part.table = list(range(100)), Lazy()
+    census = ObjectCensus()
+    for step in (1, 2, 3):
+        part.history += list(range(100))
+        census.look(step)
+    assert census.filling(least=100) == []
+    assert list(census.growth(least=100).values()) == [300]
+
+
+@functools.lru_cache(maxsize=1000)
+def bounded(text):
+    """Cache some results."""
+    return text
+
+
+@functools.lru_cache(maxsize=None)
+def unbounded(text):
+    """Cache all results."""
+    return text
+
+
+@pytest.mark.parametrize("cached", [bounded, unbounded])
+def test_only_a_cache_without_a_bound_can_leak(cached, request):
+    """The cache of a display that fills is reported as filling, as a ring is; one without a bound is growth."""
+    cached.cache_clear()
+    for index in range(20):
+        cached(f"before {index}")
+    census = ObjectCensus(request.getfixturevalue("existing"))
+    for step in (1, 2, 3):
+        for index in range(100):
+            cached(f"{step} {index}")
+        census.look(step)
+    owners = [str(each) for each in census.owners(least=100)]
+    filling = [str(each) for each in census.filling(least=100)]
+    assert owners == [f"entries of a dict held by {__name__}.unbounded: +300"] * (cached is unbounded)
+    assert filling == [f"entries of an lru_cache of at most 1,000 held by {__name__}.bounded: +300"] * (
+        cached is bounded
+    )
+
+
+def test_caches_of_rich_are_not_growth(request):
+    """A loop that draws a progress display fills rich's caches, which is no leak."""
+    cells = pytest.importorskip("rich.cells")
+    census = ObjectCensus(request.getfixturevalue("existing"))
+    for step in (1, 2, 3):
+        for index in range(100):
+            cells.cached_cell_len(f"{step} of 3, {index} %")
+        census.look(step)
+    assert census.growth(least=100) == {}
 
 
 def test_census_shows_nothing_where_nothing_grew():

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
 import textwrap
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from wheels import clean_environment
 
 pytestmark = pytest.mark.packaging
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("mapush", "harness", "isaac_standin", "pytest_mapush_harness.py", "pyproject.toml", "README.md", "LICENSE")
-OURS = ("mapush", "harness", "isaac_standin", "pytest_mapush_harness", "__editable__")
-"""What the names of our files begin with where the package is installed."""
-MISLEADING_VARIABLES = (
-    "PYTHONPATH",
-    "PYTEST_ADDOPTS",
-    "PYTEST_PLUGINS",
-    "PYTEST_DISABLE_PLUGIN_AUTOLOAD",
-    "PYTEST_CURRENT_TEST",
-)
 ENV = ("--harness-env", "their_env:MeetingEnv", "-k", "spaces or finite")
 THEIR_ENV = (ROOT / "examples" / "check_your_env.py").read_text(encoding="utf-8")
 A_TEST = "def test_theirs(): pass\n"
@@ -57,58 +44,6 @@ def test_fixture_is_theirs(sim, harness_sim):
     assert sim == "their simulator"
     assert harness_sim == "mujoco"
 """
-
-
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory):
-    """Build the wheel, offline, from a copy of the sources, and return its path."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    source.mkdir()
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, source / name)
-    pip(sys.executable, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(source))
-    (built,) = folder.glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="session")
-def python(wheel, tmp_path_factory):
-    """Install the wheel into a new environment with the packages of this one but mapush; return its interpreter."""
-    folder = tmp_path_factory.mktemp("venv")
-    venv.create(folder, with_pip=False)
-    interpreter = folder / "bin" / "python"
-    (site_packages,) = folder.glob("lib/python*/site-packages")
-    for place in map(Path, sys.path):
-        if place.name == "site-packages":
-            link_packages(place, site_packages)
-    pip(interpreter, "install", "--no-deps", str(wheel))
-    return interpreter
-
-
-def link_packages(place, site_packages):
-    """Make links to all installed files of `place`, but ours."""
-    for path in place.iterdir():
-        link = site_packages / path.name
-        if not path.name.startswith(OURS) and path.suffix != ".pth" and not link.exists():
-            link.symlink_to(path)
-
-
-def pip(interpreter, *words):
-    command = [str(interpreter), "-m", "pip", "--no-input", "--disable-pip-version-check"]
-    done = subprocess.run(command + list(words), env=clean_environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def clean_environment():
-    """Return the environment variables without those that change what pytest, pip and Python load."""
-    environment = dict(os.environ, PIP_NO_INDEX="1")
-    for name in MISLEADING_VARIABLES:
-        environment.pop(name, None)
-    return environment
 
 
 @pytest.fixture

@@ -164,7 +164,8 @@ def test_warp_without_a_driver_is_explained():
 
 # -- a GPU that fails in a run ---------------------------------------------------------------------------------------
 
-WORDS = "walk --num-envs 5 --num-steps 7 --happo.hidden-sizes 16 12 --sim.threads 1 --device cpu --total-steps 175"
+WORDS = "walk --num-envs 5 --num-steps 7 --happo.hidden-sizes 16 12 --device cpu --total-steps 175"
+WORDS += " --sim mujoco --sim.threads 1"
 
 
 @pytest.fixture

@@ -70,6 +70,7 @@ class HarlLogger:
           Stopped: a stop was requested.
         """
         self.step += self._env.num_envs * self._env.steps_per_decision
+        self._log.tick(self.step)
         if self._stopped():
             raise Stopped
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Optional
 
@@ -14,6 +15,7 @@ from mapush.errors import ConfigError
 from mapush.run import capacity
 from mapush.run import checkpoint as checkpoints
 from mapush.run.checkpoint import Checkpoint
+from mapush.run.checkpoint_schedule import CheckpointSchedule
 from mapush.run.folder import RunFolder
 from mapush.sim import OF_MQE
 from mapush.upstream.harl import arguments, harl_source, models
@@ -30,6 +32,8 @@ def train(
     reason: str,
     stopped: Callable[[], bool],
     make_env: Callable[[RunConfig], VecEnv] = make_env,
+    clock: Callable[[], float] = time.monotonic,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Train in the new folder `path`, which gets HARL's `models/` and mapush checkpoints.
 
@@ -39,6 +43,8 @@ def train(
       reason: why this simulator was chosen, in a few words.
       stopped: called in every step; training stops when it returns True.
       make_env: makes the environment from the configuration.
+      clock: returns the time [s], for checkpoints by time.
+      ready: is called when everything is made, before the first line of the log.
 
     Raises:
       LearnerError: HARL is not installed or cannot be used; no folder is made.
@@ -46,7 +52,8 @@ def train(
     """
     with _parts(config, reason, make_env) as parts:
         with contextlib.closing(RunFolder.create(config, path)):
-            _run(parts, path, stopped)
+            ready()
+            _run(parts, path, stopped, clock=clock)
 
 
 def resume(
@@ -55,6 +62,8 @@ def resume(
     reason: str,
     stopped: Callable[[], bool],
     make_env: Callable[[RunConfig], VecEnv] = make_env,
+    clock: Callable[[], float] = time.monotonic,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Continue the run in `folder` from its newest checkpoint.
 
@@ -66,6 +75,8 @@ def resume(
       reason: why this simulator was chosen, in a few words.
       stopped: called in every step; training stops when it returns True.
       make_env: makes the environment from the configuration.
+      clock: returns the time [s], for checkpoints by time.
+      ready: is called when everything is made, before the first line of the log.
 
     Raises:
       CheckpointError: the checkpoint does not fit, or has only a policy; nothing is changed.
@@ -79,7 +90,8 @@ def resume(
         checkpoints.require_fit(saved, newest, config.task_name, sizes_of(parts.env))
         require_training_state(saved, newest)
         folder.write(config)
-        _run(parts, folder.path, stopped, saved)
+        ready()
+        _run(parts, folder.path, stopped, saved, clock)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +116,13 @@ def _parts(config: RunConfig, reason: str, make_env: Callable[[RunConfig], VecEn
         yield _Parts(config, reason, env, make_env)
 
 
-def _run(parts: _Parts, path: Path, stopped: Callable[[], bool], saved: Optional[Checkpoint] = None) -> None:
+def _run(
+    parts: _Parts,
+    path: Path,
+    stopped: Callable[[], bool],
+    saved: Optional[Checkpoint] = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     """Train in the folder `path`, from the beginning or from a checkpoint."""
     from mapush.run.logger import RunLogger
     from mapush.upstream.harl.harl_logger import HarlLogger, ScalarWriter
@@ -119,10 +137,12 @@ def _run(parts: _Parts, path: Path, stopped: Callable[[], bool], saved: Optional
         log.say(f"training {config.task_name} in {path}: simulator {where}")
         log.say(_plan(config, done))
 
-        def save(step: int, agent: Dict[str, Any], run: Dict[str, Any]) -> None:
+        schedule = CheckpointSchedule(config, clock)
+
+        def save(step: int, agent: Dict[str, Any], run: Dict[str, Any], by_clock: bool) -> None:
             policy = models.read(path / MODELS, config, step)
             complete = dataclasses.replace(policy, agent=dict(policy.agent, **agent), run=run)
-            checkpoints.save(complete, checkpoints.path_of(path, step))
+            schedule.saved(checkpoints.save(complete, checkpoints.path_of(path, step)), by_clock)
 
         runner = HarlRunner(
             arguments.algo_args(config, DEFAULTS, done),
@@ -133,6 +153,7 @@ def _run(parts: _Parts, path: Path, stopped: Callable[[], bool], saved: Optional
             device=device,
             make_eval_envs=_eval_env_factory(config, parts.make_env),
             on_save=save,
+            save_now=schedule.due_by_clock,
         )
         if saved is not None:
             same_episodes = config.sim.backend not in OF_MQE

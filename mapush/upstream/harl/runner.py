@@ -21,6 +21,7 @@ from mapush.run.checkpoint import Checkpoint
 from mapush.upstream.harl import training_state
 from mapush.upstream.harl.harl_logger import HarlLogger, ScalarWriter, Stopped
 from mapush.upstream.harl.harl_source import USE_VERSION, load
+from mapush.upstream.harl.update_observer import ObservedActor, changes_of, explained_variance_of
 
 _HARL = load()
 _OnPolicyHARunner: Any = _HARL.OnPolicyHARunner
@@ -29,7 +30,7 @@ _USED_BY_LOOP = ("HarlRunner", "HarlView", "HarlLogger", "ScalarWriter")
 """Our classes whose attributes HARL's loop uses."""
 
 
-OnSave = Callable[[int, Dict[str, Any], Dict[str, Any]], None]
+OnSave = Callable[[int, Dict[str, Any], Dict[str, Any], bool], None]
 
 
 class HarlRunner(_OnPolicyHARunner):
@@ -47,7 +48,8 @@ class HarlRunner(_OnPolicyHARunner):
       device: where the networks compute.
       make_eval_envs: makes the separate environment of HARL's evaluation; None turns the evaluation off.
       on_save: is called after the weights were saved, with the env steps they were trained for, and the parts `agent`
-        and `run` of a checkpoint from which the training can continue.
+        and `run` of a checkpoint from which the training can continue, and whether only `save_now` has asked for it.
+      save_now: is called after every update; if it returns True, the weights are saved.
     """
 
     def __init__(
@@ -59,7 +61,8 @@ class HarlRunner(_OnPolicyHARunner):
         save_dir: Path,
         device: torch.device,
         make_eval_envs: Optional[Callable[[], HarlView]] = None,
-        on_save: OnSave = lambda step, agent, run: None,
+        on_save: OnSave = lambda step, agent, run, by_clock: None,
+        save_now: Callable[[], bool] = lambda: False,
     ) -> None:
         self.args = {"algo": "happo", "env": "mapush", "exp_name": "mapush"}
         self.algo_args = algo_args
@@ -78,6 +81,7 @@ class HarlRunner(_OnPolicyHARunner):
         self.log_dir = str(save_dir.parent)
         self.save_dir = str(save_dir)
         self._on_save = on_save
+        self._save_now = save_now
         self._saved_at = -1  # env steps
         self._due = False  # the weights were saved in this iteration, and the moment after it is not known yet
         self._moment: Optional[training_state.BetweenRollouts] = None  # the last one between two rollouts
@@ -102,7 +106,7 @@ class HarlRunner(_OnPolicyHARunner):
             if self.share_param and self.actor:
                 self.actor.append(self.actor[0])
             else:
-                self.actor.append(_HARL.HAPPO(network_args, obs_space, action_space, device=self.device))
+                self.actor.append(ObservedActor(network_args, obs_space, action_space, device=self.device))
             self.actor_buffer.append(_HARL.OnPolicyActorBuffer(buffer_args, obs_space, action_space))
         state_space = self.envs.share_observation_space[0]
         self.critic = _HARL.VCritic(network_args, state_space, device=self.device)
@@ -172,25 +176,34 @@ class HarlRunner(_OnPolicyHARunner):
             raise NonFiniteError("returns are not finite", where="HarlRunner.compute", cause=cause)
 
     def train(self) -> Any:
-        """Update actors and critic, and refuse weights that are not finite before they are saved."""
+        """Update actors and critic, and refuse weights that are not finite before they are saved.
+
+        HARL's losses of the critic get what `update_observer` finds out about the update.
+        """
+        explained = explained_variance_of(self.critic_buffer, self.value_normalizer)
         losses = super().train()
         for index, learner in enumerate(self.actor):
             _require_finite(learner.actor, f"actor {index}")
         _require_finite(self.critic.critic, "critic")
-        return losses
+        actor_losses, critic_losses = losses
+        return actor_losses, dict(critic_losses, explained_variance=explained, **changes_of(self))
 
     def after_update(self) -> None:
         """Begin the next rollout; the place between the two is where a stopped or saved run continues."""
+        by_clock = not self._due and self._save_now()
+        if by_clock:
+            self.save()
         super().after_update()
         self._moment = training_state.moment_of(self)
         if self._due:
-            self._keep(self._moment)
+            self._keep(self._moment, by_clock)
 
-    def _keep(self, moment: training_state.BetweenRollouts) -> None:
+    def _keep(self, moment: training_state.BetweenRollouts, by_clock: bool = False) -> None:
         """Report the weights that `save` has written, with what else a continued run needs."""
         self._due = False
         self._saved_at = moment.step
-        self._on_save(moment.step, {training_state.OPTIMIZERS: training_state.optimizers_of(self)}, moment.run)
+        optimizers = {training_state.OPTIMIZERS: training_state.optimizers_of(self)}
+        self._on_save(moment.step, optimizers, moment.run, by_clock)
 
     def save(self) -> None:
         """Write weights and value statistics.

@@ -91,6 +91,7 @@ class Encoder:
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,  # otherwise Ctrl-C would also kill ffmpeg, before it has finished the file
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
         )
 
     def write(self, picture: np.ndarray) -> None:

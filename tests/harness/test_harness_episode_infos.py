@@ -1,0 +1,118 @@
+"""Tests of the contract of what infos say of an episode that ended, on runs that are written down."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from harness.contracts.episode_infos import episode_infos
+from harness.findings import ContractError, NotJudgedError
+from harness.interface.moment import StepErrors
+from harness.interface.player import Seen
+
+pytestmark = pytest.mark.harness
+
+ENVS, AGENTS = 4, 2
+LENGTHS = ((3, 5, 4, 6), (5, 2, 7, 3), (4, 6, 2, 5), (2, 7, 5, 3))  # of the episodes of each env
+
+
+class Played:
+    """A subject that has played a run already; `say` returns the info of an episode that ended."""
+
+    def __init__(self, say):
+        self.errors = StepErrors()
+        self.history = run(say)
+
+    def long_run(self):
+        """Return the run."""
+        return SimpleNamespace(seen=self.history)
+
+    def too_few(self, what, seen, needed):
+        """Return the error of a run that is too short."""
+        return NotJudgedError(f"{seen} {what}, {needed} are needed")
+
+
+def run(say, lengths=LENGTHS):
+    """Return a run in which the rewards are the step's number plus the agent's."""
+    steps = min(map(sum, lengths))
+    ends = [np.cumsum(one) for one in lengths]
+    history = [Seen(np.zeros((ENVS, AGENTS, 3)), np.zeros((ENVS, AGENTS, 5)))]
+    began = [0] * ENVS
+    for step in range(1, steps + 1):
+        rewards = np.tile(0.25 * step + np.arange(AGENTS), (ENVS, 1))
+        dones = np.zeros((ENVS, AGENTS), bool)
+        infos = []
+        for env in range(ENVS):
+            dones[env] = step in ends[env]
+            info = {}
+            if dones[env, 0]:
+                length = step - began[env]
+                returned = 0.25 * sum(range(began[env] + 1, step + 1))
+                info = say(env, step, length, returned)
+                began[env] = step
+            infos.append([dict(info) for _ in range(AGENTS)])
+        seen = Seen(history[0].obs, history[0].share_obs, None, history[0].obs, rewards, dones, dones & False, infos)
+        history.append(seen)
+    return history
+
+
+def judge(say):
+    """Judge a run, and return the error, or None."""
+    try:
+        episode_infos(Played(say))
+    except ContractError as error:
+        return error
+    return None
+
+
+def test_return_and_length_of_the_episode_hold():
+    """Flat and nested entries are recognised by what they are in the first episodes."""
+    assert judge(lambda env, step, length, returned: {"episode": {"r": returned, "l": length}}) is None
+    assert judge(lambda env, step, length, returned: {"episode_return": returned}) is None
+    both = 2.0  # the second agent's rewards are larger by 1 in each step
+    assert judge(lambda env, step, length, returned: {"ep_score": both * returned + length}) is None
+
+
+@pytest.mark.parametrize("name", ["return", "length"])
+def test_number_that_is_not_reset_is_found(name):
+    """A sum over all episodes is right in the first one only; the error names entry, value and what it should be."""
+    totals = {}
+
+    def say(env, step, length, returned):
+        value = {"return": returned, "length": length}[name]
+        totals[env] = totals.get(env, 0.0) + value
+        return {"episode": {name: totals[env]}}
+
+    error = judge(say)
+    assert error is not None
+    assert error.what == f"infos give a wrong number for the {name} of an episode"
+    assert error.where == f"infos[1][0]['episode/{name}'], step 7"
+    expected = {"return": 0.25 * (6 + 7), "length": 2}[name]
+    assert error.expected == f"{expected:g}"
+    assert error.got.startswith(f"{totals_after_two(name):g}; wrong in ")
+
+
+def totals_after_two(name):
+    """Return the sum over the first two episodes of env 1, which end at step 7."""
+    return {"return": 0.25 * sum(range(1, 8)), "length": 7}[name]
+
+
+@pytest.mark.parametrize("path", ["total_return", "time", "score", "episode_count", "mean_episode_length"])
+def test_numbers_that_may_count_on_are_not_judged(path):
+    """A clock of the run, a total, a mean: the name does not speak of one episode."""
+    with pytest.raises(NotJudgedError, match="no entry of the infos"):
+        episode_infos(Played(lambda env, step, length, returned: {path: step}))
+
+
+def test_number_that_is_no_return_from_the_start_is_not_judged():
+    """A discounted return, say, is the return of no episode: nothing is known about it."""
+    with pytest.raises(NotJudgedError, match="no entry of the infos"):
+        episode_infos(Played(lambda env, step, length, returned: {"episode": {"r": 0.9 * returned + 1.0}}))
+
+
+def test_numbers_that_are_all_equal_are_not_judged():
+    """If all first episodes have one length, any constant would be taken for it."""
+    with pytest.raises(NotJudgedError, match="no entry of the infos"):
+        episode_infos(Played(lambda env, step, length, returned: {"episode_steps": 7}))
