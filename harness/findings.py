@@ -16,6 +16,7 @@ PLANTED_FAULT = "HARNESS_PLANTED_FAULT"
 """Environment variable that `harness faults --inject` sets to its own options where it plants a bug."""
 NO_TIME = "there was no time left"
 USUAL_BUDGET_S = 60.0
+SHOWN_FIELDS = ("where", "code", "got", "expected", "cause", "fix", "shortest", "reproduce", "replay")
 MAX_NAMED_ACTIONS = 3  # entries of the last action that are listed one by one
 
 
@@ -225,14 +226,26 @@ class Finding:
 
     def __str__(self) -> str:
         rows = [f"{self.contract}: {self.what}"]
-        for field in ("where", "code", "got", "expected", "cause", "fix", "shortest", "reproduce", "replay"):
-            value = getattr(self, field)
+        for name in SHOWN_FIELDS:
+            value = getattr(self, name)
             if value:
-                rows.append(f"  {field:<9} {value}")
+                rows.append(f"  {name:<9} {value}")
         if self.last_words:
             rows.append("  last words of the process:")
             rows += [f"  | {line}" for line in self.last_words]
         return "\n".join(rows)
+
+    @property
+    def fields(self) -> Dict[str, str]:
+        """Everything that is known about it as text, by name, for pages."""
+        texts = {"contract": self.contract, "what": self.what}
+        for name in SHOWN_FIELDS:
+            value = getattr(self, name)
+            if value:
+                texts[name] = str(value)
+        if self.last_words:
+            texts["last words"] = "\n".join(self.last_words)
+        return texts
 
     @property
     def shortest(self) -> Optional[str]:

@@ -181,6 +181,7 @@ def _report_row(report: pytest.TestReport) -> ReportRow:
     if report.failed:
         details = report.longreprtext
     known: Dict[str, Any] = dict(report.user_properties)
+    findings: List[Any] = [value for name, value in report.user_properties if name == "finding"]
     return ReportRow(
         name=report.nodeid,
         outcome=report.outcome,
@@ -190,6 +191,7 @@ def _report_row(report: pytest.TestReport) -> ReportRow:
         reproduce=known.get("reproduce", ""),
         replay=known.get("replay", ""),
         page=known.get("page", ""),
+        findings=findings,
     )
 
 
@@ -303,6 +305,7 @@ class EnvCheck:
             kept = bundle.keep(finding, self.factory, self.kwargs, seed, self.folder, self.task, self.api)
             item.user_properties.append(("reproduce", kept.reproduce))
             item.user_properties.append(("replay", kept.replay))
+            item.user_properties.append(("finding", kept.fields))
             texts.append(str(kept))
         if texts:
             raise BrokenContracts("\n".join(texts))

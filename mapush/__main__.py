@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from mapush import __version__
 from mapush.errors import unknown
 
+EXIT_BROKEN_PIPE = 128 + 13  # as of a program that SIGPIPE ends
 COMMANDS: Dict[str, Tuple[str, str]] = {  # name: module with `main`, and a line of help
     "train": ("mapush.train", "train a team to push an object, or the walking policy"),
     "evaluate": ("mapush.evaluate", "measure policies by the published protocol"),
@@ -28,6 +30,17 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
       The exit code of the command; 2 for an unknown one.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _dispatch(words)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # as in `mapush --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes what is still to be flushed at exit
+        return EXIT_BROKEN_PIPE
+
+
+def _dispatch(words: List[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_help())
         return 0

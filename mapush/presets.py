@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Iterable
 
 from mapush.config import HappoConfig, PushRunConfig, RewardConfig, RunConfig, TaskConfig, WalkConfig, WalkRunConfig
 from mapush.errors import ConfigError, unknown
@@ -150,6 +150,16 @@ for _object_name in OBJECTS:
 PRESETS["walk"] = {"default": _walk, "legs": _legs}
 
 
+PRESET_LINES = {
+    "default": "the settings to start from: 100 M env steps of pushing, or 20 M of walking",
+    "quick": "the same, sized for two CPU cores and a quarter of an hour",
+    "gpu": "the same, sized for one GPU: 8,192 envs",
+    "published": "MAPush's published settings: its rewards, 50 decisions a second, 500 envs, rollouts of 200 steps",
+    "legs": "the low level of MAPush's own robot, sized for one GPU: 4,096 envs",
+}
+"""What each preset is for, in a line."""
+
+
 def presets_of(task_name: str) -> Dict[str, Callable[[str], RunConfig]]:
     """Return the presets of a task by name; {} if there is no such task."""
     if task_name in PRESETS or task_name not in OBJECTS:
@@ -167,16 +177,6 @@ def presets_of_own_object() -> Dict[str, Callable[[str], RunConfig]]:
 def as_published(task_name: str) -> RunConfig:
     """Return MAPush's published settings for an object, with its own rewards if MAPush published some."""
     return _published(task_name)
-
-
-PRESET_LINES = {
-    "default": "the settings to start from: 100 M env steps of pushing, or 20 M of walking",
-    "quick": "the same, sized for two CPU cores and a quarter of an hour",
-    "gpu": "the same, sized for one GPU: 8,192 envs",
-    "published": "MAPush's published settings: its rewards, 50 decisions a second, 500 envs, rollouts of 200 steps",
-    "legs": "the low level of MAPush's own robot, sized for one GPU: 4,096 envs",
-}
-"""What each preset is for, in a line."""
 
 
 OWN_ENV_HAPPO = HappoConfig(
@@ -213,13 +213,12 @@ def preset(task_name: str, name: str = "default") -> RunConfig:
         if name == "published" and task_name in OBJECTS:
             fix = "use a different preset, or add its weights to mapush.presets.PUBLISHED_REWARDS"
             raise ConfigError("MAPush published no rewards for this object", got=repr(task_name), fix=fix)
-        raise _unknown_preset(task_name, name)
+        raise _unknown_preset(task_name, name, presets)
     return presets[name](task_name)
 
 
-def _unknown_preset(task_name: str, name: str) -> ConfigError:
+def _unknown_preset(task_name: str, name: str, presets: Iterable[str]) -> ConfigError:
     """Return the error for a preset that does not exist, which lists those that do, with a line each."""
-    presets = presets_of(task_name)
     error = unknown("preset", name, presets)
     error.add_where(f"task {task_name}")
     lines = ["one of"]

@@ -253,8 +253,6 @@ def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock
     if run_dir is None:
         raise ConfigError("nothing to resume", fix="name the run's folder: --resume RUN")
     with contextlib.closing(RunFolder.reopen(run_dir)) as folder:
-        for change in folder.changes():
-            print(change)
         newest = folder.newest
         step = checkpoints.step_of(newest)
         if step >= config.total_steps:
@@ -269,6 +267,8 @@ def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock
 def _resume_in(folder: RunFolder, config: RunConfig, make_env: MakeEnv, clock: Clock, startup: Startup) -> None:
     config, reason = resolve(config)
     folder.require_same_run(config)
+    for change in folder.changes():
+        print(change)
     refuse_idle(config, folder.config, standin_on_gpu=_standin_on_gpu(config))
     startup.doing(f"making {config.num_envs:,} envs and the learner")
     if config.learner == "harl":

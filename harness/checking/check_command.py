@@ -155,6 +155,7 @@ def _rows(report: Report) -> List[ReportRow]:
             details=str(finding),
             reproduce=finding.reproduce or "",
             replay=finding.replay or "",
+            findings=[finding.fields],
         )
         rows.append(row)
     for name in report.passed:

@@ -13,7 +13,7 @@ from harness.pages.bug_plot import bug_plot
 from harness.pages.html_page import write_page
 
 OUTCOMES = ("failed", "passed", "skipped")
-LONGEST_BAR = 160.0  # [px]
+LEAD = ("cause", "fix")  # fields of a finding that its card shows first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,7 @@ class ReportRow:
       reproduce: command that shows the failure again.
       replay: command that replays its bundle.
       page: a different page about it, relative to the folder of the report.
+      findings: the fields of each finding, by name, see `Finding.fields`.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ReportRow:
     reproduce: str = ""
     replay: str = ""
     page: str = ""
+    findings: List[Dict[str, str]] = dataclasses.field(default_factory=list)
 
 
 def write_report(
@@ -70,6 +72,7 @@ def write_report(
         "check.html",
         title=title,
         counts=counts,
+        seconds=sum(row.seconds for row in rows),
         checks=_shown_checks(rows, folder),
         bugs=_shown_bugs(matrix or ()),
         versions=installed,
@@ -82,16 +85,40 @@ def _shown_checks(rows: Sequence[ReportRow], folder: Path) -> List[Dict[str, Any
     shown = []
     for row in sorted(rows, key=lambda row: row.outcome != "failed"):
         values = dataclasses.asdict(row)
-        values["bar"] = _bar(row.seconds, longest)
+        values["share"] = _share(row.seconds, longest)
         values["link"] = ""
         if row.page and (folder / row.page).is_file():
             values["link"] = row.page
-        values["commands"] = []
-        for label, command in (("reproduce", row.reproduce), ("replay", row.replay)):
-            if command not in row.details:
-                values["commands"].append((label, command))
+        values["cards"] = _cards(row)
         shown.append(values)
     return shown
+
+
+def _cards(row: ReportRow) -> List[Dict[str, Any]]:
+    """Return a card for each finding of a failed check; one with its message where the findings are not known."""
+    cards = []
+    for fields in row.findings:
+        cards.append(_card_of_finding(fields))
+    if not cards:
+        commands = []
+        for label, command in (("reproduce", row.reproduce), ("replay", row.replay)):
+            if command not in row.details:
+                commands.append((label, command))
+        cards.append({"title": row.name, "lead": [], "rest": [], "details": row.details, "commands": commands})
+    return cards
+
+
+def _card_of_finding(fields: Mapping[str, str]) -> Dict[str, Any]:
+    """Return the card of a finding: cause and fix first, then what was found, and the commands last."""
+    lead = [(name, fields[name]) for name in LEAD if name in fields]
+    rest, commands = [], []
+    for name, value in fields.items():
+        if name in ("reproduce", "replay"):
+            commands.append((name, value))
+        elif name not in (*LEAD, "contract", "what"):
+            rest.append((name, value))
+    title = f"{fields['contract']}: {fields['what']}"
+    return {"title": title, "lead": lead, "rest": rest, "details": "", "commands": commands}
 
 
 def _shown_bugs(matrix: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
@@ -103,7 +130,7 @@ def _shown_bugs(matrix: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
     caught, missed = [], []
     for bug in matrix:
         is_caught = bool(set(bug["expected"]) & set(bug["caught_by"]))
-        row = {**bug, "caught": is_caught, "bar": _bar(bug["seconds"], longest)}
+        row = {**bug, "caught": is_caught, "share": _share(bug["seconds"], longest)}
         if is_caught:
             caught.append(row)
         else:
@@ -117,8 +144,8 @@ def _shown_bugs(matrix: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
     }
 
 
-def _bar(seconds: float, longest: float) -> int:
-    """Return the length of the bar that shows a duration [px]."""
+def _share(seconds: float, longest: float) -> float:
+    """Return the length of the bar that shows a duration, as a share of the longest bar."""
     if longest == 0.0:
-        return 0
-    return round(LONGEST_BAR * seconds / longest)
+        return 0.0
+    return seconds / longest

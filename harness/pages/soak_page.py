@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import math
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from harness.installed import versions
 from harness.memory.curves import draw_curves
+from harness.memory.meters import BYTES
 from harness.memory.soak_report import SoakReport
-from harness.memory.verdict import MeterVerdict, amount
+from harness.memory.verdict import LEAK, MeterVerdict
 from harness.pages.html_page import write_page
+from harness.units import MIB
 from mapush.errors import ConfigError
 
 
@@ -49,13 +52,30 @@ def write_soak(report: SoakReport, folder: Path, name: str = "soak") -> Path:
     (folder / f"{name}.json").write_text(as_json + "\n", encoding="utf-8")
     picture = folder / f"{name}.png"
     draw_curves(report, picture)
-    rows = [_row(report, finding) for finding in report.findings]
+    axis = report.axis
     return write_page(
         folder / f"{name}.html",
         "soak.html",
-        title="memory soak",
+        title=f"Memory soak: {report.kind}",
+        tiles=_tiles(report),
+        headings=[
+            "meter",
+            "verdict",
+            "unit",
+            f"growth per 1,000 {axis}s",
+            "at least",
+            "at most",
+            "floor",
+            "total growth",
+            "peak",
+        ],
+        rows=_rows(report.findings, report.peaks),
+        note=(
+            f"Growth per 1,000 {axis}s with its confidence interval; the floor is the smallest growth that would have "
+            "been noticed. Total growth is from the end of the warm-up to the close."
+        ),
+        axis=axis,
         text=str(report),
-        rows=rows,
         picture=base64.b64encode(picture.read_bytes()).decode(),
     )
 
@@ -70,11 +90,57 @@ def _without_nan(value: Any) -> Any:
     return None if is_nan else value
 
 
-def _row(report: SoakReport, finding: MeterVerdict) -> Dict[str, Any]:
-    """Return the row of one meter: its verdict, its numbers with their units, and the reason for the verdict."""
-    cells: List[str] = [finding.meter, finding.kind]
-    for number in (finding.slope, *finding.interval, finding.floor, finding.growth):
-        cells.append(amount(number, finding.unit))
-    peak = report.peaks.get(finding.meter)
-    cells.append("" if peak is None else amount(peak, finding.unit))
-    return {"cells": cells, "reason": finding.why}
+def _tiles(report: SoakReport) -> List[Dict[str, str]]:
+    """Return what the page shows first: the verdict, what the growth belongs to, and how much was measured."""
+    verdict = {"name": "verdict", "value": report.kind, "note": report.why, "kind": ""}
+    if report.kind == LEAK:
+        verdict["kind"] = "failed"
+    elif report.ok:
+        verdict["kind"] = "passed"
+    tiles = [verdict]
+    if report.owners:
+        others = "; ".join(report.owners[1:])
+        tiles.append({"name": "what grows", "value": report.owners[0], "note": others, "kind": ""})
+    length = {"name": f"{report.axis}s", "value": f"{report.steps:,}", "note": f"in {report.seconds:.1f} s", "kind": ""}
+    tiles.append(length)
+    return tiles
+
+
+def _rows(findings: Sequence[MeterVerdict], peaks: Mapping[str, Optional[float]]) -> List[Dict[str, Any]]:
+    """Return a row for each meter; those that leak come first. All numbers of a row have the same unit."""
+    leaking, others = [], []
+    for finding in findings:
+        peak = peaks.get(finding.meter)
+        per_thousand = [1000.0 * value for value in (finding.slope, *finding.interval, finding.floor)]
+        numbers = [*per_thousand, finding.growth, math.nan if peak is None else peak]
+        unit, scale = _unit_of(numbers[:-1], finding.unit)
+        row = {
+            "meter": finding.meter,
+            "kind": finding.kind,
+            "reason": finding.why,
+            "unit": unit,
+            "numbers": [_fixed(number / scale) for number in numbers],
+            "leaks": finding.kind == LEAK,
+        }
+        if row["leaks"]:
+            leaking.append(row)
+        else:
+            others.append(row)
+    return leaking + others
+
+
+def _unit_of(values: Sequence[float], unit: str) -> Tuple[str, float]:
+    """Return the unit in which these values are shown, and its size: bytes get the largest one that fits."""
+    if unit != BYTES:
+        return unit, 1.0
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    for name, size in (("GiB", 1024.0 * MIB), ("MiB", float(MIB)), ("KiB", 1024.0)):
+        if largest >= size:
+            return name, size
+    return "B", 1.0
+
+
+def _fixed(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{value:,.2f}"

@@ -13,7 +13,7 @@ from mapush.objects import PushObject
 from mapush.reports import evaluation_figures as figures
 from mapush.reports.episode_data import MAX_SETBACK, MIN_TRAVELLED, REASONS, Episodes
 from mapush.reports.evaluation_data import TracedPolicy
-from mapush.reports.formatting import UNKNOWN, number
+from mapush.reports.formatting import DISTANCE_DECIMALS, TIME_DECIMALS, UNKNOWN, fixed
 from mapush.reports.page import Block, Cell, Figure, Row, Section, Table
 from mapush.sim.physics import STEP_DT
 
@@ -117,8 +117,9 @@ def _reason_table(policies: Sequence[TracedPolicy], item: PushObject) -> Table:
 def _reason_cells(episodes: Episodes, chosen: np.ndarray) -> List[str]:
     """Return count, share, and medians of the `chosen` episodes, shape (E,), bool."""
     cells = [str(int(chosen.sum())), f"{chosen.mean():.1%}"]
-    for values in (episodes.seconds, episodes.final_distance, episodes.least_distance):
-        cells.append(number(float(np.median(values[chosen]))))
+    cells.append(fixed(float(np.median(episodes.seconds[chosen])), TIME_DECIMALS))
+    for distance in (episodes.final_distance, episodes.least_distance):
+        cells.append(fixed(float(np.median(distance[chosen])), DISTANCE_DECIMALS))
     return cells
 
 
@@ -163,9 +164,13 @@ def recording_section(
 def _episode_cells(policy: TracedPolicy, env_id: int) -> List[str]:
     episodes = policy.episodes
     cells = [policy.name, str(episodes.ending[env_id]), str(episodes.reason[env_id]) or UNKNOWN, str(env_id)]
-    for values in (episodes.goal_distance, episodes.goal_direction, episodes.seconds, episodes.final_distance):
-        cells.append(number(float(values[env_id])))
-    return cells
+    return [
+        *cells,
+        fixed(float(episodes.goal_distance[env_id]), DISTANCE_DECIMALS),
+        fixed(float(episodes.goal_direction[env_id]), 0),
+        fixed(float(episodes.seconds[env_id]), TIME_DECIMALS),
+        fixed(float(episodes.final_distance[env_id]), DISTANCE_DECIMALS),
+    ]
 
 
 def _link(name: str, problem: Optional[str]) -> Cell:

@@ -16,8 +16,18 @@ from mapush.reports import evaluation_figures as figures
 from mapush.reports.episode_data import episodes_of
 from mapush.reports.episode_sections import failure_section, goal_section, path_section, recording_section
 from mapush.reports.evaluation_data import TracedPolicy, record_episode, write_table, write_trajectories
-from mapush.reports.formatting import UNKNOWN, Bounds, interval, millions, number, short_names
-from mapush.reports.page import Block, Cell, Figure, Page, Section, Table, Tile
+from mapush.reports.formatting import (
+    RATE_DECIMALS,
+    TIME_DECIMALS,
+    UNKNOWN,
+    Bounds,
+    fixed,
+    interval,
+    millions,
+    rate,
+    short_names,
+)
+from mapush.reports.page import Block, Cell, Figure, Page, Row, Section, Table, Tile
 from mapush.reports.published import EPISODES, PUBLISHED, STEPS_BETWEEN
 from mapush.run.shown_progress import SilentProgress
 from mapush.run.versions import versions
@@ -165,20 +175,28 @@ def _tiles(setting: Setting, evaluations: Evaluations) -> List[Tile]:
     metrics, published = evaluation.metrics, PUBLISHED.get(setting.task_name)
 
     def note(bounds: Bounds, measure: str) -> str:
+        decimals = RATE_DECIMALS
+        if measure == "finished_time":
+            decimals = TIME_DECIMALS
+        text = interval(bounds, decimals)
         if published is None:
-            return interval(bounds)
-        return f"{interval(bounds)}; MAPush, published: {number(getattr(published[-1], measure))}"
+            return text
+        return f"{text}; MAPush, published: {fixed(getattr(published[-1], measure), decimals)}"
 
     rate_note = note(metrics.success_rate_interval, "success_rate")
     time_note = note(metrics.finished_time_interval, "finished_time")
     collaboration_note = note(metrics.collaboration_degree_interval, "collaboration_degree")
     return [
-        Tile("success rate", number(metrics.success_rate), rate_note),
-        Tile("finished time", number(metrics.finished_time, "s"), time_note),
-        Tile("time of the successes", number(evaluation.success_time, "s"), "mean over the successful episodes"),
-        Tile("collaboration degree", number(metrics.collaboration_degree), collaboration_note),
-        Tile("collision rate", number(metrics.collision_rate), interval(metrics.collision_rate_interval)),
-        Tile("collision degree", number(metrics.collision_degree), "with obstacles, of which this task has none"),
+        Tile("success rate", rate(metrics.success_rate), rate_note),
+        Tile("finished time", fixed(metrics.finished_time, TIME_DECIMALS, "s"), time_note),
+        Tile(
+            "time of the successes",
+            fixed(evaluation.success_time, TIME_DECIMALS, "s"),
+            "mean over the successful episodes",
+        ),
+        Tile("collaboration degree", rate(metrics.collaboration_degree), collaboration_note),
+        Tile("collision rate", rate(metrics.collision_rate), interval(metrics.collision_rate_interval)),
+        Tile("collision degree", rate(metrics.collision_degree), "with obstacles, of which this task has none"),
     ]
 
 
@@ -186,12 +204,10 @@ def _tiles_of_several(setting: Setting, evaluations: Evaluations) -> List[Tile]:
     tiles: List[Tile] = []
     for name, group in evaluations.items():
         metrics = group[-1].metrics
-        tiles.append(
-            Tile(name, number(metrics.success_rate), f"success rate; {interval(metrics.success_rate_interval)}")
-        )
+        tiles.append(Tile(name, rate(metrics.success_rate), f"success rate; {interval(metrics.success_rate_interval)}"))
     if setting.task_name in PUBLISHED:
         published = PUBLISHED[setting.task_name][-1]
-        tiles.append(Tile("MAPush, published", number(published.success_rate), "success rate"))
+        tiles.append(Tile("MAPush, published", rate(published.success_rate), "success rate"))
     return tiles
 
 
@@ -211,53 +227,60 @@ _HEADINGS = (
 )
 
 
-def _row(name: str, evaluation: Evaluation) -> List[Cell]:
+def _row(name: str, evaluation: Evaluation, steps: str) -> List[Cell]:
     metrics = evaluation.metrics
     endings = metrics.endings
     return [
         Cell(name),
-        Cell(millions(evaluation.step)),
+        Cell(steps),
         _rate_cell(metrics.success_rate, metrics.success_rate_interval),
-        Cell(number(metrics.finished_time), interval(metrics.finished_time_interval)),
-        Cell(number(evaluation.success_time)),
-        Cell(number(metrics.collaboration_degree), interval(metrics.collaboration_degree_interval)),
+        Cell(fixed(metrics.finished_time, TIME_DECIMALS), interval(metrics.finished_time_interval, TIME_DECIMALS)),
+        Cell(fixed(evaluation.success_time, TIME_DECIMALS)),
+        Cell(rate(metrics.collaboration_degree), interval(metrics.collaboration_degree_interval)),
         _rate_cell(metrics.collision_rate, metrics.collision_rate_interval),
-        Cell(number(metrics.collision_degree)),
+        Cell(rate(metrics.collision_degree)),
         Cell(str(endings["collision"])),
         Cell(str(endings["fall"])),
         Cell(str(endings["timeout"])),
     ]
 
 
-def _published_row(task_name: str) -> List[Cell]:
+def _published_row(task_name: str, steps: str) -> List[Cell]:
     published = PUBLISHED[task_name]
-    rate, seconds, collaboration = published[-1]
-    bounds = wilson_interval(round(rate * EPISODES), EPISODES)
-    success_seconds = (seconds - (1.0 - rate) * MAX_EPISODE_LENGTH * STEP_DT) / rate
+    success, seconds, collaboration = published[-1]
+    bounds = wilson_interval(round(success * EPISODES), EPISODES)
+    success_seconds = (seconds - (1.0 - success) * MAX_EPISODE_LENGTH * STEP_DT) / success
     return [
         Cell("MAPush, published"),
-        Cell(millions(len(published) * STEPS_BETWEEN)),
-        _rate_cell(rate, bounds),
-        Cell(number(seconds)),
-        Cell(number(success_seconds)),
-        Cell(number(collaboration)),
+        Cell(steps),
+        _rate_cell(success, bounds),
+        Cell(fixed(seconds, TIME_DECIMALS)),
+        Cell(fixed(success_seconds, TIME_DECIMALS)),
+        Cell(rate(collaboration)),
         Cell(UNKNOWN),
-        Cell(number(0.0)),
+        Cell(rate(0.0)),
         Cell(UNKNOWN),
         Cell(UNKNOWN),
         Cell(UNKNOWN),
     ]
 
 
-def _rate_cell(rate: float, bounds: Bounds) -> Cell:
+def _rate_cell(value: float, bounds: Bounds) -> Cell:
     low, high = bounds
-    return Cell(number(rate), interval(bounds), bar=(rate, low, high))
+    return Cell(rate(value), interval(bounds), bar=(value, low, high))
 
 
 def _measures(setting: Setting, evaluations: Evaluations) -> Section:
-    rows = [_row(name, group[-1]) for name, group in evaluations.items()]
+    column: List[Optional[float]] = [group[-1].step for group in evaluations.values()]
+    column.append(len(PUBLISHED.get(setting.task_name, ())) * STEPS_BETWEEN)
+    *steps, published_steps = millions(column)
+    rows: List[Row] = []
+    for (name, group), text in zip(evaluations.items(), steps):
+        rows.append(_row(name, group[-1], text))
+    marked: List[int] = []
     if setting.task_name in PUBLISHED:
-        rows.append(_published_row(setting.task_name))
+        marked.append(len(rows))
+        rows.append(_published_row(setting.task_name, published_steps))
     note = (
         "A run is represented by its newest checkpoint. The finished time counts a failure as 20 s; the collaboration "
         "degree is the share of the time in which all robots are within 1 m of the object, over successful episodes; "
@@ -268,7 +291,7 @@ def _measures(setting: Setting, evaluations: Evaluations) -> Section:
             " MAPush's results are from a different simulator; the interval of its success rate is computed here for "
             f"its {EPISODES} episodes."
         )
-    return Section("Measures", [Table(["policy", *_HEADINGS], rows, marked=[len(rows) - 1], note=note)])
+    return Section("Measures", [Table(["policy", *_HEADINGS], rows, marked=marked, note=note)])
 
 
 def _progress(setting: Setting, evaluations: Evaluations) -> Section:
@@ -281,7 +304,8 @@ def _progress(setting: Setting, evaluations: Evaluations) -> Section:
     blocks: List[Block] = [Figure(figures.progress(evaluations, setting.task_name), caption, wide=True)]
     for name, group in evaluations.items():
         if len(group) > 1:
-            rows = [_row(_file_name(evaluation), evaluation) for evaluation in group]
+            steps = millions([evaluation.step for evaluation in group])
+            rows = [_row(_file_name(evaluation), evaluation, text) for evaluation, text in zip(group, steps)]
             blocks.append(Table(["checkpoint", *_HEADINGS], rows, summary=f"All of {name}"))
     return Section("Success over training", blocks)
 

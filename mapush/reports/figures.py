@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import textwrap
 from typing import Any, Dict, Iterator, List, Match, Sequence, Tuple, cast
 
 import matplotlib
@@ -14,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-INK, MUTED, GRID, PAPER = "#1b2733", "#66717d", "#dde2e7", "#fefefe"
+INK, MUTED, GRID, PAPER = "#1b2733", "#5f6a75", "#dde2e7", "#fefefe"
 OUTCOME_COLOURS = {"success": "#0b9e73", "collision": "#d55e01", "fall": "#a45fc4", "timeout": "#5b8db9"}
 SERIES_COLOURS = ("#2673b9", "#e08a1e", "#3c9d4e", "#c2417c", "#7a62c9", "#16a3b0")
 COLOURS: Dict[str, str] = {"ink": INK, "muted": MUTED, "grid": GRID, "paper": PAPER, **OUTCOME_COLOURS}
@@ -22,6 +23,7 @@ COLOURS: Dict[str, str] = {"ink": INK, "muted": MUTED, "grid": GRID, "paper": PA
 for _index, _colour in enumerate(SERIES_COLOURS):
     COLOURS[f"series-{_index}"] = _colour
 
+TITLE_LENGTHS = {1: 100, 2: 46, 3: 28, 4: 18}  # of a panel's title, by the number of panels in a row [characters]
 MAX_POINTS = 400  # of a curve; more cannot be distinguished
 
 _STYLE: Dict[str, Any] = {
@@ -65,6 +67,10 @@ class Drawing:
         self._figure = figure
         self.axes = axes
         self.svg = Markup()
+
+    def legend_below(self) -> None:
+        """Name the curves below all panels, where the legend hides nothing."""
+        self._figure.legend(loc="outside lower center", ncols=4, fontsize=8)
 
     def title(self, text: str) -> None:
         """Write `text`, if any, above all panels."""
@@ -154,6 +160,18 @@ def thinned(steps: np.ndarray, values: np.ndarray) -> Tuple[np.ndarray, np.ndarr
     if parts == 0:
         return steps, values
     return _means(steps, parts), _means(values, parts)
+
+
+def step_unit(last_step: float) -> Tuple[float, str]:
+    """Return in what env steps are counted on an axis that ends at `last_step`: how many, and the label of the axis."""
+    if last_step < 1e5:
+        return 1e3, "env steps [thousand]"
+    return 1e6, "env steps [million]"
+
+
+def wrapped(title: str, columns: int) -> str:
+    """Return the title of a panel in lines that fit next to each other where a row has `columns` panels."""
+    return textwrap.fill(title, TITLE_LENGTHS[columns])
 
 
 def _means(values: np.ndarray, parts: int) -> np.ndarray:

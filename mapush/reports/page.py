@@ -9,9 +9,7 @@ from typing import Optional, Sequence, Tuple, Union
 import jinja2
 from markupsafe import Markup
 
-from mapush.reports.figures import COLOURS
-
-TEMPLATE = Path(__file__).with_name("page.html")
+TEMPLATES = Path(__file__).parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,8 +127,13 @@ class Page:
 
     def html(self) -> str:
         """Return the page as HTML."""
+        own = jinja2.FileSystemLoader(str(TEMPLATES))
+        shared = jinja2.PackageLoader("mapush", "templates")
         environment = jinja2.Environment(
-            autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+            loader=jinja2.ChoiceLoader([own, shared]),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=jinja2.StrictUndefined,
         )
-        template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-        return template.render(page=self, colours=COLOURS)
+        return environment.get_template("report.html").render(title=self.title, page=self)

@@ -8,27 +8,40 @@ from typing import Any, Dict, List, Sequence
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from mapush.env.metrics import ENDINGS
-from mapush.reports.figures import MUTED, OUTCOME_COLOURS, draw_rates, drawing, series_colours, thinned
+from mapush.reports.figures import (
+    MUTED,
+    OUTCOME_COLOURS,
+    draw_rates,
+    drawing,
+    series_colours,
+    step_unit,
+    thinned,
+    wrapped,
+)
+from mapush.reports.formatting import Bounds
 from mapush.reports.published import PUBLISHED, STEPS_BETWEEN
-from mapush.reports.rate_curve import RateCurve, published_curve
+from mapush.reports.rate_curve import published_curve
 from mapush.reports.run_data import RunData
+
+MAX_TICKS = 5  # of an axis
 
 
 def success(runs: Sequence[RunData]) -> Markup:
     """Draw the success rate over training: of the episodes of training, of the checkpoints, and MAPush's."""
     with drawing("success", (9.6, 3.6)) as figure:
         axes = figure.axes[0]
-        last_step = max(run.log["step"].max() for run in runs)
-        if last_step > STEPS_BETWEEN:
+        if _last_step(runs) > STEPS_BETWEEN:
             _draw_published(axes, runs)
         for run, colour in zip(runs, series_colours(len(runs))):
-            _draw_curve(axes, run, "episode/success", color=colour, label=f"{run.name}: while training")
+            _draw_curve(axes, runs, run, "episode/success", color=colour, label=f"{run.name}: while training")
             if run.results:
-                _draw_results(axes, run, colour)
-        axes.set(ylabel="success rate", ylim=(-0.03, 1.03), xlim=(0, 1.05 * (last_step / 1e6)))
-        _finish(axes)
+                _draw_results(axes, runs, run, colour)
+        axes.set(ylabel="success rate", ylim=(-0.03, 1.03))
+        _finish(axes, runs)
+        axes.legend(loc="best", fontsize=8)
     return figure.svg
 
 
@@ -39,29 +52,38 @@ def _draw_published(axes: Axes, runs: Sequence[RunData]) -> None:
         axes.plot(curve.steps, curve.rates, "s--", color=MUTED, markersize=4, label=f"MAPush, published: {task_name}")
 
 
-def _draw_results(axes: Axes, run: RunData, colour: str) -> None:
-    curve = RateCurve()
+def _draw_results(axes: Axes, runs: Sequence[RunData], run: RunData, colour: str) -> None:
+    unit, _ = step_unit(_last_step(runs))
+    steps: List[float] = []
+    rates: List[float] = []
+    bounds: List[Bounds] = []
     for result in run.results:
-        curve.add(result.step, result.success_rate, result.interval)
-    label = f"{run.name}: evaluated"
-    draw_rates(axes, curve.steps, curve.rates, curve.bounds, fmt="o", color=colour, markersize=6, label=label)
+        steps.append(result.step / unit)
+        rates.append(result.success_rate)
+        bounds.append(result.interval)
+    draw_rates(axes, steps, rates, bounds, fmt="o", color=colour, markersize=6, label=f"{run.name}: evaluated")
 
 
-def endings(name: str, run: RunData) -> Markup:
-    """Draw the shares of the endings of the most recent episodes, stacked."""
+def endings(name: str, runs: Sequence[RunData], run: RunData) -> Markup:
+    """Draw the shares of the endings of the most recent episodes of one run, stacked."""
+    unit, _ = step_unit(_last_step(runs))
     with drawing(name, (4.7, 3.0)) as figure:
         axes = figure.axes[0]
         shown: List[str] = []
         curves: List[np.ndarray] = []
         for ending in ENDINGS:
             if f"episode/{ending}" in run.log:
-                steps, values = thinned(run.log["step"] / 1e6, run.log[f"episode/{ending}"])
+                steps, values = thinned(run.log["step"] / unit, run.log[f"episode/{ending}"])
                 shown.append(ending)
                 curves.append(values)
         colours = [OUTCOME_COLOURS[ending] for ending in shown]
+        if len(steps) == 1:  # the episodes since the start: without a width, nothing would be seen
+            steps = np.array([0.0, steps[0]])
+            curves = [np.repeat(values, 2) for values in curves]
         axes.stackplot(steps, curves, labels=shown, colors=colours, alpha=0.85)
-        axes.set(ylabel="share of the episodes", ylim=(0, 1), title=run.name, xlim=(0, None))
-        _finish(axes)
+        axes.set(ylabel="share of the episodes", ylim=(0, 1), title=wrapped(run.name, 2))
+        _finish(axes, runs)
+        figure.legend_below()
     return figure.svg
 
 
@@ -83,22 +105,34 @@ def panels(name: str, runs: Sequence[RunData], titles: Dict[str, str]) -> Markup
             axes.axis("off")
         for axes, (column, title) in zip(figure.axes, titles.items()):
             for run, colour in zip(runs, series_colours(len(runs))):
-                _draw_curve(axes, run, column, color=colour, label=run.name)
-            axes.set_title(title, fontsize=9)
-            axes.margins(x=0.02)
+                _draw_curve(axes, runs, run, column, color=colour, label=run.name)
+            axes.set_title(wrapped(title, columns), fontsize=9)
+            _finish(axes, runs)
+            axes.set_xlabel("")
         for axes in figure.axes[len(titles) - columns : len(titles)]:
-            axes.set_xlabel("env steps [million]")
+            axes.set_xlabel(step_unit(_last_step(runs))[1])
         if len(runs) > 1:
             figure.axes[0].legend(fontsize=8)
     return figure.svg
 
 
-def _draw_curve(axes: Axes, run: RunData, column: str, **style: Any) -> None:
+def _last_step(runs: Sequence[RunData]) -> float:
+    return max(float(run.log["step"].max()) for run in runs)
+
+
+def _draw_curve(axes: Axes, runs: Sequence[RunData], run: RunData, column: str, **style: Any) -> None:
+    """Draw a column over the env steps; a curve of one point is a dot."""
     if column in run.log:
-        steps, values = thinned(run.log["step"] / 1e6, run.log[column])
+        unit, _ = step_unit(_last_step(runs))
+        steps, values = thinned(run.log["step"] / unit, run.log[column])
+        if len(steps) == 1:
+            style["marker"] = "o"
         axes.plot(steps, values, **style)
 
 
-def _finish(axes: Axes) -> None:
-    axes.set_xlabel("env steps [million]")
-    axes.legend(loc="best", fontsize=8)
+def _finish(axes: Axes, runs: Sequence[RunData]) -> None:
+    """Let the x axis begin with the training, and give both axes few ticks."""
+    unit, label = step_unit(_last_step(runs))
+    axes.set(xlabel=label, xlim=(0, 1.05 * _last_step(runs) / unit))
+    axes.xaxis.set_major_locator(MaxNLocator(MAX_TICKS))
+    axes.yaxis.set_major_locator(MaxNLocator(MAX_TICKS))

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table as ConsoleTable
 
-from mapush.reports.formatting import interval, millions, number
+from mapush.reports.formatting import TIME_DECIMALS, fixed, interval, millions, number, rate
 from mapush.reports.published import PUBLISHED, STEPS_BETWEEN
 from mapush.reports.rate_curve import published_curve, rate_curve
 
@@ -36,13 +36,14 @@ def metrics_table(evaluation: Evaluation) -> ConsoleTable:
     title = f"{name}, {metrics.episodes} episodes"
     table = _table(title, texts=["measure"], numbers=["value", "95 % interval"])
     table.add_column("unit", no_wrap=True)
-    table.add_row("success rate", number(metrics.success_rate), interval(metrics.success_rate_interval), "")
-    table.add_row("finished time", number(metrics.finished_time), interval(metrics.finished_time_interval), "s")
-    table.add_row("finished time, successes only", number(evaluation.success_time), "", "s")
-    table.add_row("collision rate", number(metrics.collision_rate), interval(metrics.collision_rate_interval), "")
-    table.add_row("collision degree", number(metrics.collision_degree), "", "")
+    table.add_row("success rate", rate(metrics.success_rate), interval(metrics.success_rate_interval), "")
+    time_interval = interval(metrics.finished_time_interval, TIME_DECIMALS)
+    table.add_row("finished time", fixed(metrics.finished_time, TIME_DECIMALS), time_interval, "s")
+    table.add_row("finished time, successes only", fixed(evaluation.success_time, TIME_DECIMALS), "", "s")
+    table.add_row("collision rate", rate(metrics.collision_rate), interval(metrics.collision_rate_interval), "")
+    table.add_row("collision degree", rate(metrics.collision_degree), "", "")
     collaboration_interval = interval(metrics.collaboration_degree_interval)
-    table.add_row("collaboration degree", number(metrics.collaboration_degree), collaboration_interval, "")
+    table.add_row("collaboration degree", rate(metrics.collaboration_degree), collaboration_interval, "")
     table.add_section()
     for cause, count in metrics.endings.items():
         table.add_row(f"ended by {cause}", str(count), "", "episodes")
@@ -60,7 +61,7 @@ def own_table(evaluation: OwnEvaluation) -> ConsoleTable:
         label = f"{measure.kind} of {outcome}"
         if measure.kind == "rate":
             label = f"{outcome} rate"
-        table.add_row(escape(label), number(measure.value), interval(measure.interval))
+        table.add_row(escape(label), rate(measure.value), interval(measure.interval))
     return table
 
 
@@ -78,17 +79,18 @@ def run_table(evaluations: Sequence[Evaluation]) -> ConsoleTable:
     ]
     headings += [_IN_TWO_LINES.get(cause, cause) for cause in causes]
     table = _table("Success over training", texts=[], numbers=headings, gap=0)
-    for evaluation in evaluations:
+    column = millions([evaluation.step for evaluation in evaluations])
+    for evaluation, steps in zip(evaluations, column):
         metrics = evaluation.metrics
         counts = [str(metrics.endings[cause]) for cause in causes]
         table.add_row(
-            millions(evaluation.step),
-            number(metrics.success_rate),
+            steps,
+            rate(metrics.success_rate),
             interval(metrics.success_rate_interval),
-            number(metrics.finished_time),
-            number(metrics.collaboration_degree),
-            f"{metrics.collision_rate:.3f}",
-            "{:.3f} to {:.3f}".format(*metrics.collision_rate_interval),
+            fixed(metrics.finished_time, TIME_DECIMALS),
+            rate(metrics.collaboration_degree),
+            rate(metrics.collision_rate),
+            interval(metrics.collision_rate_interval),
             *counts,
         )
     return table

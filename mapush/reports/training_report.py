@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 from mapush.reports import run_figures as figures
-from mapush.reports.formatting import UNKNOWN, interval, millions, number
+from mapush.reports.formatting import UNKNOWN, env_steps, fixed, interval, millions, number, rate
 from mapush.reports.page import Block, Figure, Page, Row, Section, Table, Tile
 from mapush.reports.run_data import RunData, columns_under, has_numbers
 from mapush.run import checkpoint as checkpoints
@@ -75,7 +75,7 @@ def _subtitle(runs: Sequence[RunData]) -> str:
     for run in runs:
         tasks.add(run.task_name)
         presets.add(str(run.settings.get("preset")))
-        steps.append(f"{_steps(run)} of {_total_steps(run)} M env steps")
+        steps.append(f"{_steps(run)} of {_total_steps(run)} env steps")
     return f"Task {' and '.join(sorted(tasks))}, preset {' and '.join(sorted(presets))}; {', '.join(steps)}."
 
 
@@ -85,11 +85,11 @@ def _footer() -> str:
 
 
 def _steps(run: RunData) -> str:
-    return millions(run.last("step"))
+    return env_steps(run.last("step") or 0.0)
 
 
 def _total_steps(run: RunData) -> str:
-    return millions(run.settings.get("total_steps"))
+    return env_steps(run.settings.get("total_steps"))
 
 
 def _tiles(runs: Sequence[RunData]) -> List[Tile]:
@@ -97,15 +97,15 @@ def _tiles(runs: Sequence[RunData]) -> List[Tile]:
         return _tiles_of_one(runs[0])
     tiles: List[Tile] = []
     for run in runs:
-        tiles.append(Tile(run.name, number(_success(run)), f"success rate; {_success_note(run)}"))
+        tiles.append(Tile(run.name, rate(_success(run)), f"success rate; {_success_note(run)}"))
     return tiles
 
 
 def _tiles_of_one(run: RunData) -> List[Tile]:
     return [
-        Tile("success rate", number(_success(run)), _success_note(run)),
+        Tile("success rate", rate(_success(run)), _success_note(run)),
         Tile("mean return", number(run.last("episode/return")), "of the most recent episodes"),
-        Tile("env steps", f"{_steps(run)} M", f"of {_total_steps(run)} M"),
+        Tile("env steps", _steps(run), f"of {_total_steps(run)}"),
         Tile("speed", number(run.last("fps")), "env-steps/s, mean since the start or the last resume"),
         Tile("memory", number(run.last("rss_mib"), "MiB"), "resident, newest value"),
     ]
@@ -122,7 +122,7 @@ def _success_note(run: RunData) -> str:
     if not run.results:
         return "of the most recent episodes of training"
     newest = run.results[-1]
-    return f"{interval(newest.interval)} after {millions(newest.step)} M env steps, evaluated"
+    return f"{interval(newest.interval)} after {env_steps(newest.step)} env steps, evaluated"
 
 
 def _missing_rows(runs: Sequence[RunData]) -> List[Row]:
@@ -155,7 +155,7 @@ def _learning(runs: Sequence[RunData]) -> Section:
     caption = "How the most recent 1,000 episodes ended. The green part is the success rate of training."
     for index, run in enumerate(runs):
         if run.last("episode/success") is not None:
-            blocks.append(Figure(figures.endings(f"endings{index}", run), caption))
+            blocks.append(Figure(figures.endings(f"endings{index}", runs, run), caption))
     return Section("Learning", blocks)
 
 
@@ -205,26 +205,28 @@ def _panels(name: str, runs: Sequence[RunData], titles: Dict[str, str], caption:
 
 
 def _checkpoints(runs: Sequence[RunData]) -> Section:
+    paths = [path for run in runs for path in run.checkpoints]
+    steps = dict(zip(paths, millions([checkpoints.step_of(path) for path in paths])))
     rows: List[Row] = []
     for run in runs:
         for path in run.checkpoints:
-            rows.append(_checkpoint_row(run, path))
+            rows.append(_checkpoint_row(run, path, steps[path]))
     if not rows:
-        rows.append(["none yet"])
+        return Section("Checkpoints", text="None yet.")
     headings = ["run", "M steps", "MiB", "written", "success rate", "95 % interval", "episodes"]
     return Section("Checkpoints", [Table(headings, rows)])
 
 
-def _checkpoint_row(run: RunData, path: Path) -> Row:
+def _checkpoint_row(run: RunData, path: Path, steps: str) -> Row:
     step = checkpoints.step_of(path)
     info = path.stat()
-    rate, bounds, episodes = UNKNOWN, "", ""
+    success, bounds, episodes = UNKNOWN, "", ""
     for result in run.results:
         if result.step == step:
-            rate, bounds = number(result.success_rate), interval(result.interval)
+            success, bounds = rate(result.success_rate), interval(result.interval)
             episodes = str(result.episodes or UNKNOWN)
     written = time.strftime("%Y-%m-%d %H:%M", time.localtime(info.st_mtime))
-    return [run.name, millions(step), f"{info.st_size / 2**20:.1f}", written, rate, bounds, episodes]
+    return [run.name, steps, fixed(info.st_size / 2**20, 1), written, success, bounds, episodes]
 
 
 def _configuration(runs: Sequence[RunData]) -> Section:
@@ -239,8 +241,9 @@ def _configuration(runs: Sequence[RunData]) -> Section:
             marked.append(index)
     headings = ["setting", *_names(runs), "preset"]
     text = "Settings that differ from the preset, or from run to run, are marked."
-    different = Table(headings, differing, marked=range(len(differing)))
-    everything = Table(headings, rows, marked=marked, summary="All settings")
+    texts = len(headings)
+    different = Table(headings, differing, texts, marked=range(len(differing)))
+    everything = Table(headings, rows, texts, marked=marked, summary="All settings")
     return Section("Configuration", [different, everything], text)
 
 
@@ -283,7 +286,7 @@ def _versions(runs: Sequence[RunData]) -> Section:
         rows.append(row)
     if not rows:
         rows.append(["not known"])
-    return Section("Versions", [Table(["", *_names(runs)], rows)])
+    return Section("Versions", [Table(["what", *_names(runs)], rows, texts=1 + len(runs))])
 
 
 def _names(runs: Sequence[RunData]) -> List[str]:

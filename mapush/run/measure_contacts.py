@@ -40,9 +40,9 @@ def measure(config: SizeConfig, progress: Optional[SilentProgress] = None) -> De
       SimulatorError: even the buffers used while measuring are too small.
     """
     progress = progress or SilentProgress()
+    progress.stage("making the envs")
     pushed = team_of(config.task, config.num_agents)
     require_room(pushed)
-    progress.stage("making the envs")
     physics = WarpPhysics(
         Scene(pushed.num_agents, pushed),
         config.num_envs,

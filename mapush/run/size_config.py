@@ -7,7 +7,8 @@ from typing import Optional
 
 import tyro
 
-from mapush.objects import team_of
+from mapush.errors import unknown
+from mapush.objects import OBJECTS
 from mapush.own import own_objects
 
 
@@ -39,4 +40,5 @@ class SizeConfig:
     def __post_init__(self) -> None:
         if self.object is not None:
             object.__setattr__(self, "task", own_objects.load_object(self.object).name)
-        team_of(self.task, self.num_agents)  # raises an error for an unknown name
+        if self.task not in OBJECTS:
+            raise unknown("object", self.task, OBJECTS)

@@ -8,7 +8,7 @@ import os
 import platform
 from typing import Dict, List, Mapping
 
-PACKAGES = ("mapush", "mujoco", "mujoco-warp", "warp-lang", "numpy", "torch", "isaacgym", "pytest", "hypothesis")
+PACKAGES = ("mapush-stack", "mujoco", "mujoco-warp", "warp-lang", "numpy", "torch", "isaacgym", "pytest", "hypothesis")
 CORES = "cores"
 
 

@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from mapush.viewer.screen import Screen
     from mapush.viewer.selection import Choice
 
+SHIPPED_POLICY = "the shipped policy"
 RECORDED_EPISODES = 3  # unless the user says how many
+
+
+def policy_name(config: EvaluateConfig) -> str:
+    """Return a short name of the policy that is watched: its run, its file, or where else its weights come from."""
+    if config.untrained:
+        return "untrained"
+    if not config.checkpoint:
+        return SHIPPED_POLICY
+    return config.checkpoint[-1].resolve().name
 
 
 def show(
@@ -62,7 +72,8 @@ def show(
             recording = Recording(film, choice.record, only_failures, at_once=not live, progress=progress)
             stack.callback(recording.close)
         if live:
-            opened = screen.open_screen(choice.viewer, model, transport, config.host, config.port, title)
+            page_title = f"mapush: {title}, {policy_name(config)}"
+            opened = screen.open_screen(choice.viewer, model, transport, config.host, config.port, page_title)
             screens.append(opened)
             stack.callback(opened.close)
         Playback(env, make_env, agent, transport, board, screens, recording, progress).play()

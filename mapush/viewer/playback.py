@@ -108,6 +108,7 @@ class Playback:
         self._live: List[Episode] = []  # of each env
         self._rewards: List[Dict[str, float]] = []  # of each env: the terms of the last decision of its episode
         self._number = 1  # of the next episode that is kept
+        self._shown = 0  # the env step on the screen
         self._due = 0.0  # when the frame on the screen has been shown long enough
 
     def play(self) -> None:
@@ -259,18 +260,24 @@ class Playback:
         return Wish.FOLLOW
 
     def _play_kept(self, episode: Episode) -> Optional[Wish]:
-        """Show a kept episode, and return the wish that interrupted it; None if it was shown to its end."""
+        """Show a kept episode, and return the wish that interrupted it; None if it was shown to its end.
+
+        After the user went to a different env step, it continues from there.
+        """
         last = len(episode.frames) - 1
-        for step in range(last):
-            wish = self._show(episode, step, STEP_DT)
+        step = 0
+        while step <= last:
+            seconds = LINGER_S if step == last else STEP_DT
+            wish = self._show(episode, step, seconds)
             if wish is not None:
                 return wish
-        return self._show(episode, last, LINGER_S)
+            step = self._shown + 1
+        return None
 
     # -- time --------------------------------------------------------------------------------------------------------
 
     def _show(self, episode: Episode, step: int, seconds: float) -> Optional[Wish]:
-        """Show a frame for `seconds` of simulated time, or as long as the user pauses.
+        """Show a frame for `seconds` of simulated time, or as long as the user pauses and looks at earlier ones.
 
         Returns:
           What the user asks for; None when it is time for the next frame.
@@ -278,20 +285,40 @@ class Playback:
         transport = self._transport
         self._due = max(self._due + seconds / transport.speed, time.monotonic() - MAX_LAG_S)
         while True:
+            self._shown = self._place(episode, step)
             for screen in self._screens:
-                screen.show(episode, step, self._board)
+                screen.show(episode, self._shown, self._board)
             wait = POLL_S
             if not transport.paused:
                 wait = min(POLL_S, self._due - time.monotonic())
             wish = transport.take(wait)
             if any(screen.closed for screen in self._screens):
                 return Wish.QUIT
-            if wish is Wish.STEP:
-                return None
-            if wish is not None:
-                return wish
-            if not transport.paused and time.monotonic() >= self._due:
-                return None
+            if self._moves_back(wish, episode):
+                continue
+            resumed = not transport.paused and transport.scrubbed is not None
+            is_over = not transport.paused and time.monotonic() >= self._due
+            if wish is not None or resumed or is_over:
+                transport.scrubbed = None
+                return None if wish is Wish.STEP else wish
+
+    def _place(self, episode: Episode, step: int) -> int:
+        """Return the env step that is shown while `step` is played; a different one if the user went there."""
+        scrubbed = self._transport.scrubbed
+        if scrubbed is None:
+            return step
+        return max(0, min(scrubbed, len(episode.frames) - 1))
+
+    def _moves_back(self, wish: Optional[Wish], episode: Episode) -> bool:
+        """Go to the env step before the one that is shown, or after it if the user went back; return whether it did."""
+        if wish is Wish.BACK:
+            self._transport.scrubbed = max(self._shown - 1, 0)
+            return True
+        went_back = self._transport.scrubbed is not None and self._shown < len(episode.frames) - 1
+        if wish is Wish.STEP and went_back:
+            self._transport.scrubbed = self._shown + 1
+            return True
+        return False
 
 
 def _rewards_of(transition: Transition) -> List[Dict[str, float]]:

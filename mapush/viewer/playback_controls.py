@@ -6,6 +6,7 @@ import enum
 import queue
 from typing import Optional, Tuple
 
+MAX_COMMAND = 0.5  # [m/s] and [rad/s]
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
@@ -13,6 +14,7 @@ class Wish(enum.Enum):
     """What the user asks for once; all other settings of `Transport` hold until they are changed."""
 
     STEP = enum.auto()
+    BACK = enum.auto()
     FOLLOW = enum.auto()
     NEXT = enum.auto()
     PREVIOUS = enum.auto()
@@ -34,6 +36,8 @@ class Transport:
       teleop: the robot of the followed env that the user drives; None leaves all robots to the policy.
       command: the command of this robot: v_x [m/s], v_y [m/s], omega_z [rad/s] in its own frame, each in [-0.5, 0.5].
       seed: the seed that the episodes come from.
+      scrubbed: the env step of the episode that the user went back to, counted from 0; None for the newest. It holds
+        while time stands still.
       replay: number of the kept episode that is shown, for screens to read; None if the live episode is shown.
     """
 
@@ -43,6 +47,7 @@ class Transport:
         self.seed = seed
         self.paused = False
         self.speed = 1.0
+        self.scrubbed: Optional[int] = None
         self.replay: Optional[int] = None
         self.teleop: Optional[int] = None
         self.command: Tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -63,6 +68,24 @@ class Transport:
         """Advance by one env step, and pause."""
         self.paused = True
         self._wishes.put(Wish.STEP)
+
+    def back(self) -> None:
+        """Go back by one env step of the episode, and pause."""
+        self.paused = True
+        self._wishes.put(Wish.BACK)
+
+    def scrub(self, step: int) -> None:
+        """Show an earlier env step of the episode, counted from 0, and pause."""
+        self.paused = True
+        self.scrubbed = step
+
+    def drive(self, axis: int, by: float) -> None:
+        """Change the command of the robot that the user drives along `axis` by this much; nothing if there is none."""
+        if self.teleop is None:
+            return
+        command = list(self.command)
+        command[axis] = max(-MAX_COMMAND, min(command[axis] + by, MAX_COMMAND))
+        self.command = (command[0], command[1], command[2])
 
     def next(self) -> None:
         """Go to the next episode: during a replay the next kept one, otherwise a new one."""

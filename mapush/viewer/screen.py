@@ -39,7 +39,7 @@ def open_screen(
       transport: the controls.
       host: web only: where the page listens; None takes this machine only.
       port: web only: where the page listens; None takes the default or the next free port.
-      title: web only: heading of the panel.
+      title: web only: title of the page and heading of the panel.
 
     Raises:
       ConfigError: the page cannot listen there.

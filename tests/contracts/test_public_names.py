@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -154,3 +155,18 @@ def test_policy_that_does_not_exist_is_refused(tmp_path):
         mapush.load_policy(tmp_path / "none.pt")
     with pytest.raises(CheckpointError, match="no checkpoint in this run"):
         mapush.load_policy(tmp_path)
+
+
+@pytest.mark.parametrize("package", ["mapush", "harness"])
+def test_reader_that_goes_away_ends_a_command_quietly(package):
+    """In `mapush --help | head`, the pipe closes early: no traceback, and the exit code of SIGPIPE."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", package, "--help"], stdout=write, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == 141

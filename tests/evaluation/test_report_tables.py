@@ -34,7 +34,7 @@ def test_run_table_has_a_row_for_each_checkpoint_and_units_in_its_headings(evalu
     lines = text_of(run_table([evaluation, newer])).splitlines()
     heading = next(line for line in lines if "M steps" in line)
     assert "time [s]" in heading
-    rate = f"{evaluation.metrics.success_rate:.3g}"
+    rate = f"{evaluation.metrics.success_rate:.3f}"
     assert max(len(line.rstrip()) for line in lines) <= 80
     low, high = evaluation.metrics.collision_rate_interval
     collided = f"{evaluation.metrics.collision_rate:.3f} {low:.3f} to {high:.3f}"

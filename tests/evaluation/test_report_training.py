@@ -79,7 +79,7 @@ def test_report_of_a_run_shows_the_contents_of_its_folder(run, capsys):
     assert tiles["success rate"] == "0.875"
     assert tiles["mean return"] == "-21"
     assert tiles["speed"] == "5,007"
-    assert tiles["env steps"] == "0.007 M"
+    assert tiles["env steps"] == "7,000"
     assert tiles["memory"].endswith("MiB")
     rows = page.table("written")
     assert [(row[1], row[2], row[4], row[5]) for row in rows] == [
@@ -108,7 +108,7 @@ def test_several_runs_are_overlaid_and_compared(run, tmp_path):
     other = make_run(tmp_path / "other", seed=2, rows=5)
     assert main([str(run), str(other), "--out", str(tmp_path / "both.html")]) == 0
     page = Document(tmp_path / "both.html")
-    assert [tile[:2] for tile in page.tiles] == [["run", "0.875"], ["other", "2.5"]]
+    assert [tile[:2] for tile in page.tiles] == [["run", "0.875"], ["other", "2.500"]]
     marked = next(table[1:] for table in page.tables if table[0] == ["setting", "run", "other", "preset"])
     assert marked == [["num_envs", "64", "64", "256"], ["seed", "1", "2", "1"]]
     for path in (run, other):
@@ -150,7 +150,7 @@ def test_log_with_an_incomplete_last_row_is_read_without_it(run):
         (lambda run: (run / "versions.json").write_text("{"), "versions.json does not parse"),
         (lambda run: shutil.rmtree(str(run / "evaluation")), "have not been evaluated"),
         (lambda run: (run / "evaluation" / "results.json").write_text("[]"), "results.json is of a different version"),
-        (lambda run: shutil.rmtree(str(run / "checkpoints")), "none yet"),
+        (lambda run: shutil.rmtree(str(run / "checkpoints")), "None yet"),
     ],
 )
 def test_incomplete_run_has_a_page_that_says_what_is_missing(run, damage, phrase):

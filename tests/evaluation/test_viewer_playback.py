@@ -352,3 +352,63 @@ def test_player_on_no_screen_plays_the_same_episodes_as_on_one():
     for left, right in zip(mine, theirs):
         assert np.array_equal(left.qpos, right.qpos)
         assert left.rewards == right.rewards
+
+
+def test_user_goes_back_in_the_live_episode_and_time_continues_at_its_newest_step():
+    """Back, forwards, or to any step: time stands still meanwhile, and nothing is simulated."""
+    places = []
+
+    def user(transport):
+        yield from until((1, 6))
+        transport.back()
+        yield from until((1, 5))
+        transport.back()
+        yield from until((1, 4))
+        transport.step()
+        yield from until((1, 5))
+        transport.scrub(2)
+        episode = yield from until((1, 2))
+        places.append(len(episode.frames))
+        transport.scrub(100)
+        episode = yield from until((1, 6))
+        places.append(len(episode.frames))
+        transport.step()
+        yield from until((1, 7))
+        transport.paused = False
+
+    show = Show(user, episodes=1)
+    assert show.play() == [*frames_of(1, 0, 6), (1, 5), (1, 4), (1, 5), (1, 2), *frames_of(1, 6)]
+    assert places == [7, 7]
+    assert [outcome["length"] for outcome in show.board.outcomes] == [EPISODE]
+
+
+def test_replay_continues_where_the_user_went():
+    """A kept episode is complete: it is shown from any step on, backwards and forwards."""
+
+    def user(transport):
+        yield from until((2, 3))
+        transport.previous()
+        yield from until((1, 5))
+        transport.scrub(15)
+        yield from until((1, 15))
+        transport.paused = False
+        yield from until((1, 18))
+        transport.scrub(9)
+        yield from until((1, 9))
+        transport.paused = False
+
+    shown = Show(user).play()
+    replay = [*frames_of(1, 0, 5), *frames_of(1, 15, 18), *frames_of(1, 9)]
+    assert shown == [*frames_of(1), *frames_of(2, 0, 3), *replay, *frames_of(2, 3)]
+
+
+def test_keys_that_drive_change_the_command_of_the_driven_robot_within_its_limits():
+    """Nobody is driven by accident: without a robot that is by hand, nothing changes."""
+    transport = Show().transport
+    transport.drive(0, 0.25)
+    assert transport.command == (0.0, 0.0, 0.0)
+    transport.teleop = 1
+    for _ in range(3):
+        transport.drive(0, 0.25)
+    transport.drive(2, -0.25)
+    assert transport.command == (0.5, 0.0, -0.25)

@@ -11,6 +11,7 @@ from mapush import evaluate
 from mapush.config import SimConfig
 from mapush.errors import ConfigError
 from mapush.evaluation.evaluate_config import RECORDING_SUFFIXES, VIEWER_FLAGS, EvaluateConfig
+from mapush.viewer import policy_name
 from mapush.viewer import selection as choices
 from mapush.viewer.films.recorder import WRITERS
 from mapush.viewer.selection import choose
@@ -291,3 +292,10 @@ def test_recording_into_a_folder_that_does_not_exist_is_one_message(monkeypatch,
     assert str(tmp_path / "missing") in error
     assert "Traceback" not in error
     assert not (tmp_path / "missing").exists()
+
+
+def test_page_names_the_policy_that_is_watched():
+    """A run or a file by its last name; otherwise, where the weights come from."""
+    assert policy_name(EvaluateConfig(checkpoint=(Path("runs/cuboid/mine"),))) == "mine"
+    assert policy_name(EvaluateConfig(untrained=True)) == "untrained"
+    assert policy_name(EvaluateConfig()) == "the shipped policy"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import threading
 import time
 import types
@@ -20,7 +22,7 @@ from mapush.viewer.web.body_meshes import shape_of
 from mapush.viewer.web.browser_scene import WebScene
 from mapush.viewer.web.page_server import PageServer
 from mapush.viewer.web.panel import Bound
-from mapush.viewer.web.panel_text import frame_text, rest_text
+from mapush.viewer.web.panel_text import frame_text, rest_text, reward_curve
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco, pytest.mark.web]
 
@@ -261,3 +263,26 @@ def test_text_tells_the_truth_about_the_frame(model):
     for part in (">+0.5000<", ">-0.2500<", ">+0.2500<", "Over 0 of 7 episodes", "robot 1"):
         assert part in rest
     assert "nan" not in rest
+
+
+def test_reward_curve_has_the_rewards_of_the_episode_so_far(model):
+    """Each decision counts once in the sum, however many env steps it lasts; the marker is at the step shown."""
+    episode = _episode(model)
+    first, second = {"push": 0.5, "ocb": -0.25}, {"push": -1.0}
+    for step, rewards in enumerate([{}, {}, first, first, first, second, second]):
+        episode.frames[step] = dataclasses.replace(episode.frames[step], rewards=rewards)
+    text = reward_curve(episode, 3)
+    assert "-1.000 to +0.250, sum -0.75" in text
+    points = re.search(r'points="([^"]*)"', text)[1].split()
+    assert len(points) == 5
+    assert points[0] == "100.0,0.0"
+    assert points[-1] == "300.0,70.0"
+    assert 'x1="150.0" x2="150.0"' in text
+    assert "0.1 s" in text
+
+
+def test_reward_curve_of_an_episode_that_has_just_begun_is_empty(model):
+    """Before the first decision has ended, there is no reward."""
+    episode = _episode(model, steps=1)
+    episode.frames[0] = dataclasses.replace(episode.frames[0], rewards={})
+    assert 'points=""' in reward_curve(episode, 0)

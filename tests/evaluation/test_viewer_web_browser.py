@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import time
 
@@ -106,15 +107,17 @@ def _share(picture, low, high):
     return float(np.all((picture >= low) & (picture <= high), axis=-1).mean())
 
 
-ORANGE, BLUE, RED = ((180, 60, 0), (255, 170, 90)), ((0, 40, 150), (90, 130, 255)), ((200, 60, 40), (255, 160, 140))
+FLOOR = ((80, 91, 103), (92, 103, 115)), ((93, 104, 116), (108, 119, 132))  # two shades, as MuJoCo draws them
+ORANGE, BLUE, RED = ((180, 60, 0), (255, 170, 90)), ((0, 40, 150), (90, 130, 255)), ((140, 30, 30), (255, 130, 120))
 
 
 def test_page_shows_the_robots_the_goal_and_what_moves(browser, stage):
-    """The canvas has both robots in their colours and the goal, and another picture when they have moved."""
+    """The canvas has the robots, and the floor in the colours of films, and changes when they have moved."""
     page = visit(browser, stage.screen.address)
     assert _soon(lambda: all(_share(_picture(page), *colour) > 2e-4 for colour in (ORANGE, BLUE, RED)))
     before = _picture_at_rest(page)
     assert before.std() > 15.0
+    assert all(_share(before, *shade) > 0.2 for shade in FLOOR)
     stage.show(shift=1.0)
     assert _soon(lambda: np.abs(_picture(page) - before).mean() > 1.0)
     stage.show()
@@ -124,8 +127,10 @@ def test_page_shows_the_robots_the_goal_and_what_moves(browser, stage):
 
 
 def test_panel_tells_of_episode_outcome_rewards_and_totals(browser, stage):
-    """Everything that the user asked to see is text in the page, and follows what is shown."""
+    """Everything that the user asked to see is text in the page, and follows what is shown; the tab has its title."""
     page = visit(browser, stage.screen.address)
+    page.wait_for_function("document.title === 'team'")
+    page.get_by_text("team", exact=True).wait_for()
     wait_for(page, "episode", "Episode 4")
     for name, text in dict(BEFORE, time="0.02 s", status="live", target="+0.0123", approach="-0.0045").items():
         wait_for(page, name, text)
@@ -235,4 +240,105 @@ def test_page_drawn_without_a_gpu_has_half_the_resolution(browser, stage):
     assert _soon(lambda: 2 * page.evaluate(sizes)[0] == page.evaluate(sizes)[1] > 0)
     settle(page)
     assert len(opened) <= 2
+    page.context.close()
+
+
+CONTROLS = ("Pause", "Previous", "Step", "Next", "Restart from seed")
+
+
+def _places(page):
+    """Return where the controls are."""
+    places = [page.get_by_role("button", name=name, exact=True).bounding_box() for name in CONTROLS]
+    places += [field(page, name).bounding_box() for name in ("Time [s]", "Speed", "Seed")]
+    return places
+
+
+def test_controls_stay_in_place_over_the_start_of_an_episode(browser, stage):
+    """Whatever is said of an episode and its rewards, what a user wants to press does not move."""
+    page = visit(browser, stage.screen.address)
+    wait_for(page, "episode", "Episode 4")
+    wait_for(page, "sum", "+0.0078")
+    before = _places(page)
+    stage.episode.outcome = OUTCOME
+    stage.board.add(stage.episode)
+    wait_for(page, "last episode", AFTER["last episode"])
+    assert _places(page) == before
+    stage.episode = Episode(1234567)  # has no rewards yet
+    stage.show()
+    last = len(stage.episode.frames) - 1
+    stage.episode.frames[last] = dataclasses.replace(stage.episode.frames[last], rewards={})
+    wait_for(page, "episode", "Episode 1234567")
+    page.locator('[data-name="sum"]').wait_for(state="detached")
+    assert _places(page) == before
+    stage.episode.frames[last] = dataclasses.replace(
+        stage.episode.frames[last], rewards={f"term{number}": 0.1 for number in range(12)}
+    )
+    stage.screen.show(stage.episode, last, stage.board)
+    wait_for(page, "sum", "+1.2000")
+    assert _places(page) == before
+    page.context.close()
+
+
+def test_keys_do_what_the_buttons_do(browser, stage):
+    """Also right after a button was clicked, which would take the space bar for itself, and never while typing."""
+    page, transport = visit(browser, stage.screen.address), stage.transport
+    wait_for(page, "episode", "Episode 4")
+    press(page, "Pause")
+    wait_for(page, "status", "paused")
+    page.keyboard.press("Space")
+    assert _soon(lambda: not transport.paused)
+    page.keyboard.press("Space")
+    assert _soon(lambda: transport.paused)
+    keys = {"ArrowRight": Wish.STEP, "ArrowLeft": Wish.BACK, "ArrowDown": Wish.NEXT, "ArrowUp": Wish.PREVIOUS}
+    for key, wish in keys.items():
+        page.keyboard.press(key)
+        assert transport.take(TIMEOUT_S) == wish
+    field(page, "Seed").click()
+    page.keyboard.press("ArrowRight")
+    settle(page)
+    assert transport.take(0.2) is None
+    page.context.close()
+
+
+def test_keys_drive_the_robot_that_is_by_hand(browser, stage):
+    """W and D walk ahead and turn right, X stops; without a driven robot they do not."""
+    page, transport = visit(browser, stage.screen.address), stage.transport
+    wait_for(page, "episode", "Episode 4")
+    page.get_by_text("Drive by hand").click()
+    page.get_by_label("By hand", exact=True).wait_for()
+    page.keyboard.press("w")
+    settle(page)
+    assert transport.command == (0.0, 0.0, 0.0)
+    transport.teleop = 1
+    page.get_by_role("button", name="W", exact=True).wait_for()
+    for key, command in (("w", (0.25, 0.0, 0.0)), ("d", (0.25, 0.0, -0.25)), ("x", (0.0, 0.0, 0.0))):
+        page.keyboard.press(key)
+        assert _soon(lambda command=command: transport.command == command), transport.command
+    page.context.close()
+
+
+def test_scrubber_follows_the_episode_and_goes_back_in_it(browser, stage):
+    """It shows the time of the frame; what the user sets is an earlier frame, while time stands still."""
+    page, transport = visit(browser, stage.screen.address), stage.transport
+    for _ in range(9):
+        stage.show()
+    assert _soon(lambda: field(page, "Time [s]").input_value() == "0.2")
+    enter(page, "Time [s]", 0.1)
+    assert _soon(lambda: transport.scrubbed == 4)
+    assert transport.paused
+    page.locator('[data-name="reward curve"] polyline').wait_for(state="attached")
+    page.context.close()
+
+
+def test_page_follows_the_dark_mode_of_the_system(browser, stage):
+    """Dark where the system is dark, also when it changes; the scene looks the same."""
+    page = browser.new_context(viewport={"width": 800, "height": 600}, color_scheme="dark").new_page()
+    page.goto(stage.screen.address)
+    page.wait_for_url("**/?darkMode=&fixedDpr=0.5", timeout=1000 * TIMEOUT_S)
+    page.locator("html[data-mantine-color-scheme=dark]").wait_for(timeout=1000 * TIMEOUT_S)
+    wait_for(page, "episode", "Episode 4")
+    settle(page)
+    page.emulate_media(color_scheme="light")
+    page.wait_for_url("**/?fixedDpr=0.5", timeout=1000 * TIMEOUT_S)
+    page.locator("html[data-mantine-color-scheme=light]").wait_for(timeout=1000 * TIMEOUT_S)
     page.context.close()

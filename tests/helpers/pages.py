@@ -71,7 +71,7 @@ class Document(HTMLParser):
     def handle_data(self, data: str) -> None:
         """Note text."""
         text = data.strip()
-        if not text or "style" in self._open:
+        if not text or {"style", "script"} & set(self._open):
             return
         self._seen.append(text)
         if self._cell is not None:

@@ -17,10 +17,16 @@ from mapush.viewer.web.body_meshes import QUARTER_TURN, drawn_bodies, joined, me
 
 CAMERA_PITCH = math.radians(40)  # downwards
 FIELD_OF_VIEW = math.radians(45)
-GROUND_COLOUR, LINE_COLOUR = (103, 112, 123), (150, 156, 163)
-FLOOR_REACH = 12.0  # half the length of the floor's lines [m]
+GROUND_COLOUR = (103, 112, 123)  # of the light from below
+TILE_COLOURS = ((83, 91, 100), (89, 97, 107))  # of the floor; under the light of the page, they look as in films
+LINE_COLOUR = (102, 110, 119)  # of the floor's lines, likewise
+SKY_COLOURS = ((140, 168, 199), (235, 240, 245))  # at the zenith and at the horizon, as in films
+FLOOR_REACH = 12  # half the length of the floor [m]
 LINE_WIDTH = 0.015  # of the floor's lines [m]
 PATH_PERIOD = 5  # frames shown between two updates of the paths
+
+LIGHT = 1.0  # of the light from above and below
+SKY_ROWS = 64  # of the picture of the sky [px]
 
 _ROOT = "/scene"
 _FLOOR_GAP = 0.001  # height step between flat things on the floor, so that they do not flicker [m]
@@ -31,7 +37,8 @@ _PATH_HEIGHT = 12 * _FLOOR_GAP
 class WebScene:
     """Draw frames on a viser server.
 
-    Shadows, reflections and a floor plane are left out: without a GPU, they would take most of the time.
+    Floor and sky have the colours of films, in light and in dark mode. Shadows and reflections are left out: without a
+    GPU, they would take most of the time.
 
     Args:
       server: the server; its scene should be empty.
@@ -52,7 +59,7 @@ class WebScene:
         self._aim(1.5 * float(model.stat.extent))
         server.scene.configure_default_lights(cast_shadow=False)
         server.scene.configure_environment_map(None)
-        server.scene.add_light_hemisphere("/light", ground_color=GROUND_COLOUR, intensity=2.0)
+        server.scene.add_light_hemisphere("/light", ground_color=GROUND_COLOUR, intensity=LIGHT)
         self.root = server.scene.add_frame(_ROOT, show_axes=False)
         self._add_floor()
         self.bodies: Dict[int, viser.FrameHandle] = {}
@@ -91,11 +98,19 @@ class WebScene:
         camera.fov = FIELD_OF_VIEW
 
     def _add_floor(self) -> None:
-        """Add one line per metre in both directions, and no plane."""
+        """Add tiles of one metre in two colours, a line between them, and the sky behind."""
+        share = np.linspace(0.0, 1.0, SKY_ROWS)[:, None, None]
+        zenith, horizon = np.array(SKY_COLOURS, dtype=float)
+        sky = np.broadcast_to(zenith + share * (horizon - zenith), (SKY_ROWS, 2, 3))
+        self._server.scene.set_background_image(sky.astype(np.uint8), format="png")
+        places = range(-FLOOR_REACH, FLOOR_REACH)
+        for parity, colour in enumerate(TILE_COLOURS):
+            tiles = [_rectangle(x, y, 1.0, 1.0) for x in places for y in places if (x + y) % 2 == parity]
+            self._add_mesh(f"{_ROOT}/tiles{parity}", joined(tiles), colour)
         lines = []
-        for place in np.arange(-FLOOR_REACH, FLOOR_REACH + 1.0):
-            line = trimesh.creation.box((LINE_WIDTH, 2 * FLOOR_REACH, _FLOOR_GAP))
-            line.apply_translation((place, 0.0, -_FLOOR_GAP))
+        for place in range(-FLOOR_REACH, FLOOR_REACH + 1):
+            line = _rectangle(place - LINE_WIDTH / 2, -FLOOR_REACH, LINE_WIDTH, 2.0 * FLOOR_REACH)
+            line.apply_translation((0.0, 0.0, _FLOOR_GAP))
             lines.append(line)
             lines.append(line.copy().apply_transform(QUARTER_TURN))
         self._add_mesh(f"{_ROOT}/floor", joined(lines), LINE_COLOUR)
@@ -187,6 +202,13 @@ class WebScene:
             self._paths[index].visible = len(segments) > 0
             if len(segments) > 0:
                 self._paths[index].points = segments
+
+
+def _rectangle(x: float, y: float, width: float, depth: float) -> trimesh.Trimesh:
+    """Return a rectangle on the floor that faces upwards, from its corner (x, y) [m]."""
+    corners = [(x, y), (x + width, y), (x + width, y + depth), (x, y + depth)]
+    vertices = [(*corner, -2 * _FLOOR_GAP) for corner in corners]
+    return trimesh.Trimesh(vertices, [(0, 1, 2), (0, 2, 3)], process=False)
 
 
 def _points_of(arrow: Arrow) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import Optional, Tuple
 
 import mujoco
@@ -19,24 +21,15 @@ from mapush.viewer.web.panel import Panel
 FRAME_PERIOD_S = 1 / 25  # between two frames that are sent, at least
 PANEL_PERIOD_S = 0.2  # between two updates of the parts of the panel that change slowly, at least
 _STOP_TIMEOUT_S = 5.0
-_HALVE_WITHOUT_GPU = """
-const gl = document.createElement("canvas").getContext("webgl2");
-const name = gl?.getParameter(gl.getExtension("WEBGL_debug_renderer_info")?.UNMASKED_RENDERER_WEBGL ?? gl.RENDERER);
-gl?.getExtension("WEBGL_lose_context")?.loseContext();
-const address = new URL(location);
-if (/swiftshader|llvmpipe|software|basic render/i.test(name) && !address.searchParams.has("fixedDpr")) {
-  address.searchParams.set("fixedDpr", devicePixelRatio / 2);
-  location.replace(address);
-}
-"""
+_SCRIPT = Path(__file__).with_name("page.js")
 
 
 class WebScreen:
     """A screen for any number of browsers, including none; see `mapush.viewer.screen.Screen`.
 
     A separate thread sends the newest frame, at most 25 times a second: browsers do not report what they have drawn,
-    so a slow browser would fall ever further behind. A browser that draws without a GPU reopens the page at half the
-    resolution.
+    so a slow browser would fall ever further behind. In the browser, `page.js` follows dark mode, halves the resolution
+    where there is no GPU, and lets keys drive a robot.
 
     Args:
       model: the scene.
@@ -44,7 +37,7 @@ class WebScreen:
       host: name or address to listen at; where other machines can connect, the page needs the token that is part of
         the printed address.
       port: port to listen at; None takes 8080 or the next free port.
-      title: heading of the panel.
+      title: title of the page and heading of the panel.
 
     Attributes:
       scene: what the browsers show.
@@ -64,7 +57,9 @@ class WebScreen:
         title: str = "",
     ) -> None:
         self._server = PageServer(host, port, title)
-        self._server.run_in_browsers(_HALVE_WITHOUT_GPU)
+        self._server.run_in_browsers(_SCRIPT.read_text(encoding="utf-8"))
+        if title:
+            self._server.run_in_browsers(f"document.title = {json.dumps(title)}")
         self.scene = WebScene(self._server, model)
         self._panel = Panel(self._server.gui, transport)
         self._newest: Optional[Tuple[Episode, int, Scoreboard]] = None

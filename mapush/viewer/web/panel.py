@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import viser
 
+from mapush.env.terminations import MAX_EPISODE_LENGTH
 from mapush.evaluation.episode import Episode
-from mapush.viewer.playback_controls import SPEEDS, Transport
+from mapush.sim.physics import STEP_DT
+from mapush.viewer.playback_controls import MAX_COMMAND, SPEEDS, Transport
 from mapush.viewer.scoreboard import Scoreboard
-from mapush.viewer.web.panel_text import frame_text, rest_text
+from mapush.viewer.web.panel_text import KEYS, frame_text, rest_text, reward_curve
 
-MAX_COMMAND = 0.5  # [m/s] and [rad/s]
 MAX_SEED = 2**31 - 1
 NO_ROBOT = "no robot"
 COMMANDS = ("Forward [m/s]", "Left [m/s]", "Turn left [rad/s]")
+DRIVING_KEYS = {"Q": (1, 1), "W": (0, 1), "E": (1, -1), "A": (2, 1), "S": (0, -1), "D": (2, -1)}
+"""Buttons that drive a robot, which the keys of `page.js` press: the axis of the command, and the direction."""
+HALT = "X"
+KEY_STEP = 0.25  # by which one key changes a command [m/s] or [rad/s]
 
 
 class Panel:
     """Show the results, and write what the user does into a `Transport`.
+
+    The controls come first, and nothing above them changes its height: they stay where they are, whatever is played.
+    Texts, which may get longer or shorter, are below.
 
     Args:
       gui: the GUI of the server.
@@ -31,12 +39,15 @@ class Panel:
         self._lock = threading.Lock()
         self._bound: List[Bound] = []
         self._driving: List[Any] = []
-        self._frame = gui.add_html("")
-        self._rest = gui.add_html("")
+        self._step = 0  # the env step that is shown
         self._add_playing(gui)
         self._add_choices(gui)
         with gui.add_folder("Drive by hand", expand_by_default=False):
             self._add_driving(gui)
+        self._frame = gui.add_html("")
+        self._curve = gui.add_html("")
+        self._rest = gui.add_html("")
+        self._add_keys(gui)
 
     @property
     def camera_follows(self) -> bool:
@@ -53,10 +64,12 @@ class Panel:
 
     def show_frame(self, episode: Episode, step: int, board: Scoreboard) -> None:
         """Show what changes with every frame; see `frame_text`."""
+        self._step = step
         self._frame.content = frame_text(episode, step, self._transport, board)
 
     def show_rest(self, episode: Episode, step: int, board: Scoreboard) -> None:
-        """Show what changes slowly; see `rest_text`."""
+        """Show what changes slowly; see `reward_curve` and `rest_text`."""
+        self._curve.content = reward_curve(episode, step)
         self._rest.content = rest_text(episode, step, board)
 
     # -- widgets -----------------------------------------------------------------------------------------------------
@@ -67,6 +80,9 @@ class Panel:
         moves = {"Previous": self._transport.previous, "Step": self._transport.step, "Next": self._transport.next}
         buttons = gui.add_button_group("Go to", tuple(moves))
         buttons.on_click(lambda event: moves[event.target.value]())
+        longest = MAX_EPISODE_LENGTH * STEP_DT
+        scrubber = gui.add_slider("Time [s]", 0.0, longest, STEP_DT, 0.0, hint="go back in the episode")
+        self._bind(scrubber, self._read_time, self._set_time)
         speed = gui.add_slider("Speed", SPEEDS[0], SPEEDS[-1], 0.1, 1.0, hint="1 is real time")
         self._bind(speed, lambda: self._transport.speed, self._set_speed)
 
@@ -86,9 +102,11 @@ class Panel:
         self._bind(driven, lambda: _robot_name(self._transport.teleop), self._set_driven)
         for axis, label in enumerate(COMMANDS):
             self._add_command(gui, axis, label)
+        keys = gui.add_button_group("Keys", (*DRIVING_KEYS, HALT), hint="W S: forward, back; A D: turn; Q E: sideways")
+        keys.on_click(lambda event: self._drive(event.target.value))
         halt = gui.add_button("Stand still", color="gray")
         halt.on_click(lambda _: self._halt())
-        self._driving.append(halt)
+        self._driving += [keys, halt]
 
     def _add_command(self, gui: viser.GuiApi, axis: int, label: str) -> None:
         """Add a slider for the command along `axis`."""
@@ -102,6 +120,21 @@ class Panel:
         self._bind(slider, lambda: self._transport.command[axis], write)
         self._driving.append(slider)
 
+    def _add_keys(self, gui: viser.GuiApi) -> None:
+        """Let keys do what buttons do; the keys that drive are in `page.js`."""
+        actions: Dict[Any, Callable[[], None]] = {
+            "space": self._toggle_pause,
+            "arrowright": self._transport.step,
+            "arrowleft": self._transport.back,
+            "arrowdown": self._transport.next,
+            "arrowup": self._transport.previous,
+            "N": self._transport.next,
+            "P": self._transport.previous,
+        }
+        for key, action in actions.items():
+            command = gui.add_command(KEYS[key], hotkey=key)
+            command.on_trigger(_ignoring_the_event(action))
+
     def _bind(self, widget: Any, read: Callable[[], Any], write: Callable[[Any], None]) -> None:
         self._bound.append(Bound(widget, read, write, self._lock))
 
@@ -110,6 +143,12 @@ class Panel:
     def _toggle_pause(self) -> None:
         self._transport.paused = not self._transport.paused
         self.refresh()
+
+    def _read_time(self) -> float:
+        return round((self._step + 1) * STEP_DT, 2)
+
+    def _set_time(self, seconds: float) -> None:
+        self._transport.scrub(round(seconds / STEP_DT) - 1)
 
     def _set_speed(self, speed: float) -> None:
         self._transport.speed = _clamp(speed, SPEEDS[0], SPEEDS[-1])
@@ -123,6 +162,14 @@ class Panel:
             self._transport.teleop = robots.index(robot)
         else:
             self._transport.teleop = None
+
+    def _drive(self, key: str) -> None:
+        if key == HALT:
+            self._halt()
+            return
+        axis, direction = DRIVING_KEYS[key]
+        self._transport.drive(axis, direction * KEY_STEP)
+        self.refresh()
 
     def _halt(self) -> None:
         self._transport.command = (0.0, 0.0, 0.0)
@@ -169,6 +216,13 @@ class Bound:
             if value != self._known:
                 self._known = value
                 self._widget.value = value
+
+
+def _ignoring_the_event(action: Callable[[], None]) -> Callable[[Any], None]:
+    def run(event: Any) -> None:
+        action()
+
+    return run
 
 
 def _robot_name(agent_id: Optional[int]) -> str:
