@@ -47,12 +47,21 @@ def interval(bounds: Bounds, decimals: int = RATE_DECIMALS) -> str:
 def millions(column: Sequence[Optional[float]]) -> List[str]:
     """Return numbers of env steps in millions, without the unit; a dash for None.
 
-    All have the same number of decimals: as few as show every number, but at most three.
+    All have the same number of decimals: as few as show every number, but at most three, or as many as it takes to tell
+    different numbers apart.
     """
     decimals = 0
     for steps in column:
         while steps is not None and decimals < 3 and steps % 10 ** (6 - decimals):
             decimals += 1
+    texts = _in_millions(column, decimals)
+    while decimals < 6 and len(set(texts)) < len(set(column)):
+        decimals += 1
+        texts = _in_millions(column, decimals)
+    return texts
+
+
+def _in_millions(column: Sequence[Optional[float]], decimals: int) -> List[str]:
     texts: List[str] = []
     for steps in column:
         in_millions = None if steps is None else steps / 1e6

@@ -179,7 +179,7 @@ def test_run_folder_gives_table_results_and_curve_of_all_checkpoints(run_dir, ca
     assert (values["task"], values["num_envs"], values["seed"]) == ("cuboid", NUM_ENVS, 0)
     assert (run_dir / "evaluation" / "success.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
-    assert printed.index("1e-05") < printed.index("2e-05") < printed.index("3e-05")
+    assert printed.index("0.00001 ") < printed.index("0.00002 ") < printed.index("0.00003 ")
     single = evaluate(_config(checkpoint=(checkpoints.path_of(run_dir, 20),)))[0]
     result = values["results"][1]["metrics"]
     assert result["endings"] == single.metrics.endings

@@ -288,7 +288,7 @@ def test_recording_into_a_folder_that_does_not_exist_is_one_message(monkeypatch,
     monkeypatch.setattr("mapush.viewer.gl.choose_gl", lambda: "nothing")
     assert _view("--record", tmp_path / "missing" / ("film" + suffix)) == 2
     error = capsys.readouterr().err
-    assert error.startswith("ConfigError: cannot record to")
+    assert error.startswith("recording cuboid\nConfigError: cannot record to")
     assert str(tmp_path / "missing") in error
     assert "Traceback" not in error
     assert not (tmp_path / "missing").exists()

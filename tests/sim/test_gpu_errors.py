@@ -244,7 +244,7 @@ def test_gpu_that_fails_in_an_evaluation_ends_in_one_message(train, monkeypatch,
     assert main(["cuboid", "--untrained"]) == 2
     said = capsys.readouterr()
     assert said.out == "simulator mujoco (the card is in the post)\n"
-    assert said.err.startswith("SimulatorError: the GPU failed\n")
+    assert "loading policy and simulator\nSimulatorError: the GPU failed\n" in said.err
     assert "Traceback" not in said.err
 
 
@@ -253,7 +253,8 @@ def test_gpu_that_fails_in_an_evaluation_ends_in_one_message(train, monkeypatch,
 
 def test_run_stores_and_tells_which_simulator_computes_and_why(train, tmp_path, capsys):
     """What auto chose is in the run's configuration and, with the reason, on the console."""
-    assert train(WORDS.split() + ["--run-dir", str(tmp_path / "run")]) == 0
+    words = WORDS.replace("--sim mujoco", "--sim auto").split()
+    assert train(words + ["--run-dir", str(tmp_path / "run")]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert read_config(tmp_path / "run").sim.backend == "mujoco"
     assert "simulator mujoco" in said
