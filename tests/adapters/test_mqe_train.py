@@ -26,6 +26,7 @@ def fresh(monkeypatch):
     forget_doubles()
 
 
+@pytest.mark.slow
 def test_train_resume_and_evaluate_on_isaac_gym(fresh, tmp_path, capsys):
     """A run trains and is resumed; all its checkpoints are evaluated, each in a separate process."""
     folder = tmp_path / "run"

@@ -292,6 +292,7 @@ def test_overwrite_replaces_what_it_names(command, words, file, played):
     assert path.read_text() != PRECIOUS
 
 
+@pytest.mark.slow
 def test_page_of_ours_is_replaced_by_a_newer_one(played):
     """A report on runs costs nothing that its runs do not hold."""
     run = str(make_run(Path("run")))

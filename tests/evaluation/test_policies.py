@@ -28,6 +28,7 @@ def test_walking_policy_is_small_and_its_card_states_its_score():
     assert failed == []
 
 
+@pytest.mark.slow
 def test_walking_policy_keeps_the_limits_in_a_small_acceptance_run():
     """With a tenth of the worlds there are no falls, and other measures exceed their limits by at most a tenth."""
     from mapush.evaluation.acceptance import run_acceptance

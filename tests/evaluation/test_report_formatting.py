@@ -54,6 +54,7 @@ def test_fixed_number_has_the_same_decimals_whatever_its_size(value, text):
         ([7_000, 20_000_000, None], ["0.007", "20.000", "–"]),
         ([2_500_000, 10_000_000], ["2.5", "10.0"]),
         ([20_480], ["0.020"]),
+        ([10, 20, None, 10], ["0.00001", "0.00002", "–", "0.00001"]),
     ],
 )
 def test_millions_have_the_decimals_that_the_column_needs(column, texts):

@@ -63,6 +63,7 @@ def _free_port():
         return listener.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_session_is_watched_paused_advanced_left_and_ended(start):
     """Time goes on and stands still as told, Next starts an episode, outcomes are told, and Ctrl-C alone ends it."""
     port = _free_port()

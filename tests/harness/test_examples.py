@@ -35,6 +35,7 @@ def test_example_env_breaks_no_contract():
     # the last two need denser rewards, and infos that give returns
 
 
+@pytest.mark.slow
 def test_broken_example_env_is_found():
     """The planted bug of the example is the only finding, and the finding names it."""
     code, output = run_example("--broken")

@@ -311,7 +311,14 @@ def test_impulse_stated_effect_finds_axes_and_signs(change: Callable[..., Any], 
 
 
 @pytest.mark.parametrize(
-    "sizes", [{}, {"num_envs": 2, "num_agents": 2}, {"num_agents": 3}, {"discrete": True}, {"horizon": 7}]
+    "sizes",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"num_envs": 2, "num_agents": 2},
+        pytest.param({"num_agents": 3}, marks=pytest.mark.slow),
+        {"discrete": True},
+        pytest.param({"horizon": 7}, marks=pytest.mark.slow),
+    ],
 )
 def test_check_env_clean_environment_breaks_nothing(sizes: Dict[str, Any]) -> None:
     """A correct environment of any size breaks no contract."""

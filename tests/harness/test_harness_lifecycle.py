@@ -193,7 +193,9 @@ class SharingAFile(KeepingAFile):
         return super().reset()
 
 
-@pytest.mark.parametrize("kind, found", [(KeepingAFile, ["close"]), (SharingAFile, []), (PointMass, [])])
+@pytest.mark.parametrize(
+    "kind, found", [(KeepingAFile, ["close"]), (SharingAFile, []), pytest.param(PointMass, [], marks=pytest.mark.slow)]
+)
 def test_environment_that_leaves_a_file_open_is_found(kind, found, monkeypatch):
     """A file that all environments share is not a leak."""
     monkeypatch.setattr(KeepingAFile, "kept", [])

@@ -183,6 +183,7 @@ def test_objects_and_bytes_count_each_for_itself():
     assert caught.value.where == "allocated at here.py:3"
 
 
+@pytest.mark.slow
 def test_counting_sees_no_growth_of_its_own():
     """What the count itself allocates is left out."""
     subject = EnvUnderTest(make_pointmass)

@@ -212,6 +212,7 @@ def test_logger_does_not_grow_with_rows(tmp_path):
     assert alive(loggers) == []
 
 
+@pytest.mark.slow
 def test_training_of_hundreds_of_iterations_is_clean(tmp_path):
     """A complete training, with log, snapshots and heaps of robots, does not grow and releases everything."""
     count = iter(range(2))
