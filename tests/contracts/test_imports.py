@@ -212,3 +212,9 @@ def test_import_of_a_package_loads_nothing_heavy(package):
     """Importing a face is free: what is heavy is loaded when it is used."""
     code = f"import sys, {package}; sys.exit(any(name in sys.modules for name in ('torch', 'mujoco', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_no_two_test_files_have_one_name():
+    """pytest imports test files by their names alone: with two of one name, plain `pytest` collects neither."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert [name for name, count in collections.Counter(names).items() if count > 1] == []
