@@ -215,6 +215,6 @@ def test_import_of_a_package_loads_nothing_heavy(package):
 
 
 def test_no_two_test_files_have_one_name():
-    """pytest imports test files by their names alone: with two of one name, plain `pytest` collects neither."""
+    """With two test files of one name, plain `pytest` stops: it imports them by their names only."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert [name for name, count in collections.Counter(names).items() if count > 1] == []
