@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,20 +17,27 @@ import time
 from pathlib import Path
 from typing import Dict, List, Tuple
 
+TRAIN = (
+    "mapush train cuboid --preset quick --sim mujoco --num-envs 20 --num-steps 100 --total-steps 40000 --run-dir run"
+)
 COMMANDS: Dict[str, str] = {
-    "evaluate": "evaluate cuboid --num-envs 40 --sim mujoco",
-    "evaluate_run": "evaluate cuboid --checkpoint run --num-envs 10 --sim mujoco",
-    "evaluate_report": "evaluate cuboid --num-envs 10 --sim mujoco --report page --overwrite",
-    "record": "evaluate cuboid --mode viewer --episodes 1 --sim mujoco --record film.html --overwrite",
-    "report": "report run",
-    "export": "export cuboid policy.jit",
-    "replay": "replay run/checkpoints/step_000000020000.pt",
+    "train": TRAIN.replace("--run-dir run", "--run-dir other"),
+    "evaluate": "mapush evaluate cuboid --num-envs 40 --sim mujoco",
+    "evaluate_run": "mapush evaluate cuboid --checkpoint run --num-envs 10 --sim mujoco",
+    "evaluate_report": "mapush evaluate cuboid --num-envs 10 --sim mujoco --report page --overwrite",
+    "record": "mapush evaluate cuboid --mode viewer --episodes 1 --sim mujoco --record film.html --overwrite",
+    "report": "mapush report run",
+    "export": "mapush export cuboid policy.jit --overwrite",
+    "check": "harness check harness.toys:make_pointmass",
+    "stack": "harness stack",
+    "faults": "harness faults --only infos-shared,obs-of-one-env-for-all",
+    "memory": "harness memory harness.toys:make_pointmass --minutes 0.2",
+    "doctor": "harness doctor",
 }
 SLOW: Dict[str, str] = {
-    "evaluate_walk": "evaluate walk --sim mujoco",
-    "size": "size cuboid --num-envs 8 --walk-s 1 --flail-s 1 --device cpu",
+    "evaluate_walk": "mapush evaluate walk --sim mujoco",
+    "size": "mapush size cuboid --num-envs 8 --walk-s 1 --flail-s 1 --device cpu",
 }
-TRAIN = "train cuboid --preset quick --sim mujoco --num-envs 20 --num-steps 100 --total-steps 40000 --run-dir run"
 
 
 def times_of_output(words: List[str], folder: Path, terminal: bool) -> Tuple[int, List[float]]:
@@ -39,7 +47,7 @@ def times_of_output(words: List[str], folder: Path, terminal: bool) -> Tuple[int
     else:
         reader, writer = os.pipe()
     times = [time.monotonic()]
-    command = [sys.executable, "-m", "mapush", *words]
+    command = [sys.executable, "-m", *words]
     env = dict(os.environ, TERM="xterm")
     with open(os.devnull) as nothing:
         process = subprocess.Popen(command, cwd=str(folder), env=env, stdin=nothing, stdout=writer, stderr=writer)
@@ -68,11 +76,12 @@ def main() -> None:
         commands.update(SLOW)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        subprocess.run([sys.executable, "-m", "mapush", *TRAIN.split()], cwd=name, check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", *TRAIN.split()], cwd=name, check=True, capture_output=True)
         for command, line in commands.items():
             if options.only not in command:
                 continue
             for terminal, where in ((True, "terminal"), (False, "pipe")):
+                shutil.rmtree(folder / "other", ignore_errors=True)
                 code, times = times_of_output(line.split(), folder, terminal)
                 gaps = [after - before for before, after in zip(times, times[1:])]
                 print(f"{command}.{where}.exit_code {code}")
