@@ -23,7 +23,7 @@ RUN pip install --no-cache-dir -c constraints.txt ".[${EXTRAS}]"
 
 # so that `docker run --user` works: caches go to /tmp, and the user needs no entry in /etc/passwd
 ENV HOME=/tmp USER=mapush NVIDIA_DRIVER_CAPABILITIES=compute,utility
-WORKDIR /work
+WORKDIR /data
 STOPSIGNAL SIGINT
 EXPOSE 8080
 ENTRYPOINT ["mapush"]

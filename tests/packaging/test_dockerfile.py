@@ -134,10 +134,10 @@ def test_documented_runs_are_understood():
         if command:
             assert command[0] == "train"
             parse_training(command[1:])
-            assert "$PWD/runs:/work/runs" in words
+            assert "$PWD/runs:/data/runs" in words
             trained.append(words[at])
     assert trained == ["mapush", "mapush:gpu"]
-    assert all_of("WORKDIR")[-1] == "/work"
+    assert all_of("WORKDIR")[-1] == "/data"
 
 
 def test_page_of_the_image_is_published_where_it_is_served():
