@@ -152,6 +152,27 @@ def first_episode_one_step_shorter(start: int = 1) -> Iterator[None]:
         yield
 
 
+@planted("time limits", "horizon", "a blind hold-out", of_making=True)
+def reset_keeps_the_clock(start: int = 1) -> Iterator[None]:
+    """A call of reset starts new episodes, but their time limit counts from the old ones."""
+    from harness.toys import PointMass
+
+    def in_toy(original: Any, env: Any) -> Any:
+        age = env._age.copy()
+        returned = original(env)
+        env._age[:] = age
+        return returned
+
+    def in_push(original: Any, env: Any) -> Any:
+        length = env._length.clone()
+        observation = original(env)
+        env._length = length
+        return observation
+
+    with replaced(PointMass, "reset", in_toy), replaced_in_push("reset", in_push):
+        yield
+
+
 # -- starts ------------------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import pytest
@@ -24,6 +24,8 @@ from wrapped import (
     report_of,
     with_entry,
 )
+
+from harness.toys import PointMass
 
 pytestmark = pytest.mark.harness
 
@@ -313,6 +315,32 @@ def test_dones_one_step_late_are_named_so_and_nothing_follows_from_them() -> Non
     """One contract reports the cause, and no other contract reports it again in different words."""
     report = report_of(factory(result=late_dones), contracts=["auto-reset", "bad-transition", "terminal-observation"])
     assert [one.what for one in report.findings] == ["dones come one step late"]
+
+
+class KeepsItsClock(PointMass):
+    """A toy whose `reset` does not restart the clock, and whose env 0 always succeeds early."""
+
+    def reset(self) -> Tuple[Any, ...]:
+        """Start new episodes at the age of the old ones."""
+        age = self._age.copy()
+        returned = super().reset()
+        self._age[:] = age
+        return returned
+
+    def step(self, actions: np.ndarray) -> Tuple[Any, ...]:
+        """Act, with the disc of env 0 at the goal from its ninth step on."""
+        if self._age[0] >= 9:
+            self._disc[0] = self._goal[0]
+        return super().step(actions)
+
+
+def test_horizon_clock_that_reset_leaves_running_is_found_though_an_env_ends_early() -> None:
+    """Envs that end for another reason say nothing of the clock; the others do."""
+
+    def make_env(num_envs: int = 5, seed: int = 0) -> PointMass:
+        return KeepsItsClock(num_envs, 2, seed, 20)
+
+    assert check(make_env, "horizon") == "reset does not restart the clock of the time limit"
 
 
 def test_infos_that_live_for_an_episode_are_a_note() -> None:

@@ -21,9 +21,9 @@ LENGTHS = ((3, 5, 4, 6), (5, 2, 7, 3), (4, 6, 2, 5), (2, 7, 5, 3))  # of the epi
 class Played:
     """A subject that has played a run already; `say` returns the info of an episode that ended."""
 
-    def __init__(self, say):
+    def __init__(self, say, lengths=LENGTHS):
         self.errors = StepErrors()
-        self.history = run(say)
+        self.history = run(say, lengths)
 
     def long_run(self):
         """Return the run."""
@@ -34,7 +34,7 @@ class Played:
         return NotJudgedError(f"{seen} {what}, {needed} are needed")
 
 
-def run(say, lengths=LENGTHS):
+def run(say, lengths):
     """Return a run in which the rewards are the step's number plus the agent's."""
     steps = min(map(sum, lengths))
     ends = [np.cumsum(one) for one in lengths]
@@ -110,6 +110,18 @@ def test_number_that_is_no_return_from_the_start_is_not_judged():
     """A discounted return, say, is the return of no episode: nothing is known about it."""
     with pytest.raises(NotJudgedError, match="no entry of the infos"):
         episode_infos(Played(lambda env, step, length, returned: {"episode": {"r": 0.9 * returned + 1.0}}))
+
+
+def test_length_that_counts_on_is_found_though_all_first_episodes_are_alike():
+    """Equal first lengths show no meaning, but a number that is the sum of all lengths so far is no setting."""
+    totals = {}
+
+    def say(env, step, length, returned):
+        totals[env] = totals.get(env, 0) + length
+        return {"episode_length": totals[env]}
+
+    with pytest.raises(ContractError, match="infos give a wrong number for the length"):
+        episode_infos(Played(say, lengths=((4, 5, 4, 6), (4, 2, 7, 3), (4, 6, 2, 5), (4, 7, 5, 3))))
 
 
 def test_numbers_that_are_all_equal_are_not_judged():

@@ -68,6 +68,7 @@ OF_MAKING = {
     "seed-ignored",
     "done-survives-reset",
     "first-episode-one-step-shorter",
+    "reset-keeps-the-clock",
     "every-episode-starts-alike",
     "only-the-seed-changes-the-start",
     "all-envs-start-alike",
@@ -114,6 +115,7 @@ def life_of_envs(make_env=make_pointmass, steps=30, **kwargs):
             if step == 3:
                 kept[-1][0][:] = 7.0
         seen += [pickle.dumps(kept), repr(sorted(vars(env))).encode()]
+        seen += [pickle.dumps(env.reset()), pickle.dumps(env.step(actions))]  # in the middle of episodes
         env.close()
         env.close()
     return seen

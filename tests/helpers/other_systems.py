@@ -8,18 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from typing import List
 
-MODULES = ("fcntl", "grp", "pty", "pwd", "resource", "termios", "tty")
-CALLS = (
-    "fork forkpty getegid geteuid getgid getloadavg getpgid getpgrp getuid killpg mkfifo nice openpty "
-    "sched_getaffinity setpgid setsid statvfs sysconf uname wait4 WIFSIGNALED WTERMSIG"
-).split()
-SIGNALS = ("SIGABRT", "SIGFPE", "SIGILL", "SIGINT", "SIGSEGV", "SIGTERM", "SIG_DFL", "SIG_IGN")
-"""The signals that Windows has."""
-SIGNAL_CALLS = ("alarm", "pause", "pthread_kill", "pthread_sigmask", "set_wakeup_fd", "setitimer", "sigwait")
+import without_unix
+
+MORE_CALLS = ("statvfs", "uname")
 
 
 def import_foreign_packages() -> None:
@@ -37,17 +31,10 @@ def import_foreign_packages() -> None:
 
 def take_away() -> None:
     """Remove the modules, calls and signals that Windows lacks."""
-    for name in MODULES:
-        sys.modules[name] = None  # type: ignore[assignment]
-    for name in CALLS:
+    without_unix.take_away()
+    for name in MORE_CALLS:
         if hasattr(os, name):
             delattr(os, name)
-    for name in dir(signal):
-        if name.startswith("SIG") and name not in SIGNALS:
-            delattr(signal, name)
-    for name in SIGNAL_CALLS:
-        if hasattr(signal, name):
-            delattr(signal, name)
 
 
 def main(commands: List[List[str]]) -> None:

@@ -22,7 +22,7 @@ CALLS = (
 ).split()
 SIGNALS = ("SIGABRT", "SIGFPE", "SIGILL", "SIGINT", "SIGSEGV", "SIGTERM", "SIG_DFL", "SIG_IGN")
 """The signals that Windows has."""
-SIGNAL_CALLS = ("alarm", "pause", "pthread_kill", "pthread_sigmask", "setitimer", "sigwait")
+SIGNAL_CALLS = ("alarm", "pause", "pthread_kill", "pthread_sigmask", "set_wakeup_fd", "setitimer", "sigwait")
 
 
 def take_away() -> None:
