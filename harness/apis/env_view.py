@@ -93,10 +93,10 @@ class EnvView:
             infos.append(of_env)
         return infos
 
-    def breach(self, contract: str, what: str, **details: str) -> None:
+    def breach(self, contract: str, what: str, **details: Any) -> None:
         """Keep an error for the player, unless one of this contract is kept already."""
         if not any(error.contract == contract for error in self.breaches):
-            self.breaches.append(ContractError(what, contract=contract, **details))  # type: ignore[arg-type]
+            self.breaches.append(ContractError(what, contract=contract, **details))
 
     def take_breaches(self) -> List[ContractError]:
         """Return the errors that were kept, and forget them."""

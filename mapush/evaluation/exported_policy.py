@@ -200,7 +200,7 @@ def write_onnx(policy: LoadedPolicy, path: Path) -> None:
         torch.onnx.export(
             team_module(policy),
             (torch.rand(3, num_agents, obs_dim),),
-            file,  # type: ignore[arg-type]
+            file,  # type: ignore[arg-type]  # torch takes a file, too, but its annotation names paths only
             input_names=[INPUT],
             output_names=[OUTPUT],
             dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},

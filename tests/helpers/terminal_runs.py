@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import time
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 COLUMNS, ROWS = 90, 30
 
@@ -85,6 +85,6 @@ def run_in_terminal(
     return TerminalRun(code, output, seconds)
 
 
-def harness_in_terminal(*words: str, **options: object) -> TerminalRun:
+def harness_in_terminal(*words: str, **options: Any) -> TerminalRun:
     """Run a command of the harness under a pseudo-terminal; see `run_in_terminal`."""
-    return run_in_terminal([sys.executable, "-m", "harness", *words], **options)  # type: ignore[arg-type]
+    return run_in_terminal([sys.executable, "-m", "harness", *words], **options)
