@@ -41,7 +41,7 @@ def unknown_task_is_the_default(_: int = 1) -> Iterator[None]:
 
 
 @replaces(
-    "mapush.config:_from_dict",
+    "mapush.config.run_config:_from_dict",
     "configuration",
     "unknown-keys",
     "HARL's update_args",

@@ -1,0 +1,47 @@
+"""The configuration of a run: frozen dataclasses, with a unit in every docstring and each default in one place.
+
+`happo_config` and `task_config` have the settings of learner and tasks; `run_config` has those of a run, and its form
+as a dict.
+"""
+
+from __future__ import annotations
+
+from mapush.config.happo_config import HappoConfig
+from mapush.config.run_config import (
+    OWN_OBJECT,
+    Backend,
+    HarlConfig,
+    PushRunConfig,
+    RunConfig,
+    SimConfig,
+    WalkRunConfig,
+    bytes_of,
+    require_full_minibatches,
+    require_trainable,
+    run_config_from_dict,
+    steps_per_decision,
+    to_dict,
+)
+from mapush.config.task_config import RewardConfig, TaskConfig, WalkConfig, pushed_object, team_size
+
+__all__ = [
+    "OWN_OBJECT",
+    "Backend",
+    "HappoConfig",
+    "HarlConfig",
+    "PushRunConfig",
+    "RewardConfig",
+    "RunConfig",
+    "SimConfig",
+    "TaskConfig",
+    "WalkConfig",
+    "WalkRunConfig",
+    "bytes_of",
+    "pushed_object",
+    "require_full_minibatches",
+    "require_trainable",
+    "run_config_from_dict",
+    "steps_per_decision",
+    "team_size",
+    "to_dict",
+]
