@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import multiprocessing
 import sys
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 from rich.console import Console
 
-from mapush.assembly import make_mqe_env, make_push_env, resolve, share_the_cores
-from mapush.config import PushRunConfig, RunConfig
+from mapush.assembly import resolve, share_the_cores
 from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import ConfigError, MapushError
 from mapush.evaluation.evaluate_config import EvaluateConfig
-from mapush.evaluation.kept_files import free_name, require_absent
+from mapush.evaluation.kept_files import require_absent
 from mapush.evaluation.kept_results import (
     ACCEPTANCE,
     FOLDER,
@@ -28,17 +26,15 @@ from mapush.evaluation.kept_results import (
     variant_of,
     write_kept,
 )
-from mapush.evaluation.loaded_policy import checkpoint_paths, load_in_env, named_paths, require_readable
+from mapush.evaluation.loaded_policy import load_in_env, named_paths, require_readable
 from mapush.evaluation.play import first_episodes, label_of, progress_for
 from mapush.evaluation.policy_formats import LoadedPolicy, is_run
-from mapush.evaluation.results import Evaluation, decision_rate
+from mapush.evaluation.results import Evaluation
 from mapush.run import command_line
 from mapush.run.shown_progress import ShownProgress, SilentProgress
 from mapush.sim import ISAAC_GYM, OF_MQE
 
 if TYPE_CHECKING:
-    from mapush.env.push import PushEnv
-    from mapush.env.vec_env import VecEnv
     from mapush.evaluation.acceptance import AcceptanceResult
     from mapush.sim.walking import WalkingPolicy
 
@@ -97,7 +93,7 @@ def _measure_watched(
 ) -> Evaluation:
     progress.stage(f"{label}: loading policy and simulator")
     resolve(config)  # in a new process, Isaac Gym has to come before torch
-    team = load_in_env(config, path, _num_envs(config))
+    team = load_in_env(config, path, config.envs)
     with contextlib.closing(team.env):
         tracer = None
         if config.report is not None and newest and config.sim.backend not in OF_MQE:
@@ -107,7 +103,7 @@ def _measure_watched(
             assert isinstance(team.env, PushEnv), "a report is about pushing tasks"
             tracer = Tracer(team.env)
         _say_what_is_left_out(team.policy)
-        progress.stage(label, config.episodes or _num_envs(config), "episodes")
+        progress.stage(label, config.episodes or config.envs, "episodes")
         first = first_episodes(team.env, team.policy.agent, config.episodes, progress)
         progress.finish(f"{label}: {first.episodes} episodes, success {first.mean_so_far('success'):.3f}")
         trace = None
@@ -162,79 +158,6 @@ def _walking_policy(config: EvaluateConfig) -> WalkingPolicy:
     return policy
 
 
-def view(config: EvaluateConfig) -> None:
-    """Show episodes of the policy that `config` names, of a run the newest, until Ctrl-C at the latest.
-
-    Raises:
-      CheckpointError: a checkpoint is missing or does not fit.
-      ConfigError: the viewer or recorder does not work here.
-    """
-    path: Optional[Path] = None
-    if not config.untrained:
-        path = checkpoint_paths(config)[-1]
-    with contextlib.suppress(KeyboardInterrupt):
-        if config.sim.backend in OF_MQE:
-            _view_upstream(config, path)
-        else:
-            _view(config, path)
-
-
-def _view(config: EvaluateConfig, path: Optional[Path]) -> None:
-    from mapush.viewer import show
-    from mapush.viewer.selection import choose
-
-    with ShownProgress() as progress:
-        progress.stage("choosing where to show the episodes")
-        choice = choose(config)
-    if config.record is None and choice.record is not None:
-        choice = dataclasses.replace(choice, record=free_name(choice.record))
-    print(f"viewer {choice.viewer} ({choice.reason})", flush=True)
-    with ShownProgress() as progress:
-        progress.stage("loading policy and simulator")
-        team = load_in_env(config, path, _num_envs(config))
-    print(decision_rate(team.env.steps_per_decision, team.policy.rate_from), flush=True)
-    with contextlib.closing(team.env):
-        from mapush.env.push import PushEnv
-
-        run_config = team.policy.config
-        assert isinstance(team.env, PushEnv), "the viewer shows pushing tasks"
-        assert isinstance(run_config, PushRunConfig), "the viewer shows pushing tasks"
-
-        def make(seed: int) -> PushEnv:
-            return make_push_env(dataclasses.replace(run_config, num_envs=_num_envs(config), seed=seed))
-
-        recording = choice.viewer == "none"
-        with ShownProgress(lines=recording) as progress:  # who watches needs no lines in a log
-            progress.stage("preparing the episodes")
-            show(choice, config, team.env, team.policy.agent, make, progress)
-
-
-def _view_upstream(config: EvaluateConfig, path: Optional[Path]) -> None:
-    from mapush.viewer import RECORDED_EPISODES
-    from mapush.viewer.isaac_window import play
-
-    def make(run_config: RunConfig) -> VecEnv:
-        assert isinstance(run_config, PushRunConfig), "MQE has only pushing tasks"
-        film = config.record is not None
-        return make_mqe_env(run_config, window=not film, camera=film)
-
-    with ShownProgress() as progress:
-        progress.stage("loading policy and simulator")
-        team = load_in_env(config, path, num_envs=1, make=make)
-    print(decision_rate(team.env.steps_per_decision, team.policy.rate_from), flush=True)
-    with contextlib.closing(team.env):
-        from mapush.upstream.mqe import MqeEnv
-
-        assert isinstance(team.env, MqeEnv), "make returns one"
-        with ShownProgress() as progress:
-            play(team.env, team.policy.agent, config.episodes or RECORDED_EPISODES, config.record, progress)
-
-
-def _num_envs(config: EvaluateConfig) -> int:
-    assert config.num_envs is not None, "EvaluateConfig fills it in"
-    return config.num_envs
-
-
 # -- command line ----------------------------------------------------------------------------------------------------
 
 
@@ -273,7 +196,9 @@ def _run(config: EvaluateConfig) -> int:
         return _report_own(config, config.env)
     print(f"simulator {config.sim.backend} ({reason})", flush=True)
     if config.mode == "viewer":
-        view(config)
+        from mapush.viewer.watch_policy import watch_policy
+
+        watch_policy(config)
         return 0
     if config.task_name == "walk":
         return _report_walk(config)
@@ -353,7 +278,7 @@ def _planned(config: EvaluateConfig) -> Basis:
     """Return what the results will be based on, if every environment has as many envs as it was asked for."""
     if config.task_name == "walk" and config.env is None:
         return {ACCEPTANCE: 1}
-    episodes = config.episodes or _num_envs(config)
+    episodes = config.episodes or config.envs
     planned: Basis = {}
     for paths in named_paths(config).values():
         for path in paths:
@@ -407,7 +332,7 @@ def _write_report(config: EvaluateConfig, evaluations: Sequence[Evaluation], fol
     from mapush.reports.evaluation_report import RESULTS, Setting, write_evaluation
 
     write_kept(folder / RESULTS, _values(config, evaluations), overwrite=True)  # `_require_outputs` has checked it
-    setting = Setting(config.task_name, _num_envs(config), config.seed, config.sim.backend, config.episodes)
+    setting = Setting(config.task_name, config.envs, config.seed, config.sim.backend, config.episodes)
     with ShownProgress() as progress:
         progress.stage("writing the report")
         return write_evaluation(folder, setting, _by_name(evaluations), progress=progress)

@@ -106,6 +106,12 @@ class EvaluateConfig:
             object.__setattr__(self, "num_envs", num_envs)
 
     @property
+    def envs(self) -> int:
+        """The number of parallel envs, as given or by default."""
+        assert self.num_envs is not None, "__post_init__ fills it in"
+        return self.num_envs
+
+    @property
     def wanted_viewer(self) -> str:
         """The requested viewer: `viewer`, or its default."""
         if self.viewer is not None:

@@ -258,6 +258,7 @@ def test_file_of_other_content_is_kept(command, words, file, played, capsys, mon
     monkeypatch.setattr("mapush.evaluate.evaluate_walk", lambda *_: pytest.fail("evaluated in vain"))
     monkeypatch.setattr("mapush.evaluation.own_env.evaluate_own", lambda *_: pytest.fail("evaluated in vain"))
     monkeypatch.setattr("mapush.evaluate.load_in_env", lambda *_: pytest.fail("made an environment in vain"))
+    monkeypatch.setattr("mapush.viewer.watch_policy.load_in_env", lambda *_: pytest.fail("made an environment in vain"))
     monkeypatch.setattr("mapush.evaluate.resolve", lambda *_: pytest.fail("chose a simulator in vain"))
     assert command(words) == 2
     assert path.read_text() == PRECIOUS
