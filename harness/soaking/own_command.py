@@ -14,7 +14,7 @@ import math
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, TextIO, Tuple
 
 import tyro
 from typing_extensions import Annotated
@@ -122,19 +122,20 @@ def changes_of(words: Sequence[str]) -> Tuple[Tuple[str, Any], ...]:
     return tuple(changes)
 
 
-def soak_in_child(target: SoakTarget, timeout: Optional[float] = None) -> SoakReport:
+def soak_in_child(target: SoakTarget, timeout: Optional[float] = None, stream: Optional[TextIO] = None) -> SoakReport:
     """Soak a target in a process of its own, of which nothing is left afterwards.
 
     Args:
       target: what to soak.
       timeout: when the process is killed [s]; None for the time that the cycles should take, and four minutes.
+      stream: where to say how far it is; by default stderr.
 
     Raises:
       ConfigError: the factory fails, or its process dies or hangs; the error says in which phase.
     """
     if timeout is None:
         timeout = START_S + max(60.0 * target.minutes, CYCLE_S * (target.cycles + target.warm_up))
-    with tempfile.TemporaryDirectory() as folder, StatusLine("harness memory", even=True) as status:
+    with tempfile.TemporaryDirectory() as folder, StatusLine("harness memory", stream, even=True) as status:
         phase, progress = Path(folder, "phase"), Path(folder, "progress")
         shown = FollowedProgress(progress, status)
         ending = call(soak_target, target, phase, progress, limits=Limits(timeout=timeout), watcher=shown)

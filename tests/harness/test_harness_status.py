@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from terminal_runs import COLUMNS, harness_in_terminal
+from terminal_runs import COLUMNS, harness_in_terminal, run_in_terminal
 
 from harness.status.shared_progress import FollowedProgress, Progress, ProgressWriter, read_progress
 from harness.status.status_line import FIRST_LINE_S, StatusLine, duration
@@ -151,6 +151,47 @@ def test_check_in_a_terminal_is_never_silent(tmp_path):
     assert all(len(part) < COLUMNS for part in run.text.replace("\n", "\r").split("\r"))
     assert not [line for line in run.lines if "harness check: " in line]
     assert run.lines[-2].startswith("2 of 2 contracts judged: 0 broken, 2 hold; ")
+
+
+BREAKING_MODULE = """
+import time
+from harness.toys import PointMass, make_pointmass
+
+class Slow(PointMass):
+    def step(self, actions):
+        actions *= 0.5
+        time.sleep(0.002)
+        return super().step(actions)
+
+def make_slow(num_envs=5, seed=0):
+    env = make_pointmass(num_envs=num_envs, seed=seed)
+    env.__class__ = Slow
+    return env
+"""
+
+
+@pytest.mark.parametrize("capture", ["fd", "sys", "no"])
+def test_check_in_pytest_says_how_far_it_is(capture, tmp_path):
+    """`pytest --harness-env` shows the contracts as they run, past the capture; findings stay, the line does not."""
+    (tmp_path / "slow_module.py").write_text(BREAKING_MODULE)
+    words = ["-p", "pytest_mapush_harness", f"--capture={capture}", "--harness-env", "slow_module:make_slow"]
+    command = [sys.executable, "-m", "pytest", *words, "-k", "spaces or actions-untouched"]
+    env = {"PYTHONPATH": ":".join(sys.path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    run = run_in_terminal(command, env, str(tmp_path))
+    assert run.code == 1, run.text
+    assert "seed 0: [" in run.text
+    assert "contract 2 of 2: actions-untouched" in run.text
+    assert not [line for line in run.lines if "contract 2 of 2" in line]
+    assert [line for line in run.lines if line.startswith("found after ")]
+
+
+def test_memory_in_pytest_says_how_far_it_is(tmp_path):
+    """The test of the memory shows its progress, too."""
+    words = ["-p", "pytest_mapush_harness", "-m", "harness_memory", "--harness-env", "harness.toys:make_pointmass"]
+    command = [sys.executable, "-m", "pytest", *words, "--harness-soak=0.05"]
+    env = {"PYTHONPATH": ":".join(sys.path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    run = run_in_terminal(command, env, str(tmp_path))
+    assert "harness memory: [" in run.text, run.text
 
 
 def test_command_that_prints_nothing_is_measured_aloud():
