@@ -40,8 +40,11 @@ class EnvCopies(EnvView):
             self.close = self._close
 
     def _read_spaces(self) -> None:
-        obs_spaces = [space_of(self.env, "observation_space", agent) for agent in self._agents]
-        action_spaces = [space_of(self.env, "action_space", agent) for agent in self._agents]
+        obs_spaces, action_spaces = [], []
+        for agent in self._agents:
+            obs_spaces.append(space_of(self.env, "observation_space", agent))
+        for agent in self._agents:
+            action_spaces.append(space_of(self.env, "action_space", agent))
         obs_space = padded_space(obs_spaces, "observation_space")
         if len({space.shape for space in obs_spaces}) > 1:
             self.notes.append("agents have observations of different lengths; shorter ones end in zeros")
@@ -49,7 +52,9 @@ class EnvCopies(EnvView):
         if has_state(self.env):
             state_space = as_vectors(self.env.state_space)
         self.set_spaces(obs_space, state_space, self._common_action_space(action_spaces))
-        self._num_actions = [int(getattr(space, "n", 0)) for space in action_spaces]
+        self._num_actions = []
+        for space in action_spaces:
+            self._num_actions.append(int(getattr(space, "n", 0)))
 
     def _common_action_space(self, spaces: List[Any]) -> Any:
         """Return the action space of all agents; of Discrete ones the largest.
@@ -90,21 +95,29 @@ class EnvCopies(EnvView):
 
     def step(self, actions: np.ndarray) -> Tuple[Any, ...]:
         """Take one step in HARL's form."""
-        steps = [team.step(actions[number]) for number, team in enumerate(self._teams)]
-        rewards = np.stack([step.rewards for step in steps])[..., None]
-        dones = np.repeat([[step.ended] for step in steps], self.n_agents, axis=1)
+        steps: List[TeamStep] = []
+        rewards, ended, truncated = [], [], []
         final_obs = {}
-        for number, step in enumerate(steps):
+        for number, team in enumerate(self._teams):
+            step = team.step(actions[number])
+            steps.append(step)
+            rewards.append(step.rewards)
+            ended.append([step.ended])
+            truncated.append(step.truncated)
             if step.final_obs is not None:
                 final_obs[number] = step.final_obs
-        infos = self.infos(np.array([step.truncated for step in steps]), final_obs)
-        return (*self._observed(steps), rewards, dones, infos, self.available_actions())
+        dones = np.repeat(ended, self.n_agents, axis=1)
+        infos = self.infos(np.array(truncated), final_obs)
+        return (*self._observed(steps), np.stack(rewards)[..., None], dones, infos, self.available_actions())
 
     def _observed(self, steps: List[TeamStep]) -> Tuple[np.ndarray, np.ndarray]:
         """Return obs (N, A, D) and share_obs (N, A, S)."""
-        states = np.stack([step.state for step in steps])
-        share_obs = np.repeat(states[:, None], self.n_agents, axis=1)
-        return np.stack([step.obs for step in steps]), share_obs
+        obs, states = [], []
+        for step in steps:
+            obs.append(step.obs)
+            states.append(step.state)
+        share_obs = np.repeat(np.stack(states)[:, None], self.n_agents, axis=1)
+        return np.stack(obs), share_obs
 
     def _close(self) -> None:
         for team in self._teams:

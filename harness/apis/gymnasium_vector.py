@@ -93,9 +93,9 @@ class GymnasiumVector(EnvView):
             actions[:, 0] = users.reshape(actions[:, 0].shape)  # so that the player sees what the environment wrote
         require_parts(returned, STEP_PARTS, "step", NAME)
         obs = self._stacked(returned[0])
-        rewards, terminated, truncated = (
-            vector(name, part, self.num_envs) for name, part in zip(STEP_PARTS[1:], returned[1:4])
-        )
+        rewards = vector(STEP_PARTS[1], returned[1], self.num_envs)
+        terminated = vector(STEP_PARTS[2], returned[2], self.num_envs)
+        truncated = vector(STEP_PARTS[3], returned[3], self.num_envs)
         ended = terminated | truncated
         by_time = (truncated != 0) & (terminated == 0)
         infos = returned[4]

@@ -38,9 +38,15 @@ class IsaacLabMarl(EnvView):
         self._agents = agents
         self._seed: Optional[int] = seed
         self._returned = ReturnedArrays()
-        self._dims = [flat_dim(space_of(env, "observation_space", agent), "observation_space") for agent in agents]
-        action_spaces = [action_space_of(space_of(env, "action_space", agent), "action_space") for agent in agents]
-        if len({(type(space).__name__, tuple(space.shape)) for space in action_spaces}) > 1:
+        self._dims: List[int] = []
+        for agent in agents:
+            self._dims.append(flat_dim(space_of(env, "observation_space", agent), "observation_space"))
+        action_spaces, kinds = [], set()
+        for agent in agents:
+            space = action_space_of(space_of(env, "action_space", agent), "action_space")
+            action_spaces.append(space)
+            kinds.add((type(space).__name__, tuple(space.shape)))
+        if len(kinds) > 1:
             raise ContractError(
                 "agents have different kinds of actions, which the view cannot stack",
                 contract="factory",

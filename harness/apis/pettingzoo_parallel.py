@@ -46,9 +46,14 @@ class ParallelTeam:
         self.env = env
         self._view = view
         self._agents: List[str] = list(env.possible_agents)
-        self._obs_spaces = {agent: space_of(env, "observation_space", agent) for agent in self._agents}
-        self._action_spaces = {agent: space_of(env, "action_space", agent) for agent in self._agents}
-        self._dim = max(flat_dim(space, "observation_space") for space in self._obs_spaces.values())
+        self._obs_spaces: Dict[str, Any] = {}
+        self._action_spaces: Dict[str, Any] = {}
+        self._dim = 0  # of the longest observation
+        for agent in self._agents:
+            self._obs_spaces[agent] = space_of(env, "observation_space", agent)
+            self._dim = max(self._dim, flat_dim(self._obs_spaces[agent], "observation_space"))
+        for agent in self._agents:
+            self._action_spaces[agent] = space_of(env, "action_space", agent)
         self._returned = ReturnedArrays()
         self._has_state = has_state(env)
 
@@ -79,7 +84,9 @@ class ParallelTeam:
             _require_agents(name, part, acting)
         self._returned.require_unchanged(self._view)
         stacked = self._stacked(obs, acting, "step-form")
-        earned = np.array([float(to_numpy(rewards.get(agent, 0.0))) for agent in self._agents])
+        earned = np.zeros(len(self._agents))
+        for number, agent in enumerate(self._agents):
+            earned[number] = float(to_numpy(rewards.get(agent, 0.0)))
         all_flagged = all(terminations[agent] or truncations[agent] for agent in acting)
         self._require_leaving(acting, terminations, truncations)
         if self.env.agents and not all_flagged:

@@ -99,8 +99,14 @@ def recognise(env: Any) -> Optional[str]:
 
 def _missing(env: Any, name: str) -> List[str]:
     """Return what speaks against an interface, in words."""
-    missing = [attribute for attribute in NEEDED[name] if not _has(env, attribute)]
-    present_anyway = [f"no {attribute}" for attribute in ABSENT.get(name, ()) if _has(env, attribute)]
+    missing: List[str] = []
+    for attribute in NEEDED[name]:
+        if not _has(env, attribute):
+            missing.append(attribute)
+    present_anyway: List[str] = []
+    for attribute in ABSENT.get(name, ()):
+        if _has(env, attribute):
+            present_anyway.append(f"no {attribute}")
     if name in BY_AGENT and not _has_spaces_by_agent(env):
         missing.append("observation_space(agent)")
     if name == SINGLE and not missing and not _takes_seed(env.reset):

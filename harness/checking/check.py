@@ -79,20 +79,13 @@ def check(
     if harl:
         folder_of_harl.forms()  # a HARL that was asked for by name must be usable
     work = _Work(target, wanted, budget_s, timeout_s, actions, folder_of_harl, show, say)
-    if not can_isolate():
-        if one_per_process:
-            fix = "leave --one-per-process out, or run it under WSL"
-            raise ConfigError("this system cannot build each environment in a process of its own", fix=fix)
-        report = work.done_here()
-        report.notes.append(NOT_ISOLATED)
-        return report
-    report, reason = work.done_in_child()
-    if not reason or one_per_process:
-        return report
-    show(f"{report.seconds:.0f} s: {reason}; from now on, each has a process of its own")
-    work = dataclasses.replace(work, target=dataclasses.replace(target, one_per_process=True))
-    report, _ = work.done_in_child()
-    report.notes.append(f"{reason}: each was built in a process of its own, as with --one-per-process")
+    if can_isolate():
+        return work.done_in_children()
+    if one_per_process:
+        fix = "leave --one-per-process out, or run it under WSL"
+        raise ConfigError("this system cannot build each environment in a process of its own", fix=fix)
+    report = work.done_here()
+    report.notes.append(NOT_ISOLATED)
     return report
 
 
@@ -115,6 +108,17 @@ class _Work:
             onlooker = Onlooker(Path(folder), None, self.show, self.say, len(self.wanted))
             with _looking(onlooker):
                 return check_process.check(*self._arguments(onlooker))
+
+    def done_in_children(self) -> Report:
+        """Check in a child process, and once more in another if a process can hold only one environment."""
+        report, reason = self.done_in_child()
+        if not reason or self.target.one_per_process:
+            return report
+        self.show(f"{report.seconds:.0f} s: {reason}; from now on, each has a process of its own")
+        again = dataclasses.replace(self, target=dataclasses.replace(self.target, one_per_process=True))
+        report, _ = again.done_in_child()
+        report.notes.append(f"{reason}: each was built in a process of its own, as with --one-per-process")
+        return report
 
     def done_in_child(self) -> Tuple[Report, str]:
         """Check in a child process, and also return why it can hold only one environment; "" if it can hold more."""

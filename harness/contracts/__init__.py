@@ -131,15 +131,13 @@ def check_env(
     """
     require_known(api)
     wanted = chosen(contracts)
-    started = time.perf_counter()
-    shares = min(MAX_SHARES, len(names("env")) / max(len(wanted), 1))
     subject = EnvUnderTest(
         make_env,
         kwargs,
         task,
         seed=seed,
         budget_s=budget_s,
-        shares=shares,
+        shares=_shares_of(wanted),
         effort=effort,
         harl=harl,
         one_per_process=one_per_process,
@@ -147,10 +145,26 @@ def check_env(
     )
     if target is None:
         target = dataclasses.replace(_target_of(make_env, kwargs or {}, task, seed), api=api)
+    return _reported(_Judge(subject, target, wanted, tell), subject, wanted, on_contract, tell)
+
+
+def _shares_of(wanted: Sequence[str]) -> float:
+    """Return how many times its usual share of the budget each contract may take."""
+    return min(MAX_SHARES, len(names("env")) / max(len(wanted), 1))
+
+
+def _reported(
+    judge: _Judge,
+    subject: EnvUnderTest,
+    wanted: Sequence[str],
+    on_contract: Callable[[str], Any],
+    tell: Callable[..., Any],
+) -> Report:
+    """Run the contracts, and return everything that was found."""
+    started = time.perf_counter()
     if set(wanted) <= FORMS:
         subject.forms = wanted
     subject.complete = complete
-    judge = _Judge(subject, target, wanted, tell)
     findings = _judge_all(judge, subject, wanted, on_contract, tell)
     passed = [name for name in wanted if name not in judge.found and name not in judge.not_judged]
     return Report(

@@ -12,7 +12,6 @@ REMOVING = ("clear", "pop", "popleft", "popitem", "remove")
 ONCE = ("__init__", "__post_init__", "init", "setup", "load", "build", "create", "prepare", "make", "parse")
 """Methods, and beginnings of their names, that run once: what they append has an end."""
 CALLED_ANYWAY = ("step", "reset", "run", "train", "init", "episode_init", "per_step", "episode_log", "eval_init")
-FIX = "self.{name} = deque(maxlen=1000), or sums instead of a list"
 
 
 def growing_lists(files: Iterable[SourceFile], readers: Iterable[SourceFile]) -> Iterator[Trap]:
@@ -41,6 +40,10 @@ def _called_methods(files: Iterable[SourceFile]) -> Set[str]:
     return called
 
 
+def _fix(name: str) -> str:
+    return f"self.{name} = deque(maxlen=1000), or sums instead of a list"
+
+
 def _runs_once(name: str) -> bool:
     return name.lstrip("_").startswith(tuple(word.strip("_") for word in ONCE))
 
@@ -56,7 +59,7 @@ def _of_class(source: SourceFile, owner: ast.ClassDef, called: Set[str]) -> Iter
             if name in lists - bounded - reported and name not in _assigned(method):
                 reported.add(name)
                 found = f"{owner.name}.{name} grows with every call, and nothing that is called bounds or empties it"
-                yield Trap("growing list", source.path, line, found, FIX.format(name=name))
+                yield Trap("growing list", source.path, line, found, _fix(name))
 
 
 def _lists(methods: List[ast.FunctionDef], called: Set[str]) -> Tuple[Set[str], Set[str]]:

@@ -60,12 +60,12 @@ def _has_default(function: ast.FunctionDef, name: str) -> bool:
     if isinstance(last, ast.If):
         return bool(_else_of(last))
     chain = [node for node in function.body if isinstance(node, ast.If)]
-    before = [node for node in function.body[:1] if isinstance(node, (ast.Assign, ast.AnnAssign))]
+    begins_with_a_value = isinstance(function.body[0], (ast.Assign, ast.AnnAssign))
     if not chain:
         return True
     default = _else_of(chain[-1])
     returns_value = isinstance(last, ast.Return) and last.value is not None and name == "get_num_agents"
-    return bool(before) or returns_value or (bool(default) and not any(map(_raises, default)))
+    return begins_with_a_value or returns_value or (bool(default) and not any(map(_raises, default)))
 
 
 def _raises(node: ast.AST) -> bool:

@@ -264,10 +264,15 @@ def warp_facts() -> Dict[str, Any]:
 def warp(gpu: Facts) -> Line:
     """Check the simulator on the GPU; without a GPU it is not needed."""
     needed = _has_gpu(gpu)
-    installed = {name: _version(name) for name in WARP}
-    found = ", ".join(f"{name} {version or 'missing'}" for name, version in installed.items())
+    installed: Dict[str, Optional[str]] = {}
+    states, pins = [], []
+    for name, pinned in WARP.items():
+        installed[name] = _version(name)
+        states.append(f"{name} {installed[name] or 'missing'}")
+        pins.append(f"{name}=={pinned}")
+    found = ", ".join(states)
     if installed != WARP:
-        fix = "pip install " + " ".join(f"{name}=={version}" for name, version in WARP.items())
+        fix = f"pip install {' '.join(pins)}"
         if needed:
             return Line("Warp", WRONG, found, fix)
         if any(installed.values()):

@@ -9,7 +9,7 @@ import io
 import math
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -159,7 +159,7 @@ def _resetter_of_env(trial: Trial) -> Optional[str]:
     """Return the method of the user's environment that resets statistics, if it has one."""
     texts: List[str] = []
     if trial.maker is None:
-        texts = list(map("def {}(".format, dir(type(trial.envs))))
+        texts = [f"def {name}(" for name in dir(type(trial.envs))]
     elif trial.tables.module_of_env:
         with contextlib.suppress(ImportError, ValueError, OSError, AttributeError):
             spec: Any = importlib.util.find_spec(trial.tables.module_of_env)
@@ -171,6 +171,23 @@ def _resetter_of_env(trial: Trial) -> Optional[str]:
     return None
 
 
+def _logged(trial: Trial, log: int, word: str) -> List[LoggedScalar]:
+    """Return what was written in a log under tags that contain a word."""
+    logged: List[LoggedScalar] = []
+    for scalar in trial.scalars:
+        if scalar.log == log and word in scalar.tag.lower():
+            logged.append(scalar)
+    return logged
+
+
+def _shares_a_value(logged: Sequence[LoggedScalar], said: Sequence[float]) -> bool:
+    for scalar in logged:
+        for value in said:
+            if _close(scalar.value, value):
+                return True
+    return False
+
+
 def _require_same_rates(trial: Trial, code: LoggersCode) -> None:
     """Raise if a rate that is logged differs from what the environment said at that log."""
     compared = 0
@@ -179,9 +196,9 @@ def _require_same_rates(trial: Trial, code: LoggersCode) -> None:
             continue
         for word in WORDS_OF_RATES:
             said = _said(call, word)
-            logged = [scalar for scalar in trial.scalars if scalar.log == call.log and word in scalar.tag.lower()]
+            logged = _logged(trial, call.log, word)
             compared += bool(said and logged)
-            if said and logged and not any(_close(scalar.value, value) for scalar in logged for value in said):
+            if said and logged and not _shares_a_value(logged, said):
                 raise ContractError(
                     f"the logged {logged[0].tag} is not what the environment says",
                     where=code.methods[code.getters[0]],
@@ -222,6 +239,14 @@ def logger_returns(trial: Trial) -> None:
     _require_proportional_steps(trial, logged)
 
 
+def _is_a_mean(value: float, means: np.ndarray, agents: int) -> bool:
+    """Return whether a value is one of some means, or such a mean summed over the agents."""
+    for mean in means:
+        if _close(value, mean) or _close(value, mean * agents):
+            return True
+    return False
+
+
 def _require_count(trial: Trial, scalar: LoggedScalar, counted: List[List[float]]) -> None:
     """Raise unless a mean is that of the episodes since the last log, or of a window that ends now."""
     returns = np.concatenate(counted[: scalar.log + 1])
@@ -229,8 +254,7 @@ def _require_count(trial: Trial, scalar: LoggedScalar, counted: List[List[float]
         return
     expected = float(np.mean(counted[scalar.log]))
     means = np.cumsum(returns[::-1]) / np.arange(1, len(returns) + 1)
-    agents = trial.settings_of_agents
-    if not any(_close(scalar.value, mean * count) for mean in means for count in (1, agents)):
+    if not _is_a_mean(scalar.value, means, trial.settings_of_agents):
         raise ContractError(
             f"the logged mean return is not that of the episodes that ended: {scalar.tag}",
             where=_place_in_logger(trial, "per_step", "episode_log"),

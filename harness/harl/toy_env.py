@@ -65,9 +65,13 @@ class ToyEnv:
         self.n_agents = self.num_agents = sizes.num_agents
         self.num_envs = self.n_envs = self.n_threads = num_envs
         self.role = role
-        self.observation_space = [LeastBox(sizes.obs_dim) for _ in range(sizes.num_agents)]
-        self.share_observation_space = [LeastBox(sizes.share_obs_dim) for _ in range(sizes.num_agents)]
-        self.action_space = [LeastBox(sizes.action_dim, bound=1.0) for _ in range(sizes.num_agents)]
+        self.observation_space: List[LeastBox] = []
+        self.share_observation_space: List[LeastBox] = []
+        self.action_space: List[LeastBox] = []
+        for _ in range(sizes.num_agents):
+            self.observation_space.append(LeastBox(sizes.obs_dim))
+            self.share_observation_space.append(LeastBox(sizes.share_obs_dim))
+            self.action_space.append(LeastBox(sizes.action_dim, bound=1.0))
         self.num_steps = 0
         self._sizes = sizes
         self._per_agent = state_type == "FP"
@@ -96,7 +100,9 @@ class ToyEnv:
             rewards[:] = rewards[:, :1]
         infos: List[List[Dict[str, Any]]] = []
         for flag in timed_out:
-            infos.append([{"bad_transition": True} if flag else {} for _ in range(self.n_agents)])
+            infos.append([])
+            for _ in range(self.n_agents):
+                infos[-1].append({"bad_transition": True} if flag else {})
         dones = np.repeat(ended[:, None], self.n_agents, axis=1)
         return (*self._seen(), rewards, dones, infos, self._available())
 

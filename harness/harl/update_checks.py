@@ -104,7 +104,9 @@ def _values(rollout: HarlRollout) -> np.ndarray:
 
 def _gae(buffer: Dict[str, np.ndarray], values: np.ndarray, settings: Dict[str, Any]) -> np.ndarray:
     gamma, decay = float(settings["gamma"]), float(settings["gae_lambda"])
-    rewards, masks, bad = (buffer[name].astype(np.float64) for name in ("rewards", "masks", "bad_masks"))
+    rewards = buffer["rewards"].astype(np.float64)
+    masks = buffer["masks"].astype(np.float64)
+    bad = buffer["bad_masks"].astype(np.float64)
     if not settings.get("use_proper_time_limits", True):
         bad = np.ones_like(bad)
     gae, returns = np.zeros_like(rewards[0]), np.zeros_like(rewards)

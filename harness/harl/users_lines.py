@@ -186,10 +186,20 @@ def returned_place(function: Any, index: int) -> Optional[str]:
     place = part
     if isinstance(part, ast.Name):
         for node in ast.walk(tree.node):
-            if isinstance(node, ast.Assign) and any(_names(target, part.id) for target in node.targets):
+            if _assigns(node, part.id):
                 if place is part or node.lineno > place.lineno:
                     place = node
     return tree.place(place)
+
+
+def _assigns(node: ast.AST, name: str) -> bool:
+    """Return whether a node assigns to a name, or to one entry of it."""
+    if not isinstance(node, ast.Assign):
+        return False
+    for target in node.targets:
+        if _names(target, name):
+            return True
+    return False
 
 
 def _names(target: Any, name: str) -> bool:

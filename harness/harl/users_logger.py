@@ -52,7 +52,14 @@ class LoggersCode:
     @property
     def resetters(self) -> List[str]:
         """Methods that reset statistics."""
-        return [name for name in self.methods if any(word in name for word in WORDS_OF_RESET)]
+        return [name for name in self.methods if _resets(name)]
+
+
+def _resets(method: str) -> bool:
+    for word in WORDS_OF_RESET:
+        if word in method:
+            return True
+    return False
 
 
 def _uses(tree: Tree) -> List[Tuple[str, str, str]]:

@@ -190,4 +190,7 @@ def _by_rank(leaks: Sequence[MeterGrowth]) -> List[MeterGrowth]:
 
 
 def _texts(leaks: Sequence[MeterGrowth]) -> List[str]:
-    return [f"{leak.meter.owner}: +{amount(leak.growth, leak.meter.unit)}" for leak in leaks]
+    texts: List[str] = []
+    for leak in leaks:
+        texts.append(f"{leak.meter.owner}: +{amount(leak.growth, leak.meter.unit)}")
+    return texts

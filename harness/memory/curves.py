@@ -41,9 +41,11 @@ def _draw_curve(axes: Any, finding: MeterVerdict, points: Sequence[Tuple[float, 
 
     in_bytes = finding.unit == BYTES
     scale = MIB if in_bytes else 1
-    steps = [point[0] for point in points]
-    low = [point[2] / scale for point in points]
-    high = [point[3] / scale for point in points]
+    steps, low, high = [], [], []
+    for step, _, minimum, maximum in points:
+        steps.append(step)
+        low.append(minimum / scale)
+        high.append(maximum / scale)
     axes.fill_between(steps, low, high, alpha=0.3)
     axes.plot(steps, low, linewidth=1.2)
     axes.set_title(f"{finding.meter}: {finding.kind}", fontsize=9)

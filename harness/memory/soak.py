@@ -123,20 +123,16 @@ def soak(
     Raises:
       ConfigError: there is no cycle to judge, or `seconds` is not a finite time.
     """
-    if cycles < 1 or not 0.0 <= seconds < math.inf:
-        got = f"cycles {cycles}, seconds {seconds}"
-        raise ConfigError("invalid length of a soak", got=got, expected="at least 1 cycle, and a finite time")
+    length = _Length(warm_up, cycles, seconds)
+    length.require_something()
     driver, may_be_unused = _driver_of(gpu)
-    meters = process_meters()
-    if driver is not None:
-        meters = _gpu_meters(driver) + meters
+    meters = _all_meters(driver)
     if not once:
         on_progress("rehearsal: making it")
         _rehearse(make)
     before = settled(meters)
     on_progress("making it")
     with ExistingObjects() as existing, contextlib.closing(make()) as subject:
-        length = _Length(warm_up, cycles, seconds)
         report = _run_measured(subject, existing, meters, length, trace, may_be_unused, on_progress)
         on_progress("closing it", 1.0)
         report.buffers = subject.buffers()
@@ -170,11 +166,15 @@ def _rehearse(make: Callable[[], Subject]) -> None:
             rehearsal.advance()
 
 
-def _gpu_meters(driver: DriverMeter) -> List[Meter]:
-    meters: List[Meter] = [driver]
-    for kind in (TorchAllocated, TorchReserved, TorchFragments, WarpPool):
-        meters.append(kind(driver.device))
-    return meters
+def _all_meters(driver: Optional[DriverMeter]) -> List[Meter]:
+    """Return the meters of the process, after those of a GPU if there is one."""
+    of_process = process_meters()
+    of_gpu: List[Meter] = []
+    if driver is not None:
+        of_gpu.append(driver)
+        for kind in (TorchAllocated, TorchReserved, TorchFragments, WarpPool):
+            of_gpu.append(kind(driver.device))
+    return of_gpu + of_process
 
 
 def _part_meters(owners: Mapping[str, Any]) -> List[Meter]:
@@ -192,6 +192,12 @@ class _Length(NamedTuple):
     warm_up: int
     cycles: int
     seconds: float
+
+    def require_something(self) -> None:
+        """Refuse a length without a cycle, or without an end; raise ConfigError."""
+        if self.cycles < 1 or not 0.0 <= self.seconds < math.inf:
+            got = f"cycles {self.cycles}, seconds {self.seconds}"
+            raise ConfigError("invalid length of a soak", got=got, expected="at least 1 cycle, and a finite time")
 
 
 def _run_measured(

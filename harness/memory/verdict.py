@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -144,9 +144,10 @@ def _judge_minima(meter: Meter, steps: np.ndarray, lows: np.ndarray) -> MeterVer
 def _minima(points: Sequence[Point]) -> Tuple[np.ndarray, np.ndarray]:
     """Return the first step and the minimum of at most `MAX_MINIMA` groups of consecutive points."""
     curve = np.array(points, float)
-    groups = np.array_split(curve, min(len(curve), MAX_MINIMA))
-    steps = [group[0, _STEP_COLUMN] for group in groups]
-    lows = [group[:, _LOW_COLUMN].min() for group in groups]
+    steps, lows = [], []
+    for group in np.array_split(curve, min(len(curve), MAX_MINIMA)):
+        steps.append(group[0, _STEP_COLUMN])
+        lows.append(group[:, _LOW_COLUMN].min())
     return np.array(steps), np.array(lows)
 
 
@@ -218,18 +219,22 @@ def overall(findings: Sequence[MeterVerdict], main: str) -> Tuple[str, str]:
       findings: the verdicts on all meters.
       main: name of the meter that must be clean for the run to be clean.
     """
-    leaking = [finding for finding in findings if finding.kind == LEAK]
-    if leaking:
-        return LEAK, "; ".join(map(str, leaking))
+    leaking: List[MeterVerdict] = []
+    ending: List[MeterVerdict] = []
     main_verdict: Optional[MeterVerdict] = None
     for finding in findings:
+        if finding.kind == LEAK:
+            leaking.append(finding)
+        if finding.kind == ENDS:
+            ending.append(finding)
         if finding.meter == main:
             main_verdict = finding
+    if leaking:
+        return LEAK, "; ".join(map(str, leaking))
     if main_verdict is None:
         return NOT_ENOUGH, f"no meter is named {main}"
     if main_verdict.kind == NOT_ENOUGH:
         return NOT_ENOUGH, str(main_verdict)
-    ending = [finding for finding in findings if finding.kind == ENDS]
     if ending:
         return ENDS, "; ".join(map(str, ending))
     return CLEAN, str(main_verdict)

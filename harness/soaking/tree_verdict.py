@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import List, Optional, Tuple
 
 from harness.memory.driver import WHOLE_GPU
@@ -80,11 +81,12 @@ def _judge_meter(report: SoakReport, watched: TreeMeters, meter: Meter, after: f
         return
     until = _end_of(watched, meter, stopped)
     report.findings.append(judge(meter, curve, after, until, axis="second"))
-    report.peaks[meter.name] = max((point.high for point in points), default=None)
+    peak = max((point.high for point in points), default=None)
+    report.peaks[meter.name] = peak
     report.curves[meter.name] = [tuple(point) for point in points]
     if meter.blind:
         report.blind[meter.name] = meter.blind
-    if points and (meter.rank == PROCESS or points[0].low != max(point.high for point in points)):
+    if points and (meter.rank == PROCESS or points[0].low != peak):
         report.sketches[meter.name] = _sketch(points, meter.unit)
 
 
@@ -108,9 +110,11 @@ def _end_of(watched: TreeMeters, meter: Meter, stopped: bool) -> float:
         return float("inf")
     end = points[-1].step
     begin = end - max(CLOSING_S, CLOSING_SHARE * end)
-    closing = [point for point in points if point.step >= begin]
-    highest = max(point.low for point in closing)
-    return max(point.step for point in closing if point.low == highest)
+    highest, last = -math.inf, end
+    for point in points:
+        if point.step >= begin and point.low >= highest:
+            highest, last = point.low, point.step
+    return last
 
 
 def _too_short(watched: TreeMeters, warm_up: Optional[float], after: float) -> str:
@@ -166,7 +170,10 @@ def _owners_of(meter: Meter, finding: MeterVerdict, before: Snapshot, last: Snap
     if not grown:
         return [f"{meter.owner}: +{amount(finding.growth, meter.unit)}"]
     grown.sort(reverse=True)
-    return [f"{meter.owner} {_of(meter)}{name}: +{amount(growth, meter.unit)}" for growth, name in grown]
+    owners: List[str] = []
+    for growth, name in grown:
+        owners.append(f"{meter.owner} {_of(meter)}{name}: +{amount(growth, meter.unit)}")
+    return owners
 
 
 def _of(meter: Meter) -> str:

@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 import tyro
 from typing_extensions import Annotated, Literal
@@ -62,27 +62,6 @@ HEADS = {
 }
 """For each shell, the lines before the functions; zsh understands bash's when asked to."""
 
-_FUNCTION = """\
-_{function}() {{
-    local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" words=""
-    if [[ $COMP_CWORD -eq 1 ]]; then
-        COMPREPLY=($(compgen -W "{commands}" -- "$current"))
-        return
-    fi
-    case "${{COMP_WORDS[1]}} $previous" in
-{choices}
-    esac
-    if [[ -z "$words" ]]; then
-        case "$COMP_CWORD ${{COMP_WORDS[1]}} $current" in
-{others}
-        esac
-    fi
-    COMPREPLY=($(compgen -W "$words" -- "$current"))
-}}
-complete -o default -F _{function} {program}
-"""
-"""A function that completes a program: its commands, the values after a flag, flags, and the first word."""
-
 
 def script(shell: str, programs: Dict[str, Dict[str, Words]]) -> str:
     """Return the script for a shell.
@@ -101,16 +80,42 @@ def script(shell: str, programs: Dict[str, Dict[str, Words]]) -> str:
             others.append(_case(f'*" {command} -"*', words.flags))
             if words.first:
                 others.append(_case(f'"2 {command} "*', words.first))
-        parts.append(
-            _FUNCTION.format(
-                function=program.replace("-", "_"),
-                program=program,
-                commands=" ".join(commands),
-                choices="\n".join(choices),
-                others="\n".join(others),
-            )
-        )
+        parts.append(_function(program, commands, choices, others))
     return "\n".join(parts)
+
+
+def _function(program: str, commands: Iterable[str], choices: Sequence[str], others: Sequence[str]) -> str:
+    """Return a function that completes a program.
+
+    Args:
+      program: its name.
+      commands: names of its commands.
+      choices: a case for each flag with values, which follow the flag.
+      others: a case for each command, for its flags and its first word.
+    """
+    function = program.replace("-", "_")
+    all_commands = " ".join(commands)
+    choices_lines = "\n".join(choices)
+    others_lines = "\n".join(others)
+    return f"""\
+_{function}() {{
+    local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" words=""
+    if [[ $COMP_CWORD -eq 1 ]]; then
+        COMPREPLY=($(compgen -W "{all_commands}" -- "$current"))
+        return
+    fi
+    case "${{COMP_WORDS[1]}} $previous" in
+{choices_lines}
+    esac
+    if [[ -z "$words" ]]; then
+        case "$COMP_CWORD ${{COMP_WORDS[1]}} $current" in
+{others_lines}
+        esac
+    fi
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+}}
+complete -o default -F _{function} {program}
+"""
 
 
 def _case(pattern: str, words: Sequence[str]) -> str:

@@ -70,7 +70,8 @@ def test_bug_that_is_put_back_is_named_with_its_line(tmp_path, bug):
     answer = harness_harl(integrate(tmp_path, *bug.harl, *bug.changes), *bug.words)
     assert answer.code == 1, answer.text
     first = findings(answer)[0]
-    assert first.startswith(f"{bug.check}: ") and bug.says in first, answer.text
+    assert first.startswith(f"{bug.check}: "), answer.text
+    assert bug.says in first, answer.text
     assert f"{bug.where}" in place(answer), answer.text
     assert re.search(r"\.py(:|\", line )\d+", place(answer)), answer.text
 
@@ -193,4 +194,5 @@ def test_available_actions_are_judged_by_the_runner_that_is_named(tmp_path):
     assert left.in_training == (ONE_NONE_EACH,)
     assert guarded.in_training == (ONE_NONE_EACH, PLAIN_NONE)
     assert guarded.in_evaluation == left.in_evaluation
-    assert left.agent_0_is_enough and left.truncation_keys == ("bad_transition",)
+    assert left.agent_0_is_enough
+    assert left.truncation_keys == ("bad_transition",)

@@ -114,7 +114,8 @@ def test_onlooker_reports_what_was_told(tmp_path: Path) -> None:
     assert [(finding.contract, finding.actions) for finding in report.findings] == [("infos", None)]
     assert report.passed == ["spaces"]
     assert report.not_judged == {"horizon": "too short", "close": NO_TIME}
-    assert len(shown) == 1 and shown[0].endswith("infos: no dict")
+    assert len(shown) == 1
+    assert shown[0].endswith("infos: no dict")
     assert looking.running == "infos"
 
 

@@ -56,7 +56,8 @@ def test_joints_of_an_actor_include_fixed_ones(envs):
     gym, (env, *_) = envs
     names = gym.get_actor_joint_names(env, FIRST)
     assert sorted(names) == ["hip", "knee", "tail"]
-    assert gym.get_actor_joint_count(env, FIRST) == 3 and gym.get_actor_joint_count(env, BALL) == 0
+    assert gym.get_actor_joint_count(env, FIRST) == 3
+    assert gym.get_actor_joint_count(env, BALL) == 0
     assert gym.get_actor_joint_dict(env, SECOND) == {name: index for index, name in enumerate(names)}
     hopper = gym.get_actor_asset(env, FIRST)
     kinds = [gym.get_asset_joint_type(hopper, names.index(name)) for name in ("hip", "knee", "tail")]
@@ -79,7 +80,8 @@ def test_index_of_a_joint_counts_from_its_domain(envs):
 def test_motors_of_an_actor_are_those_of_its_file(envs):
     """Names, joints and efforts, gear times the largest control, in the order of the file."""
     gym, (env, *_) = envs
-    assert gym.get_actor_actuator_count(env, FIRST) == 2 and gym.get_actor_actuator_count(env, BALL) == 0
+    assert gym.get_actor_actuator_count(env, FIRST) == 2
+    assert gym.get_actor_actuator_count(env, BALL) == 0
     assert [gym.get_actor_actuator_name(env, FIRST, index) for index in range(2)] == ["push", "turn"]
     assert gym.get_actor_actuator_joint_name(env, FIRST, 0) == "knee"
     assert gym.find_actor_actuator_index(env, FIRST, "turn") == 1

@@ -113,7 +113,8 @@ def test_bodies_of_an_actor_are_where_geometry_puts_them(tmp_path):
     angle, out, spin = 0.5, 0.1, 2.0
     scene.gym.set_actor_dof_states(scene.envs[1], ROBOT, dof_states((angle, spin), (out, 0.0)), gymapi.STATE_ALL)
     found = scene.gym.get_actor_rigid_body_states(scene.envs[1], ROBOT, gymapi.STATE_ALL)
-    assert found.dtype == gymapi.RigidBodyState.dtype and len(found) == 3
+    assert found.dtype == gymapi.RigidBodyState.dtype
+    assert len(found) == 3
     axis, across = np.array([math.sin(angle), 0.0, math.cos(angle)]), np.array([math.cos(angle), 0.0, -math.sin(angle)])
     place = np.array([0.0, 0.0, 5.0]) + (0.4 + out) * axis
     np.testing.assert_allclose(list(found["pose"]["p"][2]), place, atol=1e-6)
