@@ -186,16 +186,14 @@ def returned_place(function: Any, index: int) -> Optional[str]:
     place = part
     if isinstance(part, ast.Name):
         for node in ast.walk(tree.node):
-            if _assigns(node, part.id):
+            if isinstance(node, ast.Assign) and _assigns(node, part.id):
                 if place is part or node.lineno > place.lineno:
                     place = node
     return tree.place(place)
 
 
-def _assigns(node: ast.AST, name: str) -> bool:
-    """Return whether a node assigns to a name, or to one entry of it."""
-    if not isinstance(node, ast.Assign):
-        return False
+def _assigns(node: ast.Assign, name: str) -> bool:
+    """Return whether an assignment is to a name, or to one entry of it."""
     for target in node.targets:
         if _names(target, name):
             return True
