@@ -153,16 +153,17 @@ def _checked(config: ExportConfig, policy: LoadedPolicy, part: Path) -> str:
     from mapush.evaluation import exported_policy as exported
 
     try:
-        difference, size = exported.largest_difference(policy, part, config.kind)
+        difference, size = exported.relative_difference(policy, part, config.kind)
     except ConfigError as missing:
         return f"not checked, because {missing.what}"
-    if difference > exported.MAX_DIFFERENCE * max(size, 1.0):
+    if difference > exported.MAX_DIFFERENCE:
         what = f"the {MEANINGS[config.kind]} file does not act as the policy; nothing was written"
-        raise ConfigError(what, got=f"actions differ by up to {difference:.2g}", where=str(config.source))
+        got = f"actions differ by up to {difference * size:.2g}"
+        raise ConfigError(what, got=got, where=str(config.source))
     count = f"{exported.CHECKED_OBSERVATIONS:,} observations"
     if difference == 0:
         return f"actions equal over {count}"
-    return f"actions differ by at most {difference:.1g} over {count}"
+    return f"actions differ by at most {difference:.1g} of the largest action, {size:.2g}, over {count}"
 
 
 def _export_mapush(config: ExportConfig, policy: LoadedPolicy) -> str:

@@ -15,6 +15,7 @@ import torch
 
 from mapush.assembly import make_agent
 from mapush.config import HappoConfig, PushRunConfig, TaskConfig
+from mapush.env.push import COMMAND_SCALE
 from mapush.evaluate import main as evaluate_main
 from mapush.evaluation.exported_policy import METADATA, team_module
 from mapush.evaluation.load_policy import load_named, load_policy
@@ -132,10 +133,24 @@ def test_shipped_policy_and_a_walking_policy_can_be_exported(suffix, tmp_path):
         path = tmp_path / f"{task}{suffix}"
         assert main([str(source), str(path)]) == 0
         obs = observations(OBSERVATIONS, *sizes)
-        exact = team_module(load_named(source, None, "cpu")).double()(obs.double())
-        rounding = (load_policy(source).act(obs) - exact).abs().max()  # of the policy itself, in float32
-        assert (actions_of(path, obs) - exact).abs().max() <= rounding + TOLERANCE
+        actions, expected = actions_of(path, obs), load_policy(source).act(obs)
+        size = expected.abs().max().clamp(min=1.0)
+        assert (actions - expected).abs().max() <= TOLERANCE * size
+        commands, wanted = COMMAND_SCALE * actions.clamp(-1.0, 1.0), COMMAND_SCALE * expected.clamp(-1.0, 1.0)
+        assert (commands - wanted).abs().max() <= TOLERANCE  # [m/s], what the robots of the pushing task get
         assert metadata(path)["task"] == task
+
+
+@pytest.mark.onnx
+def test_file_is_as_exact_as_the_policy(tmp_path):
+    """Measured against float64, the ONNX file of the shipped policy and the policy round by about the same."""
+    path = tmp_path / "cuboid.onnx"
+    assert main(["cuboid", str(path)]) == 0
+    obs = observations(OBSERVATIONS, 2, 8)
+    exact = team_module(load_named("cuboid", None, "cpu")).double()(obs.double())
+    of_policy = (load_policy("cuboid").act(obs) - exact).abs().max()
+    of_file = (actions_of(path, obs) - exact).abs().max()
+    assert of_file <= 3.0 * of_policy
 
 
 @pytest.mark.parametrize("suffix", [ONNX, ".jit"])
