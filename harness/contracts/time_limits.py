@@ -207,6 +207,10 @@ def horizon(subject: EnvUnderTest) -> None:
     if limit is None:
         if not ended:
             _require_an_end(subject)
+        lengths = sorted(set(flagged_lengths(ended)))
+        if len(lengths) > 1:
+            shown = ", ".join(map(str, lengths[:5]))
+            raise NotJudgedError(f"no time limit is the same for all episodes: {shown} steps are marked as time limits")
         raise subject.too_few("episodes that reached a time limit", 0, MIN_AT_LIMIT)
     _require_no_overdue_env(ended, limit, len(player.seen) - 1, subject.sizes.num_envs)
     stated = subject.once(horizon_of)

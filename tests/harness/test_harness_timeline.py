@@ -299,6 +299,14 @@ def test_limits_that_are_drawn_for_each_episode_are_not_judged():
         contracts.bad_transition(Played(run(3, 30, ends, flagged=flagged)))
 
 
+def test_horizon_is_not_judged_where_limits_are_drawn_and_gives_no_advice():
+    """No run is long enough for a limit that differs from episode to episode, and shorter episodes would not help."""
+    ends = [(3, 0), (9, 0), (16, 0), (24, 0), (9, 1), (15, 1)]
+    with pytest.raises(NotJudgedError, match="no time limit is the same for all episodes: 6, 7, 8 steps") as reason:
+        contracts.horizon(Played(run(3, 30, ends, flagged=ends)))
+    assert "shorter" not in str(reason.value)
+
+
 def test_drawn_limits_are_early_where_the_environment_states_a_limit():
     """An environment that states its time limit has no others."""
     ends = [(3, 0), (9, 0), (17, 0), (24, 0)]
