@@ -19,6 +19,7 @@ from typing_extensions import Annotated, Literal
 
 from mapush.errors import MapushError, unknown
 from mapush.run import command_line
+from mapush.run.shown_progress import ShownProgress, SilentProgress
 
 PROGRAMS = {"mapush": "mapush", "mapush-harness": "harness"}
 """For each console script, the module that it runs."""
@@ -144,13 +145,23 @@ def _values(line: str) -> Tuple[str, ...]:
     return tuple(value for value in found[1].split(",") if value not in ("", "None"))
 
 
-def read_help(module: str) -> Dict[str, Words]:
-    """Return the commands of a module that has some, and what can follow each."""
+def read_help(module: str, progress: Optional[SilentProgress] = None) -> Dict[str, Words]:
+    """Return the commands of a module that has some, and what can follow each.
+
+    Args:
+      module: name of the module.
+      progress: gets each command whose help was read.
+    """
+    progress = progress or SilentProgress()
     commands = _COMMAND.findall(_help(module))
+    progress.stage(f"reading --help of every command of {module}", len(commands), "commands")
+    words: Dict[str, Words] = {}
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        texts = list(pool.map(_help, [module] * len(commands), commands))
-    words = [words_of(text) for text in texts]
-    return dict(zip(commands, words))
+        texts = pool.map(_help, [module] * len(commands), commands)
+        for command, text in zip(commands, texts):
+            words[command] = words_of(text)
+            progress.update(len(words))
+    return words
 
 
 def _help(module: str, *words: str) -> str:
@@ -172,8 +183,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Print the script for a shell; return the exit code."""
     try:
         shell = command_line.parse(CompletionConfig, argv, "completion").shell
-        print(f"reading --help of every command of {' and '.join(PROGRAMS)}", file=sys.stderr, flush=True)
-        programs = {program: read_help(module) for program, module in PROGRAMS.items()}
+        programs: Dict[str, Dict[str, Words]] = {}
+        with ShownProgress() as progress:
+            for program, module in PROGRAMS.items():
+                progress.stage(f"reading --help of {program}")
+                programs[program] = read_help(module, progress)
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2

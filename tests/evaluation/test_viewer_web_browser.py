@@ -9,10 +9,11 @@ import time
 import numpy as np
 import pytest
 from browsers import enter, field, open_browser, press, settle, visit, wait_for
+from own_things import write_stl
 from PIL import Image
 
 from mapush.evaluation.episode import Episode, Frame
-from mapush.objects import OBJECTS
+from mapush.objects import OBJECTS, Part, PushObject
 from mapush.sim.scene import Scene, build_model
 from mapush.viewer.playback_controls import Transport, Wish
 from mapush.viewer.scoreboard import Scoreboard
@@ -44,8 +45,8 @@ class CountingTransport(Transport):
 class Stage:
     """A page, and what is shown on it."""
 
-    def __init__(self):
-        self.model = build_model(Scene(2, OBJECTS["cuboid"]))
+    def __init__(self, item=OBJECTS["cuboid"]):
+        self.model = build_model(Scene(2, item))
         self.transport = CountingTransport(NUM_ENVS, 2, 3)
         self.board = Scoreboard("cuboid", 7)
         self.episode = Episode(4)
@@ -108,6 +109,8 @@ def _share(picture, low, high):
 
 
 FLOOR = ((80, 91, 103), (92, 103, 115)), ((93, 104, 116), (108, 119, 132))  # two shades, as MuJoCo draws them
+WOOD = (223, 189, 129), (247, 209, 154)  # the object seen from above; (235, 199, 139) in films
+SLANTED_WOOD = (170, 120, 50), (250, 215, 165)  # its other faces, too
 ORANGE, BLUE, RED = ((180, 60, 0), (255, 170, 90)), ((0, 40, 150), (90, 130, 255)), ((140, 30, 30), (255, 130, 120))
 
 
@@ -118,12 +121,29 @@ def test_page_shows_the_robots_the_goal_and_what_moves(browser, stage):
     before = _picture_at_rest(page)
     assert before.std() > 15.0
     assert all(_share(before, *shade) > 0.2 for shade in FLOOR)
+    assert _share(before, *WOOD) > 0.01
     stage.show(shift=1.0)
     assert _soon(lambda: np.abs(_picture(page) - before).mean() > 1.0)
     stage.show()
     assert _soon(lambda: _share(np.abs(_picture(page) - before), 0, 30) > 0.97)
     assert page.locator("svg[class*=share]").count() == 0
     page.context.close()
+
+
+def test_page_shows_a_mesh_of_the_users_own(browser, tmp_path):
+    """An object that is a mesh from a file is drawn where it is, in the colour of films."""
+    wedge = Part.mesh(write_stl(tmp_path / "wedge.stl"), mass=3.0, scale=0.004, offset=(-0.6, -0.8, -0.5))
+    stage = Stage(PushObject(name="wedge", parts=(wedge,), num_agents=2))
+    try:
+        stage.show()
+        page = visit(browser, stage.screen.address)
+        assert _soon(lambda: _share(_picture(page), *SLANTED_WOOD) > 0.01)
+        with_it = _picture_at_rest(page)
+        stage.show(shift=30.0)
+        assert _soon(lambda: _share(_picture(page), *SLANTED_WOOD) < 0.1 * _share(with_it, *SLANTED_WOOD))
+        page.context.close()
+    finally:
+        stage.screen.close()
 
 
 def test_panel_tells_of_episode_outcome_rewards_and_totals(browser, stage):

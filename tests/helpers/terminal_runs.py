@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 COLUMNS, ROWS = 90, 30
@@ -21,11 +22,13 @@ class TerminalRun(NamedTuple):
       code: its exit code.
       output: the parts of its output, each with the time since the start [s].
       seconds: how long it ran [s].
+      waits: before each part, and before the end: how long the process was kept from computing by others [s].
     """
 
     code: int
     output: List[Tuple[float, str]]
     seconds: float
+    waits: List[float]
 
     @property
     def text(self) -> str:
@@ -45,6 +48,47 @@ class TerminalRun(NamedTuple):
         """The longest time without output, from the first output on [s]."""
         times = [when for when, _ in self.output] + [self.seconds]
         return max(later - earlier for earlier, later in zip(times, times[1:]))
+
+    @property
+    def silences(self) -> List[float]:
+        """The times without output from the start to the end, less what a busy machine adds to each [s]."""
+        times = [0.0, *(when for when, _ in self.output), self.seconds]
+        found = []
+        for earlier, later, wait in zip(times, times[1:], self.waits):
+            found.append(later - earlier - wait)
+        return found
+
+
+class QueueWaits:
+    """How long the threads of a process, and this thread, have been ready to run while all cores were taken; Linux.
+
+    Args:
+      pid: the process.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._tasks = Path(f"/proc/{pid}/task")
+        self._before: Dict[str, float] = {}
+        self.since_last()
+
+    def since_last(self) -> float:
+        """Return the longest wait of a thread since the last call [s]; threads wait at the same time."""
+        now: Dict[str, float] = {"reader": _queue_wait(Path("/proc/thread-self/schedstat"))}
+        with contextlib.suppress(OSError):  # it has ended
+            for task in self._tasks.iterdir():
+                now[task.name] = _queue_wait(task / "schedstat")
+        longest = 0.0
+        for name, wait in now.items():
+            longest = max(longest, wait - self._before.get(name, 0.0))
+        self._before = {**self._before, **now}
+        return longest
+
+
+def _queue_wait(path: Path) -> float:
+    try:
+        return int(path.read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def run_in_terminal(
@@ -69,7 +113,8 @@ def run_in_terminal(
         command, stdin=writer, stdout=writer, stderr=writer, env=variables, cwd=cwd, start_new_session=True
     )
     os.close(writer)
-    output = []
+    output, waits = [], []
+    queue = QueueWaits(process.pid)
     with contextlib.suppress(OSError):  # the terminal is closed once nobody has it open any more
         while time.monotonic() - started < timeout:
             if select.select([reader], [], [], 0.5)[0]:
@@ -77,12 +122,14 @@ def run_in_terminal(
                 if not text:
                     break
                 output.append((time.monotonic() - started, text))
+                waits.append(queue.since_last())
+    waits.append(queue.since_last())
     seconds = time.monotonic() - started
     if seconds >= timeout:
         process.kill()
     code = process.wait()
     os.close(reader)
-    return TerminalRun(code, output, seconds)
+    return TerminalRun(code, output, seconds, waits)
 
 
 def harness_in_terminal(*words: str, **options: Any) -> TerminalRun:

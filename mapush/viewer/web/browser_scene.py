@@ -14,12 +14,13 @@ import viser
 from mapush.evaluation.episode import Episode, Frame, pose
 from mapush.viewer.overlay import ARROW_WIDTH, PATH_WIDTH, Arrow, Disc, Overlay, Trail, overlay_of
 from mapush.viewer.web.body_meshes import QUARTER_TURN, drawn_bodies, joined, meshes_of, rgb
+from mapush.viewer.web.page_colours import as_in_films, colour_for
 
 CAMERA_PITCH = math.radians(40)  # downwards
 FIELD_OF_VIEW = math.radians(45)
 GROUND_COLOUR = (103, 112, 123)  # of the light from below
-TILE_COLOURS = ((83, 91, 100), (89, 97, 107))  # of the floor; under the light of the page, they look as in films
-LINE_COLOUR = (102, 110, 119)  # of the floor's lines, likewise
+TILE_COLOURS = ((91, 102, 114), (102, 112, 124))  # of the floor in films
+LINE_COLOUR = (115, 125, 137)  # of its lines, likewise
 SKY_COLOURS = ((140, 168, 199), (235, 240, 245))  # at the zenith and at the horizon, as in films
 FLOOR_REACH = 12  # half the length of the floor [m]
 LINE_WIDTH = 0.015  # of the floor's lines [m]
@@ -37,8 +38,8 @@ _PATH_HEIGHT = 12 * _FLOOR_GAP
 class WebScene:
     """Draw frames on a viser server.
 
-    Floor and sky have the colours of films, in light and in dark mode. Shadows and reflections are left out: without a
-    GPU, they would take most of the time.
+    Everything has the colours of films, in light and in dark mode; see `page_colours`. Shadows and reflections are left
+    out: without a GPU, they would take most of the time.
 
     Args:
       server: the server; its scene should be empty.
@@ -106,21 +107,21 @@ class WebScene:
         places = range(-FLOOR_REACH, FLOOR_REACH)
         for parity, colour in enumerate(TILE_COLOURS):
             tiles = [_rectangle(x, y, 1.0, 1.0) for x in places for y in places if (x + y) % 2 == parity]
-            self._add_mesh(f"{_ROOT}/tiles{parity}", joined(tiles), colour)
+            self._add_mesh(f"{_ROOT}/tiles{parity}", joined(tiles), colour_for(colour))
         lines = []
         for place in range(-FLOOR_REACH, FLOOR_REACH + 1):
             line = _rectangle(place - LINE_WIDTH / 2, -FLOOR_REACH, LINE_WIDTH, 2.0 * FLOOR_REACH)
             line.apply_translation((0.0, 0.0, _FLOOR_GAP))
             lines.append(line)
             lines.append(line.copy().apply_transform(QUARTER_TURN))
-        self._add_mesh(f"{_ROOT}/floor", joined(lines), LINE_COLOUR)
+        self._add_mesh(f"{_ROOT}/floor", joined(lines), colour_for(LINE_COLOUR))
 
     def _add_body(self, body: int) -> viser.FrameHandle:
         """Add a frame for `body`, and in it one mesh per colour of its geoms."""
         name = f"{_ROOT}/{self._model.body(body).name}"
         frame = self._server.scene.add_frame(name, show_axes=False)
         for index, (colour, shape) in enumerate(meshes_of(self._model, body).items()):
-            self._add_mesh(f"{name}/{index}", shape, rgb(colour), opacity=colour[3])
+            self._add_mesh(f"{name}/{index}", shape, as_in_films(colour), opacity=colour[3])
         return frame
 
     def _add_mesh(self, name: str, shape: trimesh.Trimesh, colour: Tuple[int, int, int], opacity: float = 1.0) -> None:
@@ -167,7 +168,7 @@ class WebScene:
             f"{_ROOT}/disc{len(self._discs)}",
             radius=disc.radius,
             height=_FLOOR_GAP,
-            color=rgb(disc.colour),
+            color=as_in_films(disc.colour),
             opacity=disc.colour[3],
         )
 
