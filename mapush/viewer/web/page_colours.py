@@ -28,7 +28,8 @@ def as_in_films(material: Sequence[float]) -> Colour:
     Args:
       material: its colour in the model, each channel 0 to 1.
     """
-    return colour_for(255.0 * FILM_GAIN * np.asarray(material[:3]))
+    red, green, blue = material[:3]
+    return colour_for((255.0 * FILM_GAIN * red, 255.0 * FILM_GAIN * green, 255.0 * FILM_GAIN * blue))
 
 
 def colour_for(wanted: Sequence[float]) -> Colour:
@@ -37,7 +38,7 @@ def colour_for(wanted: Sequence[float]) -> Colour:
     Args:
       wanted: each channel 0 to 255; larger values count as 255.
     """
-    compressed = np.linalg.solve(FROM_ACES, _linear(np.clip(wanted, 0.0, 255.0) / 255.0))
+    compressed = np.linalg.solve(FROM_ACES, _linear(np.clip(np.asarray(wanted), 0.0, 255.0) / 255.0))
     lit = np.linalg.solve(TO_ACES, _uncompressed(compressed))
     channels = np.round(255.0 * _srgb(lit / (EXPOSURE * LIGHT_ON_TOP))).astype(int).tolist()
     return channels[0], channels[1], channels[2]
