@@ -69,6 +69,7 @@ UNSEEN = {  # name: settings of the run, and the first words of what must be sai
     "rendezvous": (dict(total_steps=150_000), []),
     "chase": (dict(total_steps=150_000), []),
     "sparse": (dict(total_steps=150_000), []),
+    "hold": (dict(total_steps=70_000), []),
     "rendezvous_rate_x100": (dict(total_steps=70_000), ["the updates are too large"]),
     "hold_rate_x100": (dict(total_steps=70_000), ["the updates are too large", "the reward has not risen"]),
     "chase_no_reward": (dict(total_steps=70_000), ["the reward has not risen"]),
