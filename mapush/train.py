@@ -22,7 +22,7 @@ from mapush.assembly import make_agent, make_env, resolve, share_the_cores, size
 from mapush.config import RunConfig, require_trainable
 from mapush.device.gpu_errors import gpu_errors
 from mapush.errors import CheckpointError, ConfigError, MapushError
-from mapush.run import capacity
+from mapush.run import capacity, determinism
 from mapush.run import checkpoint as checkpoints
 from mapush.run import failure_bundle as failures
 from mapush.run.announce import announce
@@ -62,6 +62,7 @@ class Run:
       iteration: rollouts and updates done so far.
       health: the simulator's report on the last rollout.
       recorder: the states before the last decisions.
+      torch_mode: what `close` undoes in torch.
     """
 
     config: RunConfig
@@ -72,6 +73,7 @@ class Run:
     iteration: int = 0
     health: Dict[str, float] = dataclasses.field(default_factory=dict)
     recorder: failures.DecisionRecorder = dataclasses.field(default_factory=failures.DecisionRecorder)
+    torch_mode: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
 
     @classmethod
     def start(cls, config: RunConfig, make_env: MakeEnv = make_env) -> Run:
@@ -83,9 +85,14 @@ class Run:
 
         Raises:
           CapacityError: the run does not fit in the memory of the GPU; nothing was made.
+          ConfigError: the run cannot be deterministic as configured; nothing was made.
         """
+        determinism.require(config)
         capacity.require_fit(config)
         with contextlib.ExitStack() as on_error:
+            torch_mode = on_error.enter_context(contextlib.ExitStack())
+            if config.deterministic:
+                torch_mode.enter_context(determinism.of_torch())
             env = make_env(config)
             on_error.callback(env.close)
             sizes = sizes_of(env)
@@ -97,11 +104,12 @@ class Run:
             first = env.reset()
             rollout.start(first.obs, first.share_obs)
             on_error.pop_all()
-        return cls(config, env, agent, rollout)
+        return cls(config, env, agent, rollout, torch_mode=torch_mode)
 
     def close(self) -> None:
-        """Release the simulator; further calls do nothing."""
+        """Release the simulator and let torch compute as before; further calls do nothing."""
         self.env.close()
+        self.torch_mode.close()
 
     def snapshot(self) -> Checkpoint:
         """Return a copy of the current state; later steps do not change it."""
