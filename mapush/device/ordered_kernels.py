@@ -1,8 +1,8 @@
 """Kernels that add in a fixed order, where MuJoCo Warp's own kernels add in the order in which threads arrive.
 
-MuJoCo Warp 4.0.0 appends contacts and constraint rows by atomic counters, and its solver adds floats by atomic additions.
-Both depend on the timing of the threads. Its `m.opt.deterministic` does not help: the functions behind the bits
-CONTACTS and CONSTRAINT are empty, and ATOMICS reserves more memory than a GPU has.
+MuJoCo Warp 4.0.0 appends contacts and constraint rows by atomic counters, and its solver adds floats by atomic
+additions. Both depend on the timing of the threads. Its `m.opt.deterministic` does not help: the functions behind the
+bits CONTACTS and CONSTRAINT are empty, and ATOMICS reserves more memory than a GPU has.
 
 Here every row gets a place that depends only on what the row stands for, and every sum is computed by one thread, row
 after row. The kernels of the solver take the arguments of those that they replace; see `mapush.device.ordered_sums`.
@@ -11,8 +11,8 @@ Source of the arguments and formulas: google-deepmind/mujoco_warp 4.0.0, `_src/c
 Apache-2.0.
 """
 
+# ruff: noqa: UP018, because in a kernel `float(0.0)` is a variable and `0.0` a constant
 from __future__ import annotations
-
 
 import warp
 from mujoco_warp._src.types import ConstraintState, vec5

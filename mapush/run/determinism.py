@@ -64,11 +64,8 @@ def of_torch() -> Iterator[None]:
 
     os.environ.setdefault(WORKSPACE, FIXED_WORKSPACES[0])
     before = torch.are_deterministic_algorithms_enabled()
-    filled_before = torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[assignment]
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-        torch.utils.deterministic.fill_uninitialized_memory = filled_before  # type: ignore[assignment]

@@ -78,7 +78,8 @@ def make_physics(
       deterministic: compute the same bits in every run, which MuJoCo on the CPU always does.
 
     Raises:
-      ConfigError: unknown simulator, or physics that cannot be deterministic, or Isaac Gym or its stand-in, whose robots only MQE can drive.
+      ConfigError: unknown simulator; physics that cannot be deterministic; or Isaac Gym or its stand-in, whose robots
+        only MQE can drive.
       SimulatorError: MuJoCo cannot be loaded.
     """
     backend: str = config.backend
