@@ -1,7 +1,8 @@
 """Train a team: `python -m mapush.train [cuboid|tblock|cylinder|walk] [--preset quick] ...`.
 
 A run is a loop of iterations: fill a rollout, learn from it, log, perhaps save. `Run` holds all of its state, so a run
-that was killed and resumed from a checkpoint ends bit for bit, on the CPU, like a run that was not.
+that was killed and resumed from a checkpoint ends bit for bit like a run that was not: on the CPU, and on a GPU with
+--deterministic.
 
 Exit codes: 0 the run is finished; 2 an error, whose message is on stderr; 130 (Ctrl-C) or 143 (SIGTERM) stopped on
 request, after the env step in progress, with everything saved. A second request acts immediately, without saving.
@@ -221,6 +222,7 @@ def _begin(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock:
     with Startup(first_line(config)) as startup:
         config, reason = resolve(config)
         refuse_idle(config, standin_on_gpu=_standin_on_gpu(config))
+        determinism.require(config)
         startup.doing(f"making {config.num_envs:,} envs and the learner")
         if config.learner == "harl":
             _train_with_harl(config, path, reason, make_env, clock, startup)
@@ -278,6 +280,7 @@ def _resume_in(folder: RunFolder, config: RunConfig, make_env: MakeEnv, clock: C
     for change in folder.changes():
         print(change)
     refuse_idle(config, folder.config, standin_on_gpu=_standin_on_gpu(config))
+    determinism.require(config)
     startup.doing(f"making {config.num_envs:,} envs and the learner")
     if config.learner == "harl":
         _resume_with_harl(config, folder, reason, make_env, clock, startup)
