@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -29,9 +29,17 @@ class EpisodeMetrics:
       num_envs: parallel envs, E.
       device: where the statistics are stored.
       capacity: number of most recent episodes over which the means are taken.
+      recorded: let a GPU replay the bookkeeping; worth it in an env that calls it at every env step.
     """
 
-    def __init__(self, names: Sequence[str], num_envs: int, device: torch.device, capacity: int = 1000) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        num_envs: int,
+        device: torch.device,
+        capacity: int = 1000,
+        recorded: bool = False,
+    ) -> None:
         self.names = tuple(names)
         self.capacity = capacity
         self._done_spec = TensorSpec("done", ("num_envs",), (num_envs,), "bool")
@@ -41,8 +49,10 @@ class EpisodeMetrics:
         self._count = torch.zeros((), dtype=torch.int64, device=device)
         self._term_sums: Dict[str, torch.Tensor] = {}
         self._steps = 0
-        self._add_means = Captured(_add_means)
-        self._store = Captured(functools.partial(_store, self._episodes, self._count))
+        self._add_means: Callable[..., Any] = _add_means
+        self._store: Callable[..., Any] = functools.partial(_store, self._episodes, self._count)
+        if recorded:
+            self._add_means, self._store = Captured(self._add_means), Captured(self._store)
 
     def add_step(self, terms: Dict[str, torch.Tensor]) -> None:
         """Count the reward terms of one step, (E, A) or (E,) each, by name."""

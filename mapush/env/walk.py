@@ -79,7 +79,7 @@ class WalkEnv(VecEnv):
         self.device = physics.device
         self.simulator_name = physics.name
         self._declare_specs()
-        self.metrics = EpisodeMetrics(OUTCOMES, self.num_envs, self.device)
+        self.metrics = EpisodeMetrics(OUTCOMES, self.num_envs, self.device, recorded=self.recorded)
         self._generator = torch.Generator(device=self.device).manual_seed(seed)
         self._draws = Draws(self.num_envs, self._generator)
         self._default = constant(DEFAULT_JOINT_POS, self.device)
@@ -123,8 +123,7 @@ class WalkEnv(VecEnv):
 
     def reset(self) -> Observation:
         """Start a new episode in every env, at different ages so that they do not end together; see `VecEnv.reset`."""
-        everyone = self._every_env()
-        self.physics.reset(everyone, self._new_episodes(everyone))
+        self.physics.reset(self._every_env(), self._new_episodes(self._every_env()))
         self._buffers["length"] = torch.floor(self._draws.uniform(0.0, EPISODE_STEPS - 1.0))
         return self._observe(self.physics.state())
 

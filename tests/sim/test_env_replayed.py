@@ -70,7 +70,7 @@ def test_metrics_that_are_replayed_count_the_same_episodes(monkeypatch):
     """The ring of episodes, its counter and the means of the terms are those of plain calls, also after a summary."""
 
     def count():
-        kept = metrics.EpisodeMetrics(("length", "return"), 5, torch.device("cpu"), capacity=4)
+        kept = metrics.EpisodeMetrics(("length", "return"), 5, torch.device("cpu"), capacity=4, recorded=True)
         summaries = []
         for step in range(11):
             kept.add_step({"a": torch.full((5, 2), float(step)), "b": torch.arange(5.0) * step})
@@ -79,7 +79,7 @@ def test_metrics_that_are_replayed_count_the_same_episodes(monkeypatch):
             if step in (4, 6):
                 summaries.append(kept.summary())
             if step == 7:
-                fresh = metrics.EpisodeMetrics(("length", "return"), 5, torch.device("cpu"), capacity=4)
+                fresh = metrics.EpisodeMetrics(("length", "return"), 5, torch.device("cpu"), capacity=4, recorded=True)
                 fresh.load_state_dict(kept.state_dict())
                 kept = fresh
         return summaries + [kept.summary()]
