@@ -15,6 +15,7 @@ from mapush.assembly import sizes_of
 from mapush.config import bytes_of
 from mapush.device.cuda_graphs import Captured
 from mapush.env.push import PushEnv
+from mapush.env.walk import WalkEnv
 from mapush.errors import CapacityError, ConfigError
 from mapush.happo import update
 from mapush.happo.happo import Happo
@@ -84,8 +85,9 @@ def test_sizes_are_those_of_the_env(task_name):
     assert dataclasses.asdict(capacity._sizes(config)) == sizes_of(env)
 
 
-def test_pools_of_walking_are_its_recorded_functions():
+def test_pools_of_walking_are_its_recorded_functions(monkeypatch):
     """Each recorded function has a memory pool: the prediction counts those of the env and of its metrics."""
+    monkeypatch.setattr(WalkEnv, "recorded", True)
     config = on_gpu("walk")
     env = still.make_env(config.task)
     parts = list(vars(env).values()) + list(vars(env.metrics).values())

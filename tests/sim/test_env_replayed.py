@@ -56,6 +56,7 @@ def tensors(nest):
 def test_walking_that_is_replayed_has_the_same_bits(monkeypatch):
     """Actions, episodes, disturbances, the learner and the means do not depend on whether steps are replayed."""
     plain, plain_means = walked()
+    monkeypatch.setattr(walk.WalkEnv, "recorded", True)
     monkeypatch.setattr(walk, "Captured", Replayed)
     monkeypatch.setattr(metrics, "Captured", Replayed)
     replayed, means = walked()
