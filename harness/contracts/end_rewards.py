@@ -7,11 +7,16 @@ new episodes.
 reached is seeded anew, so that the next episode starts elsewhere. The step that ends the episode must give the same
 rewards all the same. The generators are also seeded one step earlier: if the rewards of episodes that go on change,
 they are random, and nothing can be said.
+
+What infos say of an episode that ended is compared as well: numbers that only ends have, and that are the same when the
+run is repeated. They are not judged in an env whose observations change if the generators are seeded one step earlier.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Set
+import dataclasses
+import re
+from typing import Any, Dict, List, NamedTuple, Optional, Set
 
 import numpy as np
 
@@ -21,6 +26,7 @@ from harness.contracts.registry import contract
 from harness.contracts.timeline import EpisodeSpan, episodes
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.far_env import of_env
+from harness.interface.infos import leaves, numbers_in
 from harness.interface.player import Seen, stack
 from harness.object_graph import generators, seed_generator
 
@@ -30,6 +36,8 @@ MIN_COMPARED = 3  # ends after which the next episode started elsewhere
 MAX_ROUNDS = 3  # the first end of each env, then the second, then the third
 SHARE = 0.1  # of the budget
 OTHER_SEED = 4241
+MIN_OTHER_INFOS = 2  # ends at which a number in the infos depends on the next episode
+SPEAKS_OF_WHAT_COMES = re.compile(r"next|new|reset|start|init|seed|time", re.IGNORECASE)
 
 
 @contract("no-lost-reward")
@@ -71,31 +79,50 @@ def _lost_lately(rewarded: np.ndarray, where: np.ndarray) -> np.ndarray:
     return places
 
 
-class _Ends(NamedTuple):
+class _OtherInfo(NamedTuple):
+    """A number in the infos of an end, which is different if the next episode starts elsewhere."""
+
+    span: EpisodeSpan
+    got: float
+    expected: float
+
+
+@dataclasses.dataclass
+class _Ends:
     """Ends after which the next episode started elsewhere than in the long run.
 
     Attributes:
       compared: these ends.
       different: those of them that gave other rewards.
       got: the rewards of the first of these.
+      numbers: paths of the numbers in infos that are compared.
+      other_infos: those of them that were different, by path.
+      noisy: envs whose observations depend on the generators within an episode.
     """
 
-    compared: List[EpisodeSpan]
-    different: List[EpisodeSpan]
-    got: List[np.ndarray]
+    compared: List[EpisodeSpan] = dataclasses.field(default_factory=list)
+    different: List[EpisodeSpan] = dataclasses.field(default_factory=list)
+    got: List[np.ndarray] = dataclasses.field(default_factory=list)
+    numbers: Set[str] = dataclasses.field(default_factory=set)
+    other_infos: Dict[str, List[_OtherInfo]] = dataclasses.field(default_factory=dict)
+    noisy: Set[int] = dataclasses.field(default_factory=set)
 
 
 @contract("no-foresight")
 def no_foresight(subject: EnvUnderTest) -> None:
-    """The rewards of the step that ends an episode do not depend on where the next episode starts."""
+    """Rewards and infos of the step that ends an episode do not depend on where the next episode starts."""
     subject.require_same_again()
     history = subject.long_run().seen
-    ends = _Ends([], [], [])
+    numbers: Set[str] = set()
+    if subject.errors.of("infos-fresh") is None:  # else the infos of different steps mix
+        numbers = numbers_of_ends(history, subject.replayed)
+    ends = _Ends(numbers=numbers)
     for number in range(MAX_ROUNDS):
         pending = _ends_of_round(subject, number)
         if pending and len(ends.compared) < MIN_COMPARED:
             _compare(subject, history, pending, ends)
     _require_own_rewards(history, ends)
+    _require_own_infos(ends)
     if len(ends.compared) < MIN_COMPARED:
         num_ends = len(episodes(history))
         if num_ends < MIN_COMPARED:
@@ -105,9 +132,10 @@ def no_foresight(subject: EnvUnderTest) -> None:
         raise NotJudgedError("no generator was found that draws the starts")
     pending = _latest_ends(subject)
     if pending:
-        ends = _Ends([], [], [])
+        ends = _Ends(numbers=numbers)
         _compare(subject, history, pending, ends)
         _require_own_rewards(history, ends)
+        _require_own_infos(ends)
 
 
 def _require_own_rewards(history: List[Seen], ends: _Ends) -> None:
@@ -125,6 +153,56 @@ def _require_own_rewards(history: List[Seen], ends: _Ends) -> None:
         cause="the reward is computed after the reset, from the state of the new episode",
         fix="compute rewards before the envs that are done are reset",
     )
+
+
+def _require_own_infos(ends: _Ends) -> None:
+    """Raise if a number in the infos of several ends depends on the next episode."""
+    for path, others in ends.other_infos.items():
+        if len(ends.compared) < MIN_COMPARED or len(others) < MIN_OTHER_INFOS:
+            continue
+        span = others[0].span
+        raise ContractError(
+            "infos of the step that ends an episode are computed from the next episode",
+            step=span.end,
+            where=f"infos[{span.env}][0][{path!r}], step {span.end}",
+            got=f"{others[0].got:g} if the next episode starts elsewhere; so it is at {len(others)} of "
+            f"{len(ends.compared)} ends",
+            expected=f"{others[0].expected:g}, whatever comes next",
+            cause="it is read after the reset, from the state of the new episode",
+            fix="read it before the envs that are done are reset",
+        )
+
+
+def numbers_of_ends(history: List[Seen], replayed: List[Seen]) -> Set[str]:
+    """Return the paths of numbers in agent 0's infos that only ends have, and that are the same in a replay.
+
+    Args:
+      history: the run.
+      replayed: the same run played again, or its beginning.
+    """
+    within: Set[str] = set()
+    at_ends: Set[str] = set()
+    for seen, again in zip(history[1:], replayed[1:]):
+        infos_again = _numbers(again)
+        for env, numbers in _numbers(seen).items():
+            if env >= len(seen.ended) or not seen.ended[env]:
+                within.update(numbers)
+                continue
+            at_ends.update(numbers)
+            for path, value in numbers.items():
+                if not _is_equal(value, infos_again.get(env, {}).get(path)):
+                    within.add(path)
+    of_ends = at_ends - within
+    return {path for path in of_ends if not SPEAKS_OF_WHAT_COMES.search(path)}
+
+
+def _numbers(seen: Seen) -> Dict[int, Dict[str, float]]:
+    """Return the numbers in agent 0's info by path, for each env."""
+    return {env: dict(numbers_in(info, booleans=True)) for env, agent, info in leaves(seen.infos) if agent == 0}
+
+
+def _is_equal(one: float, other: Optional[float]) -> bool:
+    return other is not None and (one == other or (one != one and other != other))
 
 
 def _ends_of_round(subject: EnvUnderTest, number: int) -> Dict[int, EpisodeSpan]:
@@ -174,17 +252,30 @@ def _take_ends(step: int, original: Seen, seen: Seen, pending: Dict[int, Episode
     """
     for env, span in list(pending.items()):
         same_reward = np.array_equal(original.rewards[env], seen.rewards[env])
+        same_obs = np.array_equal(original.obs[env], seen.obs[env])
         if span.end != step:
+            if not same_obs or not np.array_equal(original.share_obs[env], seen.share_obs[env]):
+                ends.noisy.add(env)
             if not same_reward:
                 raise NotJudgedError("the rewards of all steps are random")
             continue
         del pending[env]
-        if np.array_equal(original.obs[env], seen.obs[env]):
+        if same_obs:
             continue
         ends.compared.append(span)
+        if env not in ends.noisy:
+            _compare_infos(span, original, seen, ends)
         if not same_reward:
             ends.different.append(span)
             ends.got.append(seen.rewards[env])
+
+
+def _compare_infos(span: EpisodeSpan, original: Seen, seen: Seen, ends: _Ends) -> None:
+    """Keep the numbers in the infos of an end that are different in the two runs."""
+    got, expected = _numbers(seen).get(span.env, {}), _numbers(original).get(span.env, {})
+    for path in sorted(ends.numbers & set(expected)):
+        if path in got and not _is_equal(got[path], expected[path]):
+            ends.other_infos.setdefault(path, []).append(_OtherInfo(span, got[path], expected[path]))
 
 
 def _seed_anew(env: Any, seed: int) -> None:

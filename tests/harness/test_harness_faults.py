@@ -73,6 +73,7 @@ OF_MAKING = {
     "only-the-seed-changes-the-start",
     "all-envs-start-alike",
     "two-envs-start-alike",
+    "neighbouring-seeds-overlap",
     "seed-from-a-hash",
     "order-of-a-set",
     "seed-with-the-process-id",
