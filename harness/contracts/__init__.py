@@ -58,6 +58,7 @@ IN_ORDER = (
     "terminal_observation",
     "episode_infos",
     "new_episode",
+    "clean_start",
     "paired_runs",
     "starts",
     "other_process",

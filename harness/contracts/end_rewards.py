@@ -16,19 +16,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Set
+from typing import Dict, List, NamedTuple, Optional, Set
 
 import numpy as np
 
 from harness.contracts.env_under_test import EnvUnderTest
-from harness.contracts.factory_call import close_quietly, seed_global_generators
+from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
+from harness.contracts.reseeding import seed_anew
 from harness.contracts.timeline import EpisodeSpan, episodes
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.far_env import of_env
 from harness.interface.infos import leaves, numbers_in
 from harness.interface.player import Seen, stack
-from harness.object_graph import generators, seed_generator
 
 MIN_LOST = 5  # consecutive steps of a kind without a reward, which are not an accident
 USUALLY_REWARDED = 0.9  # fraction of the other steps that must have a reward
@@ -236,7 +236,7 @@ def _compare(subject: EnvUnderTest, history: List[Seen], pending: Dict[int, Epis
     try:
         for step in range(1, max(stops) + 1):
             if step in stops:
-                of_env(player.env, _seed_anew, OTHER_SEED + step)
+                of_env(player.env, seed_anew, OTHER_SEED + step)
             seen = player.step(history[step].actions)
             if step in stops:
                 _take_ends(step, history[step], seen, pending, ends)
@@ -276,10 +276,3 @@ def _compare_infos(span: EpisodeSpan, original: Seen, seen: Seen, ends: _Ends) -
     for path in sorted(ends.numbers & set(expected)):
         if path in got and not _is_equal(got[path], expected[path]):
             ends.other_infos.setdefault(path, []).append(_OtherInfo(span, got[path], expected[path]))
-
-
-def _seed_anew(env: Any, seed: int) -> None:
-    """Seed every random generator that an environment may draw from."""
-    seed_global_generators(seed)
-    for number, generator in enumerate(generators(env)):
-        seed_generator(generator, seed + number)

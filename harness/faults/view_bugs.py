@@ -17,3 +17,14 @@ def time_left_rounded(_: Returned, result: Result) -> Result:
             if result.dones[env_id].all():
                 infos[agent]["final_obs"][-1] = np.ceil(infos[agent]["final_obs"][-1])
     return result._replace(obs=obs)
+
+
+@changes_result("views", "clean-start", "a blind hold-out", resets=True)
+def flag_survives_resets(moment: Returned, result: Result) -> Result:
+    """An env shows, from then on and in all later episodes, that the disc was once within reach of the goal."""
+    distance = abs(result.share_obs[:, 0, :2] - result.share_obs[:, 0, 2:4]).sum(axis=1)
+    reached = moment.memory.get("reached", np.zeros(len(distance), bool)) | (distance < 0.3)
+    moment.memory["reached"] = reached
+    obs = result.obs.copy()
+    obs[..., -1] += reached[:, None]
+    return result._replace(obs=obs)

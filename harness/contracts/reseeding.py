@@ -1,0 +1,47 @@
+"""Seeding the random generators of an environment while it runs, so that what it draws next is known to be the same."""
+
+from __future__ import annotations
+
+from typing import Any, List
+
+from harness.contracts.factory_call import seed_global_generators
+from harness.interface.far_env import FarEnv, of_env
+from harness.object_graph import generators, seed_generator
+
+STEPS_BETWEEN_SEARCHES = 25  # for generators, as an environment may make new ones
+
+
+def seed_anew(env: Any, seed: int) -> None:
+    """Seed every random generator that an environment may draw from."""
+    _seed_all(generators(env), seed)
+
+
+def _seed_all(found: List[Any], seed: int) -> None:
+    seed_global_generators(seed)
+    for number, generator in enumerate(found):
+        seed_generator(generator, seed + number)
+
+
+class Reseeder:
+    """Seeds the generators of one environment with the same seed, many times.
+
+    Args:
+      env: the environment; it may be in a process of its own.
+      seed: the seed.
+    """
+
+    def __init__(self, env: Any, seed: int) -> None:
+        self._env = env
+        self._seed = seed
+        self._found: List[Any] = []
+        self._count = 0
+
+    def seed_again(self) -> None:
+        """Put all generators into the same state as the last time."""
+        if isinstance(self._env, FarEnv):
+            of_env(self._env, seed_anew, self._seed)
+            return
+        if self._count % STEPS_BETWEEN_SEARCHES == 0:
+            self._found = generators(self._env)
+        self._count += 1
+        _seed_all(self._found, self._seed)
