@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, Iterator
+
 import numpy as np
 
-from harness.faults.plant import Result, Returned, changes_result
+from harness.faults.plant import Result, Returned, changes_result, planted, replaced
 
 
 @changes_result("views", "terminal-observation", "a blind hold-out", resets=True)
@@ -28,3 +30,37 @@ def flag_survives_resets(moment: Returned, result: Result) -> Result:
     obs = result.obs.copy()
     obs[..., -1] += reached[:, None]
     return result._replace(obs=obs)
+
+
+@planted("views", "timely-views", "a blind hold-out")
+def others_seen_a_step_late(start: int = 1) -> Iterator[None]:
+    """The last robot sees where the others were in the step before; new episodes begin with the truth."""
+    from harness.toys import PointMass
+
+    def step(original: Any, env: Any, actions: np.ndarray) -> Any:
+        env.__dict__["_late_count"] = env.__dict__.get("_late_count", 0) + 1
+        env.__dict__["_late_robots"] = env._robots.copy()
+        return original(env, actions)
+
+    def begin(original: Any, env: Any, env_id: int) -> None:
+        original(env, env_id)
+        if "_late_robots" in env.__dict__:
+            env._late_robots[env_id] = env._robots[env_id]
+
+    def observe(original: Any, env: Any) -> Any:
+        obs, share_obs = original(env)
+        if env.__dict__.get("_late_count", 0) < start:
+            return obs, share_obs
+        robots = env._robots
+        last = robots[:, -1].copy()
+        env._robots = env._late_robots.copy()
+        env._robots[:, -1] = last
+        late, _ = original(env)
+        env._robots = robots
+        obs[:, -1, 4:-1] = late[:, -1, 4:-1]
+        return obs, share_obs
+
+    with replaced(PointMass, "step", step), replaced(PointMass, "_start", begin), replaced(
+        PointMass, "_observe", observe
+    ):
+        yield
