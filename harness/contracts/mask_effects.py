@@ -47,13 +47,13 @@ class Try(NamedTuple):
       start: the step of the long run after which it is taken.
       env: the env.
       agent: the agent.
-      index: the action.
+      choice: the action.
     """
 
     start: int
     env: int
     agent: int
-    index: int
+    choice: int
 
 
 @contract("mask-effects")
@@ -221,7 +221,7 @@ def _play(subject: EnvUnderTest, start: int, batch: List[Try], seed: Optional[in
             actions = rest_of(player.seen[-1])
             for one in batch:
                 if step == 0:
-                    actions[one.env, one.agent, 0] = one.index
+                    actions[one.env, one.agent, 0] = one.choice
             player.step(actions)
         return player.seen[-WINDOW_STEPS:]
     finally:
@@ -230,7 +230,7 @@ def _play(subject: EnvUnderTest, start: int, batch: List[Try], seed: Optional[in
 
 def too_idle(tries: List[Try], idle: List[Try]) -> List[Try]:
     """Return the idle tries of an agent, or of an action, that did nothing too often; none if there is none."""
-    for part in ("agent", "index"):
+    for part in ("agent", "choice"):
         total = collections.Counter(getattr(one, part) for one in tries)
         for member, count in sorted(total.items()):
             found = [one for one in idle if getattr(one, part) == member]
@@ -243,12 +243,12 @@ def _broken(found: List[Try], tries: List[Try], history: List[Seen]) -> Contract
     first = found[0]
     mask = history[first.start].available
     assert mask is not None
-    agents, indices = sorted({one.agent for one in found}), sorted({one.index for one in found})
-    same = [one for one in tries if one.agent in agents and one.index in indices]
+    agents, indices = sorted({one.agent for one in found}), sorted({one.choice for one in found})
+    same = [one for one in tries if one.agent in agents and one.choice in indices]
     return ContractError(
         "available_actions allows actions that do nothing",
         step=first.start + 1,
-        where=f"env {first.env}, agent {first.agent}, action {first.index}, after {first.start} steps",
+        where=f"env {first.env}, agent {first.agent}, action {first.choice}, after {first.start} steps",
         got=f"the same as at rest, for {WINDOW_STEPS} steps, in {len(found)} of {len(same)} tries of actions {indices} "
         f"of agents {agents}; the mask is {mask[first.env, first.agent].astype(int).tolist()}",
         expected="an effect: the mask forbids these actions elsewhere, so it should know where they work",

@@ -59,7 +59,7 @@ def test_tries_are_of_available_actions_with_a_claim_about_equally_often():
     claims[0, :2] = claims[1, 2] = True
     tries = tries_of(history_of(available), claims, Budget(total_s=2.0, build_s=0.001, step_s=0.001), seed=3)
     assert Try(7, 2, 0, 1) in tries
-    assert {(one.agent, one.index) for one in tries} == {(0, 1), (1, 2)}
+    assert {(one.agent, one.choice) for one in tries} == {(0, 1), (1, 2)}
     assert len(set(tries)) == len(tries) > 20
     few = tries_of(history_of(available), claims, Budget(total_s=0.02, build_s=0.001, step_s=0.001), seed=3)
     assert 0 < len(few) < len(tries)
@@ -77,7 +77,7 @@ def test_idle_tries_of_an_agent_or_an_action_are_too_many():
     assert too_idle(tries, tries[:2]) == []
     assert too_idle(tries, tries[:3]) == []  # of 40
     assert too_idle(tries, tries[40:43]) == tries[40:43]
-    of_one_action = [one for one in tries if one.index == 2][:3]
+    of_one_action = [one for one in tries if one.choice == 2][:3]
     assert too_idle(tries, of_one_action) == of_one_action
 
 
