@@ -9,17 +9,18 @@ rewards all the same. The generators are also seeded one step earlier: if the re
 they are random, and nothing can be said.
 
 What infos say of an episode that ended is compared as well: numbers that only ends have, and that are the same when the
-run is repeated. They are not judged in an env whose observations change if the generators are seeded one step earlier.
+run is repeated. If observations change when the generators are seeded one step earlier, the step itself is random, and
+the numbers are judged in a different way, see `end_infos`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from typing import Dict, List, NamedTuple, Optional, Set
+from typing import Dict, List, NamedTuple, Set
 
 import numpy as np
 
+from harness.contracts.end_infos import is_equal, numbers_by_env, numbers_of_ends, require_own_infos
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
@@ -27,7 +28,6 @@ from harness.contracts.reseeding import seed_anew
 from harness.contracts.timeline import EpisodeSpan, episodes
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.far_env import of_env
-from harness.interface.infos import leaves, numbers_in
 from harness.interface.player import Seen, stack
 
 MIN_LOST = 5  # consecutive steps of a kind without a reward, which are not an accident
@@ -37,7 +37,6 @@ MAX_ROUNDS = 3  # the first end of each env, then the second, then the third
 SHARE = 0.1  # of the budget
 OTHER_SEED = 4241
 MIN_OTHER_INFOS = 2  # ends at which a number in the infos depends on the next episode
-SPEAKS_OF_WHAT_COMES = re.compile(r"next|new|reset|start|init|seed|time", re.IGNORECASE)
 
 
 @contract("no-lost-reward")
@@ -130,6 +129,8 @@ def no_foresight(subject: EnvUnderTest) -> None:
         if not _ends_of_round(subject, 0):
             raise NotJudgedError("there was no time to play as far as the ends of episodes")
         raise NotJudgedError("no generator was found that draws the starts")
+    if ends.noisy and numbers:
+        require_own_infos(subject, numbers)
     pending = _latest_ends(subject)
     if pending:
         ends = _Ends(numbers=numbers)
@@ -171,38 +172,6 @@ def _require_own_infos(ends: _Ends) -> None:
             cause="it is read after the reset, from the state of the new episode",
             fix="read it before the envs that are done are reset",
         )
-
-
-def numbers_of_ends(history: List[Seen], replayed: List[Seen]) -> Set[str]:
-    """Return the paths of numbers in agent 0's infos that only ends have, and that are the same in a replay.
-
-    Args:
-      history: the run.
-      replayed: the same run played again, or its beginning.
-    """
-    within: Set[str] = set()
-    at_ends: Set[str] = set()
-    for seen, again in zip(history[1:], replayed[1:]):
-        infos_again = _numbers(again)
-        for env, numbers in _numbers(seen).items():
-            if env >= len(seen.ended) or not seen.ended[env]:
-                within.update(numbers)
-                continue
-            at_ends.update(numbers)
-            for path, value in numbers.items():
-                if not _is_equal(value, infos_again.get(env, {}).get(path)):
-                    within.add(path)
-    of_ends = at_ends - within
-    return {path for path in of_ends if not SPEAKS_OF_WHAT_COMES.search(path)}
-
-
-def _numbers(seen: Seen) -> Dict[int, Dict[str, float]]:
-    """Return the numbers in agent 0's info by path, for each env."""
-    return {env: dict(numbers_in(info, booleans=True)) for env, agent, info in leaves(seen.infos) if agent == 0}
-
-
-def _is_equal(one: float, other: Optional[float]) -> bool:
-    return other is not None and (one == other or (one != one and other != other))
 
 
 def _ends_of_round(subject: EnvUnderTest, number: int) -> Dict[int, EpisodeSpan]:
@@ -272,7 +241,7 @@ def _take_ends(step: int, original: Seen, seen: Seen, pending: Dict[int, Episode
 
 def _compare_infos(span: EpisodeSpan, original: Seen, seen: Seen, ends: _Ends) -> None:
     """Keep the numbers in the infos of an end that are different in the two runs."""
-    got, expected = _numbers(seen).get(span.env, {}), _numbers(original).get(span.env, {})
+    got, expected = numbers_by_env(seen).get(span.env, {}), numbers_by_env(original).get(span.env, {})
     for path in sorted(ends.numbers & set(expected)):
-        if path in got and not _is_equal(got[path], expected[path]):
+        if path in got and not is_equal(got[path], expected[path]):
             ends.other_infos.setdefault(path, []).append(_OtherInfo(span, got[path], expected[path]))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
-from wrapped import DONES, INFOS, OBS, SHARE_OBS, factory, report_of
+from wrapped import DONES, INFOS, OBS, SHARE_OBS, SHORT, factory, report_of
 
 from harness.contracts import Task, check_env
-from harness.contracts.end_rewards import numbers_of_ends
+from harness.contracts.end_infos import SeededEnd, env_with_number_of_next_episode, numbers_of_ends
 from harness.contracts.marked_outcomes import require_no_marked_outcome
 from harness.contracts.shown_age import ages_of, require_shown_age
 from harness.contracts.terminal_observation import require_usual_values
@@ -167,16 +169,47 @@ def of_next_start(env, returned):
 def of_next_start_with_noise(env, returned):
     """Do so where observations are noisy."""
     of_next_start(env, returned)
-    noise = env._env._generators[0].normal(size=returned[OBS].shape)
-    returned[OBS] = (returned[OBS] + noise).astype(np.float32)
+    noise(env, returned)
 
 
-def test_infos_of_the_next_episode_are_found_unless_observations_are_noisy():
-    """What infos say of an episode does not depend on the next one; with noise, everything may differ."""
+def test_infos_of_the_next_episode_are_found_with_and_without_noise():
+    """What infos say of an episode does not depend on the next one; noise changes everything in a step."""
     (finding,) = report_of(factory(result=of_next_start), contracts=["no-foresight"]).findings
     assert finding.what == "infos of the step that ends an episode are computed from the next episode"
     assert "'episode/distance'" in finding.where
-    assert report_of(factory(result=of_next_start_with_noise), contracts=["no-foresight"]).ok
+    options = {"contracts": ["no-foresight"], "effort": dataclasses.replace(SHORT, long_run_steps=300)}
+    (finding,) = report_of(factory(result=of_next_start_with_noise), **options).findings
+    assert finding.what == "infos of the step that ends an episode are computed from the next episode"
+    assert report_of(factory(result=noise), **options).ok
+
+
+def noise(env, returned):
+    """Add noise to what is seen, and nothing else."""
+    drawn = env._env._generators[0].normal(size=returned[OBS].shape)
+    returned[OBS] = (returned[OBS] + drawn).astype(np.float32)
+
+
+def seeded(number, starts=lambda seed, env: b"%d %d" % (seed, env)):
+    """Return ends of two envs with drawn seeds; `number(env, old seed, seed)` is in their infos."""
+    draw, ends = np.random.default_rng(1), []
+    for env in range(2):
+        old = 0
+        for seed in draw.integers(3, size=12).tolist():
+            ends.append(SeededEnd(env, seed, starts(seed, env), {"saved": number(env, old, seed)}))
+            old = seed
+    return ends
+
+
+def test_number_that_only_the_next_episode_determines_is_found_in_noise():
+    """A number of the old episode, of both, or that never changes is no finding; nor is any if starts are not known."""
+    assert env_with_number_of_next_episode(seeded(lambda env, old, seed: env + seed), "saved") == 0
+    assert env_with_number_of_next_episode(seeded(lambda env, old, seed: old), "saved") is None
+    assert env_with_number_of_next_episode(seeded(lambda env, old, seed: seed * (env < 1) + old * env), "saved") is None
+    assert env_with_number_of_next_episode(seeded(lambda env, old, seed: 1.0), "saved") is None
+    assert env_with_number_of_next_episode(seeded(lambda env, old, seed: seed), "other") is None
+    draw = np.random.default_rng(2)
+    hidden = seeded(lambda env, old, seed: seed, starts=lambda seed, env: draw.bytes(4))
+    assert env_with_number_of_next_episode(hidden, "saved") is None
 
 
 # -- the time that is left ---------------------------------------------------------------------------------------------
