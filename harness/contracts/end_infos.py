@@ -105,11 +105,11 @@ def require_own_infos(subject: EnvUnderTest, paths: Set[str]) -> None:
     finally:
         close_quietly(player.env)
     for path in sorted(paths):
-        env = env_with_number_of_next_episode(ends, path)
-        if env is not None:
+        found = env_with_number_of_next_episode(ends, path)
+        if found is not None:
             raise ContractError(
                 "infos of the step that ends an episode are computed from the next episode",
-                where=f"infos[{env}][0][{path!r}]",
+                where=f"infos[{found}][0][{path!r}]",
                 got=f"the same number whenever the same start is drawn, in {len(ends)} ends, whatever came before",
                 expected="a number of the episode that ended",
                 cause="it is read after the reset, from the state of the new episode",

@@ -14,7 +14,15 @@ import numpy as np
 from harness.contracts.auto_reset import require_timely_ends
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import contract
-from harness.contracts.timeline import MIN_START_DISTANCE, EpisodeSpan, Jumps, inner_ends, jumps_at_ends, usual_change
+from harness.contracts.timeline import (
+    MIN_START_DISTANCE,
+    EpisodeSpan,
+    Jumps,
+    episodes,
+    inner_ends,
+    jumps_at_ends,
+    usual_change,
+)
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.player import Seen, stack
 
@@ -35,7 +43,7 @@ def terminal_observation(subject: EnvUnderTest) -> None:
         raise NotJudgedError("fewer than 3 episodes ended")
     ended = inner_ends(history)
     require_timely_ends(jumps, ended)
-    require_usual_values(history, ended)
+    require_usual_values(history, episodes(history))
     require_kept_end(history, ended, jumps)
 
 

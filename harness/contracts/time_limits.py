@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.contracts.env_under_test import EnvUnderTest, drive
 from harness.contracts.factory_call import close_quietly
-from harness.contracts.marked_outcomes import require_no_marked_outcome
+from harness.contracts.marked_outcomes import require_no_late_outcome, require_no_marked_outcome
 from harness.contracts.registry import contract
 from harness.contracts.shown_age import require_shown_age
 from harness.contracts.timeline import (
@@ -63,6 +63,7 @@ def bad_transition(subject: EnvUnderTest) -> None:
         limit = reached_horizon(ended, stated.steps)
     if limit is not None:
         _require_marks(history, ended, limit)
+        require_no_late_outcome(subject, limit)
         return
     lengths = sorted(set(flagged_lengths(ended)))
     if len(lengths) < MIN_SCATTERED:
