@@ -222,10 +222,19 @@ def _compare(subject: EnvUnderTest, history: List[Seen], pending: Dict[int, Epis
             if step in stops:
                 of_env(player.env, seed_anew, OTHER_SEED + step)
             seen = player.step(history[step].actions)
+            if step >= min(stops):
+                _forget_diverged(step, history[step], pending)
             if step in stops:
                 _take_ends(step, history[step], seen, pending, ends)
     finally:
         close_quietly(player.env)
+
+
+def _forget_diverged(step: int, original: Seen, pending: Dict[int, EpisodeSpan]) -> None:
+    """Forget the envs that start an earlier episode than the compared one elsewhere, as generators were seeded."""
+    for env, span in list(pending.items()):
+        if original.ended[env] and span.end != step:
+            del pending[env]
 
 
 def _take_ends(step: int, original: Seen, seen: Seen, pending: Dict[int, EpisodeSpan], ends: _Ends) -> None:
@@ -237,9 +246,6 @@ def _take_ends(step: int, original: Seen, seen: Seen, pending: Dict[int, Episode
     for env, span in list(pending.items()):
         same_reward = np.array_equal(original.rewards[env], seen.rewards[env])
         same_obs = np.array_equal(original.obs[env], seen.obs[env])
-        if span.end != step and original.ended[env]:  # it starts an earlier episode elsewhere
-            del pending[env]
-            continue
         if span.end != step:
             if not same_obs or not np.array_equal(original.share_obs[env], seen.share_obs[env]):
                 ends.noisy.add(env)

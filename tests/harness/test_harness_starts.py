@@ -7,7 +7,14 @@ import pytest
 from wrapped import report_of
 
 from harness.contracts import Task
-from harness.contracts.starts import Overlap, Starts, overlap_of, require_different_envs, require_different_episodes
+from harness.contracts.starts import (
+    Overlap,
+    Starts,
+    overlap_of,
+    overlap_of_states,
+    require_different_envs,
+    require_different_episodes,
+)
 from harness.findings import ContractError
 from harness.toys import make_pointmass
 
@@ -156,3 +163,33 @@ def test_contract_finds_seeds_that_share_starts():
     (finding,) = report_of(make_neighbouring, contracts=["other-seed"], seed=3).findings
     assert finding.what == "neighbouring seeds share their episodes"
     assert finding.got.startswith("env 1 of seed 3 starts as env 0 of seed 4 does")
+
+
+def test_generators_that_seeds_share_are_found():
+    """Levels that depend on the seed hide equal draws; generators in a shifted order are a finding all the same."""
+    assert overlap_of_states({3: list("abcd"), 4: list("bcde")}) == Overlap(seed=3, later=4, places=-1)
+    assert overlap_of_states({3: list("bcde"), 4: list("abcd")}) == Overlap(seed=3, later=4, places=1)
+    assert overlap_of_states({3: list("abcd"), 4: list("abcd")}) is None  # the same in every env: a fixed layout
+    assert overlap_of_states({3: list("aaaa"), 4: list("aaaa")}) is None
+    assert overlap_of_states({3: list("abc"), 4: list("bcd")}) is None  # two in common
+    spaces = {3: list("abcduvw"), 4: list("bcdexyz")}  # and generators of spaces, which nobody seeds
+    assert overlap_of_states(spaces) == Overlap(seed=3, later=4, places=-1)
+
+
+def make_neighbouring_levels(num_envs=5, seed=0):
+    """Return the same, with a disc whose place depends on the seed."""
+    env = make_neighbouring(num_envs, seed)
+    begin = env._start
+
+    def start(env_id):
+        begin(env_id)
+        env._disc[env_id] += 0.01 * seed
+
+    env._start = start
+    return env
+
+
+def test_contract_finds_generators_that_seeds_share():
+    """The finding says that generators are alike, not starts."""
+    (finding,) = report_of(make_neighbouring_levels, contracts=["other-seed"], seed=3).findings
+    assert finding.got.startswith("env 1 of seed 3 has the generator that env 0 of seed 4 has")
