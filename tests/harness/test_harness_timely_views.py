@@ -7,7 +7,7 @@ import pytest
 
 from harness.contracts import Effort, Task, check_env
 from harness.contracts.timely_views import (
-    Try,
+    Acting,
     add_shown,
     require_no_late_entry,
     require_no_late_sums,
@@ -97,7 +97,7 @@ def tried(state, own, other):
             changed_state[3] = state[step]
         acting.append(Seen(changed_obs, changed_state, rewards=np.zeros((NUM_ENVS, AGENTS)), dones=dones))
     shown = {}
-    add_shown(shown, Try(3, 0), resting, acting)
+    add_shown(shown, Acting(3, 0), resting, acting)
     return shown
 
 
