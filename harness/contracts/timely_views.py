@@ -110,7 +110,7 @@ def _late_terms(both: ExactSums, present: ExactSums, entry: int, num_entries: in
 # -- stillness ---------------------------------------------------------------------------------------------------------
 
 
-class Try(NamedTuple):
+class Acting(NamedTuple):
     """An agent of an env that acts in one step."""
 
     env: int
@@ -138,7 +138,7 @@ def _shown_at_rest(subject: EnvUnderTest) -> Shown:
         for _ in range(RUNS_PER_START):
             batch = []
             for env in range(subject.sizes.num_envs):
-                batch.append(Try(env, num_tries % num_agents))
+                batch.append(Acting(env, num_tries % num_agents))
                 num_tries += 1
             acting = _play(subject, start, batch, num_tries)
             for one in batch:
@@ -146,7 +146,7 @@ def _shown_at_rest(subject: EnvUnderTest) -> Shown:
     return shown
 
 
-def _play(subject: EnvUnderTest, start: int, batch: List[Try], number: int) -> List[Seen]:
+def _play(subject: EnvUnderTest, start: int, batch: List[Acting], number: int) -> List[Seen]:
     """Return the steps from the one in which some agents act, all others resting."""
     player = subject.player(watch=False)
     driver = ActionDriver(subject.sizes, subject.seed, ("rest",))
@@ -173,7 +173,7 @@ def _resting(seen: Seen, driver: ActionDriver) -> np.ndarray:
     return actions
 
 
-def _actions(subject: EnvUnderTest, player: Player, batch: List[Try], number: int) -> np.ndarray:
+def _actions(subject: EnvUnderTest, player: Player, batch: List[Acting], number: int) -> np.ndarray:
     """Return actions with drawn ones of the agents that act."""
     driver = ActionDriver(subject.sizes, subject.seed + 53 + number, ("uniform",))
     drawn = driver(player.seen[-1])
@@ -183,7 +183,7 @@ def _actions(subject: EnvUnderTest, player: Player, batch: List[Try], number: in
     return actions
 
 
-def add_shown(shown: Shown, one: Try, resting: List[Seen], acting: List[Seen]) -> None:
+def add_shown(shown: Shown, one: Acting, resting: List[Seen], acting: List[Seen]) -> None:
     """Add when the other agents of an env first see an action, if what it changed stood still afterwards.
 
     Args:
