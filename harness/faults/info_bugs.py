@@ -128,7 +128,7 @@ def timeout_in_mid_episode(_: Returned, result: Result) -> Result:
 def time_limit_beats_the_outcome(moment: Returned, result: Result) -> Result:
     """A success or a failure in the last possible step is flagged as a time limit."""
     for leaf in _leaves(result):
-        if leaf.get("episode", {}).get("length") == moment.env.horizon:
+        if leaf.get("episode", {}).get("length") == getattr(moment.env, "horizon", 0):
             leaf["bad_transition"] = True
     return result
 

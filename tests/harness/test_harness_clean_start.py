@@ -13,6 +13,7 @@ from harness.contracts import Effort, check_env
 from harness.contracts.clean_start import (
     BY_RESET,
     Start,
+    _variability,
     pairs_of,
     places_of,
     require_nothing_remembered,
@@ -55,10 +56,7 @@ def test_number_that_differs_in_two_starts_is_found():
         judge(pairs)
     assert caught.value.where == "env 2, agent 1, entry 4, after a reset within a step"
     assert caught.value.got.endswith("so it is in 2 of 8 pairs of starts")
-    by_reset = [
-        (one._replace(number=BY_RESET + one.number), other._replace(number=BY_RESET + other.number))
-        for one, other in pairs
-    ]
+    by_reset = [(one._replace(number=BY_RESET), other._replace(number=BY_RESET)) for one, other in pairs]
     with pytest.raises(ContractError) as caught:
         judge(by_reset)
     assert caught.value.where.endswith("after a call of reset")
@@ -75,6 +73,24 @@ def test_starts_that_are_not_drawn_alike_are_not_judged():
     rare[:4] = 0.1  # numbers that starts hardly differ in
     with pytest.raises(ContractError):
         judge(pairs, rare)
+
+
+def test_a_fifth_of_the_pairs_may_be_drawn_differently():
+    """Eight of ten pairs are enough, and the values in the finding are those of a pair that was drawn alike."""
+    pairs = drawn(count=10)
+    for _, other in pairs[:2]:
+        other.values[:] += 5.0
+    assert judge(pairs) is None
+    pairs[2][1].values[4] = pairs[6][1].values[4] = 77.0
+    with pytest.raises(ContractError) as caught:
+        judge(pairs)
+    assert " and 77 after different actions" in caught.value.got
+
+
+def test_variability_is_how_often_a_number_changes_from_start_to_start():
+    """A number that changes in one of three steps has a third."""
+    starts = np.array([[0.0, 1.0, 5.0], [0.0, 2.0, 5.0], [0.0, 1.0, 5.0], [0.0, 3.0, 6.0]])
+    assert np.allclose(_variability(starts), [0.0, 1.0, 1.0 / 3.0])
 
 
 def test_starts_are_paired_by_env_number_and_those_that_end_together():

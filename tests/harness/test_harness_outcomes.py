@@ -9,13 +9,15 @@ import pytest
 from wrapped import DONES, INFOS, OBS, SHARE_OBS, SHORT, factory, report_of
 
 from harness.contracts import Task, check_env
-from harness.contracts.end_infos import SeededEnd, env_with_number_of_next_episode, numbers_of_ends
-from harness.contracts.marked_outcomes import require_no_marked_outcome
+from harness.contracts.end_infos import SeededEnd, env_with_number_of_next_episode, is_equal, numbers_of_ends
+from harness.contracts.marked_outcomes import LateDriver, require_no_marked_outcome, shows_outcomes
 from harness.contracts.shown_age import ages_of, require_shown_age
 from harness.contracts.terminal_observation import require_usual_values
 from harness.contracts.timeline import episodes
 from harness.findings import ContractError
+from harness.interface.drivers import ActionDriver
 from harness.interface.player import Seen
+from harness.interface.spaces import read_sizes
 from harness.toys import make_pointmass
 
 pytestmark = pytest.mark.harness
@@ -258,3 +260,48 @@ def test_age_is_asked_for_only_if_the_task_states_it():
     assert finding.what == "no number in obs shows how old an episode is"
     report = check_env(make_pointmass, contracts=["horizon"], task=Task(time_left=True))
     assert report.passed == ["horizon"], report
+
+
+# -- outcomes that come late -------------------------------------------------------------------------------------------
+
+
+def test_run_shows_outcomes_if_unmarked_ends_have_flags_or_rewards_of_their_own():
+    """Without either, nothing can be said of marked ends, and no run is made in which outcomes come late."""
+    assert shows_outcomes(run_of([5, LIMIT], with_flags({}, success=True)))
+    assert shows_outcomes(run_of([5, LIMIT], with_rewards(-3.0, 0.1)))
+    assert not shows_outcomes(run_of([5, LIMIT], with_rewards(0.1, -3.0)))
+    assert not shows_outcomes(run_of([5, LIMIT], with_flags({"success": True})))
+
+
+def test_late_driver_rests_for_as_long_as_the_limit_exceeds_an_outcome():
+    """Envs rest at the beginning of every episode, and act afterwards."""
+    sizes = read_sizes(make_pointmass(NUM_ENVS), NUM_ENVS)
+    driver = LateDriver(ActionDriver(sizes, 3, ("hold",)), lengths=[5, 5], limit=LIMIT, seed=3)
+    history = run_of([LIMIT], with_flags({}), steps=2 * LIMIT)
+    rests = []
+    for step, seen in enumerate(history):
+        if step == 0:
+            seen = dataclasses.replace(seen, rewards=np.zeros((0, 0)), dones=np.zeros((0, 0)))
+        rests.append(bool((driver(seen)[2] == 0.0).all()))
+    of_an_episode = [True] * (LIMIT - 5) + [False] * 5
+    assert rests == of_an_episode * 2 + [True]
+
+
+def test_nan_in_infos_is_equal_to_nan_only():
+    """A number that is NaN in both runs is the same; a missing one is not."""
+    assert is_equal(np.nan, np.nan)
+    assert is_equal(1.0, 1.0)
+    for other in (1.0, None):
+        assert not is_equal(np.nan, other)
+
+
+def test_age_is_shown_by_three_values():
+    """A number with two values tells hardly anything; one with three does."""
+    history = run_of([LIMIT], with_flags({}), steps=40)
+    for seen in history:
+        seen.obs[..., 2] = np.floor(3.0 * np.minimum(seen.obs[..., 2], 0.99))
+    assert require_shown_age(history) is None
+    for seen in history:
+        seen.obs[..., 2] = np.minimum(seen.obs[..., 2], 1.0)
+    with pytest.raises(ContractError):
+        require_shown_age(history)

@@ -1,4 +1,4 @@
-"""The pushing task of this repository keeps the contracts of the harness."""
+"""The environments of this repository keep the contracts of the harness that `-m contracts` does not judge."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 from fakes import make_env
 
 from harness.contracts import Effort, check_env, names
-from harness.toys import make_push
+from harness.grid_toy import make_grid
+from harness.toys import make_pointmass, make_push
 from mapush.env import push, terminations
 from mapush.env.harl_view import HarlView
 
@@ -45,3 +46,24 @@ def test_push_env_on_mujoco_keeps_the_contracts_that_a_short_run_can_judge():
     report = check_env(make_push, contracts=WITHOUT_AN_END, seed=3, budget_s=BUDGET_S, effort=limited(10))
     assert report.ok, str(report)
     assert report.passed == WITHOUT_AN_END, str(report)
+
+
+def test_light_toy_keeps_the_contracts_that_need_new_processes():
+    """The light toy is the same in other processes, and nothing is left of it once it is closed."""
+    wanted = ["other-process", "made-and-closed"]
+    report = check_env(make_pointmass, contracts=wanted, seed=3, budget_s=BUDGET_S, effort=limited(100))
+    assert report.passed == wanted, str(report)
+
+
+def test_grid_keeps_every_contract_but_those_of_continuous_actions():
+    """The grid has masks, and all contracts that apply to it hold."""
+    report = check_env(make_grid, seed=3, budget_s=BUDGET_S, effort=limited(100))
+    assert report.ok, str(report)
+    assert set(report.not_judged) <= {
+        "action-levels",
+        "actions-any-range",
+        "episode-infos",
+        "partial-reset",
+        "reward-task",
+    }
+    assert {"mask-effects", "timely-views", "clean-start"} <= set(report.passed)
