@@ -61,7 +61,7 @@ class Played:
         self.errors = StepErrors()
         for name, error in errors.items():
             self.errors.record(name.replace("_", "-"), error)
-        self.jumps, self.notes, self.seed = jumps, [], 0
+        self.jumps, self.notes, self.seed, self.task = jumps, [], 0, None
         self.sizes = SimpleNamespace(num_envs=len(history[0].obs))
 
     def once(self, find):
@@ -297,6 +297,15 @@ def test_limits_that_are_drawn_for_each_episode_are_not_judged():
     flagged = [one for one in ends if one != (7, 0)]
     with pytest.raises(NotJudgedError, match="the time limit seems to differ from episode to episode: 6, 7, 8 steps"):
         contracts.bad_transition(Played(run(3, 30, ends, flagged=flagged)))
+
+
+def test_horizon_of_drawn_limits_says_what_to_do():
+    """A limit for each episode is not judged, with fitting advice; an overdue env is found."""
+    ends = [(10, 0), (24, 0), (40, 0), (12, 1), (30, 1), (47, 1)]
+    with pytest.raises(NotJudgedError, match="from episode to episode, 14 to 18 steps.*--kwargs"):
+        contracts.horizon(Played(run(2, 50, ends, flagged=ends)))
+    with pytest.raises(ContractError, match="the episode of env 1 never ends"):
+        contracts.horizon(Played(run(2, 90, [*ends, (56, 0), (72, 0), (88, 0)], flagged=[*ends, (56, 0)])))
 
 
 def test_drawn_limits_are_early_where_the_environment_states_a_limit():
