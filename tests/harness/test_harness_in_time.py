@@ -290,7 +290,7 @@ def test_pulse_is_never_read_half_written(tmp_path: Path) -> None:
         while CallState.read(path).calls < 10:
             assert writer.poll() is None
             time.sleep(0.01)
-        for _ in range(20_000):
+        for _ in range(100_000):
             state = CallState.read(path)
             assert state.call == pulse.NOTHING or state.since > 0.0
     finally:
