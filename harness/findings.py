@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
+import re
 import shlex
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -15,6 +17,9 @@ from mapush.errors import MapushError
 PLANTED_FAULT = "HARNESS_PLANTED_FAULT"
 """Environment variable that `harness faults --inject` sets to its own options where it plants a bug."""
 NO_TIME = "there was no time left"
+LACKS_TIME = "there was no time"  # how the reasons begin that a larger budget removes, if they name none
+BUDGET = re.compile(r"--budget (\d+)")
+SPARE = 1.3  # factor of the estimated budget, as contracts do more if there is time
 USUAL_BUDGET_S = 60.0
 SHOWN_FIELDS = ("where", "code", "got", "expected", "cause", "fix", "shortest", "reproduce", "replay")
 MAX_NAMED_ACTIONS = 3  # entries of the last action that are listed one by one
@@ -325,6 +330,21 @@ class Report:
         return 2 * without_time > self._total
 
     @property
+    def without_time(self) -> List[str]:
+        """Names of the contracts that a larger budget would judge."""
+        return [name for name, reason in self.not_judged.items() if LACKS_TIME in reason or BUDGET.search(reason)]
+
+    @property
+    def budget_for_all(self) -> int:
+        """About the budget [s] with which all of them would be judged."""
+        stated = [int(match.group(1)) for match in map(BUDGET.search, self.not_judged.values()) if match]
+        num_late = sum(LACKS_TIME in reason for reason in self.not_judged.values())
+        estimated = 0.0
+        if num_late:
+            estimated = SPARE * max(self.seconds, 1.0) * self._total / max(self._total - num_late, 1)
+        return 10 * math.ceil(max([estimated, *stated]) / 10)
+
+    @property
     def unjudged(self) -> List[str]:
         """One line for each reason why contracts could not be judged."""
         by_reason: Dict[str, List[str]] = {}
@@ -337,8 +357,9 @@ class Report:
         """How many contracts were judged, and with what result."""
         broken, kept = len(self.findings), len(self.passed)
         text = f"{broken + kept} of {self._total} contracts judged: {broken} broken, {kept} hold"
-        if self._hurried:
-            text += "; too little time for most: raise the budget"
+        late = len(self.without_time)
+        if late:
+            text += f"; {late} had too little time: raise the budget, --budget {self.budget_for_all} should judge all"
         return text
 
     def as_dict(self) -> Dict[str, Any]:

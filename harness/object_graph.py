@@ -93,8 +93,9 @@ def walk(
 def measure(root: Any, max_objects: int = MAX_OBJECTS) -> Dict[str, int]:
     """Return how many entries each container, array and text holds that can be reached from an object, by path.
 
-    Bounded deques are left out. A container inside a container counts under the path of the outermost one. Mutable
-    variables of a module are included if the module defines a class of the object.
+    Bounded deques are left out, and of their entries only the newest counts, because they fill up to their bound. A
+    container inside a container counts under the path of the outermost one. Mutable variables of a module are included
+    if the module defines a class of the object.
 
     Args:
       root: the object; its path is "env".
@@ -163,11 +164,8 @@ def _kept_parts(path: str, value: Any) -> Iterator[Tuple[str, Any]]:
     """Yield path and value of everything that an object keeps; entries of a container have the container's path."""
     if _is_array(value) or isinstance(value, (str, bytes, bytearray)):
         return
-    if isinstance(value, dict):
-        for entry in list(value.values()):
-            yield path, entry
-    elif isinstance(value, CONTAINERS + (tuple,)):
-        for entry in list(value):
+    if isinstance(value, CONTAINERS + (tuple,)):
+        for entry in _entries(value):
             yield path, entry
     elif isinstance(value, types.FunctionType):
         for content in _closure(value):
@@ -178,6 +176,15 @@ def _kept_parts(path: str, value: Any) -> Iterator[Tuple[str, Any]]:
         yield path, value.__func__
     else:
         yield from _attributes(path, value)
+
+
+def _entries(container: Any) -> List[Any]:
+    """Return the values of a dict, the newest entry of a bounded deque, and all entries of any other container."""
+    if isinstance(container, dict):
+        return list(container.values())
+    if getattr(container, "maxlen", None) is not None:
+        return list(container)[-1:]
+    return list(container)
 
 
 def _closure(function: types.FunctionType) -> List[Any]:

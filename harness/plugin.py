@@ -22,8 +22,8 @@ import pytest
 
 import pytest_mapush_harness as prefixed
 from harness.findings import Report
+from harness.in_pytest.pytest_items import EnvCheck, EnvItem, env_items
 from harness.pages.check_page import ReportRow, write_report
-from harness.pytest_items import EnvCheck, EnvItem, env_items
 from pytest_mapush_harness import option
 
 MARKERS = {

@@ -241,7 +241,10 @@ def _innermost_place(stacks: Sequence[str]) -> Optional[str]:
 
     A line of the environment or of a library it uses is preferred over lines of the harness and of Python itself.
     """
-    places = [line.strip() for line in stacks if line.strip().startswith("File ")]
+    places = []
+    for line in stacks:
+        if line.strip().startswith("File "):
+            places.append(line.strip())
     for place in places:
         of_python = sysconfig.get_path("stdlib") in place and "site-packages" not in place
         if OWN_FOLDER not in place and not of_python:

@@ -101,7 +101,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         print(f"report: {write_report(options.report, _rows(report), options.factory)}")
     if not report.ok:
         return 1
-    by_name_left = [name for name in options.chosen_contracts() or [] if name in report.not_judged]
+    by_name_left = []
+    for name in options.chosen_contracts() or []:
+        if name in report.not_judged:
+            by_name_left.append(name)
     if by_name_left:
         names_left = ", ".join(by_name_left)
         print(f"exit code 2: not judged, though asked for by name: {names_left}", file=sys.stderr)

@@ -125,7 +125,10 @@ class Onlooker:
 
     def _say_what_is_done(self) -> None:
         """Say which contract of how many runs, and in which call of the environment it has been for long."""
-        began = [event for event in self.events if event.kind in ("importing", "began", "shortening")]
+        began = []
+        for event in self.events:
+            if event.kind in ("importing", "began", "shortening"):
+                began.append(event)
         if not began:
             return
         kind, name = began[-1].kind, began[-1].contract

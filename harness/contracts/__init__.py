@@ -51,6 +51,7 @@ IN_ORDER = (
     "impulse",
     "action_levels",
     "action_range",
+    "mask_effects",
     "auto_reset",
     "first_steps",
     "end_rewards",
@@ -58,6 +59,8 @@ IN_ORDER = (
     "terminal_observation",
     "episode_infos",
     "new_episode",
+    "clean_start",
+    "timely_views",
     "paired_runs",
     "starts",
     "other_process",
@@ -68,7 +71,25 @@ IN_ORDER = (
     "made_and_closed",
     "reward_task",
 )
-"""The modules with contracts, in the order in which their contracts run."""
+"""The modules with contracts, in the order in which reports list their contracts."""
+
+RUN_LAST = (
+    "impulse",
+    "first-action",
+    "no-memory",
+    "clean-start",
+    "action-levels",
+    "mask-effects",
+    "independence",
+    "partial-reset",
+    "other-process",
+    "two-environments",
+    "no-foresight",
+    "timely-views",
+    "bounded-statistics",
+    "made-and-closed",
+)
+"""The contracts that take long, the most telling ones first; they run after all others, as time may be too short."""
 
 FORMS = frozenset(NEEDS) | {"factory", "spaces", "reset-form"}  # contracts that need no run but the long one
 WITHDRAWN_LATER = ("share-obs-same", "bad-transition")  # by their own check, where they cannot be judged
@@ -187,7 +208,7 @@ def _judge_all(
     """Run the contracts one after the other, and return what was found with the shortest actions that show it."""
     subject.errors.on_first = judge.tell_step_error
     with _global_generators_kept(), np.errstate(all="ignore"):
-        for name in wanted:
+        for name in run_order(wanted):
             on_contract(name)
             tell("began", name)
             judge.judge(name)
@@ -213,6 +234,12 @@ def chosen(contracts: Optional[Sequence[str]]) -> List[str]:
         if name not in valid:
             raise unknown("contract", name, valid)
     return [name for name in valid if name in contracts]
+
+
+def run_order(wanted: Sequence[str]) -> List[str]:
+    """Return the names of contracts in the order in which they run: those that take long come last."""
+    quick = [name for name in wanted if name not in RUN_LAST]
+    return quick + [name for name in RUN_LAST if name in wanted]
 
 
 class _Judge:

@@ -185,6 +185,14 @@ class EnvUnderTest:
             return {}
         return {name: f"{view.api}: {reason}" for name, reason in view.unjudged.items()}
 
+    @property
+    def api(self) -> str:
+        """Name of the interface of the environments if they are seen through a view, else ""."""
+        view = self._factory.view
+        if view is None:
+            return ""
+        return view.api
+
     def step_checks(self) -> List[StepCheck]:
         """Return the checks of every step that apply to the interface of the environments."""
         unjudged = self.unjudged

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import re
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import contract
 from harness.contracts.timeline import EpisodeSpan, episodes
 from harness.findings import ContractError, NotJudgedError
-from harness.interface.infos import leaves
+from harness.interface.infos import leaves, numbers_in
 from harness.interface.player import Seen
 
 SPEAKS_OF_AN_EPISODE = re.compile(r"^(episode|ep|return|length)([^a-z]|$)", re.IGNORECASE)
@@ -25,7 +25,6 @@ SPEAKS_OF_MORE = re.compile(r"total|cumul|mean|avg|average|sum|max|min|std|num|c
 MIN_FIRST = 3  # first episodes that show what an entry is
 MIN_VALUES = 2  # different values that they have: an entry that is always the same is a setting
 MIN_LATER = 3  # later episodes that are judged
-MAX_DEPTH = 3  # of dicts within an info
 TOLERANCE = 1e-3  # relative; rewards are float32, and their sum depends on the order
 
 
@@ -67,24 +66,10 @@ def _ended_episodes(history: List[Seen]) -> List[_Ended]:
             numbers = {}
             for of_env, agent, info in leaves(seen.infos):
                 if (of_env, agent) == (env, 0):
-                    numbers = dict(_numbers(info))
+                    numbers = dict(numbers_in(info))
             found.append(_Ended(spans[step, env], totals[env].copy(), numbers))
             totals[env] = 0.0
     return found
-
-
-def _numbers(info: Any, prefix: str = "", depth: int = MAX_DEPTH) -> Iterator[Tuple[str, float]]:
-    """Yield path and value of every number in a dict of dicts."""
-    if depth == 0 or not hasattr(info, "items"):
-        return
-    for key, value in info.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, (bool, np.bool_)):
-            continue
-        if isinstance(value, (int, float, np.number)) or (isinstance(value, np.ndarray) and value.size == 1):
-            yield path, float(value)
-        else:
-            yield from _numbers(value, f"{path}/", depth - 1)
 
 
 def _quantities(one: _Ended) -> Dict[str, float]:

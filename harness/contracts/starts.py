@@ -4,24 +4,33 @@ Starts are collected from several calls of `reset`, from the resets within the s
 environments with other seeds. If none of them differ, the environment has a fixed start, which is legal. If some do,
 starts are drawn, and every way in which they should vary is looked at. A start may be one of a few places, so two envs
 that start alike are reported only if they do so after every reset, while each of them starts in several places.
+
+Env i of a seed may start as a different env of the next seed does, if its generator is seeded with seed + i. Then runs
+with neighbouring seeds share most of their episodes. So all envs of a seed are compared with those of the next ones,
+one or more places further, after several calls of `reset`. If a level that depends on the seed makes these starts
+different, the states of the generators that can be reached show the same.
 """
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
+from harness.contracts.reseeding import states_of
 from harness.contracts.timeline import episodes, resets
 from harness.findings import ContractError, NotJudgedError
+from harness.interface.far_env import of_env
 from harness.interface.player import Seen, stack
 
 NUM_RESETS = 8
 NUM_SEEDS = 2  # in addition to the seed of the check
+CALLS_OF_RESET = 4  # with each seed, in a row
 MAX_COMPARED_STARTS = 3  # of each env, within the long run
+MIN_SHARED = 3  # different generators that two seeds have in common, in a shifted order
 MIN_PLACES = 4  # in which an env must have started, for two envs that always start alike to be no accident
 SEED_IS_LOST = "the seed is not passed on, or it is overwritten"
 BY_DESIGN = "draw each start from a generator that goes on; if it is by design, pass Task(fixed_starts=True)"
@@ -52,8 +61,8 @@ class Starts(NamedTuple):
     def later_are_equal(self) -> bool:
         """Whether all later episodes of all envs start alike, or none was seen."""
         starts: List[np.ndarray] = []
-        for of_env in self.later:
-            starts += of_env
+        for of_one in self.later:
+            starts += of_one
         return all_equal(starts)
 
     @property
@@ -69,7 +78,8 @@ def other_seed(subject: EnvUnderTest) -> None:
     if getattr(subject.task, "fixed_starts", False):
         raise NotJudgedError("the task states that all episodes start alike, by design")
     starts = Starts(stack(resets(subject, NUM_RESETS), "obs"), later_starts(history))
-    seeds_differ = _seeds_differ(subject, history[0])
+    by_seed = _starts_by_seed(subject)
+    seeds_differ = any(not np.array_equal(called[0], history[0].obs) for called in by_seed.values())
     varies = not (starts.envs_are_equal and starts.calls_are_equal and starts.later_are_equal)
     if not varies and not seeds_differ:
         raise NotJudgedError("the starts are not random")
@@ -79,22 +89,111 @@ def other_seed(subject: EnvUnderTest) -> None:
             got=f"the same starts with seeds {subject.seed} to {subject.seed + NUM_SEEDS}",
             cause=SEED_IS_LOST,
         )
+    _require_separate_seeds(subject, by_seed)
     require_different_envs(starts)
     note = require_different_episodes(starts, seeds_differ)
     if note is not None:
         subject.notes.append(note)
 
 
-def _seeds_differ(subject: EnvUnderTest, first: Seen) -> bool:
-    """Return whether environments with other seeds start elsewhere; False if the factory takes no seed."""
+def _starts_by_seed(subject: EnvUnderTest) -> Dict[int, np.ndarray]:
+    """Return for each seed what calls of `reset` in a row return, (R, N, A, D); nothing if no seed is taken."""
+    by_seed: Dict[int, np.ndarray] = {}
     if "seed" not in subject.varied:
-        return False
-    for shift in range(1, NUM_SEEDS + 1):
-        player = subject.player(subject.seed + shift)
+        return by_seed
+    for seed in range(subject.seed, subject.seed + NUM_SEEDS + 1):
+        player = subject.player(seed)
+        for _ in range(CALLS_OF_RESET - 1):
+            player.reset()
         close_quietly(player.env)
-        if not np.array_equal(player.seen[0].obs, first.obs):
-            return True
-    return False
+        by_seed[seed] = stack(player.seen, "obs")
+    return by_seed
+
+
+class Overlap(NamedTuple):
+    """Two seeds of which one gives the starts of the other, in different envs.
+
+    Attributes:
+      seed: the lower one.
+      later: the other one.
+      places: env i of the lower seed starts as env i + places of the other one does.
+    """
+
+    seed: int
+    later: int
+    places: int
+
+
+def overlap_of(by_seed: Dict[int, np.ndarray]) -> Optional[Overlap]:
+    """Return two seeds of which all envs but those at the edge start alike in a shifted order, or None.
+
+    Args:
+      by_seed: what calls of `reset` return, (R, N, A, D), by seed.
+    """
+    for seed, one in by_seed.items():
+        for later, other in by_seed.items():
+            if later <= seed:
+                continue
+            num_envs = one.shape[1]
+            for places in range(1 - num_envs, num_envs):
+                first, last = max(0, -places), min(num_envs, num_envs - places)
+                shared = one[:, first:last]
+                num_starts = len(np.unique(shared.reshape(shared.shape[0] * shared.shape[1], -1), axis=0))
+                is_equal = np.array_equal(shared, other[:, first + places : last + places])
+                if places and is_equal and num_starts >= MIN_PLACES:
+                    return Overlap(seed, later, places)
+    return None
+
+
+def _states_by_seed(subject: EnvUnderTest) -> Dict[int, List[str]]:
+    """Return the states of the generators of a new environment, by seed."""
+    by_seed: Dict[int, List[str]] = {}
+    for seed in (subject.seed, subject.seed + 1):
+        env = subject.build(seed)
+        by_seed[seed] = of_env(env, states_of)
+        close_quietly(env)
+    return by_seed
+
+
+def overlap_of_states(by_seed: Dict[int, List[str]]) -> Optional[Overlap]:
+    """Return two seeds of which the generators are the same in a shifted order, or None.
+
+    Args:
+      by_seed: states of the generators of the envs, by seed.
+    """
+    (seed, one), (later, other) = by_seed.items()
+    for places in (-1, 1):
+        shared = []
+        for number, state in enumerate(one):
+            if 0 <= number + places < len(other) and other[number + places] == state:
+                shared.append(state)
+        if len(set(shared)) >= MIN_SHARED:
+            return Overlap(seed, later, places)
+    return None
+
+
+def _require_separate_seeds(subject: EnvUnderTest, by_seed: Dict[int, np.ndarray]) -> None:
+    """Raise if neighbouring seeds share starts; where the interface seeds its envs so, say so in a note."""
+    overlap = overlap_of(by_seed)
+    manner, verb = "starts as", "does"
+    if overlap is None and by_seed:
+        overlap = overlap_of_states(_states_by_seed(subject))
+        manner, verb = "has the generator that", "has"
+    if overlap is None:
+        return
+    seed, later, places = overlap
+    env = max(0, -places)
+    got = f"env {env} of seed {seed} {manner} env {env + places} of seed {later} {verb}, and so on"
+    if subject.api.startswith("gymnasium"):
+        subject.notes.append(f"neighbouring seeds share episodes: {got}; gymnasium gives env i the seed seed + i")
+        return
+    raise ContractError(
+        "neighbouring seeds share their episodes",
+        got=got,
+        expected="different starts: runs with other seeds, such as an evaluation, should be independent",
+        cause="the generator of env i is seeded with seed + i",
+        fix="np.random.default_rng([seed, i]), or seed * num_envs + i",
+    )
 
 
 def require_different_envs(starts: Starts) -> None:

@@ -21,6 +21,8 @@ class Task:
       uneven_actions: whether a part of the range of an action does nothing, by design, such as an engine without
         reverse.
       idle_axes: axes of an action that do nothing, by design, such as the first of PettingZoo's continuous MPE.
+      time_left: whether obs show how old an episode is; then it is a finding if no number does.
+      loose_masks: whether masks may allow what does nothing, by design.
     """
 
     def __init__(
@@ -33,6 +35,8 @@ class Task:
         fixed_starts: bool = False,
         uneven_actions: bool = False,
         idle_axes: Sequence[int] = (),
+        time_left: bool = False,
+        loose_masks: bool = False,
     ) -> None:
         self.state_type = state_type
         self.agents_by_effect = agents_by_effect
@@ -41,6 +45,8 @@ class Task:
         self.fixed_starts = fixed_starts
         self.uneven_actions = uneven_actions
         self.idle_axes = tuple(idle_axes)
+        self.time_left = time_left
+        self.loose_masks = loose_masks
 
     def reward(self, previous: Seen, current: Seen) -> Optional[np.ndarray]:
         """Return a quantity with which the reward of the step from `previous` to `current` should rise and fall.

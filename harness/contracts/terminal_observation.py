@@ -14,13 +14,24 @@ import numpy as np
 from harness.contracts.auto_reset import require_timely_ends
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import contract
-from harness.contracts.timeline import MIN_START_DISTANCE, EpisodeSpan, Jumps, inner_ends, jumps_at_ends, usual_change
+from harness.contracts.timeline import (
+    MIN_START_DISTANCE,
+    EpisodeSpan,
+    Jumps,
+    episodes,
+    inner_ends,
+    jumps_at_ends,
+    usual_change,
+)
 from harness.findings import ContractError, NotJudgedError
-from harness.interface.player import Seen
+from harness.interface.player import Seen, stack
 
 FINAL_NAMES = ("final_obs", "final_observation", "terminal_observation", "terminal_obs")
 FINAL_NAME_OF_ALL = "original_obs"  # HARL's wrappers keep those of all agents, (A, D), in the info of agent 0
 MIN_WAY_TO_START = 0.3  # fraction of the distance to a new start; a nearer observation follows from the step before
+
+MIN_KEPT = 5  # last observations of episodes that a time limit ended
+MIN_OTHER = 1e-3  # by which a number differs, relative to itself or to 1
 
 
 @contract("terminal-observation")
@@ -32,6 +43,7 @@ def terminal_observation(subject: EnvUnderTest) -> None:
         raise NotJudgedError("fewer than 3 episodes ended")
     ended = inner_ends(history)
     require_timely_ends(jumps, ended)
+    require_usual_values(history, episodes(history))
     require_kept_end(history, ended, jumps)
 
 
@@ -62,6 +74,33 @@ def require_kept_end(history: List[Seen], ended: List[EpisodeSpan], jumps: Jumps
             expected="what would have been seen if the env had not been reset",
             cause="it belongs to a different env, agent or step",
         )
+
+
+def require_usual_values(history: List[Seen], ended: List[EpisodeSpan]) -> None:
+    """Raise if a number that never changes in obs has a different value in the last obs of all marked episodes.
+
+    A share of the time that is left, rounded to an integer, is such a number: it only changes where the time is up.
+    """
+    obs = stack(history, "obs")
+    is_constant = (obs == obs[:1, :1]).all(axis=(0, 1))  # (A, D)
+    for agent in range(obs.shape[2]):
+        kept = []
+        for span in ended:
+            last = _kept_obs(history[span.end], span.env, agent)
+            if span.truncated and last is not None and last.obs.shape == obs.shape[3:]:
+                kept.append(last)
+        if len(kept) < MIN_KEPT:
+            continue
+        usual = obs[0, 0, agent]
+        is_other = abs(np.stack([last.obs for last in kept]) - usual) > MIN_OTHER * np.maximum(abs(usual), 1.0)
+        for entry in np.flatnonzero(is_constant[agent] & is_other.all(axis=0)):
+            raise ContractError(
+                f"entry {entry} of obs changes only in the last observation of an episode",
+                where=f"agent {agent}; {kept[0].name} of the {len(kept)} latest episodes that a time limit ended",
+                got=f"{usual[entry]:g} in every obs, {kept[0].obs[entry]:g} there",
+                expected="a number that the policy sees change, too, as the value of the last obs is estimated with it",
+                cause="the time that is left is rounded to an integer, as by //, or a flag that no policy ever sees",
+            )
 
 
 class _KeptObs(NamedTuple):

@@ -13,7 +13,9 @@ import numpy as np
 
 from harness.contracts.env_under_test import EnvUnderTest, drive
 from harness.contracts.factory_call import close_quietly
+from harness.contracts.marked_outcomes import require_no_late_outcome, require_no_marked_outcome
 from harness.contracts.registry import contract
+from harness.contracts.shown_age import require_shown_age
 from harness.contracts.timeline import (
     EpisodeSpan,
     episodes,
@@ -53,6 +55,7 @@ def bad_transition(subject: EnvUnderTest) -> None:
     broken = subject.errors.of("bad-transition")
     if broken is not None:
         raise broken
+    require_no_marked_outcome(history)
     ended = episodes(history)
     stated = subject.once(horizon_of)
     limit = time_limit(ended)
@@ -60,6 +63,7 @@ def bad_transition(subject: EnvUnderTest) -> None:
         limit = reached_horizon(ended, stated.steps)
     if limit is not None:
         _require_marks(history, ended, limit)
+        require_no_late_outcome(subject, limit)
         return
     lengths = sorted(set(flagged_lengths(ended)))
     if len(lengths) < MIN_SCATTERED:
@@ -207,10 +211,7 @@ def horizon(subject: EnvUnderTest) -> None:
     if limit is None:
         if not ended:
             _require_an_end(subject)
-        lengths = sorted(set(flagged_lengths(ended)))
-        if len(lengths) > 1:
-            shown = ", ".join(map(str, lengths[:5]))
-            raise NotJudgedError(f"no time limit is the same for all episodes: {shown} steps are marked as time limits")
+        _give_up_drawn_limits(player.seen, ended)
         raise subject.too_few("episodes that reached a time limit", 0, MIN_AT_LIMIT)
     _require_no_overdue_env(ended, limit, len(player.seen) - 1, subject.sizes.num_envs)
     stated = subject.once(horizon_of)
@@ -221,7 +222,26 @@ def horizon(subject: EnvUnderTest) -> None:
             expected=f"{stated.steps}, as env.{stated.name} says",
         )
     require_first_episodes_as_later(ended, limit)
+    if getattr(subject.task, "time_left", False):
+        require_shown_age(player.seen)
     _require_reset_of_the_clock(subject, limit)
+
+
+def _give_up_drawn_limits(history: List[Seen], ended: List[EpisodeSpan]) -> None:
+    """Give up where each episode has a time limit of its own.
+
+    Raises:
+      ContractError: an env has not ended an episode for more than two of the longest limits.
+      NotJudgedError: marked episodes have different lengths.
+    """
+    lengths = flagged_lengths(ended)
+    if len(set(lengths)) < MIN_SCATTERED:
+        return
+    _require_no_overdue_env(ended, max(lengths), len(history) - 1, len(history[0].obs))
+    raise NotJudgedError(
+        f"the time limit differs from episode to episode, {min(lengths)} to {max(lengths)} steps, so no number tells "
+        "whether it is right; build the environment with one limit for the check (--kwargs)"
+    )
 
 
 def require_first_episodes_as_later(ended: List[EpisodeSpan], limit: int) -> None:

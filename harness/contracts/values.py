@@ -6,6 +6,8 @@ and hardly ever the same twice, and the zero is isolated in its episode:
 - between two values that are far from 0. Values of equal sign must be a quarter of the standard deviation away from 0,
   because a number may approach 0 and turn back. Values of different sign need hardly any distance: a number that is
   clipped at 0 never changes its sign, and one that passes through 0 is never exactly 0.
+  The exception is a difference of two clipped numbers, which is 0 while both are at the same bound. So no zero counts
+  in an env and step in which some number is at a bound that it reaches repeatedly.
 - in the first or last step of an episode, next to a value that is further from 0 than the number usually moves in a
   step. Starts at 0 must be rare, as a reset may well set a number to 0.
 
@@ -36,6 +38,7 @@ CLEAR_STEPS = 2.0  # times the usual change in a step, by which a neighbour clea
 STARTS_PER_ZERO_START = 4  # starts for each start at 0, for a start at 0 to be rare
 MAX_BLANK_ENVS = 0.5  # envs that may always show only zeros before that counts as normal
 BOUND_TOLERANCE = 1e-5  # relative
+MIN_TIMES_AT_BOUND = 3  # that the largest or smallest of a number's values occurs, for it to be a bound
 MIN_OUTSIDE_ZEROS = 3  # of a number, only after actions outside of their bounds
 MIN_INSIDE = 200  # values after actions inside of them, of which none may be 0
 HIDDEN = "a NaN or an infinity was replaced by 0, as np.nan_to_num does"
@@ -47,10 +50,13 @@ def finite(subject: EnvUnderTest) -> None:
     """No returned value is NaN or infinite, or a NaN silently replaced by zero."""
     history = subject.long_run().seen
     ended = stack(history[1:], "ended")
-    for name in ("obs", "share_obs"):
-        _require_no_isolated_zero(name, stack(history, name), ended, first_step=0)
+    observed = {name: stack(history, name) for name in ("obs", "share_obs")}
+    clipped = at_bound(observed["obs"]) | at_bound(observed["share_obs"])
+    for name, values in observed.items():
+        _require_no_isolated_zero(name, values, ended, clipped, first_step=0)
     rewards = stack(history[1:], "rewards")[..., None]
-    _require_no_isolated_zero("rewards", rewards, ended[1:], first_step=1, usual_spread=_middle_half(rewards))
+    spread = _middle_half(rewards)
+    _require_no_isolated_zero("rewards", rewards, ended[1:], clipped[1:], first_step=1, usual_spread=spread)
     if not subject.sizes.discrete:
         require_no_zeros_outside(history, subject.sizes.low, subject.sizes.high)
 
@@ -62,10 +68,19 @@ def _middle_half(values: np.ndarray) -> np.ndarray:
 
 
 def _require_no_isolated_zero(
-    name: str, values: np.ndarray, ended: np.ndarray, first_step: int, usual_spread: Optional[np.ndarray] = None
+    name: str,
+    values: np.ndarray,
+    ended: np.ndarray,
+    clipped: np.ndarray,
+    first_step: int,
+    usual_spread: Optional[np.ndarray] = None,
 ) -> None:
-    """Raise if a zero of these numbers (T + 1, N, A, D), the first of which are of `first_step`, is no measurement."""
+    """Raise if a zero of these numbers (T + 1, N, A, D), the first of which are of `first_step`, is no measurement.
+
+    Zeros do not count where `clipped` (T + 1, N) bool says that an env is at a bound.
+    """
     zeros = isolated_zeros(values, ended, usual_spread)
+    zeros = zeros[~clipped[zeros[:, 0], zeros[:, 1]]]
     if len(zeros) == 0:
         return
     index, env, agent, entry = map(int, zeros[0])
@@ -114,6 +129,24 @@ def distinct(samples: np.ndarray) -> np.ndarray:
     """Return the fraction of the samples (M, A, D) of each number that differ from each other, (A, D)."""
     differs_from_next = np.diff(np.sort(samples, axis=0), axis=0) != 0.0
     return np.asarray(differs_from_next.mean(axis=0))
+
+
+def at_bound(values: np.ndarray) -> np.ndarray:
+    """Return where an env shows a number that is exactly at a bound, as a clipped position is at a wall, (T, N) bool.
+
+    A number of many values whose largest or smallest one occurs several times has a bound there.
+
+    Args:
+      values: numbers of a run, (T, N, A, D).
+    """
+    samples = values.reshape((-1,) + values.shape[2:])
+    varies = distinct(samples) > MIN_DISTINCT
+    found = np.zeros(values.shape, bool)
+    for bound in (samples.min(axis=0), samples.max(axis=0)):
+        reached = values == bound
+        is_bound = varies & (bound != 0.0) & (reached.sum(axis=(0, 1)) >= MIN_TIMES_AT_BOUND)
+        found |= reached & is_bound
+    return np.asarray(found.any(axis=(2, 3)))
 
 
 def isolated_zeros(values: np.ndarray, ended: np.ndarray, spread: Optional[np.ndarray] = None) -> np.ndarray:

@@ -49,7 +49,10 @@ def _runs_once(name: str) -> bool:
 
 
 def _of_class(source: SourceFile, owner: ast.ClassDef, called: Set[str]) -> Iterator[Trap]:
-    methods = [node for node in owner.body if isinstance(node, ast.FunctionDef)]
+    methods = []
+    for node in owner.body:
+        if isinstance(node, ast.FunctionDef):
+            methods.append(node)
     lists, bounded = _lists(methods, called)
     reported: Set[str] = set()
     for method in methods:

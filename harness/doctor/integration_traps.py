@@ -69,7 +69,10 @@ def wrong_infos(files: Sequence[SourceFile], readers: Sequence[Reader]) -> Itera
 
 def wrong_masks(files: Sequence[SourceFile], readers: Sequence[Reader]) -> Iterator[Trap]:
     """Yield available actions that lines of the runner cannot index."""
-    on_policy = [reader for reader in readers if not reader.source.path.name.startswith("off_policy")]
+    on_policy = []
+    for reader in readers:
+        if not reader.source.path.name.startswith("off_policy"):
+            on_policy.append(reader)
     on_policy.sort(key=lambda reader: ("evaluation" in reader.when) + 2 * ("renders" in reader.when))
     for source, function, returned in _returned_by_step(files):
         value = _value(function, returned[AVAILABLE])

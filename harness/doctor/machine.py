@@ -51,7 +51,10 @@ def display() -> Line:
 
 def offscreen() -> Line:
     """Check that a library is installed that renders without a display."""
-    installed = [name for name, (library, _) in RENDERERS.items() if ctypes.util.find_library(library)]
+    installed = []
+    for name, (library, _) in RENDERERS.items():
+        if ctypes.util.find_library(library):
+            installed.append(name)
     asked = os.environ.get("MUJOCO_GL", "").lower()
     if asked in RENDERERS and asked not in installed:
         found = f"MUJOCO_GL={asked}, but its library is not installed: import mujoco fails"

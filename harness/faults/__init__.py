@@ -11,8 +11,10 @@ from harness.faults import (  # noqa: F401  (each registers its bugs)
     info_bugs,
     learner_bugs,
     logger_bugs,
+    mask_bugs,
     process_bugs,
     unplanted_bugs,
+    view_bugs,
 )
 from harness.faults.plant import FAULTS, Fault, find
 

@@ -66,6 +66,15 @@ def reward_of_the_next_episode(_: Returned, result: Result) -> Result:
     return result._replace(rewards=rewards.astype(result.rewards.dtype))
 
 
+@changes_result("first steps", "no-foresight", "a blind hold-out")
+def outcome_of_the_next_episode(_: Returned, result: Result) -> Result:
+    """What infos say of an episode that ended is read after the next one began."""
+    for env_id in np.flatnonzero(result.dones.all(axis=1)):
+        for agent in range(result.dones.shape[1]):
+            result.infos[env_id][agent]["outcome"]["last"] = float(result.share_obs[env_id, agent, 0])
+    return result
+
+
 @planted("first steps", "alive-at-start", "public reports: episodes of one step")
 def some_episodes_are_born_done(start: int = 1) -> Iterator[None]:
     """Every third new episode begins with its clock at the time limit."""
@@ -220,6 +229,19 @@ def only_the_seed_changes_the_start(start: int = 1) -> Iterator[None]:
 def all_envs_start_alike(start: int = 1) -> Iterator[None]:
     """The generators of all envs have the same seed."""
     with _generators_of(lambda env_id: 0):
+        yield
+
+
+@planted("randomness", "other-seed", "public reports: seed + rank", of_making=True)
+def neighbouring_seeds_overlap(start: int = 1) -> Iterator[None]:
+    """The generator of env i is seeded with seed + i."""
+    from harness.toys import PointMass
+
+    def init(original: Any, env: Any, num_envs: int, num_agents: int, seed: int, horizon: int) -> None:
+        original(env, num_envs, num_agents, seed, horizon)
+        env._generators = [np.random.default_rng(seed + env_id) for env_id in range(num_envs)]
+
+    with replaced(PointMass, "__init__", init):
         yield
 
 

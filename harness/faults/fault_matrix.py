@@ -12,6 +12,7 @@ from harness.contracts.task import Task
 from harness.faults.plant import Fault
 from harness.faults.planted_run import planted_in_children
 from harness.findings import Finding, Report
+from harness.grid_toy import make_grid
 from harness.toys import PointmassTask, PushTask, make_pointmass, make_push
 
 BUDGET_S = 60.0  # for the contracts of one bug
@@ -33,6 +34,7 @@ class World:
 WORLDS: Dict[str, World] = {
     "pointmass": World(make_pointmass, PointmassTask()),
     "push": World(make_push, PushTask()),
+    "grid": World(make_grid, None),
 }
 
 
@@ -82,7 +84,7 @@ def run_matrix(
 
     Args:
       faults: the bugs; those that need more than a CPU are left out.
-      world: of `WORLDS`, in which bugs of an environment are planted.
+      world: of `WORLDS`, in which bugs of an environment are planted, unless only a different one can show them.
       start: step at which the bug begins, counted from 1.
       seed: seed for environments and actions.
       all_contracts: run every contract, not only those that a bug names.
@@ -107,7 +109,7 @@ def _row(fault: Fault, world: str, start: int, seed: int, all_contracts: bool) -
         stack.enter_context(fault.inject(start))
         if not fault.of_stack:
             stack.enter_context(planted_in_children(fault, start))
-        report = _check(fault.of_stack, contracts, world, seed)
+        report = _check(fault.of_stack, contracts, fault.world or world, seed)
     seconds = time.perf_counter() - began
     row = MatrixRow(
         fault=fault.name,
@@ -145,16 +147,16 @@ def findings_without_bug(
     Returns:
       The broken contracts; [] if the matrix can be trusted.
     """
-    of_env: Set[str] = set()
+    of_env: Dict[str, Set[str]] = {}
     of_stack: Set[str] = set()
     for fault in faults:
         if fault.needs == "cpu" and fault.of_stack:
             of_stack.update(fault.contracts)
         elif fault.needs == "cpu":
-            of_env.update(fault.contracts)
+            of_env.setdefault(fault.world or world, set()).update(fault.contracts)
     findings: List[Finding] = []
-    if of_env:
-        findings += _check(False, sorted(of_env), world, seed, on_contract).findings
+    for name, contracts in of_env.items():
+        findings += _check(False, sorted(contracts), name, seed, on_contract).findings
     if of_stack:
         findings += _check(True, sorted(of_stack), world, seed, on_contract).findings
     return findings

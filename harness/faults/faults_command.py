@@ -38,7 +38,7 @@ class FaultsConfig:
 
     only: Annotated[str, tyro.conf.arg(metavar="A,B")] = ""
     """Plant only these bugs."""
-    world: Literal["pointmass", "push"] = "pointmass"
+    world: Literal["pointmass", "push", "grid"] = "pointmass"
     """The environment into which bugs of an environment are planted."""
     start: int = 1
     """Step at which a bug begins, counted from 1."""

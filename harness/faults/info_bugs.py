@@ -124,6 +124,15 @@ def timeout_in_mid_episode(_: Returned, result: Result) -> Result:
     return result
 
 
+@changes_result("time limits", "bad-transition", "a blind hold-out")
+def time_limit_beats_the_outcome(moment: Returned, result: Result) -> Result:
+    """A success or a failure in the last possible step is flagged as a time limit."""
+    for leaf in _leaves(result):
+        if leaf.get("episode", {}).get("length") == getattr(moment.env, "horizon", 0):
+            leaf["bad_transition"] = True
+    return result
+
+
 def _by_agent(result: Result, info: Any) -> List[Tuple[int, Dict[str, Any]]]:
     """Return each agent with its dict in the info of an env."""
     return [(agent, info[agent]) for agent in range(result.dones.shape[1])]

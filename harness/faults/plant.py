@@ -52,6 +52,7 @@ class Fault:
       says: for each of `contracts`, words that the first line of its finding must contain; () if any will do.
       needs: "cpu", or what it takes to see the bug: "memory" (the meters), "gpu", "isaacgym".
       of_making: whether it is in how an env is made or closed; it then has no first step, and `start` no meaning.
+      world: of `fault_matrix.WORLDS`, the only one that can show it; "" if any can.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Fault:
     says: Tuple[str, ...] = ()
     needs: str = "cpu"
     of_making: bool = False
+    world: str = ""
 
     @property
     def of_stack(self) -> bool:
@@ -101,7 +103,9 @@ def planted(kind: str, contracts: Texts, origin: str = "ours", *, says: Texts = 
     return register
 
 
-def replaces(place: str, kind: str, contracts: Texts, origin: str = "ours", *, says: Texts = ()) -> Any:
+def replaces(
+    place: str, kind: str, contracts: Texts, origin: str = "ours", *, says: Texts = (), world: str = ""
+) -> Any:
     """Register `function(original, *arguments)`, which is called in place of a function or method.
 
     Args:
@@ -110,6 +114,7 @@ def replaces(place: str, kind: str, contracts: Texts, origin: str = "ours", *, s
       contracts: those that must catch it.
       origin: who had it.
       says: words of their findings.
+      world: the only one that can show it.
     """
 
     def register(function: Broken) -> Broken:
@@ -117,7 +122,7 @@ def replaces(place: str, kind: str, contracts: Texts, origin: str = "ours", *, s
             owner, name = _owner(place)
             return replaced(owner, name, function)
 
-        _register(function, inject, kind, contracts, origin, says=says)
+        _register(function, inject, kind, contracts, origin, says=says, world=world)
         return function
 
     return register
@@ -168,6 +173,7 @@ def _register(
     *,
     says: Texts = (),
     of_making: bool = False,
+    world: str = "",
 ) -> None:
     name = function.__name__.strip("_").replace("_", "-")
     about, _, _ = (inspect.getdoc(function) or "").partition("\n")
@@ -175,7 +181,9 @@ def _register(
         raise ConfigError("a planted bug needs a docstring that says what it breaks", where=function.__qualname__)
     if name in FAULTS:
         raise ConfigError(f"two planted bugs are called {name!r}", where=function.__qualname__)
-    FAULTS[name] = Fault(name, origin, kind, _tuple(contracts), inject, about, says=_tuple(says), of_making=of_making)
+    FAULTS[name] = Fault(
+        name, origin, kind, _tuple(contracts), inject, about, says=_tuple(says), of_making=of_making, world=world
+    )
 
 
 def _tuple(texts: Texts) -> Tuple[str, ...]:

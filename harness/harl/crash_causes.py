@@ -276,7 +276,9 @@ def _refused_info(infos: Any, wanted: List[int]) -> Optional[Tuple[int, int, str
 
 
 def _raised_in(error: BaseException, *functions: str) -> bool:
-    names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+    names = []
+    for frame in traceback.extract_tb(error.__traceback__):
+        names.append(frame.name)
     return bool(set(functions) & set(names))
 
 

@@ -157,23 +157,15 @@ def judge_runner(options: HarlOptions) -> Report:
             if running.exists():
                 status.say(running.read_text())
 
-        ending = call(judge_in_child, target, running, limits=Limits(timeout=options.timeout), watcher=show_phase)
+        ending = call(
+            runner_process.judge_or_refuse, target, running, limits=Limits(timeout=options.timeout), watcher=show_phase
+        )
         phase = running.read_text() if running.exists() else "starting"
     if not ending.ok:
         return _dead(target, ending, phase)
     if isinstance(ending.result, MapushError):
         raise ending.result
     return ending.result
-
-
-def judge_in_child(target: RunnerTarget, running: Path) -> Any:
-    """Return the report; an error that concerns HARL or its settings is returned, too, to be shown as one message."""
-    try:
-        return runner_process.judge(target, running)
-    except ConfigError as error:
-        return ConfigError(
-            error.what, where=error.where, got=error.got, expected=error.expected, cause=error.cause, fix=error.fix
-        )
 
 
 def _dead(target: RunnerTarget, ending: Ending, phase: str) -> Report:

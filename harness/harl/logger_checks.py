@@ -230,7 +230,10 @@ def logger_returns(trial: Trial) -> None:
     training = trial.training
     if training is None or len(training.steps) != training.num_steps:
         raise NotJudgedError("the steps of the environment were not recorded completely")
-    logged = [scalar for scalar in trial.scalars if scalar.tag.startswith(RETURN_TAG) and scalar.log >= 0]
+    logged = []
+    for scalar in trial.scalars:
+        if scalar.tag.startswith(RETURN_TAG) and scalar.log >= 0:
+            logged.append(scalar)
     counted = _returns_by_log(trial)
     if not logged or not any(counted):
         raise NotJudgedError(f"no {RETURN_TAG} was written, or no episode ended")

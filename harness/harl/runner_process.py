@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from harness.findings import ContractError, Finding, NotJudgedError, Report
 from harness.harl.crash_causes import explain
 from harness.harl.harl_folder import HarlFolder, missing_module
+from harness.harl.quick_start import compile_nothing_yet
 from harness.harl.runner_checks import RunnerCheck, chosen_checks
 from harness.harl.settings import Settings, made_small, read_settings
 from harness.harl.toy_env import ToyMaker, ToySizes
@@ -59,6 +60,16 @@ class RunnerTarget:
     num_envs: Optional[int]
     checks: Optional[Tuple[str, ...]]
     command: str
+
+
+def judge_or_refuse(target: RunnerTarget, running: Path) -> Any:
+    """Return the report; an error that concerns HARL or its settings is returned, too, to be shown as one message."""
+    try:
+        return judge(target, running)
+    except ConfigError as error:
+        return ConfigError(
+            error.what, where=error.where, got=error.got, expected=error.expected, cause=error.cause, fix=error.fix
+        )
 
 
 def judge(target: RunnerTarget, running: Path) -> Report:
@@ -110,6 +121,7 @@ def _load(target: RunnerTarget) -> Callable[..., Any]:
         warnings.simplefilter("ignore")
         for module in MODULES_OF_HARL:
             _import(module, target.harl)
+        compile_nothing_yet()
         return load_factory(target.runner, "runner")
 
 

@@ -103,7 +103,10 @@ def _name_of_logger(trial: Trial) -> Callable[[Dict[str, Any]], Any]:
 def _require_different(trial: Trial, function: Any, name_of: Callable[[Dict[str, Any]], Any]) -> None:
     """Raise if no setting that names a task changes what `name_of` returns."""
     env_args = trial.settings.env_args
-    keys = [key for key in KEYS_OF_TASKS if isinstance(env_args.get(key), str)]
+    keys = []
+    for key in KEYS_OF_TASKS:
+        if isinstance(env_args.get(key), str):
+            keys.append(key)
     if not keys:
         raise NotJudgedError(f"the settings of the environment have none of {', '.join(KEYS_OF_TASKS)}")
     usual = name_of(env_args)

@@ -222,7 +222,10 @@ class Trial:
             self.rollouts.append(self._rollout(self.training))
 
     def _rollout(self, training: EnvRecorder) -> HarlRollout:
-        steps = [step for step in training.steps[self._recorded :] if not step.evaluates]
+        steps = []
+        for step in training.steps[self._recorded :]:
+            if not step.evaluates:
+                steps.append(step)
         previous, before = None, training.first
         if self._recorded:
             previous = training.steps[self._recorded - 1]

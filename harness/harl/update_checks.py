@@ -248,7 +248,10 @@ def checkpoint(trial: Trial) -> None:
     runner.algo_args["train"]["model_dir"] = str(runner.save_dir)
     _call(trial, "restore")
     restored = _state(runner)
-    lost = [name for name in saved if not np.allclose(saved[name], restored[name], atol=1e-6)]
+    lost = []
+    for name in saved:
+        if not np.allclose(saved[name], restored[name], atol=1e-6):
+            lost.append(name)
     if lost:
         raise ContractError(
             f"the checkpoint does not restore {lost[0]}",

@@ -59,7 +59,9 @@ class ActionDriver:
     def _kinds_of_envs(self) -> List[str]:
         """Return the kind of actions of each env at this step."""
         phase = self._step // PHASE_STEPS
-        kinds = [self._kinds[(env + phase) % len(self._kinds)] for env in range(self.sizes.num_envs)]
+        kinds = []
+        for env in range(self.sizes.num_envs):
+            kinds.append(self._kinds[(env + phase) % len(self._kinds)])
         if "rest" in self._kinds:
             kinds[self._step // REST_STEPS % len(kinds)] = "rest"
         return kinds

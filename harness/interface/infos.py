@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy as np
 
 from harness.interface.spaces import Sizes
 
 TRUNCATION = "bad_transition"  # the only key that HARL's on-policy runner reads
+MAX_DEPTH = 3  # of dicts within an info
 
 
 def truncation_flags(infos: Any, sizes: Sizes, per_agent: bool = True) -> np.ndarray:
@@ -56,6 +57,30 @@ def leaves(infos: Any) -> List[Tuple[int, int, Any]]:
         for agent, info in agents_of(env_infos):
             found.append((env, agent, info))
     return found
+
+
+def numbers_in(
+    info: Any, prefix: str = "", depth: int = MAX_DEPTH, *, booleans: bool = False
+) -> Iterator[Tuple[str, float]]:
+    """Yield path and value of every number in a dict of dicts.
+
+    Args:
+      info: the dict.
+      prefix: what the paths begin with.
+      depth: how many dicts within each other are read.
+      booleans: whether True and False are numbers, 1 and 0.
+    """
+    if depth == 0 or not hasattr(info, "items"):
+        return
+    for key, value in info.items():
+        path = f"{prefix}{key}"
+        is_boolean = isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == np.dtype(bool)
+        if is_boolean and not booleans:
+            continue
+        if isinstance(value, (int, float, np.number, np.bool_)) or (isinstance(value, np.ndarray) and value.size == 1):
+            yield path, float(np.asarray(value).item())
+        else:
+            yield from numbers_in(value, f"{path}/", depth - 1, booleans=booleans)
 
 
 def is_sequence(infos: Any) -> bool:

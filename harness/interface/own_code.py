@@ -80,7 +80,10 @@ def last_return(owner: Any, name: str = "") -> Optional[str]:
         tree = ast.parse(textwrap.dedent("".join(lines)))
     except (TypeError, ValueError, OSError, SyntaxError):
         return None
-    numbers = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Return)]
+    numbers = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Return):
+            numbers.append(node.lineno)
     number = max(numbers, default=1)
     code = lines[number - 1].strip()
     return in_words(CodeLine(file, first + number - 1, getattr(function, "__name__", name), code))

@@ -23,7 +23,10 @@ def draw_curves(report: SoakReport, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = [finding for finding in report.findings if report.curves.get(finding.meter)]
+    shown = []
+    for finding in report.findings:
+        if report.curves.get(finding.meter):
+            shown.append(finding)
     row_count = max(-(-len(shown) // COLUMNS), 1)  # rounded up
     size = (PANEL_SIZE[0] * COLUMNS, PANEL_SIZE[1] * row_count)
     figure = Figure(figsize=size, layout="constrained")

@@ -109,7 +109,10 @@ class DriverMeter(Meter):
             return self._our_id
         new: List[int] = []
         if self._listed_before is not None:
-            new = [process_id for process_id in listed if process_id not in self._listed_before]
+            new = []
+            for process_id in listed:
+                if process_id not in self._listed_before:
+                    new.append(process_id)
         for candidates in (new, list(listed)):
             if len(candidates) == 1:
                 self._our_id = candidates[0]
@@ -150,7 +153,10 @@ def _handle(nvml: Any, device: int) -> Any:
         if uuid is not None:
             return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
     name = str(device)
-    visible = [each for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
+    visible = []
+    for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","):
+        if each:
+            visible.append(each)
     if device < len(visible):
         name = visible[device]
     if name.isdigit():

@@ -370,7 +370,10 @@ def note_scope(report: SoakReport, driver: DriverMeter) -> None:
     if driver.scope == WHOLE_GPU and peak is not None:
         report.peaks["driver"] = peak - driver.of_others
         report.notes.append(f"without {amount(driver.of_others, BYTES)} that others used at the start")
-    leaking = [finding.meter for finding in report.findings if finding.kind == LEAK]
+    leaking = []
+    for finding in report.findings:
+        if finding.kind == LEAK:
+            leaking.append(finding.meter)
     if driver.others and leaking == ["driver"]:
         report.kind = NOT_ENOUGH
         report.owners = []

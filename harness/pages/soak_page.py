@@ -111,7 +111,9 @@ def _rows(findings: Sequence[MeterVerdict], peaks: Mapping[str, Optional[float]]
     leaking, others = [], []
     for finding in findings:
         peak = peaks.get(finding.meter)
-        per_thousand = [1000.0 * value for value in (finding.slope, *finding.interval, finding.floor)]
+        per_thousand = []
+        for value in (finding.slope, *finding.interval, finding.floor):
+            per_thousand.append(1000.0 * value)
         numbers = [*per_thousand, finding.growth, math.nan if peak is None else peak]
         unit, scale = _unit_of(numbers[:-1], finding.unit)
         row = {

@@ -232,7 +232,10 @@ def _fills_the_machine(peak: int) -> bool:
 
 def _ended_by_exit(evidence: Evidence) -> _Diagnosis:
     error = last_error(evidence.lines, evidence.exit_code)
-    fatal = [line for line in evidence.stacks if line.startswith("Fatal Python error")]
+    fatal = []
+    for line in evidence.stacks:
+        if line.startswith("Fatal Python error"):
+            fatal.append(line)
     if fatal:
         name = next((name for words, name in _FATAL_SIGNALS.items() if words in fatal[0]), "")
         known = likely_cause(evidence.output) or explain(Symptom.of_signal(name, evidence.stacks, evidence.lines))

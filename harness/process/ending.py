@@ -82,7 +82,10 @@ class Ending:
             processes = "\n            ".join(map(str, evidence.processes))
         elif evidence.left:
             processes = f"{evidence.left} still ran after its end and were killed"
-        gpu = [sample.gpu for sample in evidence.memory if sample.gpu is not None]
+        gpu = []
+        for sample in evidence.memory:
+            if sample.gpu is not None:
+                gpu.append(sample.gpu)
         return [
             ("command", shlex.join(evidence.command)),
             ("cause", self.cause),

@@ -17,6 +17,7 @@ from typing import Iterator, NamedTuple, Optional
 import psutil
 
 LAYOUT = struct.Struct("=qqqqdd")
+COUNT = struct.Struct("=q")  # of writes, before and after a state: equal unless the state is only half written
 NOTHING, BUILD, RESET, STEP = range(4)
 NAMES = ("nothing", "the factory", "reset", "step")
 IDLE_S = 30.0  # without work, after which a call hangs
@@ -46,28 +47,30 @@ class CallState(NamedTuple):
 
     @classmethod
     def read(cls, path: Path) -> CallState:
-        """Return what a file says; nothing at all if nothing has been written yet."""
+        """Return what a file says; nothing at all if nothing has been written yet, or a write is not complete."""
         try:
             content = path.read_bytes()
         except OSError:
             return cls()
-        if len(content) < LAYOUT.size:
+        first, last = content[: COUNT.size], content[COUNT.size + LAYOUT.size :]
+        if len(last) != COUNT.size or first != last:
             return cls()
-        return cls(*LAYOUT.unpack_from(content))
+        return cls(*LAYOUT.unpack_from(content, COUNT.size))
 
 
 class _Writer:
     """Writes the state of this process, and of copies of it, to a file."""
 
     def __init__(self, path: Path) -> None:
-        path.write_bytes(bytes(LAYOUT.size))
+        size = COUNT.size + LAYOUT.size + COUNT.size
+        path.write_bytes(bytes(size))
         with path.open("r+b") as file:
-            self._memory = mmap.mmap(file.fileno(), LAYOUT.size)
+            self._memory = mmap.mmap(file.fileno(), size)
 
     @contextlib.contextmanager
     def during(self, call: int) -> Iterator[None]:
         """Write that a call runs."""
-        before = CallState(*LAYOUT.unpack_from(self._memory))
+        before = CallState(*LAYOUT.unpack_from(self._memory, COUNT.size))
         began = time.monotonic()
         builds, calls = before.builds, before.calls
         if call == BUILD:
@@ -84,7 +87,10 @@ class _Writer:
             self._write(CallState(os.getpid(), NOTHING, builds, calls, now, slowest))
 
     def _write(self, state: CallState) -> None:
-        LAYOUT.pack_into(self._memory, 0, *state)
+        [count] = COUNT.unpack_from(self._memory)
+        self._memory[: COUNT.size] = COUNT.pack(count + 1)
+        self._memory[COUNT.size : -COUNT.size] = LAYOUT.pack(*state)
+        self._memory[-COUNT.size :] = COUNT.pack(count + 1)
 
 
 _writer: Optional[_Writer] = None

@@ -182,7 +182,10 @@ def _of(meter: Meter) -> str:
 
 def _withdraw_what_others_may_have_caused(report: SoakReport, watched: TreeMeters) -> None:
     """Do not call it a leak of the command if only the memory of a shared GPU grew."""
-    leaking = [finding.meter for finding in report.findings if finding.kind == LEAK]
+    leaking = []
+    for finding in report.findings:
+        if finding.kind == LEAK:
+            leaking.append(finding.meter)
     if watched.gpu.others and leaking == ["driver"]:
         report.kind, report.owners = NOT_JUDGED, []
         report.why = "the GPU filled, but its driver does not say whose memory it is: measure on an idle GPU"

@@ -443,7 +443,7 @@ def test_check_without_time_for_most_contracts_exits_with_2(capsys: pytest.Captu
     """One contract that holds is not enough if there was no time for the others."""
     words = ["check", "test_harness_check:make_slowly", "--budget", "0.1", "--contracts", "factory,horizon,close"]
     assert main(words) == 2
-    expected = "1 of 3 contracts judged: 0 broken, 1 hold; too little time for most: raise the budget; "
+    expected = "1 of 3 contracts judged: 0 broken, 1 hold; 2 had too little time: raise the budget, --budget 10 should "
     assert capsys.readouterr().out.splitlines()[-1].startswith(expected)
 
 
@@ -455,6 +455,18 @@ def test_report_is_inconclusive_where_time_was_too_short_for_most(reason: str, c
     assert ("raise the budget" in str(report)) is not conclusive
     assert Report([], ["finite"], {"horizon": reason}).conclusive
     assert not Report([], [], {"horizon": reason}).conclusive
+
+
+def test_report_says_which_budget_would_judge_all() -> None:
+    """One line has the number of contracts that lack time, and a budget: the largest one named, or an estimate."""
+    late = {"horizon": NO_TIME, "close": "3 ends, 5 are needed; --budget 95 allows 1,100 steps", "infos": "no task"}
+    report = Report([], ["finite", "dones", "bounds"], late, seconds=60.0)
+    assert report.without_time == ["horizon", "close"]
+    assert "2 had too little time: raise the budget, --budget 100 should judge all; 60.0 s" in str(report)
+    report = Report([], ["finite"], {"horizon": NO_TIME}, seconds=60.0)
+    assert report.budget_for_all == 160  # 1.3 times 60 s for each half
+    report = Report([], ["finite"], {"horizon": "no task is stated"}, seconds=60.0)
+    assert report.summary == "1 of 2 contracts judged: 0 broken, 1 hold"
 
 
 def test_check_clean_environment_writes_a_report(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

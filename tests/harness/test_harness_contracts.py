@@ -317,6 +317,36 @@ def test_dones_one_step_late_are_named_so_and_nothing_follows_from_them() -> Non
     assert [one.what for one in report.findings] == ["dones come one step late"]
 
 
+class DropsOut(PointMass):
+    """A toy whose agent 1 leaves after eight steps; its team mate goes on until the time limit."""
+
+    comes_back = False
+
+    def step(self, actions: np.ndarray) -> Tuple[Any, ...]:
+        """Act; agent 1 is done from its eighth step on, or only there."""
+        returned = list(super().step(actions))
+        left = self._age >= 8
+        if self.comes_back:
+            left = self._age == 8
+        dones = returned[DONES].copy()
+        dones[:, 1] |= left
+        returned[DONES] = dones
+        return tuple(returned)
+
+
+class ComesBack(DropsOut):
+    """The same, but it is done in a single step, after which it takes part again."""
+
+    comes_back = True
+
+
+def test_dones_agent_that_leaves_for_the_rest_of_an_episode_is_no_finding() -> None:
+    """HARL leaves it out of the loss until the episode ends; one that comes back would be learned across its end."""
+    assert check(lambda num_envs=5, seed=0: DropsOut(num_envs, 2, seed, 20), "dones") == ""
+    found = check(lambda num_envs=5, seed=0: ComesBack(num_envs, 2, seed, 20), "dones")
+    assert found == "the agents of an env are not done together"
+
+
 class KeepsItsClock(PointMass):
     """A toy whose `reset` does not restart the clock, and whose env 0 always succeeds early."""
 

@@ -15,6 +15,7 @@ from harness.faults import FAULTS, find, plant
 from harness.faults.fault_matrix import WORLDS, run_matrix
 from harness.faults.faults_command import FaultsConfig, main
 from harness.faults.plant import replaced
+from harness.grid_toy import make_grid
 from harness.toys import PointMass, make_pointmass
 from mapush.errors import ConfigError
 
@@ -25,8 +26,10 @@ SHOWN_ELSEWHERE = {
     "close-closes-all",
     "close-leaves-a-thread",
     "done-survives-reset",
-}  # two envs that live one after the other do not show them
-SHOWN_BY_ONE_ENV = [fault for fault in OF_AN_ENV if fault.name not in SHOWN_ELSEWHERE]
+    "time-limit-beats-the-outcome",
+}  # two envs that live one after the other, for 30 steps each, do not show them
+SHOWN_BY_ONE_ENV = [fault for fault in OF_AN_ENV if fault.name not in SHOWN_ELSEWHERE and not fault.world]
+OF_THE_GRID = [fault for fault in OF_AN_ENV if fault.world == "grid"]
 QUICK = [
     "missing-argument",
     "rewards-without-last-axis",
@@ -51,6 +54,11 @@ QUICK = [
     "info-key-comes-and-goes",
     "seed-from-a-hash",
     "class-keeps-the-last-states",
+    "mask-of-the-next-agent",
+    "flag-survives-resets",
+    "neighbouring-seeds-overlap",
+    "time-limit-beats-the-outcome",
+    "outcome-of-the-next-episode",
 ]
 ONLY_EARLY = ("action-levels",)  # contracts that look at the beginning of a run only, as they try so much
 WITH_A_FIRST_STEP = [fault for fault in OF_AN_ENV if not fault.of_making]
@@ -73,6 +81,7 @@ OF_MAKING = {
     "only-the-seed-changes-the-start",
     "all-envs-start-alike",
     "two-envs-start-alike",
+    "neighbouring-seeds-overlap",
     "seed-from-a-hash",
     "order-of-a-set",
     "seed-with-the-process-id",
@@ -151,6 +160,15 @@ def test_fault_of_an_env_planted_changes_what_the_env_does_and_is_gone_afterward
     """A bug is in the code while its context is open, and gone afterwards."""
     assert with_fault(fault.name, horizon=7) != clean
     assert life_of_envs(horizon=7) == clean
+
+
+@pytest.mark.parametrize("fault", OF_THE_GRID, ids=lambda fault: fault.name)
+def test_fault_of_masks_changes_the_masks_of_the_grid_only_while_it_is_planted(fault):
+    """A bug of the grid is in the code while its context is open, and gone afterwards."""
+    clean = make_grid(seed=2).reset()[2]
+    with fault.inject():
+        assert (make_grid(seed=2).reset()[2] != clean).any()
+    assert (make_grid(seed=2).reset()[2] == clean).all()
 
 
 @pytest.mark.parametrize("name", ["agents-swapped", "rewards-without-last-axis", "reward-of-wrong-sign"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -259,3 +260,29 @@ def test_clipped_actions_keep_their_order_and_exchanged_ones_do_not():
     stored = np.random.default_rng(2).normal(size=(7, 5, 3))
     assert _same_order(stored, 0.5 * stored.clip(-0.3, 0.3))
     assert not _same_order(stored, stored[:, ::-1])
+
+
+WITHOUT_COMPILER = """
+import sys, torch
+from harness.harl.quick_start import compile_nothing_yet
+compile_nothing_yet()
+weight = torch.ones(2, requires_grad=True)
+optimiser = torch.optim.Adam([weight], lr=0.5)
+weight.sum().backward()
+optimiser.step()
+optimiser.zero_grad()
+assert (weight - 0.5).abs().max() < 1e-6, weight
+assert "torch._dynamo.convert_frame" not in sys.modules
+assert torch.compile(lambda x: x + 1.0, backend="eager")(torch.ones(2)).tolist() == [2.0, 2.0]
+assert "torch._dynamo.convert_frame" in sys.modules
+compile_nothing_yet()
+assert torch._dynamo is sys.modules["torch._dynamo"]
+assert torch._dynamo.__file__
+"""
+
+
+def test_optimisers_step_without_the_compiler_and_whoever_compiles_gets_it():
+    """The stand-in is enough for a step, and gives way to the compiler, with the same numbers."""
+    pytest.importorskip("torch")
+    done = subprocess.run([sys.executable, "-c", WITHOUT_COMPILER], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr

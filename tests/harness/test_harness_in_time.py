@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, List
@@ -267,3 +269,31 @@ def test_contract_is_not_judged_if_no_episode_ended(contract: str) -> None:
     assert endless.passed == []
     assert "0 episodes that ended in 90 steps" in endless.not_judged[contract]
     assert report_of(factory(), contracts=[contract]).passed == [contract]
+
+
+WRITES_WITHOUT_END = """
+import sys
+from pathlib import Path
+from harness.process import pulse
+
+pulse.write_to(Path(sys.argv[1]))
+while True:
+    with pulse.during(pulse.STEP):
+        pass
+"""
+
+
+def test_pulse_is_never_read_half_written(tmp_path: Path) -> None:
+    """A call that is being written does not seem to have begun when the machine started."""
+    path = tmp_path / "pulse"
+    writer = subprocess.Popen([sys.executable, "-c", WRITES_WITHOUT_END, str(path)])
+    try:
+        while CallState.read(path).calls < 10:
+            assert writer.poll() is None
+            time.sleep(0.01)
+        for _ in range(100_000):
+            state = CallState.read(path)
+            assert state.call == pulse.NOTHING or state.since > 0.0
+    finally:
+        writer.kill()
+        writer.wait()

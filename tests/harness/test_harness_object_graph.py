@@ -150,6 +150,14 @@ def test_measure_looks_into_a_bounded_deque_and_an_unset_cell():
     assert measure(env)["env.last"] == 3
 
 
+def test_measure_of_a_bounded_deque_does_not_grow_while_it_fills():
+    """A record of the last episodes is bounded from its first entry on."""
+    env = types.SimpleNamespace(last=collections.deque([[1, 2, 3]], maxlen=4))
+    before = measure(env)
+    env.last.append([4, 5, 6])
+    assert measure(env) == before
+
+
 def test_measure_ends_at_its_limit():
     """Only part of a huge object is measured."""
     env = types.SimpleNamespace(**{f"rows_{index}": [0] * 7 for index in range(50)})

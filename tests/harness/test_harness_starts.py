@@ -7,7 +7,14 @@ import pytest
 from wrapped import report_of
 
 from harness.contracts import Task
-from harness.contracts.starts import Starts, require_different_envs, require_different_episodes
+from harness.contracts.starts import (
+    Overlap,
+    Starts,
+    overlap_of,
+    overlap_of_states,
+    require_different_envs,
+    require_different_episodes,
+)
 from harness.findings import ContractError
 from harness.toys import make_pointmass
 
@@ -129,3 +136,60 @@ def test_whole_contract_tells_a_note_from_what_is_not_judged():
     assert report.not_judged == {"other-seed": "the starts are not random"}
     report = report_of(make_pointmass, contracts=["other-seed"], task=Task(fixed_starts=True))
     assert "by design" in report.not_judged["other-seed"]
+
+
+def test_seeds_that_share_starts_in_other_envs_are_found():
+    """Env i + 1 of a seed starts as env i of the next one; one start that differs is enough to pass."""
+    places = np.random.default_rng(0).normal(size=(4, NUM_ENVS + 2, AGENTS, OBS_DIM))
+    by_seed = {seed: places[:, seed : seed + NUM_ENVS].copy() for seed in range(2)}
+    assert overlap_of(by_seed) == Overlap(seed=0, later=1, places=-1)
+    assert overlap_of({0: by_seed[1], 1: by_seed[0]}) == Overlap(seed=0, later=1, places=1)
+    by_seed[1][3, 2] += 1.0
+    assert overlap_of(by_seed) is None
+    assert overlap_of({0: by_seed[0], 1: by_seed[0]}) is None  # in the same env: the seed changes nothing
+    few = {seed: np.round(called * 0.0) for seed, called in by_seed.items()}
+    assert overlap_of(few) is None  # all starts are one place, which is no accident to speak of
+
+
+def make_neighbouring(num_envs=5, seed=0):
+    """Return the toy whose env i draws from a generator of seed + i."""
+    env = make_pointmass(num_envs, 2, seed)
+    env._generators = [np.random.default_rng(seed + env_id) for env_id in range(num_envs)]
+    return env
+
+
+def test_contract_finds_seeds_that_share_starts():
+    """The finding says which envs are alike."""
+    (finding,) = report_of(make_neighbouring, contracts=["other-seed"], seed=3).findings
+    assert finding.what == "neighbouring seeds share their episodes"
+    assert finding.got.startswith("env 1 of seed 3 starts as env 0 of seed 4 does")
+
+
+def test_generators_that_seeds_share_are_found():
+    """Levels that depend on the seed hide equal draws; generators in a shifted order are a finding all the same."""
+    assert overlap_of_states({3: list("abcd"), 4: list("bcde")}) == Overlap(seed=3, later=4, places=-1)
+    assert overlap_of_states({3: list("bcde"), 4: list("abcd")}) == Overlap(seed=3, later=4, places=1)
+    assert overlap_of_states({3: list("abcd"), 4: list("abcd")}) is None  # the same in every env: a fixed layout
+    assert overlap_of_states({3: list("aaaa"), 4: list("aaaa")}) is None
+    assert overlap_of_states({3: list("abc"), 4: list("bcd")}) is None  # two in common
+    spaces = {3: list("abcduvw"), 4: list("bcdexyz")}  # and generators of spaces, which nobody seeds
+    assert overlap_of_states(spaces) == Overlap(seed=3, later=4, places=-1)
+
+
+def make_neighbouring_levels(num_envs=5, seed=0):
+    """Return the same, with a disc whose place depends on the seed."""
+    env = make_neighbouring(num_envs, seed)
+    begin = env._start
+
+    def start(env_id):
+        begin(env_id)
+        env._disc[env_id] += 0.01 * seed
+
+    env._start = start
+    return env
+
+
+def test_contract_finds_generators_that_seeds_share():
+    """The finding says that generators are alike, not starts."""
+    (finding,) = report_of(make_neighbouring_levels, contracts=["other-seed"], seed=3).findings
+    assert finding.got.startswith("env 1 of seed 3 has the generator that env 0 of seed 4 has")

@@ -61,7 +61,7 @@ class Played:
         self.errors = StepErrors()
         for name, error in errors.items():
             self.errors.record(name.replace("_", "-"), error)
-        self.jumps, self.notes, self.seed = jumps, [], 0
+        self.jumps, self.notes, self.seed, self.task = jumps, [], 0, None
         self.sizes = SimpleNamespace(num_envs=len(history[0].obs))
 
     def once(self, find):
@@ -299,12 +299,13 @@ def test_limits_that_are_drawn_for_each_episode_are_not_judged():
         contracts.bad_transition(Played(run(3, 30, ends, flagged=flagged)))
 
 
-def test_horizon_is_not_judged_where_limits_are_drawn_and_gives_no_advice():
-    """No run is long enough for a limit that differs from episode to episode, and shorter episodes would not help."""
-    ends = [(3, 0), (9, 0), (16, 0), (24, 0), (9, 1), (15, 1)]
-    with pytest.raises(NotJudgedError, match="no time limit is the same for all episodes: 6, 7, 8 steps") as reason:
-        contracts.horizon(Played(run(3, 30, ends, flagged=ends)))
-    assert "shorter" not in str(reason.value)
+def test_horizon_of_drawn_limits_says_what_to_do():
+    """A limit for each episode is not judged, with fitting advice; an overdue env is found."""
+    ends = [(10, 0), (24, 0), (40, 0), (12, 1), (30, 1), (47, 1)]
+    with pytest.raises(NotJudgedError, match="from episode to episode, 14 to 18 steps.*--kwargs"):
+        contracts.horizon(Played(run(2, 50, ends, flagged=ends)))
+    with pytest.raises(ContractError, match="the episode of env 1 never ends"):
+        contracts.horizon(Played(run(2, 90, [*ends, (56, 0), (72, 0), (88, 0)], flagged=[*ends, (56, 0)])))
 
 
 def test_drawn_limits_are_early_where_the_environment_states_a_limit():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from wrapped import REWARDS, check, factory
 
-from harness.contracts.values import isolated_zeros, require_no_zeros_outside
+from harness.contracts.values import at_bound, isolated_zeros, require_no_zeros_outside
 from harness.findings import ContractError
 from harness.interface.player import Seen
 
@@ -160,3 +160,40 @@ def test_reward_that_is_replaced_once_is_found():
             returned[REWARDS][3] = 0.0
 
     assert check(factory(result=result), "finite") == "rewards drops to exactly 0"
+
+
+def test_clipped_numbers_are_at_their_bounds():
+    """A wall that is reached three times is a bound; the extremes of other numbers, of flags, and 0 are none."""
+    values, _ = seen()
+    wall = [(9, 2, 1, 3), (21, 4, 1, 3), (40, 0, 1, 3)]
+    for place in wall[:2]:
+        values[place] = 5.0
+    assert not at_bound(values).any()
+    values[wall[2]] = 5.0
+    assert np.argwhere(at_bound(values)).tolist() == [[9, 2], [21, 4], [40, 0]]
+    values[..., 2] = np.round(values[..., 2])
+    for place in wall:
+        values[place] = 0.0
+    assert not at_bound(values).any()
+
+
+def test_difference_of_two_clipped_numbers_is_no_finding():
+    """Two bodies move at random and stop at walls: their distance is exactly 0 while both are at the same one."""
+    values = random_walk_between_walls(steps=400, wall=1.0)
+    ended = np.zeros((400, NUM_ENVS), bool)
+    zeros = isolated_zeros(values, ended)
+    assert len(zeros) > 0
+    assert at_bound(values)[zeros[:, 0], zeros[:, 1]].all()
+
+
+def random_walk_between_walls(steps: int, wall: float) -> np.ndarray:
+    """Return two positions and their difference, (T + 1, N, 1, 3), of bodies that turn round when they meet a wall."""
+    rng = np.random.default_rng(0)
+    position, velocity = rng.uniform(-wall, wall, (NUM_ENVS, 2)), rng.normal(0.0, 0.2, (NUM_ENVS, 2))
+    rows = []
+    for _ in range(steps + 1):
+        position = np.clip(position + velocity, -wall, wall)
+        rows.append(np.stack((position[:, 0], position[:, 1], position[:, 0] - position[:, 1]), axis=1))
+        at_wall = np.abs(position) == wall
+        velocity = np.where(at_wall, -velocity, velocity + rng.normal(0.0, 0.02, velocity.shape))
+    return np.stack(rows)[:, :, None]

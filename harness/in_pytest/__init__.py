@@ -1,0 +1,1 @@
+"""The tests that the pytest plugin adds to a session."""

@@ -1,0 +1,122 @@
+"""Tests of masks that do not fit what actions do: tries written by hand, and a grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.contracts import Effort, Task, check_env
+from harness.contracts.mask_effects import Budget, Try, claims_of, rest_of, too_idle, tries_of
+from harness.grid_toy import CLEAR, GridTeam, make_grid
+from harness.interface.player import Seen
+from harness.toys import make_pointmass
+
+pytestmark = pytest.mark.harness
+
+STEPS, NUM_ENVS, AGENTS, CHOICES = 30, 5, 3, 4
+EFFORT = Effort(long_run_steps=120, max_searches=0, growth_steps=40, max_kept_entries=150)
+
+
+def masks():
+    """Return masks (T, N, A, n) bool that allow everything."""
+    return np.ones((STEPS, NUM_ENVS, AGENTS, CHOICES), bool)
+
+
+def test_masks_claim_something_of_what_they_forbid_where_there_is_a_choice():
+    """An action that is hardly ever forbidden, or only together with all others, is the task's own choice."""
+    available = masks()
+    available[:10, 0, 1, 2] = False  # often, with a choice
+    available[:9, 1, 1, 3] = False  # nine times
+    available[:, :, 2, 1:] = False  # a dead agent
+    assert np.argwhere(claims_of(available)).tolist() == [[1, 2]]
+    long = np.ones((1000, NUM_ENVS, AGENTS, CHOICES), bool)
+    long[:99, 0, 1, 2] = False  # less than 2 % of 5,000 states
+    assert not claims_of(long).any()
+    long[:100, 0, 1, 2] = False
+    assert claims_of(long)[1, 2]
+
+
+def history_of(available):
+    """Return a run with these masks."""
+    obs = np.zeros((NUM_ENVS, AGENTS, 1))
+    return [Seen(obs, obs, available=mask.astype(np.float32)) for mask in available]
+
+
+def test_rest_is_the_first_available_action():
+    """An agent that may not do nothing does the first thing that it may."""
+    available = masks()[0]
+    available[4, 2, 0] = False
+    (seen,) = history_of(available[None])
+    assert rest_of(seen)[4, :, 0].tolist() == [0, 0, 1]
+
+
+def test_tries_are_of_available_actions_with_a_claim_about_equally_often():
+    """Only what is available, claimed and not rest is tried, once in a state; rare actions are not forgotten."""
+    available = masks()
+    available[:, :, 0, 1] = False
+    available[7, 2, 0, 1] = True  # in one state only
+    claims = np.zeros((AGENTS, CHOICES), bool)
+    claims[0, :2] = claims[1, 2] = True
+    tries = tries_of(history_of(available), claims, Budget(total_s=2.0, build_s=0.001, step_s=0.001), seed=3)
+    assert Try(7, 2, 0, 1) in tries
+    assert {(one.agent, one.choice) for one in tries} == {(0, 1), (1, 2)}
+    assert len(set(tries)) == len(tries) > 20
+    few = tries_of(history_of(available), claims, Budget(total_s=0.02, build_s=0.001, step_s=0.001), seed=3)
+    assert 0 < len(few) < len(tries)
+    assert tries_of(history_of(available), claims, Budget(0.0, 0.001, 0.001), seed=3) == []
+
+
+def of_agents(*agents):
+    """Return a try of each of these agents."""
+    return [Try(start, 0, agent, start % CHOICES) for start, agent in enumerate(agents)]
+
+
+def test_idle_tries_of_an_agent_or_an_action_are_too_many():
+    """Three idle tries are needed, and a tenth of all of that agent or action."""
+    tries = of_agents(*[0] * 40, *[1] * 20)
+    assert too_idle(tries, tries[:2]) == []
+    assert too_idle(tries, tries[:3]) == []  # of 40
+    assert too_idle(tries, tries[40:43]) == tries[40:43]
+    of_one_action = [one for one in tries if one.choice == 2][:3]
+    assert too_idle(tries, of_one_action) == of_one_action
+
+
+class Loose(GridTeam):
+    """Lets robots try to clear boxes where there is none, half of the time."""
+
+    def _mask(self, env_id, agent):
+        mask = super()._mask(env_id, agent)
+        mask[CLEAR - 1] = mask[CLEAR - 1] or bool(self._robots[env_id, agent].sum() % 2)
+        return mask
+
+
+class Clumsy(GridTeam):
+    """Its robots fail by chance in every second try."""
+
+    def _act(self, env_id, agent, choice):
+        if self._generators[env_id].uniform() < 0.5:
+            return 0
+        return super()._act(env_id, agent, choice)
+
+
+def factory_of(kind):
+    """Return a factory of grids of a class."""
+
+    def make(num_envs=5, num_agents=3, seed=0):
+        return kind(num_envs, num_agents, seed, 18)
+
+    return make
+
+
+def test_contract_finds_actions_that_do_nothing_but_not_those_that_fail_by_chance():
+    """A mask that allows too much is found, unless the task states it; chance is no finding."""
+    options = {"contracts": ["mask-effects"], "effort": EFFORT}
+    (finding,) = check_env(factory_of(Loose), **options).findings
+    assert finding.what == "available_actions allows actions that do nothing"
+    assert f", action {CLEAR}, " in finding.where
+    assert check_env(factory_of(Clumsy), **options).passed == ["mask-effects"]
+    assert check_env(make_grid, **options).passed == ["mask-effects"]
+    report = check_env(factory_of(Loose), task=Task(loose_masks=True), **options)
+    assert "by design" in report.not_judged["mask-effects"]
+    report = check_env(make_pointmass, **options)
+    assert "no masks" in report.not_judged["mask-effects"]
