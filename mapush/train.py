@@ -16,11 +16,14 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple, Union
 
 from mapush.assembly import make_agent, make_env, resolve, share_the_cores, sizes_of
 from mapush.config import RunConfig, require_trainable
 from mapush.device.gpu_errors import gpu_errors
+from mapush.distributed.rank_states import gathered, scattered
+from mapush.distributed.ranks import ALONE, Ranks
+from mapush.distributed.shares import share_of
 from mapush.errors import CheckpointError, ConfigError, MapushError
 from mapush.run import capacity
 from mapush.run import checkpoint as checkpoints
@@ -30,6 +33,7 @@ from mapush.run.checkpoint import Checkpoint
 from mapush.run.checkpoint_schedule import CheckpointSchedule
 from mapush.run.folder import RunFolder, how_to_continue, read_config
 from mapush.run.idle_settings import refuse_idle
+from mapush.run.of_other_ranks import NoFolder, NoLogger, logger_of, new_folder, old_folder
 from mapush.run.progress import Speed, time_left
 from mapush.run.startup import Startup, first_line
 from mapush.run.stop_request import StopRequest
@@ -62,6 +66,7 @@ class Run:
       iteration: rollouts and updates done so far.
       health: the simulator's report on the last rollout.
       recorder: the states before the last decisions.
+      ranks: this process among those that train the same team; env and rollout are this rank's part of the run.
     """
 
     config: RunConfig
@@ -72,32 +77,35 @@ class Run:
     iteration: int = 0
     health: Dict[str, float] = dataclasses.field(default_factory=dict)
     recorder: failures.DecisionRecorder = dataclasses.field(default_factory=failures.DecisionRecorder)
+    ranks: Ranks = ALONE
 
     @classmethod
-    def start(cls, config: RunConfig, make_env: MakeEnv = make_env) -> Run:
+    def start(cls, config: RunConfig, make_env: MakeEnv = make_env, ranks: Ranks = ALONE) -> Run:
         """Make the parts of a new run and its first observation.
 
         Args:
-          config: resolved configuration.
-          make_env: builds the environment from the configuration.
+          config: resolved configuration of the complete run.
+          make_env: builds the environment from the configuration of this rank's part.
+          ranks: this process among those that train the same team.
 
         Raises:
           CapacityError: the run does not fit in the memory of the GPU; nothing was made.
         """
-        capacity.require_fit(config)
+        share = share_of(config, ranks)
+        capacity.require_fit(share)
         with contextlib.ExitStack() as on_error:
-            env = make_env(config)
+            env = make_env(share)
             on_error.callback(env.close)
             sizes = sizes_of(env)
-            agent = make_agent(config, sizes)
+            agent = make_agent(config, sizes, ranks=ranks)
 
             from mapush.happo.rollout import Rollout
 
-            rollout = Rollout(config.num_steps, config.num_envs, device=agent.device, **sizes)
+            rollout = Rollout(share.num_steps, share.num_envs, device=agent.device, **sizes)
             first = env.reset()
             rollout.start(first.obs, first.share_obs)
             on_error.pop_all()
-        return cls(config, env, agent, rollout)
+        return cls(config, env, agent, rollout, ranks=ranks)
 
     def close(self) -> None:
         """Release the simulator; further calls do nothing."""
@@ -109,7 +117,7 @@ class Run:
         return Checkpoint(self.config, self.step, sizes_of(self.env), copy.deepcopy(self.agent.state_dict()), run)
 
     def restore(self, saved: Checkpoint, path: Path) -> None:
-        """Continue from `saved`, which was read from `path`.
+        """Continue from `saved`, which was read from `path`; without the state of the envs, in new episodes.
 
         Raises:
           CheckpointError: it does not fit, or it holds only a policy.
@@ -120,8 +128,9 @@ class Run:
                 "this checkpoint holds only a policy; training cannot resume from it", where=str(path)
             )
         self.agent.load_state_dict(saved.agent)
-        self.env.load_state_dict(saved.run["env"])
-        self.rollout.load_state_dict(saved.run["rollout"])
+        if "env" in saved.run:
+            self.env.load_state_dict(saved.run["env"])
+            self.rollout.load_state_dict(saved.run["rollout"])
         self.step = saved.step
         self.iteration = saved.run["iteration"]
 
@@ -182,6 +191,7 @@ def train(
     *,
     make_env: MakeEnv = make_env,
     clock: Clock = time.monotonic,
+    ranks: Ranks = ALONE,
 ) -> Path:
     """Train, and return the folder of the run.
 
@@ -192,6 +202,7 @@ def train(
       resume: continue the run in `run_dir` from its newest checkpoint.
       make_env: builds the environment from the configuration; pass your own to wrap or replace it.
       clock: returns the time [s]; checkpoints by time follow it.
+      ranks: this process among those that train the same team; all call this function, and rank 0 writes.
 
     Raises:
       ConfigError: settings that cannot run.
@@ -204,13 +215,15 @@ def train(
     require_trainable(config)
     require_wandb(config)
     if resume:
-        return _resume(config, run_dir, make_env, clock)
-    return _begin(config, run_dir, make_env, clock)
+        return _resume(config, run_dir, make_env, clock, ranks)
+    return _begin(config, run_dir, make_env, clock, ranks)
 
 
-def _begin(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock: Clock) -> Path:
-    path = RunFolder.require_free(run_dir or RunFolder.default_path(config))
-    with Startup(first_line(config)) as startup:
+def _begin(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock: Clock, ranks: Ranks) -> Path:
+    path = ranks.share(run_dir or RunFolder.default_path(config))
+    if ranks.is_main:
+        RunFolder.require_free(path)
+    with Startup(first_line(config), shown=ranks.is_main) as startup:
         config, reason = resolve(config)
         refuse_idle(config, standin_on_gpu=_standin_on_gpu(config))
         startup.doing(f"making {config.num_envs:,} envs and the learner")
@@ -218,7 +231,7 @@ def _begin(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock:
             _train_with_harl(config, path, reason, make_env, clock, startup)
             return path
         with gpu_errors():
-            run = Run.start(config, make_env)  # before the folder, so that a failure leaves none behind
+            run = Run.start(config, make_env, ranks)  # before the folder, so that a failure leaves none behind
     return train_run(run, path, reason, clock)
 
 
@@ -235,8 +248,8 @@ def train_run(run: Run, path: Path, reason: str, clock: Clock = time.monotonic) 
       The same errors as `train`.
     """
     with gpu_errors(lambda: how_to_continue(path)), contextlib.closing(run):
-        with contextlib.closing(RunFolder.create(run.config, path)) as folder:
-            _loop(run, folder.path, reason, clock)
+        with contextlib.closing(new_folder(run.config, path, run.ranks)):
+            _loop(run, path, reason, clock)
     return path
 
 
@@ -249,38 +262,55 @@ def _train_with_harl(
         train(config, path, reason, stop.requested, make_env, clock, startup.close)
 
 
-def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock: Clock) -> Path:
+def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock: Clock, ranks: Ranks) -> Path:
     if run_dir is None:
         raise ConfigError("nothing to resume", fix="name the run's folder: --resume RUN")
-    with contextlib.closing(RunFolder.reopen(run_dir)) as folder:
-        newest = folder.newest
-        step = checkpoints.step_of(newest)
+    with contextlib.closing(old_folder(config, run_dir, ranks)) as folder:
+        step = checkpoints.step_of(ranks.share(folder.newest))
         if step >= config.total_steps:
-            print(f"this run is finished: {step} of {config.total_steps} env steps")
-            print(f"to train on: python -m mapush.train --resume {run_dir} --total-steps {2 * step}")
+            if ranks.is_main:
+                print(f"this run is finished: {step} of {config.total_steps} env steps")
+                print(f"to train on: python -m mapush.train --resume {run_dir} --total-steps {2 * step}")
             return run_dir
-        with Startup(first_line(config, step)) as startup:
-            _resume_in(folder, config, make_env, clock, startup)
+        with Startup(first_line(config, step), shown=ranks.is_main) as startup:
+            _resume_in(folder, config, make_env, clock, startup, ranks)
     return run_dir
 
 
-def _resume_in(folder: RunFolder, config: RunConfig, make_env: MakeEnv, clock: Clock, startup: Startup) -> None:
+def _resume_in(
+    folder: Union[RunFolder, NoFolder],
+    config: RunConfig,
+    make_env: MakeEnv,
+    clock: Clock,
+    startup: Startup,
+    ranks: Ranks,
+) -> None:
     config, reason = resolve(config)
     folder.require_same_run(config)
     for change in folder.changes():
         print(change)
     refuse_idle(config, folder.config, standin_on_gpu=_standin_on_gpu(config))
     startup.doing(f"making {config.num_envs:,} envs and the learner")
-    if config.learner == "harl":
+    if isinstance(folder, RunFolder) and config.learner == "harl":
         _resume_with_harl(config, folder, reason, make_env, clock, startup)
         return
     with gpu_errors(lambda: how_to_continue(folder.path)):
-        with contextlib.closing(Run.start(config, make_env)) as run:
-            newest = folder.newest
-            run.restore(checkpoints.load(newest), newest)
+        with contextlib.closing(Run.start(config, make_env, ranks)) as run:
+            _restore(run, folder)
             folder.write(config)
             startup.close()
             _loop(run, folder.path, reason, clock)
+
+
+def _restore(run: Run, folder: Union[RunFolder, NoFolder]) -> None:
+    """Continue from the newest checkpoint, which rank 0 reads for all."""
+    saved: Optional[Checkpoint] = None
+    if folder.newest is not None:
+        saved = checkpoints.load(folder.newest)
+    part, saved_ranks = scattered(saved, run.ranks)
+    run.restore(part, folder.newest or folder.path)
+    if run.ranks.is_main and saved_ranks != run.ranks.size:
+        print(f"saved by {saved_ranks} ranks, continued by {run.ranks.size}: every env begins a new episode")
 
 
 def _standin_on_gpu(config: RunConfig) -> bool:
@@ -303,13 +333,17 @@ def _resume_with_harl(
 def _loop(run: Run, folder: Path, reason: str, clock: Clock) -> None:
     from mapush.run.logger import RunLogger
 
-    with StopRequest() as stop, contextlib.closing(RunLogger(folder, run.config, run.step)) as logger:
+    def make_logger() -> RunLogger:
+        return RunLogger(folder, run.config, run.step)
+
+    with StopRequest() as stop, contextlib.closing(logger_of(run.ranks, make_logger)) as logger:
         _introduce(run, logger, folder, reason)
         schedule = CheckpointSchedule(run.config, clock)
         speed = Speed(run.step)
         first = run.iteration + 1
         while run.step < run.config.total_steps and not stop.requested():
-            announce(folder, run.step)
+            if run.ranks.is_main:
+                announce(folder, run.step)
             before = run.step
             losses = _iterate_or_dump(run, folder, logger, stop)
             if losses is None:  # stopped in the middle of a rollout
@@ -319,21 +353,23 @@ def _loop(run: Run, folder: Path, reason: str, clock: Clock) -> None:
                 logger.say(time_left(run.config.total_steps - run.step, rate))
             _report(run, logger, rate, losses)
             if schedule.due_by_steps(before, run.step):
-                schedule.saved(_save(run, folder))
-            elif schedule.due_by_clock():
-                schedule.saved(_save(run, folder), by_clock=True)
-        schedule.saved(_save(run, folder))
+                _save(run, folder, schedule)
+            elif run.ranks.share(schedule.due_by_clock()):
+                _save(run, folder, schedule, by_clock=True)
+        _save(run, folder, schedule)
         logger.say(_farewell(run, folder, stop))
 
 
-def _introduce(run: Run, logger: RunLogger, folder: Path, reason: str) -> None:
+def _introduce(run: Run, logger: Union[RunLogger, NoLogger], folder: Path, reason: str) -> None:
     simulator = f"{run.env.simulator_name} on {run.env.device} ({reason})"
     logger.say(f"training {run.config.task_name} in {folder}: simulator {simulator}, learner on {run.agent.device}")
     if run.config.sim.backend == "warp":
         logger.say(capacity.outlook(run.config))
 
 
-def _iterate_or_dump(run: Run, folder: Path, logger: RunLogger, stop: StopRequest) -> Optional[Dict[str, float]]:
+def _iterate_or_dump(
+    run: Run, folder: Path, logger: Union[RunLogger, NoLogger], stop: StopRequest
+) -> Optional[Dict[str, float]]:
     """Do one iteration; if it fails, save the state from which it began, and say how to replay it."""
 
     def stopped() -> bool:
@@ -348,14 +384,16 @@ def _iterate_or_dump(run: Run, folder: Path, logger: RunLogger, stop: StopReques
         raise
 
 
-def _report(run: Run, logger: RunLogger, rate: float, losses: Dict[str, float]) -> None:
+def _report(run: Run, logger: Union[RunLogger, NoLogger], rate: float, losses: Dict[str, float]) -> None:
     if run.iteration % run.config.log_interval == 0:
         metrics = run.env.metrics.summary()
         logger.report(run.step, run.iteration, rate, losses, run.health, metrics)
 
 
-def _save(run: Run, folder: Path) -> Path:
-    return checkpoints.save(run.snapshot(), checkpoints.path_of(folder, run.step))
+def _save(run: Run, folder: Path, schedule: CheckpointSchedule, by_clock: bool = False) -> None:
+    saved = gathered(run.snapshot(), run.ranks)
+    if run.ranks.is_main:
+        schedule.saved(checkpoints.save(saved, checkpoints.path_of(folder, run.step)), by_clock)
 
 
 def _dump(run: Run, start: Checkpoint, folder: Path, error: MapushError) -> None:

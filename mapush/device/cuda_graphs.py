@@ -26,11 +26,15 @@ class Captured:
     Args:
       function: takes structures with at least one tensor, all on one device; returns a structure.
       warmups: calls on the GPU before the one that records.
+      before_capture: called before each recording; with several ranks, it waits until none communicates.
     """
 
-    def __init__(self, function: Callable[..., Any], warmups: int = 2) -> None:
+    def __init__(
+        self, function: Callable[..., Any], warmups: int = 2, before_capture: Callable[[], None] = lambda: None
+    ) -> None:
         self._function = function
         self._warmups = warmups
+        self._before_capture = before_capture
         self.forget()
 
     def forget(self) -> None:
@@ -76,8 +80,11 @@ class Captured:
         """
         copies = map_tensors(lambda tensor: tensor.detach().clone(), arguments)
         self._arguments = tensors_in(copies)
+        self._before_capture()
         graph = torch.cuda.CUDAGraph()
-        with no_garbage_collection(), torch.cuda.graph(graph, stream=_stream(device)):
+        # thread_local: the thread in which NCCL watches its collectives may ask for their events meanwhile.
+        recording = torch.cuda.graph(graph, stream=_stream(device), capture_error_mode="thread_local")
+        with no_garbage_collection(), recording:
             self._result = self._function(*copies)
         return graph
 
