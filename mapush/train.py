@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple, Uni
 from mapush.assembly import make_agent, make_env, resolve, share_the_cores, sizes_of
 from mapush.config import RunConfig, require_trainable
 from mapush.device.gpu_errors import gpu_errors
+from mapush.distributed.agreed_stop import stop_of
+from mapush.distributed.join import job
+from mapush.distributed.launch import launch
 from mapush.distributed.rank_states import gathered, scattered
 from mapush.distributed.ranks import ALONE, Ranks
 from mapush.distributed.shares import share_of
@@ -336,12 +339,14 @@ def _loop(run: Run, folder: Path, reason: str, clock: Clock) -> None:
     def make_logger() -> RunLogger:
         return RunLogger(folder, run.config, run.step)
 
-    with StopRequest() as stop, contextlib.closing(logger_of(run.ranks, make_logger)) as logger:
+    with stop_of(run.ranks, run.config.num_steps) as stop, contextlib.closing(
+        logger_of(run.ranks, make_logger)
+    ) as logger:
         _introduce(run, logger, folder, reason)
         schedule = CheckpointSchedule(run.config, clock)
         speed = Speed(run.step)
         first = run.iteration + 1
-        while run.step < run.config.total_steps and not stop.requested():
+        while run.step < run.config.total_steps and not stop.before_decision(run.step):
             if run.ranks.is_main:
                 announce(folder, run.step)
             before = run.step
@@ -374,7 +379,7 @@ def _iterate_or_dump(
 
     def stopped() -> bool:
         logger.tick(run.step)
-        return stop.requested()
+        return stop.before_decision(run.step)
 
     start = run.snapshot()
     try:
@@ -472,9 +477,14 @@ def main(argv: Optional[Sequence[str]] = None, *, make_env: MakeEnv = make_env) 
       The exit code.
     """
     share_the_cores()
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        config, run_dir, resume = parse(sys.argv[1:] if argv is None else argv)
-        train(config, run_dir, resume, make_env=make_env)
+        with job() as here:
+            config, run_dir, resume = parse(words)
+            gpus = parse_flags(words)[1].gpus
+            if gpus is not None:
+                return launch(words, gpus, config, here.place)
+            train(config, run_dir, resume, make_env=make_env, ranks=here.join(config))
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2
