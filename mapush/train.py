@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple, Uni
 from mapush.assembly import make_agent, make_env, resolve, share_the_cores, sizes_of
 from mapush.config import RunConfig, require_trainable
 from mapush.device.gpu_errors import gpu_errors
+from mapush.distributed.job_metrics import job_report
 from mapush.distributed.rank_states import gathered, scattered
 from mapush.distributed.ranks import ALONE, Ranks
 from mapush.distributed.shares import share_of
@@ -386,8 +387,8 @@ def _iterate_or_dump(
 
 def _report(run: Run, logger: Union[RunLogger, NoLogger], rate: float, losses: Dict[str, float]) -> None:
     if run.iteration % run.config.log_interval == 0:
-        metrics = run.env.metrics.summary()
-        logger.report(run.step, run.iteration, rate, losses, run.health, metrics)
+        metrics, health = job_report(run.ranks, run.env.metrics, run.health)
+        logger.report(run.step, run.iteration, rate, losses, health, metrics)
 
 
 def _save(run: Run, folder: Path, schedule: CheckpointSchedule, by_clock: bool = False) -> None:
