@@ -14,7 +14,15 @@ from mapush.errors import MapushError
 
 ANSWER_S = 120.0
 """How long a call may take [s]; then the processes are killed."""
-PRELOADED = ("torch.distributed", "mapush.train", "mapush.happo.happo", "mapush.run.logger", "tyro")
+PRELOADED = (
+    "torch.distributed",
+    "torch._dynamo",
+    "torch.utils.tensorboard",
+    "mapush.train",
+    "mapush.happo.happo",
+    "mapush.run.logger",
+    "mapush.distributed.replica_check",
+)
 """What the server of processes imports once, so that no rank has to."""
 
 

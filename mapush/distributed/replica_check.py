@@ -6,7 +6,7 @@ Every tensor gets a checksum on its device. Only these numbers come to the host 
 from __future__ import annotations
 
 import collections
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import torch
 
@@ -31,16 +31,18 @@ def require_equal_replicas(state: Dict[str, Any], ranks: Ranks, where: str) -> N
     if ranks.size == 1:
         return
     of_ranks = ranks.gather(checksums(state))
-    difference = ""
+    difference: Optional[Tuple[str, str]] = None
     if ranks.is_main:
         difference = first_difference_of(of_ranks)
-    difference = ranks.share(difference)
-    if difference:
+    difference, where = ranks.share((difference, where))
+    if difference is not None:
+        path, values = difference
         raise ReplicaError(
-            f"the replicas differ in {difference}",
+            f"the replicas of the ranks differ in {path}",
             where=where,
+            got=values,
             expected="the same bits on every rank",
-            cause="a rank computes with other numbers: a reduction is missing, or a generator was used on one rank only",
+            cause="a reduction is missing, or something was drawn, loaded or set on one rank only",
             fix="the checkpoint before was equal on all ranks: continue from it with --resume",
         )
 
@@ -60,8 +62,8 @@ def checksums(state: Dict[str, Any]) -> Checksums:
     return found
 
 
-def first_difference_of(of_ranks: List[Checksums]) -> str:
-    """Return the first path at which ranks differ, with the ranks and what each has; "" if they are equal.
+def first_difference_of(of_ranks: List[Checksums]) -> Optional[Tuple[str, str]]:
+    """Return the first path at which ranks differ, and which ranks have what there; None if they are equal.
 
     The ranks that differ are those without the most common value; if two are as common, those that differ from rank 0.
     """
@@ -73,8 +75,8 @@ def first_difference_of(of_ranks: List[Checksums]) -> str:
         (common, _), *others = collections.Counter(values).most_common()
         if others:
             odd = [f"rank {rank} has {value}" for rank, value in enumerate(values) if value != common]
-            return f"{path}: {', '.join(odd)}, the others {common}"
-    return ""
+            return path, f"{', '.join(odd)}, the others have {common}"
+    return None
 
 
 def _sums(tensors: List[torch.Tensor]) -> List[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 
@@ -20,8 +21,8 @@ CFG = HappoConfig(hidden_sizes=(16, 12), lr=3e-3, critic_lr=3e-3, ppo_epoch=2, c
 
 def case_of(num_agents, share_param, minibatches, **more):
     """Return a case with these settings of the learner."""
-    settings = dict(share_param=share_param, actor_num_mini_batch=minibatches, critic_num_mini_batch=minibatches, **more)
-    return Case(num_agents, HappoConfig(**{**vars(CFG), **settings}))
+    counts = dict(actor_num_mini_batch=minibatches, critic_num_mini_batch=minibatches)
+    return Case(num_agents, dataclasses.replace(CFG, share_param=share_param, **counts, **more))
 
 
 CASES = [case_of(*settings) for settings in itertools.product((2, 3), (False, True), (1, 3))]
