@@ -22,18 +22,21 @@ from mapush.assembly import make_agent, make_env, resolve, share_the_cores, size
 from mapush.config import RunConfig, require_trainable
 from mapush.device.gpu_errors import gpu_errors
 from mapush.distributed.agreed_stop import stop_of
+from mapush.distributed.job_metrics import job_report
 from mapush.distributed.join import job
 from mapush.distributed.launch import launch
 from mapush.distributed.rank_states import gathered, scattered
 from mapush.distributed.ranks import ALONE, Ranks
-from mapush.distributed.shares import share_of
+from mapush.distributed.shares import require_even_shares, share_of
 from mapush.errors import CheckpointError, ConfigError, MapushError
 from mapush.run import capacity
 from mapush.run import checkpoint as checkpoints
-from mapush.run import failure_bundle as failures
 from mapush.run.announce import announce
 from mapush.run.checkpoint import Checkpoint
 from mapush.run.checkpoint_schedule import CheckpointSchedule
+from mapush.run.failed_iteration import keep_iteration
+from mapush.run.failure_bundle import DecisionRecorder
+from mapush.run.farewell import farewell
 from mapush.run.folder import RunFolder, how_to_continue, read_config
 from mapush.run.idle_settings import refuse_idle
 from mapush.run.of_other_ranks import NoFolder, NoLogger, logger_of, new_folder, old_folder
@@ -42,7 +45,7 @@ from mapush.run.startup import Startup, first_line
 from mapush.run.stop_request import StopRequest
 from mapush.run.train_arguments import parse_flags, parse_settings, start_of
 from mapush.run.wandb_run import require_wandb
-from mapush.sim import OF_MQE, STANDIN
+from mapush.sim import STANDIN
 from mapush.upstream.harl import models
 
 if TYPE_CHECKING:
@@ -51,7 +54,6 @@ if TYPE_CHECKING:
     from mapush.happo.rollout import Rollout
     from mapush.run.logger import RunLogger
 
-NON_FINITE = "nonfinite.pt"
 MakeEnv = Callable[[RunConfig], "VecEnv"]
 Clock = Callable[[], float]
 
@@ -79,7 +81,7 @@ class Run:
     step: int = 0
     iteration: int = 0
     health: Dict[str, float] = dataclasses.field(default_factory=dict)
-    recorder: failures.DecisionRecorder = dataclasses.field(default_factory=failures.DecisionRecorder)
+    recorder: DecisionRecorder = dataclasses.field(default_factory=DecisionRecorder)
     ranks: Ranks = ALONE
 
     @classmethod
@@ -136,6 +138,19 @@ class Run:
             self.rollout.load_state_dict(saved.run["rollout"])
         self.step = saved.step
         self.iteration = saved.run["iteration"]
+
+    def require_equal_replicas(self) -> None:
+        """Compare the learner and the counters of all ranks; with one, nothing is done.
+
+        Raises:
+          ReplicaError: on all ranks, with the first part that differs.
+        """
+        if self.ranks.size == 1:
+            return
+        from mapush.distributed.replica_check import require_equal_replicas
+
+        state = {"learner": self.agent.state_dict(), "step": self.step, "iteration": self.iteration}
+        require_equal_replicas(state, self.ranks, f"iteration {self.iteration}, env step {self.step}")
 
     def advance(self) -> None:
         """Take one decision in every env."""
@@ -216,6 +231,7 @@ def train(
       SystemExit: stopped by a signal, after saving; see the module's docstring.
     """
     require_trainable(config)
+    require_even_shares(config, ranks.size)
     require_wandb(config)
     if resume:
         return _resume(config, run_dir, make_env, clock, ranks)
@@ -339,10 +355,10 @@ def _loop(run: Run, folder: Path, reason: str, clock: Clock) -> None:
     def make_logger() -> RunLogger:
         return RunLogger(folder, run.config, run.step)
 
-    with stop_of(run.ranks, run.config.num_steps) as stop, contextlib.closing(
-        logger_of(run.ranks, make_logger)
-    ) as logger:
+    stop_request = stop_of(run.ranks, run.config.num_steps)
+    with stop_request as stop, contextlib.closing(logger_of(run.ranks, make_logger)) as logger:
         _introduce(run, logger, folder, reason)
+        run.require_equal_replicas()
         schedule = CheckpointSchedule(run.config, clock)
         speed = Speed(run.step)
         first = run.iteration + 1
@@ -354,6 +370,8 @@ def _loop(run: Run, folder: Path, reason: str, clock: Clock) -> None:
             if losses is None:  # stopped in the middle of a rollout
                 break
             rate = speed.rate(run.step)
+            if run.iteration % run.config.replica_check_every == 0:
+                run.require_equal_replicas()
             if run.iteration == first:
                 logger.say(time_left(run.config.total_steps - run.step, rate))
             _report(run, logger, rate, losses)
@@ -362,7 +380,7 @@ def _loop(run: Run, folder: Path, reason: str, clock: Clock) -> None:
             elif run.ranks.share(schedule.due_by_clock()):
                 _save(run, folder, schedule, by_clock=True)
         _save(run, folder, schedule)
-        logger.say(_farewell(run, folder, stop))
+        logger.say(farewell(run.config, folder, stop.name))
 
 
 def _introduce(run: Run, logger: Union[RunLogger, NoLogger], folder: Path, reason: str) -> None:
@@ -385,59 +403,30 @@ def _iterate_or_dump(
     try:
         return run.iterate(stopped)
     except MapushError as error:
-        _dump(run, start, folder, error)
+        keep_iteration(
+            error,
+            start,
+            folder,
+            share=share_of(run.config, run.ranks),
+            env=run.env,
+            recorder=run.recorder,
+            step=run.step,
+            ranks=run.ranks,
+        )
         raise
 
 
 def _report(run: Run, logger: Union[RunLogger, NoLogger], rate: float, losses: Dict[str, float]) -> None:
     if run.iteration % run.config.log_interval == 0:
-        metrics = run.env.metrics.summary()
-        logger.report(run.step, run.iteration, rate, losses, run.health, metrics)
+        metrics, health = job_report(run.ranks, run.env.metrics, run.health)
+        logger.report(run.step, run.iteration, rate, losses, health, metrics)
 
 
 def _save(run: Run, folder: Path, schedule: CheckpointSchedule, by_clock: bool = False) -> None:
+    run.require_equal_replicas()
     saved = gathered(run.snapshot(), run.ranks)
     if run.ranks.is_main:
         schedule.saved(checkpoints.save(saved, checkpoints.path_of(folder, run.step)), by_clock)
-
-
-def _dump(run: Run, start: Checkpoint, folder: Path, error: MapushError) -> None:
-    """Save the state from which the failed iteration began, and the failed envs; add to the error how to replay them.
-
-    Args:
-      run: the run as the failure left it.
-      start: its state at the beginning of the iteration.
-      folder: the run's folder.
-      error: the error that ends the run.
-    """
-    bundle = failures.keep(
-        error,
-        folder,
-        config=run.config,
-        env=run.env,
-        recorder=run.recorder,
-        step=run.step,
-        env_state=start.run["env"],
-    )
-    dump = checkpoints.save(start, folder / NON_FINITE)
-    ways = [f"replay it: python -m mapush.replay {dump}"]
-    if run.config.sim.backend in OF_MQE:
-        ways = [f"{dump} has the learner as it was before that iteration"]
-    if error.fix:
-        ways.insert(0, error.fix)
-    if bundle is not None:
-        ways.append(f"only the failed envs, on any CPU: python -m mapush.replay {bundle}")
-    error.fix = "; ".join(ways)
-
-
-def _farewell(run: Run, folder: Path, stop: StopRequest) -> str:
-    if stop.requested():
-        return f"stopped by {stop.name} and saved; continue with: python -m mapush.train --resume {folder}"
-    if run.config.env is not None:
-        return f"done; evaluate with: python -m mapush.evaluate --env {run.config.env} --checkpoint {folder}"
-    if type(run.config) is not RunConfig:
-        return f"done; evaluate with: python -m mapush.evaluate {run.config.task_name} --checkpoint {folder}"
-    return f'done; load the policy with: mapush.load_policy("{folder}")'
 
 
 # -- command line ----------------------------------------------------------------------------------------------------

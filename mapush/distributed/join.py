@@ -16,12 +16,12 @@ from mapush.distributed.activity import DEFAULT_LIMITS, Activity, WatchLimits
 from mapush.distributed.failure_watch import FailureWatch, leave
 from mapush.distributed.first_failure import Finding
 from mapush.distributed.place import Place, place_of
-from mapush.distributed.rank_store import DistributedError, connect, lost_store, wait_for
+from mapush.distributed.rank_store import connect, lost_store, wait_for
 from mapush.distributed.ranks import ALONE, Ranks
 from mapush.distributed.refusals import require_possible
 from mapush.distributed.same_everywhere import difference, facts_of
 from mapush.distributed.watched_ranks import WatchedRanks
-from mapush.errors import MapushError
+from mapush.errors import DistributedError, MapushError
 
 _FACTS, _DONE, _LEFT = "facts/", "done/", "left/"
 _COMMUNICATION = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe", "Timed out waiting")

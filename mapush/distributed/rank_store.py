@@ -10,15 +10,11 @@ import time
 from typing import Any, Callable, Iterator, List
 
 from mapush.distributed.place import Place
-from mapush.errors import MapushError
+from mapush.errors import DistributedError
 
 CONNECT_S = 120.0  # until rank 0's machine listens
 REPLY_S = 10.0
 _POLL_S = 0.02
-
-
-class DistributedError(MapushError):
-    """Ranks that cannot reach each other, do not fit together, or have failed."""
 
 
 def connect(place: Place, seconds: float = CONNECT_S) -> Any:

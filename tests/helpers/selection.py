@@ -21,6 +21,7 @@ MARKERS = {
     "evaluation": "tests of evaluation, viewer and shipped policies",
     "adapters": "tests of the adapters to HARL, MQE and OpenRL",
     "harness": "tests of the harness itself",
+    "distributed": "tests of training with several processes",
     "packaging": "builds the wheel, and runs pytest in other projects where it is installed",
     "mujoco": "needs MuJoCo, and so Python 3.11",
     "warp": "needs mujoco-warp; runs its kernels on the CPU (they compile for a minute at first use)",

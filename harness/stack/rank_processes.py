@@ -1,0 +1,129 @@
+"""Processes on this machine that are the ranks of one job, over gloo; they call functions until they are closed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any, Callable, List
+
+from mapush.distributed.ranks import Ranks
+from mapush.errors import MapushError
+
+ANSWER_S = 120.0
+"""How long a call may take [s]; then the processes are killed."""
+PRELOADED = (
+    "torch.distributed",
+    "torch._dynamo",
+    "torch.utils.tensorboard",
+    "mapush.train",
+    "mapush.happo.happo",
+    "mapush.run.logger",
+    "mapush.distributed.replica_check",
+)
+"""What the server of processes imports once, so that no rank has to."""
+
+
+class RankProcesses:
+    """Ranks 0 to `size` - 1, each in a process of its own.
+
+    Args:
+      size: number of ranks.
+      prepare: called in each process before anything else, such as to plant a bug; it is pickled by its name.
+    """
+
+    def __init__(self, size: int, prepare: Callable[..., Any] = int) -> None:
+        context = _context()
+        self._folder = tempfile.TemporaryDirectory()
+        self._processes: List[Any] = []
+        self._pipes: List[Any] = []
+        store = str(Path(self._folder.name) / "store")
+        for rank in range(size):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, rank, size, store, prepare), daemon=True)
+            process.start()
+            theirs.close()
+            self._processes.append(process)
+            self._pipes.append(ours)
+
+    def call(self, function: Callable[..., Any], *args: Any) -> List[Any]:
+        """Return what `function(ranks, *args)` returns on each rank, in order.
+
+        Args:
+          function: can be pickled by its name, as can be its result.
+          args: its further arguments.
+
+        Raises:
+          MapushError: it raised on a rank, or did not return in time; the processes are gone then.
+        """
+        for pipe in self._pipes:
+            pipe.send((function, args))
+        answers: List[Any] = [None] * len(self._pipes)
+        waiting = dict(enumerate(self._pipes))
+        while waiting:
+            ready = multiprocessing.connection.wait(list(waiting.values()), ANSWER_S)
+            if not ready:
+                self._fail("did not return in time", f"ranks {sorted(waiting)} work or wait after {ANSWER_S:.0f} s")
+            for rank in list(waiting):
+                if waiting[rank] in ready:
+                    answers[rank] = self._answer(rank, waiting.pop(rank))
+        return answers
+
+    def _answer(self, rank: int, pipe: Any) -> Any:
+        try:
+            good, value = pipe.recv()
+        except EOFError:
+            good, value = False, "its process ended"
+        if not good:
+            self._fail(f"failed on rank {rank}", value)
+        return value
+
+    def _fail(self, what: str, got: str) -> None:
+        self.close()
+        raise MapushError(f"a job of {len(self._pipes)} ranks {what}", got=got)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the processes have been ended."""
+        return not self._processes
+
+    def close(self) -> None:
+        """End the processes; further calls do nothing."""
+        for process in self._processes:
+            process.kill()
+            process.join()
+        self._processes = []
+        self._folder.cleanup()
+
+
+def _context() -> Any:
+    """Return how processes are started: from a server that has imported torch, where the system can do that."""
+    methods = multiprocessing.get_all_start_methods()
+    context: Any = multiprocessing.get_context(methods[0])
+    if "forkserver" in methods:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(PRELOADED))
+    return context
+
+
+def _serve(pipe: Any, rank: int, size: int, store: str, prepare: Callable[..., Any]) -> None:
+    """Answer calls until the pipe is closed."""
+    prepare()
+    import torch
+    import torch.distributed as dist
+
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    torch.set_num_threads(1)
+    ranks = Ranks.connect(rank, size, "cpu", store=dist.FileStore(store, size))
+    while True:
+        try:
+            function, args = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = (True, function(ranks, *args))
+        except Exception:
+            answer = (False, traceback.format_exc())
+        pipe.send(answer)
