@@ -14,28 +14,32 @@ from typing import Any, Callable, Optional
 
 from mapush.distributed.activity import Activity
 from mapush.distributed.ranks import Ranks
-from mapush.distributed.watched_ranks import WatchedRanks
+from mapush.distributed.watched_ranks import WatchedRanks, go_on
 from mapush.run.stop_request import StopRequest
+
+Reduction = Callable[[int], Callable[[], int]]
+"""Starts to compute the largest of the numbers of all ranks; what it returns waits for the result."""
 
 
 class AgreedStop(StopRequest):
     """A `StopRequest` of all ranks: the first signal that any of them gets stops all before the same decision.
 
     Args:
-      group: process group on the CPU.
+      largest: starts a reduction over the ranks.
       activity: notes every decision.
       warm_up: decisions, counted from the first, that may take long because kernels compile.
       still: called before every decision; it raises an error if this rank must not go on.
     """
 
-    def __init__(self, group: Any, activity: Activity, warm_up: int, still: Callable[[], None]) -> None:
+    def __init__(
+        self, largest: Reduction, activity: Activity, warm_up: int = 0, still: Callable[[], None] = go_on
+    ) -> None:
         super().__init__()
-        self._group = group
+        self._largest = largest
         self._activity = activity
         self._decisions_to_warm_up = warm_up
         self._still = still
-        self._sum: Any = None
-        self._work: Any = None
+        self._result: Optional[Callable[[], int]] = None
         self._agreed: Optional[signal.Signals] = None
 
     @property
@@ -56,42 +60,50 @@ class AgreedStop(StopRequest):
           step: env steps taken so far.
         """
         self._still()
-        doing = f"in the decision after env step {step:,}"
-        self._count(doing)
-        self._read(doing)
-        if self._agreed is None:
-            self._ask()
-        return self.requested()
-
-    def _count(self, doing: str) -> None:
         if self._decisions_to_warm_up == 0:
             self._activity.started()
         self._decisions_to_warm_up -= 1
-        self._activity.mark(doing)
-
-    def _ask(self) -> None:
-        import torch
-        import torch.distributed as dist
-
-        self._sum = torch.tensor([int(self._signal or 0)], dtype=torch.int32)
-        self._work = dist.all_reduce(self._sum, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
+        self._read(f"in the decision after env step {step:,}")
+        if self._agreed is None:
+            self._result = self._largest(int(self._signal or 0))
+        return self.requested()
 
     def _read(self, doing: str) -> None:
-        if self._work is None:
+        """Read the result of the last reduction, then begin to decide."""
+        if self._result is None:
+            self._activity.mark(doing)
             return
         with self._activity.waiting("the agreement to go on", then=doing):
-            self._work.wait()
-        self._work = None
-        number = int(self._sum.item())
+            number = self._result()
+        self._result = None
         if number:
             self._agreed = signal.Signals(number)
 
     def __exit__(self, error: Optional[type], *_: object) -> None:
-        if error is None and self._work is not None:
-            self._work.wait()  # the run is over, so what it says does not matter
+        if error is None and self._result is not None:
+            self._result()  # the run is over, so what it says does not matter
         self._restore_handlers()
         if error is None and self._agreed is not None:
             raise SystemExit(128 + self._agreed)
+
+
+def largest_over(group: Any) -> Reduction:
+    """Return a reduction over the ranks of a process group on the CPU, which goes on in a thread of its own."""
+
+    def start(number: int) -> Callable[[], int]:
+        import torch
+        import torch.distributed as dist
+
+        value = torch.tensor([number], dtype=torch.int32)
+        work = dist.all_reduce(value, op=dist.ReduceOp.MAX, group=group, async_op=True)
+
+        def result() -> int:
+            work.wait()
+            return int(value.item())
+
+        return result
+
+    return start
 
 
 def stop_of(ranks: Ranks, num_steps: int) -> StopRequest:
@@ -103,8 +115,9 @@ def stop_of(ranks: Ranks, num_steps: int) -> StopRequest:
     """
     if ranks.size == 1:
         return StopRequest()
+    largest = largest_over(ranks.host_group)
     if not isinstance(ranks, WatchedRanks):
-        return AgreedStop(ranks.host_group, Activity(), 0, lambda: None)
+        return AgreedStop(largest, Activity())
     two_iterations = 2 * (num_steps + 1)
-    ranks.stop = AgreedStop(ranks.host_group, ranks.activity, two_iterations, ranks.still)
+    ranks.stop = AgreedStop(largest, ranks.activity, two_iterations, ranks.still)
     return ranks.stop

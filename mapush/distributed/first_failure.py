@@ -156,18 +156,14 @@ def _hanging(reports: List[Report], size: int) -> Optional[Finding]:
     if any(report.moment.seconds <= limit for report in reports):
         return None
     ranks = [report.rank for report in behind]
-    if ahead:
-        first = f"{_names(ranks)} of {size} hangs: {behind[0].moment.doing} for {behind[0].moment.seconds:.0f} s"
+    doing, seconds = behind[0].moment.doing, behind[0].moment.seconds
+    if not ahead:
+        first = f"all {size} ranks hang: nothing has happened for {seconds:.0f} s"
+    elif len(behind) == 1:
+        first = f"rank {ranks[0]} of {size} hangs: {doing} for {seconds:.0f} s"
     else:
-        first = f"all {size} ranks hang: nothing has happened for {behind[0].moment.seconds:.0f} s"
+        first = f"ranks {', '.join(map(str, ranks))} of {size} hang: {doing} for {seconds:.0f} s"
     lines = [first]
     for report in reports:
         lines.append(f"  {report}: {report.moment.doing} for {report.moment.seconds:.0f} s")
     return Finding(ranks, "\n".join(lines), EXIT_HANG)
-
-
-def _names(ranks: List[int]) -> str:
-    words = ", ".join(map(str, ranks))
-    if len(ranks) == 1:
-        return f"rank {words}"
-    return f"ranks {words}"

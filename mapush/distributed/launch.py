@@ -6,17 +6,19 @@ When a rank ends with an error, the agent ends the others.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import sys
 import tempfile
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
-from mapush.config import RunConfig
+from mapush.config import RunConfig, require_trainable
 from mapush.distributed.failure_watch import say
 from mapush.distributed.place import Place
 from mapush.distributed.refusals import require_enough_gpus, require_supported, wants_gpu
+from mapush.distributed.shares import require_even_shares
 from mapush.errors import ConfigError
 
 FLAG = "--gpus"
@@ -82,7 +84,10 @@ def launch(words: Sequence[str], gpus: str, config: RunConfig, place: Optional[P
     if place is not None:
         got = f"{FLAG} in {place}"
         raise ConfigError("torchrun has already started the ranks", got=got, fix=f"leave out {FLAG}")
-    return run_ranks((*_TRAIN, *without_flag(words)), number_of_ranks(gpus, config))
+    count = number_of_ranks(gpus, config)
+    require_trainable(config)
+    require_even_shares(config, count)
+    return run_ranks((*_TRAIN, *without_flag(words)), count)
 
 
 def run_ranks(arguments: Sequence[str], count: int) -> int:
@@ -99,9 +104,8 @@ def run_ranks(arguments: Sequence[str], count: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the ranks report their errors
     os.environ.update(_environment(count))
-    with tempfile.TemporaryDirectory(prefix="mapush-ranks-") as folder:
+    with _silent_agent(), tempfile.TemporaryDirectory(prefix="mapush-ranks-") as folder:
         agent = elastic_launch(_settings(count, folder), sys.executable)
         try:
             agent(*arguments)
@@ -110,6 +114,17 @@ def run_ranks(arguments: Sequence[str], count: int) -> int:
         except SignalException as error:
             return _after_signal(error.sigval, folder)
     return 0
+
+
+@contextlib.contextmanager
+def _silent_agent() -> Iterator[None]:
+    """Let the agent log nothing: the ranks report their errors themselves."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _settings(count: int, folder: str) -> Any:
@@ -160,7 +175,8 @@ def _exit_code(failures: Dict[int, Any], count: int) -> int:
         name = signal.Signals(-code).name
         say(f"rank {rank} of {count} was ended by {name} (process {failure.pid})")
         return 128 - code
-    say(f"rank {rank} of {count} ended with exit code {code} (process {failure.pid})")
+    if code - 128 not in (signal.SIGINT, signal.SIGTERM):  # those have stopped on request
+        say(f"rank {rank} of {count} ended with exit code {code} (process {failure.pid})")
     return code
 
 

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -170,11 +169,20 @@ class RankJob:
         except subprocess.TimeoutExpired as error:
             raise AssertionError(self.said()) from error
         taken = time.monotonic() - start
-        deadline = time.monotonic() + 5.0
+        self.wait_until_gone(5.0)
+        return Ended(code, self.out.read_text(), self.err.read_text().splitlines(), taken)
+
+    def wait_until_gone(self, seconds: float) -> None:
+        """Wait until no process of it is left."""
+        deadline = time.monotonic() + seconds
         while self.processes() and time.monotonic() < deadline:
             time.sleep(0.05)
         assert self.processes() == [], self.said()
-        return Ended(code, self.out.read_text(), self.err.read_text().splitlines(), taken)
+
+    def pause(self, seconds: float) -> None:
+        """Let it run."""
+        time.sleep(seconds)
+        assert self.process.poll() is None, self.said()
 
     def said(self) -> str:
         """Return what it has printed."""
@@ -193,7 +201,8 @@ def training(folder: Path, iterations: int = 400, more: Sequence[str] = ()) -> L
     (folder / "world.py").write_text(ENV)
     words = ["--env", "world.py:make", "--run-dir", "run", "--num-envs", str(NUM_ENVS), "--num-steps", str(NUM_STEPS)]
     words += ["--total-steps", str(iterations * ROLLOUT), "--checkpoint-every", str(2 * ROLLOUT), "--device", "cpu"]
-    words += ["--happo.hidden-sizes", "8", "--happo.ppo-epoch", "2", "--happo.critic-epoch", "2", *more]
+    words += ["--happo.hidden-sizes", "8", "--happo.ppo-epoch", "2", "--happo.critic-epoch", "2"]
+    words += ["--happo.actor-num-mini-batch", "2", "--happo.critic-num-mini-batch", "2", *more]
     return words
 
 
@@ -215,8 +224,3 @@ def running(
         yield one
     finally:
         one.close()
-
-
-def to_group(one: RankJob, number: signal.Signals) -> None:
-    """Send a signal to the process group of the launcher, as a terminal does."""
-    os.killpg(one.process.pid, number)
