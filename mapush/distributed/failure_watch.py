@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import psutil
@@ -26,16 +27,29 @@ from mapush.distributed.first_failure import EXIT_LOST, Failure, Finding, Report
 from mapush.distributed.place import Place
 
 FAILURE = "failure"
-_SEEN = "seen/"
-_REPORT = "report/"
+SEEN = "seen/"
+REPORT = "report/"
 
 
-def say(text: str) -> None:
+def print_error(text: str) -> None:
     """Print to stderr in one piece, so that lines of other processes do not come between."""
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
         os.write(2, (text + "\n").encode(errors="replace"))
+
+
+def this_machine() -> str:
+    """Return what tells this machine from others: process ids mean the same only here.
+
+    Containers can have the name of their host, and processes of their own; machines can all be called localhost.
+    """
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+    with contextlib.suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
 
 
 def leave(exit_code: int) -> None:
@@ -65,6 +79,8 @@ class FailureWatch:
       activity: what this rank does.
       limits: how long to wait for what.
       on_failure: ends this process; called in the thread of the watch with the exit code.
+      machine: name that only the ranks of this machine have; by default `this_machine()`.
+      say: prints a failure.
     """
 
     def __init__(
@@ -74,13 +90,17 @@ class FailureWatch:
         activity: Activity,
         limits: WatchLimits = DEFAULT_LIMITS,
         on_failure: Callable[[int], None] = leave,
+        *,
+        machine: str = "",
+        say: Callable[[str], None] = print_error,
     ) -> None:
         self._place = place
         self._store = store
         self._activity = activity
         self._limits = limits
         self._on_failure = on_failure
-        self._host = socket.gethostname()
+        self._machine = machine or this_machine()
+        self._say = say
         self._launcher = os.getppid()
         self._beat = 0
         self._reports: Dict[int, Report] = {}
@@ -114,7 +134,7 @@ class FailureWatch:
         """
         with self._lock:
             if self.failure is None:
-                own = Failure(*finding, self._host, self._place.rank)
+                own = Failure(*finding, self._machine, self._place.rank)
                 try:
                     text = self._store.compare_set(FAILURE, "", own.to_json())
                     self.failure = Failure.from_json(text)
@@ -125,10 +145,12 @@ class FailureWatch:
 
     def _note(self, failure: Failure) -> None:
         """Acknowledge the failure of the job, and print it if that is up to this rank."""
+        if self._place.rank in failure.ranks and failure.reporter != self._place.rank:
+            self._say(f"rank {self._place.rank} is here:\n{self._stack()}")
         with contextlib.suppress(RuntimeError):
-            self._store.set(f"{_SEEN}{self._place.rank}", "")
+            self._store.set(f"{SEEN}{self._place.rank}", "")
         if self._prints(failure):
-            say(failure.text)
+            self._say(failure.text)
             if not failure.lost:  # otherwise the agent reports the rank that was lost
                 _record(failure.text)
 
@@ -158,13 +180,14 @@ class FailureWatch:
         if failure.reporter == self._place.rank or self._place.hosts_store:
             return self._all_have_seen(failure)
         reporter = self._reports.get(failure.reporter)
-        return reporter is None or reporter.host != self._host or self._is_gone(reporter)
+        return reporter is None or reporter.machine != self._machine or self._is_gone(reporter)
 
     def _all_have_seen(self, failure: Failure) -> bool:
+        """Whether the others know; ranks of this machine that hang have some time to say where."""
         for rank, report in self._reports.items():
-            if rank in failure.ranks and not (report.host == self._host and self._is_gone(report)):
-                return False  # it has some time to say where it hangs
-            if rank not in failure.ranks and not self._store.check([f"{_SEEN}{rank}"]):
+            if rank == self._place.rank or (rank in failure.ranks and report.machine != self._machine):
+                continue
+            if not self._is_gone(report) and not self._store.check([f"{SEEN}{rank}"]):
                 return False
         return True
 
@@ -172,7 +195,7 @@ class FailureWatch:
         """Kill those ranks of this machine that do not react to anything else."""
         for rank in ranks:
             report = self._reports.get(rank)
-            if rank != self._place.rank and report is not None and report.host == self._host:
+            if rank != self._place.rank and report is not None and report.machine == self._machine:
                 with contextlib.suppress(OSError):
                     os.kill(report.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
@@ -210,14 +233,14 @@ class FailureWatch:
     def _report(self, left: bool = False) -> None:
         self._beat += 1
         rank = self._place.rank
-        report = Report(rank, self._host, os.getpid(), self._beat, self._activity.now(), left)
-        self._store.set(f"{_REPORT}{rank}", report.to_json())
+        report = Report(rank, socket.gethostname(), self._machine, os.getpid(), self._beat, self._activity.now(), left)
+        self._store.set(f"{REPORT}{rank}", report.to_json())
 
     def _see(self, now: float) -> Dict[int, Seen]:
         """Read what the ranks report, and before that which processes are gone: the last report may explain it."""
         gone = {rank for rank, report in self._reports.items() if self._is_gone(report)}
         for rank in range(self._place.size):
-            key = f"{_REPORT}{rank}"
+            key = f"{REPORT}{rank}"
             if not self._store.check([key]):
                 continue
             report = Report.from_json(self._store.get(key))
@@ -226,11 +249,11 @@ class FailureWatch:
             self._reports[rank] = report
         seen = {}
         for rank, report in self._reports.items():
-            seen[rank] = Seen(report, now - self._changed[rank], report.host == self._host, rank in gone)
+            seen[rank] = Seen(report, now - self._changed[rank], report.machine == self._machine, rank in gone)
         return seen
 
     def _is_gone(self, report: Report) -> bool:
-        if report.host != self._host:
+        if report.machine != self._machine:
             return False
         try:
             return psutil.Process(report.pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
@@ -240,10 +263,10 @@ class FailureWatch:
             return False
 
     def _is_orphan(self) -> bool:
-        return os.getppid() != self._launcher
+        return self._place.has_agent and os.getppid() != self._launcher
 
     def _orphaned(self) -> Finding:
-        text = f"{self._place} has lost its launcher: process {self._launcher} on {self._host} was killed"
+        text = f"{self._place} has lost its launcher: process {self._launcher} on {socket.gethostname()} was killed"
         return Finding([self._place.rank], text, EXIT_LOST, lost=True)
 
     def _lose_store(self, error: RuntimeError) -> None:
@@ -261,7 +284,7 @@ class FailureWatch:
 
     def _prints(self, failure: Failure) -> bool:
         """Whether this rank prints a failure: its reporter does, and on other machines the first rank that is left."""
-        if failure.host == self._host:
+        if failure.machine == self._machine:
             return failure.reporter == self._place.rank
         return self._place.rank == self._first_here(failure.ranks)
 
@@ -269,16 +292,14 @@ class FailureWatch:
         """Return the first living rank of this machine."""
         found = [self._place.rank]
         for rank, report in self._reports.items():
-            if report.host == self._host and rank not in failed and not self._is_gone(report):
+            if report.machine == self._machine and rank not in failed and not self._is_gone(report):
                 found.append(rank)
         return min(found)
 
     def _end(self, failure: Failure) -> None:
         """Give the main thread some time to leave by itself, and end the process."""
         hangs = self._place.rank in failure.ranks and failure.reporter != self._place.rank
-        if hangs:
-            say(f"rank {self._place.rank} is here:\n{self._stack()}")
-        elif self._ended.wait(self._limits.leave_s):
+        if not hangs and self._ended.wait(self._limits.leave_s):
             return
         self.linger()
         self._on_failure(failure.exit_code)

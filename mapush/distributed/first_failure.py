@@ -18,6 +18,7 @@ class Report:
     Attributes:
       rank: its number.
       host: name of its machine.
+      machine: what tells its machine from others, also those of the same name.
       pid: its process id there.
       beat: counts the reports of this rank.
       moment: what it does.
@@ -26,6 +27,7 @@ class Report:
 
     rank: int
     host: str
+    machine: str
     pid: int
     beat: int
     moment: Moment
@@ -54,7 +56,7 @@ class Failure(NamedTuple):
       text: the message; its first line names the ranks and the cause.
       exit_code: with which the ranks end.
       lost: a process, a machine or a connection is gone, and could not say why.
-      host: machine of the rank that reports it.
+      machine: that of the rank that reports it.
       reporter: the rank that reports it, and prints it there.
     """
 
@@ -62,7 +64,7 @@ class Failure(NamedTuple):
     text: str
     exit_code: int
     lost: bool
-    host: str
+    machine: str
     reporter: int
 
     def to_json(self) -> str:

@@ -15,7 +15,7 @@ import tempfile
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from mapush.config import RunConfig, require_trainable
-from mapush.distributed.failure_watch import say
+from mapush.distributed.failure_watch import print_error
 from mapush.distributed.place import Place
 from mapush.distributed.refusals import require_enough_gpus, require_supported, wants_gpu
 from mapush.distributed.shares import require_even_shares
@@ -173,10 +173,10 @@ def _exit_code(failures: Dict[int, Any], count: int) -> int:
         return code
     if code < 0:
         name = signal.Signals(-code).name
-        say(f"rank {rank} of {count} was ended by {name} (process {failure.pid})")
+        print_error(f"rank {rank} of {count} was ended by {name} (process {failure.pid})")
         return 128 - code
     if code - 128 not in (signal.SIGINT, signal.SIGTERM):  # those have stopped on request
-        say(f"rank {rank} of {count} ended with exit code {code} (process {failure.pid})")
+        print_error(f"rank {rank} of {count} ended with exit code {code} (process {failure.pid})")
     return code
 
 

@@ -19,7 +19,8 @@ class Place(NamedTuple):
       local_rank: its number among those of this node.
       address: host of the store through which the ranks find each other.
       port: port of that store.
-      agent_hosts_store: torchrun's agent keeps the store; otherwise rank 0 does.
+      has_agent: torchrun's agent has started this process.
+      agent_hosts_store: that agent keeps the store; otherwise rank 0 does.
       run_id: name of the job, which keeps two jobs on one store apart.
     """
 
@@ -28,6 +29,7 @@ class Place(NamedTuple):
     local_rank: int
     address: str
     port: int
+    has_agent: bool
     agent_hosts_store: bool
     run_id: str
 
@@ -70,6 +72,7 @@ def place_of(environment: Mapping[str, str]) -> Optional[Place]:
         local_rank=int(environment["LOCAL_RANK"]),
         address=environment["MASTER_ADDR"],
         port=int(environment["MASTER_PORT"]),
+        has_agent="TORCHELASTIC_RUN_ID" in environment,
         agent_hosts_store=environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
         run_id=environment.get("TORCHELASTIC_RUN_ID", "job"),
     )

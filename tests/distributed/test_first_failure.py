@@ -14,7 +14,7 @@ SILENT_S = 7.0
 
 def seen(rank, marks=5, seconds=0.0, *, limit=20.0, silent=0.0, here=True, gone=False, left=False):
     """Return a rank as others see it."""
-    report = Report(rank, "host", 100 + rank, 1, Moment(marks, f"doing {marks}", seconds, limit), left)
+    report = Report(rank, "host", "machine", 100 + rank, 1, Moment(marks, f"doing {marks}", seconds, limit), left)
     return Seen(report, silent, here, gone)
 
 
@@ -90,7 +90,7 @@ def test_reports_and_failures_survive_the_store():
     """What is written as text is read again as it was."""
     report = seen(2, 8, 1.5).report
     assert Report.from_json(report.to_json().encode()) == report
-    failure = Failure([1, 2], "text", 7, True, "host", 0)
+    failure = Failure([1, 2], "text", 7, True, "machine", 0)
     assert Failure.from_json(failure.to_json().encode()) == failure
 
 
