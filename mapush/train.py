@@ -24,10 +24,10 @@ from mapush.device.gpu_errors import gpu_errors
 from mapush.distributed.agreed_stop import stop_of
 from mapush.distributed.job_metrics import job_report
 from mapush.distributed.join import job
-from mapush.distributed.launch import launch
 from mapush.distributed.rank_states import gathered, scattered
 from mapush.distributed.ranks import ALONE, Ranks
 from mapush.distributed.shares import require_even_shares, share_of
+from mapush.distributed.start_ranks import launch
 from mapush.errors import CheckpointError, ConfigError, MapushError
 from mapush.run import capacity
 from mapush.run import checkpoint as checkpoints

@@ -36,7 +36,7 @@ class WatchLimits:
 DEFAULT_LIMITS = WatchLimits()
 
 
-class Moment(NamedTuple):
+class WorkMoment(NamedTuple):
     """What a rank does at a moment.
 
     Attributes:
@@ -116,7 +116,7 @@ class Activity:
         with self._lock:
             self._seconds += min(seconds, _MAX_STEP_S)
 
-    def now(self) -> Moment:
+    def now(self) -> WorkMoment:
         """Return the current piece of work."""
         limits = self._limits
         with self._lock:
@@ -125,4 +125,4 @@ class Activity:
                 limit = max(limit, limits.start_s)
             if self._saving:
                 limit = max(limit, limits.save_s)
-            return Moment(self._marks, self._doing, self._seconds, limit)
+            return WorkMoment(self._marks, self._doing, self._seconds, limit)

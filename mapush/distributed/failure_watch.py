@@ -23,7 +23,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 import psutil
 
 from mapush.distributed.activity import DEFAULT_LIMITS, Activity, WatchLimits
-from mapush.distributed.first_failure import EXIT_LOST, Failure, Finding, Report, Seen, judge
+from mapush.distributed.first_failure import EXIT_LOST, JobFailure, JobFinding, RankReport, SeenRank, judge
 from mapush.distributed.place import Place
 
 FAILURE = "failure"
@@ -103,14 +103,14 @@ class FailureWatch:
         self._say = say
         self._launcher = os.getppid()
         self._beat = 0
-        self._reports: Dict[int, Report] = {}
+        self._reports: Dict[int, RankReport] = {}
         self._changed: Dict[int, float] = {}
         self._last_look = time.monotonic()
         self._lock = threading.RLock()  # of the store and of what was read from it
         self._ended = threading.Event()
         self._main_thread = threading.main_thread().ident
         self._thread = threading.Thread(target=self._watch, name="failure watch", daemon=True)
-        self.failure: Optional[Failure] = None
+        self.failure: Optional[JobFailure] = None
 
     def start(self) -> None:
         """Begin to watch."""
@@ -126,7 +126,7 @@ class FailureWatch:
 
     # -- for the main thread ---------------------------------------------------------------------------------------
 
-    def claim(self, finding: Finding) -> Failure:
+    def claim(self, finding: JobFinding) -> JobFailure:
         """Make a finding the failure of the job, unless there is one already; print it if it is this rank's to print.
 
         Returns:
@@ -134,16 +134,16 @@ class FailureWatch:
         """
         with self._lock:
             if self.failure is None:
-                own = Failure(*finding, self._machine, self._place.rank)
+                own = JobFailure(*finding, self._machine, self._place.rank)
                 try:
                     text = self._store.compare_set(FAILURE, "", own.to_json())
-                    self.failure = Failure.from_json(text)
+                    self.failure = JobFailure.from_json(text)
                 except RuntimeError:  # the store is gone, so the ranks of this machine agree without it
                     self.failure = own._replace(reporter=self._first_here())
                 self._note(self.failure)
             return self.failure
 
-    def _note(self, failure: Failure) -> None:
+    def _note(self, failure: JobFailure) -> None:
         """Acknowledge the failure of the job, and print it if that is up to this rank."""
         if self._place.rank in failure.ranks and failure.reporter != self._place.rank:
             self._say(f"rank {self._place.rank} is here:\n{self._stack()}")
@@ -154,7 +154,7 @@ class FailureWatch:
             if not failure.lost:  # otherwise the agent reports the rank that was lost
                 _record(failure.text)
 
-    def find(self, seconds: float) -> Optional[Failure]:
+    def find(self, seconds: float) -> Optional[JobFailure]:
         """Wait for the failure of a different rank, which may be the cause of an error in this one.
 
         Args:
@@ -176,13 +176,13 @@ class FailureWatch:
         if failure.reporter == self._place.rank:
             self._kill(failure.ranks)
 
-    def _may_leave(self, failure: Failure) -> bool:
+    def _may_leave(self, failure: JobFailure) -> bool:
         if failure.reporter == self._place.rank or self._place.hosts_store:
             return self._all_have_seen(failure)
         reporter = self._reports.get(failure.reporter)
         return reporter is None or reporter.machine != self._machine or self._is_gone(reporter)
 
-    def _all_have_seen(self, failure: Failure) -> bool:
+    def _all_have_seen(self, failure: JobFailure) -> bool:
         """Whether the others know; ranks of this machine that hang have some time to say where."""
         for rank, report in self._reports.items():
             if rank == self._place.rank or (rank in failure.ranks and report.machine != self._machine):
@@ -221,7 +221,7 @@ class FailureWatch:
         self._activity.pass_time(passed)
         self._report()
         if self._store.check([FAILURE]):
-            self.failure = Failure.from_json(self._store.get(FAILURE))
+            self.failure = JobFailure.from_json(self._store.get(FAILURE))
             self._note(self.failure)
             return
         finding = judge(self._see(now), self._place.size, self._limits.silent_s)
@@ -233,26 +233,28 @@ class FailureWatch:
     def _report(self, left: bool = False) -> None:
         self._beat += 1
         rank = self._place.rank
-        report = Report(rank, socket.gethostname(), self._machine, os.getpid(), self._beat, self._activity.now(), left)
+        report = RankReport(
+            rank, socket.gethostname(), self._machine, os.getpid(), self._beat, self._activity.now(), left
+        )
         self._store.set(f"{REPORT}{rank}", report.to_json())
 
-    def _see(self, now: float) -> Dict[int, Seen]:
+    def _see(self, now: float) -> Dict[int, SeenRank]:
         """Read what the ranks report, and before that which processes are gone: the last report may explain it."""
         gone = {rank for rank, report in self._reports.items() if self._is_gone(report)}
         for rank in range(self._place.size):
             key = f"{REPORT}{rank}"
             if not self._store.check([key]):
                 continue
-            report = Report.from_json(self._store.get(key))
+            report = RankReport.from_json(self._store.get(key))
             if rank not in self._reports or report.beat != self._reports[rank].beat:
                 self._changed[rank] = now
             self._reports[rank] = report
         seen = {}
         for rank, report in self._reports.items():
-            seen[rank] = Seen(report, now - self._changed[rank], report.machine == self._machine, rank in gone)
+            seen[rank] = SeenRank(report, now - self._changed[rank], report.machine == self._machine, rank in gone)
         return seen
 
-    def _is_gone(self, report: Report) -> bool:
+    def _is_gone(self, report: RankReport) -> bool:
         if report.machine != self._machine:
             return False
         try:
@@ -265,9 +267,9 @@ class FailureWatch:
     def _is_orphan(self) -> bool:
         return self._place.has_agent and os.getppid() != self._launcher
 
-    def _orphaned(self) -> Finding:
+    def _orphaned(self) -> JobFinding:
         text = f"{self._place} has lost its launcher: process {self._launcher} on {socket.gethostname()} was killed"
-        return Finding([self._place.rank], text, EXIT_LOST, lost=True)
+        return JobFinding([self._place.rank], text, EXIT_LOST, lost=True)
 
     def _lose_store(self, error: RuntimeError) -> None:
         place = self._place
@@ -280,9 +282,9 @@ class FailureWatch:
             f"  got       {str(error).splitlines()[0]}",
             "  cause     the machine of rank 0, its launcher or the network between the machines failed",
         ]
-        self.claim(Finding([place.rank], "\n".join(lines), EXIT_LOST, lost=True))
+        self.claim(JobFinding([place.rank], "\n".join(lines), EXIT_LOST, lost=True))
 
-    def _prints(self, failure: Failure) -> bool:
+    def _prints(self, failure: JobFailure) -> bool:
         """Whether this rank prints a failure: its reporter does, and on other machines the first rank that is left."""
         if failure.machine == self._machine:
             return failure.reporter == self._place.rank
@@ -296,7 +298,7 @@ class FailureWatch:
                 found.append(rank)
         return min(found)
 
-    def _end(self, failure: Failure) -> None:
+    def _end(self, failure: JobFailure) -> None:
         """Give the main thread some time to leave by itself, and end the process."""
         hangs = self._place.rank in failure.ranks and failure.reporter != self._place.rank
         if not hangs and self._ended.wait(self._limits.leave_s):

@@ -6,13 +6,13 @@ import dataclasses
 import json
 from typing import Dict, List, NamedTuple, Optional
 
-from mapush.distributed.activity import Moment
+from mapush.distributed.activity import WorkMoment
 
 EXIT_LOST, EXIT_HANG = 1, 124
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class RankReport:
     """What a rank last said.
 
     Attributes:
@@ -30,7 +30,7 @@ class Report:
     machine: str
     pid: int
     beat: int
-    moment: Moment
+    moment: WorkMoment
     left: bool = False
 
     def to_json(self) -> str:
@@ -38,17 +38,17 @@ class Report:
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, text: bytes) -> Report:
+    def from_json(cls, text: bytes) -> RankReport:
         """Return the report in a text."""
         values = json.loads(text)
-        values["moment"] = Moment(*values["moment"])
+        values["moment"] = WorkMoment(*values["moment"])
         return cls(**values)
 
     def __str__(self) -> str:
         return f"rank {self.rank}, process {self.pid} on {self.host}"
 
 
-class Failure(NamedTuple):
+class JobFailure(NamedTuple):
     """Why a job ends.
 
     Attributes:
@@ -72,12 +72,12 @@ class Failure(NamedTuple):
         return json.dumps(self)
 
     @classmethod
-    def from_json(cls, text: bytes) -> Failure:
+    def from_json(cls, text: bytes) -> JobFailure:
         """Return the failure in a text."""
         return cls(*json.loads(text))
 
 
-class Finding(NamedTuple):
+class JobFinding(NamedTuple):
     """What is wrong with a job.
 
     Attributes:
@@ -93,7 +93,7 @@ class Finding(NamedTuple):
     lost: bool = False
 
 
-class Seen(NamedTuple):
+class SeenRank(NamedTuple):
     """A rank as another one sees it.
 
     Attributes:
@@ -103,13 +103,13 @@ class Seen(NamedTuple):
       gone: so its process is known not to exist any more.
     """
 
-    report: Report
+    report: RankReport
     silent_for: float
     is_here: bool
     gone: bool
 
 
-def judge(seen: Dict[int, Seen], size: int, silent_s: float) -> Optional[Finding]:
+def judge(seen: Dict[int, SeenRank], size: int, silent_s: float) -> Optional[JobFinding]:
     """Return what is wrong with the ranks of a job; None if nothing is.
 
     Args:
@@ -136,7 +136,7 @@ _DEAF = "the process is suspended, or hangs in C code that holds Python's lock; 
 _UNREACHABLE = "its machine, its launcher or the network between the machines failed"
 
 
-def _lost(one: Seen, size: int, how: str, cause: str, lost: bool = True) -> Finding:
+def _lost(one: SeenRank, size: int, how: str, cause: str, lost: bool = True) -> JobFinding:
     report = one.report
     lines = [
         f"rank {report.rank} of {size} is lost: {how}",
@@ -146,10 +146,10 @@ def _lost(one: Seen, size: int, how: str, cause: str, lost: bool = True) -> Find
     exit_code = EXIT_HANG
     if lost:
         exit_code = EXIT_LOST
-    return Finding([report.rank], "\n".join(lines), exit_code, lost)
+    return JobFinding([report.rank], "\n".join(lines), exit_code, lost)
 
 
-def _hanging(reports: List[Report], size: int) -> Optional[Finding]:
+def _hanging(reports: List[RankReport], size: int) -> Optional[JobFinding]:
     """Return which ranks hang: those that are behind, if the others have waited for them too long."""
     fewest = min(report.moment.marks for report in reports)
     behind = [report for report in reports if report.moment.marks == fewest]
@@ -168,4 +168,4 @@ def _hanging(reports: List[Report], size: int) -> Optional[Finding]:
     lines = [first]
     for report in reports:
         lines.append(f"  {report}: {report.moment.doing} for {report.moment.seconds:.0f} s")
-    return Finding(ranks, "\n".join(lines), EXIT_HANG)
+    return JobFinding(ranks, "\n".join(lines), EXIT_HANG)

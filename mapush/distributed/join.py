@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterator, Mapping, Optional, TextIO, Tuple, Un
 from mapush.config import RunConfig
 from mapush.distributed.activity import DEFAULT_LIMITS, Activity, WatchLimits
 from mapush.distributed.failure_watch import FailureWatch, leave
-from mapush.distributed.first_failure import Finding
+from mapush.distributed.first_failure import JobFinding
 from mapush.distributed.place import Place, place_of
 from mapush.distributed.rank_store import connect, lost_store, wait_for
 from mapush.distributed.ranks import ALONE, Ranks
@@ -145,7 +145,7 @@ class Job:
             failure = self._watch.failure
         if failure is None:
             text, exit_code = described(error, self._here)
-            failure = self._watch.claim(Finding([self._here.rank], text, exit_code))
+            failure = self._watch.claim(JobFinding([self._here.rank], text, exit_code))
         self._watch.linger()
         return failure.exit_code
 

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
-import mapush
 from mapush.config import RunConfig, to_dict
 from mapush.own import named_code
 from mapush.run.own_sources import references
@@ -29,7 +28,7 @@ def facts_of(config: RunConfig, device: str) -> Dict[str, str]:
     for name, version in versions().items():
         if name in _SAME:
             facts[name] = version
-    root = Path(mapush.__file__).parent
+    root = Path(__file__).resolve().parents[1]
     for path in sorted(root.rglob("*.py")):
         facts[f"mapush/{path.relative_to(root).as_posix()}"] = _digest(path)
     for reference in references(config):

@@ -9,17 +9,18 @@ import sys
 import time
 
 import pytest
+import torch.distributed as dist
 
-from mapush.distributed.activity import Activity, Moment, WatchLimits
+from mapush.distributed.activity import Activity, WatchLimits, WorkMoment
 from mapush.distributed.failure_watch import FAILURE, REPORT, SEEN, FailureWatch
-from mapush.distributed.first_failure import Failure, Finding, Report
+from mapush.distributed.first_failure import JobFailure, JobFinding, RankReport
 from mapush.distributed.place import Place
 
 pytestmark = pytest.mark.distributed
 
 LIMITS = WatchLimits(beat_s=0.02, silent_s=0.6, work_s=0.3, start_s=0.3, leave_s=0.2)
 HERE, THERE = "this machine", "the other machine"
-BOOM = Finding([0], "rank 0 of 3: boom", 7)
+BOOM = JobFinding([0], "rank 0 of 3: boom", 7)
 
 
 class Store:
@@ -54,8 +55,8 @@ class Watched:
 
     def other(self, rank, beat=1, *, marks=0, seconds=0.0, pid=None, machine=HERE, left=False):
         """Write what a different rank reports."""
-        moment = Moment(marks, f"doing {marks}", seconds, 0.3)
-        report = Report(rank, "host", machine, pid or os.getpid(), beat, moment, left)
+        moment = WorkMoment(marks, f"doing {marks}", seconds, 0.3)
+        report = RankReport(rank, "host", machine, pid or os.getpid(), beat, moment, left)
         self.store.set(f"{REPORT}{rank}", report.to_json())
 
     def until_it_ends(self, beating=(), seconds=5.0):
@@ -92,7 +93,7 @@ def test_process_that_is_gone_ends_the_others(watched, dead_pid):
     watched.watch.start()
     assert watched.until_it_ends(beating=[2]) == [1]
     assert watched.said[0].startswith("rank 1 of 3 is lost: its process has ended without an error")
-    assert Failure.from_json(watched.store.get(FAILURE)).ranks == [1]
+    assert JobFailure.from_json(watched.store.get(FAILURE)).ranks == [1]
 
 
 def test_process_of_that_number_on_a_different_machine_says_nothing(watched, dead_pid):
@@ -130,7 +131,7 @@ def test_rank_that_hangs_is_named_by_one_that_waits():
 def test_rank_that_hangs_says_where():
     """When the others have named it, its watch prints the stack of its main thread."""
     one = Watched()
-    one.store.set(FAILURE, Failure([0], "rank 0 of 3 hangs", 124, False, HERE, 2).to_json())
+    one.store.set(FAILURE, JobFailure([0], "rank 0 of 3 hangs", 124, False, HERE, 2).to_json())
     one.watch.start()
     assert one.until_it_ends() == [124]
     assert one.said[0].startswith("rank 0 is here:\n")
@@ -142,7 +143,7 @@ def test_rank_that_hangs_says_where():
 @pytest.mark.parametrize("machine, said", [(HERE, []), (THERE, ["rank 2 of 3: boom"])])
 def test_failure_of_a_different_rank_is_printed_once_on_each_machine(watched, machine, said):
     """Its reporter prints it on its own machine."""
-    watched.store.set(FAILURE, Failure([2], "rank 2 of 3: boom", 7, False, machine, 2).to_json())
+    watched.store.set(FAILURE, JobFailure([2], "rank 2 of 3: boom", 7, False, machine, 2).to_json())
     watched.watch.start()
     assert watched.until_it_ends() == [7]
     assert watched.said == said
@@ -173,7 +174,7 @@ def test_watch_that_is_stopped_tells_the_others(watched):
     """The rank has done its work."""
     watched.watch.start()
     watched.watch.stop()
-    assert Report.from_json(watched.store.get(f"{REPORT}0")).left
+    assert RankReport.from_json(watched.store.get(f"{REPORT}0")).left
 
 
 def test_error_leaves_as_soon_as_all_have_seen_it(watched):

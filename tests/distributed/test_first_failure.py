@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mapush.distributed.activity import Activity, Moment, WatchLimits
-from mapush.distributed.first_failure import Failure, Report, Seen, judge
+from mapush.distributed.activity import Activity, WatchLimits, WorkMoment
+from mapush.distributed.first_failure import JobFailure, RankReport, SeenRank, judge
 
 pytestmark = pytest.mark.distributed
 
@@ -14,8 +14,10 @@ SILENT_S = 7.0
 
 def seen(rank, marks=5, seconds=0.0, *, limit=20.0, silent=0.0, here=True, gone=False, left=False):
     """Return a rank as others see it."""
-    report = Report(rank, "host", "machine", 100 + rank, 1, Moment(marks, f"doing {marks}", seconds, limit), left)
-    return Seen(report, silent, here, gone)
+    report = RankReport(
+        rank, "host", "machine", 100 + rank, 1, WorkMoment(marks, f"doing {marks}", seconds, limit), left
+    )
+    return SeenRank(report, silent, here, gone)
 
 
 def judged(*ranks, size=3):
@@ -89,9 +91,9 @@ def test_ranks_that_are_not_here_yet_are_waited_for():
 def test_reports_and_failures_survive_the_store():
     """What is written as text is read again as it was."""
     report = seen(2, 8, 1.5).report
-    assert Report.from_json(report.to_json().encode()) == report
-    failure = Failure([1, 2], "text", 7, True, "machine", 0)
-    assert Failure.from_json(failure.to_json().encode()) == failure
+    assert RankReport.from_json(report.to_json().encode()) == report
+    failure = JobFailure([1, 2], "text", 7, True, "machine", 0)
+    assert JobFailure.from_json(failure.to_json().encode()) == failure
 
 
 # -- what a rank does ------------------------------------------------------------------------------------------------

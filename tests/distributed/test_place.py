@@ -13,11 +13,11 @@ import pytest
 
 from mapush.config import SimConfig
 from mapush.distributed.join import job
-from mapush.distributed.launch import FLAG, number_of_ranks, without_flag
 from mapush.distributed.place import place_of
 from mapush.distributed.rank_store import connect
 from mapush.distributed.refusals import require_enough_gpus, require_possible, require_supported
 from mapush.distributed.same_everywhere import difference, facts_of
+from mapush.distributed.start_ranks import FLAG, number_of_ranks, without_flag
 from mapush.errors import ConfigError, DistributedError
 from mapush.presets import preset
 from mapush.train import main
