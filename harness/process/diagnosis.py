@@ -177,7 +177,7 @@ def _ended_itself(evidence: Evidence) -> _Diagnosis:
         return _Diagnosis(ENDED_WELL, "")
     failure = rank_failure(evidence.lines)
     if code and failure is not None:
-        return _failure_of_rank(failure)
+        return _failure_of_rank(failure, evidence)
     if code and _ILLEGAL_ACCESS.search(evidence.output):
         details = last_error(evidence.lines, code) or name or ""
         return _Diagnosis("illegal memory access on the GPU", details)
@@ -189,7 +189,7 @@ def _ended_itself(evidence: Evidence) -> _Diagnosis:
     return _ended_by_exit(evidence)
 
 
-def _failure_of_rank(failure: RankFailure) -> _Diagnosis:
+def _failure_of_rank(failure: RankFailure, evidence: Evidence) -> _Diagnosis:
     """Return the failure of the first rank of a job; what the others and the launcher say follows from it."""
     kind = "exception"
     if failure.lost:
@@ -199,6 +199,8 @@ def _failure_of_rank(failure: RankFailure) -> _Diagnosis:
     traceback = last_traceback(failure.lines)
     error = last_error(failure.lines, 1) or failure.lines[0]
     known = stated_cause(failure.lines)
+    if failure.lost and (evidence.oom_kills or _fills_the_machine(evidence.peak)):
+        known = SITUATIONS["memory full"]
     if known is None and not (failure.lost or failure.hangs):
         known = explain(Symptom.of_traceback(traceback, error, failure.lines)) or likely_cause(traceback)
     if known is None and failure.lost:

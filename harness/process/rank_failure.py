@@ -12,6 +12,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence
 _OWN = re.compile(r"rank \d+ of \d+(: | is lost: | hangs: | has lost )|(ranks [\d, ]+ of|all) \d+ (ranks )?hang: ")
 _PREFIX = re.compile(r"(\[rank\d+\]: ?|rank \d+( of \d+)?: )")
 _AGENT = "Root Cause (first observed failure):"
+_LOGGED_BY_AGENT = re.compile(r"[WE]\d{4} [\d:.]+ \d+ torch/distributed/")
 _FIELD = re.compile(r"  (rank|exitcode|traceback) *: (.*)")
 _SIGNAL = re.compile(r"\((SIG\w+)\)")
 
@@ -40,11 +41,20 @@ def rank_failure(lines: Sequence[str]) -> Optional[RankFailure]:
     """
     for index, line in enumerate(lines):
         if _OWN.match(line):
-            own = without_ranks(lines[index:])
-            return RankFailure(line, " lost" in line, " hang" in line, own)
+            return RankFailure(line, " lost" in line, " hang" in line, without_ranks(_before_agent(lines[index:])))
     if _AGENT in lines:
         return _reported_by_agent(lines, lines.index(_AGENT))
     return None
+
+
+def _before_agent(lines: Sequence[str]) -> List[str]:
+    """Return the lines up to the first that torchrun's agent has logged."""
+    kept = []
+    for line in lines:
+        if _LOGGED_BY_AGENT.match(line):
+            break
+        kept.append(line)
+    return kept
 
 
 def without_ranks(lines: Sequence[str]) -> List[str]:

@@ -55,6 +55,12 @@ class RankMeter(Meter):
         self.owner = f"memory of rank {number}"
         self.processes: List[psutil.Process] = []
 
+    def read(self) -> Optional[float]:
+        """Return the current value; None if the rank has ended, or the meter is blind."""
+        if not self.processes:
+            return None
+        return super().read()
+
     def _read(self) -> float:
         total = 0.0
         for process in self.processes:

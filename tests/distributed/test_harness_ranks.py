@@ -60,6 +60,7 @@ AGENT = [
     "  exitcode  : 1 (pid: 8)",
     "  traceback : To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html",
 ]
+LOGGED = ["E1130 12:04:46.334000 1845 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: -9)"]
 KILLED = [line.replace("exitcode  : 1 (pid: 8)", "exitcode  : -9 (pid: 8)  (SIGKILL)") for line in AGENT]
 
 
@@ -74,6 +75,7 @@ def diagnosed(lines, code=1):
         (OWN_ERROR, "exception", "rank 1 of 2: ZeroDivisionError: planted", None),
         (OWN_MAPUSH_ERROR, "exception", "rank 1 of 3: SimulatorError: the memory of the GPU is full", "too many envs"),
         (OWN_LOSS, "a rank was killed", OWN_LOSS[0], "it was killed"),
+        (OWN_LOSS + LOGGED + AGENT, "a rank was killed", OWN_LOSS[0], "it was killed"),
         (OWN_HANG, "a rank hangs", OWN_HANG[0], None),
         (AGENT, "exception", "rank 1: KeyError: 'reward'", None),
         (KILLED, "a rank was killed", "rank 1: SIGKILL", ""),
