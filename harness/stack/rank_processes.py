@@ -1,4 +1,4 @@
-"""Processes on this machine that are the ranks of one job, over gloo; they call functions until they are closed."""
+"""Processes on this machine that are the ranks of one job; they call functions until they are closed."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ class RankProcesses:
     Args:
       size: number of ranks.
       planted: the options with which a bug is planted in this process, and so in each of these; "" for none.
+      device: cpu, over gloo; or cuda, over NCCL, with a GPU for each rank.
     """
 
-    def __init__(self, size: int, planted: str = "") -> None:
+    def __init__(self, size: int, planted: str = "", device: str = "cpu") -> None:
         context = _context()
         self._folder = tempfile.TemporaryDirectory()
         self._processes: List[Any] = []
@@ -44,7 +45,7 @@ class RankProcesses:
         store = str(Path(self._folder.name) / "store")
         for rank in range(size):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, rank, size, store, planted), daemon=True)
+            process = context.Process(target=_serve, args=(theirs, rank, size, store, planted, device), daemon=True)
             process.start()
             theirs.close()
             self._processes.append(process)
@@ -123,14 +124,17 @@ def _with_bug(options: str) -> ContextManager[None]:
     return find(words[words.index("--inject") + 1]).inject()
 
 
-def _serve(pipe: Any, rank: int, size: int, store: str, planted: str) -> None:
+def _serve(pipe: Any, rank: int, size: int, store: str, planted: str, device: str) -> None:
     """Answer calls until the pipe is closed, with a bug planted."""
     import torch
     import torch.distributed as dist
 
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
-    ranks = Ranks.connect(rank, size, "cpu", store=dist.FileStore(store, size))
+    if device == "cuda":
+        device = f"cuda:{rank}"
+        torch.cuda.set_device(device)
+    ranks = Ranks.connect(rank, size, device, store=dist.FileStore(store, size))
     with _with_bug(planted), contextlib.suppress(EOFError):
         while True:
             function, args = pipe.recv()
