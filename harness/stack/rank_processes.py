@@ -1,13 +1,15 @@
-"""Processes on this machine that are the ranks of one job, over gloo; they call functions until they are closed."""
+"""Processes on this machine that are the ranks of one job; they call functions until they are closed."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any, Callable, List
+from typing import Any, Callable, ContextManager, List, Tuple
 
 from mapush.distributed.ranks import Ranks
 from mapush.errors import MapushError
@@ -31,10 +33,11 @@ class RankProcesses:
 
     Args:
       size: number of ranks.
-      prepare: called in each process before anything else, such as to plant a bug; it is pickled by its name.
+      planted: the options with which a bug is planted in this process, and so in each of these; "" for none.
+      device: cpu, over gloo; or cuda, over NCCL, with a GPU for each rank.
     """
 
-    def __init__(self, size: int, prepare: Callable[..., Any] = int) -> None:
+    def __init__(self, size: int, planted: str = "", device: str = "cpu") -> None:
         context = _context()
         self._folder = tempfile.TemporaryDirectory()
         self._processes: List[Any] = []
@@ -42,7 +45,7 @@ class RankProcesses:
         store = str(Path(self._folder.name) / "store")
         for rank in range(size):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, rank, size, store, prepare), daemon=True)
+            process = context.Process(target=_serve, args=(theirs, rank, size, store, planted, device), daemon=True)
             process.start()
             theirs.close()
             self._processes.append(process)
@@ -108,22 +111,39 @@ def _context() -> Any:
     return context
 
 
-def _serve(pipe: Any, rank: int, size: int, store: str, prepare: Callable[..., Any]) -> None:
-    """Answer calls until the pipe is closed."""
-    prepare()
+def _with_bug(options: str) -> ContextManager[None]:
+    """Return a context with the bug that `--inject NAME` names; without a bug for "".
+
+    After `harness faults --inject`, the server of processes has planted it already as Python started.
+    """
+    if not options or hasattr(sys.modules.get("sitecustomize"), "planted"):
+        return contextlib.nullcontext()
+    from harness.faults import find
+
+    words = options.split()
+    return find(words[words.index("--inject") + 1]).inject()
+
+
+def _serve(pipe: Any, rank: int, size: int, store: str, planted: str, device: str) -> None:
+    """Answer calls until the pipe is closed, with a bug planted."""
     import torch
     import torch.distributed as dist
 
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
-    ranks = Ranks.connect(rank, size, "cpu", store=dist.FileStore(store, size))
-    while True:
-        try:
+    if device == "cuda":
+        device = f"cuda:{rank}"
+        torch.cuda.set_device(device)
+    ranks = Ranks.connect(rank, size, device, store=dist.FileStore(store, size))
+    with _with_bug(planted), contextlib.suppress(EOFError):
+        while True:
             function, args = pipe.recv()
-        except EOFError:
-            return
-        try:
-            answer = (True, function(ranks, *args))
-        except Exception:
-            answer = (False, traceback.format_exc())
-        pipe.send(answer)
+            pipe.send(_result(function, ranks, args))
+
+
+def _result(function: Callable[..., Any], ranks: Ranks, args: Tuple[Any, ...]) -> Tuple[bool, Any]:
+    """Return whether a call succeeded, and what it returned or how it failed."""
+    try:
+        return True, function(ranks, *args)
+    except Exception:
+        return False, traceback.format_exc()

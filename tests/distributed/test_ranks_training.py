@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from row_worlds import (
     NUM_AGENTS,
     OBS_DIM,
     ROLLOUT,
-    config_of,
-    messages_printed,
+    resume_and_say,
     run_with_difference,
+    train_alone,
     train_rows,
-    world_of,
 )
 from runs import assert_same, last_checkpoint, rows
 
 from mapush.distributed.rank_states import OTHER_RANKS
-from mapush.distributed.ranks import ALONE
 from mapush.evaluation.load_policy import load_policy
-from mapush.train import train
 
 pytestmark = pytest.mark.distributed
 
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.distributed
 def folders(jobs, tmp_path_factory):
     """Runs of 4 iterations: by one process, by 2 and by 3 ranks."""
     place = tmp_path_factory.mktemp("runs")
-    train(config_of(4), place / "1", make_env=lambda config: world_of(ALONE, config))
+    train_alone(place / "1", 4)
     for size in (2, 3):
         assert jobs.of(size).call(train_rows, place / str(size), 4) == [""] * size
     return place
@@ -65,18 +64,15 @@ def test_resume_on_as_many_ranks_continues_bit_for_bit(folders, jobs, tmp_path):
 @pytest.mark.parametrize("before, after", [(1, 2), (2, 3), (3, 1)])
 def test_resume_on_another_number_of_ranks_continues_the_learner(folders, jobs, tmp_path, capsys, before, after):
     """The learner continues from the checkpoint, every env begins a new episode, and one line says so."""
-    import shutil
-
     folder = tmp_path / "run"
     shutil.copytree(folders / str(before), folder)
     if after == 1:
-        config = config_of(6)
-        train(config, folder, True, make_env=lambda config: world_of(ALONE, config))
+        train_alone(folder, 6, resume=True)
         said = capsys.readouterr().out
     else:
-        (said, error), *others = jobs.of(after).call(messages_printed, folder, 6)
+        (said, error), *others = jobs.of(after).call(resume_and_say, folder, 6)
         assert error == ""
-        assert others == [["", ""]] * (after - 1)
+        assert others == [("", "")] * (after - 1)
     assert f"saved by {before} ranks, continued by {after}: every env begins a new episode" in said
     assert last_checkpoint(folder).step == 6 * ROLLOUT
     assert [int(row["step"]) for row in rows(folder)] == [ROLLOUT * (1 + index) for index in range(6)]

@@ -45,8 +45,18 @@ def test_seeds_of_envs_differ_between_ranks_and_runs():
     [
         (dict(num_envs=12), 5, "--num-envs 12", "--num-envs 10 or 15"),
         (dict(num_envs=2), 3, "--num-envs 2", "--num-envs 3"),
-        (dict(actor_num_mini_batch=5), 2, "--happo.actor-num-mini-batch 5", "mini-batch 4 or --happo.actor-num-mini"),
-        (dict(critic_num_mini_batch=7), 3, "--happo.critic-num-mini-batch 7", "mini-batch 4 or --happo.critic-num"),
+        (
+            dict(actor_num_mini_batch=5),
+            2,
+            "--happo.actor-num-mini-batch 5",
+            "actor-num-mini-batch 6",
+        ),
+        (
+            dict(critic_num_mini_batch=7),
+            3,
+            "--happo.critic-num-mini-batch 7",
+            "critic-num-mini-batch 8",
+        ),
     ],
 )
 def test_settings_that_do_not_divide_are_refused_with_the_nearest_that_do(changes, size, got, fix, tmp_path):

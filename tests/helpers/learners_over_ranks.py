@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 from typing import Any, Dict, Iterator, List, Optional
 from unittest import mock
 
 import torch
 
 from mapush.config import HappoConfig
+from mapush.device.cuda_graphs import Captured
+from mapush.distributed.rank_states import on_cpu
 from mapush.distributed.ranks import ALONE, Ranks
 from mapush.happo import update
 from mapush.happo.happo import Happo
@@ -54,18 +58,40 @@ def train_case(ranks: Ranks, case: Case) -> Trained:
     return _train(ranks, case, ranks.size, ranks.rows(NUM_ENVS))
 
 
-def train_alone(case: Case, size: int) -> Trained:
+def train_alone(case: Case, size: int, device: str = "cpu") -> Trained:
     """Train as one process on the envs of `size` ranks; its minibatches are divided as theirs."""
-    division = mock.patch.object(update, "minibatches", _MinibatchesOfRanks(size))
     if case.cfg.actor_num_mini_batch == 1:
-        return _train(ALONE, case, size, slice(None))
-    with division:
-        return _train(ALONE, case, size, slice(None))
+        return _train(ALONE, case, size, slice(None), device)
+    with mock.patch.object(update, "minibatches", _MinibatchesOfRanks(size)):
+        return _train(ALONE, case, size, slice(None), device)
 
 
-def _train(ranks: Ranks, case: Case, size: int, rows: slice) -> Trained:
+def train_alone_in(ranks: Ranks, case: Case, size: int) -> Trained:
+    """Train as one process on the device of the only rank of a job."""
+    assert ranks.device is not None
+    return train_alone(case, size, ranks.device)
+
+
+def reduce_and_capture(ranks: Ranks, times: int) -> List[float]:
+    """Add up over the ranks, and at once record a CUDA graph that does so, again and again; return what they give."""
+    found: List[float] = []
+    for number in range(1, times + 1):
+        values = torch.full((1000,), float(number), device=ranks.device)
+        ranks.sum_(values)
+        recorded = Captured(functools.partial(_doubled_sum, ranks), warmups=0, before_capture=ranks.before_capture)
+        found += [float(recorded(values).mean()), float(recorded(values + 1.0).mean())]
+    return found
+
+
+def _doubled_sum(ranks: Ranks, values: torch.Tensor) -> torch.Tensor:
+    doubled = 2.0 * values
+    ranks.sum_(doubled)
+    return doubled
+
+
+def _train(ranks: Ranks, case: Case, size: int, rows: slice, place: str = "cpu") -> Trained:
     sizes = dict(num_agents=case.num_agents, obs_dim=OBS_DIM, share_obs_dim=SHARE_OBS_DIM, action_dim=ACTION_DIM)
-    device = torch.device("cpu")
+    device = torch.device(ranks.device or place)
     learner = Happo(case.cfg, device=device, seed=3, ranks=ranks, **sizes)
     world = torch.Generator().manual_seed(5)
     num_envs = size * NUM_ENVS
@@ -74,7 +100,7 @@ def _train(ranks: Ranks, case: Case, size: int, rows: slice) -> Trained:
 
     def draw(*shape: int) -> torch.Tensor:
         """Draw for all envs, and return the rows of this learner."""
-        return torch.randn((num_envs,) + shape, generator=world)[rows]
+        return torch.randn((num_envs,) + shape, generator=world)[rows].to(device)
 
     rollout.start(draw(case.num_agents, OBS_DIM), draw(SHARE_OBS_DIM))
     for iteration in range(ITERATIONS):
@@ -84,7 +110,7 @@ def _train(ranks: Ranks, case: Case, size: int, rows: slice) -> Trained:
             ends = draw(2)
             active: Optional[torch.Tensor] = None
             if case.inactive:
-                active = _active(draw(case.num_agents), range(num_envs)[rows], num_envs)
+                active = _active(draw(case.num_agents).cpu(), range(num_envs)[rows], num_envs)
             rollout.insert(
                 decision,
                 -cost.mean(dim=(1, 2)).unsqueeze(1),
@@ -95,10 +121,10 @@ def _train(ranks: Ranks, case: Case, size: int, rows: slice) -> Trained:
                 active,
             )
         learner.set_progress(iteration / ITERATIONS)
-        actions = rollout.actions.clone()
+        actions = rollout.actions.cpu()
         metrics.append(learner.update(rollout))
         rollout.finish()
-    return Trained(learner.state_dict(), metrics, actions)
+    return Trained(copy.deepcopy(on_cpu(learner.state_dict())), metrics, actions)
 
 
 def _active(noise: torch.Tensor, env_ids: range, num_envs: int) -> torch.Tensor:
@@ -125,7 +151,7 @@ class _MinibatchesOfRanks:
         """Yield the minibatches."""
         samples = NUM_STEPS * NUM_ENVS
         visited: List[List[int]] = [[] for _ in range(self._size)]
-        for number in torch.randperm(self._size * samples, generator=generator).tolist():
+        for number in _permutation(self._size * samples, generator):
             rank, sample = divmod(number, samples)
             step, env_id = divmod(sample, NUM_ENVS)
             visited[rank].append(step * self._size * NUM_ENVS + rank * NUM_ENVS + env_id)
@@ -136,3 +162,7 @@ class _MinibatchesOfRanks:
                 rows += of_rank[index * part : (index + 1) * part]
             arrays = [array[rows] for array in batch]
             yield type(batch)(*arrays)
+
+
+def _permutation(count: int, generator: torch.Generator) -> List[int]:
+    return torch.randperm(count, generator=generator, device=generator.device).tolist()
