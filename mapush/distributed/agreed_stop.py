@@ -10,12 +10,17 @@ waits after its SIGTERM.
 from __future__ import annotations
 
 import signal
+import time
 from typing import Any, Callable, Optional
 
 from mapush.distributed.activity import Activity
 from mapush.distributed.ranks import Ranks
 from mapush.distributed.watched_ranks import WatchedRanks, go_on
 from mapush.run.stop_request import StopRequest
+
+SAME_REQUEST_S = 1.0
+"""Signals within this time are one request: a scheduler signals the launcher and the ranks, and the launcher passes it
+on [s]."""
 
 Reduction = Callable[[int], Callable[[], int]]
 """Starts to compute the largest of the numbers of all ranks; what it returns waits for the result."""
@@ -41,6 +46,7 @@ class AgreedStop(StopRequest):
         self._still = still
         self._result: Optional[Callable[[], int]] = None
         self._agreed: Optional[signal.Signals] = None
+        self._asked_at = 0.0
 
     @property
     def name(self) -> Optional[str]:
@@ -78,6 +84,14 @@ class AgreedStop(StopRequest):
         self._result = None
         if number:
             self._agreed = signal.Signals(number)
+
+    def _note(self, number: int, _: object) -> None:
+        now = time.monotonic()
+        if self._signal is None:
+            self._signal, self._asked_at = signal.Signals(number), now
+        elif now - self._asked_at > SAME_REQUEST_S:
+            self._restore_handlers()
+            signal.raise_signal(number)
 
     def __exit__(self, error: Optional[type], *_: object) -> None:
         if error is None and self._result is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
+from interrupts import interruptible
 
 from mapush.distributed.activity import Activity
 from mapush.distributed.agreed_stop import AgreedStop, stop_of
@@ -85,6 +86,18 @@ def test_ranks_exit_with_the_code_of_the_signal():
         with pytest.raises(SystemExit) as caught:
             rank.__exit__(None)
         assert caught.value.code == 130
+
+
+def test_signal_that_comes_twice_at_once_is_one_request(monkeypatch):
+    """A scheduler signals every process of a job, and the launcher passes it on to the ranks; a later one is new."""
+    one = Rank(Reductions(1), 0)
+    with interruptible():
+        one.get(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        assert one.before_decision(0) is False
+        monkeypatch.setattr("mapush.distributed.agreed_stop.SAME_REQUEST_S", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_signal_after_the_last_decision_changes_nothing():
