@@ -17,6 +17,7 @@ class WatchLimits:
     Attributes:
       beat_s: pause between two signs of life [s].
       silent_s: a process without a sign of life for so long is lost [s].
+      busy_s: the same while it starts or saves, in which C code may hold Python's lock for long [s].
       work_s: a rank that the others wait for hangs after so long in one piece of work [s].
       slower: a piece of work may also take so many times the longest one before.
       start_s: the same limit until the first iterations are done: kernels compile for minutes [s].
@@ -26,6 +27,7 @@ class WatchLimits:
 
     beat_s: float = 0.5
     silent_s: float = 15.0
+    busy_s: float = 120.0
     work_s: float = 20.0
     slower: float = 5.0
     start_s: float = 900.0
@@ -44,12 +46,14 @@ class WorkMoment(NamedTuple):
       doing: the current piece of work, in words.
       seconds: for how long [s].
       limit: after how long it hangs if others wait for it [s].
+      silent: after how long without a sign of life its process is lost [s].
     """
 
     marks: int
     doing: str
     seconds: float
     limit: float
+    silent: float
 
 
 class Activity:
@@ -81,7 +85,7 @@ class Activity:
 
     def _begin(self, doing: str, saving: bool, waiting: bool) -> None:
         with self._lock:
-            if not self._starting and not self._waiting and not self._saving:
+            if not self._waiting and not self._saving:
                 self._longest = max(self._longest, self._seconds)
             self._marks += 1
             self._doing = doing
@@ -102,6 +106,11 @@ class Activity:
         yield
         self._begin(then or f"at work after {doing}", saving=then_saving, waiting=False)
 
+    def compiled(self) -> None:
+        """Forget how long work took so far: kernels do not compile again."""
+        with self._lock:
+            self._longest = self._seconds = 0.0
+
     def started(self) -> None:
         """End the time in which everything may take long."""
         with self._lock:
@@ -120,9 +129,9 @@ class Activity:
         """Return the current piece of work."""
         limits = self._limits
         with self._lock:
-            limit = max(limits.work_s, limits.slower * self._longest)
+            limit, silent = max(limits.work_s, limits.slower * self._longest), limits.silent_s
             if self._starting:
-                limit = max(limit, limits.start_s)
+                limit, silent = max(limit, limits.start_s), limits.busy_s
             if self._saving:
-                limit = max(limit, limits.save_s)
-            return WorkMoment(self._marks, self._doing, self._seconds, limit)
+                limit, silent = max(limit, limits.save_s), limits.busy_s
+            return WorkMoment(self._marks, self._doing, self._seconds, limit, silent)

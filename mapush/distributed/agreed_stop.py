@@ -32,17 +32,18 @@ class AgreedStop(StopRequest):
     Args:
       largest: starts a reduction over the ranks.
       activity: notes every decision.
-      warm_up: decisions, counted from the first, that may take long because kernels compile.
+      warm_up: decisions in which kernels may compile; after as many again, what they took is known.
       still: called before every decision; it raises an error if this rank must not go on.
     """
 
     def __init__(
-        self, largest: Reduction, activity: Activity, warm_up: int = 0, still: Callable[[], None] = go_on
+        self, largest: Reduction, activity: Activity, warm_up: int = 1, still: Callable[[], None] = go_on
     ) -> None:
         super().__init__()
         self._largest = largest
         self._activity = activity
-        self._decisions_to_warm_up = warm_up
+        self._warm_up = warm_up
+        self._decisions = 0
         self._still = still
         self._result: Optional[Callable[[], int]] = None
         self._agreed: Optional[signal.Signals] = None
@@ -66,9 +67,11 @@ class AgreedStop(StopRequest):
           step: env steps taken so far.
         """
         self._still()
-        if self._decisions_to_warm_up == 0:
+        self._decisions += 1
+        if self._decisions == self._warm_up:
+            self._activity.compiled()
+        if self._decisions == 2 * self._warm_up:
             self._activity.started()
-        self._decisions_to_warm_up -= 1
         self._read(f"in the decision after env step {step:,}")
         if self._agreed is None:
             self._result = self._largest(int(self._signal or 0))
@@ -132,6 +135,6 @@ def stop_of(ranks: Ranks, num_steps: int) -> StopRequest:
     largest = largest_over(ranks.host_group)
     if not isinstance(ranks, WatchedRanks):
         return AgreedStop(largest, Activity())
-    two_iterations = 2 * (num_steps + 1)
-    ranks.stop = AgreedStop(largest, ranks.activity, two_iterations, ranks.still)
+    an_iteration = num_steps + 2
+    ranks.stop = AgreedStop(largest, ranks.activity, an_iteration, ranks.still)
     return ranks.stop

@@ -224,7 +224,7 @@ class FailureWatch:
             self.failure = JobFailure.from_json(self._store.get(FAILURE))
             self._note(self.failure)
             return
-        finding = judge(self._see(now), self._place.size, self._limits.silent_s)
+        finding = judge(self._see(now), self._place.size)
         if finding is None and self._is_orphan():
             finding = self._orphaned()
         if finding is not None:

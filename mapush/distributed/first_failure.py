@@ -109,23 +109,23 @@ class SeenRank(NamedTuple):
     gone: bool
 
 
-def judge(seen: Dict[int, SeenRank], size: int, silent_s: float) -> Optional[JobFinding]:
+def judge(seen: Dict[int, SeenRank], size: int) -> Optional[JobFinding]:
     """Return what is wrong with the ranks of a job; None if nothing is.
 
     Args:
       seen: the ranks that have reported.
       size: how many ranks there are.
-      silent_s: a rank without a sign of life for so long is lost [s].
     """
     present = {rank: one for rank, one in seen.items() if not one.report.left}
     for one in present.values():
         if one.gone:
             return _lost(one, size, "its process has ended without an error", _KILLED)
     for one in present.values():
-        if one.silent_for > silent_s and one.is_here:
+        if one.silent_for <= one.report.moment.silent:
+            continue
+        if one.is_here:
             return _lost(one, size, f"no sign of life for {one.silent_for:.0f} s", _DEAF, lost=False)
-        if one.silent_for > silent_s:
-            return _lost(one, size, f"no sign of life for {one.silent_for:.0f} s", _UNREACHABLE)
+        return _lost(one, size, f"no sign of life for {one.silent_for:.0f} s", _UNREACHABLE)
     if len(seen) < size or len(present) < len(seen):
         return None  # some are not here yet, or have finished: the others may wait
     return _hanging([one.report for one in present.values()], size)

@@ -16,7 +16,7 @@ from mapush.distributed.activity import DEFAULT_LIMITS, Activity, WatchLimits
 from mapush.distributed.failure_watch import FailureWatch, leave
 from mapush.distributed.first_failure import JobFinding
 from mapush.distributed.place import Place, place_of
-from mapush.distributed.rank_store import connect, lost_store, wait_for
+from mapush.distributed.rank_store import StoreLostError, connect, lost_store, wait_for
 from mapush.distributed.ranks import ALONE, Ranks
 from mapush.distributed.refusals import require_possible
 from mapush.distributed.same_everywhere import difference, facts_of
@@ -162,7 +162,7 @@ def is_communication(error: BaseException) -> bool:
     import torch.distributed as dist
 
     kinds = [getattr(dist, name) for name in ("DistError", "DistBackendError") if hasattr(dist, name)]
-    if isinstance(error, (LeaveForFailure, DistributedError, *kinds)):
+    if isinstance(error, (LeaveForFailure, StoreLostError, *kinds)):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _COMMUNICATION)
 
@@ -178,6 +178,13 @@ def described(error: BaseException, place: Place) -> Tuple[str, int]:
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else _EXIT_TRACEBACK
         return f"{place}: ended with exit code {error.code}", code
+    if is_communication(error):
+        lines = [
+            f"{place} has lost the connection to the other ranks",
+            f"  got       {str(error).splitlines()[0]}",
+            "  cause     the network between the machines failed, or a collective took too long",
+        ]
+        return "\n".join(lines), _EXIT_TRACEBACK
     last = traceback.format_exception_only(type(error), error)[-1].strip()
     stack = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     return f"{place}: {last}\n{stack.rstrip()}", _EXIT_TRACEBACK

@@ -12,6 +12,11 @@ from typing import Any, Callable, Iterator, List
 from mapush.distributed.place import Place
 from mapush.errors import DistributedError
 
+
+class StoreLostError(DistributedError):
+    """The connection to the store of a job is lost, which only follows from something else."""
+
+
 CONNECT_S = 120.0  # until rank 0's machine listens
 REPLY_S = 10.0
 _POLL_S = 0.02
@@ -112,12 +117,12 @@ def lost_store(place: Place) -> Iterator[None]:
     """Explain the error of a store that is not there any more.
 
     Raises:
-      DistributedError: the connection is lost.
+      StoreLostError: the connection is lost.
     """
     try:
         yield
     except RuntimeError as error:
-        raise DistributedError(
+        raise StoreLostError(
             "the connection to the store of the job is lost",
             where=f"{place.address}:{place.port}",
             got=str(error).splitlines()[0],

@@ -124,7 +124,7 @@ def test_first_decisions_belong_to_the_start():
     """While kernels compile, a decision may take minutes."""
     activity = Activity()
     reductions = Reductions(1)
-    stop = AgreedStop(reductions.of(0), activity, warm_up=3)
+    stop = AgreedStop(reductions.of(0), activity, warm_up=2)
     limits = []
     for step in range(5):
         stop.before_decision(step)

@@ -55,7 +55,7 @@ class Watched:
 
     def other(self, rank, beat=1, *, marks=0, seconds=0.0, pid=None, machine=HERE, left=False):
         """Write what a different rank reports."""
-        moment = WorkMoment(marks, f"doing {marks}", seconds, 0.3)
+        moment = WorkMoment(marks, f"doing {marks}", seconds, 0.3, LIMITS.silent_s)
         report = RankReport(rank, "host", machine, pid or os.getpid(), beat, moment, left)
         self.store.set(f"{REPORT}{rank}", report.to_json())
 

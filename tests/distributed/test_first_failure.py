@@ -15,14 +15,14 @@ SILENT_S = 7.0
 def seen(rank, marks=5, seconds=0.0, *, limit=20.0, silent=0.0, here=True, gone=False, left=False):
     """Return a rank as others see it."""
     report = RankReport(
-        rank, "host", "machine", 100 + rank, 1, WorkMoment(marks, f"doing {marks}", seconds, limit), left
+        rank, "host", "machine", 100 + rank, 1, WorkMoment(marks, f"doing {marks}", seconds, limit, SILENT_S), left
     )
     return SeenRank(report, silent, here, gone)
 
 
 def judged(*ranks, size=3):
     """Return what is wrong with these ranks."""
-    return judge({one.report.rank: one for one in ranks}, size, SILENT_S)
+    return judge({one.report.rank: one for one in ranks}, size)
 
 
 def test_ranks_at_work_are_fine():
@@ -106,18 +106,37 @@ def activity_at_work():
     return activity
 
 
+def limits_of(activity):
+    """Return how long the rank may work, and be silent [s]."""
+    return activity.now()[-2:]
+
+
 def test_start_and_saving_may_take_longer():
-    """Kernels compile for minutes; a disk may be slow."""
-    activity = Activity(WatchLimits(work_s=20.0, start_s=60.0, save_s=50.0))
+    """Kernels compile for minutes; a disk may be slow; both may hold Python's lock."""
+    activity = Activity(WatchLimits(work_s=20.0, start_s=60.0, save_s=50.0, silent_s=7.0, busy_s=40.0))
     activity.mark("making")
-    assert activity.now().limit == 60.0
+    assert limits_of(activity) == (60.0, 40.0)
     activity.started()
-    assert activity.now().limit == 20.0
+    assert limits_of(activity) == (20.0, 7.0)
     with activity.waiting("a gather", then_saving=True):
-        assert activity.now().limit == 20.0
-    assert activity.now().limit == 50.0
+        assert limits_of(activity) == (20.0, 7.0)
+    assert limits_of(activity) == (50.0, 40.0)
     activity.mark("deciding")
-    assert activity.now().limit == 20.0
+    assert limits_of(activity) == (20.0, 7.0)
+
+
+def test_limit_knows_how_slow_an_env_is_but_not_how_long_it_compiled():
+    """The first iteration compiles; from the second on, the longest piece of work counts."""
+    activity = Activity(WatchLimits(work_s=20.0, slower=5.0))
+    for seconds in (9, 7):
+        activity.mark("a decision")
+        for _ in range(seconds):
+            activity.pass_time(1.0)
+        if seconds == 9:
+            activity.compiled()
+    activity.mark("a decision")
+    activity.started()
+    assert activity.now().limit == 35.0
 
 
 def test_limit_grows_with_the_longest_work_but_not_with_waiting():

@@ -8,6 +8,7 @@ import socket
 import sys
 
 import pytest
+from interrupts import interruptible
 from rank_jobs import TRAIN, running, training
 from runs import last_checkpoint
 
@@ -25,14 +26,14 @@ def free_port():
 
 
 @contextlib.contextmanager
-def two_nodes(folder, words):
-    """Start a job of two nodes with one rank each; the first hosts the rendezvous."""
+def two_nodes(folder, words, more=()):
+    """Start a job of two nodes with one rank each; the first hosts the rendezvous, the second gets `more` words."""
     port = free_port()
     agent = [*TORCHRUN, "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "job"]
     agent += ["--local-addr", "127.0.0.1", "--rdzv-endpoint", f"127.0.0.1:{port}"]
     with running(folder, [*agent, "-m", "mapush.train", *words], name="first") as first:
         first.wait_until(lambda: listens(port))
-        with running(folder, [*agent, "-m", "mapush.train", *words], name="second") as second:
+        with running(folder, [*agent, "-m", "mapush.train", *words, *more], name="second") as second:
             yield first, second
 
 
@@ -99,13 +100,26 @@ def test_two_nodes_train_to_the_end(tmp_path):
     assert last_checkpoint(tmp_path / "run").step == 6 * 60
 
 
-def test_error_of_a_rank_is_the_first_line_on_both_nodes(tmp_path):
-    """Whoever looks at the console of the other machine finds the cause there, too."""
-    with two_nodes(tmp_path, training(tmp_path)) as jobs:
+def test_ranks_with_different_settings_are_refused_by_name(tmp_path):
+    """The setting and both values are in the message, and no folder is made."""
+    with two_nodes(tmp_path, training(tmp_path), ["--seed", "7"]) as jobs:
+        for job in jobs:
+            job.process.wait(120.0)
+            job.wait_until_gone(5.0)
+        said = rank_lines(jobs[0]) + rank_lines(jobs[1])
+        assert said[0] == "rank 1 of 2: DistributedError: the ranks are not to do the same"
+        assert "--seed is " in jobs[0].err.read_text() + jobs[1].err.read_text()
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_to_torchrun_saves_once(tmp_path):
+    """The other node stops before the same decision, although its launcher got no signal."""
+    with interruptible(), two_nodes(tmp_path, training(tmp_path)) as jobs:
         nodes = by_rank(jobs)
         nodes[0].wait_for_rows(4)
-        nodes[1].ranks()[1].send_signal(signal.SIGKILL)
+        nodes[1].process.send_signal(signal.SIGINT)
         for job in jobs:
             job.process.wait(MOST_S)
             job.wait_until_gone(5.0)
-        assert "rank 1 of 2 is lost" in rank_lines(nodes[0])[0]
+        assert nodes[0].out.read_text().count("stopped by SIGINT and saved") == 1
+    assert last_checkpoint(tmp_path / "run").run["other_ranks"]
