@@ -15,7 +15,7 @@ from mapush.distributed.ranks import Ranks
 from mapush.errors import MapushError
 
 ANSWER_S = 120.0
-"""How long a call may take [s]; then the processes are killed."""
+"""How long a call may take by default [s]; then the processes are killed."""
 PRELOADED = (
     "torch.distributed",
     "torch._dynamo",
@@ -35,9 +35,11 @@ class RankProcesses:
       size: number of ranks.
       planted: the options with which a bug is planted in this process, and so in each of these; "" for none.
       device: cpu, over gloo; or cuda, over NCCL, with a GPU for each rank.
+      answer_s: how long a call may take [s]; then the processes are killed.
     """
 
-    def __init__(self, size: int, planted: str = "", device: str = "cpu") -> None:
+    def __init__(self, size: int, planted: str = "", device: str = "cpu", answer_s: float = ANSWER_S) -> None:
+        self._answer_s = answer_s
         context = _context()
         self._folder = tempfile.TemporaryDirectory()
         self._processes: List[Any] = []
@@ -66,9 +68,11 @@ class RankProcesses:
         answers: List[Any] = [None] * len(self._pipes)
         waiting = dict(enumerate(self._pipes))
         while waiting:
-            ready = multiprocessing.connection.wait(list(waiting.values()), ANSWER_S)
+            ready = multiprocessing.connection.wait(list(waiting.values()), self._answer_s)
             if not ready:
-                self._fail("did not return in time", f"ranks {sorted(waiting)} work or wait after {ANSWER_S:.0f} s")
+                self._fail(
+                    "did not return in time", f"ranks {sorted(waiting)} work or wait after {self._answer_s:.0f} s"
+                )
             for rank in list(waiting):
                 if waiting[rank] in ready:
                     answers[rank] = self._answer(rank, waiting.pop(rank))

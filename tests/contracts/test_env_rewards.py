@@ -13,8 +13,11 @@ from fakes import make_env, random_actions
 
 from mapush.config import RewardConfig
 from mapush.env import rewards
+from mapush.env.resets import GOAL_DISTANCE
 from mapush.env.rewards import RewardInputs
-from mapush.objects import OBJECTS
+from mapush.env.terminations import MAX_EPISODE_LENGTH
+from mapush.objects import CYLINDER, OBJECTS
+from mapush.presets import preset
 
 pytestmark = pytest.mark.contracts
 
@@ -218,6 +221,38 @@ def test_rewards_of_turned_world_are_unchanged():
     torch.testing.assert_close(outcomes[0].reward, outcomes[1].reward, atol=1e-5, rtol=1e-5)
     shares = [outcome.observation.share_obs for outcome in outcomes]
     torch.testing.assert_close(*shares, atol=1e-5, rtol=1e-5)
+
+
+def test_cylinder_preset_failure_costs_more_than_going_on():
+    """Robots touch the cylinder on three sides, the goal is at its mean distance: a complete episode costs less."""
+    config = preset("cylinder", "gpu")
+    inputs = touching_from_all_sides(CYLINDER, goal_distance=sum(GOAL_DISTANCE) / 2.0)
+    hold = config.task.steps_per_decision
+    cost_of_a_decision = -hold * float(sum(terms_of(inputs, "cylinder", config.task.reward).values()).mean())
+    cost_of_an_episode = 0.0
+    for decision in range(MAX_EPISODE_LENGTH // hold):
+        cost_of_an_episode += config.happo.gamma**decision * cost_of_a_decision
+    assert cost_of_an_episode > 0.0
+    assert -config.task.reward.exception > cost_of_an_episode
+
+
+def touching_from_all_sides(item, goal_distance):
+    """Return the inputs of one env whose robots stand evenly around an object at rest, 0.3 m from its surface."""
+    bearing = torch.arange(item.num_agents) * (2.0 * math.pi / item.num_agents)
+    radius = item.parts[0].half_size[0] + 0.3
+    robots = radius * torch.stack((bearing.cos(), bearing.sin(), torch.zeros_like(bearing)), dim=-1)
+    origin = torch.zeros(1, 3)
+    nothing = torch.zeros(1, dtype=torch.bool)
+    return RewardInputs(
+        robot_pos_w=robots.unsqueeze(0),
+        object_pos_w=origin,
+        object_yaw=torch.zeros(1),
+        object_lin_vel_w=origin,
+        previous_object_xy=origin[:, :2],
+        goal_pos_w=torch.tensor([[goal_distance, 0.0, 0.0]]),
+        success=nothing,
+        exception=nothing,
+    )
 
 
 def turn_world(env, angle):

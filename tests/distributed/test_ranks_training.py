@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from row_worlds import (
     NUM_AGENTS,
     OBS_DIM,
     ROLLOUT,
+    iterate_cuboid,
     resume_and_say,
     run_with_difference,
     train_alone,
@@ -17,8 +19,14 @@ from row_worlds import (
 )
 from runs import assert_same, last_checkpoint, rows
 
+from harness.stack.stack_under_test import small_config
 from mapush.distributed.rank_states import OTHER_RANKS
+from mapush.distributed.ranks import ALONE, Ranks
+from mapush.distributed.shares import share_of
+from mapush.errors import MapushError
 from mapush.evaluation.load_policy import load_policy
+from mapush.run.failed_iteration import keep_iteration
+from mapush.train import Run
 
 pytestmark = pytest.mark.distributed
 
@@ -109,3 +117,30 @@ def test_difference_of_a_replica_ends_the_run_on_all_ranks(jobs, kind, named):
         assert got.startswith("rank 2 has ")
         assert "rank 0" not in got
         assert where == f"iteration 1, env step {ROLLOUT}"
+
+
+@pytest.mark.mujoco
+def test_ranks_have_different_envs_of_the_cuboid(jobs):
+    """Each rank simulates its part of the envs, from starts of its own; the count of env steps is that of all."""
+    config = dataclasses.replace(small_config(seed=5), num_envs=6)
+    (one, step), (other, _) = jobs.of(2).call(iterate_cuboid, config)
+    assert one.shape[0] == other.shape[0] == 3
+    assert not (one.unsqueeze(0) == other.unsqueeze(1)).flatten(2).all(dim=2).any()
+    assert step == 6 * config.num_steps
+
+
+@pytest.mark.parametrize("ranks, names", [(ALONE, ["failure.pt", "nonfinite.pt"]), (Ranks(1, 2), ["failure-rank1.pt"])])
+@pytest.mark.mujoco
+def test_failure_on_a_rank_leaves_a_bundle_of_its_own(tmp_path, ranks, names):
+    """Two ranks that fail at once do not write one file. A rank's iteration cannot be repeated by one process."""
+    config = dataclasses.replace(small_config(), num_envs=6)
+    run = Run.start(config, ranks=ranks)
+    start = run.snapshot()
+    run.advance()
+    share = share_of(config, ranks)
+    error = MapushError("no", where="env 1")
+    keep_iteration(error, start, tmp_path, share=share, env=run.env, recorder=run.recorder, step=run.step, ranks=ranks)
+    run.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for name in names:
+        assert f"mapush.replay {tmp_path / name}" in error.fix

@@ -87,3 +87,13 @@ def resume_and_say(ranks: Ranks, folder: Path, iterations: int) -> Tuple[str, st
     with contextlib.redirect_stdout(printed):
         error = train_rows(ranks, folder, iterations, resume=True)
     return printed.getvalue(), error
+
+
+def iterate_cuboid(ranks: Ranks, config: RunConfig) -> Tuple[torch.Tensor, int]:
+    """Do an iteration on MuJoCo, and compare the replicas; return the first observations, and the env steps taken."""
+    run = Run.start(config, ranks=ranks)
+    with contextlib.closing(run):
+        starts = run.rollout.obs[0].clone()
+        run.iterate()
+        run.require_equal_replicas()
+    return starts, run.step
