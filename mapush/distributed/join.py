@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
 import signal
 import sys
+import threading
 import traceback
 from typing import Any, Callable, Iterator, Mapping, Optional, TextIO, Tuple, Union
 
@@ -25,6 +27,7 @@ from mapush.errors import DistributedError, MapushError
 
 _FACTS, _DONE, _LEFT = "facts/", "done/", "left/"
 _COMMUNICATION = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe", "Timed out waiting")
+_MAX_CLOSE_S = 30.0
 _EXIT_ERROR, _EXIT_TRACEBACK = 2, 1
 
 
@@ -118,20 +121,34 @@ class Job:
 
     # -- leaving ---------------------------------------------------------------------------------------------------
 
-    def finish(self) -> None:
-        """Leave when all ranks have done their work."""
+    def finish(self, exit_code: int = 0) -> None:
+        """Leave when all ranks have done their work.
+
+        Args:
+          exit_code: with which this process will end.
+        """
         with self._activity.waiting("the end of the run", then_saving=True), lost_store(self._here):
             self._store.set(f"{_DONE}{self._here.rank}", "")
             self._wait_for_all(_DONE)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # the agent sends SIGTERM when the first rank has ended
         self._watch.stop()
-        if self._ranks is not None:
-            self._ranks.close()
+        self._close_groups(exit_code)
         self._store.set(f"{_LEFT}{self._here.rank}", "")
         if self._here.hosts_store:
             with contextlib.suppress(LeaveForFailure):
                 self._wait_for_all(_LEFT)
+
+    def _close_groups(self, exit_code: int) -> None:
+        """Leave the process groups; NCCL can do so only once the CUDA graphs are gone that contain its collectives."""
+        if self._ranks is None:
+            return
+        gc.collect()
+        backstop = threading.Timer(_MAX_CLOSE_S, leave, (exit_code,))
+        backstop.daemon = True
+        backstop.start()
+        self._ranks.close()
+        backstop.cancel()
 
     def fail(self, error: BaseException) -> int:
         """Make an error of this rank the failure of the job, unless it only follows from one; return the exit code."""
@@ -233,9 +250,11 @@ def _saved_and_stopped(error: BaseException, here: Job) -> bool:
     """Leave with the other ranks if all have stopped on request; return whether that is so."""
     if not isinstance(error, SystemExit) or isinstance(error, LeaveForFailure):
         return False
-    if error.code in (0, None) or here.stop_was_agreed:
+    code = error.code or 0
+    if isinstance(code, int) and (code == 0 or here.stop_was_agreed):
+        traceback.clear_frames(error.__traceback__)  # which hold the learner
         with contextlib.suppress(LeaveForFailure):
-            here.finish()
+            here.finish(code)
             return True
     return False
 

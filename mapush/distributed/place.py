@@ -21,7 +21,7 @@ class Place(NamedTuple):
       port: port of that store.
       has_agent: torchrun's agent has started this process.
       agent_hosts_store: that agent keeps the store; otherwise rank 0 does.
-      run_id: name of the job, which keeps two jobs on one store apart.
+      run_id: name of the job and the attempt, which keeps those on one store apart.
     """
 
     rank: int
@@ -74,7 +74,7 @@ def place_of(environment: Mapping[str, str]) -> Optional[Place]:
         port=int(environment["MASTER_PORT"]),
         has_agent="TORCHELASTIC_RUN_ID" in environment,
         agent_hosts_store=environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
-        run_id=environment.get("TORCHELASTIC_RUN_ID", "job"),
+        run_id=f"{environment.get('TORCHELASTIC_RUN_ID', 'job')}/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}",
     )
 
 

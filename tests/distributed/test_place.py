@@ -41,6 +41,8 @@ def test_variables_of_torchrun_give_the_place():
     assert place_of(agent).has_agent
     assert not place_of(agent).hosts_store
     assert place_of(dict(TORCHRUN, RANK="0")).hosts_store
+    again = dict(agent, TORCHELASTIC_RESTART_COUNT="1")
+    assert place_of(again).run_id != place_of(agent).run_id, "the failure of one attempt must not end the next"
 
 
 @pytest.mark.parametrize("environment", [{}, {"WORLD_SIZE": "1"}, dict(TORCHRUN, WORLD_SIZE="1", RANK="0")])
