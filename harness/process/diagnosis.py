@@ -176,7 +176,7 @@ def _ended_itself(evidence: Evidence) -> _Diagnosis:
     if code == 0 and not evidence.result_lost:
         return _Diagnosis(ENDED_WELL, "")
     failure = rank_failure(evidence.lines)
-    if code and failure is not None:
+    if failure is not None:
         return _failure_of_rank(failure, evidence)
     if code and _ILLEGAL_ACCESS.search(evidence.output):
         details = last_error(evidence.lines, code) or name or ""

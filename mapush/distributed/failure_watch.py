@@ -185,7 +185,7 @@ class FailureWatch:
     def _all_have_seen(self, failure: JobFailure) -> bool:
         """Whether the others know; ranks of this machine that hang have some time to say where."""
         for rank, report in self._reports.items():
-            if rank == self._place.rank or (rank in failure.ranks and report.machine != self._machine):
+            if rank in failure.ranks and report.machine != self._machine:
                 continue
             if not self._is_gone(report) and not self._store.check([f"{SEEN}{rank}"]):
                 return False

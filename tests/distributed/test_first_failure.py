@@ -44,6 +44,8 @@ def test_limit_is_that_of_the_rank_that_is_behind():
     waiting = seen(0, 6, 100.0), seen(2, 6, 100.0)
     assert judged(*waiting, seen(1, 5, 100.0, limit=300.0)) is None
     assert judged(*waiting, seen(1, 5, 100.0, limit=99.0)).ranks == [1]
+    patient = seen(0, 6, 100.0, limit=300.0), seen(2, 6, 100.0, limit=300.0)
+    assert judged(*patient, seen(1, 5, 100.0)).ranks == [1]
 
 
 def test_several_ranks_behind_are_all_named():

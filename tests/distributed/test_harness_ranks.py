@@ -13,6 +13,7 @@ from harness.process.diagnosis import diagnose
 from harness.process.evidence import Evidence
 from harness.process.isolate import run
 from harness.process.limits import Limits
+from harness.process.processes import rank_in
 from harness.process.rank_failure import rank_failure
 from harness.soaking.tree_meters import TreeMeters
 from harness.soaking.tree_ranks import RankMeters
@@ -159,6 +160,21 @@ def test_gpu_memory_of_a_rank_is_that_of_its_processes():
     del used[me.pid]
     assert on_gpu.read() is None
     assert "ids on the host" in on_gpu.blind
+
+
+@pytest.mark.parametrize(
+    "environment, rank",
+    [
+        ({"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}, 3),
+        ({"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}, None),
+        ({"RANK": "3", "WORLD_SIZE": "4"}, None),
+        ({"RANK": "first", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}, None),
+        ({}, None),
+    ],
+)
+def test_rank_is_what_torchrun_says(environment, rank):
+    """One process, or variables that something else has set, are no job."""
+    assert rank_in(environment) == rank
 
 
 def test_process_without_others_has_no_curve_of_its_own():
