@@ -145,7 +145,7 @@ class FailureWatch:
 
     def _note(self, failure: JobFailure) -> None:
         """Acknowledge the failure of the job, and print it if that is up to this rank."""
-        if self._place.rank in failure.ranks and failure.reporter != self._place.rank:
+        if self._is_blamed(failure):
             self._say(f"rank {self._place.rank} is here:\n{self._stack()}")
         with contextlib.suppress(RuntimeError):
             self._store.set(f"{SEEN}{self._place.rank}", "")
@@ -153,6 +153,10 @@ class FailureWatch:
             self._say(failure.text)
             if not failure.lost:  # otherwise the agent reports the rank that was lost
                 _record(failure.text)
+
+    def _is_blamed(self, failure: JobFailure) -> bool:
+        """Whether the others wait for this rank, which hangs."""
+        return self._place.rank in failure.ranks and failure.reporter != self._place.rank and not failure.lost
 
     def find(self, seconds: float) -> Optional[JobFailure]:
         """Wait for the failure of a different rank, which may be the cause of an error in this one.
@@ -300,8 +304,7 @@ class FailureWatch:
 
     def _end(self, failure: JobFailure) -> None:
         """Give the main thread some time to leave by itself, and end the process."""
-        hangs = self._place.rank in failure.ranks and failure.reporter != self._place.rank
-        if not hangs and self._ended.wait(self._limits.leave_s):
+        if not self._is_blamed(failure) and self._ended.wait(self._limits.leave_s):
             return
         self.linger()
         self._on_failure(failure.exit_code)

@@ -170,6 +170,18 @@ def test_lost_store_ends_the_rank(watched):
     assert watched.said[0].startswith("rank 0 of 3 has lost the connection to the store of the job")
 
 
+def test_lost_store_is_reported_by_the_first_rank_of_a_machine():
+    """Nobody can be asked any more, so the others of the machine leave it to that one, and say nothing."""
+    one = Watched(rank=1)
+    one.other(0)
+    one.watch.start()
+    time.sleep(5.0 * LIMITS.beat_s)
+    one.store.lost = True
+    assert one.until_it_ends() == [1]
+    assert one.said == []
+    one.watch.stop()
+
+
 def test_watch_that_is_stopped_tells_the_others(watched):
     """The rank has done its work."""
     watched.watch.start()
