@@ -97,7 +97,7 @@ class Run:
           CapacityError: the run does not fit in the memory of the GPU; nothing was made.
         """
         share = share_of(config, ranks)
-        capacity.require_fit(share)
+        capacity.require_fit(share, ranks.size)
         with contextlib.ExitStack() as on_error:
             env = make_env(share)
             on_error.callback(env.close)
@@ -387,7 +387,7 @@ def _introduce(run: Run, logger: Union[RunLogger, NoLogger], folder: Path, reaso
     simulator = f"{run.env.simulator_name} on {run.env.device} ({reason})"
     logger.say(f"training {run.config.task_name} in {folder}: simulator {simulator}, learner on {run.agent.device}")
     if run.config.sim.backend == "warp":
-        logger.say(capacity.outlook(run.config))
+        logger.say(capacity.outlook(share_of(run.config, run.ranks)))
 
 
 def _iterate_or_dump(
