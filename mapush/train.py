@@ -460,7 +460,7 @@ def main(argv: Optional[Sequence[str]] = None, *, make_env: MakeEnv = make_env) 
 
     Args:
       argv: the words after the command's name; by default those of this process.
-      make_env: see `train`.
+      make_env: see `train`; the processes that --gpus starts do not have it.
 
     Returns:
       The exit code.

@@ -70,7 +70,7 @@ def wants_gpu(config: RunConfig) -> bool:
 
 
 def require_possible(config: RunConfig, place: Place) -> str:
-    """Return the device of this rank's learner, and make it the current GPU for torch and Warp.
+    """Return the device of this rank's learner, and make the rank's GPU torch's current one, which the simulator uses.
 
     A bare "cuda" is the GPU with the number of the rank on its node.
 
