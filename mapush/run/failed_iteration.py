@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mapush.config import RunConfig
 from mapush.distributed.ranks import Ranks
+from mapush.distributed.replayed_rank import with_rank
 from mapush.errors import MapushError
 from mapush.run import checkpoint as checkpoints
 from mapush.run import failure_bundle as failures
@@ -51,12 +52,10 @@ def keep_iteration(
         step=step,
         env_state=start.run["env"],
     )
-    ways = []
-    if ranks.size == 1:
-        dump = checkpoints.save(start, folder / NON_FINITE)
-        ways = [f"replay it: python -m mapush.replay {dump}"]
-        if share.sim.backend in OF_MQE:
-            ways = [f"{dump} has the learner as it was before that iteration"]
+    dump = checkpoints.save(with_rank(start, ranks), folder / of_rank(NON_FINITE, ranks))
+    ways = [f"replay it: python -m mapush.replay {dump}"]
+    if share.sim.backend in OF_MQE:
+        ways = [f"{dump} has the learner as it was before that iteration"]
     if error.fix:
         ways.insert(0, error.fix)
     if bundle is not None:

@@ -11,6 +11,7 @@ from row_worlds import (
     NUM_AGENTS,
     OBS_DIM,
     ROLLOUT,
+    config_of,
     iterate_cuboid,
     resume_and_say,
     run_with_difference,
@@ -19,12 +20,14 @@ from row_worlds import (
 )
 from runs import assert_same, last_checkpoint, rows
 
+from harness.stack.rank_world import RankWorld, seeded_world
 from harness.stack.stack_under_test import small_config
 from mapush.distributed.rank_states import OTHER_RANKS
 from mapush.distributed.ranks import ALONE, Ranks
 from mapush.distributed.shares import share_of
-from mapush.errors import MapushError
+from mapush.errors import MapushError, NonFiniteError
 from mapush.evaluation.load_policy import load_policy
+from mapush.replay import replay
 from mapush.run.failed_iteration import keep_iteration
 from mapush.train import Run
 
@@ -129,10 +132,12 @@ def test_ranks_have_different_envs_of_the_cuboid(jobs):
     assert step == 6 * config.num_steps
 
 
-@pytest.mark.parametrize("ranks, names", [(ALONE, ["failure.pt", "nonfinite.pt"]), (Ranks(1, 2), ["failure-rank1.pt"])])
+@pytest.mark.parametrize(
+    "ranks, names", [(ALONE, ["failure.pt", "nonfinite.pt"]), (Ranks(1, 2), ["failure-rank1.pt", "nonfinite-rank1.pt"])]
+)
 @pytest.mark.mujoco
 def test_failure_on_a_rank_leaves_a_bundle_of_its_own(tmp_path, ranks, names):
-    """Two ranks that fail at once do not write one file. A rank's iteration cannot be repeated by one process."""
+    """Two ranks that fail at once do not write one file."""
     config = dataclasses.replace(small_config(), num_envs=6)
     run = Run.start(config, ranks=ranks)
     start = run.snapshot()
@@ -144,3 +149,42 @@ def test_failure_on_a_rank_leaves_a_bundle_of_its_own(tmp_path, ranks, names):
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     for name in names:
         assert f"mapush.replay {tmp_path / name}" in error.fix
+
+
+class _FailingWorld(RankWorld):
+    """Fails in its fourth step, and keeps the actions that it got."""
+
+    def __init__(self, world):
+        super().__init__(world._starts, world._lengths)
+        self.actions = []
+
+    def step(self, actions):
+        """Take a step."""
+        self.actions.append(actions.clone())
+        if len(self.actions) == 4:
+            raise NonFiniteError("no")
+        return super().step(actions)
+
+
+def test_failed_iteration_of_a_rank_is_replayed_by_one_process(tmp_path):
+    """It has the envs of the rank and draws its actions; an iteration that does not fail ends before the update."""
+    config, ranks, worlds = config_of(3), Ranks(2, 3), []
+
+    def make_env(share):
+        worlds.append(_FailingWorld(seeded_world(share)))
+        return worlds[-1]
+
+    run = Run.start(config, make_env, ranks)
+    begin = run.snapshot()
+    with pytest.raises(NonFiniteError) as failed:
+        run.iterate()
+    files = {"share": share_of(config, ranks), "env": run.env, "recorder": run.recorder, "ranks": ranks}
+    keep_iteration(failed.value, begin, tmp_path, step=run.step, **files)
+    dump = tmp_path / "nonfinite-rank2.pt"
+    with pytest.raises(NonFiniteError) as repeated:
+        replay(dump, make_env=make_env)
+    assert repeated.value.where == failed.value.where
+    first, second = worlds
+    assert torch.equal(torch.stack(first.actions), torch.stack(second.actions))
+    with pytest.raises(MapushError, match="cannot be repeated by one of them"):
+        replay(dump, make_env=seeded_world)
