@@ -134,7 +134,7 @@ def make_push_env(config: PushRunConfig) -> PushEnv:
     pushed = pushed_object(task)
     _require_possible(config)
     scene = Scene(num_agents=pushed.num_agents, object=pushed, upstream_inertia=task.upstream_quirks)
-    physics = make_physics(config.sim, scene, config.num_envs, config.seed)
+    physics = make_physics(config.sim, scene, config.num_envs, config.seed, deterministic=config.deterministic)
 
     from mapush.env.push_quirks import push_env_class
     from mapush.sim.walking import WalkingPolicy
@@ -204,7 +204,8 @@ def make_walk_env(config: WalkRunConfig) -> WalkEnv:
 
     task = config.task
     randomization = Randomization(task.foot_friction, task.payload, task.com_shift, task.motor_strength)
-    physics = make_physics(config.sim, Scene(num_agents=1), config.num_envs, config.seed, randomization)
+    scene = Scene(num_agents=1)
+    physics = make_physics(config.sim, scene, config.num_envs, config.seed, randomization, config.deterministic)
 
     from mapush.env.walk import WalkEnv
 

@@ -287,6 +287,8 @@ class RunConfig:
     """native is our HAPPO; harl is upstream's own runner, unmodified, from a HARL that you have installed."""
     device: str = "auto"
     """Device of the learner: auto, cpu, cuda or cuda:1."""
+    deterministic: bool = False
+    """Compute the same bits in every run with this seed, on a GPU, too; slower, and refused where it cannot be kept."""
     checkpoint_every: int = 10_000_000
     """Env steps between two checkpoints; the last one is always saved at the end."""
     checkpoint_minutes: float = 10.0

@@ -1,7 +1,8 @@
 """Train a team: `python -m mapush.train [cuboid|tblock|cylinder|walk] [--preset quick] ...`.
 
 A run is a loop of iterations: fill a rollout, learn from it, log, perhaps save. `Run` holds all of its state, so a run
-that was killed and resumed from a checkpoint ends bit for bit, on the CPU, like a run that was not.
+that was killed and resumed from a checkpoint ends bit for bit like a run that was not: on the CPU, and on a GPU with
+--deterministic.
 
 Exit codes: 0 the run is finished; 2 an error, whose message is on stderr; 130 (Ctrl-C) or 143 (SIGTERM) stopped on
 request, after the env step in progress, with everything saved. A second request acts immediately, without saving.
@@ -29,7 +30,7 @@ from mapush.distributed.ranks import ALONE, Ranks
 from mapush.distributed.shares import require_even_shares, share_of
 from mapush.distributed.start_ranks import launch
 from mapush.errors import CheckpointError, ConfigError, MapushError
-from mapush.run import capacity
+from mapush.run import capacity, determinism
 from mapush.run import checkpoint as checkpoints
 from mapush.run.announce import announce
 from mapush.run.checkpoint import Checkpoint
@@ -71,6 +72,7 @@ class Run:
       iteration: rollouts and updates done so far.
       health: the simulator's report on the last rollout.
       recorder: the states before the last decisions.
+      torch_mode: what `close` undoes in torch.
       ranks: this process among those that train the same team; env and rollout are this rank's part of the run.
     """
 
@@ -82,6 +84,7 @@ class Run:
     iteration: int = 0
     health: Dict[str, float] = dataclasses.field(default_factory=dict)
     recorder: DecisionRecorder = dataclasses.field(default_factory=DecisionRecorder)
+    torch_mode: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
     ranks: Ranks = ALONE
 
     @classmethod
@@ -95,10 +98,15 @@ class Run:
 
         Raises:
           CapacityError: the run does not fit in the memory of the GPU; nothing was made.
+          ConfigError: the run cannot be deterministic as configured; nothing was made.
         """
         share = share_of(config, ranks)
+        determinism.require(config)
         capacity.require_fit(share, ranks.size)
         with contextlib.ExitStack() as on_error:
+            torch_mode = on_error.enter_context(contextlib.ExitStack())
+            if config.deterministic:
+                torch_mode.enter_context(determinism.of_torch())
             env = make_env(share)
             on_error.callback(env.close)
             sizes = sizes_of(env)
@@ -110,11 +118,12 @@ class Run:
             first = env.reset()
             rollout.start(first.obs, first.share_obs)
             on_error.pop_all()
-        return cls(config, env, agent, rollout, ranks=ranks)
+        return cls(config, env, agent, rollout, torch_mode=torch_mode, ranks=ranks)
 
     def close(self) -> None:
-        """Release the simulator; further calls do nothing."""
+        """Release the simulator and let torch compute as before; further calls do nothing."""
         self.env.close()
+        self.torch_mode.close()
 
     def snapshot(self) -> Checkpoint:
         """Return a copy of the current state; later steps do not change it."""
@@ -245,6 +254,7 @@ def _begin(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock:
     with Startup(first_line(config), shown=ranks.is_main) as startup:
         config, reason = resolve(config)
         refuse_idle(config, standin_on_gpu=_standin_on_gpu(config))
+        determinism.require(config)
         startup.doing(f"making {config.num_envs:,} envs and the learner")
         if config.learner == "harl":
             _train_with_harl(config, path, reason, make_env, clock, startup)
@@ -309,6 +319,7 @@ def _resume_in(
     for change in folder.changes():
         print(change)
     refuse_idle(config, folder.config, standin_on_gpu=_standin_on_gpu(config))
+    determinism.require(config)
     startup.doing(f"making {config.num_envs:,} envs and the learner")
     if isinstance(folder, RunFolder) and config.learner == "harl":
         _resume_with_harl(config, folder, reason, make_env, clock, startup)

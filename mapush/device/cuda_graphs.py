@@ -9,7 +9,8 @@ import contextlib
 import dataclasses
 import functools
 import gc
-from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple
+import math
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -20,21 +21,30 @@ class Captured:
     On the CPU calling it calls the function. On the GPU so do the first calls, in which libraries and optimisers set
     themselves up; the next one records. Arguments of other shapes start over.
 
-    The function must do the same with any values: no branch on them, no copy to the host, no random numbers. It may
-    change tensors in place, if they stay where they are; after one was replaced, call `forget`.
+    The function must do the same with any values: no branch on them, no copy to the host, no random numbers but those
+    of `generators`. It may change tensors in place, if they stay where they are; after one was replaced, call `forget`.
 
     Args:
       function: takes structures with at least one tensor, all on one device; returns a structure.
       warmups: calls on the GPU before the one that records.
+      generators: sources of the random numbers that the function draws, on the same device. They give the numbers that
+        they would give to the plain function; a version of torch whose graphs do not know them calls it every time.
       before_capture: called before each recording; with several ranks, it waits until none communicates.
     """
 
     def __init__(
-        self, function: Callable[..., Any], warmups: int = 2, before_capture: Callable[[], None] = lambda: None
+        self,
+        function: Callable[..., Any],
+        warmups: int = 2,
+        generators: Sequence[torch.Generator] = (),
+        before_capture: Callable[[], None] = lambda: None,
     ) -> None:
         self._function = function
-        self._warmups = warmups
+        self._warmups: float = warmups
         self._before_capture = before_capture
+        self._generators = tuple(generators)
+        if self._generators and not hasattr(torch.cuda.CUDAGraph, "register_generator_state"):
+            self._warmups = math.inf
         self.forget()
 
     def forget(self) -> None:
@@ -59,8 +69,7 @@ class Captured:
             return self._warm_up(arguments, tensors[0].device)
         if self._graph is None:
             self._graph = self._record(arguments, tensors[0].device)
-        for recorded, tensor in zip(self._arguments, tensors):
-            recorded.copy_(tensor)
+        _copy(tensors, self._arguments)
         self._graph.replay()
         return self._result
 
@@ -82,11 +91,33 @@ class Captured:
         self._arguments = tensors_in(copies)
         self._before_capture()
         graph = torch.cuda.CUDAGraph()
+        for generator in self._generators:
+            graph.register_generator_state(generator)
         # thread_local: the thread in which NCCL watches its collectives may ask for their events meanwhile.
         recording = torch.cuda.graph(graph, stream=_stream(device), capture_error_mode="thread_local")
         with no_garbage_collection(), recording:
             self._result = self._function(*copies)
         return graph
+
+
+def _copy(sources: List[torch.Tensor], targets: List[torch.Tensor]) -> None:
+    """Copy each source to its target of the same shape, those with the same layout in one launch for each type."""
+    alike: Dict[torch.dtype, Tuple[List[torch.Tensor], List[torch.Tensor]]] = {}
+    for source, target in zip(sources, targets):
+        if source.data_ptr() == target.data_ptr() and source.stride() == target.stride():
+            continue  # the function returned its argument, which was changed in place
+        if source.dtype == target.dtype and source.is_contiguous() and target.is_contiguous():
+            pair = alike.setdefault(source.dtype, ([], []))
+            pair[0].append(source)
+            pair[1].append(target)
+        else:
+            target.copy_(source)
+    for many_sources, many_targets in alike.values():
+        if hasattr(torch, "_foreach_copy_"):
+            torch._foreach_copy_(many_targets, many_sources)
+            continue
+        for source, target in zip(many_sources, many_targets):
+            target.copy_(source)
 
 
 def tensors_in(structure: Any) -> List[torch.Tensor]:

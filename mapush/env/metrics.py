@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
+from mapush.device.cuda_graphs import Captured
 from mapush.errors import ConfigError, MapushError
 from mapush.spec import TensorSpec
 
@@ -27,9 +29,17 @@ class EpisodeMetrics:
       num_envs: parallel envs, E.
       device: where the statistics are stored.
       capacity: number of most recent episodes over which the means are taken.
+      recorded: let a GPU replay the bookkeeping; worth it in an env that calls it at every env step.
     """
 
-    def __init__(self, names: Sequence[str], num_envs: int, device: torch.device, capacity: int = 1000) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        num_envs: int,
+        device: torch.device,
+        capacity: int = 1000,
+        recorded: bool = False,
+    ) -> None:
         self.names = tuple(names)
         self.capacity = capacity
         self._done_spec = TensorSpec("done", ("num_envs",), (num_envs,), "bool")
@@ -39,15 +49,17 @@ class EpisodeMetrics:
         self._count = torch.zeros((), dtype=torch.int64, device=device)
         self._term_sums: Dict[str, torch.Tensor] = {}
         self._steps = 0
+        self._add_means: Callable[..., Any] = _add_means
+        self._store: Callable[..., Any] = functools.partial(_store, self._episodes, self._count)
+        if recorded:
+            self._add_means, self._store = Captured(self._add_means), Captured(self._store)
 
     def add_step(self, terms: Dict[str, torch.Tensor]) -> None:
         """Count the reward terms of one step, (E, A) or (E,) each, by name."""
         for name, value in terms.items():
-            mean = value.mean()
-            if name in self._term_sums:
-                self._term_sums[name] = self._term_sums[name] + mean
-            else:
-                self._term_sums[name] = mean
+            if name not in self._term_sums:
+                self._term_sums[name] = torch.zeros((), device=value.device)
+        self._term_sums.update(self._add_means(terms, {name: self._term_sums[name] for name in terms}))
         self._steps += 1
 
     def add_episodes(self, done: torch.Tensor, outcome: Dict[str, torch.Tensor]) -> None:
@@ -61,13 +73,7 @@ class EpisodeMetrics:
           SpecError: `done` has a different shape or type.
         """
         self._done_spec.validate_form(done, "EpisodeMetrics.add_episodes")
-        rank = done.cumsum(0)  # 1 for the first episode that ended in this step, 2 for the second, ...
-        ended = rank[-1]
-        kept = done & (rank > ended - self.capacity)
-        row = ((self._count + rank - 1) % self.capacity).masked_fill(~kept, self.capacity)
-        columns = [outcome[name].to(self._episodes.dtype) for name in self.names]
-        self._episodes[row] = torch.stack(columns, dim=1)
-        self._count = self._count + ended
+        self._store(done, [outcome[name] for name in self.names])
 
     def summary(self, last: Optional[int] = None) -> Dict[str, float]:
         """Return the means, and begin new means of the reward terms.
@@ -99,17 +105,46 @@ class EpisodeMetrics:
         return {
             "episodes": self._episodes.clone(),
             "count": self._count.clone(),
-            "term_sums": dict(self._term_sums),
+            "term_sums": {name: value.clone() for name, value in self._term_sums.items()},
             "steps": self._steps,
         }
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
         """Continue from what `state_dict` returned."""
-        self._episodes = state["episodes"].to(self._episodes.device, copy=True)
-        self._count = state["count"].to(self._count.device, copy=True)
+        self._episodes.copy_(state["episodes"])
+        self._count.copy_(state["count"])
         device = self._count.device
         self._term_sums = {name: value.to(device) for name, value in state["term_sums"].items()}
         self._steps = state["steps"]
+
+
+def _add_means(terms: Dict[str, torch.Tensor], sums: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
+    """Return the sums after the means of `terms` were added; a GPU replays this."""
+    return {name: sums[name] + value.mean() for name, value in terms.items()}
+
+
+def _store(
+    episodes: torch.Tensor, count: torch.Tensor, done: torch.Tensor, outcome: List[torch.Tensor]
+) -> torch.Tensor:
+    """Store the episodes that ended in a ring, and count them; a GPU replays this.
+
+    Args:
+      episodes: the ring and a last row that nobody reads, (capacity + 1, N); changed in place.
+      count: episodes stored so far, (); changed in place.
+      done: envs whose episode ended, (E,) bool.
+      outcome: the N results, (E,) each.
+
+    Returns:
+      `count`.
+    """
+    capacity = len(episodes) - 1
+    rank = done.cumsum(0)  # 1 for the first episode that ended in this step, 2 for the second, ...
+    ended = rank[-1]
+    kept = done & (rank > ended - capacity)
+    row = ((count + rank - 1) % capacity).masked_fill(~kept, capacity)
+    columns = [result.to(episodes.dtype) for result in outcome]
+    episodes[row] = torch.stack(columns, dim=1)
+    return count.add_(ended)
 
 
 @dataclasses.dataclass(frozen=True)

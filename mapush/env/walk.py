@@ -7,19 +7,19 @@ every step, sustained forces at the front of the trunk, standing still on a zero
 from __future__ import annotations
 
 import functools
-import math
-from typing import Any, Dict, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 import torch
 
 from mapush.config import WalkConfig
+from mapush.device.cuda_graphs import Captured, map_tensors
 from mapush.env import walk_draws, walk_rewards
 from mapush.env.metrics import EpisodeMetrics
 from mapush.env.vec_env import Observation, Transition, VecEnv
 from mapush.env.walk_draws import Draws
 from mapush.env.walk_rewards import CONTACT_HEIGHT, WalkMotion
-from mapush.sim.gait import foot_positions_b
-from mapush.sim.geometry import constant, gravity_b, rotate, rotate_inverse
+from mapush.env.walk_step import Begun, Buffers, Ended, foot_positions_w, has_fallen
+from mapush.sim.geometry import constant, gravity_b, rotate_inverse
 from mapush.sim.go1 import DEFAULT_JOINT_POS, SERVOS
 from mapush.sim.physics import STEP_DT, Physics, State
 from mapush.sim.walking import (
@@ -35,11 +35,7 @@ from mapush.sim.walking import (
 from mapush.spec import TensorSpec
 
 EPISODE_STEPS = 1000  # [env steps], 20 s
-FALL_TILT = math.cos(math.radians(70.0))  # cosine of the tilt beyond which a robot has fallen
-FALL_HEIGHT = 0.15  # a robot whose trunk is lower has fallen [m]
 SPAWN_HEIGHT = (0.30, 0.43)  # of the trunk [m]
-SPAWN_SPEED = 0.3  # largest velocity along or about each axis [m/s, rad/s]
-JOINT_SCALE = (0.7, 1.3)  # of the default joint positions
 PRIVILEGED_DIM = 3 + 3 + 4 + 4  # force, torque, foot heights, foot contacts
 FORCE_SCALE, TORQUE_SCALE = 20.0, 5.0  # the critic sees the wrench in these units [N, N m]
 FOOT_HEIGHT_GAIN = 10.0  # and the heights of the feet times this [1/m]
@@ -73,6 +69,7 @@ class WalkEnv(VecEnv):
     spawn_height = SPAWN_HEIGHT
     walking_height = walk_rewards.HEIGHT
     kept_buffers: Tuple[str, ...] = ("age",)  # what a reset leaves as it is
+    recorded = False  # whether a GPU replays the env step as CUDA graphs; not yet tried on one
 
     def __init__(self, physics: Physics, config: WalkConfig, seed: int) -> None:
         self.physics = physics
@@ -82,7 +79,7 @@ class WalkEnv(VecEnv):
         self.device = physics.device
         self.simulator_name = physics.name
         self._declare_specs()
-        self.metrics = EpisodeMetrics(OUTCOMES, self.num_envs, self.device)
+        self.metrics = EpisodeMetrics(OUTCOMES, self.num_envs, self.device, recorded=self.recorded)
         self._generator = torch.Generator(device=self.device).manual_seed(seed)
         self._draws = Draws(self.num_envs, self._generator)
         self._default = constant(DEFAULT_JOINT_POS, self.device)
@@ -90,6 +87,7 @@ class WalkEnv(VecEnv):
         self._kd = constant(tuple(servo.damping for servo in JOINT_SERVOS), self.device)
         self._effort = constant(tuple(servo.effort for servo in JOINT_SERVOS), self.device)
         self._allocate()
+        self._record()
 
     def _declare_specs(self) -> None:
         axes, sizes = ("num_envs", "num_agents"), (self.num_envs, 1)
@@ -125,7 +123,7 @@ class WalkEnv(VecEnv):
 
     def reset(self) -> Observation:
         """Start a new episode in every env, at different ages so that they do not end together; see `VecEnv.reset`."""
-        self._reset(self._every_env())
+        self.physics.reset(self._every_env(), self._new_episodes(self._every_env()))
         self._buffers["length"] = torch.floor(self._draws.uniform(0.0, EPISODE_STEPS - 1.0))
         return self._observe(self.physics.state())
 
@@ -141,38 +139,29 @@ class WalkEnv(VecEnv):
           SimulatorError: the physics of an env diverged; on a GPU, `check` raises it.
         """
         self._require_valid(actions)
-        buffers = self._buffers
-        action = actions.detach().clamp(-ACTION_LIMIT, ACTION_LIMIT)
-        self._disturb()
-        targets = self._targets(action)
-        state = self.physics.step(targets)
-        buffers["age"] += 1
-        buffers["length"] += 1
-        terms = self._rewards(state, action, targets)
-        reward = functools.reduce(torch.add, terms.values()) * STEP_DT
-        buffers["return"] += reward
-        self._remember(action)
-        terminated = _has_fallen(state)
-        truncated = (buffers["length"] >= EPISODE_STEPS) & ~terminated
-        done = terminated | truncated
-        outcome = self._outcome(terminated)
-        self.metrics.add_step({name: term.unsqueeze(1) for name, term in terms.items()})
-        self.metrics.add_episodes(done, outcome)
-        buffers["command_left"] -= 1
-        self._recommand(buffers["command_left"] <= 0)
-        buffers["memory"] = settle(state, buffers["command"].unsqueeze(1), buffers["memory"])
-        final = observation = self._observe(state)
+        begun, self._buffers = self._begin(actions.detach(), self.physics.state().robot_quat_w, self._buffers)
+        self.physics.push(begun.force_w, begun.torque_w)
+        state = self.physics.step(begun.targets)
+        terms, results, self._buffers = self._end(state, begun, self._buffers)
+        self.metrics.add_step(terms)
+        # The next call of the recorded function overwrites its results; these have to outlive it.
+        ended = self._kept(results)
+        done = ended.terminated | ended.truncated
+        self.metrics.add_episodes(done, ended.outcome)
+        observation = ended.observation
         if self.device.type != "cpu" or bool(done.any()):  # reading `done` would make the host wait for a GPU
-            self._reset(done)
-            observation = self._observe(self.physics.state())
+            start, self._buffers = self._restart(done, self._buffers)
+            self.physics.reset(done, start)
+            shown, self._buffers = self._look(self.physics.state(), self._buffers)
+            observation = self._kept(shown)
         return Transition(
             observation=observation,
-            reward=reward.unsqueeze(1),
-            terminated=terminated,
-            truncated=truncated,
-            final_observation=final,
-            outcome=outcome,
-            terms=walk_rewards.earned_in_a_step(terms),
+            reward=ended.reward,
+            terminated=ended.terminated,
+            truncated=ended.truncated,
+            final_observation=ended.observation,
+            outcome=ended.outcome,
+            terms=dict(zip(terms, ended.earned)),
         )
 
     def state_dict(self) -> Dict[str, Any]:
@@ -214,6 +203,72 @@ class WalkEnv(VecEnv):
         """Release the physics; further calls do nothing."""
         self.physics.close()
 
+    # -- one env step, which a GPU replays in four pieces; each takes all buffers and returns them ---------------------
+
+    def _record(self) -> None:
+        """Make the pieces of an env step."""
+        generators = (self._generator,)
+        self._begin = self._piece(self._begin_step, generators)
+        self._end = self._piece(self._end_step, generators)
+        self._restart = self._piece(self._restart_where, generators)
+        self._look = self._piece(self._look_at, ())
+
+    def _piece(self, function: Callable[..., Any], generators: Tuple[torch.Generator, ...]) -> Callable[..., Any]:
+        if not self.recorded:
+            return function
+        return Captured(function, generators=generators)
+
+    def _kept(self, results: Any) -> Any:
+        if self.device.type == "cpu":
+            return results
+        return map_tensors(torch.clone, results)
+
+    def _begin_step(self, actions: torch.Tensor, quat: torch.Tensor, buffers: Buffers) -> Tuple[Begun, Buffers]:
+        """Disturb the robots, whose orientation is `quat` (E, 1, 4), and turn actions (E, 1, 12) into joint targets."""
+        self._buffers = buffers
+        action = actions.clamp(-ACTION_LIMIT, ACTION_LIMIT)
+        self._disturb(quat[:, 0])
+        targets = self._targets(action)
+        return Begun(action, targets, buffers["force_w"], buffers["torque_w"]), buffers
+
+    def _end_step(self, state: State, begun: Begun, buffers: Buffers) -> Tuple[Dict[str, torch.Tensor], Ended, Buffers]:
+        """Reward the step that led to `state`, end episodes, and draw new commands.
+
+        Returns:
+          Weighted reward terms by name [1/s], (E, 1) each; what the step led to; the buffers.
+        """
+        self._buffers = buffers
+        buffers["age"] += 1
+        buffers["length"] += 1
+        terms = self._rewards(state, begun.action, begun.targets)
+        reward = functools.reduce(torch.add, terms.values()) * STEP_DT
+        buffers["return"] += reward
+        self._remember(begun.action)
+        terminated = has_fallen(state)
+        truncated = (buffers["length"] >= EPISODE_STEPS) & ~terminated
+        outcome = self._outcome(terminated)
+        buffers["command_left"] -= 1
+        self._recommand(buffers["command_left"] <= 0)
+        buffers["memory"] = settle(state, buffers["command"].unsqueeze(1), buffers["memory"])
+        ended = Ended(
+            earned=walk_rewards.earned_in_a_step(terms),
+            reward=reward.unsqueeze(1),
+            terminated=terminated,
+            truncated=truncated,
+            outcome=outcome,
+            observation=self._observe(state),
+        )
+        return {name: term.unsqueeze(1) for name, term in terms.items()}, ended, buffers
+
+    def _restart_where(self, done: torch.Tensor, buffers: Buffers) -> Tuple[State, Buffers]:
+        """Begin a new episode in the envs of the mask `done` (E,), and return where it starts."""
+        self._buffers = buffers
+        return self._new_episodes(done), buffers
+
+    def _look_at(self, state: State, buffers: Buffers) -> Tuple[Observation, Buffers]:
+        self._buffers = buffers
+        return self._observe(state), buffers
+
     # -- resets, commands, disturbances ------------------------------------------------------------------------------
 
     def _every_env(self) -> torch.Tensor:
@@ -225,11 +280,10 @@ class WalkEnv(VecEnv):
         else:  # an action that is not finite makes the physics so, which `check` finds
             self.action_spec.validate_form(actions, "WalkEnv.step")
 
-    def _reset(self, done: torch.Tensor) -> None:
-        """Start a new episode in the envs of the mask `done` (E,)."""
+    def _new_episodes(self, done: torch.Tensor) -> State:
+        """Start a new episode in the envs of the mask `done` (E,), and return their initial states among E."""
         buffers = self._buffers
-        state = self._draw_start()
-        self.physics.reset(done, state)
+        state = walk_draws.draw_start(self._draws, self._default, self.spawn_height)
         keep = (~done).float()
         for name, value in buffers.items():
             if name not in self.kept_buffers:
@@ -243,29 +297,11 @@ class WalkEnv(VecEnv):
             drawn = (self._draws.uniform(0.0, 1.0) < share).float()
             buffers[kind] = torch.where(done, drawn, buffers[kind])
         each = done.view(-1, 1, 1)
-        buffers["foot_pos_w"] = torch.where(each, _foot_positions_w(state), buffers["foot_pos_w"])
+        buffers["foot_pos_w"] = torch.where(each, foot_positions_w(state), buffers["foot_pos_w"])
         self._recommand(done)
         settled = settle(state, buffers["command"].unsqueeze(1), buffers["memory"])
         buffers["memory"] = torch.where(each, settled, buffers["memory"])
-
-    def _draw_start(self) -> State:
-        """Draw an initial state for every env: level, near the default pose and slow, facing anywhere."""
-        draws = self._draws
-        yaw = draws.uniform(-math.pi, math.pi)
-        position = torch.zeros(self.num_envs, 1, 3, device=self.device)
-        position[:, 0, 2] = draws.uniform(*self.spawn_height)
-        quat = torch.zeros(self.num_envs, 1, 4, device=self.device)
-        quat[:, 0, 0], quat[:, 0, 3] = torch.cos(yaw / 2), torch.sin(yaw / 2)
-        joint_pos = self._default * draws.uniform(*JOINT_SCALE, 1, NUM_JOINTS)
-        velocity = draws.uniform(-SPAWN_SPEED, SPAWN_SPEED, 1, 6)
-        return State(
-            robot_pos_w=position,
-            robot_quat_w=quat,
-            robot_lin_vel_w=velocity[..., :3],
-            robot_ang_vel_b=velocity[..., 3:],
-            joint_pos=joint_pos,
-            joint_vel=torch.zeros_like(joint_pos),
-        )
+        return state
 
     def _recommand(self, expired: torch.Tensor) -> None:
         """Draw a new command, and how long it is held, in the envs of the mask `expired` (E,)."""
@@ -274,18 +310,16 @@ class WalkEnv(VecEnv):
         buffers["command"] = torch.where(expired.unsqueeze(1), command, buffers["command"])
         buffers["command_left"] = torch.where(expired, hold, buffers["command_left"])
 
-    def _disturb(self) -> None:
-        """Draw a new disturbance where the last one has expired, and apply all of them."""
+    def _disturb(self, quat: torch.Tensor) -> None:
+        """Draw a new disturbance where the last one has expired, for trunks of the orientation `quat` (E, 4)."""
         buffers = self._buffers
         buffers["disturbance_left"] -= 1
         expired = buffers["disturbance_left"] <= 0
-        quat = self.physics.state().robot_quat_w[:, 0]
         drawn = walk_draws.draw_disturbance(self._draws, self.config, quat, buffers["calm"], buffers["age"])
         renew = expired.view(-1, 1, 1)
         buffers["force_w"] = torch.where(renew, drawn.force_w.unsqueeze(1), buffers["force_w"])
         buffers["torque_w"] = torch.where(renew, drawn.torque_w.unsqueeze(1), buffers["torque_w"])
         buffers["disturbance_left"] = torch.where(expired, drawn.hold, buffers["disturbance_left"])
-        self.physics.push(buffers["force_w"], buffers["torque_w"])
 
     def _targets(self, action: torch.Tensor) -> torch.Tensor:
         """Return the set points of the servos [rad], (E, 1, 12), for the clipped `action` (E, 1, 12)."""
@@ -352,7 +386,7 @@ class WalkEnv(VecEnv):
             action=action[:, 0],
             action_change=(action - buffers["memory"][..., :NUM_JOINTS])[:, 0],
             push_xy=rotate_inverse(state.robot_quat_w, buffers["force_w"])[:, 0, :2],
-            foot_pos_w=_foot_positions_w(state),
+            foot_pos_w=foot_positions_w(state),
             previous_foot_pos_w=buffers["foot_pos_w"],
             wanted_height=self.walking_height,
         )
@@ -364,17 +398,3 @@ class WalkEnv(VecEnv):
         stretch = targets[:, 0] - state.joint_pos[:, 0]
         torque = stretch * self._kp - state.joint_vel[:, 0] * self._kd
         return torch.minimum(torch.maximum(torque, -self._effort), self._effort)
-
-
-def _has_fallen(state: State) -> torch.Tensor:
-    """Return where the robot is tilted too far or too low, (E,) bool."""
-    tilted = gravity_b(state.robot_quat_w)[:, 0, 2] > -FALL_TILT
-    low = state.robot_pos_w[:, 0, 2] < FALL_HEIGHT
-    return tilted | low
-
-
-def _foot_positions_w(state: State) -> torch.Tensor:
-    """Return where the feet of the one robot of each env are [m], (E, 4, 3)."""
-    feet = foot_positions_b(state.joint_pos[:, 0])
-    quat = state.robot_quat_w.expand(-1, 4, 4)
-    return rotate(quat, feet) + state.robot_pos_w

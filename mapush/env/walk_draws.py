@@ -1,4 +1,4 @@
-"""What the walking task draws at random: commands, and the pushes and kicks that disturb the robot.
+"""What the walking task draws at random: initial states, commands, and the pushes and kicks that disturb the robot.
 
 Random numbers are drawn for all E envs at once, so what an env gets does not depend on what the others need.
 """
@@ -12,7 +12,7 @@ import torch
 
 from mapush.config import WalkConfig
 from mapush.sim.geometry import constant, rotate
-from mapush.sim.physics import STEP_DT
+from mapush.sim.physics import STEP_DT, State
 
 ROBOT_MASS = 12.74  # [kg]
 YAW_INERTIA = 0.25  # turns the change of the yaw rate by a kick into a torque [kg m^2]
@@ -25,6 +25,10 @@ AGAINST_SPREAD = 0.5  # their direction is within this of the heading's opposite
 FRONT = 0.29  # of the trunk's centre [m]
 PUSH_HEIGHT = 0.05  # a push acts within this above or below the trunk's centre [m]
 FIRST_PUSH = 0.25  # share of the largest push at the beginning of the training
+
+
+SPAWN_SPEED = 0.3  # largest velocity along or about each axis at the start [m/s, rad/s]
+JOINT_SCALE = (0.7, 1.3)  # of the default joint positions at the start
 
 
 class Draws:
@@ -63,6 +67,31 @@ class Disturbance(NamedTuple):
     force_w: torch.Tensor
     torque_w: torch.Tensor
     hold: torch.Tensor
+
+
+def draw_start(draws: Draws, default_joint_pos: torch.Tensor, height: Tuple[float, float]) -> State:
+    """Draw an initial state for every env: level, near the default pose and slow, facing anywhere.
+
+    Args:
+      draws: source of randomness.
+      default_joint_pos: [rad], (12,).
+      height: range of the trunk's height [m].
+    """
+    yaw = draws.uniform(-math.pi, math.pi)
+    position = torch.zeros(draws.num_envs, 1, 3, device=draws.device)
+    position[:, 0, 2] = draws.uniform(*height)
+    quat = torch.zeros(draws.num_envs, 1, 4, device=draws.device)
+    quat[:, 0, 0], quat[:, 0, 3] = torch.cos(yaw / 2), torch.sin(yaw / 2)
+    joint_pos = default_joint_pos * draws.uniform(*JOINT_SCALE, 1, len(default_joint_pos))
+    velocity = draws.uniform(-SPAWN_SPEED, SPAWN_SPEED, 1, 6)
+    return State(
+        robot_pos_w=position,
+        robot_quat_w=quat,
+        robot_lin_vel_w=velocity[..., :3],
+        robot_ang_vel_b=velocity[..., 3:],
+        joint_pos=joint_pos,
+        joint_vel=torch.zeros_like(joint_pos),
+    )
 
 
 def draw_commands(

@@ -100,10 +100,10 @@ def compute(motion: WalkMotion) -> Dict[str, torch.Tensor]:
     return {name: REWARD_WEIGHTS[name] * term for name, term in terms.items()}
 
 
-def earned_in_a_step(terms: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
-    """Return what each term (E,), a rate [1/s], adds to the reward of one env step, (E, 1) each."""
+def earned_in_a_step(terms: Dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return what each of N terms (E,), a rate [1/s], adds to the reward of one env step, (N, E, 1)."""
     earned = torch.stack(tuple(terms.values())) * STEP_DT
-    return dict(zip(terms, earned.unsqueeze(2)))
+    return earned.unsqueeze(2)
 
 
 def _linear_error(motion: WalkMotion) -> torch.Tensor:

@@ -30,7 +30,9 @@ WARP_CHUNK = 32 * MIB
 TASK_BYTES_PER_ROBOT = 8192
 """States, observations and the recorded functions that turn one into the other: fitted on that machine."""
 TASK_POOLS = 2
-"""Memory pools of the recorded functions: one for walking, one for the task."""
+"""Memory pools of the recorded functions of pushing: one for walking, one for the task."""
+WALK_TASK_POOLS = 6
+"""The same of the walking task: four pieces of an env step, and two for the bookkeeping of episodes."""
 POOL = 22 * MIB
 """Smallest pool of PyTorch's allocator: one segment for small and one for large tensors."""
 
@@ -105,7 +107,7 @@ def predict(config: RunConfig) -> VramPrediction:
     parts = {
         "context": BARE_CONTEXT + KERNELS,
         "simulator": _simulator_bytes(config),
-        "task": TASK_BYTES_PER_ROBOT * config.num_envs * sizes.num_agents + TASK_POOLS * POOL,
+        "task": TASK_BYTES_PER_ROBOT * config.num_envs * sizes.num_agents + _task_pools(config) * POOL,
         "rollout": 0,
         "learner": 0,
     }
@@ -197,6 +199,12 @@ def _simulator_bytes(config: RunConfig) -> int:
 def _in_chunks(size: int) -> int:
     """Return the size of a pool of Warp that holds `size` [bytes]."""
     return math.ceil(size / WARP_CHUNK) * WARP_CHUNK
+
+
+def _task_pools(config: RunConfig) -> int:
+    if isinstance(config, PushRunConfig):
+        return TASK_POOLS
+    return WALK_TASK_POOLS
 
 
 def _sizes(config: RunConfig) -> _Sizes:

@@ -60,7 +60,12 @@ def choose_backend(name: str) -> Tuple[str, str]:
 
 
 def make_physics(
-    config: SimConfig, scene: Scene, num_envs: int, seed: int, randomization: Optional[Randomization] = None
+    config: SimConfig,
+    scene: Scene,
+    num_envs: int,
+    seed: int,
+    randomization: Optional[Randomization] = None,
+    deterministic: bool = False,
 ) -> Physics:
     """Make the physics that `config.backend` names.
 
@@ -70,9 +75,11 @@ def make_physics(
       num_envs: number of parallel copies.
       seed: seeds what differs from env to env.
       randomization: what differs from env to env, in addition to the object's friction.
+      deterministic: compute the same bits in every run, which MuJoCo on the CPU always does.
 
     Raises:
-      ConfigError: unknown simulator, or Isaac Gym or its stand-in, whose robots only MQE can drive.
+      ConfigError: unknown simulator; physics that cannot be deterministic; or Isaac Gym or its stand-in, whose robots
+        only MQE can drive.
       SimulatorError: MuJoCo cannot be loaded.
     """
     backend: str = config.backend
@@ -86,6 +93,8 @@ def make_physics(
     module, class_name, settings = BACKENDS[backend]
     physics = getattr(_load(module), class_name)
     options = {setting: getattr(config, setting) for setting in settings}
+    if deterministic and backend == "warp":
+        options["deterministic"] = True
     return physics(scene, num_envs, seed=seed, randomization=randomization, **options)
 
 

@@ -6,6 +6,7 @@ speed and the demand for buffers. Only `check` and `demand` wait for the device.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any, Optional
 
@@ -15,6 +16,7 @@ import torch
 import warp
 
 from mapush.device.cuda_graphs import no_garbage_collection
+from mapush.device.ordered_sums import order, ordered_sums
 from mapush.device.warp_watch import Demand, Watch, announce_compilation, overflow_names
 from mapush.errors import CheckpointError, SimulatorError
 from mapush.sim.contact_capacity import buffer_sizes
@@ -41,7 +43,9 @@ _BUFFERS = "_graph _m _d _watch _state _qpos _qvel _ctrl _fields _trunks".split(
 
 
 class WarpPhysics(Physics):
-    """`num_envs` copies of a scene on one device. Two runs with one seed agree statistically, not bitwise.
+    """`num_envs` copies of a scene on one device.
+
+    On a GPU, two runs with one seed agree bitwise if `deterministic` is set, and otherwise statistically.
 
     Args:
       scene: the content of each env.
@@ -51,9 +55,13 @@ class WarpPhysics(Physics):
       device: torch device: a GPU, or the CPU, on which tests run the same kernels.
       nconmax: size of the contact buffer, per env; 0 uses the size that was measured for the scene.
       njmax: size of the buffer of constraint rows of each env; 0 uses the size that was measured for the scene.
+      deterministic: add in a fixed order, see `mapush.device.ordered_sums`.
 
     Attributes:
       model: the scene with its visuals, for rendering.
+
+    Raises:
+      ConfigError: the physics of this scene cannot be `deterministic`.
     """
 
     def __init__(
@@ -65,11 +73,13 @@ class WarpPhysics(Physics):
         device: str = "cuda",
         nconmax: int = 0,
         njmax: int = 0,
+        deterministic: bool = False,
     ) -> None:
         self.scene, self.num_envs, self.num_agents = scene, num_envs, scene.num_agents
         self.device = torch.empty(0, device=device).device
         self.model = build_model(scene)
         self.nconmax, self.njmax = buffer_sizes(scene, nconmax, njmax)
+        self._deterministic = deterministic
         warp.init()
         announce_compilation(self.device)
         self._warp_device = warp.device_from_torch(self.device)
@@ -91,8 +101,12 @@ class WarpPhysics(Physics):
         batched = list(differing)
         if self._masses_differ:
             batched += _DERIVED_FROM_MASS
+        if self._deterministic:
+            model.opt.jacobian = mujoco.mjtJacobian.mjJAC_SPARSE
         self._m = mujoco_warp.put_model(model, batch_sizes=dict.fromkeys(batched, self.num_envs))
         self._m.opt.warn_overflow = False  # kernels print nothing; the overflow bits are still recorded
+        if self._deterministic:
+            order(model, self._m)
         self._d = mujoco_warp.make_data(model, nworld=self.num_envs, nconmax=self.nconmax, njmax=self.njmax)
         self._fields = {name: warp.to_torch(getattr(self._m, name)) for name in differing}
         self._assign({name: torch.from_numpy(drawn[name]) for name in differing})
@@ -122,10 +136,13 @@ class WarpPhysics(Physics):
         self._graph = capture.graph
 
     def _advance(self) -> None:
-        data = self._d
-        for _ in range(DECIMATION):
-            mujoco_warp.step(self._m, data)
-            self._watch.launch()
+        sums: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if self._deterministic:
+            sums = ordered_sums()
+        with sums:
+            for _ in range(DECIMATION):
+                mujoco_warp.step(self._m, self._d)
+                self._watch.launch()
 
     def state(self) -> State:
         """Return a copy of the current state."""

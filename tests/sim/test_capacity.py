@@ -13,7 +13,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from mapush.assembly import sizes_of
 from mapush.config import bytes_of
+from mapush.device.cuda_graphs import Captured
 from mapush.env.push import PushEnv
+from mapush.env.walk import WalkEnv
 from mapush.errors import CapacityError, ConfigError
 from mapush.happo import update
 from mapush.happo.happo import Happo
@@ -81,6 +83,19 @@ def test_sizes_are_those_of_the_env(task_name):
     config = on_gpu(task_name)
     env = still.make_env(config.task) if task_name == "walk" else PushEnv(KinematicSimulator(5, 2), config.task, 0)
     assert dataclasses.asdict(capacity._sizes(config)) == sizes_of(env)
+
+
+def test_pools_of_walking_are_its_recorded_functions(monkeypatch):
+    """Each recorded function has a memory pool: the prediction counts those of the env and of its metrics."""
+    monkeypatch.setattr(WalkEnv, "recorded", True)
+    config = on_gpu("walk")
+    env = still.make_env(config.task)
+    parts = list(vars(env).values()) + list(vars(env.metrics).values())
+    recorded = [part for part in parts if isinstance(part, Captured)]
+    assert len(recorded) == 6
+    few, more = on_gpu("walk", num_envs=3), on_gpu("walk", num_envs=5)
+    per_env = (predict(more).parts["task"] - predict(few).parts["task"]) // 2
+    assert predict(few).parts["task"] == 3 * per_env + len(recorded) * capacity.POOL
 
 
 @pytest.mark.parametrize("hidden_sizes", [(96, 64), (64, 64, 32)])

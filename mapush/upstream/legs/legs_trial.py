@@ -60,14 +60,14 @@ class TrialEnv(LegsEnv):
     def _recommand(self, expired: torch.Tensor) -> None:
         self._buffers["command"] = self._held.clone()
 
-    def _disturb(self) -> None:
+    def _disturb(self, quat: torch.Tensor) -> None:
         settled = (self._buffers["length"] * STEP_DT >= SETTLE_S).float()
-        yaw = yaw_of(self.physics.state().robot_quat_w[:, 0])
+        yaw = yaw_of(quat)
         against = torch.stack((-torch.cos(yaw), -torch.sin(yaw), torch.zeros_like(yaw)), dim=1)
         force = against * (self._pushes * settled).unsqueeze(1)
         front = constant((FRONT, 0.0, 0.0), self.device).expand_as(force)
-        lever = rotate(self.physics.state().robot_quat_w[:, 0], front)
-        self.physics.push(force.unsqueeze(1), torch.cross(lever, force, dim=1).unsqueeze(1))
+        torque = torch.cross(rotate(quat, front), force, dim=1)
+        self._buffers["force_w"], self._buffers["torque_w"] = force.unsqueeze(1), torque.unsqueeze(1)
 
     def correction(self, policy: Policy) -> torch.Tensor:
         """Return the action with which the env does what the body does, (E, 1, 12)."""
