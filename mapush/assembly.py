@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, TypeVar
 
 from mapush.config import PushRunConfig, RunConfig, WalkRunConfig, pushed_object, team_size
 from mapush.device.gpu_errors import why_no_gpu
+from mapush.distributed.ranks import ALONE, Ranks
 from mapush.errors import ConfigError
 from mapush.objects import OBJECTS
 from mapush.own import named_code, own_objects
@@ -245,17 +246,19 @@ def sizes_of(env: VecEnv) -> Dict[str, int]:
     }
 
 
-def make_agent(config: RunConfig, sizes: Dict[str, int], device: Optional[str] = None) -> Happo:
+def make_agent(config: RunConfig, sizes: Dict[str, int], device: Optional[str] = None, ranks: Ranks = ALONE) -> Happo:
     """Make the learner of a run, with fresh weights.
 
     Args:
       config: the run's configuration.
       sizes: as `sizes_of` returns them.
-      device: where to compute, if not on the device of the configuration.
+      device: where to compute, if not on the device of the ranks or of the configuration.
+      ranks: this process among those that train the same team.
     """
     from mapush.happo.happo import Happo
 
-    return Happo(config.happo, device=device_of(device or config.device), seed=config.seed, **sizes)
+    device = device or ranks.device or config.device
+    return Happo(config.happo, device=device_of(device), seed=config.seed, ranks=ranks, **sizes)
 
 
 def device_of(name: str) -> torch.device:

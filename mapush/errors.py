@@ -82,6 +82,14 @@ class CapacityError(MapushError):
     """A run that does not fit in the memory of the GPU."""
 
 
+class DistributedError(MapushError):
+    """Ranks that cannot reach each other, do not fit together, or have lost each other."""
+
+
+class ReplicaError(MapushError):
+    """Ranks whose replicas of the learner are no longer equal."""
+
+
 def unknown(kind: str, name: str, valid: Iterable[str]) -> ConfigError:
     """Return the error for a name that does not exist, with the closest name that does.
 

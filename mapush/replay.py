@@ -20,6 +20,7 @@ from typing_extensions import Annotated
 
 from mapush.assembly import make_env
 from mapush.device.gpu_errors import gpu_errors
+from mapush.distributed.replayed_rank import rank_of
 from mapush.errors import CheckpointError, MapushError, NonFiniteError
 from mapush.run import checkpoint as checkpoints
 from mapush.run import command_line
@@ -64,7 +65,7 @@ def replay(path: Path, *, make_env: MakeEnv = make_env, progress: Optional[Silen
     shown.stage(f"loading {path}")
     saved = checkpoints.load(path)
     _require_repeatable(saved.config, path)
-    with gpu_errors(), contextlib.closing(Run.start(saved.config, make_env)) as run:
+    with gpu_errors(), contextlib.closing(Run.start(saved.config, make_env, rank_of(saved))) as run:
         run.restore(saved, path)
         shown.stage("repeating the iteration", saved.config.num_steps, "decisions")
 

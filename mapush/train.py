@@ -17,26 +17,36 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple, Union
 
 from mapush.assembly import make_agent, make_env, resolve, share_the_cores, sizes_of
 from mapush.config import RunConfig, require_trainable
 from mapush.device.gpu_errors import gpu_errors
+from mapush.distributed.agreed_stop import stop_of
+from mapush.distributed.job_metrics import job_report
+from mapush.distributed.join import job
+from mapush.distributed.rank_states import gathered, scattered
+from mapush.distributed.ranks import ALONE, Ranks
+from mapush.distributed.shares import require_even_shares, share_of
+from mapush.distributed.start_ranks import launch
 from mapush.errors import CheckpointError, ConfigError, MapushError
 from mapush.run import capacity, determinism
 from mapush.run import checkpoint as checkpoints
-from mapush.run import failure_bundle as failures
 from mapush.run.announce import announce
 from mapush.run.checkpoint import Checkpoint
 from mapush.run.checkpoint_schedule import CheckpointSchedule
+from mapush.run.failed_iteration import keep_iteration
+from mapush.run.failure_bundle import DecisionRecorder
+from mapush.run.farewell import farewell
 from mapush.run.folder import RunFolder, how_to_continue, read_config
 from mapush.run.idle_settings import refuse_idle
+from mapush.run.of_other_ranks import NoFolder, NoLogger, logger_of, new_folder, old_folder
 from mapush.run.progress import Speed, time_left
 from mapush.run.startup import Startup, first_line
 from mapush.run.stop_request import StopRequest
 from mapush.run.train_arguments import parse_flags, parse_settings, start_of
 from mapush.run.wandb_run import require_wandb
-from mapush.sim import OF_MQE, STANDIN
+from mapush.sim import STANDIN
 from mapush.upstream.harl import models
 
 if TYPE_CHECKING:
@@ -45,7 +55,6 @@ if TYPE_CHECKING:
     from mapush.happo.rollout import Rollout
     from mapush.run.logger import RunLogger
 
-NON_FINITE = "nonfinite.pt"
 MakeEnv = Callable[[RunConfig], "VecEnv"]
 Clock = Callable[[], float]
 
@@ -64,6 +73,7 @@ class Run:
       health: the simulator's report on the last rollout.
       recorder: the states before the last decisions.
       torch_mode: what `close` undoes in torch.
+      ranks: this process among those that train the same team; env and rollout are this rank's part of the run.
     """
 
     config: RunConfig
@@ -73,39 +83,42 @@ class Run:
     step: int = 0
     iteration: int = 0
     health: Dict[str, float] = dataclasses.field(default_factory=dict)
-    recorder: failures.DecisionRecorder = dataclasses.field(default_factory=failures.DecisionRecorder)
+    recorder: DecisionRecorder = dataclasses.field(default_factory=DecisionRecorder)
     torch_mode: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
+    ranks: Ranks = ALONE
 
     @classmethod
-    def start(cls, config: RunConfig, make_env: MakeEnv = make_env) -> Run:
+    def start(cls, config: RunConfig, make_env: MakeEnv = make_env, ranks: Ranks = ALONE) -> Run:
         """Make the parts of a new run and its first observation.
 
         Args:
-          config: resolved configuration.
-          make_env: builds the environment from the configuration.
+          config: resolved configuration of the complete run.
+          make_env: builds the environment from the configuration of this rank's part.
+          ranks: this process among those that train the same team.
 
         Raises:
           CapacityError: the run does not fit in the memory of the GPU; nothing was made.
           ConfigError: the run cannot be deterministic as configured; nothing was made.
         """
+        share = share_of(config, ranks)
         determinism.require(config)
-        capacity.require_fit(config)
+        capacity.require_fit(share, ranks.size)
         with contextlib.ExitStack() as on_error:
             torch_mode = on_error.enter_context(contextlib.ExitStack())
             if config.deterministic:
                 torch_mode.enter_context(determinism.of_torch())
-            env = make_env(config)
+            env = make_env(share)
             on_error.callback(env.close)
             sizes = sizes_of(env)
-            agent = make_agent(config, sizes)
+            agent = make_agent(config, sizes, ranks=ranks)
 
             from mapush.happo.rollout import Rollout
 
-            rollout = Rollout(config.num_steps, config.num_envs, device=agent.device, **sizes)
+            rollout = Rollout(share.num_steps, share.num_envs, device=agent.device, **sizes)
             first = env.reset()
             rollout.start(first.obs, first.share_obs)
             on_error.pop_all()
-        return cls(config, env, agent, rollout, torch_mode=torch_mode)
+        return cls(config, env, agent, rollout, torch_mode=torch_mode, ranks=ranks)
 
     def close(self) -> None:
         """Release the simulator and let torch compute as before; further calls do nothing."""
@@ -118,7 +131,7 @@ class Run:
         return Checkpoint(self.config, self.step, sizes_of(self.env), copy.deepcopy(self.agent.state_dict()), run)
 
     def restore(self, saved: Checkpoint, path: Path) -> None:
-        """Continue from `saved`, which was read from `path`.
+        """Continue from `saved`, which was read from `path`; without the state of the envs, in new episodes.
 
         Raises:
           CheckpointError: it does not fit, or it holds only a policy.
@@ -129,10 +142,24 @@ class Run:
                 "this checkpoint holds only a policy; training cannot resume from it", where=str(path)
             )
         self.agent.load_state_dict(saved.agent)
-        self.env.load_state_dict(saved.run["env"])
-        self.rollout.load_state_dict(saved.run["rollout"])
+        if "env" in saved.run:
+            self.env.load_state_dict(saved.run["env"])
+            self.rollout.load_state_dict(saved.run["rollout"])
         self.step = saved.step
         self.iteration = saved.run["iteration"]
+
+    def require_equal_replicas(self) -> None:
+        """Compare the learner and the counters of all ranks; with one, nothing is done.
+
+        Raises:
+          ReplicaError: on all ranks, with the first part that differs.
+        """
+        if self.ranks.size == 1:
+            return
+        from mapush.distributed.replica_check import require_equal_replicas
+
+        state = {"learner": self.agent.state_dict(), "step": self.step, "iteration": self.iteration}
+        require_equal_replicas(state, self.ranks, f"iteration {self.iteration}, env step {self.step}")
 
     def advance(self) -> None:
         """Take one decision in every env."""
@@ -191,6 +218,7 @@ def train(
     *,
     make_env: MakeEnv = make_env,
     clock: Clock = time.monotonic,
+    ranks: Ranks = ALONE,
 ) -> Path:
     """Train, and return the folder of the run.
 
@@ -201,6 +229,7 @@ def train(
       resume: continue the run in `run_dir` from its newest checkpoint.
       make_env: builds the environment from the configuration; pass your own to wrap or replace it.
       clock: returns the time [s]; checkpoints by time follow it.
+      ranks: this process among those that train the same team; all call this function, and rank 0 writes.
 
     Raises:
       ConfigError: settings that cannot run.
@@ -211,15 +240,18 @@ def train(
       SystemExit: stopped by a signal, after saving; see the module's docstring.
     """
     require_trainable(config)
+    require_even_shares(config, ranks.size)
     require_wandb(config)
     if resume:
-        return _resume(config, run_dir, make_env, clock)
-    return _begin(config, run_dir, make_env, clock)
+        return _resume(config, run_dir, make_env, clock, ranks)
+    return _begin(config, run_dir, make_env, clock, ranks)
 
 
-def _begin(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock: Clock) -> Path:
-    path = RunFolder.require_free(run_dir or RunFolder.default_path(config))
-    with Startup(first_line(config)) as startup:
+def _begin(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock: Clock, ranks: Ranks) -> Path:
+    path = ranks.share(run_dir or RunFolder.default_path(config))
+    if ranks.is_main:
+        RunFolder.require_free(path)
+    with Startup(first_line(config), shown=ranks.is_main) as startup:
         config, reason = resolve(config)
         refuse_idle(config, standin_on_gpu=_standin_on_gpu(config))
         determinism.require(config)
@@ -228,7 +260,7 @@ def _begin(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock:
             _train_with_harl(config, path, reason, make_env, clock, startup)
             return path
         with gpu_errors():
-            run = Run.start(config, make_env)  # before the folder, so that a failure leaves none behind
+            run = Run.start(config, make_env, ranks)  # before the folder, so that a failure leaves none behind
     return train_run(run, path, reason, clock)
 
 
@@ -245,8 +277,8 @@ def train_run(run: Run, path: Path, reason: str, clock: Clock = time.monotonic) 
       The same errors as `train`.
     """
     with gpu_errors(lambda: how_to_continue(path)), contextlib.closing(run):
-        with contextlib.closing(RunFolder.create(run.config, path)) as folder:
-            _loop(run, folder.path, reason, clock)
+        with contextlib.closing(new_folder(run.config, path, run.ranks)):
+            _loop(run, path, reason, clock)
     return path
 
 
@@ -259,22 +291,29 @@ def _train_with_harl(
         train(config, path, reason, stop.requested, make_env, clock, startup.close)
 
 
-def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock: Clock) -> Path:
+def _resume(config: RunConfig, run_dir: Optional[Path], make_env: MakeEnv, clock: Clock, ranks: Ranks) -> Path:
     if run_dir is None:
         raise ConfigError("nothing to resume", fix="name the run's folder: --resume RUN")
-    with contextlib.closing(RunFolder.reopen(run_dir)) as folder:
-        newest = folder.newest
-        step = checkpoints.step_of(newest)
+    with contextlib.closing(old_folder(config, run_dir, ranks)) as folder:
+        step = checkpoints.step_of(ranks.share(folder.newest))
         if step >= config.total_steps:
-            print(f"this run is finished: {step} of {config.total_steps} env steps")
-            print(f"to train on: python -m mapush.train --resume {run_dir} --total-steps {2 * step}")
+            if ranks.is_main:
+                print(f"this run is finished: {step} of {config.total_steps} env steps")
+                print(f"to train on: python -m mapush.train --resume {run_dir} --total-steps {2 * step}")
             return run_dir
-        with Startup(first_line(config, step)) as startup:
-            _resume_in(folder, config, make_env, clock, startup)
+        with Startup(first_line(config, step), shown=ranks.is_main) as startup:
+            _resume_in(folder, config, make_env, clock, startup, ranks)
     return run_dir
 
 
-def _resume_in(folder: RunFolder, config: RunConfig, make_env: MakeEnv, clock: Clock, startup: Startup) -> None:
+def _resume_in(
+    folder: Union[RunFolder, NoFolder],
+    config: RunConfig,
+    make_env: MakeEnv,
+    clock: Clock,
+    startup: Startup,
+    ranks: Ranks,
+) -> None:
     config, reason = resolve(config)
     folder.require_same_run(config)
     for change in folder.changes():
@@ -282,16 +321,26 @@ def _resume_in(folder: RunFolder, config: RunConfig, make_env: MakeEnv, clock: C
     refuse_idle(config, folder.config, standin_on_gpu=_standin_on_gpu(config))
     determinism.require(config)
     startup.doing(f"making {config.num_envs:,} envs and the learner")
-    if config.learner == "harl":
+    if isinstance(folder, RunFolder) and config.learner == "harl":
         _resume_with_harl(config, folder, reason, make_env, clock, startup)
         return
     with gpu_errors(lambda: how_to_continue(folder.path)):
-        with contextlib.closing(Run.start(config, make_env)) as run:
-            newest = folder.newest
-            run.restore(checkpoints.load(newest), newest)
+        with contextlib.closing(Run.start(config, make_env, ranks)) as run:
+            _restore(run, folder)
             folder.write(config)
             startup.close()
             _loop(run, folder.path, reason, clock)
+
+
+def _restore(run: Run, folder: Union[RunFolder, NoFolder]) -> None:
+    """Continue from the newest checkpoint, which rank 0 reads for all."""
+    saved: Optional[Checkpoint] = None
+    if folder.newest is not None:
+        saved = checkpoints.load(folder.newest)
+    part, saved_ranks = scattered(saved, run.ranks)
+    run.restore(part, folder.newest or folder.path)
+    if run.ranks.is_main and saved_ranks != run.ranks.size:
+        print(f"saved by {saved_ranks} ranks, continued by {run.ranks.size}: every env begins a new episode")
 
 
 def _standin_on_gpu(config: RunConfig) -> bool:
@@ -314,98 +363,81 @@ def _resume_with_harl(
 def _loop(run: Run, folder: Path, reason: str, clock: Clock) -> None:
     from mapush.run.logger import RunLogger
 
-    with StopRequest() as stop, contextlib.closing(RunLogger(folder, run.config, run.step)) as logger:
+    def make_logger() -> RunLogger:
+        return RunLogger(folder, run.config, run.step)
+
+    stop_request = stop_of(run.ranks, run.config.num_steps)
+    with stop_request as stop, contextlib.closing(logger_of(run.ranks, make_logger)) as logger:
         _introduce(run, logger, folder, reason)
+        run.require_equal_replicas()
         schedule = CheckpointSchedule(run.config, clock)
         speed = Speed(run.step)
         first = run.iteration + 1
-        while run.step < run.config.total_steps and not stop.requested():
-            announce(folder, run.step)
+        while run.step < run.config.total_steps and not stop.before_decision(run.step):
+            if run.ranks.is_main:
+                announce(folder, run.step)
             before = run.step
             losses = _iterate_or_dump(run, folder, logger, stop)
             if losses is None:  # stopped in the middle of a rollout
                 break
             rate = speed.rate(run.step)
+            if run.iteration % run.config.replica_check_every == 0:
+                run.require_equal_replicas()
             if run.iteration == first:
                 logger.say(time_left(run.config.total_steps - run.step, rate))
             _report(run, logger, rate, losses)
             if schedule.due_by_steps(before, run.step):
-                schedule.saved(_save(run, folder))
-            elif schedule.due_by_clock():
-                schedule.saved(_save(run, folder), by_clock=True)
-        schedule.saved(_save(run, folder))
-        logger.say(_farewell(run, folder, stop))
+                _save(run, folder, schedule)
+            elif run.ranks.share(schedule.due_by_clock()):
+                _save(run, folder, schedule, by_clock=True)
+        _save(run, folder, schedule)
+        logger.say(farewell(run.config, folder, stop.name))
 
 
-def _introduce(run: Run, logger: RunLogger, folder: Path, reason: str) -> None:
+def _introduce(run: Run, logger: Union[RunLogger, NoLogger], folder: Path, reason: str) -> None:
     simulator = f"{run.env.simulator_name} on {run.env.device} ({reason})"
     logger.say(f"training {run.config.task_name} in {folder}: simulator {simulator}, learner on {run.agent.device}")
     if run.config.sim.backend == "warp":
-        logger.say(capacity.outlook(run.config))
+        logger.say(capacity.outlook(share_of(run.config, run.ranks)))
 
 
-def _iterate_or_dump(run: Run, folder: Path, logger: RunLogger, stop: StopRequest) -> Optional[Dict[str, float]]:
+def _iterate_or_dump(
+    run: Run, folder: Path, logger: Union[RunLogger, NoLogger], stop: StopRequest
+) -> Optional[Dict[str, float]]:
     """Do one iteration; if it fails, save the state from which it began, and say how to replay it."""
 
     def stopped() -> bool:
         logger.tick(run.step)
-        return stop.requested()
+        return stop.before_decision(run.step)
 
     start = run.snapshot()
     try:
         return run.iterate(stopped)
     except MapushError as error:
-        _dump(run, start, folder, error)
+        keep_iteration(
+            error,
+            start,
+            folder,
+            share=share_of(run.config, run.ranks),
+            env=run.env,
+            recorder=run.recorder,
+            step=run.step,
+            ranks=run.ranks,
+        )
         raise
 
 
-def _report(run: Run, logger: RunLogger, rate: float, losses: Dict[str, float]) -> None:
+def _report(run: Run, logger: Union[RunLogger, NoLogger], rate: float, losses: Dict[str, float]) -> None:
     if run.iteration % run.config.log_interval == 0:
-        metrics = run.env.metrics.summary()
-        logger.report(run.step, run.iteration, rate, losses, run.health, metrics)
+        metrics, health = job_report(run.ranks, run.env.metrics, run.health)
+        logger.report(run.step, run.iteration, rate, losses, health, metrics)
 
 
-def _save(run: Run, folder: Path) -> Path:
-    return checkpoints.save(run.snapshot(), checkpoints.path_of(folder, run.step))
-
-
-def _dump(run: Run, start: Checkpoint, folder: Path, error: MapushError) -> None:
-    """Save the state from which the failed iteration began, and the failed envs; add to the error how to replay them.
-
-    Args:
-      run: the run as the failure left it.
-      start: its state at the beginning of the iteration.
-      folder: the run's folder.
-      error: the error that ends the run.
-    """
-    bundle = failures.keep(
-        error,
-        folder,
-        config=run.config,
-        env=run.env,
-        recorder=run.recorder,
-        step=run.step,
-        env_state=start.run["env"],
-    )
-    dump = checkpoints.save(start, folder / NON_FINITE)
-    ways = [f"replay it: python -m mapush.replay {dump}"]
-    if run.config.sim.backend in OF_MQE:
-        ways = [f"{dump} has the learner as it was before that iteration"]
-    if error.fix:
-        ways.insert(0, error.fix)
-    if bundle is not None:
-        ways.append(f"only the failed envs, on any CPU: python -m mapush.replay {bundle}")
-    error.fix = "; ".join(ways)
-
-
-def _farewell(run: Run, folder: Path, stop: StopRequest) -> str:
-    if stop.requested():
-        return f"stopped by {stop.name} and saved; continue with: python -m mapush.train --resume {folder}"
-    if run.config.env is not None:
-        return f"done; evaluate with: python -m mapush.evaluate --env {run.config.env} --checkpoint {folder}"
-    if type(run.config) is not RunConfig:
-        return f"done; evaluate with: python -m mapush.evaluate {run.config.task_name} --checkpoint {folder}"
-    return f'done; load the policy with: mapush.load_policy("{folder}")'
+def _save(run: Run, folder: Path, schedule: CheckpointSchedule, by_clock: bool = False) -> None:
+    run.require_equal_replicas()
+    saved = gathered(run.snapshot(), run.ranks)
+    if run.ranks.is_main:
+        schedule.saved(checkpoints.save(saved, checkpoints.path_of(folder, run.step)), by_clock)
 
 
 # -- command line ----------------------------------------------------------------------------------------------------
@@ -439,15 +471,20 @@ def main(argv: Optional[Sequence[str]] = None, *, make_env: MakeEnv = make_env) 
 
     Args:
       argv: the words after the command's name; by default those of this process.
-      make_env: see `train`.
+      make_env: see `train`; the processes that --gpus starts do not have it.
 
     Returns:
       The exit code.
     """
     share_the_cores()
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        config, run_dir, resume = parse(sys.argv[1:] if argv is None else argv)
-        train(config, run_dir, resume, make_env=make_env)
+        with job() as here:
+            config, run_dir, resume = parse(words)
+            gpus = parse_flags(words)[1].gpus
+            if gpus is not None:
+                return launch(words, gpus, config, here.place)
+            train(config, run_dir, resume, make_env=make_env, ranks=here.join(config))
     except MapushError as error:
         print(error, file=sys.stderr)
         return 2

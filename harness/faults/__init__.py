@@ -13,6 +13,7 @@ from harness.faults import (  # noqa: F401  (each registers its bugs)
     logger_bugs,
     mask_bugs,
     process_bugs,
+    rank_bugs,
     unplanted_bugs,
     view_bugs,
 )

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set,
 from harness.contracts import check_env
 from harness.contracts.task import Task
 from harness.faults.plant import Fault
-from harness.faults.planted_run import planted_in_children
+from harness.faults.planted_run import named, planted_in_children
 from harness.findings import Finding, Report
 from harness.grid_toy import make_grid
 from harness.toys import PointmassTask, PushTask, make_pointmass, make_push
@@ -107,9 +107,11 @@ def _row(fault: Fault, world: str, start: int, seed: int, all_contracts: bool) -
         contracts = None
     with contextlib.ExitStack() as stack:
         stack.enter_context(fault.inject(start))
-        if not fault.of_stack:
+        if fault.group == "env":
             stack.enter_context(planted_in_children(fault, start))
-        report = _check(fault.of_stack, contracts, fault.world or world, seed)
+        elif fault.group == "ranks":
+            stack.enter_context(named(fault, start))
+        report = _check(fault.group, contracts, fault.world or world, seed)
     seconds = time.perf_counter() - began
     row = MatrixRow(
         fault=fault.name,
@@ -147,33 +149,31 @@ def findings_without_bug(
     Returns:
       The broken contracts; [] if the matrix can be trusted.
     """
-    of_env: Dict[str, Set[str]] = {}
-    of_stack: Set[str] = set()
+    named_of: Dict[Tuple[str, str], Set[str]] = {}  # contracts by group and environment
     for fault in faults:
-        if fault.needs == "cpu" and fault.of_stack:
-            of_stack.update(fault.contracts)
-        elif fault.needs == "cpu":
-            of_env.setdefault(fault.world or world, set()).update(fault.contracts)
+        if fault.needs == "cpu":
+            named_of.setdefault((fault.group, fault.world or world), set()).update(fault.contracts)
     findings: List[Finding] = []
-    for name, contracts in of_env.items():
-        findings += _check(False, sorted(contracts), name, seed, on_contract).findings
-    if of_stack:
-        findings += _check(True, sorted(of_stack), world, seed, on_contract).findings
+    for (group, name), contracts in named_of.items():
+        findings += _check(group, sorted(contracts), name, seed, on_contract).findings
     return findings
 
 
 def _check(
-    of_stack: bool,
+    group: str,
     contracts: Optional[Sequence[str]],
     world: str,
     seed: int,
     on_contract: Callable[[str], Any] = lambda name: None,
 ) -> Report:
-    """Run contracts of the stack, or of an environment; all of them for None."""
-    if of_stack:
+    """Run contracts of a group; all of them for None."""
+    if group != "env":
         from harness.stack.check_stack import check_stack
 
-        return check_stack(contracts, seed=seed, on_progress=lambda doing, done: on_contract(doing))
+        ranks = 1
+        if group == "ranks":
+            ranks = 2
+        return check_stack(contracts, seed=seed, ranks=ranks, on_progress=lambda doing, done: on_contract(doing))
     chosen = WORLDS[world]
     return check_env(
         chosen.make_env,

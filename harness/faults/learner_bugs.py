@@ -126,11 +126,11 @@ def all_act_with_first_policy(original: Any, agent: Any, obs: Any, share_obs: An
 
 
 @replaces(SAMPLE, "learner", "log-probs", says="steps 0 and 1 draw the same random numbers")
-def same_noise_every_step(original: Any, actor: Any, obs: Any, generator: Any) -> Any:
+def same_noise_every_step(original: Any, actor: Any, obs: Any, generator: Any, *rest: Any) -> Any:
     """The generator of the actions is set back after each use."""
     state = generator.get_state()
     try:
-        return original(actor, obs, generator)
+        return original(actor, obs, generator, *rest)
     finally:
         generator.set_state(state)
 

@@ -30,7 +30,9 @@ from mapush.errors import ConfigError, unknown
 ENV_CLASSES = ("harness.toys:PointMass", "mapush.env.harl_view:HarlView")
 """The classes into which bugs of an environment are planted: all in this repository that have HARL's interface."""
 
-STACK_KINDS = ("learner", "logger", "configuration", "checkpoint")
+RANKS = "ranks"
+"""Class of the bugs that only several processes can have."""
+STACK_KINDS = ("learner", "logger", "configuration", "checkpoint", RANKS)
 """Classes of bugs that are not in an environment."""
 
 Texts = Union[str, Tuple[str, ...]]
@@ -68,8 +70,17 @@ class Fault:
 
     @property
     def of_stack(self) -> bool:
-        """Whether the bug is in learner, logger, configuration or checkpoint, and not in an environment."""
+        """Whether the bug is in learner, logger, configuration, checkpoint or ranks, and not in an environment."""
         return self.kind in STACK_KINDS
+
+    @property
+    def group(self) -> str:
+        """The group of contracts that can find it: env, stack or ranks."""
+        if self.kind == RANKS:
+            return "ranks"
+        if self.of_stack:
+            return "stack"
+        return "env"
 
 
 FAULTS: Dict[str, Fault] = {}

@@ -8,7 +8,7 @@ import runpy
 import sys
 import tempfile
 from pathlib import Path
-from typing import Iterator, Sequence
+from typing import Any, ContextManager, Iterator, Sequence
 from unittest import mock
 
 from harness.faults.plant import Fault
@@ -46,14 +46,21 @@ def planted_in_children(fault: Fault, start: int = 1) -> Iterator[None]:
     Python imports `sitecustomize` when it starts, from the first place of its path that has one.
     """
     code = f"from harness.faults import find\nplanted = find({fault.name!r}).inject({start})\nplanted.__enter__()\n"
-    options = f"--inject {fault.name}"
-    if start != 1:
-        options += f" --start {start}"
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "sitecustomize.py").write_text(code)
         places = [folder, str(Path(__file__).parents[2])]
         if os.environ.get("PYTHONPATH"):
             places.append(os.environ["PYTHONPATH"])
-        changes = {"PYTHONPATH": os.pathsep.join(places), PLANTED_FAULT: options}
-        with mock.patch.dict(os.environ, changes):
+        with named(fault, start), mock.patch.dict(os.environ, {"PYTHONPATH": os.pathsep.join(places)}):
             yield
+
+
+def named(fault: Fault, start: int = 1) -> ContextManager[Any]:
+    """Return a context in which the environment names a planted bug, for reports and for the processes of ranks.
+
+    Ranks are forked from a server, which would keep a bug that is planted as it starts, and so plant it themselves.
+    """
+    options = f"--inject {fault.name}"
+    if start != 1:
+        options += f" --start {start}"
+    return mock.patch.dict(os.environ, {PLANTED_FAULT: options})

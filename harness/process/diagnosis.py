@@ -20,6 +20,7 @@ from harness.process.evidence import Evidence
 from harness.process.known_crashes import NO_MEMORY, SIGNALS, SITUATIONS, likely_cause
 from harness.process.last_error import last_error, last_traceback, stated_cause
 from harness.process.processes import ProcessState
+from harness.process.rank_failure import RankFailure, rank_failure
 from harness.units import gib
 
 TIMEOUT_CODE, NOT_FOUND_CODE, KILLED_CODE = 124, 127, 137  # exit codes of timeout(1) and of shells
@@ -174,6 +175,9 @@ def _ended_itself(evidence: Evidence) -> _Diagnosis:
         return _Diagnosis(STOPPED_AS_ASKED, signal.Signals(evidence.asked).name)
     if code == 0 and not evidence.result_lost:
         return _Diagnosis(ENDED_WELL, "")
+    failure = rank_failure(evidence.lines)
+    if failure is not None:
+        return _failure_of_rank(failure, evidence)
     if code and _ILLEGAL_ACCESS.search(evidence.output):
         details = last_error(evidence.lines, code) or name or ""
         return _Diagnosis("illegal memory access on the GPU", details)
@@ -183,6 +187,25 @@ def _ended_itself(evidence: Evidence) -> _Diagnosis:
     if name is not None:
         return _ended_by_signal(name, evidence)
     return _ended_by_exit(evidence)
+
+
+def _failure_of_rank(failure: RankFailure, evidence: Evidence) -> _Diagnosis:
+    """Return the failure of the first rank of a job; what the others and the launcher say follows from it."""
+    kind = "exception"
+    if failure.lost:
+        kind = "a rank was killed"
+    elif failure.hangs:
+        kind = "a rank hangs"
+    traceback = last_traceback(failure.lines)
+    error = last_error(failure.lines, 1) or failure.lines[0]
+    known = stated_cause(failure.lines)
+    if failure.lost and (evidence.oom_kills or _fills_the_machine(evidence.peak)):
+        known = SITUATIONS["memory full"]
+    if known is None and not (failure.lost or failure.hangs):
+        known = explain(Symptom.of_traceback(traceback, error, failure.lines)) or likely_cause(traceback)
+    if known is None and failure.lost:
+        known = SITUATIONS["killed"]
+    return _Diagnosis(kind, failure.text, known or Cause())
 
 
 def _ended_by_signal(name: str, evidence: Evidence) -> _Diagnosis:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import List, NamedTuple, Sequence
+from typing import List, Mapping, NamedTuple, Optional, Sequence
 
 import psutil
 
@@ -24,6 +24,7 @@ class ProcessState(NamedTuple):
       cpu: share of a core that it uses.
       stack: lines that `faulthandler` wrote; empty if it wrote none.
       most_threads: the largest number of threads that it was seen to have.
+      rank: its number in a job of several ranks; None if it is not part of one.
     """
 
     pid: int
@@ -35,6 +36,7 @@ class ProcessState(NamedTuple):
     cpu: float
     stack: Sequence[str] = ()
     most_threads: int = 0
+    rank: Optional[int] = None
 
     @property
     def computes(self) -> bool:
@@ -47,7 +49,22 @@ class ProcessState(NamedTuple):
             activity = "computes"
         elif self.waits_in:
             activity = f"{self.state} in {self.waits_in}"
-        return f"process {self.pid} of {self.parent}: {activity}, {self.threads} threads"
+        name = f"process {self.pid} of {self.parent}"
+        if self.rank is not None:
+            name = f"rank {self.rank}, {name}"
+        return f"{name}: {activity}, {self.threads} threads"
+
+
+def rank_in(environment: Mapping[str, str]) -> Optional[int]:
+    """Return the rank that torchrun's variables name; None if the process is not one of several.
+
+    Args:
+      environment: environment variables of the process.
+    """
+    rank, size = environment.get("RANK", ""), environment.get("WORLD_SIZE", "")
+    if rank.isdecimal() and size.isdecimal() and int(size) > 1 and "LOCAL_RANK" in environment:
+        return int(rank)
+    return None
 
 
 def descendants(pid: int) -> List[psutil.Process]:
@@ -107,7 +124,14 @@ def _state_of(process: psutil.Process) -> ProcessState:
         state=state,
         waits_in=_waits_in(process.pid),
         cpu=cpu,
+        rank=_rank_of(process),
     )
+
+
+def _rank_of(process: psutil.Process) -> Optional[int]:
+    with contextlib.suppress(psutil.Error, OSError):
+        return rank_in(process.environ())
+    return None
 
 
 def _any_thread_runs(pid: int) -> bool:

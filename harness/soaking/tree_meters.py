@@ -16,6 +16,7 @@ from harness.memory.meters import PART, PROCESS, Blind, Meter
 from harness.memory.sampler import Series
 from harness.process.processes import descendants
 from harness.soaking.tree_gpu import TreeDriver
+from harness.soaking.tree_ranks import RankMeters, RankNumbers
 from harness.units import MIB
 
 MAX_CPU_SHARE = 0.02  # of one core, that measuring may use
@@ -110,7 +111,6 @@ class TreeMeters:
       gpu: returns the meter of the GPUs, which asks for the ids of the processes.
 
     Attributes:
-      meters: the meters; that of the GPUs is the last.
       gpu: the meter of the GPUs.
       series: the curve of each meter, over seconds since the command started.
       snapshots: what each process had, at some of the looks.
@@ -134,13 +134,21 @@ class TreeMeters:
         self._spent_on_snapshots = 0.0
         self._tree = tree_meters()
         self.gpu = gpu(lambda: [process.pid for process in self._living])
-        self.meters: List[Meter] = [*self._tree, self.gpu]
+        on_gpu: Optional[Callable[[], Dict[int, float]]] = None
+        if self.gpu.exists:
+            on_gpu = self._memory_on_gpu
+        self._ranks = RankMeters(on_gpu)
         self.series: Dict[str, Series] = {meter.name: Series() for meter in self.meters}
         self.snapshots: List[Snapshot] = []
         self._start = clock()
         self.due = self._start + FIRST_LOOK_S
         self.seconds = 0.0
         self.spent = 0.0
+
+    @property
+    def meters(self) -> List[Meter]:
+        """The meters: those of the tree, that of the GPUs, and those of the ranks that were seen."""
+        return [*self._tree, self.gpu, *self._ranks.meters]
 
     @property
     def has_seen_enough(self) -> bool:
@@ -164,13 +172,17 @@ class TreeMeters:
             pause = max(pause, cost / MAX_CPU_SHARE)
         self.due = now + pause
 
+    def _memory_on_gpu(self) -> Dict[int, float]:
+        return self.gpu.by_process
+
     def _read(self, every: Sequence[psutil.Process]) -> None:
         for tree_meter in self._tree:
             tree_meter.processes = every if tree_meter.name == "children" else self._living
+        self._ranks.assign(self._living)
         for meter in self.meters:
             value = meter.read()
             if value is not None:
-                self.series[meter.name].add(self.seconds, self.seconds, value)
+                self.series.setdefault(meter.name, Series()).add(self.seconds, self.seconds, value)
 
     def _keep_snapshot(self, every: Sequence[psutil.Process]) -> None:
         """Keep what each process has, unless the last time was a short while ago, or this has become too expensive."""
@@ -179,7 +191,7 @@ class TreeMeters:
         if self.snapshots and self._spent_on_snapshots > SHARE_OF_SNAPSHOTS * MAX_CPU_SHARE * self.seconds:
             return
         began = time.thread_time()
-        self.snapshots.append(Snapshot(self.seconds, parts_of(every, self.gpu.by_process)))
+        self.snapshots.append(Snapshot(self.seconds, parts_of(every, self.gpu.by_process, self._ranks.numbers)))
         if len(self.snapshots) >= MAX_SNAPSHOTS:
             self.snapshots = self.snapshots[::2]
             self._distance = 2.0 * self.seconds / MAX_SNAPSHOTS
@@ -189,32 +201,38 @@ class TreeMeters:
 # -- what each process holds -----------------------------------------------------------------------------------------
 
 
-def parts_of(processes: Sequence[psutil.Process], on_gpu: Dict[int, float]) -> Dict[str, Amounts]:
+def parts_of(processes: Sequence[psutil.Process], on_gpu: Dict[int, float], ranks: RankNumbers) -> Dict[str, Amounts]:
     """Return memory by process, and descriptors, threads and children by what they are, under the meters' names.
 
     Args:
       processes: of the tree, those that have ended and were not waited for among them.
       on_gpu: GPU memory by process id [bytes].
+      ranks: looks up which rank of a job a process is.
     """
     found: Dict[str, Amounts] = {}
     for name in ("rss", "driver", "descriptors", "threads", "children"):
         found[name] = collections.defaultdict(float)
     for process in processes:
         with contextlib.suppress(psutil.Error, OSError):
-            _add_parts(found, process, on_gpu)
+            _add_parts(found, process, on_gpu, ranks)
     for pid, used in on_gpu.items():
         if not any(process.pid == pid for process in processes):
             found["driver"][f"process {pid}, by its id on the host"] += used
     return found
 
 
-def _add_parts(found: Dict[str, Amounts], process: psutil.Process, on_gpu: Dict[int, float]) -> None:
+def _add_parts(
+    found: Dict[str, Amounts], process: psutil.Process, on_gpu: Dict[int, float], ranks: RankNumbers
+) -> None:
     program = _without_digits(process.name())
     if is_zombie(process):
         found["children"][f"{program} (ended)"] += 1
         return
     found["children"][program] += 1
     label = f"process {process.pid} ({' '.join(process.cmdline())[:MAX_LABEL]})"
+    rank = ranks.of(process)
+    if rank is not None:
+        label = f"rank {rank}, {label}"
     found["rss"][label] += process.memory_info().rss
     if process.pid in on_gpu:
         found["driver"][label] += on_gpu[process.pid]

@@ -66,6 +66,7 @@ def judge_tree(watched: TreeMeters, warm_up: Optional[float], ending: Ending, st
         report.owners = _owners(report.findings, watched, after, stopped)
     if report.kind == NOT_ENOUGH:
         report.kind = NOT_JUDGED
+    report.notes += _verdicts_on_ranks(report.findings)
     report.notes.append(_floors(report.findings))
     if watched.gpu.exists:
         report.notes.append(f"driver: {watched.gpu.scope}")
@@ -88,6 +89,14 @@ def _judge_meter(report: SoakReport, watched: TreeMeters, meter: Meter, after: f
         report.blind[meter.name] = meter.blind
     if points and (meter.rank == PROCESS or points[0].low != peak):
         report.sketches[meter.name] = _sketch(points, meter.unit)
+
+
+def _verdicts_on_ranks(findings: List[MeterVerdict]) -> List[str]:
+    """Return a line with the verdict on each rank of a job; none if the command was not a job."""
+    verdicts = [f"{finding.meter}: {finding.kind}" for finding in findings if finding.meter.startswith("rank ")]
+    if not verdicts:
+        return []
+    return ["; ".join(verdicts)]
 
 
 def _floors(findings: List[MeterVerdict]) -> str:
@@ -151,6 +160,9 @@ def _owners(findings: List[MeterVerdict], watched: TreeMeters, after: float, sto
             until = _end_of(watched, meters[name], stopped)
             before, last = _snapshots_around(watched.snapshots, after, until)
             owners += _owners_of(meters[name], leaking[name], before, last)
+    if not owners:
+        for name, finding in leaking.items():  # a rank, while the others released as much
+            owners.append(f"{meters[name].owner}: +{amount(finding.growth, meters[name].unit)}")
     return owners[:MAX_OWNERS]
 
 

@@ -23,6 +23,8 @@ class StackConfig:
     """Names of contracts, separated by commas; by default all."""
     seed: int = 0
     """Seed for weights, actions and initial states."""
+    ranks: int = 1
+    """With 2 or more, check the promises of that many ranks instead, in processes of this machine."""
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -36,7 +38,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if options.contracts:
         contracts = options.contracts.split(",")
     try:
-        report = _checked(contracts, options.seed)
+        report = _checked(contracts, options)
     except MapushError as error:
         print(error)
         return 2
@@ -44,7 +46,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 0 if report.ok else 1
 
 
-def _checked(contracts: Optional[List[str]], seed: int) -> Report:
+def _checked(contracts: Optional[List[str]], options: StackConfig) -> Report:
     """Check the stack, and say meanwhile what runs and what was found."""
     with StatusLine("harness stack") as status:
         status.say("importing torch")
@@ -54,4 +56,4 @@ def _checked(contracts: Optional[List[str]], seed: int) -> Report:
             if status.is_terminal:
                 status.print(f"found: {finding.contract}: {finding.what}")
 
-        return check_stack(contracts, seed, on_progress=status.say, on_finding=show)
+        return check_stack(contracts, options.seed, ranks=options.ranks, on_progress=status.say, on_finding=show)

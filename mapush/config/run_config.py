@@ -107,6 +107,8 @@ class RunConfig:
     """Longest time without a checkpoint [min]; such a checkpoint is removed when the next is complete. 0: never."""
     log_interval: int = 1
     """Iterations between two rows of the log."""
+    replica_check_every: int = 10
+    """Iterations after which several ranks compare their replicas of the learner; every checkpoint does so, too."""
     console: ConsoleFormat = "compact"
     """What a row of the log looks like on the console: a compact line, or HARL's lines, which train.log always has."""
     wandb: Annotated[Optional[str], _WANDB_FLAG] = None
@@ -123,7 +125,8 @@ class RunConfig:
     """Your own environment, package.module:factory or FILE.py:factory; see `mapush.assembly.make_named_env`."""
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "num_steps", "total_steps", "checkpoint_every", "log_interval"):
+        counts = ("num_envs", "num_steps", "total_steps", "checkpoint_every", "log_interval", "replica_check_every")
+        for name in counts:
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.checkpoint_minutes >= 0.0, "checkpoint_minutes", self.checkpoint_minutes, "at least 0")
         require_choice("learner", self.learner, Learner)

@@ -29,13 +29,19 @@ class Captured:
       warmups: calls on the GPU before the one that records.
       generators: sources of the random numbers that the function draws, on the same device. They give the numbers that
         they would give to the plain function; a version of torch whose graphs do not know them calls it every time.
+      before_capture: called before each recording; with several ranks, it waits until none communicates.
     """
 
     def __init__(
-        self, function: Callable[..., Any], warmups: int = 2, generators: Sequence[torch.Generator] = ()
+        self,
+        function: Callable[..., Any],
+        warmups: int = 2,
+        generators: Sequence[torch.Generator] = (),
+        before_capture: Callable[[], None] = lambda: None,
     ) -> None:
         self._function = function
         self._warmups: float = warmups
+        self._before_capture = before_capture
         self._generators = tuple(generators)
         if self._generators and not hasattr(torch.cuda.CUDAGraph, "register_generator_state"):
             self._warmups = math.inf
@@ -83,10 +89,13 @@ class Captured:
         """
         copies = map_tensors(lambda tensor: tensor.detach().clone(), arguments)
         self._arguments = tensors_in(copies)
+        self._before_capture()
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators:
             graph.register_generator_state(generator)
-        with no_garbage_collection(), torch.cuda.graph(graph, stream=_stream(device)):
+        # thread_local: the thread in which NCCL watches its collectives may ask for their events meanwhile.
+        recording = torch.cuda.graph(graph, stream=_stream(device), capture_error_mode="thread_local")
+        with no_garbage_collection(), recording:
             self._result = self._function(*copies)
         return graph
 

@@ -75,17 +75,22 @@ class EpisodeMetrics:
         self._done_spec.validate_form(done, "EpisodeMetrics.add_episodes")
         self._store(done, [outcome[name] for name in self.names])
 
-    def summary(self) -> Dict[str, float]:
+    def summary(self, last: Optional[int] = None) -> Dict[str, float]:
         """Return the means, and begin new means of the reward terms.
+
+        Args:
+          last: the most recent episodes over which the means are taken, at most `capacity`; by default so many.
 
         Returns:
           `episode/<name>`: mean of each outcome; nan before the first episode.
           `reward/<name>`: mean of each reward term per step.
           `episodes`: the number of episodes ever counted.
         """
-        filled = torch.arange(self.capacity, device=self._count.device) < self._count
-        rows = self._episodes[:-1].double().masked_fill(~filled.unsqueeze(1), 0.0)
-        means = rows.sum(dim=0) / filled.sum()
+        row = torch.arange(self.capacity, device=self._count.device)
+        age = (self._count - 1 - row) % self.capacity  # 0 for the most recent episode
+        counted = (row < self._count) & (age < (last or self.capacity))
+        rows = self._episodes[:-1].double().masked_fill(~counted.unsqueeze(1), 0.0)
+        means = rows.sum(dim=0) / counted.sum()
         terms = [value.double() / self._steps for value in self._term_sums.values()]
         # All numbers come to the host in one transfer.
         values = torch.cat((means, torch.stack(terms + [self._count.double()]))).tolist()

@@ -15,6 +15,7 @@ import torch
 
 from mapush.config import HappoConfig
 from mapush.device.cuda_graphs import Captured
+from mapush.distributed.ranks import ALONE, Ranks
 from mapush.errors import NonFiniteError
 from mapush.happo import update
 from mapush.happo.networks import Actor, Critic
@@ -31,6 +32,8 @@ _MAY_BE_UNDEFINED = ("explained_variance",)
 class Happo:
     """The learner: actors, critic, their optimisers and their random numbers.
 
+    With several ranks, every rank has a replica and updates it from the rollouts of all of them; see `update`.
+
     On the CPU a batch passes through the networks in chunks, whose gradients add up to those of the batch. On the GPU
     it passes in one piece, every optimiser step is the replay of a CUDA graph, and the host waits for the device only
     in `update`.
@@ -43,12 +46,14 @@ class Happo:
       num_agents: agents in each env, A.
       device: device of networks and batches.
       seed: seeds the initial weights and everything drawn later; the global generators are not used.
+      ranks: this process among those that train the same team; its replicas have the same `seed`.
 
     Attributes:
       actors: one per agent; with `share_param` all are the same object.
       critic: values the state of all agents.
       value_norm: converts between units of reward and units of the critic.
-      generator: draws actions and permutations.
+      generator: draws actions and permutations, of all ranks on each.
+      ranks: this process among those that train the same team.
     """
 
     def __init__(
@@ -61,8 +66,10 @@ class Happo:
         num_agents: int,
         device: torch.device,
         seed: int,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.cfg = cfg
+        self.ranks = ranks
         self.device = torch.device(device)
         count = num_agents
         if cfg.share_param:
@@ -91,18 +98,19 @@ class Happo:
         # Partials, not methods: a learner must be in no reference cycle, or its graphs would outlive it.
         self._actor_steps: List[Captured] = []
         for actor, optimizer in zip(actors, self._actor_optimizers):
-            self._actor_steps.append(Captured(functools.partial(update.improve_actor, actor, optimizer, self.cfg)))
+            improve_actor = functools.partial(update.improve_actor, actor, optimizer, self.cfg, self.ranks)
+            self._actor_steps.append(Captured(improve_actor, before_capture=self.ranks.before_capture))
         improve_critic = functools.partial(
-            update.improve_critic, self.critic, self.value_norm, self._critic_optimizer, self.cfg
+            update.improve_critic, self.critic, self.value_norm, self._critic_optimizer, self.cfg, self.ranks
         )
-        self._critic_step = Captured(improve_critic)
+        self._critic_step = Captured(improve_critic, before_capture=self.ranks.before_capture)
 
     @torch.no_grad()
     def act(self, obs: torch.Tensor, share_obs: torch.Tensor) -> Decision:
         """Draw actions for observations (E, A, obs_dim), and value the states (E, share_obs_dim)."""
         actions, log_probs = [], []
         for agent, actor in enumerate(self.actors):
-            action, log_prob = actor.sample(obs[:, agent], self.generator)
+            action, log_prob = actor.sample(obs[:, agent], self.generator, self.ranks)
             actions.append(action)
             log_probs.append(log_prob)
         return Decision(
@@ -136,8 +144,11 @@ class Happo:
     def update(self, rollout: Rollout) -> Dict[str, float]:
         """Improve all actors, one after the other in random order, then the critic.
 
+        Several ranks do what one would with the envs of all: each sum over samples is also one over ranks. What comes
+        from the common generator, such as the agents' order, is the same on each.
+
         Args:
-          rollout: T filled steps; its last value is filled in here.
+          rollout: T filled steps of this rank's envs; its last value is filled in here.
 
         Returns:
           Metrics, averaged over the optimiser steps: `policy_loss`, `entropy` [nat], `ratio` and `actor_grad_norm`
@@ -155,9 +166,9 @@ class Happo:
         _require_finite_rollout(rollout)
         values = self.value_norm.denormalize(rollout.values)
         returns = update.compute_returns(rollout, values, self.cfg)
-        advantages = update.normalize_advantages(returns - values[:-1], rollout.active_masks[:-1])
+        advantages = update.normalize_advantages(returns - values[:-1], rollout.active_masks[:-1], self.ranks)
         metrics = self._update_actors(rollout, advantages)
-        metrics["explained_variance"] = update.explained_variance(values[:-1], returns)
+        metrics["explained_variance"] = update.explained_variance(values[:-1], returns, self.ranks)
         metrics.update(self._update_critic(rollout, returns))
         numbers = _finite_floats(metrics)
         numbers["lr"] = self._actor_optimizers[0].lr
@@ -209,7 +220,7 @@ class Happo:
             for name, value in self._update_actor(agent, batch).items():
                 metrics[f"agent{agent}/{name}"] = value
             after = self._log_probs(agent, batch)
-            change = update.policy_change(after - batch.log_probs, batch.weight, self.cfg)
+            change = update.policy_change(after - batch.log_probs, batch.weight, self.cfg, self.ranks)
             metrics[f"agent{agent}/approx_kl"], metrics[f"agent{agent}/clip_fraction"] = change
             factor = factor * update.probability_ratio(after - before, self.cfg.action_aggregation)
         for name in _MEANS_OVER_AGENTS:
@@ -260,7 +271,7 @@ class Happo:
         """
         total = torch.zeros((), device=self.device)
         for _ in range(epochs):
-            for minibatch in update.minibatches(batch, num_mini_batch, self.generator):
+            for minibatch in update.minibatches(batch, num_mini_batch, self.generator, self.ranks):
                 total = total + step(minibatch)
         return (total / (epochs * num_mini_batch)).unbind()
 

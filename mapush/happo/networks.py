@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mapush.config import HappoConfig
+from mapush.distributed.ranks import ALONE, Ranks
 
 _ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -113,15 +114,23 @@ class Actor(nn.Module):
         """Return the mean action (B, K) for observations (B, obs_dim)."""
         return self.act.action_out.fc_mean(self.base(obs))
 
-    def sample(self, obs: torch.Tensor, generator: torch.Generator) -> Tuple[torch.Tensor, torch.Tensor]:
+    def sample(
+        self, obs: torch.Tensor, generator: torch.Generator, ranks: Ranks = ALONE
+    ) -> Tuple[torch.Tensor, torch.Tensor]:
         """Draw actions for observations (B, obs_dim).
+
+        Args:
+          obs: this rank's observations.
+          generator: in the same state on every rank; it draws the noise of all of them.
+          ranks: this process among the others.
 
         Returns:
           Actions (B, K), and the log-probability of each of their dimensions (B, K).
         """
         mean = self.mean(obs)
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-        action = noise * self.std + mean
+        rows, action_dim = mean.shape
+        noise = torch.randn((ranks.size * rows, action_dim), generator=generator, device=mean.device)
+        action = noise[ranks.rows(rows)] * self.std + mean
         return action, self._log_prob(mean, action)
 
     def log_prob(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:

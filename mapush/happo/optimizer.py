@@ -7,7 +7,7 @@ reads, and Adam counts its steps on the device (`capturable`).
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 import torch
 from torch import nn
@@ -50,6 +50,10 @@ class Optimizer:
     def zero_grad(self) -> None:
         """Drop the gradients, so that the next backward pass allocates new ones."""
         self._adam.zero_grad()
+
+    def gradients(self) -> List[torch.Tensor]:
+        """Return the gradients of the parameters, which all backward passes so far have filled."""
+        return [parameter.grad for parameter in self._parameters if parameter.grad is not None]
 
     def step(self) -> torch.Tensor:
         """Clip the gradients, take a step along them, and return their norm before clipping, () float32."""

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from mapush.config import HappoConfig
+from mapush.distributed.ranks import ALONE, Ranks
 from mapush.happo.networks import Actor, Critic
 from mapush.happo.optimizer import Optimizer
 from mapush.happo.rollout import Rollout
@@ -96,21 +97,25 @@ def compute_returns(rollout: Rollout, values: torch.Tensor, cfg: HappoConfig) ->
     return advantages + values[:-1]
 
 
-def normalize_advantages(advantages: torch.Tensor, active: torch.Tensor) -> torch.Tensor:
-    """Shift and scale advantages to mean 0 and standard deviation 1 over each agent's active samples.
+def normalize_advantages(advantages: torch.Tensor, active: torch.Tensor, ranks: Ranks = ALONE) -> torch.Tensor:
+    """Shift and scale advantages to mean 0 and standard deviation 1 over each agent's active samples of all ranks.
 
     Args:
       advantages: (T, E, 1).
       active: 1 where the agent takes part, else 0, (T, E, A, 1).
+      ranks: this process among the others.
 
     Returns:
       (T, E, A, 1).
     """
     advantages = advantages.unsqueeze(2)
     count = active.sum(dim=(0, 1))
-    mean = (advantages * active).sum(dim=(0, 1)) / count
-    variance = ((advantages - mean) ** 2 * active).sum(dim=(0, 1)) / count
-    return (advantages - mean) / (variance.sqrt() + 1e-5)
+    total = (advantages * active).sum(dim=(0, 1))
+    ranks.sum_(count, total)
+    mean = total / count
+    squares = ((advantages - mean) ** 2 * active).sum(dim=(0, 1))
+    ranks.sum_(squares)
+    return (advantages - mean) / ((squares / count).sqrt() + 1e-5)
 
 
 def probability_ratio(log_ratio: torch.Tensor, aggregation: str) -> torch.Tensor:
@@ -128,7 +133,9 @@ def probability_ratio(log_ratio: torch.Tensor, aggregation: str) -> torch.Tensor
     return log_ratio.exp().mean(dim=-1, keepdim=True)
 
 
-def policy_change(log_ratio: torch.Tensor, weight: torch.Tensor, cfg: HappoConfig) -> Tuple[torch.Tensor, torch.Tensor]:
+def policy_change(
+    log_ratio: torch.Tensor, weight: torch.Tensor, cfg: HappoConfig, ranks: Ranks = ALONE
+) -> Tuple[torch.Tensor, torch.Tensor]:
     """Return how far an update has moved a policy: KL divergence from the old to the new one, and clip fraction.
 
     The divergence is estimated from the actions that the old policy drew, as the mean of r - 1 - log r, where r is the
@@ -140,6 +147,7 @@ def policy_change(log_ratio: torch.Tensor, weight: torch.Tensor, cfg: HappoConfi
       log_ratio: logarithm of new over old probability, for each action dimension, (B, K).
       weight: 0 for samples that do not count, else 1, (B, 1).
       cfg: `clip_param` and `action_aggregation` are used.
+      ranks: this process among the others.
 
     Returns:
       The divergence [nat], (), and the share of the samples whose ratio is outside of the clip range, ().
@@ -147,11 +155,12 @@ def policy_change(log_ratio: torch.Tensor, weight: torch.Tensor, cfg: HappoConfi
     joint = log_ratio.sum(dim=-1, keepdim=True).clamp(max=_MAX_LOG_RATIO)
     divergence = torch.expm1(joint) - joint
     outside = (probability_ratio(log_ratio, cfg.action_aggregation) - 1.0).abs() > cfg.clip_param
-    total = weight.sum()
-    return (weight * divergence).sum() / total, (weight * outside).sum() / total
+    total, diverged, clipped = weight.sum(), (weight * divergence).sum(), (weight * outside).sum()
+    ranks.sum_(total, diverged, clipped)
+    return diverged / total, clipped / total
 
 
-def explained_variance(values: torch.Tensor, returns: torch.Tensor) -> torch.Tensor:
+def explained_variance(values: torch.Tensor, returns: torch.Tensor, ranks: Ranks = ALONE) -> torch.Tensor:
     """Return the share of the returns' variance that the values explain: 1 - Var(returns - values) / Var(returns).
 
     1 is a perfect prediction, 0 is as good as a constant, and less than 0 is worse than that.
@@ -159,13 +168,27 @@ def explained_variance(values: torch.Tensor, returns: torch.Tensor) -> torch.Ten
     Args:
       values: predictions, of any shape.
       returns: of the same shape and in the same units.
+      ranks: this process among the others, which have arrays of the same shape.
 
     Returns:
       (); nan if all returns are the same.
     """
-    spread = returns.var(unbiased=False)
-    share = 1.0 - (returns - values).var(unbiased=False) / spread
+    spread = _variance(returns, ranks)
+    share = 1.0 - _variance(returns - values, ranks) / spread
     return share.masked_fill(spread == 0.0, math.nan)
+
+
+def _variance(values: torch.Tensor, ranks: Ranks) -> torch.Tensor:
+    """Return the variance over all ranks: the mean of their variances, plus the variance of their means.
+
+    float64 holds the sum of equal means exactly, so that the variance of equal values is 0 on any number of ranks.
+    """
+    mean = values.mean().double()
+    mean_of_all = mean.clone()
+    ranks.sum_(mean_of_all)
+    variance = values.var(unbiased=False).double() + (mean - mean_of_all / ranks.size) ** 2
+    ranks.sum_(variance)
+    return (variance / ranks.size).to(values.dtype)
 
 
 def policy_loss(actor: Actor, batch: ActorBatch, cfg: HappoConfig) -> Tuple[torch.Tensor, torch.Tensor]:
@@ -189,20 +212,30 @@ def value_loss(values: torch.Tensor, batch: CriticBatch, cfg: HappoConfig) -> to
     return loss.sum()
 
 
-def minibatches(batch: Batch, count: int, generator: torch.Generator) -> Iterator[Batch]:
-    """Shuffle a batch into `count` minibatches of equal size; the remainder is left out.
+def minibatches(batch: Batch, count: int, generator: torch.Generator, ranks: Ranks = ALONE) -> Iterator[Batch]:
+    """Shuffle a rank's batch into `count` minibatches of equal size; the remainder is left out.
 
     One minibatch needs no shuffling, but the permutation is drawn, so that random numbers are drawn in HARL's order.
+    It permutes the batch of all ranks, so that their generators stay equal; each rank takes its rows in that order.
     """
     rows = batch[0].shape[0]
-    order = torch.randperm(rows, generator=generator, device=generator.device)
+    order = torch.randperm(ranks.size * rows, generator=generator, device=generator.device)
     if count == 1:
         yield batch
         return
+    order = own_order(order, ranks)
     size = rows // count
     for indices in order[: size * count].split(size):
         arrays = [array[indices] for array in batch]
         yield type(batch)(*arrays)
+
+
+def own_order(order: torch.Tensor, ranks: Ranks) -> torch.Tensor:
+    """Return in which order a permutation of the rows of all ranks comes to the rows of this one, counted from 0."""
+    if ranks.size == 1:
+        return order
+    position = order.argsort()
+    return position[ranks.rows(len(order) // ranks.size)].argsort()
 
 
 def chunks(batch: Batch) -> Iterator[Batch]:
@@ -215,31 +248,36 @@ def chunks(batch: Batch) -> Iterator[Batch]:
         yield type(batch)(*arrays)
 
 
-def improve_actor(actor: Actor, optimizer: Optimizer, cfg: HappoConfig, batch: ActorBatch) -> torch.Tensor:
+def improve_actor(
+    actor: Actor, optimizer: Optimizer, cfg: HappoConfig, ranks: Ranks, batch: ActorBatch
+) -> torch.Tensor:
     """Take one step along the gradient of a minibatch's policy loss and of the entropy bonus.
 
-    The gradients of the chunks add up to that of the minibatch. The entropy does not depend on the observations, so
-    its gradient is taken once.
+    The gradients of the chunks, and those of the ranks, add up to that of the minibatch. The entropy does not depend on
+    the observations, so its gradient is taken once, each rank's share of it.
 
     Args:
       actor: the actor; its weights are changed.
       optimizer: the actor's optimiser.
       cfg: clipping, entropy bonus and aggregation.
-      batch: the minibatch.
+      ranks: this process among the others.
+      batch: this rank's part of the minibatch.
 
     Returns:
       The values of `ACTOR_METRICS`, (4,).
     """
     optimizer.zero_grad()
     entropy = actor.entropy
-    (-cfg.entropy_coef * entropy).backward()
+    (-cfg.entropy_coef * entropy / ranks.size).backward()
     total_weight = batch.weight.sum()
+    ranks.sum_(total_weight)
     loss = ratio = torch.zeros_like(total_weight)
     for chunk in chunks(batch):
         chunk_loss, chunk_ratio = policy_loss(actor, chunk, cfg)
         (chunk_loss / total_weight).backward()
         loss = loss + chunk_loss.detach() / total_weight
-        ratio = ratio + chunk_ratio / len(batch.obs)
+        ratio = ratio + chunk_ratio / (ranks.size * len(batch.obs))
+    ranks.sum_(loss, ratio, *optimizer.gradients())
     return torch.stack((loss, ratio, entropy.detach(), optimizer.step()))
 
 
@@ -248,6 +286,7 @@ def improve_critic(
     value_norm: Union[ValueNorm, IdentityNorm],
     optimizer: Optimizer,
     cfg: HappoConfig,
+    ranks: Ranks,
     batch: CriticBatch,
 ) -> torch.Tensor:
     """Take one step along the gradient of a minibatch's value loss.
@@ -257,19 +296,22 @@ def improve_critic(
       value_norm: its statistics are updated by the targets before the loss is computed.
       optimizer: the critic's optimiser.
       cfg: clipping and form of the loss.
-      batch: the minibatch, with targets in units of reward.
+      ranks: this process among the others.
+      batch: this rank's part of the minibatch, with targets in units of reward.
 
     Returns:
       The values of `CRITIC_METRICS`, (2,).
     """
     optimizer.zero_grad()
-    value_norm.update(batch.targets)
+    value_norm.update(batch.targets, ranks)
     batch = batch._replace(targets=value_norm.normalize(batch.targets))
     loss = torch.zeros_like(batch.targets[0, 0])
+    rows = ranks.size * len(batch.values)
     for chunk in chunks(batch):
-        chunk_loss = value_loss(critic(chunk.share_obs), chunk, cfg) / len(batch.values)
+        chunk_loss = value_loss(critic(chunk.share_obs), chunk, cfg) / rows
         (cfg.value_loss_coef * chunk_loss).backward()
         loss = loss + chunk_loss.detach()
+    ranks.sum_(loss, *optimizer.gradients())
     return torch.stack((loss, optimizer.step()))
 
 

@@ -10,6 +10,8 @@ from typing import Tuple
 import torch
 from torch import nn
 
+from mapush.distributed.ranks import ALONE, Ranks
+
 _BETA = 0.99999  # weight of the old average at each update
 _MIN_DEBIASING = 1e-5
 _MIN_VARIANCE = 1e-2
@@ -37,10 +39,12 @@ class ValueNorm(nn.Module):
         self.register_buffer("running_mean_sq", torch.zeros(1))
         self.register_buffer("debiasing_term", torch.tensor(0.0))
 
-    def update(self, returns: torch.Tensor) -> None:
-        """Add a batch of returns (B, 1), in units of reward, to the statistics."""
-        self.running_mean.mul_(_BETA).add_(returns.mean(dim=0) * (1.0 - _BETA))
-        self.running_mean_sq.mul_(_BETA).add_((returns**2).mean(dim=0) * (1.0 - _BETA))
+    def update(self, returns: torch.Tensor, ranks: Ranks = ALONE) -> None:
+        """Add the batch of all ranks to the statistics: B returns (B, 1) of each, in units of reward."""
+        mean, mean_sq = returns.mean(dim=0), (returns**2).mean(dim=0)
+        ranks.sum_(mean, mean_sq)
+        self.running_mean.mul_(_BETA).add_(mean / ranks.size * (1.0 - _BETA))
+        self.running_mean_sq.mul_(_BETA).add_(mean_sq / ranks.size * (1.0 - _BETA))
         self.debiasing_term.mul_(_BETA).add_(1.0 - _BETA)
 
     def normalize(self, values: torch.Tensor) -> torch.Tensor:
@@ -63,7 +67,7 @@ class ValueNorm(nn.Module):
 class IdentityNorm(nn.Module):
     """Replaces `ValueNorm` when values are not normalised: both units are the same."""
 
-    def update(self, returns: torch.Tensor) -> None:
+    def update(self, returns: torch.Tensor, ranks: Ranks = ALONE) -> None:
         """Ignore the returns."""
 
     def normalize(self, values: torch.Tensor) -> torch.Tensor:

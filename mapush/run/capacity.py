@@ -67,11 +67,15 @@ class _Sizes:
     action_dim: int
 
 
-def require_fit(config: RunConfig) -> None:
+def require_fit(config: RunConfig, ranks: int = 1) -> None:
     """Refuse a run on the GPU that would not fit in its memory; call it before anything is allocated.
 
     With `vram_limit`, PyTorch is limited to its share. The shares of MuJoCo Warp and of the context are only
     predicted; they do not grow after the start.
+
+    Args:
+      config: configuration of the envs on one GPU.
+      ranks: number of GPUs that have as many envs each.
 
     Raises:
       CapacityError: it does not fit; the message names the largest `num_envs` that does.
@@ -83,7 +87,7 @@ def require_fit(config: RunConfig) -> None:
     if config.vram_limit is not None:
         limit = min(limit, bytes_of(config.vram_limit))
     if predicted.total > limit:
-        raise _does_not_fit(config, predicted, limit)
+        raise _does_not_fit(config, predicted, limit, ranks)
     if config.vram_limit is not None:
         limit_torch(limit - predicted.parts["context"] - predicted.parts["simulator"])
 
@@ -127,12 +131,14 @@ def gib(size: int) -> str:
     return f"{size / MIB:.0f} MiB"
 
 
-def _does_not_fit(config: RunConfig, predicted: VramPrediction, limit: int) -> CapacityError:
+def _does_not_fit(config: RunConfig, predicted: VramPrediction, limit: int, ranks: int) -> CapacityError:
     source = "which is free"
     if config.vram_limit is not None:
         source = "by --vram-limit and the free memory"
     largest = largest_num_envs(config, limit)
-    fix = f"--num-envs {largest} is the most that fits"
+    fix = f"--num-envs {ranks * largest} is the most that fits"
+    if ranks > 1:
+        fix += f", {largest} on each of {ranks} GPUs"
     if largest == 0:
         fix = "not even one env fits: free the GPU (nvidia-smi shows who uses it), or raise --vram-limit"
     return CapacityError(

@@ -206,7 +206,7 @@ def is_failure(path: Path) -> bool:
 
 def keep(
     error: MapushError,
-    folder: Path,
+    path: Path,
     *,
     config: RunConfig,
     env: VecEnv,
@@ -218,7 +218,7 @@ def keep(
 
     Args:
       error: the error that ended the run.
-      folder: where the bundle is written.
+      path: where the bundle is written.
       config: configuration of the run.
       env: the environment, as the failure left it.
       recorder: the last decisions.
@@ -240,7 +240,7 @@ def keep(
         versions=versions(),
     )
     with contextlib.suppress(OSError, RuntimeError):  # a full disk must not hide the error itself
-        return failure.save(folder / FILE)
+        return failure.save(path)
     return None
 
 

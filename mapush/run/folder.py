@@ -25,6 +25,7 @@ RESUMABLE_WITH = (
     "checkpoint_every",
     "checkpoint_minutes",
     "log_interval",
+    "replica_check_every",
     "console",
     "wandb",
     "device",

@@ -151,13 +151,14 @@ class RunLogger:
         Args:
           step: env steps taken so far.
           iteration: rollouts and updates done so far.
-          metrics: name and value; the first row decides which columns the CSV has.
+          metrics: name and value; the first row decides which columns the CSV has. `rss_mib` is this process's, if
+            it is not among them.
 
         Raises:
           MapushError: the disk is full or the folder cannot be written.
         """
         wall_s = self._wall_s_before + self._clock() - self._start
-        row = dict(metrics, rss_mib=self._process.memory_info().rss / MIB, wall_s=wall_s)
+        row = {"rss_mib": self._process.memory_info().rss / MIB, **metrics, "wall_s": wall_s}
         try:
             self._write_csv(dict(row, step=step, iteration=iteration))
             for name, value in row.items():

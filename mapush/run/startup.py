@@ -17,10 +17,11 @@ class Startup:
 
     Args:
       line: the first line; it stays.
+      shown: whether anything is printed; of several ranks, only rank 0 prints.
     """
 
-    def __init__(self, line: str) -> None:
-        self._console = Console(highlight=False)
+    def __init__(self, line: str, shown: bool = True) -> None:
+        self._console = Console(highlight=False, quiet=not shown)
         self._line = line
         self._status: Optional[Status] = None
 

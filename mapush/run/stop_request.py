@@ -40,6 +40,14 @@ class StopRequest:
         """Return whether a signal asked to stop."""
         return self._signal is not None
 
+    def before_decision(self, step: int) -> bool:
+        """Return whether a signal asked to stop; a run of several ranks agrees here.
+
+        Args:
+          step: env steps taken so far.
+        """
+        return self.requested()
+
     def __enter__(self) -> StopRequest:
         for number in stop_signals():
             self._previous.append((number, signal.signal(number, self._note)))

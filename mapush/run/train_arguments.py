@@ -35,6 +35,8 @@ class RunFlags:
     """Push an object of your own: FILE.py:NAME or package.module:NAME, a mapush.objects.PushObject."""
     env: Optional[str] = None
     """Train in your own environment: FILE.py:factory or package.module:factory, a function of num_envs and seed."""
+    gpus: Annotated[Optional[str], tyro.conf.arg(metavar="{N,all}")] = None
+    """Train with N processes on this machine, each on its own GPU, or on the CPU; see docs/several-gpus.md."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,8 @@ def parse_flags(argv: Sequence[str]) -> Tuple[Optional[str], RunFlags]:
     if words and not words[0].startswith("-"):
         task = words.pop(0)
     flags = command_line.parse_known(RunFlags, words, "train")
-    if flags.resume is not None and (task is not None or flags != RunFlags(resume=flags.resume)):
+    allowed = RunFlags(resume=flags.resume, gpus=flags.gpus)
+    if flags.resume is not None and (task is not None or flags != allowed):
         fix = "leave out the task, --preset, --run-dir, --load-config, --object and --env"
         raise ConfigError("--resume takes folder and configuration from the run", got=" ".join(argv), fix=fix)
     chosen = [word for word in (task, flags.object, flags.env) if word is not None]

@@ -14,8 +14,9 @@ from mapush.env.harl_view import Box
 from mapush.errors import CheckpointError, ConfigError, NonFiniteError, SpecError
 from mapush.presets import own_env
 from mapush.run import checkpoint as checkpoints
+from mapush.run.failed_iteration import NON_FINITE
 from mapush.run.folder import read_config
-from mapush.train import NON_FINITE, train
+from mapush.train import train
 
 pytestmark = pytest.mark.contracts
 

@@ -23,7 +23,7 @@ COMMANDS = {f"mapush.{name}" for name in ("__main__", "train", "evaluate", "expo
 VOCABULARY = {"mapush.errors", "mapush.objects", "mapush.own", "mapush.spec", "mapush.config"}
 PHYSICS = VOCABULARY | {"mapush.device", "mapush.sim"}
 TASK = PHYSICS | {"mapush.env", "mapush.happo"}
-RUN = TASK | {"mapush.presets", "mapush.run"}
+RUN = TASK | {"mapush.presets", "mapush.run", "mapush.distributed"}
 PARTS = RUN | {"mapush.assembly", "mapush.upstream"}
 MEASURED = PARTS | {"mapush.evaluation"}
 
@@ -44,8 +44,9 @@ MAY_IMPORT: Dict[str, Set[str]] = {  # room: the rooms it may import, besides it
     "mapush.presets": VOCABULARY,
     "mapush.device": VOCABULARY,
     "mapush.sim": PHYSICS | {"isaac_standin.install"},
-    "mapush.happo": VOCABULARY | {"mapush.device"},
+    "mapush.happo": VOCABULARY | {"mapush.device", "mapush.distributed"},
     "mapush.env": PHYSICS,
+    "mapush.distributed": RUN,
     "mapush.run": RUN,
     "mapush.assembly": PARTS,
     "mapush.upstream": PARTS | SIMULATED | {"isaac_standin.install", "isaac_standin.api"},
@@ -145,6 +146,15 @@ def test_every_room_has_its_rule():
     free |= {"harness.in_pytest"}
     free |= {"harness.doctor", "harness.stack", "harness.faults", "isaac_standin", "isaac_standin.__main__"}
     assert {room_of(name) for name in MODULES} == set(MAY_IMPORT) | free
+
+
+@NEEDS_A_NEW_PARSER
+def test_learner_knows_of_several_processes_only_their_sums():
+    """How the processes start, stop and save is no matter of the mathematics."""
+    for name in MODULES:
+        if room_of(name) == "mapush.happo":
+            of_ranks = {other for other in imported_by(name) if room_of(other) == "mapush.distributed"}
+            assert of_ranks <= {"mapush.distributed.ranks"}, name
 
 
 @NEEDS_A_NEW_PARSER

@@ -25,10 +25,11 @@ from mapush.happo.happo import Happo
 from mapush.presets import preset
 from mapush.replay import replay, replay_failure
 from mapush.run import checkpoint as checkpoints
+from mapush.run.failed_iteration import NON_FINITE
 from mapush.run.failure_bundle import FILE, KEPT_DECISIONS, DecisionRecorder, Failure, failed_envs
 from mapush.run.folder import read_config
 from mapush.run.versions import changed
-from mapush.train import NON_FINITE, Run, main, train
+from mapush.train import Run, main, train
 
 pytestmark = [pytest.mark.contracts, pytest.mark.mujoco]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-ORDER = ("test_learner.py", "test_sim_mjwarp.py", "test_sim_agreement.py", "test_smoke.py")
+ORDER = ("test_learner.py", "test_sim_mjwarp.py", "test_sim_agreement.py", "test_smoke.py", "test_gpu_ranks.py")
 """The files that run first. The others measure the free memory of the GPU, so nothing else may use it then."""
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.harness
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "contracts.md").read_text()
 TEXT_OF_HARL = (Path(__file__).resolve().parents[2] / "docs" / "harl.md").read_text()
-HEADINGS = {"env": "Of an environment", "stack": "Of the stack"}
+HEADINGS = {"env": "Of an environment", "stack": "Of the stack", "ranks": "Of several ranks"}
 
 
 @pytest.mark.parametrize("group", sorted(HEADINGS))

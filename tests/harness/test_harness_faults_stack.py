@@ -11,7 +11,7 @@ import torch
 from harness.contracts import names
 from harness.faults import FAULTS, find
 from harness.faults.fault_matrix import run_matrix
-from harness.stack.check_stack import GROUP
+from harness.stack.check_stack import GROUP, RANKS_GROUP
 from harness.toys import make_push
 
 pytestmark = [pytest.mark.harness, pytest.mark.mujoco]
@@ -77,12 +77,14 @@ def test_fault_in_the_pushing_task_is_caught(name):
     assert row.caught, row.diagnosis
 
 
-def test_every_contract_of_the_stack_has_a_fault():
-    """Every contract of the stack has a bug that it must catch."""
+@pytest.mark.parametrize("group", [GROUP, RANKS_GROUP])
+def test_every_contract_of_the_stack_has_a_fault(group):
+    """Every contract of the stack, and of several ranks, has a bug that it must catch."""
     named = set()
     for fault in OF_STACK:
-        named.update(fault.contracts)
-    assert named == set(names(GROUP))
+        if fault.group == group:
+            named.update(fault.contracts)
+    assert named == set(names(group))
 
 
 @pytest.mark.parametrize("fault", ONE_OF_EACH_KIND, ids=lambda fault: fault.name)

@@ -43,7 +43,7 @@ def sayings():
     """Return each planted bug of the stack with a contract that finds it, and what the finding says."""
     found = []
     for fault in FAULTS.values():
-        if fault.of_stack:
+        if fault.group == "stack":
             found += [(fault.name, contract, says) for contract, says in zip(fault.contracts, fault.says)]
     return found
 

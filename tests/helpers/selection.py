@@ -21,10 +21,12 @@ MARKERS = {
     "evaluation": "tests of evaluation, viewer and shipped policies",
     "adapters": "tests of the adapters to HARL, MQE and OpenRL",
     "harness": "tests of the harness itself",
+    "distributed": "tests of training with several processes",
     "packaging": "builds the wheel, and runs pytest in other projects where it is installed",
     "mujoco": "needs MuJoCo, and so Python 3.11",
     "warp": "needs mujoco-warp; runs its kernels on the CPU (they compile for a minute at first use)",
     "gpu": "needs an NVIDIA GPU and the gpu extra; run by make gpu",
+    "two_gpus": "needs two NVIDIA GPUs of one host",
     "harl": "needs upstream HARL: installed, or in the folder HARL_DIR",
     "upstream": "needs a checkout of MAPush in the folder MAPUSH_DIR, and the packages that MQE imports",
     "python310": "needs a Python that parses match statements",
@@ -232,6 +234,15 @@ def _why_no_gpu() -> Optional[str]:
     return reason
 
 
+def _why_no_two_gpus() -> Optional[str]:
+    import torch
+
+    count = torch.cuda.device_count()
+    if count >= 2:
+        return None
+    return f"two NVIDIA GPUs are needed, and there are {count}"
+
+
 def _why_no_wandb() -> Optional[str]:
     if importlib.util.find_spec("wandb") is None:
         return "wandb is not installed: pip install wandb"
@@ -242,6 +253,7 @@ REQUIREMENTS: Dict[str, Callable[[], Optional[str]]] = {
     "onnx": _why_no_onnx,
     "render": _why_no_rendering,
     "gpu": _why_no_gpu,
+    "two_gpus": _why_no_two_gpus,
     "browser": _why_no_browser,
     "display": _why_no_display,
     "harl": _why_no_harl,

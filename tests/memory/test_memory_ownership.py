@@ -139,7 +139,7 @@ def test_run_that_cannot_start_leaves_nothing(monkeypatch):
         references.extend(weakref.ref(part) for part in (env, env.simulator, env.metrics))
         return env
 
-    def refuse(config, sizes):
+    def refuse(config, sizes, ranks):
         raise CapacityError("planted")
 
     monkeypatch.setattr(train, "make_agent", refuse)

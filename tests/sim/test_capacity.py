@@ -170,6 +170,17 @@ def test_refusal_names_the_largest_num_envs_that_fits(limit):
     assert ("8.0 GiB" if limit else "20.0 GiB") in refused.value.expected
 
 
+def test_refusal_with_several_gpus_names_the_num_envs_of_all():
+    """--num-envs is of all ranks; each has its part of them on a GPU of its own."""
+    config = on_gpu(num_envs=10_000_000)
+    with pytest.raises(CapacityError) as of_one:
+        require_fit(config)
+    with pytest.raises(CapacityError) as of_three:
+        require_fit(config, ranks=3)
+    largest = int(of_one.value.fix.split()[1])
+    assert of_three.value.fix == f"--num-envs {3 * largest} is the most that fits, {largest} on each of 3 GPUs"
+
+
 def test_limit_above_what_is_free_does_not_help():
     """A limit of 30 GiB allows no more than the 20 GiB of free memory."""
     fits_in_30 = on_gpu(num_envs=160_000, vram_limit="30GiB")

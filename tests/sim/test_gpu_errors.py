@@ -217,7 +217,7 @@ def test_gpu_that_fails_in_training_leaves_a_checkpoint_and_the_way_back(train, 
 def test_gpu_that_fails_at_the_start_leaves_nothing(train, tmp_path, monkeypatch, capsys):
     """Before there is a checkpoint, the message promises none; before there is a run, no folder is made."""
     with monkeypatch.context() as patch:
-        patch.setattr("mapush.train.make_agent", lambda *_: (_ for _ in ()).throw(RuntimeError(OUT_OF_MEMORY)))
+        patch.setattr("mapush.train.make_agent", lambda *_, **__: (_ for _ in ()).throw(RuntimeError(OUT_OF_MEMORY)))
         assert train(WORDS.split() + ["--run-dir", str(tmp_path / "run")]) == 2
     assert not (tmp_path / "run").exists()
     break_update(monkeypatch, RuntimeError(ILLEGAL), number=1)
