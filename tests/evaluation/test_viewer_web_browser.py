@@ -111,7 +111,7 @@ def _share(picture, low, high):
 FLOOR = ((80, 91, 103), (92, 103, 115)), ((93, 104, 116), (108, 119, 132))  # two shades, as MuJoCo draws them
 WOOD = (223, 189, 129), (247, 209, 154)  # the object seen from above; (235, 199, 139) in films
 SLANTED_WOOD = (170, 120, 50), (250, 215, 165)  # its other faces, too
-ORANGE, BLUE, RED = ((180, 60, 0), (255, 170, 90)), ((0, 40, 150), (90, 130, 255)), ((140, 30, 30), (255, 130, 120))
+ORANGE, BLUE, RED = ((180, 60, 0), (255, 170, 90)), ((0, 40, 150), (90, 130, 255)), ((140, 30, 30), (255, 115, 110))
 
 
 def test_page_shows_the_robots_the_goal_and_what_moves(browser, stage):
