@@ -39,6 +39,7 @@ def assert_saved(folder, ended, name):
     return saved
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_once_and_exits_with_130(tmp_path):
     """A terminal sends SIGINT to the launcher's process group; the ranks get it from the launcher, once."""
     ended = stopped(tmp_path, signal.SIGINT, TO_GROUP)

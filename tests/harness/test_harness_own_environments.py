@@ -55,6 +55,7 @@ def test_light_toy_keeps_the_contracts_that_need_new_processes():
     assert report.passed == wanted, str(report)
 
 
+@pytest.mark.slow
 def test_grid_keeps_every_contract_but_those_of_continuous_actions():
     """The grid has masks, and all contracts that apply to it hold."""
     report = check_env(make_grid, seed=3, budget_s=BUDGET_S, effort=limited(100))
