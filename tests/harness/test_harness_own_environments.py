@@ -23,6 +23,7 @@ def limited(steps):
     return Effort(long_run_steps=steps, impulse_starts=(1,), growth_steps=max(steps // 4, 20), max_searches=2)
 
 
+@pytest.mark.slow
 def test_push_env_keeps_every_contract(monkeypatch):
     """The pushing task on a kinematic simulator keeps the contracts, with episodes that end within the run."""
     for module in (push, terminations):

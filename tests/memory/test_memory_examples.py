@@ -28,6 +28,7 @@ def test_example_soaks_a_loop(words, code, first_line):
     assert first_line in done.stdout.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_example_in_the_docstring_runs():
     """The docstring of `harness.memory.soak` shows what it says."""
     found = doctest.testmod(soak)
