@@ -44,7 +44,7 @@ COMMANDS: Dict[str, str] = {
     "faults": "harness faults --only infos-shared,obs-of-one-env-for-all",
     "memory": "harness memory harness.toys:make_pointmass --minutes 0.2",
     "doctor": "harness doctor",
-    "harness_train": TRAIN.replace("mapush train", "harness train").replace("--run-dir run", "--run-dir other"),
+    "harness_train": TRAIN.replace("mapush train", "harness train").replace("--run-dir run", "--run-dir watched"),
     "harness_replay": "harness replay failed/nonfinite.pt",
     "run": "harness run -- python -m mapush report run",
     "standin": "isaac_standin -- python -c pass",
