@@ -90,6 +90,7 @@ def test_rank_without_others_loads_no_torch():
 
 def test_port_in_use_is_one_message():
     """Rank 0 would keep the store there, but a different program listens."""
+    pytest.importorskip("torch")
     with contextlib.closing(socket.socket()) as other:
         other.bind(("", 0))
         other.listen()
@@ -101,6 +102,7 @@ def test_port_in_use_is_one_message():
 
 def test_store_that_nobody_keeps_is_one_message():
     """The rank names the address, and does not wait for ever."""
+    pytest.importorskip("torch")
     place = place_of(dict(TORCHRUN, MASTER_ADDR="127.0.0.1", MASTER_PORT="1"))
     with pytest.raises(DistributedError, match="rank 3 of 5 cannot reach the store") as caught:
         connect(place, seconds=0.1)
@@ -201,6 +203,8 @@ def test_ranks_that_are_the_same_do_not_differ():
 )
 def test_what_differs_is_named(name, other, said):
     """Version, file of the code, setting, or kind of device."""
+    if name == "torch":
+        pytest.importorskip("torch")
     first = dict(facts_of(CONFIG, "cpu"))
     assert name in first
     del first[name]
