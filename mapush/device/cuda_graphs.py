@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import gc
+import inspect
 import math
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
@@ -93,11 +94,19 @@ class Captured:
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators:
             graph.register_generator_state(generator)
-        # thread_local: the thread in which NCCL watches its collectives may ask for their events meanwhile.
-        recording = torch.cuda.graph(graph, stream=_stream(device), capture_error_mode="thread_local")
-        with no_garbage_collection(), recording:
+        with no_garbage_collection(), torch.cuda.graph(graph, stream=_stream(device), **_recording_options()):
             self._result = self._function(*copies)
         return graph
+
+
+def _recording_options() -> Dict[str, Any]:
+    """Return how to record while the thread in which NCCL watches its collectives may ask for their events.
+
+    torch 2.0 does not have the option.
+    """
+    if "capture_error_mode" in inspect.signature(torch.cuda.graph.__init__).parameters:
+        return {"capture_error_mode": "thread_local"}
+    return {}
 
 
 def _copy(sources: List[torch.Tensor], targets: List[torch.Tensor]) -> None:

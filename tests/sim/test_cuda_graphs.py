@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 from typing import NamedTuple, Optional
@@ -9,6 +10,7 @@ from typing import NamedTuple, Optional
 import pytest
 import torch
 
+from mapush.device import cuda_graphs
 from mapush.device.cuda_graphs import Captured, map_tensors, no_garbage_collection, tensors_in
 
 pytestmark = pytest.mark.sim
@@ -118,3 +120,30 @@ def test_no_garbage_collection_collects_before_and_leaves_the_collector_as_it_wa
         assert gc.isenabled() == enabled
     finally:
         (gc.enable if was_enabled else gc.disable)()
+
+
+def recorded_with(monkeypatch, graph_class):
+    """Record a function with a stand-in for `torch.cuda.graph`, as this machine may have no GPU."""
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", graph_class)
+    monkeypatch.setattr(cuda_graphs, "_stream", lambda device: None)
+    Captured(lambda value: value)._record((torch.zeros(3),), torch.device("cpu"))
+
+
+def test_recording_lets_other_threads_ask_for_events_where_torch_can(monkeypatch):
+    """NCCL's thread asks for events during a recording; torch 2.0 has no option for that, and records without it."""
+    asked = []
+
+    class Graph(contextlib.nullcontext):
+        def __init__(self, graph, stream=None, capture_error_mode="global"):
+            super().__init__()
+            asked.append(capture_error_mode)
+
+    class GraphOfTorch20(contextlib.nullcontext):
+        def __init__(self, graph, stream=None):
+            super().__init__()
+            asked.append("no such option")
+
+    recorded_with(monkeypatch, Graph)
+    recorded_with(monkeypatch, GraphOfTorch20)
+    assert asked == ["thread_local", "no such option"]
