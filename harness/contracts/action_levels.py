@@ -22,9 +22,9 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 import numpy as np
 
 from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.episode_spans import episodes
 from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
-from harness.contracts.timeline import episodes
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import at_rest, finite_range, neutral
 from harness.interface.player import Seen

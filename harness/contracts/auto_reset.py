@@ -19,17 +19,9 @@ from typing import List
 import numpy as np
 
 from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.episode_spans import EpisodeSpan, episodes
 from harness.contracts.registry import contract
-from harness.contracts.timeline import (
-    MAX_ENDS,
-    EpisodeSpan,
-    Jumps,
-    at_end,
-    episodes,
-    jumps_at_ends,
-    resets,
-    usual_change,
-)
+from harness.contracts.timeline import MAX_ENDS, Jumps, at_end, jumps_at_ends, resets, usual_change
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.player import Seen, stack
 

@@ -22,10 +22,10 @@ import numpy as np
 
 from harness.contracts.end_infos import is_equal, numbers_by_env, numbers_of_ends, require_own_infos
 from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.episode_spans import EpisodeSpan, episodes
 from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
 from harness.contracts.reseeding import seed_anew
-from harness.contracts.timeline import EpisodeSpan, episodes
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.far_env import of_env
 from harness.interface.player import Seen, stack

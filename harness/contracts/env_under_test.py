@@ -11,6 +11,7 @@ import numpy as np
 from harness.apis.env_view import EnvView
 from harness.contracts.comparison import first_divergence
 from harness.contracts.effort import USUAL_EFFORT, Effort
+from harness.contracts.episode_spans import advice_for_more
 from harness.contracts.factory_call import EnvFactory, Recipe, close_quietly, seed_global_generators
 from harness.contracts.long_run import FIT, RUNGS, LongRunPlan, drive_far
 from harness.contracts.registry import step_checks
@@ -392,8 +393,10 @@ class EnvUnderTest:
         reason = f"{seen} {what} in {steps:,} steps, {needed} are needed"
         most = self.effort.long_run_steps
         if steps >= most:
-            longer = "; no budget gives more: make episodes shorter for the check" * (not seen)
-            return NotJudgedError(reason + longer)
+            advice = advice_for_more(self.long_run().seen)
+            if not seen and advice:
+                reason += f"; no budget gives more: {advice}"
+            return NotJudgedError(reason)
         wanted = most
         if seen:
             wanted = min(most, math.ceil(1.2 * steps * needed / seen))

@@ -14,8 +14,8 @@ from typing import Dict, Iterator, List, NamedTuple, Tuple
 import numpy as np
 
 from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.episode_spans import EpisodeSpan, episodes
 from harness.contracts.registry import contract
-from harness.contracts.timeline import EpisodeSpan, episodes
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.infos import leaves, numbers_in
 from harness.interface.player import Seen

@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 
 from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.episode_spans import advice_for_more
 from harness.contracts.registry import contract
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver
@@ -77,7 +78,8 @@ def _too_few_ends(subject: EnvUnderTest, with_ends: int, part_steps: int, parts:
     """Return why nothing is known of what is kept when an episode ends, and the budget that would do."""
     text = f"episodes ended in {with_ends} of {parts} parts of {part_steps} steps, {MIN_PARTS_WITH_ENDS} are needed"
     if part_steps >= subject.effort.growth_steps:
-        return NotJudgedError(f"{text}; no budget gives more: make episodes shorter for the check")
+        advice = advice_for_more(subject.long_run().seen) or "make episodes shorter for the check"
+        return NotJudgedError(f"{text}; no budget gives more: {advice}")
     return NotJudgedError(f"{text}; {_enough_time(subject)}")
 
 

@@ -22,8 +22,8 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence, Set
 import numpy as np
 
 from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.episode_spans import EpisodeSpan, episodes
 from harness.contracts.factory_call import close_quietly
-from harness.contracts.timeline import EpisodeSpan, episodes
 from harness.findings import ContractError
 from harness.interface.drivers import ActionDriver, at_rest
 from harness.interface.infos import leaves, numbers_in

@@ -21,9 +21,9 @@ import numpy as np
 
 from harness.contracts.comparison import Difference, first_difference
 from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.episode_spans import episodes
 from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
-from harness.contracts.timeline import episodes
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver
 from harness.interface.player import Seen, stack

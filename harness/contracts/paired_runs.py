@@ -22,10 +22,10 @@ import numpy as np
 
 from harness.contracts.comparison import Bystanders, Difference, first_divergence
 from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.episode_spans import EpisodeSpan, episodes
 from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
 from harness.contracts.shared_settings import require_same_settings
-from harness.contracts.timeline import EpisodeSpan, episodes
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import KINDS, ActionDriver
 from harness.interface.player import Seen

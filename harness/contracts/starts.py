@@ -18,10 +18,11 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.episode_spans import episodes
 from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
 from harness.contracts.reseeding import states_of
-from harness.contracts.timeline import episodes, resets
+from harness.contracts.timeline import resets
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.far_env import of_env
 from harness.interface.player import Seen, stack

@@ -13,16 +13,9 @@ import numpy as np
 
 from harness.contracts.auto_reset import require_timely_ends
 from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.episode_spans import EpisodeSpan, episodes
 from harness.contracts.registry import contract
-from harness.contracts.timeline import (
-    MIN_START_DISTANCE,
-    EpisodeSpan,
-    Jumps,
-    episodes,
-    inner_ends,
-    jumps_at_ends,
-    usual_change,
-)
+from harness.contracts.timeline import MIN_START_DISTANCE, Jumps, inner_ends, jumps_at_ends, usual_change
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.player import Seen, stack
 

@@ -1,8 +1,8 @@
 """Contracts of time limits: they are marked by `bad_transition`, equal for all episodes, and count from the last reset.
 
-The limit is inferred from the lengths of the episodes in the long run (`timeline.time_limit`), or it is the limit that
-the environment states if episodes reached it. The first episode of each env is left out, because environments may start
-it in the middle to spread the ends over time.
+The limit is inferred from the lengths of the episodes in the long run (`episode_spans.time_limit`), or it is the limit
+that the environment states if episodes reached it. The first episode of each env is left out, because environments may
+start it in the middle to spread the ends over time.
 """
 
 from __future__ import annotations
@@ -12,18 +12,12 @@ from typing import Any, List, NamedTuple, Optional
 import numpy as np
 
 from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.episode_spans import EpisodeSpan, episodes, flagged_lengths, reached_horizon, time_limit
 from harness.contracts.factory_call import close_quietly
 from harness.contracts.marked_outcomes import require_no_late_outcome, require_no_marked_outcome
 from harness.contracts.registry import contract
 from harness.contracts.shown_age import require_shown_age
-from harness.contracts.timeline import (
-    EpisodeSpan,
-    episodes,
-    flagged_lengths,
-    jumps_at_ends,
-    reached_horizon,
-    time_limit,
-)
+from harness.contracts.timeline import jumps_at_ends
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver
 from harness.interface.infos import TRUNCATION, agents_of, entries
@@ -44,6 +38,7 @@ FAILURE_RATIO = 3.0  # times the usual number of failures in a step, which a ste
 MIN_FAILURES = 5  # that a step may have by accident if episodes fail at all
 MIN_FAILURES_WITHOUT = 2  # the same if no episode failed before its limit
 MIN_AT_LIMIT = 2  # episodes that reached a time limit
+ONE_LIMIT = "build the environment with one limit for the check (--kwargs)"
 ENDLESS_SHARE = 0.4  # of the budget, for the search for an end
 
 
@@ -70,7 +65,7 @@ def bad_transition(subject: EnvUnderTest) -> None:
         raise NotJudgedError(f"no time limit was reached in {len(history) - 1} steps")
     if stated is None and lengths[-1] <= DRAWN_LIMITS_RATIO * lengths[0]:
         shown = ", ".join(map(str, lengths[:5]))
-        raise NotJudgedError(f"the time limit seems to differ from episode to episode: {shown} steps")
+        raise NotJudgedError(f"the time limit seems to differ from episode to episode: {shown} steps; {ONE_LIMIT}")
     first = next(span for span in ended if span.truncated)
     raise _marked_early(first, lengths, "no length that they share")
 
@@ -240,7 +235,7 @@ def _give_up_drawn_limits(history: List[Seen], ended: List[EpisodeSpan]) -> None
     _require_no_overdue_env(ended, max(lengths), len(history) - 1, len(history[0].obs))
     raise NotJudgedError(
         f"the time limit differs from episode to episode, {min(lengths)} to {max(lengths)} steps, so no number tells "
-        "whether it is right; build the environment with one limit for the check (--kwargs)"
+        f"whether it is right; {ONE_LIMIT}"
     )
 
 

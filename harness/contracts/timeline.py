@@ -1,10 +1,6 @@
-"""What a long run shows about its episodes: where they ended, and how far a new start is from an old end.
+"""What a long run shows about the ends of its episodes: how far a new start is from an old end.
 
-Time limit: `bad_transition` marks episodes that a time limit ended, so the most frequent length of the marked episodes
-is the limit. Without marks, a limit shows as a pile-up: several episodes in different envs have exactly the greatest
-length, and hardly any have one step less.
-
-Jumps: observations change little from step to step, and much from the end of an episode to the start of the next. All
+Observations change little from step to step, and much from the end of an episode to the start of the next. All
 distances are in units of the usual large change of each entry (its 99th percentile within episodes). If starts are
 clearly further away than that, the size of the change at, before and after a reported end tells in which step the
 episode was really reset.
@@ -12,13 +8,13 @@ episode was really reset.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-from typing import Dict, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 import numpy as np
 
 from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.episode_spans import EpisodeSpan, episodes
 from harness.contracts.factory_call import close_quietly
 from harness.interface.drivers import ActionDriver
 from harness.interface.player import Seen, stack
@@ -31,85 +27,6 @@ MIN_START_DISTANCE = 3.0  # usual large changes, from which a new start can be d
 MAX_STEP_DISTANCE = 1.5  # usual large changes, up to which an observation follows from the one before
 USUAL_QUANTILE = 0.99  # of the changes in a step, which is the usual large change
 MIN_USUAL = 1e-6  # so that an entry that never changes can be divided by it
-MIN_PILED_UP = 4  # episodes of the greatest length, for a time limit without marks
-MIN_PILED_UP_ENVS = 2
-MIN_PILED_UP_LENGTH = 3
-PILE_UP_RATIO = 3  # by which they must exceed the episodes that are one step shorter
-
-
-@dataclasses.dataclass(frozen=True)
-class EpisodeSpan:
-    """An episode that ended.
-
-    Attributes:
-      env: the env in which it was played.
-      end: index in the run of the step that ended it.
-      length: number of steps.
-      truncated: whether `bad_transition` was set.
-      first: whether it is the first one of its env, whose start may not have been the start of an episode.
-    """
-
-    env: int
-    end: int
-    length: int
-    truncated: bool
-    first: bool
-
-
-def episodes(history: List[Seen]) -> List[EpisodeSpan]:
-    """Return the episodes that ended in a run, in order."""
-    started: Dict[int, int] = {}
-    found = []
-    for step, seen in enumerate(history[1:], start=1):
-        for env in map(int, np.flatnonzero(seen.ended)):
-            span = EpisodeSpan(
-                env=env,
-                end=step,
-                length=step - started.get(env, 0),
-                truncated=bool(seen.truncated[env].all()),
-                first=env not in started,
-            )
-            found.append(span)
-            started[env] = step
-    return found
-
-
-def time_limit(ended: List[EpisodeSpan]) -> Optional[int]:
-    """Return the length at which a time limit ends episodes, or None."""
-    flagged = flagged_lengths(ended)
-    if flagged:
-        length, count = collections.Counter(flagged).most_common(1)[0]
-        if count > 0.5 * len(flagged):
-            return length
-        return None
-    return _pile_up(ended)
-
-
-def _pile_up(ended: List[EpisodeSpan]) -> Optional[int]:
-    """Return the greatest length of the episodes if so many have it that a time limit must have ended them."""
-    envs_by_length: Dict[int, List[int]] = collections.defaultdict(list)
-    for span in ended:
-        envs_by_length[span.length].append(span.env)
-    longest = max(envs_by_length, default=0)
-    envs, envs_one_less = envs_by_length[longest], envs_by_length[longest - 1]
-    if len(envs) < MIN_PILED_UP or len(set(envs)) < MIN_PILED_UP_ENVS or longest < MIN_PILED_UP_LENGTH:
-        return None
-    if len(envs) <= PILE_UP_RATIO * len(envs_one_less):
-        return None
-    return longest
-
-
-def reached_horizon(ended: List[EpisodeSpan], stated: Optional[int]) -> Optional[int]:
-    """Return the time limit that the env states, if several episodes were as long and none was longer."""
-    lengths = [span.length for span in ended if not span.first]
-    if lengths and max(lengths) == stated and lengths.count(stated) >= 2:
-        return stated
-    return None
-
-
-def flagged_lengths(ended: List[EpisodeSpan]) -> List[int]:
-    """Return the lengths of the episodes that are marked as ended by a time limit, except the first of each env."""
-    return [span.length for span in ended if span.truncated and not span.first]
 
 
 def resets(subject: EnvUnderTest, count: int = NUM_RESETS) -> List[Seen]:

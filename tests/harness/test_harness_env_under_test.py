@@ -391,3 +391,13 @@ def test_check_env_gives_the_generators_back_as_they_were():
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     check_env(make, contracts=["spaces"])
     assert (random.random(), np.random.rand(), float(torch.rand(()))) == expected
+
+
+@pytest.mark.parametrize("seen, advice", [(0, "; no budget gives more: its episodes end after "), (1, "")])
+def test_reason_of_too_little_has_advice_that_fits_if_no_budget_gives_more(seen, advice):
+    """Nobody can make episodes shorter that end by chance, and who saw some needs no advice."""
+    subject = make_subject(lambda: make_pointmass(5, 2, 3, 400), effort=Effort(long_run_steps=60))
+    reason = str(subject.too_few("ends", seen, 3))
+    text = f"{seen} ends in 60 steps, 3 are needed{advice}"
+    assert reason.startswith(text)
+    assert reason.endswith("(--kwargs)") == bool(advice)

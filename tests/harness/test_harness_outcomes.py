@@ -10,10 +10,10 @@ from wrapped import DONES, INFOS, OBS, SHARE_OBS, SHORT, factory, report_of
 
 from harness.contracts import Task, check_env
 from harness.contracts.end_infos import SeededEnd, env_with_number_of_next_episode, is_equal, numbers_of_ends
+from harness.contracts.episode_spans import episodes
 from harness.contracts.marked_outcomes import LateDriver, require_no_marked_outcome, shows_outcomes
 from harness.contracts.shown_age import ages_of, require_shown_age
 from harness.contracts.terminal_observation import require_usual_values
-from harness.contracts.timeline import episodes
 from harness.findings import ContractError
 from harness.interface.drivers import ActionDriver
 from harness.interface.player import Seen

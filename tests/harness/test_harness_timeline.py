@@ -10,17 +10,8 @@ import pytest
 
 from harness.contracts import time_limits as contracts
 from harness.contracts.auto_reset import is_drawn_each_step, require_running
-from harness.contracts.timeline import (
-    EpisodeSpan,
-    Jumps,
-    at_end,
-    episodes,
-    jumps_at_ends,
-    largest,
-    reached_horizon,
-    time_limit,
-    usual_change,
-)
+from harness.contracts.episode_spans import EpisodeSpan, advice_for_more, episodes, reached_horizon, time_limit
+from harness.contracts.timeline import Jumps, at_end, jumps_at_ends, largest, usual_change
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.moment import StepErrors
 from harness.interface.player import Seen
@@ -306,6 +297,19 @@ def test_horizon_of_drawn_limits_says_what_to_do():
         contracts.horizon(Played(run(2, 50, ends, flagged=ends)))
     with pytest.raises(ContractError, match="the episode of env 1 never ends"):
         contracts.horizon(Played(run(2, 90, [*ends, (56, 0), (72, 0), (88, 0)], flagged=[*ends, (56, 0)])))
+
+
+def test_advice_to_see_more_ends_fits_how_episodes_end():
+    """Shorter episodes help only if one time limit ends them, and if few fit into the run."""
+    shorter = "make episodes shorter for the check"
+    assert advice_for_more(run(3, 60, [])) == shorter
+    for steps, advice in ((70, shorter), (71, "")):
+        ends = periodic(3, steps, 12)
+        assert advice_for_more(run(3, steps, ends, flagged=ends)) == advice
+    drawn = [(10, 0), (24, 0), (40, 0), (12, 1), (30, 1), (47, 1)]
+    text = "its episodes end after 10 to 18 steps: for the check, build it with one short time limit (--kwargs)"
+    assert advice_for_more(run(2, 50, drawn, flagged=drawn)) == text
+    assert advice_for_more(run(2, 50, drawn)) == text
 
 
 def test_drawn_limits_are_early_where_the_environment_states_a_limit():
