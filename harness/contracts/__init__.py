@@ -68,6 +68,7 @@ IN_ORDER = (
     "aliasing",
     "batch",
     "lifecycle",
+    "many_episodes",
     "made_and_closed",
     "reward_task",
 )
@@ -87,6 +88,7 @@ RUN_LAST = (
     "no-foresight",
     "timely-views",
     "bounded-statistics",
+    "many-episodes",
     "made-and-closed",
 )
 """The contracts that take long, the most telling ones first; they run after all others, as time may be too short."""

@@ -15,6 +15,7 @@ class Effort:
       max_searches: sequences of actions that are tried in the search for a short failure.
       impulse_starts: numbers of steps before an impulse; a defect that starts late shows after the later ones.
       endless_steps: steps after which an episode counts as one that never ends.
+      episodes: how many episodes each env ends, and how often it is reset, to see whether it goes on.
       growth_steps: steps between two counts of what an environment keeps.
       max_kept_entries: number of entries above which something that still grows counts as unbounded.
     """
@@ -23,6 +24,7 @@ class Effort:
     max_searches: int = 25
     impulse_starts: Tuple[int, ...] = (1, 55, 1040)
     endless_steps: int = 3000
+    episodes: int = 260
     growth_steps: int = 500
     max_kept_entries: int = 2500
 

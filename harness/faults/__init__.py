@@ -16,6 +16,7 @@ from harness.faults import (  # noqa: F401  (each registers its bugs)
     rank_bugs,
     unplanted_bugs,
     view_bugs,
+    wear_bugs,
 )
 from harness.faults.plant import FAULTS, Fault, find
 

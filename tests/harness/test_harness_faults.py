@@ -59,6 +59,7 @@ QUICK = [
     "neighbouring-seeds-overlap",
     "time-limit-beats-the-outcome",
     "outcome-of-the-next-episode",
+    "table-of-100-episodes",
 ]
 ONLY_EARLY = ("action-levels",)  # contracts that look at the beginning of a run only, as they try so much
 WITH_A_FIRST_STEP = [fault for fault in OF_AN_ENV if not fault.of_making]
