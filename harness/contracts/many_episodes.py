@@ -31,7 +31,7 @@ CAUSE = "something of a fixed length is indexed by the number of steps, episodes
 FIX = "index modulo its length, or let it grow at the other end: collections.deque(maxlen=...)"
 
 
-class Progress(NamedTuple):
+class Endurance(NamedTuple):
     """How far the environment was driven.
 
     Attributes:
@@ -65,7 +65,7 @@ def many_episodes(subject: EnvUnderTest) -> None:
 
 def drive_through_episodes(
     player: Player, driver: Callable[..., np.ndarray], enough: int, most_steps: int, most_s: float
-) -> Progress:
+) -> Endurance:
     """Drive a player until each env has ended enough episodes, or until its steps or its time are used up.
 
     Raises:
@@ -82,7 +82,7 @@ def drive_through_episodes(
         del player.seen[:-1]  # so that the harness itself keeps nothing that grows
         ended += seen.ended
         steps += 1
-    return Progress(steps, ended, time.perf_counter() - started)
+    return Endurance(steps, ended, time.perf_counter() - started)
 
 
 def _reset_often(subject: EnvUnderTest, player: Player, driver: Callable[..., np.ndarray]) -> None:
@@ -124,7 +124,7 @@ def _in_words(ended: np.ndarray) -> str:
     return f"{ended.sum():,} episodes, {ended.max():,} of them in env {ended.argmax()}"
 
 
-def _too_few(subject: EnvUnderTest, progress: Progress, is_longest: bool) -> NotJudgedError:
+def _too_few(subject: EnvUnderTest, progress: Endurance, is_longest: bool) -> NotJudgedError:
     """Return why nothing can be said, with the budget that would do if it is not far away."""
     least = int(progress.episodes.min())
     reason = f"{least} episodes of an env in {progress.steps:,} steps, {MIN_EPISODES} are needed"

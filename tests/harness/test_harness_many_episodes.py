@@ -9,7 +9,7 @@ import pytest
 from wrapped import factory, report_of
 
 from harness.contracts import Effort
-from harness.contracts.many_episodes import Progress, _too_few, drive_through_episodes
+from harness.contracts.many_episodes import Endurance, _too_few, drive_through_episodes
 from harness.findings import ContractError
 
 pytestmark = pytest.mark.harness
@@ -96,5 +96,5 @@ def test_reset_that_fails_late_is_a_finding():
 def test_too_few_episodes_are_not_judged_and_say_what_helps(seconds, is_longest, advice):
     """A budget of hours is no advice."""
     subject = SimpleNamespace(budget_s=60.0, budget_for=lambda seconds, share: round(1.1 * seconds))
-    reason = str(_too_few(subject, Progress(50, np.array([3, 1, 2]), seconds), is_longest))
+    reason = str(_too_few(subject, Endurance(50, np.array([3, 1, 2]), seconds), is_longest))
     assert reason.startswith(f"1 episodes of an env in 50 steps, 101 are needed{advice}")
