@@ -126,10 +126,25 @@ def generators(root: Any) -> List[Any]:
     """Return the random generators that can be reached from an object, of Python, numpy and torch."""
     found = []
     for _, value in walk(root, "env", _kept_parts, is_leaf=_is_atom, max_objects=MAX_OBJECTS):
-        is_of_torch = type(value).__name__ == "Generator" and type(value).__module__.startswith("torch")
-        if is_of_torch or isinstance(value, (random.Random, np.random.RandomState, np.random.Generator)):
+        if _is_generator(value):
             found.append(value)
     return found
+
+
+def list_of_generators(root: Any, length: int) -> Optional[str]:
+    """Return the path of a list, tuple or dict of `length` different random generators; None if there is none."""
+    for path, value in walk(root, "env", _kept_parts, is_leaf=_is_atom, max_objects=MAX_OBJECTS):
+        if not isinstance(value, (list, tuple, dict)) or len(value) != length:
+            continue
+        entries = _entries(value)
+        if len(set(map(id, entries))) == length and all(map(_is_generator, entries)):
+            return path
+    return None
+
+
+def _is_generator(value: Any) -> bool:
+    is_of_torch = type(value).__name__ == "Generator" and type(value).__module__.startswith("torch")
+    return is_of_torch or isinstance(value, (random.Random, np.random.RandomState, np.random.Generator))
 
 
 def seed_generator(generator: Any, seed: int) -> None:

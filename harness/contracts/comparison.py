@@ -80,17 +80,20 @@ class Bystanders:
     Attributes:
       compared: which of them are still compared, (N,) bool.
       diverged: whether an episode of the other envs has ended at a different time.
+      moved: which bystanders started an episode elsewhere in the step that was compared last, (N,) bool.
     """
 
     def __init__(self, undisturbed: np.ndarray) -> None:
         self._disturbed = ~undisturbed
         self.compared = undisturbed.copy()
         self.diverged = False
+        self.moved = np.zeros_like(undisturbed)
 
     def difference(self, one: Seen, other: Seen) -> Optional[Difference]:
         """Return the first difference of the next step of both runs in a compared env, or None."""
         self.diverged |= bool((one.ended != other.ended)[self._disturbed].any())
         if self.diverged:
-            moved = one.ended & other.ended & (one.obs != other.obs).any(axis=(1, 2))
-            self.compared &= ~moved
+            elsewhere = one.ended & other.ended & (one.obs != other.obs).any(axis=(1, 2))
+            self.moved = self.compared & elsewhere
+            self.compared &= ~elsewhere
         return first_difference(one, other, self.compared)

@@ -24,6 +24,7 @@ from harness.contracts.comparison import Bystanders, Difference, first_divergenc
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.episode_spans import EpisodeSpan, episodes
 from harness.contracts.factory_call import close_quietly
+from harness.contracts.own_generators import RedrawnStart, judge_redrawn_start, redrawn_start
 from harness.contracts.registry import contract
 from harness.contracts.shared_settings import require_same_settings
 from harness.findings import ContractError, NotJudgedError
@@ -86,6 +87,9 @@ def partial_reset(subject: EnvUnderTest) -> None:
     for run in runs:
         if run.found is not None and run.ended_differently:
             raise cross_talk("the reset of one env changes another", run.found, run.disturbed, CAUSE_IN_RESETS)
+    for run in runs:
+        if run.redrawn is not None:
+            judge_redrawn_start(subject, run.redrawn)
     if not any(run.ended_differently for run in runs):
         raise NotJudgedError("no env ended without the others")
 
@@ -113,11 +117,13 @@ class DisturbedRun(NamedTuple):
       found: the first difference in an env that was not disturbed, or None.
       ended_differently: whether an episode had ended at a different time than in the long run by then.
       disturbed: the disturbed envs in words.
+      redrawn: a start that was drawn differently although its env took the same actions, or None.
     """
 
     found: Optional[CrossTalk]
     ended_differently: bool
     disturbed: str
+    redrawn: Optional[RedrawnStart] = None
 
 
 class Plan(NamedTuple):
@@ -183,20 +189,21 @@ def _play(subject: EnvUnderTest, original: List[Seen], plan: Plan, driver: Actio
     """Play the long run again by a plan, up to the first difference."""
     player = subject.player()
     bystanders = Bystanders(~plan.disturbed)
-    found = None
+    found, redrawn = None, None
     try:
         for step in range(1, min(plan.end + 1, len(original))):
             acting = plan.disturbed & (step > plan.start)
             actions = np.where(acting[:, None, None], driver(player.seen[-1]), original[step].actions)
             seen = player.step(driver.legal(actions, player.seen[-1]))
             difference = bystanders.difference(original[step], seen)
+            redrawn = redrawn or redrawn_start(bystanders, original, player.seen)
             if difference is not None:
                 found = CrossTalk(step, difference, original[step], seen)
             if found is not None or not bystanders.compared.any():
                 break
     finally:
         close_quietly(player.env)
-    return DisturbedRun(found, bystanders.diverged, envs_in_words(plan.disturbed))
+    return DisturbedRun(found, bystanders.diverged, envs_in_words(plan.disturbed), redrawn)
 
 
 def require_no_contagion(subject: EnvUnderTest) -> None:

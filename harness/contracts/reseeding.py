@@ -20,6 +20,13 @@ def seed_anew(env: Any, seed: int) -> None:
     _seed_all(generators(env), seed)
 
 
+def seed_alike(env: Any, seed: int) -> None:
+    """Put every random generator that an environment may draw from into the same state."""
+    seed_global_generators(seed)
+    for generator in generators(env):
+        seed_generator(generator, seed)
+
+
 def states_of(env: Any) -> List[str]:
     """Return the state of each random generator that can be reached from an environment, as a short text."""
     return [hashlib.sha256(repr(_state_of(generator)).encode()).hexdigest() for generator in generators(env)]

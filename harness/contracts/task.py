@@ -23,6 +23,8 @@ class Task:
       idle_axes: axes of an action that do nothing, by design, such as the first of PettingZoo's continuous MPE.
       time_left: whether obs show how old an episode is; then it is a finding if no number does.
       loose_masks: whether masks may allow what does nothing, by design.
+      own_generators: whether each env draws from a random generator of its own; then it is a finding if the start of
+        an env depends on when others end.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Task:
         idle_axes: Sequence[int] = (),
         time_left: bool = False,
         loose_masks: bool = False,
+        own_generators: bool = False,
     ) -> None:
         self.state_type = state_type
         self.agents_by_effect = agents_by_effect
@@ -47,6 +50,7 @@ class Task:
         self.idle_axes = tuple(idle_axes)
         self.time_left = time_left
         self.loose_masks = loose_masks
+        self.own_generators = own_generators
 
     def reward(self, previous: Seen, current: Seen) -> Optional[np.ndarray]:
         """Return a quantity with which the reward of the step from `previous` to `current` should rise and fall.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any, Dict, Iterator, MutableSet, Tuple
+from typing import Any, Callable, ContextManager, Dict, Iterator, MutableMapping, MutableSet, Tuple
 
 import numpy as np
 
@@ -49,6 +49,42 @@ def one_end_resets_all(start: int = 1) -> Iterator[None]:
 
     with in_new_episodes(start, in_toy, in_push):
         yield
+
+
+@planted("independence", "partial-reset", "a blind hold-out", says="starts of an env depend on when others end")
+def one_generator_for_all_resets(start: int = 1) -> Iterator[None]:
+    """Each env has a generator, but resets within a step draw from that of env 0."""
+
+    def number_of(env: Any, env_id: int) -> int:
+        return 0
+
+    with _starts_drawn_from(start, number_of):
+        yield
+
+
+@planted("independence", "partial-reset", says="starts of an env depend on when others end")
+def generators_in_turn(start: int = 1) -> Iterator[None]:
+    """Each reset within a step draws from the next generator, whichever env it is of."""
+    counts: MutableMapping[Any, int] = weakref.WeakKeyDictionary()
+
+    def number_of(env: Any, env_id: int) -> int:
+        counts[env] = counts.get(env, 0) + 1
+        return counts[env] % env.num_envs
+
+    with _starts_drawn_from(start, number_of):
+        yield
+
+
+def _starts_drawn_from(start: int, number_of: Callable[[Any, int], int]) -> ContextManager[None]:
+    """Return a context in which resets within steps of the toy draw from generator `number_of(env, env_id)`."""
+
+    def in_toy(original: Any, env: Any, env_id: int) -> None:
+        own, number = env._generators[env_id], number_of(env, env_id)
+        env._generators[env_id] = env._generators[number]
+        original(env, env_id)
+        env._generators[env_id] = own
+
+    return in_new_episodes(start, in_toy, lambda original, env, where: original(env, where))
 
 
 @changes_result("independence", "independence", resets=True)

@@ -9,7 +9,7 @@ from harness.toys import PointmassTask, make_pointmass
 
 pytestmark = pytest.mark.contracts
 
-EFFORT = Effort(long_run_steps=100, impulse_starts=(1,), growth_steps=25, max_searches=2)
+EFFORT = Effort(long_run_steps=100, impulse_starts=(1,), episodes=12, growth_steps=25, max_searches=2)
 BUDGET_S = 60.0  # far more than it takes: it is the work that is limited here, for the machine may be busy
 
 

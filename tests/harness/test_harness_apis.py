@@ -19,7 +19,9 @@ from mapush.errors import ConfigError
 
 pytestmark = pytest.mark.harness
 
-EFFORT = Effort(long_run_steps=150, max_searches=5, impulse_starts=(1, 20), endless_steps=300, growth_steps=60)
+EFFORT = Effort(
+    long_run_steps=150, max_searches=5, impulse_starts=(1, 20), endless_steps=300, episodes=8, growth_steps=60
+)
 NOT_OF_VIEWS = {"spaces", "infos", "infos-fresh", "share-obs-same", "available-actions"}
 QUICK = ["factory", "reset-form", "step-form", "finite", "bounds", "actions-untouched", "dones", "impulse"]
 QUICK += ["auto-reset", "bad-transition", "horizon", "terminal-observation", "first-action", "one-moment"]

@@ -9,7 +9,9 @@ from harness.contracts import Effort, Task, check_env
 
 pytestmark = pytest.mark.harness
 
-EFFORT = Effort(long_run_steps=260, max_searches=5, impulse_starts=(1, 20), endless_steps=300, growth_steps=60)
+EFFORT = Effort(
+    long_run_steps=260, max_searches=5, impulse_starts=(1, 20), endless_steps=300, episodes=8, growth_steps=60
+)
 CONTRACTS = ["factory", "reset-form", "step-form", "finite", "dones", "impulse", "auto-reset", "bad-transition"]
 CONTRACTS += ["horizon", "terminal-observation", "first-action", "one-moment", "same-seed", "other-seed", "aliasing"]
 

@@ -301,7 +301,9 @@ def test_bystander_that_starts_elsewhere_is_no_longer_compared():
     assert others.diverged
     assert others.difference(step(**both_end), step(**both_end, obs=((3, 0, 0), 1.0))) is None
     assert others.compared.tolist() == [False, False, True, False, True]
+    assert others.moved.tolist() == [False, False, False, True, False]
     assert others.difference(step(), step(obs=((3, 0, 0), 1.0))) is None
+    assert not others.moved.any()
     assert others.difference(step(), step(rewards=((4, 1), 1.0))) == ("rewards", (4, 1))
     assert undisturbed.tolist() == [False, False, True, True, True]
 

@@ -20,7 +20,9 @@ BUDGET_S = 60.0  # far more than it takes: it is the work that is limited here, 
 
 def limited(steps):
     """Return the effort that limits the runs of every contract to a number of steps."""
-    return Effort(long_run_steps=steps, impulse_starts=(1,), growth_steps=max(steps // 4, 20), max_searches=2)
+    return Effort(
+        long_run_steps=steps, impulse_starts=(1,), episodes=12, growth_steps=max(steps // 4, 20), max_searches=2
+    )
 
 
 @pytest.mark.slow
