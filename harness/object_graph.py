@@ -131,6 +131,30 @@ def generators(root: Any) -> List[Any]:
     return found
 
 
+def arrays_and_lists(root: Any, length: int) -> Iterator[Tuple[str, Any]]:
+    """Yield path and value of the arrays, tensors and lists of `length` numbers; several under a path are numbered.
+
+    An array may have further axes of length 1.
+    """
+    counts: Dict[str, int] = collections.Counter()
+    for path, value in walk(root, "env", _kept_parts, is_leaf=_is_atom, max_objects=MAX_OBJECTS):
+        if _holds_numbers(value, length):
+            counts[path] += 1
+            yield f"{path}, number {counts[path]}", value
+
+
+def _holds_numbers(value: Any, length: int) -> bool:
+    """Return whether a value is an array, tensor or list of so many numbers."""
+    if isinstance(value, list):
+        return len(value) == length and all(map(_is_number, value))
+    if not _is_array(value):
+        return False
+    is_one_each = len(value.shape) > 0 and value.shape[0] == length and int(np.prod(value.shape)) == length
+    if isinstance(value, np.ndarray):
+        return is_one_each and value.dtype.kind in "iuf"
+    return is_one_each and "bool" not in str(value.dtype)
+
+
 def list_of_generators(root: Any, length: int) -> Optional[str]:
     """Return the path of a list, tuple or dict of `length` different random generators; None if there is none."""
     for path, value in walk(root, "env", _kept_parts, is_leaf=_is_atom, max_objects=MAX_OBJECTS):

@@ -71,14 +71,20 @@ def redrawn_start(bystanders: Bystanders, original: List[Seen], seen: List[Seen]
     )
 
 
+def better_start(known: Optional[RedrawnStart], new: Optional[RedrawnStart]) -> Optional[RedrawnStart]:
+    """Return the first of two starts that can be compared, or else the first one."""
+    if new is None or (known is not None and (known.is_comparable or not new.is_comparable)):
+        return known
+    return new
+
+
 def judge_redrawn_start(subject: EnvUnderTest, redrawn: RedrawnStart) -> None:
     """Raise if the environment promises each env a generator; else let a note say that all share one."""
     promise = subject.once(promised_generators)
-    if promise is None or not redrawn.is_comparable:
-        if SHARED not in subject.notes and promise is None:
-            subject.notes.append(SHARED)
+    if promise is None:
+        note_shared_generator(subject)
         return
-    if not _is_drawn(subject, redrawn):
+    if not redrawn.is_comparable or not _is_drawn(subject, redrawn):
         return
     raise ContractError(
         "starts of an env depend on when others end",
@@ -89,6 +95,12 @@ def judge_redrawn_start(subject: EnvUnderTest, redrawn: RedrawnStart) -> None:
         cause="the env draws from a generator that others use, too",
         fix="draw from the generator with the env's own index, also at resets within a step",
     )
+
+
+def note_shared_generator(subject: EnvUnderTest) -> None:
+    """Let the report say that all envs draw from one generator, once."""
+    if SHARED not in subject.notes:
+        subject.notes.append(SHARED)
 
 
 def _is_drawn(subject: EnvUnderTest, redrawn: RedrawnStart) -> bool:

@@ -11,20 +11,26 @@ is caused by actions (`independence`), a later one by a reset (`partial-reset`).
 - one env rests in an episode in which it had failed, so that its episode does not end when it did. Only this shows a
   reset that reaches others if all episodes end early.
 
+For `partial-reset`, one env also ends early because its clock is put forward (`early_ends`), and noise from a generator
+that all envs share is no finding (`drawn_noise`).
+
 Finally one env is given NaN as actions for a few steps. An environment may refuse them, but other envs must not change.
 """
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
-from harness.contracts.comparison import Bystanders, Difference, first_divergence
+from harness.contracts.comparison import Bystanders, first_divergence
+from harness.contracts.cross_talk import CrossTalk, DisturbedRun, actions_of_run, cross_talk, envs_in_words
+from harness.contracts.drawn_noise import is_only_noise
+from harness.contracts.early_ends import early_end_runs
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.episode_spans import EpisodeSpan, episodes
 from harness.contracts.factory_call import close_quietly
-from harness.contracts.own_generators import RedrawnStart, judge_redrawn_start, redrawn_start
+from harness.contracts.own_generators import better_start, judge_redrawn_start, note_shared_generator, redrawn_start
 from harness.contracts.registry import contract
 from harness.contracts.shared_settings import require_same_settings
 from harness.findings import ContractError, NotJudgedError
@@ -83,47 +89,19 @@ def independence(subject: EnvUnderTest) -> None:
 @contract("partial-reset")
 def partial_reset(subject: EnvUnderTest) -> None:
     """The reset of one env changes nothing in the others."""
-    runs = subject.once(disturbed_runs)
+    runs = subject.once(disturbed_runs) + subject.once(early_end_runs)
     for run in runs:
-        if run.found is not None and run.ended_differently:
+        if run.found is None or not run.ended_differently:
+            continue
+        if is_only_noise(subject, run):
+            note_shared_generator(subject)
+        else:
             raise cross_talk("the reset of one env changes another", run.found, run.disturbed, CAUSE_IN_RESETS)
     for run in runs:
         if run.redrawn is not None:
             judge_redrawn_start(subject, run.redrawn)
     if not any(run.ended_differently for run in runs):
         raise NotJudgedError("no env ended without the others")
-
-
-class CrossTalk(NamedTuple):
-    """A difference in an env that was not disturbed.
-
-    Attributes:
-      step: step at which it showed.
-      difference: field and place.
-      original: what was seen in the long run at that step.
-      seen: what was seen in the disturbed run.
-    """
-
-    step: int
-    difference: Difference
-    original: Seen
-    seen: Seen
-
-
-class DisturbedRun(NamedTuple):
-    """The long run played again with different actions in some envs.
-
-    Attributes:
-      found: the first difference in an env that was not disturbed, or None.
-      ended_differently: whether an episode had ended at a different time than in the long run by then.
-      disturbed: the disturbed envs in words.
-      redrawn: a start that was drawn differently although its env took the same actions, or None.
-    """
-
-    found: Optional[CrossTalk]
-    ended_differently: bool
-    disturbed: str
-    redrawn: Optional[RedrawnStart] = None
 
 
 class Plan(NamedTuple):
@@ -196,14 +174,15 @@ def _play(subject: EnvUnderTest, original: List[Seen], plan: Plan, driver: Actio
             actions = np.where(acting[:, None, None], driver(player.seen[-1]), original[step].actions)
             seen = player.step(driver.legal(actions, player.seen[-1]))
             difference = bystanders.difference(original[step], seen)
-            redrawn = redrawn or redrawn_start(bystanders, original, player.seen)
+            redrawn = better_start(redrawn, redrawn_start(bystanders, original, player.seen))
             if difference is not None:
                 found = CrossTalk(step, difference, original[step], seen)
             if found is not None or not bystanders.compared.any():
                 break
     finally:
         close_quietly(player.env)
-    return DisturbedRun(found, bystanders.diverged, envs_in_words(plan.disturbed), redrawn)
+    words = f"other actions in {envs_in_words(plan.disturbed)}"
+    return DisturbedRun(found, bystanders.diverged, words, redrawn, ~plan.disturbed, actions_of_run(player.seen))
 
 
 def require_no_contagion(subject: EnvUnderTest) -> None:
@@ -225,39 +204,13 @@ def require_no_contagion(subject: EnvUnderTest) -> None:
             if difference is not None:
                 found = CrossTalk(step, difference, original[step], seen)
                 raise cross_talk(
-                    "an env that is given NaN harms another", found, envs_in_words(poisoned), CAUSE_IN_ACTIONS
+                    "an env that is given NaN harms another",
+                    found,
+                    f"other actions in {envs_in_words(poisoned)}",
+                    CAUSE_IN_ACTIONS,
                 )
     except ContractError as error:
         if error.contract != "step-form":  # the contract of a step that raises
             raise
     finally:
         close_quietly(player.env)
-
-
-def cross_talk(what: str, found: CrossTalk, disturbed: str, usual_cause: str) -> ContractError:
-    """Return the error for a difference in an env that was not disturbed.
-
-    Args:
-      what: what the difference is a consequence of.
-      found: the difference.
-      disturbed: the disturbed envs in words.
-      usual_cause: the most likely cause if the field does not suggest a different one.
-    """
-    difference = found.difference
-    causes = {
-        "dones": "the end of one env's episode is written to another",
-        "rewards": "rewards mix envs",
-    }
-    return ContractError(
-        f"{what}: {difference.field} of env {difference.env}",
-        step=found.step,
-        where=f"step {found.step}, {difference.where()}; other actions in {disturbed}",
-        got=difference.value(found.seen),
-        expected=difference.value(found.original),
-        cause=causes.get(difference.field, usual_cause),
-    )
-
-
-def envs_in_words(which: np.ndarray) -> str:
-    """Return in words which envs (N,) bool are meant."""
-    return f"envs {np.flatnonzero(which).tolist()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import sys
 from typing import Any, List
 
 import numpy as np
@@ -29,7 +30,19 @@ def seed_alike(env: Any, seed: int) -> None:
 
 def states_of(env: Any) -> List[str]:
     """Return the state of each random generator that can be reached from an environment, as a short text."""
-    return [hashlib.sha256(repr(_state_of(generator)).encode()).hexdigest() for generator in generators(env)]
+    return [_short_text(_state_of(generator)) for generator in generators(env)]
+
+
+def all_states_of(env: Any) -> List[str]:
+    """Return the states of these generators, and of those of the process."""
+    states = [*states_of(env), _short_text(random.getstate()), _short_text(_plain(np.random.get_state(legacy=False)))]
+    if "torch" in sys.modules:
+        states.append(_short_text(sys.modules["torch"].get_rng_state().tolist()))
+    return states
+
+
+def _short_text(state: Any) -> str:
+    return hashlib.sha256(repr(state).encode()).hexdigest()
 
 
 def _state_of(generator: Any) -> Any:

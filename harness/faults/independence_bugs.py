@@ -16,6 +16,7 @@ from harness.faults.plant import (
     in_env_classes,
     planted,
     replaced,
+    replaces,
 )
 
 # -- independence ------------------------------------------------------------------------------------------------------
@@ -85,6 +86,36 @@ def _starts_drawn_from(start: int, number_of: Callable[[Any, int], int]) -> Cont
         env._generators[env_id] = own
 
     return in_new_episodes(start, in_toy, lambda original, env, where: original(env, where))
+
+
+@replaces("harness.grid_toy:GridTeam._start", "independence", "partial-reset", "a blind hold-out", world="grid")
+def one_end_shifts_all_boxes(original: Any, env: Any, env_id: int) -> None:
+    """When one episode ends, the boxes of all other envs move by one column."""
+    original(env, env_id)
+    others = np.arange(env.num_envs) != env_id
+    env._boxes[others] = np.roll(env._boxes[others], 1, axis=2)
+
+
+@replaces("harness.grid_toy:GridTeam._start", "independence", "partial-reset", "a blind hold-out", world="grid")
+def one_end_moves_all_robots(original: Any, env: Any, env_id: int) -> None:
+    """When one episode ends, the robots of all other envs move up by one row."""
+    original(env, env_id)
+    others = np.arange(env.num_envs) != env_id
+    env._robots[others, :, 0] = np.maximum(env._robots[others, :, 0] - 1, 0)
+
+
+@planted("independence", "partial-reset")
+def one_end_turns_all_robots(start: int = 1) -> Iterator[None]:
+    """When one episode ends, the robots of all envs face the same way; only the toy has it."""
+
+    def in_toy(original: Any, env: Any, env_id: int) -> None:
+        own = env._yaw.copy()
+        original(env, env_id)
+        own[env_id] = env._yaw[env_id]
+        env._yaw = np.where(np.arange(env.num_envs)[:, None] == env_id, own, 0.0)
+
+    with in_new_episodes(start, in_toy, lambda original, env, where: original(env, where)):
+        yield
 
 
 @changes_result("independence", "independence", resets=True)

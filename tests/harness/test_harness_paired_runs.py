@@ -10,6 +10,7 @@ import pytest
 from harness.contracts import Effort, check_env
 from harness.contracts import paired_runs as contracts
 from harness.contracts.comparison import Difference
+from harness.contracts.drawn_noise import draws_in_steps
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.shared_settings import require_same_settings
 from harness.contracts.two_environments import two_environments
@@ -112,9 +113,8 @@ def test_cross_talk_names_the_env_the_place_and_the_values():
     causes = []
     for field, place in (("rewards", (4, 1)), ("dones", (2, 0)), ("obs", (1, 0, 3))):
         found = contracts.CrossTalk(9, Difference(field, place), one, other)
-        error = contracts.cross_talk(
-            "actions of one env change another", found, "envs [0, 1]", contracts.CAUSE_IN_ACTIONS
-        )
+        words = "other actions in envs [0, 1]"
+        error = contracts.cross_talk("actions of one env change another", found, words, contracts.CAUSE_IN_ACTIONS)
         causes.append(error.cause)
         assert error.what.endswith(f"{field} of env {place[0]}")
         assert error.step == 9
@@ -122,7 +122,7 @@ def test_cross_talk_names_the_env_the_place_and_the_values():
     assert "another" in causes[1]
     assert "generator" in causes[2]
     rewards = contracts.CrossTalk(9, Difference("rewards", (4, 1)), one, other)
-    error = contracts.cross_talk("x", rewards, "envs [0, 1]", contracts.CAUSE_IN_ACTIONS)
+    error = contracts.cross_talk("x", rewards, "other actions in envs [0, 1]", contracts.CAUSE_IN_ACTIONS)
     assert error.where == "step 9, rewards, env 4, agent 1; other actions in envs [0, 1]"
     assert (error.got, error.expected) == ("2.5", "0.0")
     assert Difference("obs", (1, 0, 3)).where() == "obs, env 1, agent 0, entry 3"
@@ -132,7 +132,8 @@ def test_cross_talk_names_the_env_the_place_and_the_values():
 def disturbed(*runs):
     """Return a subject with these disturbed runs, whose actions NaN cannot replace."""
     subject = Played(run({}, ENDS))
-    subject.once, subject.sizes = lambda find: list(runs), SimpleNamespace(discrete=True)
+    found = {contracts.disturbed_runs: list(runs), draws_in_steps: False}
+    subject.once, subject.sizes = lambda find: found.get(find, []), SimpleNamespace(discrete=True)
     return subject
 
 
