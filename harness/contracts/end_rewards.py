@@ -113,7 +113,7 @@ def no_foresight(subject: EnvUnderTest) -> None:
     subject.require_same_again()
     history = subject.long_run().seen
     numbers: Set[str] = set()
-    if subject.errors.of("infos-fresh") is None:  # else the infos of different steps mix
+    if subject.errors.of("infos-fresh") is None:  # else the infos of different envs mix
         numbers = numbers_of_ends(history, subject.replayed)
     ends = _Ends(numbers=numbers)
     _compare_early_ends(subject, history, ends)

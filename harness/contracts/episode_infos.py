@@ -41,7 +41,7 @@ def episode_infos(subject: EnvUnderTest) -> None:
     """The return and the length that infos give at an end are those of the episode that ended."""
     history = subject.long_run().seen
     if subject.errors.of("infos-fresh") is not None:
-        raise NotJudgedError("infos are shared or reused, so those of different steps mix")
+        raise NotJudgedError("infos are shared, so those of different envs mix")
     ended = _ended_episodes(history)
     later = [one for one in ended if not one.span.first]
     num_first = len(ended) - len(later)

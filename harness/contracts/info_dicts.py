@@ -1,5 +1,10 @@
 """Contracts of the infos: one dict for each agent of each env at each step, which nobody changes later.
 
+`infos-fresh`: HARL's runner reads infos in the step that returns them, and keeps none. So it does no harm if the same
+dict comes again in a later step, as from PettingZoo, which makes its dicts in `reset`; whoever keeps infos sees them
+change, and a note says so. A flag that is left over from an earlier step breaks `bad-transition`. A dict that stands
+for two envs in one step is a finding: a flag that is set for one is set for both.
+
 `infos-keys`: a key that tells of an event is rare, and one that comes with an end is only there. So a key is looked at
 only if most steps within episodes have it, or most ends by a time limit, and only if its values are not all the same;
 for each env and agent by itself, as a key may be of one env only. The first step of an episode may lack a key, as
@@ -24,8 +29,8 @@ USUAL = 0.5  # fraction of the steps that have a key that should not come and go
 MIN_LACKING = {"step": 2, "time limit": 1}  # that lack it
 TAIL_STEPS = 90  # at the end of the run, which are also judged by themselves
 MAX_NAMED = 3  # keys in a message
-
-Owner = Tuple[int, int, int]  # step, env, agent
+REUSED = "infos: dicts are used again in later steps: kept ones change, which HARL, reading them at once, never notices"
+SHARED_BY_AGENTS = "infos: the agents of an env share one dict: HARL reads only flags that are the same for all of them"
 
 
 @contract("infos", every_step=True)
@@ -84,62 +89,25 @@ def _require_dict(moment: Moment, env: int, agent: int, env_infos: Any) -> None:
 
 @contract("infos-fresh", every_step=True)
 def infos_fresh(moment: Moment) -> None:
-    """Each env and agent has its own info dict, a new one at least in every episode, which never changes later."""
-    owners = _owners(moment)
-    present: Dict[int, Owner] = {}
+    """Each env has info dicts of its own; dicts that are used again in later steps or for several agents are a note."""
+    owners: Dict[int, Tuple[int, int]] = {}
     for env, agent, info in leaves(moment.parts["infos"]):
-        current = (moment.step, env, agent)
-        owner = present.setdefault(id(info), owners.get(id(info), current))
-        if owner == current:
+        if not hasattr(info, "keys"):
             continue
-        if not _continues(moment, owner, current):
+        owner = owners.setdefault(id(info), (env, agent))
+        if owner[0] != env:
             raise moment.error(
-                f"one info dict is shared by {_in_words(owner)} and {_in_words(current)}",
-                cause="the dict is reused, as in [{}] * n: a flag that is set for one is set for all",
+                f"one info dict is shared by env {owner[0]}, agent {owner[1]} and env {env}, agent {agent}",
+                cause="the dict is reused, as in [{}] * n: a flag that is set for one env is set for all",
                 fix="make a new dict for each env, agent and step",
             )
-        present[id(info)] = current
-        moment.judged_for.note("infos: one dict lives for an episode: kept ones change, which HARL never notices")
-    _require_unchanged(moment, present)
-
-
-def _owners(moment: Moment) -> Dict[int, Owner]:
-    """Return for each info dict of the last few steps where it was last."""
-    owners: Dict[int, Owner] = {}
+        if owner[1] != agent:
+            moment.judged_for.note(SHARED_BY_AGENTS)
     for kept in moment.kept:
-        for env, agent, info, _ in kept.infos:
-            owners[id(info)] = (kept.step, env, agent)
-    return owners
-
-
-def _continues(moment: Moment, owner: Owner, current: Owner) -> bool:
-    """Return whether an earlier step showed the dict for the same agent of the same env, in the same episode."""
-    step, env, agent = owner
-    if (env, agent) != current[1:] or step == current[0]:
-        return False
-    return not any(kept.ended(env) for kept in moment.kept if kept.step >= step)
-
-
-def _require_unchanged(moment: Moment, present: Dict[int, Owner]) -> None:
-    """Raise if a dict changed after the last step that showed it."""
-    last_shown = {}
-    for kept in moment.kept:
-        for env, agent, info, items in kept.infos:
-            last_shown[id(info)] = (kept.step, env, agent, info, items)
-    for step, env, agent, info, items in last_shown.values():
-        if id(info) not in present and not has_same_items(info, items):
-            raise moment.error(
-                f"the info of step {step} changed at step {moment.step}",
-                moment.at(env, agent),
-                got=f"{sorted(map(str, info))} after {sorted(map(str, items))}",
-                cause="the dict is reused: a flag of one step shows in other steps",
-                fix="make new dicts in every step",
-            )
-
-
-def _in_words(owner: Owner) -> str:
-    step, env, agent = owner
-    return f"env {env}, agent {agent} (step {step})"
+        for _, _, info, items in kept.infos:
+            if id(info) in owners or not has_same_items(info, items):
+                moment.judged_for.note(REUSED)
+                return
 
 
 class _Place(NamedTuple):
@@ -201,7 +169,7 @@ def infos_keys(subject: EnvUnderTest) -> None:
     if not keys.steps:
         raise NotJudgedError("infos have no dict of an agent")
     if subject.errors.of("infos-fresh") is not None:
-        raise NotJudgedError("infos are shared or reused, so the keys of different steps mix")
+        raise NotJudgedError("infos are shared, so the keys of different envs mix")
     found = keys.that_come_and_go()
     if not found and len(history) > 2 * TAIL_STEPS:
         keys = _keys_of(history[-TAIL_STEPS:], len(history) - TAIL_STEPS)

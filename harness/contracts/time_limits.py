@@ -74,7 +74,7 @@ def _require_readable_marks(subject: EnvUnderTest) -> None:
     """Raise `NotJudgedError` if marks cannot be assigned to ends; the error of a single step is withdrawn then."""
     reason = None
     if subject.errors.of("infos-fresh") is not None:
-        reason = "infos are shared or reused, so the flags of different steps mix"
+        reason = "infos are shared, so the flags of different envs mix"
     else:
         jumps = subject.once(jumps_at_ends)
         if jumps is not None and jumps.is_near(jumps.at) and jumps.is_far(jumps.before):

@@ -46,7 +46,7 @@ def infos_shared(_: Returned, result: Result) -> Result:
     return result._replace(infos=[shared for _ in result.infos])
 
 
-@changes_result("infos", ("infos-fresh", "bad-transition"), "HARL contract S10")
+@changes_result("infos", "bad-transition", "HARL contract S10")
 def infos_never_cleared(moment: Returned, result: Result) -> Result:
     """A flag that was set once stays set in all later steps."""
     kept = moment.memory.setdefault("infos", [{} for _ in result.infos])

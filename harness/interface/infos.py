@@ -88,6 +88,19 @@ def is_sequence(infos: Any) -> bool:
     return hasattr(infos, "__len__") and hasattr(infos, "__getitem__")
 
 
+def copy_of_infos(infos: Any) -> Any:
+    """Return infos as they are now, also if the environment uses their dicts again; a different form is not copied."""
+    copies: List[Any] = []
+    for _, env_infos in entries(infos):
+        by_agent = {}
+        for agent, info in agents_of(env_infos):
+            by_agent[agent] = info
+            if hasattr(info, "keys"):
+                by_agent[agent] = copy_of_items(info)
+        copies.append(by_agent or env_infos)
+    return copies or infos
+
+
 def copy_of_items(info: Any) -> Dict[Any, Any]:
     """Return the items of an info, with copies of values that may change in place."""
     return {key: _copy_of(info[key]) for key in info.keys()}

@@ -16,7 +16,7 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from harness.findings import ContractError, NotJudgedError
-from harness.interface.infos import truncation_flags
+from harness.interface.infos import copy_of_infos, truncation_flags
 from harness.interface.moment import SHAPES, KeptStep, Moment, StepCheck, StepErrors, place_of
 from harness.interface.spaces import Sizes
 from harness.interface.step_checks import check_dtype, check_shape, check_tuple
@@ -52,7 +52,7 @@ class Seen:
       rewards: rewards, (N, A).
       dones: whether the episode ended, (N, A) bool.
       truncated: the flag `bad_transition`, (N, A) bool.
-      infos: the infos as they were returned, not copied.
+      infos: the infos of each env, by agent; whatever was returned instead if that is not HARL's form.
     """
 
     obs: np.ndarray
@@ -164,7 +164,7 @@ class Player:
             rewards=np.array(parts["rewards"][..., 0], np.float64),
             dones=np.array(parts["dones"], bool),
             truncated=truncation_flags(parts["infos"], self.sizes, self.errors.judged_for.per_agent),
-            infos=parts["infos"],
+            infos=copy_of_infos(parts["infos"]),
         )
         return self._keep(parts, seen)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from wrapped import (
     with_entry,
 )
 
+from harness.contracts.info_dicts import REUSED, SHARED_BY_AGENTS
 from harness.toys import PointMass
 
 pytestmark = pytest.mark.harness
@@ -84,6 +85,15 @@ def from_two_buffers(env: Wrapped, returned: List[Any]) -> None:
 def kept_infos(env: Wrapped, returned: List[Any]) -> None:
     kept = env.__dict__.setdefault("kept", returned[INFOS])
     for old, new in zip(itertools.chain(*kept), itertools.chain(*returned[INFOS])):
+        old.update(new)
+    returned[INFOS] = kept
+
+
+def kept_without_flags(env: Wrapped, returned: List[Any]) -> None:
+    kept = env.__dict__.setdefault("kept", returned[INFOS])
+    for old, new in zip(itertools.chain(*kept), itertools.chain(*returned[INFOS])):
+        new = dict(new)
+        old.clear()
         old.update(new)
     returned[INFOS] = kept
 
@@ -259,12 +269,10 @@ BROKEN = {
     "infos dict": (convert(INFOS, lambda infos: {"a": infos}), "infos is a dict of 1, not one entry for each env"),
     "infos short": (convert(INFOS, lambda infos: infos[:1]), "infos has 1 entries for 5 envs"),
     "infos none": (convert(INFOS, lambda infos: None), "infos is None, not one entry for each env"),
-    "infos-fresh kept": (
-        factory(result=kept_infos),
-        "one info dict is shared by env 0, agent 0 (step 20) and env 0, a",
+    "infos-fresh repeated": (
+        factory(result=repeated_infos),
+        "one info dict is shared by env 0, agent 0 and env 1, agent 0",
     ),
-    "infos-fresh changed": (factory(result=changed_later), "the info of step 1 changed at step 2"),
-    "infos-fresh repeated": (factory(result=repeated_infos), "one info dict is shared by env 0, agent 0 (step 1)"),
     "bad-transition renamed": (flagged(rename), "time limits count as failures: bad_transition is not set"),
     "bad-transition always": (flagged(flag_everything), "bad_transition is set although no time limit was reached"),
     "bad-transition running": (flagged(flag_a_running_episode), "bad_transition is set where no episode ended"),
@@ -373,11 +381,30 @@ def test_horizon_clock_that_reset_leaves_running_is_found_though_an_env_ends_ear
     assert check(make_env, "horizon") == "reset does not restart the clock of the time limit"
 
 
-def test_infos_that_live_for_an_episode_are_a_note() -> None:
-    """PettingZoo makes its info dicts in `reset`: HARL reads them at once, so that no flag reaches a wrong step."""
-    report = report_of(factory(result=infos_of_the_episode), contracts=["infos-fresh", "bad-transition"])
+def one_dict_for_all_agents(env: Wrapped, returned: List[Any]) -> None:
+    returned[INFOS] = [infos[:1] * len(infos) for infos in returned[INFOS]]
+
+
+@pytest.mark.parametrize(
+    "result, note",
+    [
+        (infos_of_the_episode, REUSED),
+        (kept_without_flags, REUSED),
+        (changed_later, REUSED),
+        (one_dict_for_all_agents, SHARED_BY_AGENTS),
+    ],
+)
+def test_info_dicts_that_harl_reads_in_time_are_a_note(result: Callable[..., Any], note: str) -> None:
+    """HARL reads infos at once, and only what is the same for all agents: no flag reaches a wrong step or env."""
+    report = report_of(factory(result=result), contracts=["infos-fresh", "bad-transition"])
     assert report.ok
-    assert [note for note in report.notes if "one dict lives for an episode" in note]
+    assert [text for text in report.notes if text.startswith("infos: ")] == [note]
+
+
+def test_flag_of_an_info_dict_that_is_never_cleared_is_found() -> None:
+    """It is the flag that does harm, not the dict."""
+    report = report_of(factory(result=kept_infos), contracts=["infos-fresh", "bad-transition"])
+    assert [finding.contract for finding in report.findings] == ["bad-transition"]
 
 
 def test_horizon_no_end_is_found() -> None:

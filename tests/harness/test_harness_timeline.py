@@ -262,7 +262,7 @@ def test_flags_of_which_nothing_can_be_said_are_not_judged():
     with pytest.raises(NotJudgedError, match="no time limit was reached in 20 steps"):
         contracts.bad_transition(Played(few))
     mixed = Played(few, infos_fresh=ContractError("shared"), bad_transition=ContractError("wrong"))
-    with pytest.raises(NotJudgedError, match="shared or reused"):
+    with pytest.raises(NotJudgedError, match="infos are shared, so the flags of different envs mix"):
         contracts.bad_transition(mixed)
     assert list(mixed.errors.by_contract()) == ["infos-fresh"]
     with pytest.raises(ContractError, match="wrong"):
