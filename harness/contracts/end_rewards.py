@@ -214,6 +214,7 @@ def _latest_ends(subject: EnvUnderTest) -> Dict[int, EpisodeSpan]:
 def _compare(subject: EnvUnderTest, history: List[Seen], pending: Dict[int, EpisodeSpan], ends: _Ends) -> None:
     """Play the long run again, let the next episodes start elsewhere, and compare the steps that end the old ones."""
     player = subject.player(watch=False)
+    is_seeded = False
     stops: Set[int] = set()
     for span in pending.values():
         stops.update((span.end - 1, span.end))
@@ -221,8 +222,9 @@ def _compare(subject: EnvUnderTest, history: List[Seen], pending: Dict[int, Epis
         for step in range(1, max(stops) + 1):
             if step in stops:
                 of_env(player.env, seed_anew, OTHER_SEED + step)
+                is_seeded = True
             seen = player.step(history[step].actions)
-            if step >= min(stops):
+            if is_seeded:
                 _forget_diverged(step, history[step], pending)
             if step in stops:
                 _take_ends(step, history[step], seen, pending, ends)

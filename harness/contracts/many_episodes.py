@@ -58,8 +58,9 @@ def many_episodes(subject: EnvUnderTest) -> None:
     finally:
         close_quietly(player.env)
     least = int(progress.episodes.min())
-    if least < min(MIN_EPISODES, subject.effort.episodes):
-        raise _too_few(subject, progress, progress.steps >= most_steps)
+    needed = min(MIN_EPISODES, subject.effort.episodes)
+    if least < needed:
+        raise _too_few(subject, progress, needed, progress.steps >= most_steps)
     subject.notes.append(f"many-episodes: each env ended {least} or more in {progress.steps:,} steps")
 
 
@@ -124,11 +125,11 @@ def _in_words(ended: np.ndarray) -> str:
     return f"{ended.sum():,} episodes, {ended.max():,} of them in env {ended.argmax()}"
 
 
-def _too_few(subject: EnvUnderTest, progress: Endurance, is_longest: bool) -> NotJudgedError:
+def _too_few(subject: EnvUnderTest, progress: Endurance, needed: int, is_longest: bool) -> NotJudgedError:
     """Return why nothing can be said, with the budget that would do if it is not far away."""
     least = int(progress.episodes.min())
-    reason = f"{least} episodes of an env in {progress.steps:,} steps, {MIN_EPISODES} are needed"
-    seconds = progress.seconds * MIN_EPISODES / max(least, 1)
+    reason = f"{least} episodes of an env in {progress.steps:,} steps, {needed} are needed"
+    seconds = progress.seconds * needed / max(least, 1)
     budget = subject.budget_for(2.0 * seconds, SHARE)
     if is_longest or budget > MAX_BUDGET_FACTOR * subject.budget_s:
         return NotJudgedError(f"{reason}: make episodes shorter for the check")

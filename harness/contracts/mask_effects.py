@@ -87,7 +87,7 @@ def claims_of(available: np.ndarray) -> np.ndarray:
     """
     has_choice = available.sum(axis=-1) >= MIN_CHOICES  # (T, N, A)
     forbidden = (~available & has_choice[..., None]).sum(axis=(0, 1))
-    num_states = np.maximum(has_choice.sum(axis=(0, 1)), 1)[:, None]
+    num_states = has_choice.sum(axis=(0, 1))[:, None]
     return np.asarray((forbidden >= MIN_FORBIDDEN) & (forbidden >= MIN_FORBIDDEN_SHARE * num_states))
 
 
@@ -106,7 +106,7 @@ def tries_of(history: List[Seen], claims: np.ndarray, budget: Budget, seed: int)
     allowed: Dict[int, np.ndarray] = {}
     for start in range(min(WITHIN_STEPS, len(history) - WINDOW_STEPS)):
         allowed[start] = _allowed_tries(history[start], claims)
-    counts = np.zeros(claims.shape, int)
+    counts = np.zeros(claims.shape)
     found: List[Try] = []
     opened: Set[int] = set()
     left_s = budget.total_s

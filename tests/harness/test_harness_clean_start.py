@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from harness.contracts.clean_start import (
     require_nothing_remembered,
     starts_in,
 )
+from harness.contracts.reseeding import STEPS_BETWEEN_SEARCHES, Reseeder
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.player import Seen
 from harness.toys import make_pointmass
@@ -198,3 +200,41 @@ def test_hidden_generator_is_not_judged():
     """Starts that differ because a generator is out of reach say nothing."""
     report = check_env(make_hidden, contracts=["clean-start"], effort=EFFORT)
     assert "no generator was found" in report.not_judged["clean-start"], report
+
+
+def test_generator_that_is_made_later_is_seeded_too():
+    """An environment may make new generators: every 25th time they are looked for."""
+    env = SimpleNamespace(rngs=[np.random.default_rng(1)])
+    reseeder = Reseeder(env, 5)
+    drawn = []
+    for _ in range(STEPS_BETWEEN_SEARCHES + 1):
+        reseeder.seed_again()
+        drawn.append(env.rngs[-1].random())
+        if len(env.rngs) == 1:
+            env.rngs.append(np.random.default_rng(2))
+    again = Reseeder(env, 5)
+    again.seed_again()
+    assert drawn[-1] == env.rngs[-1].random()
+    assert len(set(drawn)) == STEPS_BETWEEN_SEARCHES + 1
+    assert drawn[0] != drawn[-1]
+
+
+BUILT_AND_CLOSED = ["clean-start", "timely-views", "other-seed", "no-foresight", "bad-transition", "partial-reset"]
+
+
+@pytest.mark.parametrize("name", BUILT_AND_CLOSED)
+def test_contract_closes_the_environments_that_it_makes(name):
+    """Only that of the long run stays open: a simulator may have room for few."""
+    alive = []
+
+    class Closing(Wrapped):
+        def close(self):
+            """Be gone."""
+            alive.remove(self)
+
+    def make_env(num_envs=5, seed=0):
+        alive.append(Closing(make_pointmass(num_envs, 2, seed)))
+        return alive[-1]
+
+    check_env(make_env, contracts=[name], effort=EFFORT)
+    assert len(alive) == 1

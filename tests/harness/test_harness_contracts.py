@@ -153,6 +153,12 @@ def lost_end(env: Wrapped, returned: List[Any]) -> None:
             info["final_obs"] = returned[OBS][env_id, agent].copy()
 
 
+def lost_end_of_agent_1(env: Wrapped, returned: List[Any]) -> None:
+    lost_end(env, returned)
+    for infos in returned[INFOS]:
+        infos[0].pop("final_obs", None)
+
+
 def lost_end_of_harl(env: Wrapped, returned: List[Any]) -> None:
     for env_id in np.flatnonzero(returned[DONES].all(axis=1)):
         for info in returned[INFOS][env_id]:
@@ -286,6 +292,7 @@ BROKEN = {
     "auto-reset": (factory(result=stuck), "env 0 stays done: it is not reset"),
     "horizon one": (factory(result=one_never_done), "the episode of env 2 never ends"),
     "terminal-observation lost": (factory(result=lost_end), "the terminal observation is lost: final_obs is the first"),
+    "terminal-observation lost, agent 1": (factory(result=lost_end_of_agent_1), "the terminal observation is lost"),
     "terminal-observation lost, HARL": (
         factory(result=lost_end_of_harl),
         "the terminal observation is lost: original_obs",

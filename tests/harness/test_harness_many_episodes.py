@@ -96,5 +96,5 @@ def test_reset_that_fails_late_is_a_finding():
 def test_too_few_episodes_are_not_judged_and_say_what_helps(seconds, is_longest, advice):
     """A budget of hours is no advice."""
     subject = SimpleNamespace(budget_s=60.0, budget_for=lambda seconds, share: round(1.1 * seconds))
-    reason = str(_too_few(subject, Endurance(50, np.array([3, 1, 2]), seconds), is_longest))
+    reason = str(_too_few(subject, Endurance(50, np.array([3, 1, 2]), seconds), 101, is_longest))
     assert reason.startswith(f"1 episodes of an env in 50 steps, 101 are needed{advice}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.contracts import Effort, Task, check_env
-from harness.contracts.mask_effects import Budget, Try, claims_of, rest_of, too_idle, tries_of
+from harness.contracts.mask_effects import Budget, Try, _cause, claims_of, rest_of, too_idle, tries_of
 from harness.grid_toy import CLEAR, GridTeam, make_grid
 from harness.interface.player import Seen
 from harness.toys import make_pointmass
@@ -79,6 +79,30 @@ def test_idle_tries_of_an_agent_or_an_action_are_too_many():
     assert too_idle(tries, tries[40:43]) == tries[40:43]
     of_one_action = [one for one in tries if one.choice == 2][:3]
     assert too_idle(tries, of_one_action) == of_one_action
+
+
+TRIES = [Try(4, 1, 0, 2), Try(6, 3, 1, 2), Try(9, 4, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    "step, env, agent, cause",
+    [
+        (0, 0, 1, "the mask of the agent 1 places further"),
+        (0, 0, 2, "the mask of the agent 2 places further"),
+        (0, 2, 0, "the mask of the env 2 places further"),
+        (0, 4, 0, "the mask of the env 4 places further"),
+        (-1, 0, 0, "the mask of the step before"),
+    ],
+)
+def test_cause_names_the_mask_that_forbids_what_did_nothing(step, env, agent, cause):
+    """It is the mask of a different agent, env or step, if it forbids all of the tries."""
+    available = masks()
+    for one in TRIES:
+        place = one.start + step, (one.env + env) % NUM_ENVS, (one.agent + agent) % AGENTS, one.choice
+        available[place] = False
+    assert _cause(TRIES, history_of(available)) == f"{cause} forbids them: indices or moments are mixed up"
+    available[place] = True
+    assert _cause(TRIES, history_of(available)).startswith("the mask belongs to a different agent, env, moment")
 
 
 class Loose(GridTeam):

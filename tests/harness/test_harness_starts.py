@@ -193,3 +193,10 @@ def test_contract_finds_generators_that_seeds_share():
     """The finding says that generators are alike, not starts."""
     (finding,) = report_of(make_neighbouring_levels, contracts=["other-seed"], seed=3).findings
     assert finding.got.startswith("env 1 of seed 3 has the generator that env 0 of seed 4 has")
+
+
+def test_seed_that_changes_nothing_is_found():
+    """Episodes and envs start in different places, but with every seed in the same ones."""
+    (finding,) = report_of(lambda num_envs=5, seed=0: make_pointmass(num_envs, 2, 7), contracts=["other-seed"]).findings
+    assert finding.what == "the seed changes nothing"
+    assert finding.got == "the same starts with seeds 0 to 2"

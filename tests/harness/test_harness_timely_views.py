@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from harness.contracts import Effort, Task, check_env
 from harness.contracts.timely_views import (
     Acting,
+    _shown_at_rest,
     add_shown,
     require_no_late_entry,
     require_no_late_sums,
@@ -52,6 +55,7 @@ IN_TIME = {
     "all of it": lambda now, before: now[:, :2],
     "a velocity": lambda now, before: np.stack([now[:, 0], now[:, 2] - before[:, 2]], axis=1),
     "a history": lambda now, before: np.stack([now[:, 2], before[:, 2]], axis=1),
+    "nearly a late number": lambda now, before: np.stack([now[:, 0], np.tanh(before[:, 2])], axis=1),
     "no sum": lambda now, before: np.stack([now[:, 0], before[:, 2] * now[:, 0]], axis=1),
 }
 
@@ -76,6 +80,17 @@ def test_velocity_and_history_are_no_late_view(view):
 def test_short_run_says_nothing():
     """With fewer samples than a fit needs, no entry is known."""
     assert require_no_late_sums(walks(LATE["an offset"])[:8], 1) == 0
+
+
+@pytest.mark.parametrize("seconds, num_steps", [(0.0, 80), (60.0, 3)])
+def test_no_agent_acts_without_time_or_beyond_the_run(seconds, num_steps):
+    """Nothing is built then."""
+    played = SimpleNamespace(seen=walks(IN_TIME["all of it"])[:num_steps])
+    sizes = SimpleNamespace(num_agents=AGENTS)
+    subject = SimpleNamespace(
+        long_run=lambda: played, time_for=lambda share: seconds, sizes=sizes, build_s=0.1, step_s=0.01
+    )
+    assert _shown_at_rest(subject) == {}
 
 
 def tried(state, own, other):

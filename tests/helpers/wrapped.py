@@ -10,7 +10,7 @@ from harness.contracts import Effort, check_env
 from harness.findings import Report
 from harness.toys import make_pointmass
 
-SHORT = Effort(long_run_steps=90, max_searches=0, growth_steps=40, max_kept_entries=150)
+SHORT = Effort(long_run_steps=90, max_searches=0, episodes=20, growth_steps=40, max_kept_entries=150)
 
 OBS, SHARE_OBS, REWARDS, DONES, INFOS, AVAILABLE = range(6)
 
