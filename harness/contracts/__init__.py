@@ -88,8 +88,8 @@ RUN_LAST = (
     "no-foresight",
     "timely-views",
     "bounded-statistics",
-    "many-episodes",
     "made-and-closed",
+    "many-episodes",
 )
 """The contracts that take long, the most telling ones first; they run after all others, as time may be too short."""
 

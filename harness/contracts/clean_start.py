@@ -15,13 +15,13 @@ from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.episode_spans import episodes
 from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
 from harness.contracts.reseeding import Reseeder
 from harness.findings import ContractError, NotJudgedError
-from harness.interface.drivers import KINDS, ActionDriver
+from harness.interface.drivers import KINDS, ActionDriver, drive
 from harness.interface.moment import place_in_words
 from harness.interface.player import Seen
 

@@ -6,8 +6,6 @@ import math
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, TypeVar
 
-import numpy as np
-
 from harness.apis.env_view import EnvView
 from harness.contracts.comparison import first_divergence
 from harness.contracts.effort import USUAL_EFFORT, Effort
@@ -16,7 +14,8 @@ from harness.contracts.factory_call import EnvFactory, Recipe, close_quietly, se
 from harness.contracts.long_run import FIT, RUNGS, LongRunPlan, drive_far
 from harness.contracts.registry import step_checks
 from harness.contracts.task import Task
-from harness.findings import NO_TIME, ContractError, NotJudgedError
+from harness.contracts.time_shares import TimeShares
+from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver
 from harness.interface.far_env import FarEnv, of_env, player_of
 from harness.interface.harl_forms import HarlForms, JudgedFor, upstream
@@ -25,7 +24,6 @@ from harness.interface.player import Player, Seen
 from harness.interface.spaces import Sizes, read_sizes
 
 LONG_RUN_SHARE = 0.2  # of the budget
-MAX_OVERDRAFT = 0.05  # of the budget, beyond which no further contract is judged, and no further step taken
 MIN_COMPARED_STEPS = 8  # however little time there is
 LOAD = "the verdict may depend on how busy the machine is"
 ONE_PER_PROCESS = "the environment is built once in a process, and this is about several"
@@ -38,7 +36,7 @@ def _leave_as_it_is(error: ContractError, contract: str, subject: EnvUnderTest) 
     pass
 
 
-class EnvUnderTest:
+class EnvUnderTest(TimeShares):
     """A factory of environments under test.
 
     Args:
@@ -80,9 +78,9 @@ class EnvUnderTest:
         one_per_process: bool = False,
         api: str = "",
     ) -> None:
+        super().__init__(budget_s, shares)
         self.task = task
         self.seed = seed
-        self.budget_s = budget_s
         self.effort = effort
         self.notes: List[str] = []
         self.errors = StepErrors(JudgedFor(harl, task.state_type if task else "EP", self.notes))
@@ -93,8 +91,6 @@ class EnvUnderTest:
         self.forms: Sequence[str] = ()
         self.complete: Callable[..., None] = _leave_as_it_is
         self.env_class: Optional[type] = None
-        self._shares = shares
-        self._started = time.perf_counter()
         self._make_env = make_env
         self._kwargs = dict(kwargs or {})
         self._factory = EnvFactory(make_env, self._kwargs, api)
@@ -335,19 +331,6 @@ class EnvUnderTest:
             self._shortened.append(self.running)
         return max(rung for rung in RUNGS if rung <= max(affordable, MIN_COMPARED_STEPS))
 
-    def time_for(self, share: float) -> float:
-        """Return a share of the budget [s], but at most half of the time that is left."""
-        return min(share * self._shares * self.budget_s, 0.5 * self.time_left)
-
-    @property
-    def time_left(self) -> float:
-        """The part of the budget that is left [s]; negative if it is overdrawn."""
-        return self.budget_s - (time.perf_counter() - self._started)
-
-    def budget_for(self, seconds: float, share: float = 0.1) -> int:
-        """Return the budget with which a contract has time for runs of this length [s]."""
-        return math.ceil(1.1 * seconds / (share * self._shares * FIT))
-
     def note_shortage(self) -> None:
         """Say in the notes where the time was too short for the usual number of steps."""
         if self._long_run is None:
@@ -360,26 +343,6 @@ class EnvUnderTest:
             self.notes.append(f"{short}: {LOAD}; --budget {budget} has it")
         elif where:
             self.notes.append(f"time for fewer steps than usual in {where}: {LOAD}; a larger --budget has it")
-
-    def require_time(self) -> None:
-        """Give up the running contract if the budget is overdrawn.
-
-        Raises:
-          NotJudgedError: it is overdrawn by more than `MAX_OVERDRAFT`.
-        """
-        if self.time_left < -MAX_OVERDRAFT * self.budget_s:
-            raise NotJudgedError(NO_TIME)
-
-    def require_time_for(self, seconds: float, share: float) -> None:
-        """Give up the running contract if what it needs takes more than a share of the budget.
-
-        Raises:
-          NotJudgedError: it does; the message names the budget that would do.
-        """
-        if seconds > self.time_for(share):
-            used = self.budget_s - self.time_left
-            enough = math.ceil(max(seconds / (share * self._shares), used + 2.0 * seconds))
-            raise NotJudgedError(f"it takes about {seconds:.0f} s, more than its share; --budget {enough} would do")
 
     def too_few(self, what: str, seen: int, needed: int) -> NotJudgedError:
         """Return the reason why a contract cannot be judged if the long run shows too little.
@@ -428,17 +391,3 @@ class EnvUnderTest:
             return of_env(env, read_sizes, self._num_envs)
         finally:
             close_quietly(env)
-
-
-def drive(player: Player, driver: Callable[[Seen], np.ndarray], steps: int, limit_s: float = np.inf) -> float:
-    """Drive a player for a number of steps, or until the time is up.
-
-    Returns:
-      How long a step took [s].
-    """
-    started = time.perf_counter()
-    taken = 0
-    while taken < steps and time.perf_counter() - started < limit_s:
-        player.step(driver(player.seen[-1]))
-        taken += 1
-    return (time.perf_counter() - started) / max(taken, 1)

@@ -20,11 +20,11 @@ from typing import Any, Callable, Dict, List
 import numpy as np
 import psutil
 
-from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.episode_spans import advice_for_more
 from harness.contracts.registry import contract
 from harness.findings import ContractError, NotJudgedError
-from harness.interface.drivers import ActionDriver
+from harness.interface.drivers import ActionDriver, drive
 from harness.interface.far_env import of_env
 from harness.interface.player import Player, first_line, innermost_line
 from harness.object_graph import measure

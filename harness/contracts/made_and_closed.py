@@ -18,12 +18,12 @@ from typing import Any, Counter, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
-from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.factory_call import Recipe, close_quietly
 from harness.contracts.fresh_process import START_S, Failed, Surroundings, call_fresh
 from harness.contracts.registry import contract
 from harness.findings import ContractError, NotJudgedError
-from harness.interface.drivers import ActionDriver
+from harness.interface.drivers import ActionDriver, drive
 from harness.interface.moment import StepErrors
 from harness.interface.player import Player
 from harness.interface.spaces import Sizes

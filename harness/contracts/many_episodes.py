@@ -8,6 +8,7 @@ times. Actions are of the kinds that end most episodes early.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Callable, NamedTuple
 
@@ -130,7 +131,8 @@ def _too_few(subject: EnvUnderTest, progress: Endurance, needed: int, is_longest
     least = int(progress.episodes.min())
     reason = f"{least} episodes of an env in {progress.steps:,} steps, {needed} are needed"
     seconds = progress.seconds * needed / max(least, 1)
-    budget = subject.budget_for(2.0 * seconds, SHARE)
+    before_s = subject.budget_s - subject.time_left - progress.seconds
+    budget = max(subject.budget_for(2.0 * seconds, SHARE), math.ceil(before_s + 2.2 * seconds))
     if is_longest or budget > MAX_BUDGET_FACTOR * subject.budget_s:
         return NotJudgedError(f"{reason}: make episodes shorter for the check")
     return NotJudgedError(f"{reason}; --budget {budget} would do")

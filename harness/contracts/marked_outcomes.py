@@ -21,11 +21,11 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence, Set
 
 import numpy as np
 
-from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.episode_spans import EpisodeSpan, episodes
 from harness.contracts.factory_call import close_quietly
 from harness.findings import ContractError
-from harness.interface.drivers import ActionDriver, at_rest
+from harness.interface.drivers import ActionDriver, at_rest, drive
 from harness.interface.infos import leaves, numbers_in
 from harness.interface.player import Seen, stack
 

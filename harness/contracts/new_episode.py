@@ -20,12 +20,12 @@ from typing import Dict, List, NamedTuple, Set, Tuple
 import numpy as np
 
 from harness.contracts.comparison import Difference, first_difference
-from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.episode_spans import episodes
 from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
 from harness.findings import ContractError, NotJudgedError
-from harness.interface.drivers import ActionDriver
+from harness.interface.drivers import ActionDriver, drive
 from harness.interface.player import Seen, stack
 
 OTHER_STEPS = 3  # at the end of an episode, in which different actions are taken

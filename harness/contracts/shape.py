@@ -11,11 +11,11 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
 from harness.findings import ContractError
-from harness.interface.drivers import ActionDriver, Block, actions_of, shortest_failure
+from harness.interface.drivers import ActionDriver, Block, actions_of, drive, shortest_failure
 from harness.interface.far_env import of_env, player_of
 from harness.interface.moment import StepErrors
 from harness.interface.spaces import SPACES, Sizes, read_sizes

@@ -11,7 +11,7 @@ from typing import Any, List, NamedTuple, Optional
 
 import numpy as np
 
-from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.episode_spans import EpisodeSpan, episodes, flagged_lengths, reached_horizon, time_limit
 from harness.contracts.factory_call import close_quietly
 from harness.contracts.marked_outcomes import require_no_late_outcome, require_no_marked_outcome
@@ -19,7 +19,7 @@ from harness.contracts.registry import contract
 from harness.contracts.shown_age import require_shown_age
 from harness.contracts.timeline import jumps_at_ends
 from harness.findings import ContractError, NotJudgedError
-from harness.interface.drivers import ActionDriver
+from harness.interface.drivers import ActionDriver, drive
 from harness.interface.infos import TRUNCATION, agents_of, entries
 from harness.interface.moment import Moment
 from harness.interface.player import Seen

@@ -13,10 +13,10 @@ from typing import List, Optional, Tuple
 
 import numpy as np
 
-from harness.contracts.env_under_test import EnvUnderTest, drive
+from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.episode_spans import EpisodeSpan, episodes
 from harness.contracts.factory_call import close_quietly
-from harness.interface.drivers import ActionDriver
+from harness.interface.drivers import ActionDriver, drive
 from harness.interface.player import Seen, stack
 
 NUM_RESETS = 4  # in mid-episode, to learn where episodes start

@@ -5,12 +5,13 @@ A driver is made for one run. At every step it is given what was seen last and r
 
 from __future__ import annotations
 
+import time
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from harness.findings import ContractError
-from harness.interface.player import Seen
+from harness.interface.player import Player, Seen
 from harness.interface.spaces import Sizes
 
 FAR_OUT = 10.0  # factor of the bounds; HARL never clips what its normal distribution draws
@@ -121,6 +122,20 @@ KINDS: Dict[str, Callable[[ActionDriver], np.ndarray]] = {
     "descend": ActionDriver._descend,
     "rest": ActionDriver._rest,
 }
+
+
+def drive(player: Player, driver: Callable[[Seen], np.ndarray], steps: int, limit_s: float = np.inf) -> float:
+    """Drive a player for a number of steps, or until the time is up.
+
+    Returns:
+      How long a step took [s].
+    """
+    started = time.perf_counter()
+    taken = 0
+    while taken < steps and time.perf_counter() - started < limit_s:
+        player.step(driver(player.seen[-1]))
+        taken += 1
+    return (time.perf_counter() - started) / max(taken, 1)
 
 
 def finite_range(sizes: Sizes) -> Tuple[np.ndarray, np.ndarray]:

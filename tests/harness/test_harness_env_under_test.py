@@ -13,11 +13,12 @@ import pytest
 from wrapped import factory
 
 from harness.__main__ import main as harness_main
-from harness.contracts import Effort, Task, check_env, env_under_test, long_run
+from harness.contracts import Effort, Task, check_env, env_under_test, long_run, time_shares
 from harness.contracts.comparison import Bystanders, first_difference, first_divergence
 from harness.contracts.effort import USUAL_EFFORT
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.findings import ContractError, NotJudgedError
+from harness.interface import drivers
 from harness.interface.player import Player, Seen
 from harness.toys import make_pointmass
 
@@ -148,7 +149,7 @@ def test_factory_that_cannot_be_called_so_names_no_place_in_the_harness(make, kw
 def clock(monkeypatch):
     """Replace the clock by one that only the test moves."""
     now = SimpleNamespace(s=100.0)
-    for module in (env_under_test, long_run):
+    for module in (drivers, env_under_test, long_run, time_shares):
         monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now.s))
     return now
 
@@ -191,11 +192,11 @@ def test_drive_stops_at_the_number_of_steps_or_at_the_limit_of_time(clock):
         clock.s += 2.0
 
     player = SimpleNamespace(seen=["last"], step=step)
-    assert env_under_test.drive(player, lambda seen: seen + "!", 3) == 2.0
+    assert drivers.drive(player, lambda seen: seen + "!", 3) == 2.0
     assert taken == ["last!"] * 3
-    assert env_under_test.drive(player, lambda seen: seen, 9, limit_s=5.0) == 2.0
+    assert drivers.drive(player, lambda seen: seen, 9, limit_s=5.0) == 2.0
     assert len(taken) == 6
-    assert env_under_test.drive(player, lambda seen: seen, 0) == 0.0
+    assert drivers.drive(player, lambda seen: seen, 0) == 0.0
 
 
 def test_long_run_is_played_once_and_fails_the_same_way_for_everyone():

@@ -91,10 +91,16 @@ def test_reset_that_fails_late_is_a_finding():
 
 @pytest.mark.parametrize(
     "seconds, is_longest, advice",
-    [(2.0, False, "; --budget 444 would do"), (2.0, True, ": make ep"), (9.0, False, ": make episodes shorter for")],
+    [
+        (0.1, False, "; --budget 72 would do"),  # after 48.9 s of other contracts
+        (2.0, False, "; --budget 494 would do"),
+        (2.0, True, ": make ep"),
+        (9.0, False, ": make episodes shorter for"),
+    ],
 )
 def test_too_few_episodes_are_not_judged_and_say_what_helps(seconds, is_longest, advice):
     """A budget of hours is no advice."""
-    subject = SimpleNamespace(budget_s=60.0, budget_for=lambda seconds, share: round(1.1 * seconds))
+    left_s = 60.0 - 48.9 - seconds
+    subject = SimpleNamespace(budget_s=60.0, time_left=left_s, budget_for=lambda seconds, share: round(seconds))
     reason = str(_too_few(subject, Endurance(50, np.array([3, 1, 2]), seconds), 101, is_longest))
     assert reason.startswith(f"1 episodes of an env in 50 steps, 101 are needed{advice}")
