@@ -1,7 +1,8 @@
 """The clocks of the envs within an environment, so that one of them can be put forward to its time limit.
 
 A clock is an array or a list of N numbers that can be reached from the environment, and that is a linear function of
-how old the episodes are: the same one for all envs, before and after ends.
+how old the episodes are: the same one for all envs, before and after ends. A number that counts all steps is none, so
+clocks are read after ends at two different times.
 """
 
 from __future__ import annotations
@@ -36,10 +37,13 @@ class Reading(NamedTuple):
 
     Attributes:
       ages: steps since the start of the episode, (N,).
+      is_later: whether the env has ended an episode before, (N,) bool; clocks may be put anywhere in the first one, so
+        that ends are spread over time.
       numbers: by path, (N,) each.
     """
 
     ages: np.ndarray
+    is_later: np.ndarray
     numbers: Dict[str, np.ndarray]
 
 
@@ -63,15 +67,21 @@ def put_forward(env: Any, num_envs: int, clocks: Sequence[Clock], env_id: int, a
 
 
 def clocks_in(readings: List[Reading]) -> List[Clock]:
-    """Return the numbers that are a linear function of the ages in all readings."""
-    ages = np.concatenate([reading.ages for reading in readings])
+    """Return the numbers that are a linear function of the ages in all readings, or else in all later episodes."""
+    everywhere = [np.ones_like(reading.is_later) for reading in readings]
+    return _clocks_where(readings, everywhere) or _clocks_where(readings, [reading.is_later for reading in readings])
+
+
+def _clocks_where(readings: List[Reading], where: List[np.ndarray]) -> List[Clock]:
+    """Return the numbers that are a linear function of the ages in some envs of each reading, (N,) bool each."""
+    ages = np.concatenate([reading.ages[which] for reading, which in zip(readings, where)])
     if len(np.unique(ages)) < MIN_AGES:
         return []
     found = []
     for path in readings[0].numbers:
         if not all(path in reading.numbers for reading in readings):
             continue
-        numbers = np.concatenate([reading.numbers[path] for reading in readings])
+        numbers = np.concatenate([reading.numbers[path][which] for reading, which in zip(readings, where)])
         if not np.isfinite(numbers).all():
             continue
         youngest, oldest = int(ages.argmin()), int(ages.argmax())

@@ -26,7 +26,8 @@ from harness.interface.player import Player, Seen
 MAX_RUNS = 3
 WINDOW_STEPS = 3  # that are compared, the one with the end included
 MIN_AGE = 2  # of all envs at the step before
-READ_AFTER_START = (1, 2, 4)  # steps after which clocks are read: of the run, and of the first episode that ended
+READ_AFTER = (1, 2, 4)  # steps after the start of the run, and after the first two ends, when clocks are read
+NUM_ENDS = 2  # at different times
 SHARE = 0.05  # of the budget
 
 
@@ -35,12 +36,12 @@ def early_end_runs(subject: EnvUnderTest) -> List[DisturbedRun]:
     history = subject.long_run().seen
     ended = episodes(history)
     limit = time_limit(ended) or max(flagged_lengths(ended), default=None)
-    first_end = min((span.end for span in ended), default=0)
-    if limit is None or first_end == 0:
+    begins = [0, *sorted({span.end for span in ended})[:NUM_ENDS]]
+    if limit is None or len(begins) == 1:
         return []
-    affordable = subject.steps(first_end + READ_AFTER_START[-1], runs=1 + MAX_RUNS, share=SHARE)
+    affordable = subject.steps(begins[-1] + READ_AFTER[-1], runs=1 + MAX_RUNS, share=SHARE)
     history = history[: affordable + 1]
-    clocks = _find_clocks(subject, history, first_end)
+    clocks = _find_clocks(subject, history, begins)
     if not clocks:
         return []
     runs = []
@@ -73,21 +74,29 @@ def calm_steps(history: List[Seen], limit: int) -> List[int]:
     return found[:: max(1, len(found) // MAX_RUNS)][:MAX_RUNS]
 
 
-def _find_clocks(subject: EnvUnderTest, history: List[Seen], first_end: int) -> List[Clock]:
-    """Return the clocks of an environment that plays the beginning of the long run, over the first end."""
+def _find_clocks(subject: EnvUnderTest, history: List[Seen], begins: List[int]) -> List[Clock]:
+    """Return the clocks of an environment that plays the beginning of the long run.
+
+    Args:
+      subject: the environment.
+      history: the beginning of the long run.
+      begins: steps after which clocks are read: 0, and those of the first ends.
+    """
     ages = ages_in(history)
-    when = [*READ_AFTER_START, *(first_end + steps for steps in READ_AFTER_START)]
-    if len(history) <= when[-1]:
-        return []
+    has_ended = np.cumsum([seen.ended for seen in history[1:]], axis=0) > 0
+    when = {begin + steps for begin in begins for steps in READ_AFTER}
     player = subject.player(watch=False)
     readings = []
     try:
-        for step in range(1, when[-1] + 1):
+        for step in range(1, len(history)):
             player.step(history[step].actions)
             if step in when:
-                readings.append(Reading(ages[step], of_env(player.env, read_numbers, subject.sizes.num_envs)))
+                numbers = of_env(player.env, read_numbers, subject.sizes.num_envs)
+                readings.append(Reading(ages[step], has_ended[step - 1], numbers))
     finally:
         close_quietly(player.env)
+    if not readings or not readings[-1].is_later.any():
+        return []
     return clocks_in(readings)
 
 

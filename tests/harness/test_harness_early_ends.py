@@ -24,10 +24,10 @@ NUM_ENVS = 3
 # -- clocks --------------------------------------------------------------------------------------------------------
 
 
-def reading(ages, **numbers):
+def reading(ages, is_later=(True, True, True), **numbers):
     """Return what was read when the episodes had these ages."""
     values = {name: np.asarray(value, float) for name, value in numbers.items()}
-    return Reading(np.asarray(ages), values)
+    return Reading(np.asarray(ages), np.array(is_later), values)
 
 
 def test_clock_is_what_follows_the_age_of_every_episode():
@@ -51,6 +51,18 @@ def test_clock_is_read_at_several_ages():
     readings.append(reading([0, 0, 0], age=[0, 0, 0]))
     assert clocks_in(readings) == [Clock("age", 1.0, 0.0)]
     readings[0].numbers["age"][0] = np.nan
+    assert clocks_in(readings) == []
+
+
+def test_clock_may_be_anywhere_in_the_first_episode():
+    """Simulators spread the ends of episodes over time; only later episodes then tell which number is a clock."""
+    readings = [
+        reading([1, 6, 6], (True, False, False), clock=[1, 9, 4], total=[6, 6, 6]),
+        reading([3, 8, 8], (True, False, False), clock=[3, 11, 6], total=[8, 8, 8]),
+        reading([5, 1, 10], (True, True, False), clock=[5, 1, 8], total=[10, 10, 10]),
+    ]
+    assert clocks_in(readings) == [Clock("clock", 1.0, 0.0)]
+    readings[2].numbers["clock"][1] = 2.0
     assert clocks_in(readings) == []
 
 
