@@ -150,6 +150,6 @@ def _seed_determines_start(by_env: Dict[int, List[SeededEnd]]) -> bool:
         for end in of_env:
             starts[end.seed].append(end.start)
         for of_seed in starts.values():
-            same += collections.Counter(of_seed).most_common(1)[0][1]
+            same += max(collections.Counter(of_seed).values())
             total += len(of_seed)
     return same >= SAME_STARTS * total

@@ -206,7 +206,8 @@ def _ends_of_round(subject: EnvUnderTest, number: int) -> Dict[int, EpisodeSpan]
 def _latest_ends(subject: EnvUnderTest) -> Dict[int, EpisodeSpan]:
     """Return the latest episode of each env, as a defect may start late; none if there is no time to play as far."""
     history = subject.long_run().seen
-    if subject.steps(len(history) - 1, runs=1, share=SHARE) < len(history) - 1:
+    num_steps = len(history) - 1
+    if subject.steps(num_steps, runs=1, share=SHARE) < num_steps:
         return {}
     return {span.env: span for span in episodes(history)}
 
@@ -246,23 +247,26 @@ def _take_ends(step: int, original: Seen, seen: Seen, pending: Dict[int, Episode
       NotJudgedError: an env whose episode goes on has different rewards, too.
     """
     for env, span in list(pending.items()):
-        same_reward = np.array_equal(original.rewards[env], seen.rewards[env])
         same_obs = np.array_equal(original.obs[env], seen.obs[env])
         if span.end != step:
             if not same_obs or not np.array_equal(original.share_obs[env], seen.share_obs[env]):
                 ends.noisy.add(env)
-            if not same_reward:
+            if not np.array_equal(original.rewards[env], seen.rewards[env]):
                 raise NotJudgedError("the rewards of all steps are random")
             continue
         del pending[env]
-        if same_obs:
-            continue
-        ends.compared.append(span)
-        if env not in ends.noisy:
-            _compare_infos(span, original, seen, ends)
-        if not same_reward:
-            ends.different.append(span)
-            ends.got.append(seen.rewards[env])
+        if not same_obs:
+            _take_end(span, original, seen, ends)
+
+
+def _take_end(span: EpisodeSpan, original: Seen, seen: Seen, ends: _Ends) -> None:
+    """Keep an end after which the next episode starts elsewhere, and what differs in its step."""
+    ends.compared.append(span)
+    if span.env not in ends.noisy:
+        _compare_infos(span, original, seen, ends)
+    if not np.array_equal(original.rewards[span.env], seen.rewards[span.env]):
+        ends.different.append(span)
+        ends.got.append(seen.rewards[span.env])
 
 
 def _compare_infos(span: EpisodeSpan, original: Seen, seen: Seen, ends: _Ends) -> None:

@@ -217,12 +217,12 @@ def _play(subject: EnvUnderTest, start: int, batch: List[Try], seed: Optional[in
         player.replay(subject.long_run().seen[1 : start + 1])
         if seed is not None:
             Reseeder(player.env, seed).seed_again()
-        for step in range(WINDOW_STEPS):
-            actions = rest_of(player.seen[-1])
-            for one in batch:
-                if step == 0:
-                    actions[one.env, one.agent, 0] = one.choice
-            player.step(actions)
+        actions = rest_of(player.seen[-1])
+        for one in batch:
+            actions[one.env, one.agent, 0] = one.choice
+        player.step(actions)
+        for _ in range(WINDOW_STEPS - 1):
+            player.step(rest_of(player.seen[-1]))
         return player.seen[-WINDOW_STEPS:]
     finally:
         close_quietly(player.env)

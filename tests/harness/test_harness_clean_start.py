@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import random
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +21,7 @@ from harness.contracts.clean_start import (
     require_nothing_remembered,
     starts_in,
 )
-from harness.contracts.reseeding import STEPS_BETWEEN_SEARCHES, Reseeder
+from harness.contracts.reseeding import STEPS_BETWEEN_SEARCHES, Reseeder, all_states_of
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.player import Seen
 from harness.toys import make_pointmass
@@ -217,6 +218,25 @@ def test_generator_that_is_made_later_is_seeded_too():
     assert drawn[-1] == env.rngs[-1].random()
     assert len(set(drawn)) == STEPS_BETWEEN_SEARCHES + 1
     assert drawn[0] != drawn[-1]
+
+
+def draw_with_torch():
+    """Draw from torch's generator."""
+    pytest.importorskip("torch").rand(1)
+
+
+@pytest.mark.parametrize("draw", [np.random.random, random.random, draw_with_torch])
+def test_states_of_all_generators_contain_those_of_the_process(draw):
+    """An environment may draw from the generators of Python, numpy and torch."""
+    draw()
+    env = SimpleNamespace(rng=np.random.default_rng(1))
+    before = all_states_of(env)
+    assert all_states_of(env) == before
+    draw()
+    changed = all_states_of(env)
+    assert changed != before
+    env.rng.random()
+    assert all_states_of(env) != changed
 
 
 BUILT_AND_CLOSED = ["clean-start", "timely-views", "other-seed", "no-foresight", "bad-transition", "partial-reset"]

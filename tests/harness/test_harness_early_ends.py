@@ -35,11 +35,11 @@ def test_clock_is_what_follows_the_age_of_every_episode():
     readings = []
     for total, ages in ((2, [2, 2, 2]), (5, [5, 5, 5]), (9, [9, 1, 0])):
         age = np.array(ages)
-        readings.append(
-            reading(ages, up=25 * age + 1, down=12 - age, total=[total] * 3, own=age * [1, 1, 2], still=[4, 4, 4])
-        )
-    assert clocks_in(readings) == [Clock("up", 25.0, 1.0), Clock("down", -1.0, 12.0)]
+        numbers = {"up": 25 * age + 1, "down": 12 - age, "rough": 1e4 * age + 1e-3 * (age == 5)}
+        readings.append(reading(ages, **numbers, total=[total] * 3, own=age * [1, 1, 2], still=[4, 4, 4]))
+    assert clocks_in(readings) == [Clock("up", 25.0, 1.0), Clock("down", -1.0, 12.0), Clock("rough", 1e4, 0.0)]
     readings[1].numbers["up"][2] += 1.0
+    readings[1].numbers["rough"][2] += 1.0
     del readings[2].numbers["down"]
     assert clocks_in(readings) == []
 
@@ -205,6 +205,24 @@ def test_envs_that_depend_on_the_clock_itself_are_no_finding(kind):
     assert report.not_judged == {"partial-reset": "no env ended without the others"}
 
 
-def test_env_that_ends_early_alone_is_judged():
-    """Without such a dependence, the same toy is judged."""
-    assert judge(Unfailing).passed == ["partial-reset"]
+class DrawnLimits(Unfailing):
+    """Every episode has a time limit of its own, which no action changes."""
+
+    def __init__(self, num_envs, seed):
+        self._limits = np.zeros(num_envs, int)
+        super().__init__(num_envs, seed)
+
+    def _start(self, env_id):
+        super()._start(env_id)
+        self._limits[env_id] = self._generators[env_id].integers(6, self.horizon)
+
+    def step(self, actions):
+        """Act."""
+        self._age[self._age + 1 >= self._limits] = self.horizon - 1
+        return super().step(actions)
+
+
+@pytest.mark.parametrize("kind", [Unfailing, DrawnLimits])
+def test_env_that_ends_early_alone_is_judged(kind):
+    """Without such a dependence, toys of which no action changes the ends are judged."""
+    assert judge(kind).passed == ["partial-reset"]

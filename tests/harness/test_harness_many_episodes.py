@@ -101,6 +101,8 @@ def test_reset_that_fails_late_is_a_finding():
 def test_too_few_episodes_are_not_judged_and_say_what_helps(seconds, is_longest, advice):
     """A budget of hours is no advice."""
     left_s = 60.0 - 48.9 - seconds
-    subject = SimpleNamespace(budget_s=60.0, time_left=left_s, budget_for=lambda seconds, share: round(seconds))
+    subject = SimpleNamespace(
+        budget_s=60.0, time_left=left_s, budget_for=lambda seconds, share: round(10.0 * share * seconds)
+    )
     reason = str(_too_few(subject, Endurance(50, np.array([3, 1, 2]), seconds), 101, is_longest))
     assert reason.startswith(f"1 episodes of an env in 50 steps, 101 are needed{advice}")

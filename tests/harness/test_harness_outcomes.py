@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,12 @@ from wrapped import DONES, INFOS, OBS, SHARE_OBS, SHORT, factory, report_of
 from harness.contracts import Task, check_env
 from harness.contracts.end_infos import SeededEnd, env_with_number_of_next_episode, is_equal, numbers_of_ends
 from harness.contracts.episode_spans import episodes
-from harness.contracts.marked_outcomes import LateDriver, require_no_marked_outcome, shows_outcomes
+from harness.contracts.marked_outcomes import (
+    LateDriver,
+    require_no_late_outcome,
+    require_no_marked_outcome,
+    shows_outcomes,
+)
 from harness.contracts.shown_age import ages_of, require_shown_age
 from harness.contracts.terminal_observation import require_usual_values
 from harness.findings import ContractError
@@ -205,6 +211,7 @@ def seeded(number, starts=lambda seed, env: b"%d %d" % (seed, env)):
 def test_number_that_only_the_next_episode_determines_is_found_in_noise():
     """A number of the old episode, of both, or that never changes is no finding; nor is any if starts are not known."""
     assert env_with_number_of_next_episode(seeded(lambda env, old, seed: env + seed), "saved") == 0
+    assert env_with_number_of_next_episode(seeded(lambda env, old, seed: env + min(seed, 1)), "saved") == 0
     assert env_with_number_of_next_episode(seeded(lambda env, old, seed: old), "saved") is None
     assert env_with_number_of_next_episode(seeded(lambda env, old, seed: seed * (env < 1) + old * env), "saved") is None
     assert env_with_number_of_next_episode(seeded(lambda env, old, seed: 1.0), "saved") is None
@@ -230,6 +237,9 @@ def test_number_that_changes_only_in_the_last_observation_is_found():
     with pytest.raises(ContractError, match="entry 1 of obs changes only in the last") as caught:
         require_usual_values(history, episodes(history))
     assert caught.value.got == "1 in every obs, 0 there"
+    for seen in history:
+        seen.obs[3, :, 1] = seen.obs[0, :, 2]  # in one env it changes
+    assert require_usual_values(history, episodes(history)) is None
     history = run_of([LIMIT], final_obs(1.0))
     assert require_usual_values(history, episodes(history)) is None
     history = run_of([LIMIT - 1], final_obs(0.0))  # other ends may have a flag of their own
@@ -285,6 +295,32 @@ def test_late_driver_rests_for_as_long_as_the_limit_exceeds_an_outcome():
         rests.append(bool((driver(seen)[2] == 0.0).all()))
     of_an_episode = [True] * (LIMIT - 5) + [False] * 5
     assert rests == of_an_episode * 2 + [True]
+
+
+def played_late(history, late, steps):
+    """Return a subject that has played a run; a later run shows `late`, and there is time for so many steps."""
+    player = SimpleNamespace(seen=late[:1], env=SimpleNamespace(close=lambda: None))
+    player.step = lambda actions: player.seen.append(late[len(player.seen)])
+    return SimpleNamespace(
+        long_run=lambda: SimpleNamespace(seen=history),
+        steps=lambda wanted, runs, share: steps,
+        sizes=read_sizes(make_pointmass(NUM_ENVS), NUM_ENVS),
+        seed=3,
+        player=lambda watch: player,
+    )
+
+
+def test_outcome_that_comes_late_is_looked_for_in_a_run_of_its_own():
+    """It takes time for two episodes, and outcomes before the limit that show."""
+    early = run_of([5, LIMIT], with_flags({"success": False}, success=True))
+    outcome = with_flags({"success": False}, {"success": False}, {"success": False}, {"success": True}, success=True)
+    late = run_of([5, LIMIT], outcome)
+    with pytest.raises(ContractError, match="the episode succeeded or failed"):
+        require_no_late_outcome(played_late(early, late, len(late) - 1), LIMIT)
+    assert require_no_late_outcome(played_late(early, late, 2 * LIMIT - 1), LIMIT) is None
+    assert require_no_late_outcome(played_late(early, early, len(late) - 1), LIMIT) is None
+    silent = run_of([5, LIMIT], with_flags({}))
+    assert require_no_late_outcome(played_late(silent, late, len(late) - 1), LIMIT) is None
 
 
 def test_nan_in_infos_is_equal_to_nan_only():

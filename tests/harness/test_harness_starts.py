@@ -10,6 +10,7 @@ from harness.contracts import Task
 from harness.contracts.starts import (
     Overlap,
     Starts,
+    all_equal,
     overlap_of,
     overlap_of_states,
     require_different_envs,
@@ -193,6 +194,14 @@ def test_contract_finds_generators_that_seeds_share():
     """The finding says that generators are alike, not starts."""
     (finding,) = report_of(make_neighbouring_levels, contracts=["other-seed"], seed=3).findings
     assert finding.got.startswith("env 1 of seed 3 has the generator that env 0 of seed 4 has")
+
+
+def test_single_start_is_equal_to_itself():
+    """So are none, and several only if no number differs."""
+    assert all_equal([])
+    assert all_equal([np.zeros(3)])
+    assert all_equal([np.zeros(3), np.zeros(3)])
+    assert not all_equal([np.zeros(3), np.zeros(3), np.ones(3)])
 
 
 def test_seed_that_changes_nothing_is_found():

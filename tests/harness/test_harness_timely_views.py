@@ -10,6 +10,7 @@ import pytest
 from harness.contracts import Effort, Task, check_env
 from harness.contracts.timely_views import (
     Acting,
+    _resting,
     _shown_at_rest,
     add_shown,
     require_no_late_entry,
@@ -17,7 +18,9 @@ from harness.contracts.timely_views import (
 )
 from harness.findings import ContractError
 from harness.grid_toy import GridTeam, make_grid
+from harness.interface.drivers import ActionDriver
 from harness.interface.player import Seen
+from harness.interface.spaces import read_sizes
 
 pytestmark = pytest.mark.harness
 
@@ -93,20 +96,31 @@ def test_no_agent_acts_without_time_or_beyond_the_run(seconds, num_steps):
     assert _shown_at_rest(subject) == {}
 
 
-def tried(state, own, other):
+def test_agent_that_cannot_rest_takes_its_first_available_action():
+    """Each agent of each env has a mask of its own."""
+    sizes = read_sizes(make_grid(NUM_ENVS), NUM_ENVS)
+    available = np.ones((NUM_ENVS, 3, 6))
+    available[1, 2, :4] = available[3, 0, :1] = 0
+    actions = _resting(SimpleNamespace(available=available), ActionDriver(sizes, 0))
+    assert actions.shape == (NUM_ENVS, 3, 1)
+    assert {tuple(place): actions[tuple(place)] for place in np.argwhere(actions)} == {(1, 2, 0): 4.0, (3, 0, 0): 1.0}
+
+
+def tried(state, own, other, drift=7.0):
     """Return when agent 1 sees in its two entries what agent 0 did.
 
     Args:
       state: what the action changes in share_obs in each of three steps.
       own: what it changes in what agent 0 sees.
       other: what it changes in what agent 1 sees, (3, 2).
+      drift: by which share_obs changes in each step, with and without the action.
     """
     resting, acting = [], []
     for step in range(3):
         obs, share_obs = np.zeros((NUM_ENVS, AGENTS, 2)), np.zeros((NUM_ENVS, AGENTS, 1))
         dones = np.zeros((NUM_ENVS, AGENTS), bool)
-        resting.append(Seen(obs, share_obs + 7.0 * step, rewards=np.zeros((NUM_ENVS, AGENTS)), dones=dones))
-        changed_obs, changed_state = obs.copy(), share_obs + 7.0 * step
+        resting.append(Seen(obs, share_obs + drift * step, rewards=np.zeros((NUM_ENVS, AGENTS)), dones=dones))
+        changed_obs, changed_state = obs.copy(), share_obs + drift * step
         changed_obs[3, 0, 0], changed_obs[3, 1] = own[step], other[step]
         if state[step]:
             changed_state[3] = state[step]
@@ -123,6 +137,7 @@ def test_step_in_which_an_action_shows_counts_only_if_the_world_stands_still():
     assert tried(moving, [2, 2, 2], late) == {(1, 0, 0): [2], (1, 0, 1): [1]}
     assert tried(moving, moving, late) == {}
     assert tried([0, 4, 4], moving, late) == {}  # nothing changed at once
+    assert tried([0, 0, 0], moving, late, drift=0.0) == {}
 
 
 def test_entry_is_late_if_every_try_shows_it_late():
