@@ -116,7 +116,7 @@ class Run:
 
             rollout = Rollout(share.num_steps, share.num_envs, device=agent.device, **sizes)
             first = env.reset()
-            rollout.start(first.obs, first.share_obs)
+            rollout.start(first.obs, first.share_obs, env.active)
             on_error.pop_all()
         return cls(config, env, agent, rollout, torch_mode=torch_mode, ranks=ranks)
 
@@ -163,6 +163,8 @@ class Run:
 
     def advance(self) -> None:
         """Take one decision in every env."""
+        from mapush.env.vec_env import team_reward
+
         filled = self.rollout.step
         decision = self.agent.act(self.rollout.obs[filled], self.rollout.share_obs[filled])
         self.recorder.note(self.env, decision.action)
@@ -170,11 +172,12 @@ class Run:
         result = self.env.step(actions)
         self.rollout.insert(
             decision,
-            result.reward.mean(dim=1, keepdim=True),  # HAPPO maximises the return of the team
+            team_reward(result.reward, self.env.active),  # HAPPO maximises the return of the team
             result.terminated,
             result.truncated,
             result.observation.obs,
             result.observation.share_obs,
+            self.env.active,
         )
         self.step += self.config.num_envs * self.env.steps_per_decision
 
