@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from fakes import KinematicSimulator, put_object_at_goal, random_actions
+from replayed import Replayed
 
 from mapush.config import TaskConfig
+from mapush.env import push
 from mapush.env.mixed_env import MixedEnv
 from mapush.env.push import PushEnv
 from mapush.env.vec_env import team_reward
@@ -47,9 +49,16 @@ def test_sizes_are_those_of_all_groups():
     assert env.active.tolist() == [[1.0, 1.0, 0.0, 0.0]] * 3 + [[1.0] * 4] * 2 + [[1.0, 1.0, 1.0, 0.0]] * 5
 
 
-def test_rows_of_a_group_are_those_of_its_environment():
-    """Through resets, each group computes bit for bit what its PushEnv computes without the others."""
-    mixed = make_mixed()
+@pytest.mark.parametrize("replayed", [False, True])
+def test_rows_of_a_group_are_those_of_its_environment(replayed, monkeypatch):
+    """Through resets, each group computes bit for bit what its PushEnv computes without the others.
+
+    So it does where recorded functions are replayed, as on a GPU, and each call overwrites the result of the last.
+    """
+    with monkeypatch.context() as patch:
+        if replayed:
+            patch.setattr(push, "Captured", Replayed)
+        mixed = make_mixed()
     apart = [make_group(index) for index in range(len(GROUPS))]
     mixed_first = mixed.reset()
     firsts = [env.reset() for env in apart]
