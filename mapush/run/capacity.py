@@ -33,10 +33,8 @@ TASK_POOLS = 2
 """Memory pools of the recorded functions of pushing: one for walking, one for the task."""
 WALK_TASK_POOLS = 6
 """The same of the walking task: four pieces of an env step, and two for the bookkeeping of episodes."""
-ROW_FEATURES = 64
-"""Features that a row of a set is encoded into, as `mapush.happo.networks` has them."""
-NUMBERS_PER_ROW_FEATURE = 6
-"""Numbers that an optimiser step keeps for each of them: two layers with activations, the mask, and gradients."""
+NUMBERS_PER_ROW = 308
+"""Numbers that an optimiser step keeps for each row of a set, of two layers of 64: fitted on a CPU."""
 POOL = 22 * MIB
 """Smallest pool of PyTorch's allocator: one segment for small and one for large tensors."""
 
@@ -266,9 +264,9 @@ def _learner_bytes(config: RunConfig, sizes: _Sizes) -> int:
     inputs = max(sizes.obs_dim + 2 * sizes.action_dim + 3, sizes.share_obs_dim + 2)
     batch = inputs + 4 * sizes.action_dim + 8 + 2 * max(hidden)
     minibatch = inputs + 2 * sum(hidden) + hidden[-1]
-    encoded = (seats_of(config) or 0) * ROW_FEATURES  # the critic's; an actor does not see itself among its team mates
-    batch += 2 * encoded
-    minibatch += NUMBERS_PER_ROW_FEATURE * encoded
+    set_rows = seats_of(config) or 0  # the critic's; an actor does not see itself among its team mates
+    batch += NUMBERS_PER_ROW // 2 * set_rows
+    minibatch += NUMBERS_PER_ROW * set_rows
     rows = samples // min(happo.actor_num_mini_batch, happo.critic_num_mini_batch)
     pools = actors + 2  # one for each captured optimiser step, of the actors and the critic; one for the warm-up
     numbers = 4 * weights + samples * batch + pools * rows * minibatch
