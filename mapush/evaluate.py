@@ -1,4 +1,4 @@
-"""Evaluate policies: `python -m mapush.evaluate [cuboid|tblock|cylinder|walk] [--checkpoint RUN_OR_FILE] ...`."""
+"""Evaluate policies: `python -m mapush.evaluate [cuboid|tblock|cylinder|any|walk] [--checkpoint RUN_OR_FILE] ...`."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def _mixed(task_name: str) -> RunConfig:
 
 def _mixed_quick(task_name: str) -> RunConfig:
     config = _mixed(task_name)
-    return dataclasses.replace(config, preset="quick", num_envs=252, total_steps=6_000_000, checkpoint_every=2_000_000)
+    return dataclasses.replace(config, preset="quick", num_envs=252, total_steps=4_000_000, checkpoint_every=1_000_000)
 
 
 def _mixed_gpu(task_name: str) -> RunConfig:

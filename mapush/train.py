@@ -1,4 +1,4 @@
-"""Train a team: `python -m mapush.train [cuboid|tblock|cylinder|walk] [--preset quick] ...`.
+"""Train a team: `python -m mapush.train [cuboid|tblock|cylinder|any|walk] [--preset quick] ...`.
 
 A run is a loop of iterations: fill a rollout, learn from it, log, perhaps save. `Run` holds all of its state, so a run
 that was killed and resumed from a checkpoint ends bit for bit like a run that was not: on the CPU, and on a GPU with

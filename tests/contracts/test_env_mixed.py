@@ -9,6 +9,7 @@ from replayed import Replayed
 
 from mapush.config import TaskConfig
 from mapush.env import push
+from mapush.env.harl_view import HarlView
 from mapush.env.mixed_env import MixedEnv
 from mapush.env.push import PushEnv
 from mapush.env.vec_env import team_reward
@@ -116,6 +117,17 @@ def test_reward_of_a_team_is_the_mean_of_its_robots():
         assert float(means[env_id]) == pytest.approx(float(transition.reward[env_id, :robots].mean()), rel=1e-5)
     everybody = torch.ones_like(env.active)
     torch.testing.assert_close(team_reward(transition.reward, everybody), team_reward(transition.reward, None))
+
+
+def test_view_for_harl_gives_every_agent_the_reward_of_its_team():
+    """There, too, absent agents do not lower the mean."""
+    view, env = HarlView(make_mixed()), make_mixed()
+    view.reset()
+    env.reset()
+    given = view.step(actions(4).numpy())[2]
+    expected = team_reward(env.step(actions(4)).reward, env.active)
+    assert given.shape == (NUM_ENVS, NUM_AGENTS, 1)
+    torch.testing.assert_close(torch.from_numpy(given[..., 0]), expected.expand(NUM_ENVS, NUM_AGENTS))
 
 
 def test_statistics_are_those_of_all_envs_and_of_each_group():
