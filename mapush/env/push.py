@@ -44,8 +44,7 @@ class PushEnv(VecEnv):
     An action is a velocity command in the robot's own frame: v_x, v_y, omega_z, where 1 means 0.5 m/s or 0.5 rad/s.
     It is held for `task.steps_per_decision` env steps of `STEP_DT`. Rewards and endings are judged after every env
     step; rewards add up until the episode ends. Envs whose episode ended are reset at the end of the decision.
-
-    Shapes, for E envs of A robots: actions (E, A, 3); reward (E, A); obs and share_obs, see `views`.
+    For E envs of A robots, actions are (E, A, 3), and reward is (E, A); `views` has the observations.
 
     `Transition.outcome` holds, for each ended episode, exactly one of `success`, `collision`, `fall` and `timeout`;
     `length` [env steps]; `finished_time` [s] (of a failure: the longest episode's); `collaboration` and
