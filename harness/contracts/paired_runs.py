@@ -185,6 +185,15 @@ def _play(subject: EnvUnderTest, original: List[Seen], plan: Plan, driver: Actio
     return DisturbedRun(found, bystanders.diverged, words, redrawn, ~plan.disturbed, actions_of_run(player.seen))
 
 
+def _require_noise(subject: EnvUnderTest, run: DisturbedRun) -> None:
+    """Raise unless what an env with NaN did to others is only noise that they draw differently after an early end."""
+    if run.ended_differently and is_only_noise(subject, run):
+        note_shared_generator(subject)
+        return
+    assert run.found is not None
+    raise cross_talk("an env that is given NaN harms another", run.found, run.disturbed, CAUSE_IN_ACTIONS)
+
+
 def require_no_contagion(subject: EnvUnderTest) -> None:
     """Raise if actions that are NaN in one env change a different env; the environment may refuse them."""
     if subject.sizes.discrete:
@@ -203,12 +212,10 @@ def require_no_contagion(subject: EnvUnderTest) -> None:
             difference = bystanders.difference(original[step], seen)
             if difference is not None:
                 found = CrossTalk(step, difference, original[step], seen)
-                raise cross_talk(
-                    "an env that is given NaN harms another",
-                    found,
-                    f"other actions in {envs_in_words(poisoned)}",
-                    CAUSE_IN_ACTIONS,
-                )
+                words = f"other actions in {envs_in_words(poisoned)}"
+                run = DisturbedRun(found, bystanders.diverged, words, None, ~poisoned, actions_of_run(player.seen))
+                _require_noise(subject, run)
+                return
     except ContractError as error:
         if error.contract != "step-form":  # the contract of a step that raises
             raise

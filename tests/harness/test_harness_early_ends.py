@@ -138,19 +138,35 @@ class NoisyAndCoupled(Noisy):
         self._yaw = np.where(np.arange(self.num_envs)[:, None] == env_id, self._yaw, 0.5 * self._yaw)
 
 
-def judge(kind, task=None):
-    """Judge `partial-reset` of a toy."""
+def judge(kind, task=None, contract="partial-reset"):
+    """Judge a contract of a toy."""
 
     def make_env(num_envs=5, seed=0):
         return kind(num_envs, seed)
 
-    return check_env(make_env, contracts=["partial-reset"], task=task, effort=EFFORT)
+    return check_env(make_env, contracts=[contract], task=task, effort=EFFORT)
 
 
 def test_noise_from_a_generator_that_all_envs_share_is_a_note():
     """After an early end, all draw other noise from then on, which is legal."""
     report = judge(Noisy)
     assert report.passed == ["partial-reset"]
+    assert SHARED in report.notes
+
+
+class NoisyUntilIll(Noisy):
+    """An env that is given NaN ends its episode."""
+
+    def step(self, actions):
+        """Act."""
+        self._age[np.isnan(actions).any(axis=(1, 2))] = self.horizon - 1
+        return super().step(np.nan_to_num(actions))
+
+
+def test_noise_after_the_end_of_an_env_that_is_given_nan_is_a_note():
+    """The env may end its episode, and the others then draw other noise; without noise, they are the same."""
+    report = judge(NoisyUntilIll, contract="independence")
+    assert report.passed == ["independence"]
     assert SHARED in report.notes
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.contracts import Effort, Task, check_env
-from harness.contracts.mask_effects import Budget, Try, _cause, claims_of, rest_of, too_idle, tries_of
+from harness.contracts.mask_effects import Budget, Try, _broken, _cause, claims_of, rest_of, too_idle, tries_of
 from harness.grid_toy import CLEAR, GridTeam, make_grid
 from harness.interface.player import Seen
 from harness.toys import make_pointmass
@@ -89,6 +89,7 @@ TRIES = [Try(4, 1, 0, 2), Try(6, 3, 1, 2), Try(9, 4, 2, 3)]
     [
         (0, 0, 1, "the mask of the agent 1 places further"),
         (0, 0, 2, "the mask of the agent 2 places further"),
+        (0, 1, 0, "the mask of the env 1 places further"),
         (0, 2, 0, "the mask of the env 2 places further"),
         (0, 4, 0, "the mask of the env 4 places further"),
         (-1, 0, 0, "the mask of the step before"),
@@ -103,6 +104,15 @@ def test_cause_names_the_mask_that_forbids_what_did_nothing(step, env, agent, ca
     assert _cause(TRIES, history_of(available)) == f"{cause} forbids them: indices or moments are mixed up"
     available[place] = True
     assert _cause(TRIES, history_of(available)).startswith("the mask belongs to a different agent, env, moment")
+
+
+def test_finding_counts_the_tries_of_the_same_agents_and_actions():
+    """Other agents, and other actions of these agents, do not count."""
+    others = [Try(9, 2, 0, 2), Try(9, 2, 0, 1), Try(3, 2, 1, 2), Try(3, 2, 2, 2)]
+    error = _broken(TRIES[:2], [*TRIES, *others], history_of(masks()))
+    assert error.got.startswith("the same as at rest, for ")
+    assert error.got.endswith("in 2 of 4 tries of actions [2] of agents [0, 1]; the mask is [1, 1, 1, 1]")
+    assert (error.step, error.where) == (5, "env 1, agent 0, action 2, after 4 steps")
 
 
 class Loose(GridTeam):

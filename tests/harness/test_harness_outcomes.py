@@ -89,6 +89,7 @@ def test_marked_end_with_the_flag_of_an_outcome_is_found():
     [
         with_flags({"success": False}, success=True),  # no marked end has it
         with_flags({"success": True}, success=True),  # nearly all marked ends have it: it is meant
+        with_flags({"success": False}, {"success": True}, success=True),  # half of them are still too many
         with_flags({}, {}, {}, {"touched": True}, touched=True),  # no name of an outcome
         with_flags({}, {}, {}, {"collision": True}, collision=True, success=True),  # never the only one
         with_flags({}, {}, {}, {"success": True}),  # does not explain the other ends

@@ -50,6 +50,11 @@ def walks(view, seed=0):
     return history
 
 
+def near(number):
+    """Return a number that is nearly, but not exactly, the given one."""
+    return number + 0.05 * np.sin(20.0 * number)
+
+
 LATE = {
     "one number": lambda now, before: np.stack([now[:, 0], before[:, 2]], axis=1),
     "an offset": lambda now, before: np.stack([now[:, 0], before[:, 2] - now[:, 0]], axis=1),
@@ -58,7 +63,7 @@ IN_TIME = {
     "all of it": lambda now, before: now[:, :2],
     "a velocity": lambda now, before: np.stack([now[:, 0], now[:, 2] - before[:, 2]], axis=1),
     "a history": lambda now, before: np.stack([now[:, 2], before[:, 2]], axis=1),
-    "nearly a late number": lambda now, before: np.stack([now[:, 0], np.tanh(before[:, 2])], axis=1),
+    "nearly a late number": lambda now, before: np.stack([now[:, 0], near(before[:, 2])], axis=1),
     "no sum": lambda now, before: np.stack([now[:, 0], before[:, 2] * now[:, 0]], axis=1),
 }
 
