@@ -109,6 +109,27 @@ def test_first_moved_step_is_counted_from_one():
     assert impulse_probes.first_moved(steps(), steps((0, 1)), own) == 0
 
 
+@pytest.mark.parametrize("end, found", [(None, True), (3, True), (2, False), (1, False)])
+def test_what_the_end_of_an_episode_does_to_others_is_no_effect_of_the_impulse(end, found):
+    """In the third step env 1 differs; from the step in which env 2 ends on, others may draw other noise."""
+    runs = []
+    for is_acting in (False, True):
+        history = []
+        for step in range(4):
+            obs = np.zeros((NUM_ENVS, AGENTS, OBS_DIM))
+            obs[1] = float(is_acting and step == 2)
+            dones = np.zeros((NUM_ENVS, AGENTS), bool)
+            dones[2] = is_acting and step == end
+            history.append(Seen(obs, obs, rewards=np.zeros((NUM_ENVS, AGENTS)), dones=dones))
+        runs.append(history)
+    batch = [Probe(2, 0, 1, 1)]
+    if not found:
+        assert impulse_probes._require_no_other_env(55, batch, *runs) is None
+        return
+    with pytest.raises(ContractError, match="actions of env 2 .* env 1"):
+        impulse_probes._require_no_other_env(55, batch, *runs)
+
+
 def test_change_in_another_env_is_named_by_what_moved():
     """Actions also move the env, or go to it, or a field of it follows them."""
     named = [
