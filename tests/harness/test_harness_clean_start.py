@@ -239,7 +239,7 @@ def test_states_of_all_generators_contain_those_of_the_process(draw):
     assert all_states_of(env) != changed
 
 
-BUILT_AND_CLOSED = ["clean-start", "timely-views", "other-seed", "no-foresight", "bad-transition", "partial-reset"]
+BUILT_AND_CLOSED = ["clean-start", "timely-views", "other-seed", "no-foresight", "bad-transition"]
 
 
 @pytest.mark.parametrize("name", BUILT_AND_CLOSED)

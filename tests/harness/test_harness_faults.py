@@ -60,7 +60,6 @@ QUICK = [
     "time-limit-beats-the-outcome",
     "outcome-of-the-next-episode",
     "table-of-100-episodes",
-    "one-generator-for-all-resets",
 ]
 ONLY_EARLY = ("action-levels",)  # contracts that look at the beginning of a run only, as they try so much
 WITH_A_FIRST_STEP = [fault for fault in OF_AN_ENV if not fault.of_making]
