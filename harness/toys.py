@@ -275,7 +275,7 @@ class PointMass:
         """Return in which envs two robots are too close, (N,) bool."""
         first, second = self._pairs
         distance = abs(self._robots[:, first] - self._robots[:, second])
-        return (distance < COLLISION_DISTANCE).any(axis=1)
+        return np.any(distance < COLLISION_DISTANCE, axis=1)
 
     # -- what is observed --------------------------------------------------------------------------------------------
 
