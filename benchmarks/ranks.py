@@ -15,7 +15,7 @@ import time
 from typing import Any, Dict, List, Optional, Sequence
 
 from harness.stack.rank_processes import RankProcesses
-from mapush.config import SimConfig
+from mapush.config import RunConfig, SimConfig, steps_per_decision
 from mapush.distributed.ranks import Ranks
 from mapush.presets import preset
 
@@ -33,7 +33,7 @@ class Job:
     Attributes:
       task: name of the task.
       num_envs: envs of all ranks.
-      num_steps: decisions in a rollout.
+      num_steps: decisions in a rollout; each is held for some env steps.
       backend: the simulator.
       device: cpu or cuda.
     """
@@ -50,9 +50,8 @@ def start(ranks: Ranks, job: Job) -> None:
     from mapush.train import Run
 
     backend: Any = job.backend
-    settings = preset(job.task, "default")
     config = dataclasses.replace(
-        settings,
+        settings_of(job),
         num_envs=job.num_envs,
         num_steps=job.num_steps,
         device=job.device,
@@ -61,6 +60,13 @@ def start(ranks: Ranks, job: Job) -> None:
     run = _of_this_rank["run"] = Run.start(config, ranks=ranks)
     for _ in range(WARM_UP):
         run.iterate()
+
+
+def settings_of(job: Job) -> RunConfig:
+    """Return the preset that a job changes: the one for a GPU, or the default one for the CPU."""
+    if job.device == "cuda":
+        return preset(job.task, "gpu")
+    return preset(job.task, "default")
 
 
 def _threads(backend: str) -> int:
@@ -129,10 +135,10 @@ def _figures(
     of_one: Optional[float] = None
     for size, job in jobs.items():
         iteration = statistics.median(seconds[size])
-        rate = job.num_envs * job.num_steps / iteration
+        rate = job.num_envs * job.num_steps * steps_per_decision(settings_of(job)) / iteration
         of_one = of_one or rate / size
         check = statistics.median(check_seconds[size])
-        every = preset(job.task, "default").replica_check_every
+        every = settings_of(job).replica_check_every
         name = f"{job.task}.{size}"
         found[f"{name}.env_steps_per_s"] = rate
         found[f"{name}.percent_of_linear"] = 100.0 * rate / (size * of_one)

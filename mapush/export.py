@@ -36,6 +36,7 @@ MEANINGS: Dict[str, str] = {
     "harl": "models of HARL",
     "walk": "walking policy",
 }
+_POLICY_PARTS = ("actors", "critic", "value_norm")  # of a learner's state; optimisers and generators are for training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +172,9 @@ def _export_mapush(config: ExportConfig, policy: LoadedPolicy) -> str:
     from mapush.evaluation.policy_formats import as_checkpoint
     from mapush.run import checkpoint as checkpoints
 
-    bare = dataclasses.replace(as_checkpoint(policy), config=policy.config, run={})
+    trained = as_checkpoint(policy)
+    agent = {name: value for name, value in trained.agent.items() if name in _POLICY_PARTS}
+    bare = dataclasses.replace(trained, config=policy.config, agent=agent, run={})
     with new_or_equal(config.file, config.overwrite, MEANINGS["mapush"]) as part:
         checkpoints.save(bare, part)
     return f"{config.file}: {MEANINGS['mapush']}"

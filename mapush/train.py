@@ -121,8 +121,9 @@ class Run:
         return cls(config, env, agent, rollout, torch_mode=torch_mode, ranks=ranks)
 
     def close(self) -> None:
-        """Release the simulator and let torch compute as before; further calls do nothing."""
+        """Release the simulator and the graphs of the learner, and let torch compute as before; repeatable."""
         self.env.close()
+        self.agent.forget_graphs()
         self.torch_mode.close()
 
     def snapshot(self) -> Checkpoint:

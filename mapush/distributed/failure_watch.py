@@ -29,6 +29,8 @@ from mapush.distributed.place import Place
 FAILURE = "failure"
 SEEN = "seen/"
 REPORT = "report/"
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Exit codes of a rank that a signal stopped, without saving."""
 
 
 def print_error(text: str) -> None:
@@ -151,7 +153,8 @@ class FailureWatch:
             self._store.set(f"{SEEN}{self._place.rank}", "")
         if self._prints(failure):
             self._say(failure.text)
-            if not failure.lost:  # otherwise the agent reports the rank that was lost
+            was_stopped = failure.exit_code in STOPPED
+            if not failure.lost and not was_stopped:  # the agent itself reports a rank that was lost, or a signal
                 _record(failure.text)
 
     def _is_blamed(self, failure: JobFailure) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Callable, Iterator, Mapping, Optional, TextIO, Tuple, Un
 
 from mapush.config import RunConfig
 from mapush.distributed.activity import DEFAULT_LIMITS, Activity, WatchLimits
-from mapush.distributed.failure_watch import FailureWatch, leave
+from mapush.distributed.failure_watch import FailureWatch, leave, print_error
 from mapush.distributed.first_failure import JobFinding
 from mapush.distributed.place import Place, place_of
 from mapush.distributed.rank_store import StoreLostError, connect, lost_store, wait_for
@@ -27,7 +27,7 @@ from mapush.errors import DistributedError, MapushError
 
 _FACTS, _DONE, _LEFT = "facts/", "done/", "left/"
 _COMMUNICATION = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe", "Timed out waiting")
-_MAX_CLOSE_S = 30.0
+_MAX_CLOSE_S = 10.0
 _EXIT_ERROR, _EXIT_TRACEBACK = 2, 1
 
 
@@ -144,11 +144,16 @@ class Job:
         if self._ranks is None:
             return
         gc.collect()
-        backstop = threading.Timer(_MAX_CLOSE_S, leave, (exit_code,))
+        backstop = threading.Timer(_MAX_CLOSE_S, self._leave_without_closing, (exit_code,))
         backstop.daemon = True
         backstop.start()
         self._ranks.close()
         backstop.cancel()
+
+    def _leave_without_closing(self, exit_code: int) -> None:
+        late = f"{self._here}: the process groups did not close within {_MAX_CLOSE_S:.0f} s"
+        print_error(f"{late}; everything is saved, and the process ends without them")
+        leave(exit_code)
 
     def fail(self, error: BaseException) -> int:
         """Make an error of this rank the failure of the job, unless it only follows from one; return the exit code."""

@@ -194,10 +194,14 @@ class Happo:
         for optimizer, moments in zip(self._actor_optimizers, state["actor_optimizers"]):
             optimizer.load_state_dict(moments)
         self._critic_optimizer.load_state_dict(state["critic_optimizer"])
-        for step in self._actor_steps + [self._critic_step]:
-            step.forget()
+        self.forget_graphs()
         if state["generator"]["device"] == self.device.type:
             self.generator.set_state(state["generator"]["state"].cpu())
+
+    def forget_graphs(self) -> None:
+        """Drop the CUDA graphs of the optimiser steps; NCCL's groups close only once none holds their collectives."""
+        for step in self._actor_steps + [self._critic_step]:
+            step.forget()
 
     def load_actors(self, weights: Sequence[Dict[str, torch.Tensor]]) -> None:
         """Load the weights of the actors only, one state dict for each agent."""

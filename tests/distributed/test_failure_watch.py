@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -160,6 +161,17 @@ def test_first_error_wins(tmp_path, monkeypatch):
         one.watch.claim(BOOM._replace(text=f"boom {rank}"))
     assert [one.said for one in ranks] == [["boom 0"], []]
     assert json.loads(file.read_text())["message"]["message"] == "boom 0"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_rank_that_a_signal_stopped_is_no_failure_for_torchrun(number, tmp_path, monkeypatch):
+    """The launcher exits with the code of the signal, unless a rank has written an error."""
+    file = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+    one = Watched()
+    one.watch.claim(BOOM._replace(text="stopped", exit_code=128 + number))
+    assert one.said == ["stopped"]
+    assert not file.exists()
 
 
 def test_lost_store_ends_the_rank(watched):

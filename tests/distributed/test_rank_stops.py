@@ -78,7 +78,7 @@ def test_second_ctrl_c_leaves_at_once(tmp_path):
         job.pause(2.0)
         job.process.send_signal(signal.SIGINT)
         ended = job.end(10.0)
-    assert ended.code == 130
+    assert ended.code in (130, -signal.SIGINT)  # a shell shows 130 for both
     assert last_checkpoint(tmp_path / "run").step > 0
 
 

@@ -224,6 +224,7 @@ def test_policy_is_written_in_our_format_and_for_harl(name, run, tmp_path):
         assert len(list(path.glob("actor_agent*.pt"))) == 3
     else:
         assert checkpoints.load(path).run == {}
+        assert set(checkpoints.load(path).agent) <= {"actors", "critic", "value_norm"}
 
 
 def test_rate_that_the_file_does_not_say_can_be_given(shared_run, tmp_path, capsys):

@@ -91,6 +91,23 @@ def test_run_is_gone_after_del_without_close():
     assert alive(references) == []
 
 
+def test_closed_run_that_is_referenced_holds_no_graph_of_the_learner():
+    """NCCL's groups close only once the graphs are gone that hold its collectives."""
+
+    class Graph:
+        """Stands for a recorded CUDA graph."""
+
+    run = train.Run.start(tiny())
+    recorded = []
+    for step in [*run.agent._actor_steps, run.agent._critic_step]:
+        step._graph = Graph()
+        recorded.append(weakref.ref(step._graph))
+    del step
+    run.close()
+    assert len(recorded) > 1
+    assert [each() for each in recorded] == [None] * len(recorded)
+
+
 def test_closed_env_that_is_referenced_holds_no_physics():
     """An env that is closed and still referenced holds no physics."""
     env = make_env(tiny())
