@@ -5,12 +5,23 @@ The simulator is made first and torch is loaded after it, because Isaac Gym requ
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, TypeVar
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, TypeVar
 
-from mapush.config import PushRunConfig, RunConfig, WalkRunConfig, pushed_object, team_size
+from mapush.config import (
+    MIXED_TASK,
+    MixedRunConfig,
+    PushRunConfig,
+    RunConfig,
+    WalkRunConfig,
+    groups_of,
+    pushed_object,
+    seats_of,
+    team_size,
+)
 from mapush.device.gpu_errors import why_no_gpu
 from mapush.distributed.ranks import ALONE, Ranks
 from mapush.errors import ConfigError
@@ -21,14 +32,16 @@ from mapush.sim import OF_MQE, STANDIN, choose_backend, make_physics
 if TYPE_CHECKING:
     import torch
 
+    from mapush.env.mixed_env import MixedEnv
     from mapush.env.push import PushEnv
     from mapush.env.vec_env import VecEnv
     from mapush.env.walk import WalkEnv
     from mapush.happo.happo import Happo
+    from mapush.spec import SetLayout
     from mapush.upstream.legs.legs_env import LegsEnv
     from mapush.upstream.mqe import MqeEnv
 
-TASKS = tuple(OBJECTS) + ("walk",)
+TASKS = tuple(OBJECTS) + (MIXED_TASK, "walk")
 
 Config = TypeVar("Config", bound=Any)
 
@@ -80,6 +93,8 @@ def make_env(config: RunConfig) -> VecEnv:
         if config.task.robot == "mapush":
             return make_legs_env(config)
         return make_walk_env(config)
+    if isinstance(config, MixedRunConfig):
+        return make_mixed_env(config)
     if not isinstance(config, PushRunConfig):
         own_objects.require_task(config.task_name)
         raise ConfigError("the settings are not those of this task", got=type(config).__name__)
@@ -141,6 +156,31 @@ def make_push_env(config: PushRunConfig) -> PushEnv:
 
     walking = WalkingPolicy.load(device=str(physics.device))
     return push_env_class(task)(Simulator(physics, walking), task, config.seed)
+
+
+def make_mixed_env(config: MixedRunConfig) -> MixedEnv:
+    """Make the groups of a mixed run, each with a simulator of its own.
+
+    Args:
+      config: the run's resolved configuration.
+
+    Raises:
+      ConfigError: the envs cannot be shared evenly among the groups.
+    """
+    groups = groups_of(config)
+    for group in groups:
+        _require_possible(group)
+    with contextlib.ExitStack() as on_error:
+        envs: List[PushEnv] = []
+        for group in groups:
+            envs.append(make_push_env(group))
+            on_error.callback(envs[-1].close)
+
+        from mapush.env.mixed_env import MixedEnv
+
+        mixed = MixedEnv(envs)
+        on_error.pop_all()
+    return mixed
 
 
 def _require_possible(config: PushRunConfig) -> None:
@@ -258,7 +298,18 @@ def make_agent(config: RunConfig, sizes: Dict[str, int], device: Optional[str] =
     from mapush.happo.happo import Happo
 
     device = device or ranks.device or config.device
-    return Happo(config.happo, device=device_of(device), seed=config.seed, ranks=ranks, **sizes)
+    sets = _sets_of(config)
+    return Happo(config.happo, device=device_of(device), seed=config.seed, ranks=ranks, sets=sets, **sizes)
+
+
+def _sets_of(config: RunConfig) -> Tuple[Optional[SetLayout], Optional[SetLayout]]:
+    """Return which features of an observation and of a state are the rows of a set."""
+    from mapush.env import any_team
+
+    seats = seats_of(config)
+    if seats is None:
+        return None, None
+    return any_team.sets(seats)
 
 
 def device_of(name: str) -> torch.device:

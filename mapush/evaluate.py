@@ -1,4 +1,4 @@
-"""Evaluate policies: `python -m mapush.evaluate [cuboid|tblock|cylinder|walk] [--checkpoint RUN_OR_FILE] ...`."""
+"""Evaluate policies: `python -m mapush.evaluate [cuboid|tblock|cylinder|any|walk] [--checkpoint RUN_OR_FILE] ...`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from mapush.evaluation.kept_results import (
     SUFFIX,
     UNTRAINED,
     Basis,
+    read,
     require_coverable,
     variant_of,
     write_kept,
@@ -31,6 +32,7 @@ from mapush.evaluation.play import first_episodes, label_of, progress_for
 from mapush.evaluation.policy_formats import LoadedPolicy, is_run
 from mapush.evaluation.results import Evaluation
 from mapush.run import command_line
+from mapush.run.folder import CONFIG
 from mapush.run.shown_progress import ShownProgress, SilentProgress
 from mapush.sim import ISAAC_GYM, OF_MQE
 
@@ -317,7 +319,8 @@ def _write_run(config: EvaluateConfig, evaluations: Sequence[Evaluation], run: P
     """Write results and curve into the folder of a run; results that are based on more episodes are kept."""
     from mapush.reports.tables import success_csv, success_curve
 
-    name = NAME + variant_of(config.steps_per_decision, config.upstream_quirks)
+    other_task = _other_task(config, run)
+    name = NAME + variant_of(config.steps_per_decision, config.upstream_quirks, other_task, config.num_agents)
     path = run / FOLDER / (name + SUFFIX)
     written = write_kept(path, _values(config, evaluations), by="step")
     curve = written.with_name(written.stem.replace(NAME, "success", 1))
@@ -326,6 +329,14 @@ def _write_run(config: EvaluateConfig, evaluations: Sequence[Evaluation], run: P
     if written != path:
         print(f"kept: {path}, whose results are based on more episodes or other checkpoints")
     print(f"results and curve are in {written.parent}: {written.name}, {curve.name}.png, {curve.name}.csv")
+
+
+def _other_task(config: EvaluateConfig, run: Path) -> Optional[str]:
+    """Return the task that is evaluated if the run trained a different one, as one for any team does; else None."""
+    values = read(run / CONFIG) or {}
+    if values.get("task_name", config.task_name) == config.task_name:
+        return None
+    return config.task_name
 
 
 def _write_report(config: EvaluateConfig, evaluations: Sequence[Evaluation], folder: Path) -> Path:

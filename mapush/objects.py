@@ -13,7 +13,7 @@ import dataclasses
 import math
 import sys
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from typing_extensions import Literal, get_args
 
@@ -191,6 +191,20 @@ class PushObject:
     def reach(self) -> float:
         """Distance of the outline's farthest corner from the origin [m]."""
         return max(math.hypot(x, y) for x, y in self.vertices)
+
+    def extents(self, angles: Sequence[float]) -> List[float]:
+        """Return how far the object reaches from its origin in some directions, seen from above [m]; 0 if it does not.
+
+        A circle counts as a polygon of 24 corners, which is up to 1 % smaller.
+
+        Args:
+          angles: the directions in the root frame [rad].
+        """
+        outlines = [part.outline() for part in self.parts]
+        found: List[float] = []
+        for angle in angles:
+            found.append(max(solids.ray_length(outline, angle) for outline in outlines))
+        return found
 
     @property
     def mass(self) -> float:

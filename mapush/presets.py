@@ -5,7 +5,18 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable, Dict, Iterable
 
-from mapush.config import HappoConfig, PushRunConfig, RewardConfig, RunConfig, TaskConfig, WalkConfig, WalkRunConfig
+from mapush.config import (
+    MIXED_TASK,
+    HappoConfig,
+    MixedRunConfig,
+    MixedTaskConfig,
+    PushRunConfig,
+    RewardConfig,
+    RunConfig,
+    TaskConfig,
+    WalkConfig,
+    WalkRunConfig,
+)
 from mapush.errors import ConfigError, unknown
 from mapush.objects import OBJECTS
 from mapush.own import own_objects
@@ -117,6 +128,31 @@ def _published(object_name: str) -> RunConfig:
     )
 
 
+def _mixed(task_name: str) -> RunConfig:
+    """Train one policy for cuboid, tblock and cylinder and for teams of two and four; 510 envs are 85 of each kind."""
+    config = _default("cuboid")
+    return MixedRunConfig(
+        task_name=task_name,
+        num_envs=510,
+        num_steps=config.num_steps,
+        total_steps=config.total_steps,
+        happo=config.happo,
+        task=MixedTaskConfig(reward=SHAPED_REWARDS, large_object_reward=CYLINDER_REWARDS),
+    )
+
+
+def _mixed_quick(task_name: str) -> RunConfig:
+    config = _mixed(task_name)
+    return dataclasses.replace(config, preset="quick", num_envs=252, total_steps=4_000_000, checkpoint_every=1_000_000)
+
+
+def _mixed_gpu(task_name: str) -> RunConfig:
+    """Fill one GPU: 1,024 envs of each of the six kinds."""
+    config = _mixed(task_name)
+    happo = dataclasses.replace(config.happo, actor_num_mini_batch=16, critic_num_mini_batch=16)
+    return dataclasses.replace(config, preset="gpu", num_envs=6144, num_steps=8, happo=happo)
+
+
 def _walk(task_name: str) -> WalkRunConfig:
     """Train the walking policy; the task scales the observation already, so the network does not normalise it."""
     happo = HappoConfig(
@@ -161,6 +197,7 @@ for _object_name in OBJECTS:
     PRESETS[_object_name] = dict(PUSH_PRESETS)
     if _object_name not in PUBLISHED_REWARDS:
         del PRESETS[_object_name]["published"]
+PRESETS[MIXED_TASK] = {"default": _mixed, "quick": _mixed_quick, "gpu": _mixed_gpu}
 PRESETS["walk"] = {"default": _walk, "legs": _legs}
 
 

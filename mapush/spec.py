@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Optional, Tuple
+from typing import TYPE_CHECKING, NamedTuple, Optional, Tuple
 
 from mapush.errors import NonFiniteError, SpecError
 
 if TYPE_CHECKING:
     import torch
+
+
+class SetLayout(NamedTuple):
+    """The last features of an input that are the rows of a set, whose order means nothing.
+
+    The last number of a row is 1, or 0 where the row is empty; then its other numbers mean nothing.
+
+    Attributes:
+      rows: number of rows.
+      width: numbers in a row.
+    """
+
+    rows: int
+    width: int
 
 
 @dataclasses.dataclass(frozen=True)

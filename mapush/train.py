@@ -1,4 +1,4 @@
-"""Train a team: `python -m mapush.train [cuboid|tblock|cylinder|walk] [--preset quick] ...`.
+"""Train a team: `python -m mapush.train [cuboid|tblock|cylinder|any|walk] [--preset quick] ...`.
 
 A run is a loop of iterations: fill a rollout, learn from it, log, perhaps save. `Run` holds all of its state, so a run
 that was killed and resumed from a checkpoint ends bit for bit like a run that was not: on the CPU, and on a GPU with
@@ -116,7 +116,7 @@ class Run:
 
             rollout = Rollout(share.num_steps, share.num_envs, device=agent.device, **sizes)
             first = env.reset()
-            rollout.start(first.obs, first.share_obs)
+            rollout.start(first.obs, first.share_obs, env.active)
             on_error.pop_all()
         return cls(config, env, agent, rollout, torch_mode=torch_mode, ranks=ranks)
 
@@ -164,6 +164,8 @@ class Run:
 
     def advance(self) -> None:
         """Take one decision in every env."""
+        from mapush.env.vec_env import team_reward
+
         filled = self.rollout.step
         decision = self.agent.act(self.rollout.obs[filled], self.rollout.share_obs[filled])
         self.recorder.note(self.env, decision.action)
@@ -171,11 +173,12 @@ class Run:
         result = self.env.step(actions)
         self.rollout.insert(
             decision,
-            result.reward.mean(dim=1, keepdim=True),  # HAPPO maximises the return of the team
+            team_reward(result.reward, self.env.active),  # HAPPO maximises the return of the team
             result.terminated,
             result.truncated,
             result.observation.obs,
             result.observation.share_obs,
+            self.env.active,
         )
         self.step += self.config.num_envs * self.env.steps_per_decision
 

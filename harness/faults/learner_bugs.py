@@ -145,10 +145,11 @@ def stored_obs_early(
     truncated: Any,
     obs: Any,
     share_obs: Any,
+    active: Any = None,
 ) -> None:
     """The buffer stores each observation with the step before its own."""
     rollout.obs[rollout.step].copy_(obs)
-    original(rollout, decision, reward, terminated, truncated, obs, share_obs)
+    original(rollout, decision, reward, terminated, truncated, obs, share_obs, active)
 
 
 # -- memory of the buffer ----------------------------------------------------------------------------------------------
@@ -173,9 +174,10 @@ def buffer_keeps_last_obs(
     truncated: Any,
     obs: Any,
     share_obs: Any,
+    active: Any = None,
 ) -> None:
     """The buffer keeps the tensor of observations that it is given."""
-    original(rollout, decision, reward, terminated, truncated, obs, share_obs)
+    original(rollout, decision, reward, terminated, truncated, obs, share_obs, active)
     rollout.last_obs = obs
 
 

@@ -15,7 +15,17 @@ from typing import Any, Callable, Dict, Iterator, Set, Tuple
 from harness.findings import ContractError
 from harness.stack.stack_under_test import StackUnderTest, require_mujoco
 from mapush import assembly, evaluate, objects, presets, train
-from mapush.config import PushRunConfig, RunConfig, SimConfig, TaskConfig, WalkRunConfig, run_config_from_dict, to_dict
+from mapush.config import (
+    MIXED_TASK,
+    MixedRunConfig,
+    PushRunConfig,
+    RunConfig,
+    SimConfig,
+    TaskConfig,
+    WalkRunConfig,
+    run_config_from_dict,
+    to_dict,
+)
 from mapush.errors import ConfigError
 from mapush.upstream import harl_config
 
@@ -50,7 +60,7 @@ def task_names(stack: StackUnderTest) -> None:
         {
             "mapush.assembly.TASKS": set(assembly.TASKS),
             "mapush.presets.PRESETS": set(presets.PRESETS),
-            "mapush.objects.OBJECTS": set(objects.OBJECTS) | {"walk"},
+            "mapush.objects.OBJECTS": set(objects.OBJECTS) | {MIXED_TASK, "walk"},
         }
     )
     for task in assembly.TASKS:
@@ -98,12 +108,10 @@ def _require_config(task: str, name: str) -> None:
         raise ContractError(what, got=f"{type(error).__name__}: {error}") from error
     _require_field(task, name, "task_name", config.task_name, task)
     _require_field(task, name, "preset", config.preset, name)
-    if task == "walk":
-        _require_field(task, name, "type", type(config), WalkRunConfig)
-        return
-    _require_field(task, name, "type", type(config), PushRunConfig)
-    assert isinstance(config, PushRunConfig)
-    _require_field(task, name, "task.object", config.task.object, task)
+    kinds = {MIXED_TASK: MixedRunConfig, "walk": WalkRunConfig}
+    _require_field(task, name, "type", type(config), kinds.get(task, PushRunConfig))
+    if isinstance(config, PushRunConfig):
+        _require_field(task, name, "task.object", config.task.object, task)
     _require_field(task, name, "read from its own dict", run_config_from_dict(to_dict(config)), config)
 
 
@@ -116,8 +124,10 @@ def _require_field(task: str, name: str, field: str, got: Any, expected: Any) ->
 def _require_env(task: str) -> None:
     """Require that a task builds an environment with the number of agents that its object has."""
     sim = SimConfig("mujoco", threads=1)
-    config = dataclasses.replace(presets.preset(task, "default"), num_envs=2, sim=sim)
+    config = dataclasses.replace(presets.preset(task, "default"), num_envs=6, sim=sim)
     agents = 1
+    if isinstance(config, MixedRunConfig):
+        agents = max(config.task.team_sizes)
     if task in objects.OBJECTS:
         agents = objects.OBJECTS[task].num_agents
     with contextlib.closing(assembly.make_env(config)) as env:

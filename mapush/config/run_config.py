@@ -12,7 +12,7 @@ from typing_extensions import Annotated, Literal
 
 from mapush.config.happo_config import HappoConfig
 from mapush.config.setting_checks import require, require_choice
-from mapush.config.task_config import TaskConfig, WalkConfig
+from mapush.config.task_config import MixedTaskConfig, TaskConfig, WalkConfig
 from mapush.errors import ConfigError, unknown
 from mapush.objects import OBJECTS
 from mapush.own import own_objects
@@ -23,6 +23,9 @@ ConsoleFormat = Literal["compact", "harl"]
 
 OWN_OBJECT = "own_object"
 """Key under which the configuration of a run, as a dict, holds the definition of an object that is not built in."""
+
+MIXED_TASK = "any"
+"""Name of the task that mixes objects and teams."""
 
 _BYTES_IN = {"GiB": 2**30, "MiB": 2**20, "GB": 10**9, "MB": 10**6}
 
@@ -84,7 +87,7 @@ class RunConfig:
     """
 
     task_name: Annotated[str, tyro.conf.Suppress] = "cuboid"
-    """cuboid, tblock, cylinder, walk, or the name of your own object or environment."""
+    """cuboid, tblock, cylinder, any, walk, or the name of your own object or environment."""
     preset: Annotated[str, tyro.conf.Suppress] = "default"
     """Name of the preset that the other settings started from."""
     num_envs: int = 512
@@ -142,6 +145,26 @@ class PushRunConfig(RunConfig):
     task: TaskConfig = TaskConfig()
     """The pushing task."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.task.view == "any_team":
+            _require_own_stack(self, "--task.view any_team")
+
+
+@dataclasses.dataclass(frozen=True)
+class MixedRunConfig(RunConfig):
+    """A run that trains one policy to push several objects in teams of several sizes."""
+
+    task: MixedTaskConfig = MixedTaskConfig()
+    """The pushing task."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_own_stack(self, f"the task {MIXED_TASK!r}")
+        if not self.happo.share_param:
+            what = f"the task {MIXED_TASK!r} trains one policy for all robots"
+            raise ConfigError(what, got="--happo.share-param False", fix="--happo.share-param True")
+
 
 @dataclasses.dataclass(frozen=True)
 class WalkRunConfig(RunConfig):
@@ -149,6 +172,19 @@ class WalkRunConfig(RunConfig):
 
     task: WalkConfig = WalkConfig()
     """The walking task."""
+
+
+def _require_own_stack(config: RunConfig, what: str) -> None:
+    """Refuse other people's learners and environments, which know neither empty seats nor sets of team mates.
+
+    Raises:
+      ConfigError: the run has one.
+    """
+    if config.learner == "harl":
+        raise ConfigError(f"{what} needs the native learner", got="--learner harl", fix="--learner native")
+    if config.sim.backend in ("isaacgym", "standin"):
+        got, fix = f"--sim {config.sim.backend}", "--sim mujoco or --sim warp"
+        raise ConfigError(f"{what} does not run in MAPush's own environment", got=got, fix=fix)
 
 
 def bytes_of(size: str) -> int:
@@ -169,9 +205,18 @@ def bytes_of(size: str) -> int:
 
 def steps_per_decision(config: RunConfig) -> int:
     """Return the number of env steps for which one action is held in this run."""
-    if isinstance(config, PushRunConfig):
+    if isinstance(config, (PushRunConfig, MixedRunConfig)):
         return config.task.steps_per_decision
     return 1
+
+
+def seats_of(config: RunConfig) -> Optional[int]:
+    """Return the most robots that the policy of a run can have in a team; None if it is for one team only."""
+    if isinstance(config, MixedRunConfig):
+        return config.task.seats
+    if isinstance(config, PushRunConfig) and config.task.view == "any_team":
+        return config.task.seats
+    return None
 
 
 def require_trainable(config: RunConfig) -> None:
@@ -242,6 +287,8 @@ def run_config_from_dict(values: Mapping[str, Any]) -> RunConfig:
 def _kind_of(task_name: str) -> Type[RunConfig]:
     if task_name == "walk":
         return WalkRunConfig
+    if task_name == MIXED_TASK:
+        return MixedRunConfig
     if task_name in OBJECTS:
         return PushRunConfig
     return RunConfig

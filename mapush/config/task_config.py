@@ -8,11 +8,16 @@ from typing import List, Optional, Tuple
 import tyro
 from typing_extensions import Annotated, Literal
 
-from mapush.config.setting_checks import require
-from mapush.objects import PushObject, team_of
+from mapush.config.setting_checks import require, require_choice
+from mapush.errors import ConfigError, unknown
+from mapush.objects import BUILT_IN, PushObject, team_of
 from mapush.own import named_code
 
 WalkingRobot = Literal["go1", "mapush"]
+View = Literal["one_team", "any_team"]
+
+SEATS = 4
+"""Robots for which the view `any_team` has room, unless a task says otherwise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +48,13 @@ class TaskConfig:
 
     object: Annotated[str, tyro.conf.Suppress] = "cuboid"
     """What is pushed: cuboid, tblock, cylinder, or an object of your own."""
-    num_agents: Optional[int] = None
+    num_agents: Annotated[Optional[int], tyro.conf.arg(aliases=("--num-agents",))] = None
     """Robots in a team. Default: the object's own number."""
+    view: View = "one_team"
+    """What robots and critic observe: one_team is as MAPush's and grows with the team; any_team describes the object,
+    and has the same width for every object and team."""
+    seats: int = SEATS
+    """any_team: the most robots that a team can have."""
     steps_per_decision: int = 1
     """Env steps (0.02 s each) for which one action is held."""
     reward: RewardConfig = RewardConfig()
@@ -57,11 +67,46 @@ class TaskConfig:
     def __post_init__(self) -> None:
         if self.num_agents is not None:
             require(self.num_agents >= 1, "task.num_agents", self.num_agents, "at least 1")
+        require_choice("task.view", self.view, View)
+        require(self.seats >= 2, "task.seats", self.seats, "at least 2")
+        if self.view != "any_team":
+            require(self.seats == SEATS, "task.seats", self.seats, "left out: it acts only with --task.view any_team")
         terms: List[str] = []
         for text in self.reward_terms:
             reference, weight = named_code.weighted(text)
             terms.append(f"{named_code.absolute(reference)}={weight:g}")
         object.__setattr__(self, "reward_terms", tuple(terms))
+
+
+@dataclasses.dataclass(frozen=True)
+class MixedTaskConfig:
+    """The pushing task with several objects and team sizes at once, which one policy learns."""
+
+    objects: Tuple[str, ...] = ("cuboid", "tblock", "cylinder")
+    """Objects that are pushed, each by teams of every size."""
+    team_sizes: Tuple[int, ...] = (2, 4)
+    """Numbers of robots in a team."""
+    seats: int = SEATS
+    """The most robots that a team of the policy can have."""
+    steps_per_decision: int = 10
+    """Env steps (0.02 s each) for which one action is held."""
+    reward: RewardConfig = RewardConfig()
+    """Weights of the reward terms."""
+    large_object_reward: RewardConfig = RewardConfig()
+    """The same for objects that reach farther than 1 m from their origin."""
+
+    def __post_init__(self) -> None:
+        names = [item.name for item in BUILT_IN]
+        for name in self.objects:
+            if name not in names:
+                raise unknown("object", name, names)
+        for setting, values in (("task.objects", self.objects), ("task.team_sizes", self.team_sizes)):
+            different = len(values) >= 1 and len(set(values)) == len(values)
+            require(different, setting, values, "one or more, each of them once")
+        require(self.steps_per_decision >= 1, "task.steps_per_decision", self.steps_per_decision, "at least 1")
+        require(self.seats >= 2, "task.seats", self.seats, "at least 2")
+        low, high = min(self.team_sizes), max(self.team_sizes)
+        require(low >= 1 and high <= self.seats, "task.team_sizes", self.team_sizes, f"1 to task.seats {self.seats}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +162,15 @@ def pushed_object(task: TaskConfig) -> PushObject:
     """Return the object that a task names, with the team of the task.
 
     Raises:
-      ConfigError: no object has this name.
+      ConfigError: no object has this name, or the task's view has no room for the team.
     """
-    return team_of(task.object, task.num_agents)
+    item = team_of(task.object, task.num_agents)
+    if task.view == "any_team" and item.num_agents > task.seats:
+        raise ConfigError(
+            "the policy has no seat for so many robots",
+            where=f"object {item.name}",
+            got=f"{item.num_agents} robots",
+            expected=f"at most {task.seats}",
+            fix=f"--num-agents {task.seats} or fewer; a policy for more is trained with --task.seats",
+        )
+    return item

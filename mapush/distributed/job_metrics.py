@@ -68,6 +68,8 @@ def _merged(name: str, parts: List[_Part]) -> float:
     weights = [1.0] * len(parts)  # every rank takes as many steps
     if name.startswith("episode/"):
         weights = [part.episodes_in_means for part in parts]
+    if name.startswith("success/"):  # of a group of envs; a rank in which no episode of it has ended has no rate
+        weights = [float(not math.isnan(part.metrics[name])) for part in parts]
     total = math.fsum(weights)
     if total == 0.0:
         return math.nan

@@ -134,9 +134,15 @@ class HarlView:
         obs, share_obs = self._views(transition.observation)
         rewards = _numpy(transition.reward)
         if self.team_reward:
-            rewards = self._per_agent(rewards.mean(axis=1))
+            rewards = self._per_agent(self._team_mean(rewards))
         dones = self._per_agent(_numpy(transition.done))
         return obs, share_obs, rewards[:, :, np.newaxis], dones, self._infos(transition), [None] * self.num_envs
+
+    def _team_mean(self, rewards: np.ndarray) -> np.ndarray:
+        """Return the mean reward (N,) of the agents that each env has; `rewards` (N, A) of others are 0."""
+        if self.env.active is None:
+            return rewards.mean(axis=1)
+        return rewards.sum(axis=1) / _numpy(self.env.active).sum(axis=1)
 
     def get_statistics(self) -> Dict[str, float]:
         """Return the means over the episodes that ended since the last `reset_statistics`, at most the last 1,000.

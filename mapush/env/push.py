@@ -10,7 +10,7 @@ import torch
 
 from mapush.config import TaskConfig
 from mapush.device.cuda_graphs import Captured, map_tensors
-from mapush.env import observations, rewards, terminations
+from mapush.env import rewards, terminations
 from mapush.env.finite import all_finite, non_finite_error
 from mapush.env.judgement import OUTCOMES, DecisionTally, Judgement, choose, outcome_of, together
 from mapush.env.metrics import EpisodeMetrics
@@ -20,6 +20,7 @@ from mapush.env.resets import SPAWN_MARGIN, Spawner
 from mapush.env.rewards import RewardInputs
 from mapush.env.terminations import MAX_EPISODE_LENGTH, Endings
 from mapush.env.vec_env import Observation, Transition, VecEnv
+from mapush.env.views import view_of
 from mapush.errors import ConfigError, MapushError, NonFiniteError
 from mapush.sim.geometry import constant, yaw_of
 from mapush.sim.physics import State
@@ -43,9 +44,7 @@ class PushEnv(VecEnv):
     An action is a velocity command in the robot's own frame: v_x, v_y, omega_z, where 1 means 0.5 m/s or 0.5 rad/s.
     It is held for `task.steps_per_decision` env steps of `STEP_DT`. Rewards and endings are judged after every env
     step; rewards add up until the episode ends. Envs whose episode ended are reset at the end of the decision.
-
-    Shapes, for E envs of A robots (cuboid and tblock: 2, cylinder: 3): actions (E, A, 3); obs (E, A, 2 + 3 A), see
-    `observations.actor_obs`; share_obs (E, 6 + 7 A), see `observations.critic_obs`; reward (E, A).
+    For E envs of A robots, actions are (E, A, 3), and reward is (E, A); `views` has the observations.
 
     `Transition.outcome` holds, for each ended episode, exactly one of `success`, `collision`, `fall` and `timeout`;
     `length` [env steps]; `finished_time` [s] (of a failure: the longest episode's); `collaboration` and
@@ -104,8 +103,9 @@ class PushEnv(VecEnv):
             )
 
     def _declare_specs(self) -> None:
-        self.obs_spec = observations.obs_spec(self.num_envs, self.num_agents)
-        self.share_obs_spec = observations.share_obs_spec(self.num_envs, self.num_agents)
+        self._view = view_of(self.task, self.item, self.device)
+        self.obs_spec = self._view.obs_spec(self.num_envs, self.num_agents)
+        self.share_obs_spec = self._view.share_obs_spec(self.num_envs)
         dims = ("num_envs", "num_agents", "action_dim")
         shape = (self.num_envs, self.num_agents, 3)
         self.action_spec = TensorSpec("actions", dims, shape, low=-1.0, high=1.0)
@@ -350,8 +350,8 @@ class PushEnv(VecEnv):
     def _observe(self, state: State, robot_yaw: torch.Tensor) -> Observation:
         remaining_time = 1.0 - self._length / (MAX_EPISODE_LENGTH + 1)
         return Observation(
-            obs=observations.actor_obs(state, robot_yaw, self.goal_pos_w),
-            share_obs=observations.critic_obs(state, self.goal_pos_w, remaining_time),
+            obs=self._view.actor_obs(state, robot_yaw, self.goal_pos_w),
+            share_obs=self._view.critic_obs(state, self.goal_pos_w, remaining_time),
         )
 
     # -- what `QuirkyPushEnv` overrides ------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import TYPE_CHECKING, Any, Dict, Protocol
+from typing import TYPE_CHECKING, Any, Dict, Optional, Protocol
 
 from mapush.errors import MapushError
 from mapush.spec import TensorSpec
@@ -70,6 +70,18 @@ class Transition:
         return self.terminated | self.truncated
 
 
+def team_reward(reward: torch.Tensor, active: Optional[torch.Tensor]) -> torch.Tensor:
+    """Return the mean reward (E, 1) of the agents that each env has.
+
+    Args:
+      reward: (E, A); 0 for absent agents.
+      active: see `VecEnv`.
+    """
+    if active is None:
+        return reward.mean(dim=1, keepdim=True)
+    return reward.sum(dim=1, keepdim=True) / active.sum(dim=1, keepdim=True)
+
+
 class VecEnv(abc.ABC):
     """`num_envs` copies of a task with `num_agents` agents, on one torch device.
 
@@ -88,6 +100,8 @@ class VecEnv(abc.ABC):
       action_spec: spec of the actions, (E, A, action_dim) float32; values outside its bounds are clipped.
       metrics: bounded statistics of rewards and ended episodes.
       simulator_name: name of the physics engine, for the console.
+      active: 0 where an env has no such agent, else 1, (E, A) float32; None if every env has all agents. Observations
+        and rewards of an absent agent are 0, and its actions are ignored.
     """
 
     num_envs: int
@@ -100,6 +114,7 @@ class VecEnv(abc.ABC):
     action_spec: TensorSpec
     metrics: EpisodeMetrics
     simulator_name: str
+    active: Optional[torch.Tensor] = None
 
     @abc.abstractmethod
     def reset(self) -> Observation:

@@ -10,7 +10,7 @@ import tyro
 from typing_extensions import Annotated, Literal, get_args
 
 from mapush.assembly import TASKS
-from mapush.config import SimConfig, TaskConfig
+from mapush.config import MIXED_TASK, SimConfig, TaskConfig
 from mapush.errors import ConfigError, unknown
 from mapush.evaluation import saved_objects
 from mapush.own import own_objects
@@ -34,7 +34,7 @@ class EvaluateConfig:
     """Evaluate a policy by the published protocol, or watch it."""
 
     task_name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar=_TASK_CHOICES)] = DEFAULT_TASK
-    """The task that the policy was trained for."""
+    """The task that the policy was trained for; of a policy for any team, the object to push."""
     checkpoint: Tuple[Path, ...] = ()
     """Checkpoints, folders of runs (evaluates all of their checkpoints), HARL's models. Default: the shipped policy."""
     env: Optional[str] = None
@@ -45,6 +45,8 @@ class EvaluateConfig:
     reward_terms: tyro.conf.UseAppendAction[Tuple[str, ...]] = ()
     """Add a reward term of your own to the return: FILE.py:function=weight; can be repeated. Code that a run names is
     not executed without it."""
+    num_agents: Optional[int] = None
+    """Robots in a team. Default: as the policy was trained; for one for any team, the object's own number."""
     untrained: bool = False
     """Evaluate the initial weights of a training."""
     mode: Mode = "calculator"
@@ -89,13 +91,15 @@ class EvaluateConfig:
         given = TaskConfig(reward_terms=self.reward_terms)  # checks their form
         object.__setattr__(self, "reward_terms", given.reward_terms)
         _require_choice("mode", self.mode, get_args(Mode))
-        for name, least in (("num_envs", "env"), ("episodes", "episode"), ("steps_per_decision", "env step")):
+        counted = {"num_envs": "env", "episodes": "episode", "steps_per_decision": "env step", "num_agents": "robot"}
+        for name, least in counted.items():
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(
                     f"nothing to do: no {least}s", got=f"{name} {value}", expected=f"at least one {least}"
                 )
         _check_own_env(self)
+        _check_mixed(self)
         _check_policy_flags(self)
         _check_output_flags(self)
         _check_viewer_flags(self)
@@ -163,10 +167,26 @@ def _check_own_env(config: EvaluateConfig) -> None:
     _require(config.mode == "calculator", "--env works for the calculator only", "leave out --mode")
     named = config.untrained or bool(config.checkpoint)
     _require(named, "no policy is shipped for your own environment", "--checkpoint RUN_OR_FILE, or --untrained")
-    for flag in ("report", "stand_checkpoint", "upstream_quirks", "steps_per_decision", "object"):
+    for flag in ("report", "stand_checkpoint", "upstream_quirks", "steps_per_decision", "object", "num_agents"):
         name = "--" + flag.replace("_", "-")
         what = f"{name} belongs to the built-in tasks, not to your own environment"
         _require(getattr(config, flag) is None, what, "leave it out")
+
+
+def _check_mixed(config: EvaluateConfig) -> None:
+    """Check the flags for the task that mixes objects and teams.
+
+    Raises:
+      ConfigError: a flag belongs to tasks with one object.
+    """
+    if config.task_name != MIXED_TASK or config.env is not None:
+        return
+    fix = f"name one object: cuboid --checkpoint RUN, with --num-agents N, instead of {MIXED_TASK}"
+    _require(config.mode == "calculator", "the viewer shows one object and team", fix)
+    _require(config.reward_terms == (), "--reward-terms belongs to tasks with one object", fix)
+    for flag in ("num_agents", "steps_per_decision", "upstream_quirks", "report"):
+        name = "--" + flag.replace("_", "-")
+        _require(getattr(config, flag) is None, f"{name} belongs to tasks with one object", fix)
 
 
 def _check_policy_flags(config: EvaluateConfig) -> None:
@@ -193,7 +213,7 @@ def _check_output_flags(config: EvaluateConfig) -> None:
     walk = config.task_name == "walk"
     viewer = config.mode == "viewer"
     _require(not (walk and viewer), "the viewer shows pushing tasks only", "name cuboid, tblock or cylinder")
-    for flag in ("episodes", "steps_per_decision"):
+    for flag in ("episodes", "steps_per_decision", "num_agents"):
         name = "--" + flag.replace("_", "-")
         _require(not walk or getattr(config, flag) is None, f"{name} works for pushing tasks only", "leave it out")
     if not viewer and config.episodes is not None and config.num_envs is not None:

@@ -19,7 +19,8 @@ from typing import Any, Dict, Iterator, List, Tuple
 import torch
 from torch import nn
 
-from mapush.config import PushRunConfig, RunConfig, steps_per_decision
+from mapush.config import MixedRunConfig, PushRunConfig, RunConfig, seats_of, steps_per_decision
+from mapush.env import any_team
 from mapush.env.observations import obs_blocks
 from mapush.env.push import COMMAND_SCALE
 from mapush.errors import ConfigError
@@ -148,7 +149,10 @@ def sizes_of_policy(policy: LoadedPolicy) -> Tuple[int, int, int]:
 def _obs_layout(config: RunConfig, num_agents: int, obs_dim: int) -> List[List[Any]]:
     """Return name and width of each part of an observation, in order; one part if they are not known."""
     blocks: Dict[str, int] = {}
-    if isinstance(config, PushRunConfig):
+    seats = seats_of(config)
+    if seats is not None:
+        blocks = any_team.obs_blocks(seats)
+    elif isinstance(config, PushRunConfig):
         blocks = obs_blocks(num_agents)
     elif config.task_name == "walk":
         blocks = _WALKING_BLOCKS
@@ -159,9 +163,9 @@ def _obs_layout(config: RunConfig, num_agents: int, obs_dim: int) -> List[List[A
 
 def _action_metadata(config: RunConfig) -> Dict[str, Any]:
     """Return what the numbers of an action mean: command = scale * clip(action, -limit, limit)."""
-    if isinstance(config, PushRunConfig):
+    if isinstance(config, (PushRunConfig, MixedRunConfig)):
         scale, limit = COMMAND_SCALE, 1.0
-        if config.task.upstream_quirks:
+        if isinstance(config, PushRunConfig) and config.task.upstream_quirks:
             scale, limit = scale * _QUIRKS_SCALE, limit / _QUIRKS_SCALE
         layout = ["v_x [m/s]", "v_y [m/s]", "omega_z [rad/s]"]
         return {"action_layout": layout, "action_scale": scale, "action_limit": limit}

@@ -169,12 +169,21 @@ def without_nan(value: Any) -> Any:
 # -- in the folder of a run ------------------------------------------------------------------------------------------
 
 
-def variant_of(steps_per_decision: Optional[int], upstream_quirks: Optional[bool]) -> str:
+def variant_of(
+    steps_per_decision: Optional[int],
+    upstream_quirks: Optional[bool],
+    other_task: Optional[str] = None,
+    num_agents: Optional[int] = None,
+) -> str:
     """Return the part of a name that says what was different from the training of the run; "" if nothing was.
 
     Results under different conditions are kept apart, and a report on the run does not show them.
     """
     variant = ""
+    if other_task is not None:
+        variant += f"-of-{other_task}"
+    if num_agents is not None:
+        variant += f"-team-of-{num_agents}"
     if steps_per_decision is not None:
         variant += f"-decision-every-{steps_per_decision}"
     if upstream_quirks is not None:

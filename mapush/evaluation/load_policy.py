@@ -74,28 +74,34 @@ class TeamPolicy:
         return actions
 
 
-def load_policy(source: Union[str, Path], task_name: Optional[str] = None, device: str = "cpu") -> TeamPolicy:
+def load_policy(
+    source: Union[str, Path], task_name: Optional[str] = None, device: str = "cpu", num_agents: Optional[int] = None
+) -> TeamPolicy:
     """Load a trained team.
 
     Args:
       source: a checkpoint; the folder of a run, whose newest checkpoint is loaded; a policy that HARL or MAPush saved;
         or the name of a shipped policy, such as "cuboid".
-      task_name: the task that it was trained for; needed for a policy that HARL or MAPush saved.
+      task_name: the task that it was trained for; needed for a policy that HARL or MAPush saved. Of a policy for any
+        team, the object that it shall push.
       device: where it computes: auto, cpu, cuda or cuda:1.
+      num_agents: size of the team, of a policy for any team.
 
     Raises:
       ConfigError: no such policy, or the task is needed.
       CheckpointError: the file is damaged or does not fit.
     """
-    return TeamPolicy(load_named(source, task_name, device))
+    return TeamPolicy(load_named(source, task_name, device, num_agents))
 
 
-def load_named(source: Union[str, Path], task_name: Optional[str], device: str) -> LoadedPolicy:
+def load_named(
+    source: Union[str, Path], task_name: Optional[str], device: str, num_agents: Optional[int] = None
+) -> LoadedPolicy:
     """Load the policy that `source` names, with its configuration and weights; see `load_policy`."""
     path = _find(source)
     if task_name is None:
         task_name = _task_of(path)
-    return policy_formats.load(path, LoadOptions(task_name, device))
+    return policy_formats.load(path, LoadOptions(task_name, device, num_agents=num_agents))
 
 
 def shipped_policies() -> List[str]:

@@ -115,7 +115,7 @@ def load_in_env(
     """
     if path is None:
         return _untrained(config, num_envs, make)
-    options = LoadOptions(config.task_name, config.device, config.upstream_quirks)
+    options = LoadOptions(config.task_name, config.device, config.upstream_quirks, config.num_agents)
     policy = policy_formats.load(path, options)
     policy = dataclasses.replace(policy, config=dataclasses.replace(policy.config, sim=config.sim))
     policy = _with_terms(at_rate(policy, config.steps_per_decision), config.reward_terms)
@@ -134,7 +134,7 @@ def _untrained(config: EvaluateConfig, num_envs: int, make: Callable[[RunConfig]
     if config.steps_per_decision is not None:
         run_config, rate_from = _held(run_config, config.steps_per_decision), GIVEN
     if isinstance(run_config, PushRunConfig):
-        task = dataclasses.replace(run_config.task, reward_terms=config.reward_terms)
+        task = dataclasses.replace(run_config.task, reward_terms=config.reward_terms, num_agents=config.num_agents)
         run_config = dataclasses.replace(run_config, task=task)
     env = make(_evaluated(run_config, config, num_envs))
     agent = make_agent(run_config, sizes_of(env), config.device)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Callable, Optional, Tuple
 from mapush.assembly import device_of, make_agent
 from mapush.config import PushRunConfig, RunConfig, team_size
 from mapush.errors import CheckpointError
-from mapush.objects import OBJECTS
+from mapush.evaluation.policy_teams import for_team
+from mapush.objects import OBJECTS, team_of
 from mapush.presets import as_published, own_env, preset, presets_of
 from mapush.run import checkpoint as checkpoints
 from mapush.run.checkpoint import Checkpoint
@@ -59,11 +60,13 @@ class LoadOptions:
       task_name: the task that it must have been trained for.
       device: where it computes: auto, cpu, cuda or cuda:1.
       upstream_quirks: override of the task's setting; None keeps the one it was trained with.
+      num_agents: size of the team that it must fit; None accepts the one it was trained with.
     """
 
     task_name: str
     device: str = "cpu"
     upstream_quirks: Optional[bool] = None
+    num_agents: Optional[int] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +184,7 @@ def _config_for_harl(task_name: str) -> RunConfig:
 
 
 def _ready(checkpoint: Checkpoint, path: Path, options: LoadOptions, rate_from: str = AS_TRAINED) -> LoadedPolicy:
+    checkpoint = for_team(checkpoint, options.task_name, options.num_agents)
     checkpoints.require_fit(checkpoint, path, options.task_name, checkpoint.sizes)
     config = with_quirks(checkpoint.config, options.upstream_quirks)
     sizes = dict(checkpoint.sizes)
@@ -203,7 +207,7 @@ def _load_openrl(path: Path, options: LoadOptions) -> LoadedPolicy:
     if not quirks:
         scale = 1.0 / openrl.SATURATION
     team = openrl.load(path, scale, str(device_of(options.device)))
-    openrl.require_fit(team, path, OBJECTS[options.task_name])
+    openrl.require_fit(team, path, team_of(options.task_name, options.num_agents))
     config = with_quirks(as_published(options.task_name), quirks)
     return LoadedPolicy(path, openrl.steps_of(path), config, team, rate_from=ASSUMED)
 

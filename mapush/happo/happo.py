@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Dict, List, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 
@@ -23,7 +23,7 @@ from mapush.happo.optimizer import Optimizer
 from mapush.happo.rollout import Decision, Rollout
 from mapush.happo.update import ActorBatch, Batch, CriticBatch
 from mapush.happo.value_norm import IdentityNorm, ValueNorm
-from mapush.spec import TensorSpec
+from mapush.spec import SetLayout, TensorSpec
 
 _MEANS_OVER_AGENTS = ("policy_loss", "entropy", "ratio", "actor_grad_norm", "approx_kl", "clip_fraction")
 _MAY_BE_UNDEFINED = ("explained_variance",)
@@ -47,6 +47,8 @@ class Happo:
       device: device of networks and batches.
       seed: seeds the initial weights and everything drawn later; the global generators are not used.
       ranks: this process among those that train the same team; its replicas have the same `seed`.
+      sets: the rows of a set at the end of an observation and of a state, if there are any; then an agent may be absent
+        from some envs.
 
     Attributes:
       actors: one per agent; with `share_param` all are the same object.
@@ -67,8 +69,10 @@ class Happo:
         device: torch.device,
         seed: int,
         ranks: Ranks = ALONE,
+        sets: Tuple[Optional[SetLayout], Optional[SetLayout]] = (None, None),
     ) -> None:
         self.cfg = cfg
+        self._may_be_absent = sets != (None, None)
         self.ranks = ranks
         self.device = torch.device(device)
         count = num_agents
@@ -76,8 +80,8 @@ class Happo:
             count = 1
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            actors = [Actor(cfg, obs_dim, action_dim).to(self.device) for _ in range(count)]
-            self.critic = Critic(cfg, share_obs_dim).to(self.device)
+            actors = [Actor(cfg, obs_dim, action_dim, sets[0]).to(self.device) for _ in range(count)]
+            self.critic = Critic(cfg, share_obs_dim, sets[1]).to(self.device)
         self._actor_optimizers = [Optimizer(actor, cfg.lr, cfg) for actor in actors]
         self._critic_optimizer = Optimizer(self.critic, cfg.critic_lr, cfg)
         self.actors: List[Actor] = actors
@@ -213,7 +217,8 @@ class Happo:
 
         `factor` is what makes this HAPPO: for each sample, the product of the probability ratios by which the agents
         updated so far have changed their actions. It weights the loss of the next agent, which thereby improves the
-        joint policy that it will act in, not the one that filled the rollout.
+        joint policy that it will act in, not the one that filled the rollout. Where an agent is absent, nobody carried
+        out its actions, so their ratio does not count. (HARL counts the ratios of inactive agents.)
         """
         metrics: Dict[str, torch.Tensor] = {}
         order = self._agent_order()
@@ -226,7 +231,10 @@ class Happo:
             after = self._log_probs(agent, batch)
             change = update.policy_change(after - batch.log_probs, batch.weight, self.cfg, self.ranks)
             metrics[f"agent{agent}/approx_kl"], metrics[f"agent{agent}/clip_fraction"] = change
-            factor = factor * update.probability_ratio(after - before, self.cfg.action_aggregation)
+            ratio = update.probability_ratio(after - before, self.cfg.action_aggregation)
+            if self._may_be_absent:
+                ratio = ratio.masked_fill(rollout.active_masks[:-1, :, agent].flatten(0, 1) == 0.0, 1.0)
+            factor = factor * ratio
         for name in _MEANS_OVER_AGENTS:
             of_agents = [metrics[f"agent{agent}/{name}"] for agent in order]
             metrics[name] = torch.stack(of_agents).mean()

@@ -6,13 +6,17 @@ Source: HARL@d539bad, `models/`. Because the names are the same, HARL's checkpoi
 from __future__ import annotations
 
 import math
-from typing import Any, List, Tuple
+from typing import Any, List, Optional, Tuple
 
 import torch
 from torch import nn
 
 from mapush.config import HappoConfig
 from mapush.distributed.ranks import ALONE, Ranks
+from mapush.spec import SetLayout
+
+ROW_FEATURES = 64
+"""Features that each row of a set is encoded into."""
 
 _ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -50,6 +54,50 @@ class Base(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the features (B, hidden_sizes[-1]) of inputs (B, input_dim)."""
         return self.mlp["fc"](self.feature_norm(inputs))
+
+
+class SetBase(nn.Module):
+    """A `Base` whose input ends with the rows of a set: each is encoded, and their mean and maximum replace them.
+
+    So the result depends neither on the order of the rows nor on the content of empty ones.
+
+    Source: Zaheer et al., Deep Sets, NeurIPS 2017.
+
+    Args:
+      cfg: sizes, activation and initialisation.
+      input_dim: features of the input, rows included.
+      layout: the rows.
+    """
+
+    def __init__(self, cfg: HappoConfig, input_dim: int, layout: SetLayout) -> None:
+        super().__init__()
+        self._layout = layout
+        self._others = input_dim - layout.rows * layout.width
+        gain = nn.init.calculate_gain("relu")
+        self.row = nn.Sequential(
+            _linear(cfg, layout.width - 1, ROW_FEATURES, gain),
+            nn.ReLU(),
+            _linear(cfg, ROW_FEATURES, ROW_FEATURES, gain),
+            nn.ReLU(),  # at least 0, so that the zeros of empty rows never are a maximum of their own
+        )
+        self.base = Base(cfg, self._others + 1 + 2 * ROW_FEATURES)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the features (..., hidden_sizes[-1]) of inputs (..., input_dim)."""
+        others, rows = inputs.split((self._others, self._layout.rows * self._layout.width), dim=-1)
+        rows = rows.unflatten(-1, (self._layout.rows, self._layout.width))
+        present = rows[..., -1:]
+        encoded = self.row(rows[..., :-1]).masked_fill(present == 0.0, 0.0)
+        count = present.sum(dim=-2)
+        mean = encoded.sum(dim=-2) / count.clamp(min=1.0)
+        share = count / self._layout.rows
+        return self.base(torch.cat((others, share, mean, encoded.amax(dim=-2)), dim=-1))
+
+
+def _base(cfg: HappoConfig, input_dim: int, layout: Optional[SetLayout]) -> nn.Module:
+    if layout is None:
+        return Base(cfg, input_dim)
+    return SetBase(cfg, input_dim, layout)
 
 
 class GaussianHead(nn.Module):
@@ -93,11 +141,12 @@ class Actor(nn.Module):
       cfg: sizes, activation, initialisation and exploration.
       obs_dim: features of an observation.
       action_dim: numbers in an action, K.
+      layout: the rows of a set at the end of the observation, if there are any.
     """
 
-    def __init__(self, cfg: HappoConfig, obs_dim: int, action_dim: int) -> None:
+    def __init__(self, cfg: HappoConfig, obs_dim: int, action_dim: int, layout: Optional[SetLayout] = None) -> None:
         super().__init__()
-        self.base = Base(cfg, obs_dim)
+        self.base = _base(cfg, obs_dim, layout)
         self.act = ActionLayer(GaussianHead(cfg, cfg.hidden_sizes[-1], action_dim))
 
     @property
@@ -148,11 +197,12 @@ class Critic(nn.Module):
     Args:
       cfg: sizes, activation and initialisation.
       share_obs_dim: features of the state.
+      layout: the rows of a set at the end of the state, if there are any.
     """
 
-    def __init__(self, cfg: HappoConfig, share_obs_dim: int) -> None:
+    def __init__(self, cfg: HappoConfig, share_obs_dim: int, layout: Optional[SetLayout] = None) -> None:
         super().__init__()
-        self.base = Base(cfg, share_obs_dim)
+        self.base = _base(cfg, share_obs_dim, layout)
         self.v_out = _linear(cfg, cfg.hidden_sizes[-1], 1, gain=1.0)
 
     def forward(self, share_obs: torch.Tensor) -> torch.Tensor:

@@ -52,7 +52,7 @@ class Rollout:
       rewards: the team's reward, (T, E, 1).
       masks: 0 where a new episode begins, else 1, (T+1, E, 1).
       bad_masks: 0 where only a time limit ended the episode before, else 1, (T+1, E, 1).
-      active_masks: 0 where the agent has left an episode that goes on, else 1, (T+1, E, A, 1).
+      active_masks: 0 where the agent is absent or has left an episode that goes on, else 1, (T+1, E, A, 1).
       step: number of the T steps that are filled.
     """
 
@@ -81,15 +81,18 @@ class Rollout:
         self.active_masks = zeros(num_steps + 1, num_agents, 1) + 1.0
         self.step = 0
 
-    def start(self, obs: torch.Tensor, share_obs: torch.Tensor) -> None:
+    def start(self, obs: torch.Tensor, share_obs: torch.Tensor, active: Optional[torch.Tensor] = None) -> None:
         """Store the first observation of a run.
 
         Args:
           obs: (E, A, obs_dim).
           share_obs: (E, share_obs_dim).
+          active: 0 where an env has no such agent, else 1, (E, A); None if all agents take part.
         """
         self.obs[0].copy_(obs)
         self.share_obs[0].copy_(share_obs)
+        if active is not None:
+            self.active_masks[0, :, :, 0].copy_(active)
 
     def insert(
         self,
@@ -110,7 +113,7 @@ class Rollout:
           truncated: the time limit ended the episode, (E,) bool.
           obs: the observation after the step, (E, A, obs_dim); where an episode ended, of the new one.
           share_obs: the state after the step, (E, share_obs_dim).
-          active: 0 where an agent has left an episode that goes on, else 1, (E, A); None if all agents take part.
+          active: 0 where an agent is absent or has left an episode that goes on, else 1, (E, A); None if all take part.
         """
         step = self.step
         self.actions[step].copy_(decision.action)

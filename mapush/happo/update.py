@@ -271,6 +271,7 @@ def improve_actor(
     (-cfg.entropy_coef * entropy / ranks.size).backward()
     total_weight = batch.weight.sum()
     ranks.sum_(total_weight)
+    total_weight = total_weight.clamp(min=1.0)  # a minibatch may have no sample of an agent that is rarely present
     loss = ratio = torch.zeros_like(total_weight)
     for chunk in chunks(batch):
         chunk_loss, chunk_ratio = policy_loss(actor, chunk, cfg)

@@ -12,7 +12,7 @@ from mapush.objects import BUILT_IN, OBJECTS, Part, PushObject
 from mapush.own import named_code
 
 FLAG = "--object"
-TASKS_WITHOUT_OBJECT = ("walk",)
+TASKS_WITHOUT_OBJECT = ("any", "walk")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _SOURCES: Dict[str, str] = {}  # name of a registered object: the reference that it was loaded from, or ""
 
@@ -142,7 +142,7 @@ def _differences(before: PushObject, now: Any) -> str:
 
 
 def task_names() -> List[str]:
-    """Return the name of every task: those of all objects, and walk."""
+    """Return the name of every task: those of all objects, any and walk."""
     return [*OBJECTS, *TASKS_WITHOUT_OBJECT]
 
 

@@ -110,6 +110,29 @@ def signed_area(corners: Sequence[Point]) -> float:
     return area / 2.0
 
 
+def ray_length(corners: Sequence[Point], angle: float) -> float:
+    """Return how far a ray from the origin reaches until it has left a convex polygon for good; 0 if it misses it.
+
+    Args:
+      corners: of the polygon [m].
+      angle: direction of the ray [rad].
+    """
+    ahead = (math.cos(angle), math.sin(angle))
+    farthest = 0.0
+    for start, end in zip(corners, list(corners[1:]) + list(corners[:1])):
+        left_of_start, left_of_end = _cross(ahead, start), _cross(ahead, end)
+        if left_of_start * left_of_end > 0.0 or left_of_start == left_of_end:
+            continue  # both ends of the edge lie on the same side of the ray
+        share = left_of_start / (left_of_start - left_of_end)
+        x, y = start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])
+        farthest = max(farthest, x * ahead[0] + y * ahead[1])
+    return farthest
+
+
+def _cross(one: Point, other: Point) -> float:
+    return one[0] * other[1] - one[1] * other[0]
+
+
 # -- moments of inertia ----------------------------------------------------------------------------------------------
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
-from mapush.config import PushRunConfig, RunConfig, bytes_of, pushed_object, team_size
+from mapush.config import MixedRunConfig, PushRunConfig, RunConfig, bytes_of, groups_of, pushed_object, seats_of
 from mapush.errors import CapacityError
 from mapush.sim.contact_capacity import buffer_sizes
 from mapush.sim.physics import Randomization
@@ -33,6 +33,8 @@ TASK_POOLS = 2
 """Memory pools of the recorded functions of pushing: one for walking, one for the task."""
 WALK_TASK_POOLS = 6
 """The same of the walking task: four pieces of an env step, and two for the bookkeeping of episodes."""
+NUMBERS_PER_ROW = 308
+"""Numbers that an optimiser step keeps for each row of a set, of two layers of 64: fitted on a CPU."""
 POOL = 22 * MIB
 """Smallest pool of PyTorch's allocator: one segment for small and one for large tensors."""
 
@@ -57,7 +59,7 @@ class VramPrediction:
         return f"{gib(self.total)}: {parts}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, order=True)
 class _Sizes:
     """Sizes of the environment, under the names of `assembly.sizes_of`."""
 
@@ -104,10 +106,11 @@ def outlook(config: RunConfig) -> str:
 def predict(config: RunConfig) -> VramPrediction:
     """Return how much of the GPU's memory a run will take at its peak."""
     sizes = _sizes(config)
+    groups = _groups(config)
     parts = {
         "context": BARE_CONTEXT + KERNELS,
-        "simulator": _simulator_bytes(config),
-        "task": TASK_BYTES_PER_ROBOT * config.num_envs * sizes.num_agents + _task_pools(config) * POOL,
+        "simulator": sum(_simulator_bytes(group) for group in groups),
+        "task": sum(_task_bytes(group) for group in groups),
         "rollout": 0,
         "learner": 0,
     }
@@ -115,6 +118,17 @@ def predict(config: RunConfig) -> VramPrediction:
         parts["rollout"] = _rollout_bytes(config, sizes)
         parts["learner"] = _learner_bytes(config, sizes)
     return VramPrediction(parts)
+
+
+def _groups(config: RunConfig) -> List[RunConfig]:
+    """Return the configuration of each simulator: a mixed run has one for each of its groups."""
+    if isinstance(config, MixedRunConfig):
+        return list(groups_of(config))
+    return [config]
+
+
+def _task_bytes(config: RunConfig) -> int:
+    return TASK_BYTES_PER_ROBOT * config.num_envs * _sizes(config).num_agents + _task_pools(config) * POOL
 
 
 def free_memory() -> int:
@@ -153,17 +167,18 @@ def _does_not_fit(config: RunConfig, predicted: VramPrediction, limit: int, rank
 def largest_num_envs(config: RunConfig, limit: int) -> int:
     """Return the largest `num_envs` below that of `config` whose prediction is within `limit` [bytes], or 0.
 
-    The prediction grows with `num_envs`, so the largest one is found by bisection.
+    The prediction grows with `num_envs`, so the largest one is found by bisection, in envs of each group.
     """
+    groups = len(_groups(config))
     fits = 0
-    too_many = config.num_envs
+    too_many = config.num_envs // groups
     while too_many - fits > 1:
         middle = (fits + too_many) // 2
-        if predict(dataclasses.replace(config, num_envs=middle)).total <= limit:
+        if predict(dataclasses.replace(config, num_envs=middle * groups)).total <= limit:
             fits = middle
         else:
             too_many = middle
-    return fits
+    return fits * groups
 
 
 def limit_torch(size: int) -> None:
@@ -208,11 +223,16 @@ def _task_pools(config: RunConfig) -> int:
 
 
 def _sizes(config: RunConfig) -> _Sizes:
+    if isinstance(config, MixedRunConfig):
+        return max(_sizes(group) for group in groups_of(config))
     if isinstance(config, PushRunConfig):
-        from mapush.env import observations
+        import torch
 
-        num_agents = team_size(config.task)
-        return _Sizes(num_agents, observations.obs_dim(num_agents), observations.share_obs_dim(num_agents), 3)
+        from mapush.env.views import view_of
+
+        item = pushed_object(config.task)
+        view = view_of(config.task, item, torch.device("cpu"))
+        return _Sizes(item.num_agents, view.obs_dim, view.share_obs_dim, 3)
     from mapush.env.walk import OBS_DIM, PRIVILEGED_DIM
 
     return _Sizes(1, OBS_DIM, OBS_DIM + PRIVILEGED_DIM, 12)
@@ -244,6 +264,9 @@ def _learner_bytes(config: RunConfig, sizes: _Sizes) -> int:
     inputs = max(sizes.obs_dim + 2 * sizes.action_dim + 3, sizes.share_obs_dim + 2)
     batch = inputs + 4 * sizes.action_dim + 8 + 2 * max(hidden)
     minibatch = inputs + 2 * sum(hidden) + hidden[-1]
+    set_rows = seats_of(config) or 0  # the critic's; an actor does not see itself among its team mates
+    batch += NUMBERS_PER_ROW // 2 * set_rows
+    minibatch += NUMBERS_PER_ROW * set_rows
     rows = samples // min(happo.actor_num_mini_batch, happo.critic_num_mini_batch)
     pools = actors + 2  # one for each captured optimiser step, of the actors and the critic; one for the warm-up
     numbers = 4 * weights + samples * batch + pools * rows * minibatch

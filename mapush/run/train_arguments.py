@@ -9,7 +9,7 @@ from typing import Optional, Sequence, Tuple, Type
 import tyro
 from typing_extensions import Annotated
 
-from mapush.config import PushRunConfig, RunConfig, WalkRunConfig
+from mapush.config import MixedRunConfig, PushRunConfig, RunConfig, WalkRunConfig
 from mapush.errors import ConfigError
 from mapush.own import named_code, own_objects
 from mapush.presets import PRESETS, PUSH_PRESETS, own_env, preset
@@ -56,6 +56,14 @@ class PushArguments(TrainArguments):
     """Train a team to push an object to a goal."""
 
     config: Annotated[PushRunConfig, tyro.conf.arg(name="")]
+    """The settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MixedArguments(TrainArguments):
+    """Train one policy for several objects and for teams of several sizes."""
+
+    config: Annotated[MixedRunConfig, tyro.conf.arg(name="")]
     """The settings."""
 
 
@@ -119,8 +127,18 @@ def parse_settings(argv: Sequence[str], flags: RunFlags, default: RunConfig) -> 
         kind = PushArguments
     elif isinstance(default, WalkRunConfig):
         kind = WalkArguments
+    elif isinstance(default, MixedRunConfig):
+        kind = MixedArguments
+        _refuse_one_size(argv)
     shown = dataclasses.replace(flags, preset=default.preset)
     arguments = command_line.parse(kind, argv, "train", default=kind(default.task_name, shown, default))
     if arguments.task != default.task_name:
         raise ConfigError("the task is not the first word", got=" ".join(argv), fix=f"begin with {arguments.task}")
     return arguments.config
+
+
+def _refuse_one_size(argv: Sequence[str]) -> None:
+    for word in argv:
+        if word.partition("=")[0].replace("_", "-") in ("--num-agents", "--task.num-agents"):
+            fix = "--task.team-sizes 2 4"
+            raise ConfigError("a mixed run has teams of several sizes", got=" ".join(argv), fix=fix)

@@ -86,7 +86,7 @@ def test_help_gives_flags_and_choices(help_of, command, flag, choices):
     words = words_of(help_of(command))
     assert flag in words.flags
     assert words.choices.get(flag) == choices
-    assert words.first == ("cuboid", "tblock", "cylinder", "walk")
+    assert words.first == ("cuboid", "tblock", "cylinder", "any", "walk")
     assert len(set(words.flags)) == len(words.flags)
 
 

@@ -11,6 +11,8 @@ from still import StillPhysics, walk_config
 
 from mapush.config import TaskConfig
 from mapush.env.metrics import EpisodeMetrics
+from mapush.env.mixed_env import MixedEnv
+from mapush.env.push import PushEnv
 from mapush.env.push_quirks import push_env_class
 from mapush.env.walk import EPISODE_STEPS, WalkEnv
 from mapush.sim.geometry import constant
@@ -57,6 +59,21 @@ def test_push_env_makes_every_tensor_on_its_simulators_device(upstream_quirks, s
     assert_on_cpu(
         lambda: push_env_class(task)(simulator, task, seed=0), actions, lambda env: put_object_at_goal(env, 3)
     )
+
+
+def test_mixed_env_makes_every_tensor_on_its_simulators_device():
+    """The view for any team, and what joins groups of envs, do not rely on a default device."""
+    simulators = [KinematicSimulator(NUM_ENVS, 3), KinematicSimulator(7, 2)]
+
+    def make():
+        groups = []
+        for name, simulator in zip(("cuboid", "tblock"), simulators):
+            task = TaskConfig(object=name, num_agents=simulator.num_agents, view="any_team", steps_per_decision=2)
+            groups.append(PushEnv(simulator, task, seed=0))
+        return MixedEnv(groups)
+
+    actions = random_actions(num_envs=NUM_ENVS + 7, num_agents=3)
+    assert_on_cpu(make, actions, lambda env: put_object_at_goal(env.groups["tblock_2"], 3))
 
 
 def test_walk_env_makes_every_tensor_on_its_physics_device():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -128,6 +129,20 @@ def test_metrics_of_ranks_are_those_of_one_process(episodes):
         rows = [part._episodes[_last(part, 10)] for part in parts]
         assert merged["episode/return"] == pytest.approx(float(torch.cat(rows)[:, 0].double().mean()))
     assert merged == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    "rates, expected", [((0.25, 0.75), 0.5), ((math.nan, 0.75), 0.75), ((math.nan, math.nan), math.nan)]
+)
+def test_success_of_a_group_is_the_mean_over_the_ranks_that_have_one(rates, expected):
+    """A rank in which no episode of the group has ended does not make the job's rate unknown."""
+    ranks = _RanksOfOneProcess()
+    for rate in rates:
+        metrics = EpisodeMetrics(("success",), 2, torch.device("cpu"))
+        summary = metrics.summary
+        metrics.summary = lambda last=None, rate=rate, summary=summary: {**summary(last), "success/cuboid_4": rate}
+        merged, _ = job_report(ranks, metrics, {})
+    assert merged["success/cuboid_4"] == pytest.approx(expected, nan_ok=True)
 
 
 def _last(metrics, count):

@@ -13,7 +13,7 @@ import torch
 import warp
 
 from mapush.assembly import make_env
-from mapush.config import PushRunConfig
+from mapush.config import MixedRunConfig, PushRunConfig
 from mapush.env.terminations import MAX_EPISODE_LENGTH
 from mapush.env.walk import EPISODE_STEPS
 from mapush.presets import preset
@@ -28,13 +28,18 @@ MIB = 2**20
 def config_of(task_name, preset_name="default", num_envs=NUM_ENVS, **changes):
     """Return the configuration of a preset on Warp, with short rollouts."""
     config = preset(task_name, preset_name)
+    if isinstance(config, MixedRunConfig):
+        num_envs -= num_envs % (len(config.task.objects) * len(config.task.team_sizes))
     sim = dataclasses.replace(config.sim, backend="warp")
     return dataclasses.replace(config, num_envs=num_envs, num_steps=NUM_STEPS, sim=sim, **changes)
 
 
 def let_episodes_end(run):
     """Set every episode to a few env steps before its time limit."""
-    if isinstance(run.config, PushRunConfig):
+    if isinstance(run.config, MixedRunConfig):
+        for group in run.env.groups.values():
+            group._length.fill_(MAX_EPISODE_LENGTH - 3)
+    elif isinstance(run.config, PushRunConfig):
         run.env._length.fill_(MAX_EPISODE_LENGTH - 3)
     else:
         run.env._buffers["length"].fill_(EPISODE_STEPS - 3)
@@ -80,6 +85,7 @@ def test_waiting_is_noticed():
         ("cuboid", "published"),
         ("tblock", "default"),
         ("cylinder", "default"),
+        ("any", "default"),
         ("walk", "default"),
     ],
 )
@@ -95,7 +101,7 @@ def test_rollout_never_waits_for_the_device(task_name, preset_name):
                 run.advance()
         losses = run.learn()
         summary = run.env.metrics.summary()
-    assert summary["episodes"] >= episodes + NUM_ENVS
+    assert summary["episodes"] >= episodes + run.env.num_envs
     assert all(map(math.isfinite, list(losses.values()) + list(summary.values())))
 
 

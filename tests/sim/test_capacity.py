@@ -11,8 +11,8 @@ import torch
 from fakes import KinematicSimulator
 from torch.profiler import ProfilerActivity, profile
 
-from mapush.assembly import sizes_of
-from mapush.config import bytes_of
+from mapush.assembly import make_agent, sizes_of
+from mapush.config import bytes_of, groups_of
 from mapush.device.cuda_graphs import Captured
 from mapush.env.push import PushEnv
 from mapush.env.walk import WalkEnv
@@ -22,7 +22,7 @@ from mapush.happo.happo import Happo
 from mapush.happo.rollout import Rollout
 from mapush.presets import preset
 from mapush.run import capacity
-from mapush.run.capacity import GIB, MIB, predict, require_fit
+from mapush.run.capacity import GIB, MIB, largest_num_envs, predict, require_fit
 from mapush.train import Run
 
 pytestmark = pytest.mark.sim
@@ -77,6 +77,30 @@ def test_rollout_part_is_the_size_of_the_rollout(task_name):
     assert predict(config).parts["rollout"] == sum(array.nbytes for array in arrays)
 
 
+def test_mixed_run_takes_what_its_groups_take():
+    """Each group has a simulator and recorded functions of its own; rollout and learner are common."""
+    config = on_gpu("any", num_envs=42, num_steps=7)
+    parts = predict(config).parts
+    groups = [predict(group).parts for group in groups_of(config)]
+    assert len(groups) == 6
+    for name in ("simulator", "task"):
+        assert parts[name] == sum(group[name] for group in groups)
+    sizes = dataclasses.asdict(capacity._sizes(config))
+    assert sizes == {"num_agents": 4, "obs_dim": 35, "share_obs_dim": 54, "action_dim": 3}
+    rollout = Rollout(7, 42, device=torch.device("cpu"), **sizes)
+    arrays = [value for value in vars(rollout).values() if isinstance(value, torch.Tensor)]
+    assert parts["rollout"] == sum(array.nbytes for array in arrays)
+
+
+def test_largest_mixed_run_that_fits_has_groups_of_one_size():
+    """The number of envs that the error names can be shared evenly, and the next such number does not fit."""
+    config = on_gpu("any", num_envs=600_000)
+    largest = largest_num_envs(config, 20 * GIB)
+    assert largest % 6 == 0
+    assert predict(dataclasses.replace(config, num_envs=largest)).total <= 20 * GIB
+    assert predict(dataclasses.replace(config, num_envs=largest + 6)).total > 20 * GIB
+
+
 @pytest.mark.parametrize("task_name", ["tblock", "walk"])
 def test_sizes_are_those_of_the_env(task_name):
     """The prediction assumes the sizes that the env declares."""
@@ -98,18 +122,18 @@ def test_pools_of_walking_are_its_recorded_functions(monkeypatch):
     assert predict(few).parts["task"] == 3 * per_env + len(recorded) * capacity.POOL
 
 
-@pytest.mark.parametrize("hidden_sizes", [(96, 64), (64, 64, 32)])
-def test_learner_part_counts_what_an_optimiser_step_keeps(hidden_sizes, monkeypatch):
+@pytest.mark.parametrize("task_name, hidden_sizes", [("cuboid", (96, 64)), ("cuboid", (64, 64, 32)), ("any", (96, 64))])
+def test_learner_part_counts_what_an_optimiser_step_keeps(task_name, hidden_sizes, monkeypatch):
     """Halving the minibatch saves as much as half of a step's activations and gradients take on the CPU."""
     rows = 4000
     monkeypatch.setattr(update, "CPU_CHUNK_ROWS", rows)
-    config = on_gpu(num_envs=500, num_steps=8)
+    config = on_gpu(task_name, num_envs=504, num_steps=8)
     happo = dataclasses.replace(
         config.happo, hidden_sizes=hidden_sizes, actor_num_mini_batch=1, critic_num_mini_batch=1
     )
     config = dataclasses.replace(config, happo=happo)
     sizes = capacity._sizes(config)
-    agent = Happo(happo, device=torch.device("cpu"), seed=0, **dataclasses.asdict(sizes))
+    agent = make_agent(config, dataclasses.asdict(sizes), "cpu")
     batch = [torch.randn(rows, width) for width in (sizes.share_obs_dim, 1, 1)]
     agent._critic_step(update.CriticBatch(*batch))
     expected = peak_bytes(lambda: agent._critic_step(update.CriticBatch(*batch)))

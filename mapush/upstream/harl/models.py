@@ -103,9 +103,12 @@ def write(checkpoint: Checkpoint, folder: Path) -> Path:
     """Write a policy as HARL's models, which HARL's runner restores with `model_dir`.
 
     Raises:
-      CheckpointError: the disk is full or the folder cannot be written.
+      CheckpointError: HARL has no such network; or the disk is full or the folder cannot be written.
     """
     agent = checkpoint.agent
+    if _FIRST_LAYER not in agent["actors"][0]:
+        fix = "export it to .onnx, .jit or .pt"
+        raise CheckpointError("HARL has no network for teams of any size", where=checkpoint.config.task_name, fix=fix)
     files: Dict[str, Any] = {CRITIC: agent.get("critic"), VALUE_NORM: agent.get("value_norm")}
     for index, weights in enumerate(agent["actors"]):
         files[actor_file(index)] = weights
