@@ -10,6 +10,9 @@ TORCH_INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/
 
 REPOSITORY ?=
 
+# the tests start hundreds of processes, each of which would compile the code anew
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install quick test half-1 half-2 gpu soak check format docs dist test-38 check-38 bench mutants clean
 
 install: $(VENV)/installed
@@ -48,9 +51,12 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: install  ## the documentation site, in build/site; fails on a broken link
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+docs: $(VENV)/installed-docs  ## the documentation site, in build/site; fails on a broken link
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
 
 dist: install  ## the wheel, in dist; REPOSITORY=https://github.com/OWNER/NAME is where the README's links then lead
 	@test -n "$(REPOSITORY)" || (echo "say where the README's links lead: make dist REPOSITORY=https://github.com/OWNER/NAME"; exit 2)

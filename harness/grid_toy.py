@@ -11,6 +11,7 @@ from harness.toys import Discrete
 ROWS, COLUMNS = 4, 6
 STAY, UP, DOWN, LEFT, RIGHT, CLEAR = range(6)
 MOVES = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]])  # rows and columns of the first five actions
+SIDES = MOVES[1:].tolist()  # numbers of Python: single cells are read faster with them
 NUM_WALLS, NUM_BOXES = 4, 3
 TIME_COST, CLEARED = 0.01, 0.1  # in the reward, for a step and for a box
 
@@ -108,9 +109,9 @@ class GridTeam:
 
     def _act(self, env_id: int, agent: int, choice: int) -> int:
         """Let one robot act; return how many boxes it cleared."""
-        row, column = self._robots[env_id, agent]
+        row, column = self._robots[env_id, agent].tolist()
         if choice < CLEAR:
-            there = row + MOVES[choice, 0], column + MOVES[choice, 1]
+            there = row + int(MOVES[choice, 0]), column + int(MOVES[choice, 1])
             if self._is_free(env_id, *there):
                 self._robots[env_id, agent] = there
             return 0
@@ -122,14 +123,14 @@ class GridTeam:
     def _is_free(self, env_id: int, row: int, column: int) -> bool:
         """Return whether a robot can be at a place."""
         inside = 0 <= row < ROWS and 0 <= column < COLUMNS
-        return inside and not self._walls[env_id, row, column] and not self._boxes[env_id, row, column]
+        return inside and not (self._walls[env_id, row, column] or self._boxes[env_id, row, column])
 
     def _near_boxes(self, env_id: int, row: int, column: int) -> List[Tuple[int, int]]:
         """Return the places next to a place that have a box."""
         found = []
-        for step in MOVES[1:]:
-            cell = (int(row + step[0]), int(column + step[1]))
-            if 0 <= cell[0] < ROWS and 0 <= cell[1] < COLUMNS and self._boxes[env_id][cell]:
+        for down, right in SIDES:
+            cell = (row + down, column + right)
+            if 0 <= cell[0] < ROWS and 0 <= cell[1] < COLUMNS and self._boxes[(env_id, *cell)]:
                 found.append(cell)
         return found
 
@@ -143,8 +144,8 @@ class GridTeam:
 
     def _mask(self, env_id: int, agent: int) -> List[bool]:
         """Return whether each action but `STAY` does something for a robot."""
-        row, column = self._robots[env_id, agent]
-        mask = [self._is_free(env_id, row + step[0], column + step[1]) for step in MOVES[1:]]
+        row, column = self._robots[env_id, agent].tolist()
+        mask = [self._is_free(env_id, row + down, column + right) for down, right in SIDES]
         return [*mask, bool(self._near_boxes(env_id, row, column))]
 
     def _observe(self) -> Tuple[np.ndarray, np.ndarray]:
@@ -162,9 +163,11 @@ class GridTeam:
         for env_id, agent in np.ndindex(self.num_envs, self.n_agents):
             own = self._robots[env_id, agent]
             others = self._seen_robots(env_id, agent) - own
-            blocked = [not self._is_free(env_id, *(own + step)) for step in MOVES[1:]]
+            row, column = own.tolist()
+            blocked = [not self._is_free(env_id, row + down, column + right) for down, right in SIDES]
             offset = self._exit[env_id] - own
-            obs[env_id, agent] = np.concatenate([own, others.ravel(), offset, blocked, time_left[env_id, None]])
+            seen = [row, column, *others.ravel().tolist(), *offset.tolist(), *blocked, time_left[env_id]]
+            obs[env_id, agent] = seen
         return obs, np.tile(state[:, None], (1, self.n_agents, 1))
 
     def _seen_robots(self, env_id: int, agent: int) -> np.ndarray:

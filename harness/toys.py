@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DT = 0.2  # [s]
 SCALE = (1.0, 1.0, 2.0)  # of an action of 1: forward, to the left [m/s], turn [rad/s]
+STEP = DT * np.array(SCALE)  # [m], [m], [rad]
 ARENA = 3.0  # nothing leaves the square of this half width [m]
 CONTACT_DISTANCE = 0.5  # between the centres of a robot and the disc [m]
 COLLISION_DISTANCE = 0.25  # between two robots [m]
@@ -179,6 +180,8 @@ class PointMass:
         self.action_space: List[Any] = [Box(-1.0, 1.0, (3,)) for _ in range(num_agents)]
         self.recent_returns: Deque[float] = deque(maxlen=KEPT_EPISODES)
         self._generators = [np.random.default_rng([seed, env_id]) for env_id in range(num_envs)]
+        self._pairs = np.triu_indices(num_agents, k=1)
+        self._others = (np.arange(num_agents)[:, None] + np.arange(1, num_agents)) % num_agents  # the next agent first
         self._robots = np.zeros((num_envs, num_agents), np.complex128)  # [m]
         self._yaw = np.zeros((num_envs, num_agents))  # [rad]
         self._disc = np.zeros(num_envs, np.complex128)  # [m]
@@ -204,7 +207,7 @@ class PointMass:
         success = distance < SUCCESS_DISTANCE
         collision = self._robots_collide() & ~success
         truncated = (self._age >= self.horizon) & ~success & ~collision
-        robots_to_disc = abs(self._robots - self._disc[:, None]).mean(axis=1)
+        robots_to_disc = abs(self._robots - self._disc[:, None]).sum(axis=1) / self.n_agents
         reward = (distance_before - distance) - APPROACH_WEIGHT * robots_to_disc + 1.0 * success - 1.0 * collision
         self._return += reward
         outcome = {"success": success, "collision": collision, "timeout": truncated}
@@ -238,7 +241,7 @@ class PointMass:
 
     def _commands(self, actions: np.ndarray) -> np.ndarray:
         """Return commands (N, A, 3) in [-1, 1] for actions (N, A, 3)."""
-        return np.clip(self._checked(actions, width=3, kind="f"), -1.0, 1.0)
+        return self._checked(actions, width=3, kind="f").clip(-1.0, 1.0)
 
     def _checked(self, actions: np.ndarray, width: int, kind: str) -> np.ndarray:
         """Return `actions` if they are (N, A, width), numbers of this kind, and not NaN.
@@ -257,7 +260,7 @@ class PointMass:
         return actions
 
     def _move(self, commands: np.ndarray) -> None:
-        steps = DT * np.array(SCALE) * commands
+        steps = STEP * commands
         self._robots = _inside(self._robots + (steps[..., 0] + 1j * steps[..., 1]) * np.exp(1j * self._yaw))
         self._yaw = self._yaw + steps[..., 2]
 
@@ -270,7 +273,7 @@ class PointMass:
 
     def _robots_collide(self) -> np.ndarray:
         """Return in which envs two robots are too close, (N,) bool."""
-        first, second = np.triu_indices(self.n_agents, k=1)
+        first, second = self._pairs
         distance = abs(self._robots[:, first] - self._robots[:, second])
         return np.any(distance < COLLISION_DISTANCE, axis=1)
 
@@ -282,21 +285,25 @@ class PointMass:
         obs: offsets of disc, goal and the other robots (the next agent first), and the share of the time that is left.
         share_obs: disc, goal, robots, their headings (cos, sin), and the share of the time that is left.
         """
-        points = [self._per_agent(self._disc), self._per_agent(self._goal)]
-        for shift in range(1, self.n_agents):
-            points.append(np.roll(self._robots, -shift, axis=1))
-        offsets = np.stack(points, axis=-1) - self._robots[..., None]
+        offsets = np.empty((self.num_envs, self.n_agents, 1 + self.n_agents), np.complex128)
+        offsets[..., 0] = self._disc[:, None]
+        offsets[..., 1] = self._goal[:, None]
+        offsets[..., 2:] = self._robots[:, self._others]
+        offsets -= self._robots[..., None]
+        offsets *= np.exp(-1j * self._yaw)[..., None]
         time_left = 1.0 - self._age[:, None] / self.horizon
-        obs = [_coordinates(offsets * np.exp(-1j * self._yaw)[..., None]), self._per_agent(time_left)]
+        obs = np.concatenate([_coordinates(offsets), self._per_agent(time_left)], axis=-1)
         world = [self._disc[:, None], self._goal[:, None], self._robots, np.exp(1j * self._yaw)]
-        share_obs = np.concatenate([*map(_coordinates, world), time_left], axis=-1)
-        return np.concatenate(obs, axis=-1).astype(np.float32), self._per_agent(share_obs.astype(np.float32))
+        share_obs = np.concatenate([_coordinates(np.concatenate(world, axis=-1)), time_left], axis=-1)
+        return obs.astype(np.float32), self._per_agent(share_obs.astype(np.float32))
 
     def _infos(self, ended: List[int], outcome: Dict[str, np.ndarray]) -> List[List[Dict[str, Any]]]:
         """Return new infos [N][A], with the keys of `HarlView` in the envs whose episode has `ended`."""
         infos: List[List[Dict[str, Any]]] = []
         for _ in range(self.num_envs):
             infos.append([{} for _ in range(self.n_agents)])
+        if not ended:
+            return infos
         obs, share_obs = self._observe()
         for env_id in ended:
             for agent, info in enumerate(infos[env_id]):
@@ -313,7 +320,7 @@ class PointMass:
 
     def _per_agent(self, values: np.ndarray) -> np.ndarray:
         """Repeat values (N, ...) for every agent: (N, A, ...)."""
-        return np.repeat(values[:, None], self.n_agents, axis=1)
+        return values[:, None].repeat(self.n_agents, axis=1)
 
 
 class DiscretePointMass(PointMass):
@@ -344,10 +351,10 @@ def _require_at_least_one(**sizes: int) -> None:
 
 
 def _inside(points: np.ndarray) -> np.ndarray:
-    """Move points to the nearest place in the arena."""
-    return np.clip(points.real, -ARENA, ARENA) + 1j * np.clip(points.imag, -ARENA, ARENA)
+    """Move contiguous points to the nearest place in the arena."""
+    return _coordinates(points).clip(-ARENA, ARENA).view(np.complex128)
 
 
 def _coordinates(points: np.ndarray) -> np.ndarray:
-    """Return x and y of points (..., k), one after the other: (..., 2 k)."""
-    return np.stack((points.real, points.imag), axis=-1).reshape(points.shape[:-1] + (-1,))
+    """Return x and y of contiguous points (..., k), one after the other: (..., 2 k)."""
+    return points.view(np.float64)

@@ -39,6 +39,7 @@ class ActionDriver:
         self.sizes = sizes
         self._rng = np.random.default_rng([seed, 77])
         self._kinds = list(kinds or KINDS)
+        self._range = finite_range(sizes)
         self._step = 0
         self._held = self._extreme()
         self._last_reward = np.zeros(sizes.num_envs)
@@ -77,7 +78,7 @@ class ActionDriver:
         return np.where(allowed, wanted, scores.argmax(axis=-1)[..., None]).astype(float)
 
     def _uniform(self, factor: float = 1.0) -> np.ndarray:
-        low, high = finite_range(self.sizes)
+        low, high = self._range
         if self.sizes.discrete:
             return self._rng.integers(low, high + 1, self.sizes.action_shape).astype(float)
         return self._rng.uniform(factor * low, factor * high, self.sizes.action_shape)
@@ -86,7 +87,7 @@ class ActionDriver:
         return self._uniform(FAR_OUT)
 
     def _extreme(self) -> np.ndarray:
-        low, high = finite_range(self.sizes)
+        low, high = self._range
         return np.where(self._rng.random(self.sizes.action_shape) < 0.5, low, high)
 
     def _hold(self) -> np.ndarray:
@@ -95,7 +96,7 @@ class ActionDriver:
     def _alternate(self) -> np.ndarray:
         if self._step % 2:
             return self._held
-        low, high = finite_range(self.sizes)
+        low, high = self._range
         return low + high - self._held
 
     def _rest(self) -> np.ndarray:

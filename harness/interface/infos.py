@@ -6,6 +6,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy as np
 
+from harness.interface.same_bytes import same_bytes
 from harness.interface.spaces import Sizes
 
 TRUNCATION = "bad_transition"  # the only key that HARL's on-policy runner reads
@@ -24,6 +25,8 @@ def truncation_flags(infos: Any, sizes: Sizes, per_agent: bool = True) -> np.nda
     for env, agent, info in leaves(infos):
         if env < sizes.num_envs and agent < sizes.num_agents and hasattr(info, "get"):
             flag = info.get(TRUNCATION)
+            if flag is None:
+                continue
             flags[env, agent] = np.size(flag) == 1 and bool(flag == True)  # noqa: E712
     if not per_agent:
         flags[:] = flags[:, :1]
@@ -120,6 +123,8 @@ def has_same_items(info: Any, items: Dict[Any, Any]) -> bool:
 
 
 def _is_same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and same_bytes(a, b):
+        return True
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return np.array_equal(a, b)
     try:

@@ -19,7 +19,7 @@ from isaac_standin.errors import BufferOverflow
 from isaac_standin.physics.cpu import MAX_SPEED, diverged
 from isaac_standin.physics.engine import SOURCES_OF_CONSTANTS, Engine, Fields, Start, differing
 from isaac_standin.physics.speed_limits import cap_speeds
-from mapush.device.cuda_graphs import no_garbage_collection
+from mapush.device import warp_graphs
 from mapush.device.warp_watch import Watch, announce_compilation, overflow_names
 from mapush.errors import SimulatorError
 
@@ -66,8 +66,8 @@ class GpuEngine(Engine):
             self._upload(model, differing(model, fields))
             self._speed_limits = warp.full((self.num_envs, model.nv), value=math.inf, dtype=float)
             self._set_start(start)
-            self._step_graph = self._record(self._advance)
-            self._kinematics_graph = self._record(self._place)
+            self._step_graph = warp_graphs.record(self._advance, self._warp_device)
+            self._kinematics_graph = warp_graphs.record(self._place, self._warp_device)
             self._set_start(start)
         self._watch.forget()
         self._flags = torch.zeros(2, dtype=torch.bool, device=self.device)
@@ -95,12 +95,6 @@ class GpuEngine(Engine):
         if start.mocap_pos.size:
             self.mocap_pos.copy_(torch.from_numpy(start.mocap_pos))
             self.mocap_quat.copy_(torch.from_numpy(start.mocap_quat))
-
-    def _record(self, function) -> warp.Graph:
-        function()  # loads the kernels; older drivers do not allow that during the recording
-        with no_garbage_collection(), warp.ScopedCapture() as capture:
-            function()
-        return capture.graph
 
     def _advance(self) -> None:
         for _ in range(self._substeps):

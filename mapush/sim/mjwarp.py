@@ -15,7 +15,7 @@ import mujoco_warp
 import torch
 import warp
 
-from mapush.device.cuda_graphs import no_garbage_collection
+from mapush.device import warp_graphs
 from mapush.device.ordered_sums import order, ordered_sums
 from mapush.device.warp_watch import Demand, Watch, announce_compilation, overflow_names
 from mapush.errors import CheckpointError, SimulatorError
@@ -88,7 +88,7 @@ class WarpPhysics(Physics):
         with warp.ScopedDevice(self._warp_device):
             self._upload(model, draw_fields(model, scene, num_envs, seed, randomization))
             self._share_with_torch(model)
-            self._record()
+            self._graph = warp_graphs.record(self._advance, self._warp_device)
         home = torch.from_numpy(model.key("home").qpos).float().to(self.device).expand(num_envs, -1)
         everywhere = torch.ones(num_envs, dtype=torch.bool, device=self.device)
         self.reset(everywhere, state_of(home, torch.zeros_like(self._qvel), scene))
@@ -128,12 +128,6 @@ class WarpPhysics(Physics):
         self._qvel = self._state["qvel"]
         self._ctrl = self._state["ctrl"]
         self._trunks = torch.tensor(trunk_ids(model, self.scene), device=self.device)
-
-    def _record(self) -> None:
-        self._advance()  # loads the kernels; older drivers do not allow that during the recording
-        with no_garbage_collection(), warp.ScopedCapture() as capture:
-            self._advance()
-        self._graph = capture.graph
 
     def _advance(self) -> None:
         sums: contextlib.AbstractContextManager[None] = contextlib.nullcontext()

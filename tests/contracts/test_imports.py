@@ -8,7 +8,7 @@ import functools
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, Iterator, List, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Set, Tuple
 
 import pytest
 
@@ -98,30 +98,47 @@ def modules() -> Dict[str, Path]:
 MODULES = modules()
 
 
-@functools.lru_cache(maxsize=None)
-def tree_of(path: Path) -> ast.Module:
-    """Return the syntax tree of a file, which is read once for all tests."""
-    return ast.parse(path.read_text(encoding="utf-8"))
+class Named(NamedTuple):
+    """What a module names; its syntax tree is not kept, because the garbage collector would visit it in all tests.
+
+    Attributes:
+      imports: the modules of both packages that it imports: at the top, in functions and for types alike.
+      classes: the classes that it defines.
+    """
+
+    imports: Tuple[str, ...]
+    classes: Tuple[str, ...]
 
 
 @functools.lru_cache(maxsize=None)
+def named_by(name: str) -> Named:
+    """Return what a module names; it is read once for all tests."""
+    imports: List[str] = []
+    classes: List[str] = []
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            imports += _imported(node, name)
+        elif isinstance(node, ast.ClassDef):
+            classes.append(node.name)
+    return Named(tuple(imports), tuple(classes))
+
+
 def imported_by(name: str) -> Tuple[str, ...]:
-    """Return the modules of both packages that a module imports: at the top, in functions and for types alike."""
-    return tuple(_imports(tree_of(MODULES[name]), name))
+    """Return the modules of both packages that a module imports."""
+    return named_by(name).imports
 
 
-def _imports(tree: ast.Module, name: str) -> Iterator[str]:
-    for node in ast.walk(tree):
-        names: List[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for one in names:
-            while one and one not in MODULES:
-                one = one.rpartition(".")[0]
-            if one and one != name:
-                yield one
+def _imported(node: ast.stmt, name: str) -> Iterator[str]:
+    names: List[str] = []
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+    for one in names:
+        while one and one not in MODULES:
+            one = one.rpartition(".")[0]
+        if one and one != name:
+            yield one
 
 
 def room_of(module: str) -> str:
@@ -212,12 +229,11 @@ def test_no_module_name_occurs_twice(packages):
 def test_no_class_name_occurs_twice(packages):
     """The name of a class says which class is meant. The names in `isaac_standin.api` are Isaac Gym's."""
     places = collections.defaultdict(list)
-    for name, path in MODULES.items():
+    for name in MODULES:
         if name.split(".")[0] not in packages or room_of(name) == "isaac_standin.api":
             continue
-        for node in ast.walk(tree_of(path)):
-            if isinstance(node, ast.ClassDef):
-                places[node.name].append(name)
+        for class_name in named_by(name).classes:
+            places[class_name].append(name)
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import collections
+import functools
 import itertools
 import statistics
 from pathlib import Path
-from typing import Iterator, List, NamedTuple
+from typing import Counter, List, NamedTuple, Tuple
 
 import pytest
 
@@ -25,67 +27,82 @@ STORED_TEMPLATES = {  # filled with what is only known later, so an f-string can
 
 
 class SourceFile(NamedTuple):
-    """A module, read."""
+    """A module, read; its syntax tree is not kept, because the garbage collector would visit it again and again.
+
+    Attributes:
+      name: path of the file, from the root.
+      lines: how many it has.
+      comprehensions: how many it has.
+      conditionals: how many conditional expressions it has.
+      functions: name and lines of each function.
+      formats: lines that call a method `format`.
+      conjunctions: lines that assert one thing and a second one.
+    """
 
     name: str
     lines: int
-    nodes: List[ast.AST]
+    comprehensions: int
+    conditionals: int
+    functions: List[Tuple[str, int]]
+    formats: List[int]
+    conjunctions: List[int]
 
 
-def read(package: str) -> Iterator[SourceFile]:
-    """Yield every module of a package."""
-    for path in sorted((ROOT / package).rglob("*.py")):
-        text = path.read_text(encoding="utf-8")
-        name = path.relative_to(ROOT).as_posix()
-        yield SourceFile(name, text.count("\n"), list(ast.walk(ast.parse(text))))
+@functools.lru_cache(maxsize=None)
+def read(package: str) -> List[SourceFile]:
+    """Return every module of a package."""
+    return [read_file(path) for path in sorted((ROOT / package).rglob("*.py"))]
 
 
-@pytest.fixture(scope="module", params=PACKAGES)
+def read_file(path: Path) -> SourceFile:
+    """Return what is judged of a module."""
+    text = path.read_text(encoding="utf-8")
+    kinds: Counter[type] = collections.Counter()
+    functions, formats, conjunctions = [], [], []
+    for node in ast.walk(ast.parse(text)):
+        kinds[type(node)] += 1
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            functions.append((node.name, node.end_lineno - node.lineno + 1))
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "format":
+            formats.append(node.lineno)
+        elif isinstance(node, ast.Assert) and isinstance(node.test, ast.BoolOp) and isinstance(node.test.op, ast.And):
+            conjunctions.append(node.lineno)
+    comprehensions = sum(kinds[kind] for kind in COMPREHENSIONS)
+    name = path.relative_to(ROOT).as_posix()
+    return SourceFile(name, text.count("\n"), comprehensions, kinds[ast.IfExp], functions, formats, conjunctions)
+
+
+@pytest.fixture(params=PACKAGES)
 def package(request):
     """Return the modules of each package in turn."""
-    return list(read(request.param))
-
-
-def per_thousand(package: List[SourceFile], *kinds: type) -> float:
-    """Return how many nodes of some kinds there are in 1,000 lines."""
-    count = 0
-    lines = 0
-    for module in package:
-        lines += module.lines
-        for node in module.nodes:
-            count += isinstance(node, kinds)
-    return 1000.0 * count / lines
+    return read(request.param)
 
 
 def test_line_holds_one_thought(package):
     """Comprehensions and conditional expressions are rare enough that each reads as English."""
-    assert per_thousand(package, *COMPREHENSIONS) < MOST_COMPREHENSIONS
-    assert per_thousand(package, ast.IfExp) < MOST_CONDITIONALS
+    thousands = sum(module.lines for module in package) / 1000.0
+    assert sum(module.comprehensions for module in package) / thousands < MOST_COMPREHENSIONS
+    assert sum(module.conditionals for module in package) / thousands < MOST_CONDITIONALS
 
 
 def test_functions_are_short(package):
     """Half of the functions fit into a few lines; none is longer than a screen."""
     lengths = []
     for module in package:
-        for node in module.nodes:
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                length = node.end_lineno - node.lineno + 1
-                assert length <= LONGEST_FUNCTION, f"{module.name}: {node.name} has {length} lines"
-                lengths.append(length)
+        for name, length in module.functions:
+            assert length <= LONGEST_FUNCTION, f"{module.name}: {name} has {length} lines"
+            lengths.append(length)
     assert statistics.median(lengths) < LONGEST_MEDIAN
 
 
 def test_text_is_made_by_f_strings(package):
     """`str.format` is left to templates that are stored before their values are known."""
     for module in package:
-        for node in module.nodes:
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "format":
-                assert module.name in STORED_TEMPLATES, f"{module.name}:{node.lineno}"
+        if module.name not in STORED_TEMPLATES:
+            assert module.formats == [], module.name
 
 
 def test_assertion_states_one_thing():
     """With `assert a and b` nobody sees which of the two failed."""
     for module in itertools.chain.from_iterable(map(read, (*PACKAGES, "tests", "examples", "benchmarks"))):
-        for node in module.nodes:
-            if isinstance(node, ast.Assert) and isinstance(node.test, ast.BoolOp):
-                assert not isinstance(node.test.op, ast.And), f"{module.name}:{node.lineno}"
+        assert module.conjunctions == [], module.name

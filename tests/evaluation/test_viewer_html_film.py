@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsers import open_browser
+from browsers import open_browser, settle
 from episodes import walking_episode
 
 from mapush.errors import ConfigError, MapushError
@@ -84,7 +84,7 @@ def _wait_until_time_stands_still(tab):
         if before == _time(tab):
             return
         before = _time(tab)
-        tab.wait_for_timeout(1000)
+        settle(tab)
     raise AssertionError("time does not stop")
 
 
@@ -100,7 +100,7 @@ def _picture(tab):
 
     pictures = []
     for _ in range(60):
-        tab.wait_for_timeout(1000)
+        settle(tab)
         with Image.open(io.BytesIO(tab.locator("canvas").first.screenshot())) as image:
             pictures.append(np.asarray(image.convert("RGB")).astype(int))
         if len(pictures) > 1 and (np.abs(pictures[-1] - pictures[-2]) > 30).mean() < 1e-3:

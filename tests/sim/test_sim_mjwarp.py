@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
+import warp
 from fakes import rows_at
 from twins import RANDOM, SEED, map_state, on, place, twins
 
-from mapush.device import warp_watch
+from mapush.device import warp_graphs, warp_watch
 from mapush.errors import CheckpointError, SimulatorError
 from mapush.objects import CUBOID, TBLOCK
 from mapush.run import measure_contacts
@@ -417,3 +420,15 @@ def test_size_that_cannot_be_measured_exits_with_2(words, said, capsys):
     captured = capsys.readouterr()
     assert said in captured.err
     assert not captured.out
+
+
+@pytest.mark.warp
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_recording_collects_garbage_only_on_a_gpu(monkeypatch, on_gpu):
+    """CUDA forbids to destroy a graph during a recording; on the CPU, a collection is time lost."""
+    collected, launched = [], []
+    monkeypatch.setattr(gc, "collect", lambda: collected.append(len(launched)))
+    with warp.ScopedDevice("cpu"):
+        warp_graphs.record(lambda: launched.append(gc.isenabled()), SimpleNamespace(is_cuda=on_gpu))
+    assert collected == [1] * on_gpu
+    assert launched == [True, not on_gpu]
