@@ -1,6 +1,7 @@
 """Soak a training: `python -m harness memory [cuboid|tblock|cylinder|walk] [--minutes 8] [--num-envs 4096] ...`.
 
-For `python -m harness memory PACKAGE.MODULE:MAKE`, see `harness.soaking.own_command`.
+For `--gpus`, see `harness.soaking.soak_ranks`; for `python -m harness memory PACKAGE.MODULE:MAKE`, see
+`harness.soaking.own_command`.
 
 It trains as `python -m mapush.train` does, with its log and its snapshots. In half of the envs all robots walk straight
 at the object and end in a heap, so that contact buffers see their worst case.
@@ -19,7 +20,7 @@ import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import tyro
 from typing_extensions import Annotated, Literal
@@ -33,6 +34,7 @@ from harness.pages.soak_page import make_writable, write_soak
 from harness.process.ending import SHOWN_LINES, Ending
 from harness.process.isolate import call
 from harness.soaking import own_command
+from harness.soaking.soak_ranks import soak_ranks
 from harness.status.shared_progress import FollowedProgress, ProgressWriter, read_progress
 from harness.status.status_line import StatusLine
 from mapush.assembly import TASKS, make_env, resolve, share_the_cores
@@ -281,6 +283,8 @@ class MemoryConfig:
     """Simulator."""
     vram_limit: Annotated[Optional[str], tyro.conf.arg(metavar="8GiB")] = None
     """How much memory of the GPU the run may take."""
+    gpus: Annotated[Optional[str], tyro.conf.arg(metavar="{N,all}")] = None
+    """Train with several ranks, as `mapush train --gpus` does, and judge each of them, for --minutes."""
     minutes: float = 8.0
     """Minimum duration of the training under the meters [min]."""
     iterations: int = MIN_ITERATIONS
@@ -289,6 +293,15 @@ class MemoryConfig:
     """Folder to write soak.json, soak.html and soak.png to."""
     trace: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also name the lines that allocate what grows (slow)."""
+
+    def training(self) -> List[str]:
+        """Return the words after `python -m mapush.train` that ask for this training."""
+        words = [self.task]
+        for name in ("preset", "gpus", "num_envs", "num_steps", "sim", "vram_limit"):
+            value = getattr(self, name)
+            if value is not None:
+                words += [f"--{name.replace('_', '-')}", str(value)]
+        return words
 
     def run_config(self) -> RunConfig:
         """Return the configuration of the training.
@@ -300,6 +313,10 @@ class MemoryConfig:
             raise ConfigError("invalid --minutes", got=str(self.minutes), expected="a finite number, at least 0")
         if self.iterations < 1:
             raise ConfigError("invalid --iterations", got=str(self.iterations), expected="at least 1")
+        if self.gpus is not None and self.trace:
+            raise ConfigError(
+                "--trace looks into one process only", got=f"--gpus {self.gpus}", fix="leave one of them out"
+            )
         config = preset(self.task, self.preset)
         changes: Dict[str, Any] = {"sim": SimConfig(backend=self.sim), "vram_limit": self.vram_limit}
         if self.num_envs is not None:
@@ -328,6 +345,8 @@ def main(
         config = options.run_config()
         if options.report is not None:
             make_writable(options.report)
+        if options.gpus is not None:
+            return soak_ranks(options.training(), options.minutes, options.report)
         report = soak_training(config, options.minutes, options.iterations, options.trace)
     except MapushError as error:
         print(error, file=sys.stderr)

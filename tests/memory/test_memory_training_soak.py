@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from harness.__main__ import main as harness
 from harness.memory.meters import MIB
 from harness.memory.soak_report import SoakReport
 from harness.memory.verdict import CLEAN, ENDS, LEAK, NOT_ENOUGH
-from harness.stack.training_soak import compare_with_prediction, main
+from harness.stack.training_soak import MemoryConfig, compare_with_prediction, main
 from mapush.config import PushRunConfig, WalkRunConfig
 from mapush.errors import CapacityError
+from mapush.train import parse
 
 pytestmark = pytest.mark.memory
 
@@ -140,6 +144,38 @@ def test_blind_driver_is_compared_with_nothing():
     report = SoakReport(kind=NOT_ENOUGH, peaks={"driver": None})
     compare_with_prediction(report, 1000 * MIB)
     assert report.notes == report.kept == []
+
+
+def test_several_ranks_train_what_the_command_line_asks_for():
+    """The words for `mapush train` mean the same there, and the number of ranks is passed on."""
+    words = MemoryConfig("tblock", "quick", gpus="3", num_envs=12, num_steps=5, sim="mujoco").training()
+    config, _, _ = parse(words)
+    assert (config.task_name, config.preset, config.num_envs, config.num_steps) == ("tblock", "quick", 12, 5)
+    assert config.sim.backend == "mujoco"
+    assert words[words.index("--gpus") + 1] == "3"
+
+
+@pytest.mark.parametrize(
+    "words, phrase",
+    [
+        ("--gpus 2 --trace", "--trace looks into one process only"),
+        ("--gpus 2 --minutes 0", "several ranks are soaked by time"),
+    ],
+)
+def test_what_several_ranks_cannot_have_is_refused(capsys, words, phrase):
+    """Nothing is started."""
+    assert main(words.split()) == 2
+    assert phrase in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_each_rank_has_a_verdict():
+    """Two ranks train on the CPU for as long as a verdict needs."""
+    words = ["cuboid", "--gpus", "2", "--num-envs", "8", "--num-steps", "4", "--sim", "mujoco", "--minutes", "1.5"]
+    command = [sys.executable, "-m", "harness", "memory", *words]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "rank 0: clean; rank 1: clean" in ended.stderr
 
 
 def test_report_shows_what_a_reader_needs():
