@@ -30,7 +30,7 @@ quick: install  ## train for some minutes on the CPU, then evaluate what was tra
 test: check  ## lint and all fast tests, in two processes
 	$(MAKE) --jobs=2 --output-sync=target half-1 half-2
 
-HALF := tests/contracts tests/harness tests/memory
+HALF := tests/code tests/contracts tests/harness tests/memory
 half-1: install
 	$(BIN)/python -m pytest $(HALF)
 half-2: install

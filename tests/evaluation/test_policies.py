@@ -41,7 +41,12 @@ def test_walking_policy_keeps_the_limits_in_a_small_acceptance_run():
 
 
 @pytest.mark.parametrize(
-    "task, rate, seconds", [("cuboid", 0.95, 8.0), pytest.param("cylinder", 0.9, 9.0, marks=pytest.mark.slow)]
+    "task, rate, seconds",
+    [
+        ("cuboid", 0.95, 8.0),
+        pytest.param("tblock", 0.95, 8.0, marks=pytest.mark.slow),
+        pytest.param("cylinder", 0.9, 9.0, marks=pytest.mark.slow),
+    ],
 )
 def test_pushing_policy_succeeds_and_holds_no_training_state(task, rate, seconds):
     """The file is smaller than 1 MB, and the policy pushes the object to the goal in most of 60 episodes."""

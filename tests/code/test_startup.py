@@ -15,8 +15,6 @@ from mapush.presets import preset
 from mapush.run.progress import advice
 from mapush.run.startup import Startup, first_line
 
-pytestmark = pytest.mark.contracts
-
 HEAVY = ("torch", "mujoco", "numpy", "tensorboard", "matplotlib", "wandb", "warp")
 TRAIN = [sys.executable, "-m", "mapush.train"]
 FAILING_TORCH = "import os, sys, time\ntime.sleep(0.6)\nsys.stdout.flush()\nos._exit(71)\n"  # torch takes longer

@@ -12,7 +12,7 @@ from typing import Counter, List, NamedTuple, Tuple
 
 import pytest
 
-pytestmark = [pytest.mark.contracts, pytest.mark.python310]  # Python 3.8 cannot parse the files for Python 3.11
+pytestmark = pytest.mark.python310  # Python 3.8 cannot parse the files for Python 3.11
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("mapush", "harness", "isaac_standin")

@@ -17,8 +17,6 @@ from mapush.errors import CheckpointError, ConfigError, SpecError
 from mapush.run import checkpoint as checkpoints
 from mapush.upstream.harl import models
 
-pytestmark = pytest.mark.contracts
-
 
 def names_for_type_checkers():
     """Return the names that `mapush/__init__.py` imports under TYPE_CHECKING."""

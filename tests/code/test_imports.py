@@ -12,8 +12,6 @@ from typing import Dict, Iterator, List, NamedTuple, Set, Tuple
 
 import pytest
 
-pytestmark = pytest.mark.contracts
-
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("mapush", "harness", "isaac_standin")
 NEEDS_A_NEW_PARSER = pytest.mark.python310  # to read the stand-in, whose own Python is 3.11
