@@ -73,7 +73,7 @@ def test_second_ctrl_c_leaves_at_once(tmp_path):
     """A rank hangs, so that nothing can be saved; the user need not wait until that is noticed."""
     words = [*TRAIN, *training(tmp_path), "--gpus", "2"]
     with interruptible(), running(tmp_path, words, fault("hang", 1)) as job:
-        job.wait_for_rows(4)
+        job.wait_until((tmp_path / "hangs").exists)
         job.process.send_signal(signal.SIGINT)
         job.pause(2.0)
         job.process.send_signal(signal.SIGINT)

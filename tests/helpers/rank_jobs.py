@@ -60,6 +60,7 @@ def freeze():
     os.kill(os.getpid(), signal.SIGSTOP)
 
 def hang():
+    open("hangs", "w").close()
     time.sleep(1e4)
 
 def hang_with_the_gil():
