@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from typing import Iterator, NamedTuple, Optional
+from typing import Callable, Iterator, NamedTuple, Optional
 
 _MAX_STEP_S = 2.0  # of time between two looks that counts; a process that was suspended did not hang
 
@@ -38,6 +38,10 @@ class WatchLimits:
 DEFAULT_LIMITS = WatchLimits()
 
 
+def do_nothing() -> None:
+    """Stand for a call that nobody has asked for."""
+
+
 class WorkMoment(NamedTuple):
     """What a rank does at a moment.
 
@@ -61,9 +65,13 @@ class Activity:
 
     Args:
       limits: how long pieces of work may take.
+
+    Attributes:
+      on_less_patience: called when the others may wait less long for a sign of life than so far.
     """
 
     def __init__(self, limits: WatchLimits = DEFAULT_LIMITS) -> None:
+        self.on_less_patience: Callable[[], None] = do_nothing
         self._limits = limits
         self._lock = threading.Lock()
         self._marks = 0
@@ -87,11 +95,14 @@ class Activity:
         with self._lock:
             if not self._waiting and not self._saving:
                 self._longest = max(self._longest, self._seconds)
+            has_saved = self._saving and not saving
             self._marks += 1
             self._doing = doing
             self._seconds = 0.0
             self._saving = saving
             self._waiting = waiting
+        if has_saved:
+            self.on_less_patience()
 
     @contextlib.contextmanager
     def waiting(self, doing: str, *, then: Optional[str] = None, then_saving: bool = False) -> Iterator[None]:
@@ -115,6 +126,7 @@ class Activity:
         """End the time in which everything may take long."""
         with self._lock:
             self._starting = False
+        self.on_less_patience()
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass; a longer pause is one of the process itself, and does not count.

@@ -117,6 +117,7 @@ class FailureWatch:
     def start(self) -> None:
         """Begin to watch."""
         self._report()
+        self._activity.on_less_patience = self._report_at_once
         self._thread.start()
 
     def stop(self) -> None:
@@ -244,6 +245,11 @@ class FailureWatch:
             rank, socket.gethostname(), self._machine, os.getpid(), self._beat, self._activity.now(), left
         )
         self._store.set(f"{REPORT}{rank}", report.to_json())
+
+    def _report_at_once(self) -> None:
+        """Report between two beats: if this process stops now, the others must not think that it still saves."""
+        with contextlib.suppress(RuntimeError), self._lock:
+            self._report()
 
     def _see(self, now: float) -> Dict[int, SeenRank]:
         """Read what the ranks report, and before that which processes are gone: the last report may explain it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -45,13 +46,13 @@ class Watched:
       codes: exit codes with which it has ended the process.
     """
 
-    def __init__(self, rank=0, machine=HERE, store=None, has_agent=False):
+    def __init__(self, rank=0, machine=HERE, store=None, has_agent=False, limits=LIMITS):
         self.store = store or Store()
         self.said, self.codes = [], []
-        self.activity = Activity(LIMITS)
+        self.activity = Activity(limits)
         place = Place(rank, 3, rank, "127.0.0.1", 1, has_agent, True, "job")
         self.watch = FailureWatch(
-            place, self.store, self.activity, LIMITS, self.codes.append, machine=machine, say=self.said.append
+            place, self.store, self.activity, limits, self.codes.append, machine=machine, say=self.said.append
         )
 
     def other(self, rank, beat=1, *, marks=0, seconds=0.0, pid=None, machine=HERE, left=False):
@@ -172,6 +173,27 @@ def test_rank_that_a_signal_stopped_is_no_failure_for_torchrun(number, tmp_path,
     one.watch.claim(BOOM._replace(text="stopped", exit_code=128 + number))
     assert one.said == ["stopped"]
     assert not file.exists()
+
+
+@pytest.mark.parametrize("first", ["saving", "starting"])
+def test_rank_that_has_saved_or_started_says_so_at_once(first):
+    """If it stops within the pause between two signs of life, the others must not wait as long as for a save."""
+    one = Watched(limits=dataclasses.replace(LIMITS, beat_s=60.0))
+    if first == "saving":
+        one.activity.started()
+        one.activity.mark("a decision", saving=True)
+    one.watch.start()
+
+    def patience():
+        return RankReport.from_json(one.store.get(f"{REPORT}0")).moment.silent
+
+    assert patience() == LIMITS.busy_s
+    if first == "saving":
+        one.activity.mark("the next decision")
+    else:
+        one.activity.started()
+    assert patience() == LIMITS.silent_s
+    one.watch.stop()
 
 
 def test_lost_store_ends_the_rank(watched):
