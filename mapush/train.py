@@ -29,6 +29,7 @@ from mapush.distributed.rank_states import gathered, scattered
 from mapush.distributed.ranks import ALONE, Ranks
 from mapush.distributed.shares import require_even_shares, share_of
 from mapush.distributed.start_ranks import launch
+from mapush.env.vec_env import team_reward
 from mapush.errors import CheckpointError, ConfigError, MapushError
 from mapush.run import capacity, determinism
 from mapush.run import checkpoint as checkpoints
@@ -164,8 +165,6 @@ class Run:
 
     def advance(self) -> None:
         """Take one decision in every env."""
-        from mapush.env.vec_env import team_reward
-
         filled = self.rollout.step
         decision = self.agent.act(self.rollout.obs[filled], self.rollout.share_obs[filled])
         self.recorder.note(self.env, decision.action)

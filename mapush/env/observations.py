@@ -13,7 +13,6 @@ import torch
 from mapush.env.pushed_object import object_of
 from mapush.sim.geometry import positive_angle, rotate, rotate_xy, yaw_of
 from mapush.sim.physics import State
-from mapush.spec import TensorSpec
 
 
 def obs_blocks(num_agents: int) -> Dict[str, int]:
@@ -33,27 +32,6 @@ def share_obs_blocks(num_agents: int) -> Dict[str, int]:
             blocks[f"robot_{agent}_{name}"] = width
     blocks["remaining_time"] = 1
     return blocks
-
-
-def obs_dim(num_agents: int) -> int:
-    """Return the width of the actor's observation."""
-    return sum(obs_blocks(num_agents).values())
-
-
-def share_obs_dim(num_agents: int) -> int:
-    """Return the width of the critic's global state."""
-    return sum(share_obs_blocks(num_agents).values())
-
-
-def obs_spec(num_envs: int, num_agents: int) -> TensorSpec:
-    """Return the spec of `actor_obs`."""
-    dims = ("num_envs", "num_agents", "obs_dim")
-    return TensorSpec("obs", dims, (num_envs, num_agents, obs_dim(num_agents)))
-
-
-def share_obs_spec(num_envs: int, num_agents: int) -> TensorSpec:
-    """Return the spec of `critic_obs`."""
-    return TensorSpec("share_obs", ("num_envs", "share_obs_dim"), (num_envs, share_obs_dim(num_agents)))
 
 
 def actor_obs(state: State, robot_yaw: torch.Tensor, goal_pos_w: torch.Tensor) -> torch.Tensor:

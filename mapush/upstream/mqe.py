@@ -16,6 +16,7 @@ from mapush.env import observations
 from mapush.env.judgement import COLLABORATION_DISTANCE, OUTCOMES
 from mapush.env.metrics import EpisodeMetrics
 from mapush.env.vec_env import Observation, Transition, VecEnv
+from mapush.env.views import OneTeamView
 from mapush.errors import ConfigError, MapushError, NonFiniteError, SimulatorError
 from mapush.sim.geometry import rotate_inverse, yaw_of
 from mapush.sim.physics import STEP_DT, State
@@ -115,8 +116,9 @@ class MqeEnv(VecEnv):
         self.device = torch.device(self._upstream.device)
         self.max_episode_length = int(self._upstream.max_episode_length)
         self.steps_per_decision = task.steps_per_decision
-        self.obs_spec = observations.obs_spec(num_envs, self.num_agents)
-        self.share_obs_spec = observations.share_obs_spec(num_envs, self.num_agents)
+        view = OneTeamView(self.num_agents)
+        self.obs_spec = view.obs_spec(num_envs, self.num_agents)
+        self.share_obs_spec = view.share_obs_spec(num_envs)
         dims, shape = ("num_envs", "num_agents", "action_dim"), (num_envs, self.num_agents, 3)
         self.action_spec = TensorSpec("actions", dims, shape, low=-1.0, high=1.0)
         self._unbounded_action_spec = TensorSpec("actions", dims, shape)

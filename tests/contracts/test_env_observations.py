@@ -104,7 +104,7 @@ def test_share_obs_random_states_match_slow_derivation(num_agents):
     remaining = torch.rand(NUM_ENVS)
     blocks = observations.share_obs_blocks(num_agents)
     share_obs = observations.critic_obs(state, goal, remaining)
-    assert share_obs.shape == (NUM_ENVS, observations.share_obs_dim(num_agents))
+    assert share_obs.shape == (NUM_ENVS, sum(observations.share_obs_blocks(num_agents).values()))
     part = dict(zip(blocks, share_obs.split(list(blocks.values()), dim=1)))
     for env in range(NUM_ENVS):
         yaw = float(yaw_of(state.object_quat_w)[env])
