@@ -9,6 +9,7 @@ import numpy as np
 from harness.contracts.clocks import Clock
 from harness.contracts.comparison import Difference
 from harness.contracts.own_generators import RedrawnStart
+from harness.contracts.shared_numbers import Changed
 from harness.findings import ContractError
 from harness.interface.player import Seen
 
@@ -56,6 +57,7 @@ class DisturbedRun(NamedTuple):
       spared: the envs that were not disturbed, (N,) bool.
       actions: what was done, (N, A, K) for each step.
       put_forward: whose clock was put forward, or None.
+      changed: what infos say differently of episodes of envs that were not disturbed.
     """
 
     found: Optional[CrossTalk]
@@ -65,6 +67,7 @@ class DisturbedRun(NamedTuple):
     spared: np.ndarray = np.zeros(0, bool)
     actions: Sequence[np.ndarray] = ()
     put_forward: Optional[PutForward] = None
+    changed: Sequence[Changed] = ()
 
 
 def actions_of_run(seen: List[Seen]) -> List[np.ndarray]:

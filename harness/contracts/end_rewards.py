@@ -1,9 +1,6 @@
-"""Contracts of the rewards at the ends of episodes: none is lost, and none belongs to the next episode.
+"""The contract that rewards and infos of the step that ends an episode do not belong to the next one.
 
-`no-lost-reward`: where nearly every step has a reward, so must the steps that a time limit ends, and the first steps of
-new episodes.
-
-`no-foresight`: the long run is played again, but just before an episode ends, every random generator that can be
+The long run is played again, but just before an episode ends, every random generator that can be
 reached is seeded anew, so that the next episode starts elsewhere. The step that ends the episode must give the same
 rewards all the same. The generators are also seeded one step earlier: if the rewards of episodes that go on change,
 they are random, and nothing can be said.
@@ -28,54 +25,13 @@ from harness.contracts.registry import contract
 from harness.contracts.reseeding import seed_anew
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.far_env import of_env
-from harness.interface.player import Seen, stack
+from harness.interface.player import Seen
 
-MIN_LOST = 5  # consecutive steps of a kind without a reward, which are not an accident
-USUALLY_REWARDED = 0.9  # fraction of the other steps that must have a reward
 MIN_COMPARED = 3  # ends after which the next episode started elsewhere
 MAX_ROUNDS = 3  # the first end of each env, then the second, then the third
 SHARE = 0.1  # of the budget
 OTHER_SEED = 4241
 MIN_OTHER_INFOS = 2  # ends at which a number in the infos depends on the next episode
-
-
-@contract("no-lost-reward")
-def no_lost_reward(subject: EnvUnderTest) -> None:
-    """Where nearly every step has a reward, so do those that a time limit ends, and the first ones of new episodes."""
-    history = subject.long_run().seen
-    rewards, ended = stack(history[1:], "rewards"), stack(history[1:], "ended")
-    rewarded = (rewards != 0.0).any(axis=2)
-    first = np.zeros_like(ended)
-    first[1:] = ended[:-1]
-    limited = ended & stack(history[1:], "truncated").all(axis=2)
-    usual = rewarded[~ended & ~first]
-    if len(usual) == 0 or usual.mean() <= USUALLY_REWARDED:
-        raise NotJudgedError("many steps have no reward")
-    most = max(int(limited.sum()), int(first.sum()))
-    if most < MIN_LOST:
-        raise subject.too_few("ends of episodes", most, MIN_LOST)
-    for what, where in (("that a time limit ends", limited), ("after the end of an episode", first & ~ended)):
-        lost = _lost_lately(rewarded, where)
-        if len(lost) >= MIN_LOST:
-            step, env = lost[0]
-            raise ContractError(
-                f"the reward of the step {what} is lost",
-                step=int(step) + 1,
-                where=f"env {env}, step {step + 1}",
-                got=f"exactly 0 in the last {len(lost)} of these steps; other steps have a reward",
-                expected="the reward of that step",
-                cause="it is computed from the state after the reset, or what it is compared with is not known yet",
-                fix="compute rewards before the reset; set what they are compared with in the reset",
-            )
-
-
-def _lost_lately(rewarded: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Return step and env, (count, 2), of the latest consecutive steps of a kind that have no reward."""
-    places = np.argwhere(where)
-    with_reward = np.flatnonzero(rewarded[where])
-    if len(with_reward):
-        places = places[with_reward[-1] + 1 :]
-    return places
 
 
 class _OtherInfo(NamedTuple):

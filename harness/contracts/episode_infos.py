@@ -8,32 +8,18 @@ all first episodes are alike, it may be a setting, but not if it goes on as the 
 from __future__ import annotations
 
 import collections
-import re
-from typing import Dict, Iterator, List, NamedTuple, Tuple
+from typing import Dict, Iterator, List, Tuple
 
 import numpy as np
 
+from harness.contracts.ended_episodes import TOLERANCE, EndedEpisode, ended_episodes, quantities, speaks_of_one_episode
 from harness.contracts.env_under_test import EnvUnderTest
-from harness.contracts.episode_spans import EpisodeSpan, episodes
 from harness.contracts.registry import contract
 from harness.findings import ContractError, NotJudgedError
-from harness.interface.infos import leaves, numbers_in
-from harness.interface.player import Seen
 
-SPEAKS_OF_AN_EPISODE = re.compile(r"^(episode|ep|return|length)([^a-z]|$)", re.IGNORECASE)
-SPEAKS_OF_MORE = re.compile(r"total|cumul|mean|avg|average|sum|max|min|std|num|count|rate", re.IGNORECASE)
 MIN_FIRST = 3  # first episodes that show what an entry is
 MIN_VALUES = 2  # different values that they have: an entry that is always the same is a setting
 MIN_LATER = 3  # later episodes that are judged
-TOLERANCE = 1e-3  # relative; rewards are float32, and their sum depends on the order
-
-
-class _Ended(NamedTuple):
-    """An episode that ended: its return for each agent, (A,), and the numbers in agent 0's info, by path."""
-
-    span: EpisodeSpan
-    returns: np.ndarray
-    numbers: Dict[str, float]
 
 
 @contract("episode-infos")
@@ -42,7 +28,7 @@ def episode_infos(subject: EnvUnderTest) -> None:
     history = subject.long_run().seen
     if subject.errors.of("infos-fresh") is not None:
         raise NotJudgedError("infos are shared, so those of different envs mix")
-    ended = _ended_episodes(history)
+    ended = ended_episodes(history)
     later = [one for one in ended if not one.span.first]
     num_first = len(ended) - len(later)
     if num_first < MIN_FIRST:
@@ -56,70 +42,39 @@ def episode_infos(subject: EnvUnderTest) -> None:
         _require_the_same_meaning(path, quantity, later)
 
 
-def _ended_episodes(history: List[Seen]) -> List[_Ended]:
-    totals = np.zeros_like(history[1].rewards, dtype=np.float64)
-    spans: Dict[Tuple[int, int], EpisodeSpan] = {(span.end, span.env): span for span in episodes(history)}
-    found = []
-    for step, seen in enumerate(history[1:], start=1):
-        totals += seen.rewards
-        for env in map(int, np.flatnonzero(seen.ended)):
-            numbers = {}
-            for of_env, agent, info in leaves(seen.infos):
-                if (of_env, agent) == (env, 0):
-                    numbers = dict(numbers_in(info))
-            found.append(_Ended(spans[step, env], totals[env].copy(), numbers))
-            totals[env] = 0.0
-    return found
-
-
-def _quantities(one: _Ended) -> Dict[str, float]:
-    """Return what an entry may be, by what it is called in a message."""
-    return {
-        "the return": float(one.returns[0]),
-        "the return of all agents together": float(one.returns.sum()),
-        "the length": float(one.span.length),
-    }
-
-
-def _meanings(ended: List[_Ended]) -> Iterator[Tuple[str, str]]:
+def _meanings(ended: List[EndedEpisode]) -> Iterator[Tuple[str, str]]:
     """Yield path and quantity of the entries that are a known quantity of every first episode."""
     first = [one for one in ended if one.span.first]
     for path in first[0].numbers:
-        if not _speaks_of_one_episode(path):
+        if not speaks_of_one_episode(path):
             continue
         distinct = {one.numbers.get(path) for one in first}
-        for quantity in _quantities(first[0]):
-            is_known = _is(path, first, [_quantities(one)[quantity] for one in first])
+        for quantity in quantities(first[0]):
+            is_known = _is(path, first, [quantities(one)[quantity] for one in first])
             if is_known and (len(distinct) >= MIN_VALUES or _is(path, ended, _totals(ended, quantity))):
                 yield path, quantity
                 break
 
 
-def _is(path: str, ended: List[_Ended], expected: List[float]) -> bool:
+def _is(path: str, ended: List[EndedEpisode], expected: List[float]) -> bool:
     values = [one.numbers.get(path, np.nan) for one in ended]
     return np.allclose(values, expected, rtol=TOLERANCE, atol=TOLERANCE)
 
 
-def _totals(ended: List[_Ended], quantity: str) -> List[float]:
+def _totals(ended: List[EndedEpisode], quantity: str) -> List[float]:
     """Return for each episode the sum of a quantity over the episodes of its env so far."""
     totals: Dict[int, float] = collections.defaultdict(float)
     found = []
     for one in ended:
-        totals[one.span.env] += _quantities(one)[quantity]
+        totals[one.span.env] += quantities(one)[quantity]
         found.append(totals[one.span.env])
     return found
 
 
-def _speaks_of_one_episode(path: str) -> bool:
-    if SPEAKS_OF_MORE.search(path):
-        return False
-    return any(SPEAKS_OF_AN_EPISODE.match(name) for name in path.split("/"))
-
-
-def _require_the_same_meaning(path: str, quantity: str, later: List[_Ended]) -> None:
+def _require_the_same_meaning(path: str, quantity: str, later: List[EndedEpisode]) -> None:
     wrong = []
     for one in later:
-        value, expected = one.numbers.get(path, np.nan), _quantities(one)[quantity]
+        value, expected = one.numbers.get(path, np.nan), quantities(one)[quantity]
         if not np.isclose(value, expected, rtol=TOLERANCE, atol=TOLERANCE):
             wrong.append((one.span, value, expected))
     if 2 * len(wrong) <= len(later):

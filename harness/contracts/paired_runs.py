@@ -11,6 +11,8 @@ is caused by actions (`independence`), a later one by a reset (`partial-reset`).
 - one env rests in an episode in which it had failed, so that its episode does not end when it did. Only this shows a
   reset that reaches others if all episodes end early.
 
+What infos say of the episodes of the other envs must be the same, too (`shared_numbers`, a part of `independence`).
+
 For `partial-reset`, one env also ends early because its clock is put forward (`early_ends`), and noise from a generator
 that all envs share is no finding (`drawn_noise`).
 
@@ -32,6 +34,7 @@ from harness.contracts.episode_spans import EpisodeSpan, episodes
 from harness.contracts.factory_call import close_quietly
 from harness.contracts.own_generators import better_start, judge_redrawn_start, note_shared_generator, redrawn_start
 from harness.contracts.registry import contract
+from harness.contracts.shared_numbers import Changed, changed_numbers, own_numbers, require_own_numbers
 from harness.contracts.shared_settings import require_same_settings
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import KINDS, ActionDriver
@@ -83,6 +86,10 @@ def independence(subject: EnvUnderTest) -> None:
     for run in subject.once(disturbed_runs):
         if run.found is not None and not run.ended_differently:
             raise cross_talk("actions of one env change another", run.found, run.disturbed, CAUSE_IN_ACTIONS)
+    changed: List[Changed] = []
+    for run in subject.once(disturbed_runs):
+        changed += run.changed
+    require_own_numbers(changed)
     require_no_contagion(subject)
 
 
@@ -182,7 +189,18 @@ def _play(subject: EnvUnderTest, original: List[Seen], plan: Plan, driver: Actio
     finally:
         close_quietly(player.env)
     words = f"other actions in {envs_in_words(plan.disturbed)}"
-    return DisturbedRun(found, bystanders.diverged, words, redrawn, ~plan.disturbed, actions_of_run(player.seen))
+    changed: List[Changed] = []
+    if found is None:
+        changed = changed_numbers(subject.once(own_numbers), original, player.seen, bystanders.compared, words)
+    return DisturbedRun(
+        found,
+        bystanders.diverged,
+        words,
+        redrawn,
+        ~plan.disturbed,
+        actions_of_run(player.seen),
+        changed=changed,
+    )
 
 
 def _require_noise(subject: EnvUnderTest, run: DisturbedRun) -> None:

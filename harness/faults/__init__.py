@@ -12,6 +12,7 @@ from harness.faults import (  # noqa: F401  (each registers its bugs)
     learner_bugs,
     logger_bugs,
     mask_bugs,
+    outcome_bugs,
     process_bugs,
     rank_bugs,
     unplanted_bugs,
