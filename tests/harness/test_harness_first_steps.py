@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import collections
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from wrapped import DONES, INFOS, OBS, REWARDS, SHARE_OBS, check, factory, report_of
 
 from harness.contracts import Task
+from harness.contracts.end_rewards import _ends_of_round, _latest_ends
 from harness.contracts.first_steps import _require_alive
 from harness.contracts.lost_rewards import _lost_lately
 from harness.findings import ContractError
+from harness.interface.player import Seen
 
 pytestmark = pytest.mark.harness
 
@@ -156,6 +159,43 @@ def test_reward_lost_at_time_limits_is_found_and_at_failures_may_be_meant():
     assert check(factory(result=lost_at_failures), "no-lost-reward") == ""
     report = report_of(factory(result=sparse), contracts=["no-lost-reward"])
     assert report.not_judged == {"no-lost-reward": "many steps have no reward"}
+
+
+def played(*ends, steps=40, affordable=40):
+    """Return a subject that has played a run whose episodes end at these steps, (env, step)."""
+    nothing = np.zeros((3, 2, 4))
+    history = [Seen(nothing, nothing)]
+    for step in range(1, steps + 1):
+        dones = np.zeros((3, 2), bool)
+        dones[[env for env, end in ends if end == step]] = True
+        history.append(Seen(nothing, nothing, rewards=np.zeros((3, 2)), dones=dones, truncated=dones))
+    run = SimpleNamespace(seen=history)
+    return SimpleNamespace(long_run=lambda: run, steps=lambda wanted, runs, share: min(wanted, affordable))
+
+
+def test_ends_of_a_round_are_those_that_there_is_time_to_play_as_far():
+    """The first, second and third end of each env, up to the last step that is affordable."""
+    ends = ((0, 4), (0, 9), (0, 20), (1, 9), (2, 12), (2, 13))
+
+    def of_round(number, affordable):
+        found = _ends_of_round(played(*ends, affordable=affordable), number)
+        return {env: span.end for env, span in found.items()}
+
+    assert of_round(0, 40) == {0: 4, 1: 9, 2: 12}
+    assert of_round(0, 9) == {0: 4, 1: 9}
+    assert of_round(0, 8) == {0: 4}
+    assert of_round(1, 40) == {0: 9, 2: 13}
+    assert of_round(1, 12) == {0: 9}
+    assert of_round(2, 40) == {0: 20}
+    assert of_round(3, 40) == {}
+
+
+def test_latest_ends_are_compared_only_if_there_is_time_for_the_complete_run():
+    """A run that is one step too long has none."""
+    ends = ((0, 4), (0, 9), (2, 12), (1, 30))
+    found = _latest_ends(played(*ends, affordable=40))
+    assert {env: span.end for env, span in found.items()} == {0: 9, 1: 30, 2: 12}
+    assert _latest_ends(played(*ends, affordable=39)) == {}
 
 
 def of_next_state(env, returned):

@@ -342,3 +342,35 @@ def test_age_is_shown_by_three_values():
         seen.obs[..., 2] = np.minimum(seen.obs[..., 2], 1.0)
     with pytest.raises(ContractError):
         require_shown_age(history)
+
+
+def test_flag_that_only_another_agent_or_env_has_within_episodes_is_an_outcome():
+    """Only agent 0 of the envs of the run decides what is set within episodes; others and steps with an end do not."""
+    history = run_of([5, LIMIT], with_flags({}, {}, {}, {"success": True}, success=True))
+    history[2].infos[3][1]["success"] = True
+    history[2].infos.append([{"success": True}, {}])
+    with pytest.raises(ContractError, match="the episode succeeded or failed"):
+        require_no_marked_outcome(history)
+
+
+@pytest.mark.parametrize(("early", "is_found"), [(3.5, True), (3.25, False), (-1.7, True), (-1.5, False)])
+def test_reward_of_an_outcome_exceeds_the_others_by_a_quarter_of_their_range(early, is_found):
+    """Rewards within episodes are 0.9 to 2.9, or -1.1 to 0.9: outcomes are those above 3.4, or below -1.6."""
+    shift = 2.0 * (early < 0.0)
+    history = run_of([5, LIMIT], with_rewards(early, 0.5, 0.5, 0.5, early))
+    for step, seen in enumerate(history[1:], start=1):
+        if not seen.ended.any():
+            seen.rewards[:] = 0.9 + 2.0 * (step % 2) - shift
+    if not is_found:
+        assert require_no_marked_outcome(history) is None
+        return
+    with pytest.raises(ContractError) as caught:
+        require_no_marked_outcome(history)
+    assert caught.value.got.startswith(f"a reward of {early:g}, as at successes or failures")
+
+
+def test_rewards_that_are_all_alike_are_exceeded_by_more_than_rounding():
+    """With a range of 0, the least reward of an outcome is a millionth away."""
+    for off, is_found in ((5e-7, False), (2e-6, True)):
+        history = run_of([5, LIMIT], with_rewards(0.1 + off, 0.1, 0.1, 0.1, 0.1 + off))
+        assert shows_outcomes(history) == is_found
