@@ -162,7 +162,10 @@ def test_reward_lost_at_time_limits_is_found_and_at_failures_may_be_meant():
 
 
 def played(*ends, steps=40, affordable=40):
-    """Return a subject that has played a run whose episodes end at these steps, (env, step)."""
+    """Return a subject that has played a run whose episodes end at these steps, (env, step).
+
+    It has time for a few runs of `affordable` steps, or for one run of as many.
+    """
     nothing = np.zeros((3, 2, 4))
     history = [Seen(nothing, nothing)]
     for step in range(1, steps + 1):
@@ -170,7 +173,13 @@ def played(*ends, steps=40, affordable=40):
         dones[[env for env, end in ends if end == step]] = True
         history.append(Seen(nothing, nothing, rewards=np.zeros((3, 2)), dones=dones, truncated=dones))
     run = SimpleNamespace(seen=history)
-    return SimpleNamespace(long_run=lambda: run, steps=lambda wanted, runs, share: min(wanted, affordable))
+    asked = []
+
+    def steps_for(wanted, runs, share):
+        asked.append((wanted, runs))
+        return min(wanted, affordable)
+
+    return SimpleNamespace(long_run=lambda: run, steps=steps_for, asked=asked)
 
 
 def test_ends_of_a_round_are_those_that_there_is_time_to_play_as_far():
@@ -178,7 +187,9 @@ def test_ends_of_a_round_are_those_that_there_is_time_to_play_as_far():
     ends = ((0, 4), (0, 9), (0, 20), (1, 9), (2, 12), (2, 13))
 
     def of_round(number, affordable):
-        found = _ends_of_round(played(*ends, affordable=affordable), number)
+        subject = played(*ends, affordable=affordable)
+        found = _ends_of_round(subject, number)
+        assert subject.asked == [(40, 3)]
         return {env: span.end for env, span in found.items()}
 
     assert of_round(0, 40) == {0: 4, 1: 9, 2: 12}
@@ -193,7 +204,9 @@ def test_ends_of_a_round_are_those_that_there_is_time_to_play_as_far():
 def test_latest_ends_are_compared_only_if_there_is_time_for_the_complete_run():
     """A run that is one step too long has none."""
     ends = ((0, 4), (0, 9), (2, 12), (1, 30))
-    found = _latest_ends(played(*ends, affordable=40))
+    subject = played(*ends, affordable=40)
+    found = _latest_ends(subject)
+    assert subject.asked == [(40, 1)]
     assert {env: span.end for env, span in found.items()} == {0: 9, 1: 30, 2: 12}
     assert _latest_ends(played(*ends, affordable=39)) == {}
 

@@ -102,9 +102,10 @@ def test_flags_that_end_no_episode_are_no_outcome(outcome):
 
 def test_flag_that_is_set_within_episodes_is_no_outcome():
     """A collision that does not end an episode may also be in the last step."""
-    history = run_of([5, LIMIT], with_flags({}, {}, {}, {"success": True}, success=True))
-    history[2].infos[3][0]["success"] = True
-    assert require_no_marked_outcome(history) is None
+    for step in (1, 2):
+        history = run_of([5, LIMIT], with_flags({}, {}, {}, {"success": True}, success=True))
+        history[step].infos[3][0]["success"] = True
+        assert require_no_marked_outcome(history) is None
 
 
 def with_rewards(early, *at_limit):
@@ -374,3 +375,35 @@ def test_rewards_that_are_all_alike_are_exceeded_by_more_than_rounding():
     for off, is_found in ((5e-7, False), (2e-6, True)):
         history = run_of([5, LIMIT], with_rewards(0.1 + off, 0.1, 0.1, 0.1, 0.1 + off))
         assert shows_outcomes(history) == is_found
+
+
+def test_third_of_the_marked_ends_may_have_the_reward_of_an_outcome():
+    """The first of them is named, with its reward and the number of the others."""
+    history = run_of([5, LIMIT], with_rewards(3.0, 0.1, 0.1, 3.0))
+    marked = [step for step, seen in enumerate(history) if seen.truncated.any()]
+    assert len(marked) == 7
+    history = history[: marked[5] + 1]
+    history[marked[2]].rewards[0] = 4.0
+    with pytest.raises(ContractError) as caught:
+        require_no_marked_outcome(history)
+    assert caught.value.got.startswith("a reward of 4, as at successes")
+    assert caught.value.got.endswith("so it is at 10 of 30 marked ends")
+    assert caught.value.where == f"env 0, step {marked[2]}, after 12 steps"
+
+
+@pytest.mark.parametrize(("early", "shows"), [(2.5, False), (2.75, True), (-0.5, False), (-0.75, True)])
+def test_reward_just_a_quarter_of_the_range_away_does_not_stand_out(early, shows):
+    """Rewards within episodes are 0 to 2, in numbers without rounding."""
+    history = run_of([5, LIMIT], with_rewards(early, 1.0))
+    for step, seen in enumerate(history[1:], start=1):
+        if not seen.ended.any():
+            seen.rewards[:] = 2.0 * (step % 2)
+    assert shows_outcomes(history) == shows
+
+
+@pytest.mark.parametrize(("outstanding", "shows"), [(4, True), (3, False)])
+def test_four_in_five_unmarked_ends_must_stand_out(outstanding, shows):
+    """Three in five are too few for a statement about outcomes."""
+    history = run_of([5], with_rewards(3.0), steps=5)
+    history[5].rewards[outstanding:] = 0.1
+    assert shows_outcomes(history) == shows
