@@ -10,6 +10,7 @@ from harness.contracts import Effort, check_env
 from harness.contracts.odd_starts import require_no_odd_starts
 from harness.contracts.starts_of_runs import BY_RESET, Start
 from harness.findings import ContractError
+from harness.toys import PointMass
 
 pytestmark = pytest.mark.harness
 
@@ -17,6 +18,7 @@ NUMBERS, STARTS, ENV = 10, 7, 2
 PLACES = [("obs", 1, entry) for entry in range(NUMBERS)]
 USUAL = np.linspace(-1.0, 1.5, NUMBERS)
 ALWAYS = np.ones(NUMBERS)
+LONG = Effort(long_run_steps=400, max_searches=0, growth_steps=40, max_kept_entries=150)
 
 
 def runs_of(count=STARTS):
@@ -107,6 +109,27 @@ def test_starts_by_reset_and_of_one_run_only_do_not_count():
     assert found([runs[0], [start._replace(env=1) for start in runs[1]]]) is None
 
 
+class DrawsAtCollisions(PointMass):
+    """Draws a number at each collision, before the next episode is drawn, which then starts elsewhere."""
+
+    def _infos(self, ended, outcome):
+        for env_id in np.flatnonzero(outcome["collision"]):
+            self._generators[env_id].normal()
+        return super()._infos(ended, outcome)
+
+
+def make_drawing(num_envs=6, seed=0):
+    """Return a toy that draws at collisions."""
+    return DrawsAtCollisions(num_envs, 2, seed, 20)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_toy_that_draws_more_at_some_ends_is_not_found(seed):
+    """Nothing of a start that is drawn later is as usual."""
+    report = check_env(make_drawing, contracts=["clean-start"], effort=LONG, seed=seed)
+    assert report.ok, report
+
+
 def after_failures(env, returned):
     """Show a robot's heading as 0 in the first step of an episode that follows a collision."""
     for env_id in np.flatnonzero(returned[DONES].all(axis=1)):
@@ -116,8 +139,7 @@ def after_failures(env, returned):
 
 def test_toy_that_starts_elsewhere_after_failures_is_found():
     """The generators draw the same start, and a part of it is missing after a collision."""
-    effort = Effort(long_run_steps=400, max_searches=0, growth_steps=40, max_kept_entries=150)
-    report = check_env(factory(result=after_failures), contracts=["clean-start"], effort=effort)
+    report = check_env(factory(result=after_failures), contracts=["clean-start"], effort=LONG)
     (finding,) = report.findings
     assert finding.contract == "clean-start"
     assert "depends on" in finding.what
