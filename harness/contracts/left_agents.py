@@ -83,9 +83,8 @@ def _play(subject: EnvUnderTest, history: List[Seen], left: np.ndarray) -> int:
 
 def _still_acts(step: int, found: Difference, left: np.ndarray, recorded: Seen, seen: Seen) -> ContractError:
     """Return the error for a difference; `left` (T, N, A) says which agents had left until then."""
-    gone = np.flatnonzero(left[-1, found.env]).tolist()
-    if not gone:
-        gone = np.flatnonzero(left[:, found.env].any(axis=0)).tolist()
+    lately = left[-OTHER_STEPS - SAME_STEPS :, found.env].any(axis=0)
+    gone = np.flatnonzero(lately).tolist()
     return ContractError(
         f"an agent that is done still acts: its actions change {found.field}",
         step=step,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from wrapped import DONES, INFOS, REWARDS, check, factory, report_of
 
 from harness.contracts import Effort
-from harness.contracts.ended_episodes import EndedEpisode, ended_episodes
+from harness.contracts.ended_episodes import EndedEpisode, ended_episodes, speaks_of_one_episode
 from harness.contracts.episode_spans import EpisodeSpan
-from harness.contracts.lost_rewards import incomplete_returns
+from harness.contracts.lost_rewards import incomplete_returns, no_lost_reward
+from harness.findings import ContractError, NotJudgedError
+from harness.interface.moment import StepErrors
 from harness.interface.player import Seen
 
 pytestmark = pytest.mark.harness
@@ -79,11 +83,35 @@ def test_ended_episodes_have_the_rewards_of_their_last_step():
         rewards = np.full((2, 3), float(step))
         dones = np.zeros((2, 3), bool)
         dones[1] = step in (2, 4)
-        history.append(Seen(obs, obs, rewards=rewards, dones=dones, truncated=dones, infos=[[{}] * 3] * 2))
+        infos = [[{}, {}, {}], [{"ep_length": step}, {"ep_length": 17}, {}]]
+        history.append(Seen(obs, obs, rewards=rewards, dones=dones, truncated=dones, infos=infos))
+    history[4].infos[1] = None
     first, second = ended_episodes(history)
+    assert (first.numbers, second.numbers) == ({"ep_length": 2.0}, {})
     assert first.returns.tolist() == [3.0] * 3
     assert second.returns.tolist() == [7.0] * 3
     assert second.last_rewards.tolist() == [4.0] * 3
+
+
+def test_returns_of_small_rewards_are_added_up_without_rounding():
+    """A float32 loses 1 after 2 ** 24."""
+    obs = np.zeros((2, 3, 4))
+    history = [Seen(obs, obs)]
+    for step, reward in enumerate((2.0**24, 1.0, 1.0), start=1):
+        dones = np.full((2, 3), step == 3)
+        rewards = np.full((2, 3), reward, np.float32)
+        history.append(Seen(obs, obs, rewards=rewards, dones=dones, truncated=dones, infos=[]))
+    assert ended_episodes(history)[1].returns.tolist() == [2.0**24 + 2.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("path", "speaks"),
+    [("episode/r", True), ("Episode_Return", True), ("stats/length", True), ("stats/speed", False)]
+    + [("return", True), ("MEAN_return", False), ("episode/mean_r", False), ("returns", False), ("my episode", False)],
+)
+def test_name_that_speaks_of_one_episode(path, speaks):
+    """One part of the path is enough; a word that speaks of more than one episode is too much."""
+    assert speaks_of_one_episode(path) == speaks
 
 
 def rare(is_lost, scale=1.0):
@@ -154,3 +182,168 @@ def test_rewards_that_come_by_chance_are_not_judged():
     assert report.not_judged == {"no-lost-reward": "many steps have no reward"}
     report = report_of(of_motion(), contracts=["no-lost-reward"], effort=Effort(long_run_steps=25, max_searches=0))
     assert report.not_judged == {"no-lost-reward": "many steps have no reward"}
+
+
+# -- runs that are written down ----------------------------------------------------------------------------------------
+
+STEPS, ENVS, AGENTS = 60, 2, 3
+
+
+def judge(rewards, ended, limited=None, infos=None, broken=None):
+    """Judge a run.
+
+    Args:
+      rewards: of all agents, (T, N).
+      ended: where an episode ends, (T, N) bool.
+      limited: where a time limit ends one; by default, everywhere.
+      infos: what agent 0's info has at an end, by step from 1 and env.
+      broken: a contract that is broken.
+
+    Returns:
+      The error, or None.
+    """
+    if limited is None:
+        limited = ended
+    nothing = np.zeros((ENVS, AGENTS, 4))
+    history = [Seen(nothing, nothing)]
+    for step, of_step in enumerate(rewards, start=1):
+        of_agents = np.tile(of_step[:, None], AGENTS)
+        dones, truncated = (np.tile(flags[step - 1][:, None], AGENTS) for flags in (ended, limited))
+        of_envs = [[dict((infos or {}).get((step, env), {})), {}, {}] for env in range(ENVS)]
+        history.append(Seen(nothing, nothing, None, nothing, of_agents, dones, truncated, of_envs))
+    errors = StepErrors()
+    if broken is not None:
+        errors.record(broken, ContractError("broken"))
+    run = SimpleNamespace(seen=history)
+
+    def too_few(what, seen, needed):
+        return NotJudgedError(f"{seen} {what}, {needed} are needed")
+
+    try:
+        no_lost_reward(SimpleNamespace(long_run=lambda: run, errors=errors, too_few=too_few))
+    except ContractError as error:
+        return error
+    return None
+
+
+def every(length, steps=STEPS, envs=(0, 1)):
+    """Return rewards of 1 and ends of episodes of a length, (T, N) each."""
+    ended = np.zeros((steps, ENVS), bool)
+    ended[length - 1 :: length, envs] = True
+    return np.ones((steps, ENVS)), ended
+
+
+def test_five_steps_of_a_kind_without_a_reward_are_lost():
+    """The first of them is named; if the latest one has a reward, nothing is lost."""
+    rewards, ended = every(10)
+    rewards[ended] = 0.0
+    rewards[:39] = 1.0
+    assert judge(rewards, ended) is not None
+    error = judge(rewards, ended)
+    assert error.what == "the reward of the step that a time limit ends is lost"
+    assert (error.step, error.where) == (40, "env 0, step 40")
+    assert error.got.startswith("exactly 0 in the last 6 of these steps")
+    rewards[39, 0] = 1.0
+    assert judge(rewards, ended).where == "env 1, step 40"
+    rewards[39, 1] = 1.0
+    assert judge(rewards, ended) is None
+    assert judge(rewards, ended, limited=ended & False) is None
+
+
+def test_first_steps_are_those_that_follow_an_end_and_end_nothing():
+    """They are no usual steps, either."""
+    rewards, ended = every(5)
+    first = np.zeros_like(ended)
+    first[1:] = ended[:-1]
+    rewards[first] = 0.0
+    error = judge(rewards, ended)
+    assert error.what == "the reward of the step after the end of an episode is lost"
+    assert (error.step, error.where) == (6, "env 0, step 6")
+    rewards, ended = every(5)
+    ended[1:] |= ended[:-1]  # every second episode has one step
+    rewards[ended] = 0.0
+    assert judge(rewards, ended, limited=ended & False) is None
+
+
+def test_ends_that_no_time_limit_has_made_may_have_no_reward():
+    """An alive bonus ends with the life."""
+    rewards, ended = every(10)
+    rewards[ended] = 0.0
+    assert judge(rewards, ended, limited=ended & False) is None
+
+
+@pytest.mark.parametrize(("steps", "ends"), [(29, 4), (30, 5)])
+def test_five_ends_are_enough(steps, ends):
+    """Fewer are not judged."""
+    rewards, ended = every(6, steps, envs=(1,))
+    if ends == 5:
+        assert judge(rewards, ended) is None
+        return
+    with pytest.raises(NotJudgedError, match="^4 ends of episodes, 5 are needed"):
+        judge(rewards, ended)
+
+
+def in_one_env(length, steps):
+    """Return a run in which only env 0 has rewards, but for the last ones of its episodes."""
+    rewards, ended = every(length, steps)
+    rewards[ended] = 0.0
+    rewards[:, 1] = 0.0
+    return rewards, ended
+
+
+@pytest.mark.parametrize(("steps", "is_judged"), [(174, True), (173, False)])
+def test_hundred_steps_after_two_with_a_reward_are_enough(steps, is_judged):
+    """In episodes of seven steps, four follow two steps with a reward and end nothing."""
+    rewards, ended = in_one_env(7, steps)
+    if is_judged:
+        assert judge(rewards, ended).got.startswith(f"exactly 0 in the last {steps // 7} of these steps")
+        return
+    with pytest.raises(NotJudgedError, match="many steps have no reward"):
+        judge(rewards, ended)
+
+
+@pytest.mark.parametrize("limits", [5, 4])
+def test_five_time_limits_after_steps_with_a_reward_are_enough(limits):
+    """Ends of a different kind do not count."""
+    rewards, ended = in_one_env(25, 125)
+    limited = ended.copy()
+    limited[: 25 * (5 - limits)] = False
+    if limits == 5:
+        assert judge(rewards, ended, limited) is not None
+        return
+    with pytest.raises(NotJudgedError, match="^4 ends of episodes after steps with a reward, 5 are needed"):
+        judge(rewards, ended, limited)
+
+
+def test_both_steps_before_must_have_a_reward():
+    """The second step of each episode has none, and so what follows it says nothing."""
+    rewards, ended = in_one_env(7, 350)
+    rewards[1::7] = 0.0
+    assert judge(rewards, ended) is not None
+
+
+@pytest.mark.parametrize(("lost", "is_found"), [(10, True), (9, False)])
+def test_returns_are_judged_if_five_last_rewards_are_missed(lost, is_found):
+    """Half of the steps within episodes have a reward, and so half of the last ones should."""
+    rewards, ended = every(3, 3 * (lost + 3), envs=(1,))
+    rewards[1::2, 0] = 0.0
+    infos = {}
+    for number in range(lost + 3):
+        rewards[3 * number : 3 * number + 3, 1] = (number + 1.0, 0.0, 0.0)
+        infos[3 * number + 3, 1] = {"episode": {"r": number + 1.0 + (number >= 3)}}
+    if is_found:
+        error = judge(rewards, ended, infos=infos)
+        assert error.what == LOST
+        assert (error.step, error.where) == (12, "infos[1][0]['episode/r'], step 12")
+        assert error.got == "5, and a reward of 0 in the last step; so it is at 10 of 13 ends"
+        assert error.expected.startswith("4, which is the return")
+    broken = [None, "infos-fresh"][is_found]
+    with pytest.raises(NotJudgedError, match="many steps have no reward"):
+        judge(rewards, ended, infos=infos, broken=broken)
+
+
+def test_run_without_an_end_has_no_returns():
+    """Nothing is said of infos then."""
+    rewards, ended = every(3)
+    with pytest.raises(NotJudgedError, match="^0 ends of episodes, 5 are needed"):
+        judge(rewards, ended & False)
