@@ -109,9 +109,12 @@ def _quick(object_name: str) -> RunConfig:
 
 def _gpu(object_name: str) -> RunConfig:
     """Fill one GPU: 100 M env steps in minutes."""
-    config = _default(object_name)
-    happo = dataclasses.replace(config.happo, actor_num_mini_batch=16, critic_num_mini_batch=16)
-    return dataclasses.replace(config, preset="gpu", num_envs=8192, num_steps=8, happo=happo)
+    return dataclasses.replace(_on_one_gpu(_default(object_name), 8192, 16), num_steps=8)
+
+
+def _on_one_gpu(config: RunConfig, num_envs: int, num_mini_batch: int) -> RunConfig:
+    happo = dataclasses.replace(config.happo, actor_num_mini_batch=num_mini_batch, critic_num_mini_batch=num_mini_batch)
+    return dataclasses.replace(config, preset="gpu", num_envs=num_envs, happo=happo)
 
 
 def _published(object_name: str) -> RunConfig:
@@ -148,9 +151,7 @@ def _mixed_quick(task_name: str) -> RunConfig:
 
 def _mixed_gpu(task_name: str) -> RunConfig:
     """Fill one GPU: 1,024 envs of each of the six kinds."""
-    config = _mixed(task_name)
-    happo = dataclasses.replace(config.happo, actor_num_mini_batch=16, critic_num_mini_batch=16)
-    return dataclasses.replace(config, preset="gpu", num_envs=6144, num_steps=8, happo=happo)
+    return dataclasses.replace(_on_one_gpu(_mixed(task_name), 6144, 16), num_steps=8)
 
 
 def _walk(task_name: str) -> WalkRunConfig:
@@ -177,6 +178,12 @@ def _walk(task_name: str) -> WalkRunConfig:
     )
 
 
+def _walk_gpu(task_name: str) -> RunConfig:
+    """Fill one GPU; one run with one network meets every limit of the acceptance table."""
+    config = _on_one_gpu(_walk(task_name), 4096, 8)
+    return dataclasses.replace(config, total_steps=70_000_000, checkpoint_every=10_000_000)
+
+
 def _legs(task_name: str) -> RunConfig:
     """Train the low level of MAPush's own robot on one GPU, for the commands that its environment gives."""
     config = _walk(task_name)
@@ -198,13 +205,13 @@ for _object_name in OBJECTS:
     if _object_name not in PUBLISHED_REWARDS:
         del PRESETS[_object_name]["published"]
 PRESETS[MIXED_TASK] = {"default": _mixed, "quick": _mixed_quick, "gpu": _mixed_gpu}
-PRESETS["walk"] = {"default": _walk, "legs": _legs}
+PRESETS["walk"] = {"default": _walk, "gpu": _walk_gpu, "legs": _legs}
 
 
 PRESET_LINES = {
     "default": "the settings to start from: 100 M env steps of pushing, or 20 M of walking",
     "quick": "the same, sized for two CPU cores and a quarter of an hour",
-    "gpu": "the same, sized for one GPU: 8,192 envs",
+    "gpu": "the same, sized for one GPU: 4,096 to 8,192 envs",
     "published": "MAPush's published settings: its rewards, 50 decisions a second, 500 envs, rollouts of 200 steps",
     "legs": "the low level of MAPush's own robot, sized for one GPU: 4,096 envs",
 }

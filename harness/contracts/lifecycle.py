@@ -22,6 +22,7 @@ import psutil
 
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.episode_spans import advice_for_more
+from harness.contracts.long_run import FIT
 from harness.contracts.registry import contract
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver, drive
@@ -67,8 +68,12 @@ def bounded_statistics(subject: EnvUnderTest) -> None:
     def is_time_left() -> bool:
         return time.perf_counter() - started < most_s
 
-    effort = subject.effort
-    require_bounded(count_after, part_steps, effort.max_kept_entries, 2 * effort.growth_steps, is_time_left)
+    enough_steps = 2 * subject.effort.growth_steps
+    try:
+        require_bounded(count_after, part_steps, subject.effort.max_kept_entries, enough_steps, is_time_left)
+    except NotJudgedError as error:
+        budget = subject.budget_for(FIT * enough_steps * subject.step_s, MOST_SHARE)
+        raise NotJudgedError(f"{error}; --budget {budget} would do") from None
     with_ends = int(np.count_nonzero(ends[1:]))
     if with_ends < MIN_PARTS_WITH_ENDS:
         raise _too_few_ends(subject, with_ends, part_steps, len(ends) - 1)

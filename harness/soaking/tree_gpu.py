@@ -6,6 +6,8 @@ import contextlib
 import importlib
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
+import psutil
+
 from harness.memory.driver import MIG_INSTANCE, WHOLE_GPU
 from harness.memory.meters import PROCESS, Blind, Meter
 from harness.units import MIB
@@ -18,12 +20,14 @@ class TreeDriver(Meter):
     """GPU memory that the processes of a command use.
 
     NVML lists processes under their ids on the host, which a container may hide. Then the processes that appeared on
-    the GPUs after the command had started are taken to be the command's. Where NVML does not report the memory of
+    the GPUs after the command had started are taken to be the command's, unless they are known here under their ids:
+    those belong to somebody else. Where NVML does not report the memory of
     single processes, the meter reads what all processes use, and `scope` says so.
 
     Args:
       pids: returns the ids of the command's processes.
       load: returns the module `pynvml`.
+      is_here: whether a process with this id is known here.
 
     Attributes:
       scope: what the last reading covered.
@@ -41,12 +45,14 @@ class TreeDriver(Meter):
         self,
         pids: Callable[[], Sequence[int]],
         load: Callable[[], Any] = lambda: importlib.import_module("pynvml"),
+        is_here: Callable[[int], bool] = psutil.pid_exists,
     ) -> None:
         self.scope = THESE_PROCESSES
         self.was_used = False
         self.others = False
         self.by_process: Dict[int, float] = {}
         self._pids = pids
+        self._is_here = is_here
         self._nvml: Any = None
         self._handles: List[Any] = []
         self._why_not = ""
@@ -89,9 +95,12 @@ class TreeDriver(Meter):
             raise Blind(self._why_not)
         listed = self._listed()
         ours = [pid for pid in self._pids() if pid in listed]
-        if not ours:
-            ours = [pid for pid in listed if pid not in self._listed_before]
         self.by_process = {}
+        if not ours:
+            appeared = [pid for pid in listed if pid not in self._listed_before]
+            ours = [pid for pid in appeared if not self._is_here(pid)]
+            if appeared and not ours:  # ids are not hidden, and the command is on no GPU
+                return 0.0
         if not ours and not any(used is None for used in listed.values()):
             return self._read_unlisted()
         self.was_used = self.was_used or bool(ours)

@@ -76,7 +76,7 @@ class Captured:
 
     def _warm_up(self, arguments: Tuple[Any, ...], device: torch.device) -> Any:
         """Call the function where it is to be recorded: what autograd keeps must not belong to a different stream."""
-        caller, stream = torch.cuda.current_stream(device), _stream(device)
+        caller, stream = torch.cuda.current_stream(device), _recording_stream(device)
         stream.wait_stream(caller)
         with torch.cuda.stream(stream):
             result = self._function(*arguments)
@@ -94,7 +94,7 @@ class Captured:
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators:
             graph.register_generator_state(generator)
-        with no_garbage_collection(), torch.cuda.graph(graph, stream=_stream(device), **_recording_options()):
+        with no_garbage_collection(), torch.cuda.graph(graph, stream=_recording_stream(device), **_recording_options()):
             self._result = self._function(*copies)
         return graph
 
@@ -173,9 +173,21 @@ def _parts(structure: Any) -> Iterable[Any]:
     raise TypeError(f"a {type(structure).__name__} is neither a tensor nor a structure of tensors")
 
 
+def _recording_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream on which to record what the current stream will replay.
+
+    It is the current stream. Only the default one cannot be recorded: one other stream stands in for it. cuBLAS has a
+    workspace for each stream, and a recording writes to that of the stream on which it was made. So recordings that are
+    replayed at the same time must not have been made on the same stream.
+    """
+    current = torch.cuda.current_stream(device)
+    if current == torch.cuda.default_stream(device):
+        return _stand_in_for_default_stream(device)
+    return current
+
+
 @functools.lru_cache(maxsize=None)
-def _stream(device: torch.device) -> torch.cuda.Stream:
-    """Return the stream of a device on which everything is recorded; each one more would cost a cuBLAS workspace."""
+def _stand_in_for_default_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 

@@ -20,6 +20,12 @@ from mujoco_warp._src.types import ConstraintState, vec5
 QUADRATIC = int(ConstraintState.QUADRATIC)
 
 
+@warp.func
+def stored_rows(nefc: warp.array[int], world: int, capacity: int) -> int:
+    """Return how many constraint rows of a world there are: `nefc` counts those, too, for which there was no room."""
+    return warp.min(nefc[world], capacity)
+
+
 @warp.kernel(enable_backward=False)
 def row_velocities(
     nefc: warp.array[int],
@@ -80,7 +86,7 @@ def row_ranks(
         return
     key = keys[world, row]
     rank = int(0)
-    for other in range(nefc[world]):
+    for other in range(stored_rows(nefc, world, keys.shape[1])):
         other_key = keys[world, other]
         if other_key < key or (other_key == key and other < row):
             rank += 1
@@ -242,7 +248,7 @@ def constraint_force(
         return
     for dof in range(thread, qfrc_constraint.shape[1], force.shape[1]):
         total = float(0.0)
-        for row in range(nefc[world]):
+        for row in range(stored_rows(nefc, world, force.shape[1])):
             of_row = force[world, row]
             if of_row != 0.0:
                 start = rowadr[world, row]

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 import torch
 from torch.nn import functional
 
+from mapush.device.side_streams import SideStreams
 from mapush.env.judgement import OUTCOMES
 from mapush.env.metrics import EpisodeMetrics
 from mapush.env.push import PushEnv
@@ -42,7 +43,7 @@ class MixedEnv(VecEnv):
 
     It has as many agents as the largest team. An env whose team is smaller has absent agents, see `VecEnv.active`: the
     last ones. Each group is a `PushEnv` with simulator, random numbers and resets of its own, so its rows are what that
-    `PushEnv` alone computes.
+    `PushEnv` alone computes. On a GPU the groups compute at the same time.
 
     Args:
       groups: environments with the same decision rate and width of observations, on one device.
@@ -77,6 +78,7 @@ class MixedEnv(VecEnv):
         self.action_spec = TensorSpec("actions", (*dims, "action_dim"), (envs, agents, 3), low=-1.0, high=1.0)
         present = [torch.ones(env.num_envs, env.num_agents, device=self.device) for env in groups]
         self.active = torch.cat([self._padded(rows) for rows in present])
+        self._side_streams = SideStreams(len(self.groups), self.device)
         of_groups = {name: env.metrics for name, env in self.groups.items()}
         self.metrics = MixedMetrics(envs, of_groups, self.device)
 
@@ -93,11 +95,12 @@ class MixedEnv(VecEnv):
         self.action_spec.validate_form(actions, "MixedEnv.step")
         parts: List[Transition] = []
         start = 0
-        for name, env in self.groups.items():
-            own = actions[start : start + env.num_envs, : env.num_agents]
-            start += env.num_envs
-            with _in_group(name):
-                parts.append(env.step(own))
+        with self._side_streams.forked() as streams:
+            for stream, (name, env) in zip(streams, self.groups.items()):
+                own = actions[start : start + env.num_envs, : env.num_agents]
+                start += env.num_envs
+                with torch.cuda.stream(stream), _in_group(name):
+                    parts.append(env.step(own))
         transition = Transition(
             observation=self._joined([part.observation for part in parts]),
             reward=torch.cat([self._padded(part.reward) for part in parts]),

@@ -88,8 +88,9 @@ class WarpPhysics(Physics):
         with warp.ScopedDevice(self._warp_device):
             self._upload(model, draw_fields(model, scene, num_envs, seed, randomization))
             self._share_with_torch(model)
+            home = torch.from_numpy(model.key("home").qpos).float().to(self.device).expand(num_envs, -1)
+            self._qpos.copy_(home)  # recording computes a step; at first, all bodies are at the origin
             self._graph = warp_graphs.record(self._advance, self._warp_device)
-        home = torch.from_numpy(model.key("home").qpos).float().to(self.device).expand(num_envs, -1)
         everywhere = torch.ones(num_envs, dtype=torch.bool, device=self.device)
         self.reset(everywhere, state_of(home, torch.zeros_like(self._qvel), scene))
         self._watch.forget()

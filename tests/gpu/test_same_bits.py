@@ -11,7 +11,9 @@ import torch
 from lives import run
 
 from mapush.assembly import make_env
+from mapush.device.side_streams import SideStreams
 from mapush.env import walk
+from mapush.env.terminations import MAX_EPISODE_LENGTH
 from mapush.env.walk import WalkEnv
 from mapush.presets import preset
 from mapush.run import checkpoint as checkpoints
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.gpu
 
 ITERATIONS, NUM_ENVS = 30, 500
 FEW_ENVS = 37
+DECISIONS = 120
 
 
 def tensors(nest, name=""):
@@ -102,4 +105,31 @@ def test_walking_that_is_replayed_computes_the_bits_of_plain_calls(monkeypatch):
                 of_env += [value.cpu() for _, value in tensors(env.state_dict())]
                 seen.append(of_env)
     assert len(seen[0]) == len(seen[1]) > 100
+    assert [torch.equal(a, b) for a, b in zip(*seen)] == [True] * len(seen[0])
+
+
+def test_groups_of_a_mixed_env_compute_at_the_same_time_what_they_compute_one_after_another(monkeypatch):
+    """Six groups of 5 envs, 120 decisions in which episodes end: observations and state, bit for bit."""
+    config = preset("any")
+    sim = dataclasses.replace(config.sim, backend="warp")
+    config = dataclasses.replace(config, num_envs=30, sim=sim, deterministic=True)
+    seen = []
+    with determinism.of_torch():
+        for concurrent in (True, False):
+            with contextlib.closing(make_env(config)) as env:
+                if not concurrent:
+                    monkeypatch.setattr(env, "_side_streams", SideStreams(len(env.groups), torch.device("cpu")))
+                env.reset()
+                for group in env.groups.values():
+                    group._length[:] = MAX_EPISODE_LENGTH - 100 * torch.arange(1, 6, device="cuda")
+                generator = torch.Generator().manual_seed(3)
+                of_env, ended = [], 0
+                for _ in range(DECISIONS):
+                    made = env.step(torch.randn(env.action_spec.shape, generator=generator).cuda())
+                    of_env += [value.cpu() for _, value in tensors(dataclasses.asdict(made))]
+                    ended += int(made.done.sum())
+                of_env += [value.cpu() for _, value in tensors(env.state_dict())]
+                assert ended >= env.num_envs
+                seen.append(of_env)
+    assert len(seen[0]) == len(seen[1]) > DECISIONS
     assert [torch.equal(a, b) for a, b in zip(*seen)] == [True] * len(seen[0])

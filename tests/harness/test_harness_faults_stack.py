@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 
 import numpy as np
 import pytest
 import torch
 
-from harness.contracts import names
+from harness.contracts import check_env, names
 from harness.faults import FAULTS, find
 from harness.faults.fault_matrix import run_matrix
 from harness.stack.check_stack import GROUP, RANKS_GROUP
@@ -38,7 +39,6 @@ ON_PUSH = [  # one of each class that an environment can have
     "config-multiplied-in-place",
     "seed-ignored",
     "reward-of-wrong-sign",
-    "statistics-of-every-step",
 ]
 
 
@@ -75,6 +75,16 @@ def test_fault_in_the_pushing_task_is_caught(name):
     """The contracts that catch a bug in the light toy catch it in physics, too, where steps are much slower."""
     (row,) = run_matrix([find(name)], world="push")
     assert row.caught, row.diagnosis
+
+
+@pytest.mark.slow
+def test_statistics_of_every_step_are_found_in_the_pushing_task():
+    """Growth shows after a thousand steps, so a decision has to be short: one env step."""
+    with find("statistics-of-every-step").inject():
+        make = functools.partial(make_push, steps_per_decision=1)
+        report = check_env(make, contracts=["bounded-statistics"], budget_s=120.0)
+    (finding,) = report.findings
+    assert "grows without bound" in finding.what
 
 
 @pytest.mark.parametrize("group", [GROUP, RANKS_GROUP])

@@ -67,6 +67,17 @@ def test_growth_is_not_judged_by_few_steps():
         bounded_statistics(subject)
 
 
+def test_growth_of_a_slow_environment_names_the_budget_that_would_do():
+    """A thousand steps of 0.2 s in a quarter of the budget: more than 800 s."""
+    subject = EnvUnderTest(make(Hoarding), effort=Effort(max_kept_entries=9000), budget_s=40.0)
+    subject.steps, subject.step_s, subject.time_for = lambda wanted, runs: 20, 0.2, lambda share: 0.0
+    with pytest.raises(NotJudgedError) as caught:
+        bounded_statistics(subject)
+    reason, budget = str(caught.value).split("; --budget ")
+    assert reason.endswith("grew for 90 steps; there was no time to see it end")
+    assert 800 <= int(budget.split()[0]) <= 1000
+
+
 def test_growth_that_goes_on_is_judged_when_the_time_is_up():
     """No time is spent on seeing it go on for longer; what was seen must be enough."""
 

@@ -22,10 +22,15 @@ OURS, THEIRS = 71, 82
 
 
 class Machine:
-    """A machine with two GPUs, a command, and a clock that a test moves."""
+    """A machine with two GPUs, a command, and a clock that a test moves.
+
+    Attributes:
+      here: ids of the processes that are known on this side of a container's wall.
+    """
 
     def __init__(self):
         self.nvml = Nvml(count=2)
+        self.here = set()
         self.now = 0.0
 
     def meters(self):
@@ -37,7 +42,7 @@ class Machine:
 
     def driver(self):
         """Return the meter of the GPUs."""
-        return TreeDriver(lambda: [OURS], load=lambda: self.nvml)
+        return TreeDriver(lambda: [OURS], load=lambda: self.nvml, is_here=self.here.__contains__)
 
 
 @pytest.fixture
@@ -95,6 +100,23 @@ def test_ids_that_a_container_hides_are_those_that_appeared(machine):
     machine.nvml.processes[0][4711] = 50 * MIB
     assert driver.read() == 50 * MIB
     assert driver.by_process == {4711: 50 * MIB}
+
+
+def test_process_of_somebody_else_that_appears_is_no_alarm(machine):
+    """A command without a GPU, beside a training that begins later and grows: it is known here, so it is not hidden."""
+    machine.here = {OURS, THEIRS}
+
+    def used(now):
+        machine.nvml.processes[0] = {THEIRS: int((900 + 5 * now) * MIB)}
+        machine.nvml.used[0] = int((900 + 5 * now) * MIB)
+
+    meters = machine.meters()
+    while machine.now < 120:
+        machine.now = max(meters.due, machine.now + 0.5)
+        meters.look(0)
+        used(machine.now)
+    report = judge_tree(meters, 20.0, ENDED, stopped=False)
+    assert report.kind == CLEAN, report
 
 
 def test_gpu_that_says_nothing_of_processes_is_read_as_a_whole(machine):

@@ -126,7 +126,7 @@ def recorded_with(monkeypatch, graph_class):
     """Record a function with a stand-in for `torch.cuda.graph`, as this machine may have no GPU."""
     monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
     monkeypatch.setattr(torch.cuda, "graph", graph_class)
-    monkeypatch.setattr(cuda_graphs, "_stream", lambda device: None)
+    monkeypatch.setattr(cuda_graphs, "_recording_stream", lambda device: None)
     Captured(lambda value: value)._record((torch.zeros(3),), torch.device("cpu"))
 
 

@@ -15,10 +15,10 @@ from twins import place
 
 from mapush import assembly
 from mapush.config import SimConfig
-from mapush.device import ordered_sums
+from mapush.device import ordered_kernels, ordered_sums
 from mapush.device.ordered_sums import require_orderable
-from mapush.errors import ConfigError
-from mapush.objects import CUBOID, CYLINDER
+from mapush.errors import ConfigError, SimulatorError
+from mapush.objects import CUBOID, CYLINDER, OBJECTS
 from mapush.presets import preset
 from mapush.sim import make_physics, mjwarp
 from mapush.sim.go1 import DEFAULT_JOINT_POS
@@ -143,6 +143,74 @@ def test_gpu_computes_the_same_bits_twice(name):
         physics.check()
         physics.close()
     assert_equal(*seen)
+
+
+# -- more constraint rows than there is room for ---------------------------------------------------------------------
+
+
+@pytest.mark.warp
+def test_rows_without_room_are_not_ranked():
+    """MuJoCo Warp counts the rows that it dropped, too: the ranks of the others are still their order."""
+    warp.init()
+    keys = torch.tensor([[40, 10, 30], [5, 25, 15]], dtype=torch.int64)
+    ranks = torch.full((2, 3), -1, dtype=torch.int32)
+    nefc = torch.tensor([7, 2], dtype=torch.int32)
+    arrays = [warp.from_torch(tensor) for tensor in (nefc, keys, ranks)]
+    warp.launch(ordered_kernels.row_ranks, (2, 3), arrays[:2], arrays[2:], device="cpu")
+    assert ranks.tolist() == [[2, 0, 1], [0, 1, -1]]
+
+
+@pytest.mark.warp
+def test_rows_without_room_exert_no_force():
+    """One degree of freedom on which each of three rows pushes with its own force; a fourth was dropped."""
+    warp.init()
+    worlds, rows = 2, 3
+    force = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0]])
+    addresses = torch.arange(rows, dtype=torch.int32).expand(worlds, rows).contiguous()
+    inputs = [
+        torch.tensor([4, 2], dtype=torch.int32),  # nefc
+        torch.ones((worlds, rows), dtype=torch.int32),  # nonzeros of each row
+        addresses,
+        torch.zeros((worlds, 1, rows), dtype=torch.int32),  # their columns
+        torch.ones((worlds, 1, rows)),
+        force,
+        torch.zeros((worlds, 1), dtype=torch.int32),
+        torch.ones(worlds, dtype=torch.int32),
+        torch.zeros(worlds, dtype=torch.bool),
+    ]
+    total = torch.full((worlds, 1), -1.0)
+    arrays = [warp.from_torch(tensor) for tensor in (*inputs, total)]
+    warp.launch(ordered_kernels.constraint_force, (worlds, rows), arrays[:-1], arrays[-1:], device="cpu")
+    assert total.tolist() == [[7.0], [24.0]]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_overflow_of_rows_is_reported(device):
+    """Robots against the cuboid in a buffer that is too small: the error that the physics raises without the flag."""
+    physics = WarpPhysics(SCENES["cuboid"], NUM_ENVS, device=device, nconmax=96, njmax=17, deterministic=True)
+    physics.check()
+    shake(physics, 20)
+    with pytest.raises(SimulatorError, match="buffer overflow"):
+        physics.check()
+    physics.close()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", sorted(OBJECTS))
+def test_team_of_four_starts_with_the_measured_buffers(name, device, monkeypatch):
+    """The first step, which is recorded, begins with robots that stand apart, as the buffers were measured for."""
+    rows = []
+    record = mjwarp.warp_graphs.record
+
+    def watched(advance, on_device):
+        graph = record(advance, on_device)
+        rows.append(int(advance.__self__.demand().rows))
+        return graph
+
+    monkeypatch.setattr(mjwarp.warp_graphs, "record", watched)
+    physics = WarpPhysics(Scene(4, OBJECTS[name]), NUM_ENVS, device=device, deterministic=True)
+    assert 0 < rows[0] < physics.njmax / 2.5
+    physics.close()
 
 
 # -- the flag reaches the physics ------------------------------------------------------------------------------------
