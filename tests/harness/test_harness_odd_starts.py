@@ -67,10 +67,12 @@ def test_only_numbers_that_always_differ_show_how_a_start_was_drawn():
     runs = make_odd(runs_of(), (0, 3), (1, 5))
     often = np.where(np.arange(NUMBERS) < 6, 1.0, 0.9)
     assert found(runs, often) is None
+    for run in range(2):
+        assert found(make_odd(runs_of(), (run, 3), (run, 5)), often) is None
     assert found(runs, np.full(NUMBERS, 0.9)) is None
 
 
-@pytest.mark.parametrize("places", [((0, 0), (1, 0)), ((0, 6), (1, 6)), ((0, 0), (0, 1), (1, 6))])
+@pytest.mark.parametrize("places", [((0, 0), (1, 4)), ((0, 6), (1, 4)), ((0, 0), (0, 1), (1, 6))])
 def test_first_and_last_starts_may_be_of_another_level(places):
     """A level that rises once is no finding: the usual start must have come before and after."""
     assert found(make_odd(runs_of(), *places)) is None
@@ -107,6 +109,27 @@ def test_starts_by_reset_and_of_one_run_only_do_not_count():
     assert found(by_reset) is None
     assert found([runs[0], []]) is None
     assert found([runs[0], [start._replace(env=1) for start in runs[1]]]) is None
+
+
+def starts_of(env, *values, first=0):
+    """Return starts of an env, each the usual one plus a number."""
+    return [
+        Start(env, first + number, (env,), USUAL + value * (np.arange(NUMBERS) < 6))
+        for number, value in enumerate(values)
+    ]
+
+
+def test_three_usual_starts_of_each_env_are_enough():
+    """Odd starts of all envs in both runs are added up; calls of reset and envs in one run do not count."""
+    one = starts_of(1, 0.0, 0.5, 0.0) + starts_of(4, 0.0, 0.25, 0.0) + starts_of(0, 0.0, 0.0)
+    other = starts_of(1, 0.75, 0.0) + starts_of(4, 0.75, 0.0) + starts_of(3, 0.0)
+    by_reset = starts_of(1, 2.0, first=BY_RESET) + starts_of(4, 2.0, first=BY_RESET)
+    error = found([one, other + by_reset])
+    assert error.where.startswith("env 1, ")
+    assert "; 2 of 10 starts are so" in error.got
+    assert found([other, one]) is not None
+    fewer = starts_of(1, 0.0, 0.5) + starts_of(4, 0.0, 0.25)
+    assert found([fewer, other]) is None
 
 
 class DrawsAtCollisions(PointMass):

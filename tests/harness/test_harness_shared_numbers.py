@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from wrapped import DONES, INFOS, REWARDS, factory, report_of
@@ -9,8 +11,15 @@ from wrapped import DONES, INFOS, REWARDS, factory, report_of
 from harness.contracts import Effort
 from harness.contracts.ended_episodes import EndedEpisode
 from harness.contracts.episode_spans import EpisodeSpan
-from harness.contracts.shared_numbers import Changed, changed_numbers, is_within_range, require_own_numbers
+from harness.contracts.shared_numbers import (
+    Changed,
+    changed_numbers,
+    is_within_range,
+    own_numbers,
+    require_own_numbers,
+)
 from harness.findings import ContractError
+from harness.interface.moment import StepErrors
 from harness.interface.player import Seen
 
 pytestmark = pytest.mark.harness
@@ -64,6 +73,50 @@ def test_numbers_that_differ_in_two_runs_are_found_in_envs_that_show_the_same():
     assert changed(one, other, paths=["length"]) == []
     assert changed(one, other, paths=[]) == []
     assert changed(one, lambda step, env: {}) == []
+    assert changed(one, other, paths=["length", "return"]) == changed(one, other)
+    assert changed_numbers({"return"}, run_of(one), run_of(other), EVERY_ENV, "words")[0].disturbed == "words"
+
+
+def test_envs_without_infos_are_left_out():
+    """An end of which infos say nothing, in one run or in one of the envs, is not compared."""
+
+    def one(step, env):
+        return {"return": step + 0.1 * env}
+
+    silent, speaking = run_of(one), run_of(lambda step, env: {"return": -1.0})
+    for seen in silent:
+        seen.infos = None
+    assert changed_numbers({"return"}, silent, speaking, EVERY_ENV, "") == []
+    assert changed_numbers({"return"}, speaking, silent, EVERY_ENV, "") == []
+    short, shorter = run_of(one), run_of(lambda step, env: {"return": -1.0})
+    for seen in short[1:]:
+        del seen.infos[2]
+    assert [found.env for found in changed_numbers({"return"}, short, shorter, EVERY_ENV, "")] == [0, 1, 0]
+
+
+def own_of(numbers, again=None, broken=None):
+    """Return which numbers in the infos of a run should belong to one episode."""
+    errors = StepErrors()
+    if broken is not None:
+        errors.record(broken, ContractError("broken"))
+    history = run_of(numbers)
+    run = SimpleNamespace(seen=history)
+    return own_numbers(SimpleNamespace(long_run=lambda: run, errors=errors, replayed=run_of(again or numbers)))
+
+
+def test_own_numbers_are_those_that_fall_at_times_and_that_a_replay_repeats():
+    """The ends are at steps 2, 4, 4, 6 and 6, so a number that never falls may count them."""
+    falling, rising = {2: 9.0, 4: 8.0, 6: 7.0}, {2: 7.0, 4: 8.0, 6: 8.5}
+
+    def one(step, env):
+        return {"episode_score": falling[step], "episode_index": rising[step], "speed": falling[step]}
+
+    assert own_of(one) == {"episode_score"}
+    assert own_of(one, broken="infos-fresh") == set()
+    assert own_of(one, broken="finite") == {"episode_score"}
+    assert own_of(one, again=lambda step, env: {"episode_score": 1.0}) == set()
+    assert own_of(lambda step, env: {"episode_score": 7.0 - (step == 6) * (env == 2) * 0.5}) == {"episode_score"}
+    assert own_of(lambda step, env: {"episode_score": 7.0}) == set()
 
 
 def test_number_that_envs_share_is_a_statistic():
@@ -102,6 +155,8 @@ def ended(*episodes, agents=(1.0, 1.0)):
         (ended((3, -1.0, 30, -2.0), (5, -3.0, 40, -2.0)), False),  # before the second one ended
         (ended((3, -1.0, 30, -1.0), (5, -3.0, 40, -3.1)), False),
         (ended((3, -1.0, 30, -1.0), (5, -3.0, 40, -0.9)), False),
+        (ended((3, 999.0, 30, 999.9), (5, 1000.0, 40, 999.0)), True),  # rounded
+        (ended((3, 0.0, 30, 0.0015), (5, 0.0, 40, 0.0)), False),
         (ended((3, -1.0, 30, 30.0), (5, -3.0, 40, 35.0)), True),  # of the lengths
         (ended((3, -1.0, 30, -2.0), (5, -3.0, 40, -4.0)), False),  # twice the return, of a team
         (ended((3, -1.0, 30, -3.0), (5, -3.0, 40, -5.0), agents=(1.0, 2.0)), True),  # of all agents
@@ -134,7 +189,7 @@ def test_score_of_the_batch_is_found_and_that_of_an_env_is_not():
     assert report_of(total(lambda rewards: 3.0 * rewards), **options).passed == ["independence"]
 
 
-@pytest.mark.parametrize("name", ["return", "number"])
+@pytest.mark.parametrize("name", ["return", "index"])
 def test_mean_and_number_of_all_episodes_may_depend_on_all(name):
     """A mean over the batch, and a number of the episode that only rises, are statistics."""
 
@@ -142,7 +197,7 @@ def test_mean_and_number_of_all_episodes_may_depend_on_all(name):
         env.all_returns = getattr(env, "all_returns", [])
         for env_id in np.flatnonzero(returned[DONES].all(axis=1)):
             env.all_returns.append(returned[INFOS][env_id][0]["episode"]["return"])
-            said = {"return": float(np.mean(env.all_returns)), "number": len(env.all_returns)}
+            said = {"return": float(np.mean(env.all_returns)), "index": len(env.all_returns)}
             for info in returned[INFOS][env_id]:
                 info["episode"] = {name: said[name]}
 
