@@ -218,11 +218,11 @@ def test_obs_is_compared_where_recorded_actions_were_taken_again_and_rewards_eve
 def test_finding_names_the_agents_that_had_left_lately():
     """Agents of other envs, and of long ago, are not named."""
     subject = Played({9: ["rewards"]})
-    subject.history[8].dones[2, 0] = True  # for one step
+    subject.history[8].dones[2, 2] = True  # for one step
     subject.history[3].dones[2, 1] = True
     with pytest.raises(ContractError) as caught:
         left_agents(subject)
-    assert "other actions of agents [0], which were done" in caught.value.where
+    assert "other actions of agents [2], which were done" in caught.value.where
 
 
 @pytest.mark.parametrize(

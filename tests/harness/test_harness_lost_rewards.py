@@ -107,7 +107,7 @@ def test_returns_of_small_rewards_are_added_up_without_rounding():
 @pytest.mark.parametrize(
     ("path", "speaks"),
     [("episode/r", True), ("Episode_Return", True), ("stats/length", True), ("stats/speed", False)]
-    + [("return", True), ("MEAN_return", False), ("episode/mean_r", False), ("returns", False), ("my episode", False)],
+    + [("return", True), ("return_MEAN", False), ("episode/mean_r", False), ("returns", False), ("my episode", False)],
 )
 def test_name_that_speaks_of_one_episode(path, speaks):
     """One part of the path is enough; a word that speaks of more than one episode is too much."""
@@ -330,11 +330,12 @@ def test_returns_are_judged_if_five_last_rewards_are_missed(lost, is_found):
     infos = {}
     for number in range(lost + 3):
         rewards[3 * number : 3 * number + 3, 1] = (number + 1.0, 0.0, 0.0)
-        infos[3 * number + 3, 1] = {"episode": {"r": number + 1.0 + (number >= 3)}}
+        said = number + 1.0 + (number >= 3)
+        infos[3 * number + 3, 1] = {"speed": said, "of": {"episode": {"cost": said, "R": said}}}
     if is_found:
         error = judge(rewards, ended, infos=infos)
         assert error.what == LOST
-        assert (error.step, error.where) == (12, "infos[1][0]['episode/r'], step 12")
+        assert (error.step, error.where) == (12, "infos[1][0]['of/episode/R'], step 12")
         assert error.got == "5, and a reward of 0 in the last step; so it is at 10 of 13 ends"
         assert error.expected.startswith("4, which is the return")
     broken = [None, "infos-fresh"][is_found]
@@ -347,3 +348,16 @@ def test_run_without_an_end_has_no_returns():
     rewards, ended = every(3)
     with pytest.raises(NotJudgedError, match="^0 ends of episodes, 5 are needed"):
         judge(rewards, ended & False)
+
+
+def test_nine_in_ten_usual_steps_with_a_reward_are_too_few():
+    """All the more so if there is no usual step."""
+    rewards, ended = every(12, 65, envs=(1,))
+    assert judge(rewards, ended) is None
+    rewards[4:59:5, 0] = 0.0
+    assert judge(rewards, ended) is None
+    rewards[59, 0] = 0.0
+    with pytest.raises(NotJudgedError, match="many steps have no reward"):
+        judge(rewards, ended)
+    with pytest.raises(NotJudgedError, match="many steps have no reward"):
+        judge(*every(1))
