@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from wrapped import DONES, OBS, factory
+from wrapped import DONES, OBS, SHARE_OBS, factory
 
 from harness.contracts import Effort, check_env
 from harness.contracts.odd_starts import require_no_odd_starts
@@ -166,3 +166,23 @@ def test_toy_that_starts_elsewhere_after_failures_is_found():
     (finding,) = report.findings
     assert finding.contract == "clean-start"
     assert "depends on" in finding.what
+
+
+def remember(env, actions):
+    """Keep the actions."""
+    env.last = actions
+    return actions
+
+
+def after_leftward_ends(env, returned):
+    """Shift most of a start if agent 0 drove to the left when the episode before ended."""
+    for env_id in np.flatnonzero(returned[DONES].all(axis=1) & (env.last[:, 0, 1] > 0.0)):
+        returned[OBS][env_id, :, :-1] += 0.25
+        returned[SHARE_OBS][env_id, :, :6] += 0.25
+
+
+def test_odd_starts_are_found_though_pairs_of_starts_seem_to_be_drawn_differently():
+    """If much of many starts is different, pairs show only that no generator was found."""
+    make_env = factory(actions=remember, result=after_leftward_ends)
+    (finding,) = check_env(make_env, contracts=["clean-start"], effort=LONG, seed=2).findings
+    assert finding.what.startswith("the start of an episode depends on how the one before ended")
