@@ -179,7 +179,7 @@ def _walk(task_name: str) -> WalkRunConfig:
 
 
 def _walk_gpu(task_name: str) -> RunConfig:
-    """Fill one GPU; one run with one network meets every limit of the acceptance table."""
+    """Fill one GPU: 70 M env steps in minutes."""
     config = _on_one_gpu(_walk(task_name), 4096, 8)
     return dataclasses.replace(config, total_steps=70_000_000, checkpoint_every=10_000_000)
 

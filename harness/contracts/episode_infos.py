@@ -1,13 +1,12 @@
 """Contract of what infos say of an episode that ended: its return and its length are those of that episode only.
 
 Nobody states which entry of an info is the return. It is inferred: an entry whose name speaks of an episode, and which
-in the first episode of each env is the sum of the rewards, or the number of steps, must be so in all later episodes. If
-all first episodes are alike, it may be a setting, but not if it goes on as the sum over all episodes of its env.
+in the first episode of each env is the sum of the rewards, or the number of steps, must be so in later episodes. If all
+first episodes are alike, it may be a setting, but not if it goes on as a sum over the episodes of its env.
 """
 
 from __future__ import annotations
 
-import collections
 from typing import Dict, Iterator, List, Tuple
 
 import numpy as np
@@ -20,6 +19,8 @@ from harness.findings import ContractError, NotJudgedError
 MIN_FIRST = 3  # first episodes that show what an entry is
 MIN_VALUES = 2  # different values that they have: an entry that is always the same is a setting
 MIN_LATER = 3  # later episodes that are judged
+MIN_WRONG_LATELY = 8  # last episodes of a run, all of them wrong, for a finding if most others are right
+MIN_ADDED = 3  # episodes by which a number has risen, to be a sum
 
 
 @contract("episode-infos")
@@ -51,7 +52,7 @@ def _meanings(ended: List[EndedEpisode]) -> Iterator[Tuple[str, str]]:
         distinct = {one.numbers.get(path) for one in first}
         for quantity in quantities(first[0]):
             is_known = _is(path, first, [quantities(one)[quantity] for one in first])
-            if is_known and (len(distinct) >= MIN_VALUES or _is(path, ended, _totals(ended, quantity))):
+            if is_known and (len(distinct) >= MIN_VALUES or _adds_up(path, ended, quantity)):
                 yield path, quantity
                 break
 
@@ -61,23 +62,37 @@ def _is(path: str, ended: List[EndedEpisode], expected: List[float]) -> bool:
     return np.allclose(values, expected, rtol=TOLERANCE, atol=TOLERANCE)
 
 
-def _totals(ended: List[EndedEpisode], quantity: str) -> List[float]:
-    """Return for each episode the sum of a quantity over the episodes of its env so far."""
-    totals: Dict[int, float] = collections.defaultdict(float)
-    found = []
+def _adds_up(path: str, ended: List[EndedEpisode], quantity: str) -> bool:
+    """Return whether a number, where it is not the quantity of its episode, rises by it from end to end of its env."""
+    latest: Dict[int, float] = {}
+    num_added = 0
     for one in ended:
-        totals[one.span.env] += quantities(one)[quantity]
-        found.append(totals[one.span.env])
-    return found
+        value, own = one.numbers.get(path, np.nan), quantities(one)[quantity]
+        before = latest.get(one.span.env, 0.0)
+        latest[one.span.env] = value
+        if _is_near(value, own):
+            continue
+        if not _is_near(value, before + own):
+            return False
+        num_added += 1
+    return num_added >= MIN_ADDED
+
+
+def _is_near(value: float, expected: float) -> bool:
+    return bool(np.isclose(value, expected, rtol=TOLERANCE, atol=TOLERANCE))
 
 
 def _require_the_same_meaning(path: str, quantity: str, later: List[EndedEpisode]) -> None:
     wrong = []
+    num_lately = 0  # wrong ones since the last that is right
     for one in later:
         value, expected = one.numbers.get(path, np.nan), quantities(one)[quantity]
-        if not np.isclose(value, expected, rtol=TOLERANCE, atol=TOLERANCE):
-            wrong.append((one.span, value, expected))
-    if 2 * len(wrong) <= len(later):
+        if _is_near(value, expected):
+            num_lately = 0
+            continue
+        wrong.append((one.span, value, expected))
+        num_lately += 1
+    if 2 * len(wrong) <= len(later) and num_lately < MIN_WRONG_LATELY:
         return
     span, value, expected = wrong[0]
     raise ContractError(

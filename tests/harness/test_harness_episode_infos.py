@@ -58,10 +58,10 @@ def run(say, lengths):
     return history
 
 
-def judge(say):
+def judge(say, lengths=LENGTHS):
     """Judge a run, and return the error, or None."""
     try:
-        episode_infos(Played(say))
+        episode_infos(Played(say, lengths))
     except ContractError as error:
         return error
     return None
@@ -92,6 +92,46 @@ def test_number_that_is_not_reset_is_found(name):
     expected = {"return": 0.25 * (6 + 7), "length": 2}[name]
     assert error.expected == f"{expected:g}"
     assert error.got.startswith(f"{totals_after_two(name):g}; wrong in ")
+
+
+LONG = tuple(6 * lengths for lengths in LENGTHS)
+
+
+@pytest.mark.parametrize("name", ["return", "length"])
+@pytest.mark.parametrize("lengths", [LONG, ((6, *LONG[0]), (6, *LONG[1]), (6, *LONG[2]), (6, *LONG[3]))])
+def test_number_that_is_not_reset_from_some_step_on_is_found(name, lengths):
+    """Most episodes are right, but all of the last ones are not; equal first episodes hide it as little."""
+    totals = {}
+
+    def say(env, step, length, returned):
+        value = {"return": returned, "length": length}[name]
+        if step < 75:
+            return {"episode": {name: value}}
+        totals[env] = totals.get(env, 0.0) + value
+        return {"episode": {name: totals[env]}}
+
+    error = judge(say, lengths)
+    assert error is not None
+    assert error.what == f"infos give a wrong number for the {name} of an episode"
+
+
+def test_last_number_that_is_wrong_may_be_an_accident():
+    """Seven wrong numbers in a row at the end of a run are too few."""
+    ends = []
+
+    def say(env, step, length, returned):
+        ends.append(step)
+        return {"episode": {"r": returned}}
+
+    judge(say, LONG)
+    for wrong, is_found in ((7, False), (8, True)):
+        counted = []
+
+        def say_wrongly(env, step, length, returned, wrong=wrong, counted=counted):
+            counted.append(step)
+            return {"episode": {"r": returned + 50.0 * (len(counted) > len(ends) - wrong)}}
+
+        assert (judge(say_wrongly, LONG) is not None) is is_found
 
 
 def totals_after_two(name):

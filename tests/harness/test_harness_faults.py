@@ -68,7 +68,8 @@ QUICK = [
     "length-from-one-counter",
     "agent-is-done-but-still-acts",
 ]
-ONLY_EARLY = {("action-levels",): 2, ("clean-start",): 50}  # latest starts, where only the beginning of a run is seen
+ONLY_EARLY = {("action-levels",): 2, ("clean-start",): 50, ("timely-views",): 2}
+"""Latest starts of the bugs of contracts that look at the beginning of a run only, as they try so much."""
 WITH_A_FIRST_STEP = [fault for fault in OF_AN_ENV if not fault.of_making]
 OF_MAKING = {
     "missing-argument",
