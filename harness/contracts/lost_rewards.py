@@ -6,7 +6,8 @@ reward within episodes, those that a time limit ends must have one, too.
 
 Where rewards are rarer, infos may show it. An entry that is called a return, and that is the sum of the rewards of
 several episodes, must not differ from the sum just where the last step has no reward at all. That may be an accident if
-rewards are rare, unless the run has none at all.
+rewards are rare, unless the run has none at all. Nor must it lack just those last rewards that exceed all others, such
+as that of a success.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ MIN_USUAL = 100  # steps that follow two steps with a reward
 RETURN_NAME = re.compile(r"(^|_)(r|ret|returns?|rewards?|score)$", re.IGNORECASE)
 MIN_SUMS = 3  # different returns, not 0, that are sums of rewards
 MIN_INCOMPLETE = 3  # returns that are not, and whose last reward is 0
+LARGE = 3.0  # times the largest other reward, for a last reward that is missed
+ALMOST = 0.1  # fraction of it that may be counted all the same
 MIN_EXPECTED = 5.0  # of their last rewards that were not 0, if last steps had a reward as often as others
 
 
@@ -119,7 +122,7 @@ def _lost_lately(rewarded: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def _require_complete_returns(history: List[Seen]) -> None:
-    """Raise if returns in infos contain last rewards that were not given."""
+    """Raise if returns in infos contain last rewards that were not given, or lack some that were."""
     ended = ended_episodes(history)
     if not ended:
         return
@@ -132,6 +135,9 @@ def _require_complete_returns(history: List[Seen]) -> None:
             incomplete = incomplete_returns(ended, path, quantity, rewarded)
             if incomplete:
                 raise _without_last_reward(ended, incomplete, path, quantity)
+            lacking = lacking_returns(ended, path, quantity, _largest_within(history, quantity))
+            if lacking:
+                raise _last_reward_not_counted(ended, lacking, path, quantity)
 
 
 def incomplete_returns(ended: List[EndedEpisode], path: str, quantity: str, rewarded: float) -> List[EndedEpisode]:
@@ -156,6 +162,63 @@ def incomplete_returns(ended: List[EndedEpisode], path: str, quantity: str, rewa
     if is_return or rewarded == 0.0:
         return incomplete
     return []
+
+
+def _largest_within(history: List[Seen], quantity: str) -> float:
+    """Return the largest absolute reward of the steps within episodes, of agent 0 or of all agents together."""
+    rewards = stack(history[1:], "rewards")[~stack(history[1:], "ended")]
+    if quantity == "the return":
+        rewards = rewards[:, :1]
+    return float(abs(rewards.sum(axis=1)).max(initial=0.0))
+
+
+def lacking_returns(ended: List[EndedEpisode], path: str, quantity: str, largest: float) -> List[EndedEpisode]:
+    """Return the episodes whose return in infos lacks the last reward, if only those do that end with a large one.
+
+    Args:
+      ended: the episodes of a run.
+      path: of the number in infos.
+      quantity: what it should be, of `quantities`.
+      largest: absolute reward of a step within episodes.
+    """
+    sums, lacking = set(), []
+    largest_counted, smallest_missed = 0.0, np.inf  # of the last rewards
+    for one in ended:
+        value, expected = one.numbers.get(path, np.nan), quantities(one)[quantity]
+        last = float(one.last_rewards.sum())
+        if quantity == "the return":
+            last = float(one.last_rewards[0])
+        if np.isclose(value, expected, rtol=TOLERANCE, atol=TOLERANCE):
+            largest_counted = max(largest_counted, abs(last))
+            if abs(value) > TOLERANCE:
+                sums.add(value)
+        elif abs(expected - value - last) <= largest + ALMOST * abs(last):
+            smallest_missed = min(smallest_missed, abs(last))
+            lacking.append(one)
+        else:
+            return []
+    if len(sums) < MIN_SUMS or len(lacking) < MIN_INCOMPLETE:
+        return []
+    if smallest_missed <= LARGE * max(largest, largest_counted):
+        return []
+    return lacking
+
+
+def _last_reward_not_counted(
+    ended: List[EndedEpisode], lacking: List[EndedEpisode], path: str, quantity: str
+) -> ContractError:
+    first = lacking[0]
+    span = first.span
+    return ContractError(
+        "the return that infos give lacks the last reward",
+        step=span.end,
+        where=f"infos[{span.env}][0][{path!r}], step {span.end}",
+        got=f"{first.numbers.get(path, np.nan):g}, after a last reward of {first.last_rewards[0]:g}; so it is at "
+        f"{len(lacking)} of {len(ended)} ends, all that have so large a reward",
+        expected=f"{quantities(first)[quantity]:g}, which is {quantity}: the sum of the rewards",
+        cause="the rewards are added up before the reward of the end, such as that of a success, is known",
+        fix="add up the reward that is returned",
+    )
 
 
 def _without_last_reward(

@@ -2,12 +2,14 @@
 
 An observation of the old episode in the infos is lost if it equals the first of the new episode. It belongs to somebody
 else if it is far from the step before: further than a usual large change, and further than a good part of the way to a
-new start.
+new start; or if envs that end in one step always have the same one, although they differed in the step before.
 """
 
 from __future__ import annotations
 
-from typing import Any, List, NamedTuple, Optional
+import collections
+import itertools
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -23,6 +25,8 @@ FINAL_NAMES = ("final_obs", "final_observation", "terminal_observation", "termin
 FINAL_NAME_OF_ALL = "original_obs"  # HARL's wrappers keep those of all agents, (A, D), in the info of agent 0
 MIN_WAY_TO_START = 0.3  # fraction of the distance to a new start; a nearer observation follows from the step before
 
+MIN_SHARED = 2  # pairs of envs that end in one step with the same observation
+MIN_DISTINCT = 3  # last observations in a run; with fewer, they say little
 MIN_KEPT = 5  # last observations of episodes that a time limit ended
 MIN_OTHER = 1e-3  # by which a number differs, relative to itself or to 1
 
@@ -38,6 +42,7 @@ def terminal_observation(subject: EnvUnderTest) -> None:
     require_timely_ends(jumps, ended)
     require_usual_values(history, episodes(history))
     require_kept_end(history, ended, jumps)
+    require_own_end(history, episodes(history))
 
 
 def require_kept_end(history: List[Seen], ended: List[EpisodeSpan], jumps: Jumps) -> None:
@@ -67,6 +72,46 @@ def require_kept_end(history: List[Seen], ended: List[EpisodeSpan], jumps: Jumps
             expected="what would have been seen if the env had not been reset",
             cause="it belongs to a different env, agent or step",
         )
+
+
+def require_own_end(history: List[Seen], ended: List[EpisodeSpan]) -> None:
+    """Raise if all envs that end in the same step have the same last observation in their infos."""
+    by_step: Dict[int, List[int]] = collections.defaultdict(list)
+    for span in ended:
+        by_step[span.end].append(span.env)
+    shared, distinct = [], set()
+    for step, envs in sorted(by_step.items()):
+        kept = {env: _kept_bits(history[step], env) for env in envs}
+        distinct.update(kept.values())
+        for one, other in itertools.combinations(envs, 2):
+            if np.array_equal(history[step - 1].obs[one], history[step - 1].obs[other]):
+                continue  # twins
+            if not kept[one] or kept[one] != kept[other]:
+                return
+            shared.append((step, one, other))
+    if len(shared) < MIN_SHARED or len(distinct) < MIN_DISTINCT:
+        return
+    step, one, other = shared[0]
+    raise ContractError(
+        "the terminal observation is that of a different env",
+        step=step,
+        where=f"infos of envs {one} and {other}, step {step}",
+        got="the same numbers, though their obs differed in the step before; so it is in all "
+        f"{len(shared)} pairs of envs that ended in one step",
+        expected="of each env what would have been seen if it had not been reset",
+        cause="the infos of all envs that end are filled from one row, such as that of the first index",
+        fix="take row i of the observations for env i",
+    )
+
+
+def _kept_bits(seen: Seen, env: int) -> bytes:
+    """Return what the infos hold as the last observation of all agents of an env, as bytes; none if they hold none."""
+    bits = b""
+    for agent in range(seen.obs.shape[1]):
+        kept = _kept_obs(seen, env, agent)
+        if kept is not None:
+            bits += kept.obs.tobytes()
+    return bits
 
 
 def require_usual_values(history: List[Seen], ended: List[EpisodeSpan]) -> None:

@@ -59,6 +59,16 @@ def terminal_observation_lost(_: Returned, result: Result) -> Result:
     return result
 
 
+@changes_result("episodes", "terminal-observation", "a blind hold-out")
+def terminal_observation_of_the_first_env(_: Returned, result: Result) -> Result:
+    """If several envs end in one step, all have the last observation of the first of them."""
+    ended = np.flatnonzero(result.dones.all(axis=1))
+    for env_id in ended:
+        for info, of_first in zip(result.infos[env_id], result.infos[ended[0]]):
+            info["final_obs"] = of_first["final_obs"].copy()
+    return result
+
+
 @changes_result("episodes", "no-memory")
 def reward_goes_on_from_the_old_episode(moment: Returned, result: Result) -> Result:
     """Part of the last reward is added to each reward, across the end of an episode, too."""

@@ -64,6 +64,16 @@ def reward_of_motion_lost_at_time_limits(moment: Returned, result: Result) -> Re
     return result._replace(rewards=rewards)
 
 
+@changes_result("infos", "no-lost-reward", "a blind hold-out")
+def last_reward_not_in_the_return(_: Returned, result: Result) -> Result:
+    """An episode that went well pays a hundred more at its end, which infos leave out of the return."""
+    rewards = result.rewards.copy()
+    for env_id, infos in enumerate(result.infos):
+        if infos[0].get("episode", {}).get("return", 0.0) > 0.0:
+            rewards[env_id] += 100.0
+    return result._replace(rewards=rewards)
+
+
 # -- statistics --------------------------------------------------------------------------------------------------------
 
 

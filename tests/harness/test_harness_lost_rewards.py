@@ -11,7 +11,7 @@ from wrapped import DONES, INFOS, REWARDS, check, factory, report_of
 from harness.contracts import Effort
 from harness.contracts.ended_episodes import EndedEpisode, ended_episodes, speaks_of_one_episode
 from harness.contracts.episode_spans import EpisodeSpan
-from harness.contracts.lost_rewards import incomplete_returns, no_lost_reward
+from harness.contracts.lost_rewards import incomplete_returns, lacking_returns, no_lost_reward
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.moment import StepErrors
 from harness.interface.player import Seen
@@ -47,6 +47,48 @@ def test_returns_that_exceed_the_rewards_where_the_last_one_is_zero_are_incomple
     summed = [one._replace(numbers={"episode/r": float(one.returns.sum())}) for one in ended(lost=())]
     summed += [one._replace(numbers={"episode/r": float(one.returns.sum()) + 1.0}) for one in ended(sums=())] * 2
     assert lost_in(summed, quantity=ALL) == 6
+
+
+def with_bonus(returned, said, last=10.0):
+    """Return an episode whose last reward is much larger than the others, of at most 0.5."""
+    one = episode(returned, said)
+    return one._replace(last_rewards=np.array([last, 2.0 * last]))
+
+
+SUMS = [episode(value, value, 0.25) for value in (1.0, 2.0, 3.5)]
+LACKING = [with_bonus(12.0, 2.0), with_bonus(13.0, 2.75, last=10.25), with_bonus(-9.0, 1.5, last=-10.0)]
+
+
+def test_returns_that_lack_only_large_last_rewards_are_found():
+    """Three sums show that it is a return; at the other ends a success or a failure is not counted."""
+    assert lacking_returns(SUMS + LACKING, "episode/r", RETURN, 0.5) == LACKING
+    assert lacking_returns(SUMS + LACKING, "episode/l", RETURN, 0.5) == []
+    summed = [one._replace(numbers={"episode/r": 3.0 * one.numbers["episode/r"]}) for one in SUMS + LACKING]
+    assert lacking_returns(summed, "episode/r", ALL, 1.5) == summed[3:]
+    assert lacking_returns(summed, "episode/r", RETURN, 0.5) == []
+
+
+@pytest.mark.parametrize(
+    "episodes",
+    [
+        SUMS[:2] + LACKING,
+        SUMS + LACKING[:2],
+        [*SUMS, *LACKING, with_bonus(12.0, 12.0)],  # there it is counted
+        [*SUMS, *LACKING, with_bonus(12.0, 3.75)],  # something else is missing
+        [*SUMS, *LACKING, episode(2.0, 1.0, 0.5)],
+        SUMS + [with_bonus(4.0, 30.0, last=3.0) for _ in range(9)],  # rewards are clipped
+        [episode(value, value) for value in (0.0, 1.0, 1.0, 2.0)] + LACKING,
+    ],
+)
+def test_returns_of_which_something_else_is_left_out_are_kept(episodes):
+    """Clipped or shaped rewards, and few ends."""
+    assert lacking_returns(episodes, "episode/r", RETURN, 0.5) == []
+
+
+def test_last_reward_is_large_if_it_exceeds_the_others_threefold():
+    """A last reward of the usual size is no sign of anything."""
+    assert lacking_returns(SUMS + LACKING, "episode/r", RETURN, 3.3) == LACKING
+    assert lacking_returns(SUMS + LACKING, "episode/r", RETURN, 3.4) == []
 
 
 def test_last_rewards_must_be_missed():

@@ -1,0 +1,98 @@
+"""Tests of the observations that infos keep of ended episodes, on runs that are written down."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.contracts.episode_spans import episodes
+from harness.contracts.terminal_observation import require_own_end
+from harness.findings import ContractError
+from harness.interface.player import Seen
+
+pytestmark = pytest.mark.harness
+
+NUM_ENVS, AGENTS, OBS_DIM = 5, 2, 3
+TOGETHER = ((4, 9), (4, 12), (7, 12), (7, 9), (5, 11))  # steps at which the episodes of each env end
+APART = ((4, 9), (5, 12), (7, 13), (8, 10), (6, 11))
+
+
+def run_of(ends, kept=lambda obs, env, together: obs[env], form="original_obs"):
+    """Return a run in which infos hold `kept(obs, env, together)`, where `together` are the envs that end in a step.
+
+    Args:
+      ends: steps at which the episodes of each env end.
+      kept: what is kept of the observations (N, A, D) before the reset.
+      form: the key; all but HARL's hold an observation for each agent.
+    """
+    random = np.random.default_rng(3)
+    obs = random.random((NUM_ENVS, AGENTS, OBS_DIM))
+    nothing = np.zeros((NUM_ENVS, AGENTS, 4))
+    history = [Seen(obs.copy(), nothing)]
+    for step in range(1, 15):
+        obs = obs + 0.1 * random.random(obs.shape)
+        together = [env for env in range(NUM_ENVS) if step in ends[env]]
+        dones = np.zeros((NUM_ENVS, AGENTS), bool)
+        infos = [[{} for _ in range(AGENTS)] for _ in range(NUM_ENVS)]
+        for env in together:
+            dones[env] = True
+            last = kept(obs, env, together)
+            for agent in range(AGENTS):
+                infos[env][agent] = {form: last if form == "original_obs" else last[agent]}
+        obs[together] = random.random((len(together), AGENTS, OBS_DIM))
+        history.append(
+            Seen(obs.copy(), nothing, rewards=np.zeros((NUM_ENVS, AGENTS)), dones=dones, truncated=dones, infos=infos)
+        )
+    return history
+
+
+def judge(history):
+    """Return the error of a run, or None."""
+    try:
+        require_own_end(history, episodes(history))
+    except ContractError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("form", ["original_obs", "final_obs"])
+def test_last_observation_of_a_different_env_is_found(form):
+    """All envs that end in one step have that of the first."""
+    error = judge(run_of(TOGETHER, lambda obs, env, together: obs[together[0]], form))
+    assert error is not None
+    assert error.where == "infos of envs 0 and 1, step 4"
+    assert "in all 4 pairs" in error.got
+
+
+def test_own_last_observations_hold():
+    """Also if no two envs end in one step, and if infos hold nothing."""
+    assert judge(run_of(TOGETHER)) is None
+    assert judge(run_of(APART, lambda obs, env, together: obs[together[0]])) is None
+    assert judge(run_of(TOGETHER, form="something_else")) is None
+
+
+def test_last_observations_that_are_alike_for_a_reason_hold():
+    """Ends that always show the same, a single accident, and envs that did the same all the time."""
+    assert judge(run_of(TOGETHER, lambda obs, env, together: np.ones((AGENTS, OBS_DIM)))) is None
+
+    def once(obs, env, together):
+        first = together[0]
+        return obs[first if env == 1 and first == 0 else env]
+
+    assert judge(run_of(TOGETHER, once)) is None
+    twins = run_of(TOGETHER)
+    for seen in twins:
+        seen.obs[...] = seen.obs[:1]
+    for step in (4, 7, 9, 12):
+        for infos in twins[step].infos:
+            for info in infos:
+                if info:
+                    info["original_obs"] = twins[step - 1].obs[0] + step
+    assert judge(twins) is None
+
+
+@pytest.mark.parametrize("ends, is_found", [(((4, 9), (4, 9)), True), (((4, 9), (4, 10)), False)])
+def test_one_pair_may_be_an_accident(ends, is_found):
+    """Two pairs of envs that end together and show the same are enough."""
+    ends = (*ends, (5, 11), (6, 12), (7, 13))
+    assert (judge(run_of(ends, lambda obs, env, together: obs[together[0]])) is not None) is is_found
