@@ -52,6 +52,7 @@ IN_ORDER = (
     "action_levels",
     "action_range",
     "mask_effects",
+    "fresh_reset",
     "auto_reset",
     "first_steps",
     "lost_rewards",

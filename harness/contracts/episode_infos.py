@@ -3,10 +3,14 @@
 Nobody states which entry of an info is the return. It is inferred: an entry whose name speaks of an episode, and which
 in the first episode of each env is the sum of the rewards, or the number of steps, must be so in later episodes. If all
 first episodes are alike, it may be a setting, but not if it goes on as a sum over the episodes of its env.
+
+A minimum or maximum that is called one of the episode must not go on either: it does if it often stays the same from
+one end of an env to the next, and changes in one direction only.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Dict, Iterator, List, Tuple
 
 import numpy as np
@@ -20,6 +24,10 @@ MIN_FIRST = 3  # first episodes that show what an entry is
 MIN_VALUES = 2  # different values that they have: an entry that is always the same is a setting
 MIN_LATER = 3  # later episodes that are judged
 MIN_WRONG_LATELY = 8  # last episodes of a run, all of them wrong, for a finding if most others are right
+EXTREME_NAME = re.compile(r"(^|[_/])(min|max|lowest|highest|worst|best|peak)(_|$)", re.IGNORECASE)
+OF_AN_EPISODE = re.compile(r"^(episode|ep)/", re.IGNORECASE)
+OF_ALL_EPISODES = re.compile(r"(^|[_/])(ever|all|total|record|so_far|run|life)([_/]|$)", re.IGNORECASE)
+MIN_KEPT = 6  # ends at which a minimum or maximum of all episodes stays the same, and as many at which it changes
 MIN_ADDED = 3  # episodes by which a number has risen, to be a sum
 
 
@@ -36,8 +44,11 @@ def episode_infos(subject: EnvUnderTest) -> None:
         raise subject.too_few("first episodes that ended", num_first, MIN_FIRST)
     if len(later) < MIN_LATER:
         raise subject.too_few("later episodes that ended", len(later), MIN_LATER)
+    num_extremes = 0
+    for path in _extremes(ended):
+        num_extremes += _require_extreme_of_one_episode(path, ended)
     meanings = list(_meanings(ended))
-    if not meanings:
+    if not meanings and not num_extremes:
         raise NotJudgedError("no entry of the infos is the return or the length of the episodes that ended first")
     for path, quantity in meanings:
         _require_the_same_meaning(path, quantity, later)
@@ -55,6 +66,45 @@ def _meanings(ended: List[EndedEpisode]) -> Iterator[Tuple[str, str]]:
             if is_known and (len(distinct) >= MIN_VALUES or _adds_up(path, ended, quantity)):
                 yield path, quantity
                 break
+
+
+def _extremes(ended: List[EndedEpisode]) -> List[str]:
+    """Return the paths of what is called a minimum or a maximum of an episode."""
+    found = []
+    for path in ended[0].numbers:
+        is_extreme = OF_AN_EPISODE.search(path) and EXTREME_NAME.search(path)
+        if is_extreme and not OF_ALL_EPISODES.search(path):
+            found.append(path)
+    return found
+
+
+def _require_extreme_of_one_episode(path: str, ended: List[EndedEpisode]) -> bool:
+    """Raise if a minimum or maximum is one of all episodes of its env so far.
+
+    Returns:
+      Whether there were enough ends to judge it.
+    """
+    latest: Dict[int, float] = {}
+    changes: List[float] = []
+    for one in ended:
+        value = one.numbers.get(path, np.nan)
+        if one.span.env in latest:
+            changes.append(value - latest[one.span.env])
+        latest[one.span.env] = value
+    rises, falls = int((np.array(changes) > 0.0).sum()), int((np.array(changes) < 0.0).sum())
+    same = changes.count(0.0)
+    if min(rises, falls) > 0 or max(rises, falls) < MIN_KEPT or same < MIN_KEPT:
+        return len(changes) >= 2 * MIN_KEPT
+    direction = "rises" if rises else "falls"
+    raise ContractError(
+        f"{path} in infos is that of all episodes of its env so far, not of the one that ended",
+        where=f"infos[*][0][{path!r}]",
+        got=f"from end to end of an env, it {direction} {max(rises, falls)} times, stays the same {same} times, "
+        "and never goes back",
+        expected="the minimum or maximum of the episode that ended",
+        cause="it is not set again where an episode ends within a step",
+        fix="set it again in the function that starts an episode; if it is by design, call it a record",
+    )
 
 
 def _is(path: str, ended: List[EndedEpisode], expected: List[float]) -> bool:

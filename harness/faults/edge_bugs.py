@@ -161,6 +161,27 @@ def first_episode_one_step_shorter(start: int = 1) -> Iterator[None]:
         yield
 
 
+@planted("resets", "fresh-reset", "a blind hold-out", of_making=True)
+def reset_leaves_running_episodes(start: int = 1) -> Iterator[None]:
+    """A call of reset starts new episodes only in envs that have not moved yet."""
+    from harness.toys import PointMass
+
+    def in_toy(original: Any, env: Any) -> Any:
+        if not env._age.any():
+            return original(env)
+        return (*env._observe(), env._available_actions())
+
+    def in_push(original: Any, env: Any) -> Any:
+        if env._state is None or not bool(env._length.any()):
+            return original(env)
+        from mapush.sim.geometry import yaw_of
+
+        return env._observe(env._state, yaw_of(env._state.robot_quat_w))
+
+    with replaced(PointMass, "reset", in_toy), replaced_in_push("reset", in_push):
+        yield
+
+
 @planted("time limits", "horizon", "a blind hold-out", of_making=True)
 def reset_keeps_the_clock(start: int = 1) -> Iterator[None]:
     """A call of reset starts new episodes, but their time limit counts from the old ones."""

@@ -101,6 +101,17 @@ def length_from_one_counter(moment: Returned, result: Result) -> Result:
     return result
 
 
+@changes_result("infos", "episode-infos", "a blind hold-out")
+def lowest_reward_of_all_episodes(moment: Returned, result: Result) -> Result:
+    """The lowest reward of the episode, in the infos of its end, is that of all episodes of the env."""
+    rewards = result.rewards[:, 0, 0]
+    lowest = moment.memory.setdefault("lowest", np.full(len(rewards), np.inf))
+    np.minimum(lowest, rewards, out=lowest)
+    for env_id in np.flatnonzero(result.dones.all(axis=1)):
+        _say(result, int(env_id), "min_reward", float(lowest[env_id]))
+    return result
+
+
 def _say(result: Result, env_id: int, name: str, value: float) -> None:
     """Replace what the infos of an env say of its episode."""
     for agent in range(result.dones.shape[1]):

@@ -115,6 +115,39 @@ def test_number_that_is_not_reset_from_some_step_on_is_found(name, lengths):
     assert error.what == f"infos give a wrong number for the {name} of an episode"
 
 
+def extreme(name="min_gap", again=False, step=0.25):
+    """Return what infos say of a minimum over all episodes of an env, or over the latest `again`."""
+    lowest, count = {}, {}
+
+    def say(env, at, length, returned):
+        count[env] = count.get(env, 0) + 1
+        drawn = 3.0 - step * (at % 7) - (0.01 * at if count[env] % 3 == 0 else 0.0)
+        if again:
+            return {"episode": {name: drawn}}
+        lowest[env] = min(lowest.get(env, 9.0), drawn)
+        return {"episode": {name: lowest[env]}}
+
+    return say
+
+
+def test_minimum_of_all_episodes_is_found():
+    """It often stays the same, and never rises; a name that says so, and a minimum of each episode, are no findings."""
+    error = judge(extreme(), LONG)
+    assert error is not None
+    assert error.what == "episode/min_gap in infos is that of all episodes of its env so far, not of the one that ended"
+    assert "falls" in error.got
+    assert judge(extreme(again=True), LONG) is None
+    for name in ("min_gap_so_far", "record/min_gap", "gap", "minutes"):
+        with pytest.raises(NotJudgedError):
+            episode_infos(Played(extreme(name), LONG))
+
+
+def test_few_episodes_say_nothing_of_a_minimum():
+    """Three episodes of each env are no proof."""
+    with pytest.raises(NotJudgedError):
+        episode_infos(Played(extreme()))
+
+
 def test_last_number_that_is_wrong_may_be_an_accident():
     """Seven wrong numbers in a row at the end of a run are too few."""
     ends = []

@@ -72,6 +72,7 @@ ONLY_EARLY = {("action-levels",): 2, ("clean-start",): 50, ("timely-views",): 2}
 """Latest starts of the bugs of contracts that look at the beginning of a run only, as they try so much."""
 WITH_A_FIRST_STEP = [fault for fault in OF_AN_ENV if not fault.of_making]
 OF_MAKING = {
+    "reset-leaves-running-episodes",
     "missing-argument",
     "hard-coded-device",
     "one-space-for-all-agents",
