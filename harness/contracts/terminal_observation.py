@@ -2,7 +2,8 @@
 
 An observation of the old episode in the infos is lost if it equals the first of the new episode. It belongs to somebody
 else if it is far from the step before: further than a usual large change, and further than a good part of the way to a
-new start; or if envs that end in one step always have the same one, although they differed in the step before.
+new start; or if envs that end in one step always have the same one, although they differed in the step before. The same
+holds for the states and masks that HARL's wrappers keep.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from harness.interface.player import Seen, stack
 
 FINAL_NAMES = ("final_obs", "final_observation", "terminal_observation", "terminal_obs")
 FINAL_NAME_OF_ALL = "original_obs"  # HARL's wrappers keep those of all agents, (A, D), in the info of agent 0
+KEPT_OF_ALL = {"share_obs": "original_state", "available": "original_avail_actions"}  # all agents', in agent 0's info
 MIN_WAY_TO_START = 0.3  # fraction of the distance to a new start; a nearer observation follows from the step before
 
 MIN_SHARED = 2  # pairs of envs that end in one step with the same observation
@@ -43,6 +45,8 @@ def terminal_observation(subject: EnvUnderTest) -> None:
     require_usual_values(history, episodes(history))
     require_kept_end(history, ended, jumps)
     require_own_end(history, episodes(history))
+    for field, name in KEPT_OF_ALL.items():
+        require_kept_field(history, episodes(history), field, name)
 
 
 def require_kept_end(history: List[Seen], ended: List[EpisodeSpan], jumps: Jumps) -> None:
@@ -102,6 +106,47 @@ def require_own_end(history: List[Seen], ended: List[EpisodeSpan]) -> None:
         cause="the infos of all envs that end are filled from one row, such as that of the first index",
         fix="take row i of the observations for env i",
     )
+
+
+def require_kept_field(history: List[Seen], ended: List[EpisodeSpan], field: str, name: str) -> None:
+    """Raise if infos always keep what comes with the first observation of the next episode.
+
+    Args:
+      history: the run.
+      ended: its episodes.
+      field: name of the field of `Seen`.
+      name: the key in the info of agent 0.
+    """
+    seen_first = set()
+    num_kept, where = 0, ""
+    for span in ended:
+        first = getattr(history[span.end], field)
+        kept = _kept_of_all(history[span.end], span.env, name)
+        if first is None or kept is None or kept.shape != first.shape[1:]:
+            continue
+        if not np.array_equal(kept, first[span.env]):
+            return
+        num_kept += 1
+        seen_first.add(kept.tobytes())
+        where = f"infos[{span.env}][0][{name!r}], step {span.end}"
+    if num_kept < MIN_KEPT or len(seen_first) < MIN_DISTINCT:
+        return
+    raise ContractError(
+        f"{name} is that of the next episode",
+        where=where,
+        got=f"what {field} shows of the new episode, at all {num_kept} ends",
+        expected="what would have been returned if the env had not been reset",
+        cause="it is read after the reset, or it is a view of what the reset overwrites",
+        fix="copy it before the envs that are done are reset",
+    )
+
+
+def _kept_of_all(seen: Seen, env: int, name: str) -> Optional[np.ndarray]:
+    """Return what the info of agent 0 holds of all agents, or None."""
+    try:
+        return np.asarray(seen.infos[env][0][name], np.float64)
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
 
 
 def _kept_bits(seen: Seen, env: int) -> bytes:

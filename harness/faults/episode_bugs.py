@@ -69,6 +69,14 @@ def terminal_observation_of_the_first_env(_: Returned, result: Result) -> Result
     return result
 
 
+@changes_result("episodes", "terminal-observation", "a blind hold-out")
+def terminal_state_of_the_next_episode(_: Returned, result: Result) -> Result:
+    """The state that infos keep for HARL is the first one of the next episode."""
+    for env_id in np.flatnonzero(result.dones.all(axis=1)):
+        result.infos[env_id][0]["original_state"] = result.share_obs[env_id].copy()
+    return result
+
+
 @changes_result("episodes", "no-memory")
 def reward_goes_on_from_the_old_episode(moment: Returned, result: Result) -> Result:
     """Part of the last reward is added to each reward, across the end of an episode, too."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.contracts.episode_spans import episodes
-from harness.contracts.terminal_observation import require_own_end
+from harness.contracts.terminal_observation import require_kept_field, require_own_end
 from harness.findings import ContractError
 from harness.interface.player import Seen
 
@@ -96,3 +96,37 @@ def test_one_pair_may_be_an_accident(ends, is_found):
     """Two pairs of envs that end together and show the same are enough."""
     ends = (*ends, (5, 11), (6, 12), (7, 13))
     assert (judge(run_of(ends, lambda obs, env, together: obs[together[0]])) is not None) is is_found
+
+
+def kept_of_next(num_ends, field, name, distinct=9):
+    """Return a run in which infos keep what is shown of the next episode, at its first ends."""
+    history = run_of(TOGETHER)
+    random = np.random.default_rng(5)
+    ends = 0
+    for seen in history:
+        shown = np.zeros((NUM_ENVS, AGENTS, 7))
+        shown[:, 0, :distinct] = random.integers(0, 2, (NUM_ENVS, 7))[:, :distinct]
+        setattr(seen, field, shown)
+        for env in range(NUM_ENVS):
+            if seen.infos and seen.infos[env][0]:
+                kept = shown[env] if ends < num_ends else 1.0 - shown[env]
+                seen.infos[env][0][name] = kept
+                ends += 1
+    return history
+
+
+@pytest.mark.parametrize("field, name", [("share_obs", "original_state"), ("available", "original_avail_actions")])
+def test_state_and_masks_of_the_next_episode_are_found(field, name):
+    """At all ends, if they differ from each other; one that is its own is enough."""
+
+    def judged(history):
+        try:
+            require_kept_field(history, episodes(history), field, name)
+        except ContractError as error:
+            return error.what
+        return ""
+
+    assert judged(kept_of_next(10, field, name)) == f"{name} is that of the next episode"
+    assert judged(kept_of_next(9, field, name)) == ""
+    assert judged(kept_of_next(10, field, name, distinct=0)) == ""
+    assert judged(kept_of_next(10, field, "something_else")) == ""
