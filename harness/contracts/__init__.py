@@ -55,6 +55,7 @@ IN_ORDER = (
     "fresh_reset",
     "auto_reset",
     "first_steps",
+    "reward_parts",
     "lost_rewards",
     "end_rewards",
     "time_limits",

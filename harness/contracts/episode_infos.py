@@ -4,6 +4,8 @@ Nobody states which entry of an info is the return. It is inferred: an entry who
 in the first episode of each env is the sum of the rewards, or the number of steps, must be so in later episodes. If all
 first episodes are alike, it may be a setting, but not if it goes on as a sum over the episodes of its env.
 
+A number whose name says that it is the length, and that is so for several lengths, must be so at all ends.
+
 A minimum or maximum that is called one of the episode must not go on either: it does if it often stays the same from
 one end of an env to the next, and changes in one direction only.
 """
@@ -24,6 +26,8 @@ MIN_FIRST = 3  # first episodes that show what an entry is
 MIN_VALUES = 2  # different values that they have: an entry that is always the same is a setting
 MIN_LATER = 3  # later episodes that are judged
 MIN_WRONG_LATELY = 8  # last episodes of a run, all of them wrong, for a finding if most others are right
+LENGTH_NAME = re.compile(r"^((.*/)?(episode|ep)_(l|len|length|steps)|(episode|ep)/(l|len|length))$", re.IGNORECASE)
+MIN_LENGTHS = 3  # different lengths that such a number has, and ends at which it has not, for a finding
 EXTREME_NAME = re.compile(r"(^|[_/])(min|max|lowest|highest|worst|best|peak)(_|$)", re.IGNORECASE)
 OF_AN_EPISODE = re.compile(r"^(episode|ep)/", re.IGNORECASE)
 OF_ALL_EPISODES = re.compile(r"(^|[_/])(ever|all|total|record|so_far|run|life)([_/]|$)", re.IGNORECASE)
@@ -44,14 +48,15 @@ def episode_infos(subject: EnvUnderTest) -> None:
         raise subject.too_few("first episodes that ended", num_first, MIN_FIRST)
     if len(later) < MIN_LATER:
         raise subject.too_few("later episodes that ended", len(later), MIN_LATER)
-    num_extremes = 0
-    for path in _extremes(ended):
-        num_extremes += _require_extreme_of_one_episode(path, ended)
-    meanings = list(_meanings(ended))
-    if not meanings and not num_extremes:
-        raise NotJudgedError("no entry of the infos is the return or the length of the episodes that ended first")
-    for path, quantity in meanings:
+    num_known = 0
+    for path, quantity in _meanings(ended):
+        num_known += 1
         _require_the_same_meaning(path, quantity, later)
+    num_known += _require_lengths(ended)
+    for path in _extremes(ended):
+        num_known += _require_extreme_of_one_episode(path, ended)
+    if not num_known:
+        raise NotJudgedError("no entry of the infos is the return or the length of the episodes that ended first")
 
 
 def _meanings(ended: List[EndedEpisode]) -> Iterator[Tuple[str, str]]:
@@ -66,6 +71,35 @@ def _meanings(ended: List[EndedEpisode]) -> Iterator[Tuple[str, str]]:
             if is_known and (len(distinct) >= MIN_VALUES or _adds_up(path, ended, quantity)):
                 yield path, quantity
                 break
+
+
+def _require_lengths(ended: List[EndedEpisode]) -> int:
+    """Raise if a number that is called the length is so for several lengths, but not at all ends.
+
+    Returns:
+      How many numbers are the length.
+    """
+    num_known = 0
+    for path in ended[0].numbers:
+        if not LENGTH_NAME.search(path):
+            continue
+        right = {one.span.length for one in ended if one.numbers.get(path) == one.span.length}
+        wrong = [one for one in ended if path in one.numbers and one.numbers[path] != one.span.length]
+        if len(right) < MIN_LENGTHS:
+            continue
+        num_known += 1
+        if len(wrong) < MIN_LENGTHS:
+            continue
+        span = wrong[0].span
+        raise ContractError(
+            "infos give a wrong number for the length of an episode",
+            where=f"infos[{span.env}][0][{path!r}], step {span.end}",
+            got=f"{wrong[0].numbers[path]:g}; wrong at {len(wrong)} of {len(ended)} ends",
+            expected=f"{span.length}",
+            cause="the length of some outcomes is written down by hand, or counted from a different step",
+            fix="count the steps of each episode, whatever ends it",
+        )
+    return num_known
 
 
 def _extremes(ended: List[EndedEpisode]) -> List[str]:

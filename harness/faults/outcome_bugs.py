@@ -74,6 +74,19 @@ def last_reward_not_in_the_return(_: Returned, result: Result) -> Result:
     return result._replace(rewards=rewards)
 
 
+@changes_result("rewards", "reward-parts", "a blind hold-out")
+def part_of_the_reward_counted_twice_at_ends(_: Returned, result: Result) -> Result:
+    """Infos give two parts of every reward; in a step that ends an episode, the second is added once more."""
+    ended = result.dones.all(axis=1)
+    rewards = result.rewards.copy()
+    for env_id, infos in enumerate(result.infos):
+        total = float(rewards[env_id, 0, 0])
+        infos[0]["reward_terms"] = {"progress": 0.75 * total, "effort": 0.25 * total}
+        if ended[env_id]:
+            rewards[env_id] *= 1.25
+    return result._replace(rewards=rewards)
+
+
 # -- statistics --------------------------------------------------------------------------------------------------------
 
 
@@ -98,6 +111,15 @@ def length_from_one_counter(moment: Returned, result: Result) -> Result:
         _say(result, int(env_id), "length", moment.memory["steps"])
     if ended.any():
         moment.memory["steps"] = 0
+    return result
+
+
+@changes_result("infos", "episode-infos", "a blind hold-out")
+def length_of_bad_episodes_is_the_limit(_: Returned, result: Result) -> Result:
+    """An episode that went badly is said to have lasted until the time limit."""
+    for env_id in np.flatnonzero(result.dones.all(axis=1)):
+        if result.infos[env_id][0].get("episode", {}).get("return", 0.0) < 0.0:
+            _say(result, int(env_id), "length", 1000)
     return result
 
 

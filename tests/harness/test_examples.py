@@ -38,6 +38,7 @@ def test_example_env_breaks_no_contract():
         "no-lost-reward",
         "episode-infos",
         "mask-effects",
+        "reward-parts",
     }, output
     # the last two need denser rewards, and infos that give returns
 

@@ -115,6 +115,27 @@ def test_number_that_is_not_reset_from_some_step_on_is_found(name, lengths):
     assert error.what == f"infos give a wrong number for the {name} of an episode"
 
 
+@pytest.mark.parametrize("path", ["l", "len", "length", "episode_length", "ep_len"])
+@pytest.mark.parametrize("wrong, is_found", [((5, 7), True), ((), False), ((3, 4, 5, 6, 7), False)])
+def test_length_that_is_wrong_after_some_outcomes_is_found(path, wrong, is_found):
+    """Episodes of 2 to 7 steps; those of 5 and 7 report the limit. What hardly ever is the length may be another."""
+
+    def say(env, step, length, returned):
+        return {"episode": {path: 20 if length in wrong else length}, "score": 1.0}
+
+    error = None
+    try:
+        episode_infos(Played(say))
+    except NotJudgedError:
+        assert not is_found
+    except ContractError as caught:
+        error = caught
+    assert (error is not None) is is_found
+    if error is not None:
+        assert error.what == "infos give a wrong number for the length of an episode"
+        assert error.got.startswith("20; wrong at ")
+
+
 def extreme(name="min_gap", again=False, step=0.25):
     """Return what infos say of a minimum over all episodes of an env, or over the latest `again`."""
     lowest, count = {}, {}

@@ -1,0 +1,109 @@
+"""Tests of the contract of the parts of the reward, on runs that are written down, and of toys."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from wrapped import report_of
+
+from harness.contracts.reward_parts import parts_in, require_complete_sums
+from harness.findings import ContractError
+from harness.interface.player import Seen
+from harness.toys import PointMass
+
+pytestmark = pytest.mark.harness
+
+ENVS, AGENTS = 3, 2
+
+
+def run_of(reward, info, steps=40):
+    """Return a run.
+
+    Args:
+      reward: `reward(step, env)`, of each agent.
+      info: `info(step, env)`, of agent 0.
+      steps: number of steps.
+    """
+    nothing = np.zeros((ENVS, AGENTS, 4))
+    history = [Seen(nothing, nothing)]
+    for step in range(1, steps + 1):
+        rewards = np.array([[reward(step, env)] * AGENTS for env in range(ENVS)])
+        infos = [[info(step, env), {}] for env in range(ENVS)]
+        history.append(Seen(nothing, nothing, rewards=rewards, dones=rewards > 1e9, infos=infos))
+    return history
+
+
+def terms(step, env):
+    """Return two parts of a reward, the second only in every eighth step."""
+    return {"goal": 0.25 * step + env, "end": -3.0 * (step % 8 == 0)}
+
+
+def judge(history):
+    """Return the error, or whether any group was judged."""
+    try:
+        return any([require_complete_sums(group, steps) for group, steps in parts_in(history).items()])
+    except ContractError as error:
+        return error
+
+
+def total(step, env, end=1.0):
+    """Return the sum of the parts, with the last so many times."""
+    parts = terms(step, env)
+    return parts["goal"] + end * parts["end"]
+
+
+def always(step, env):
+    """Return two parts that are never 0."""
+    return {"goal": 0.25 * step + env, "effort": -0.5, "end": -3.0 * (step % 8 == 0)}
+
+
+FORMS = {
+    "dict": lambda step, env: {"reward_terms": always(step, env)},
+    "nested": lambda step, env: {"log": {"rewards_parts": always(step, env)}},
+    "names": lambda step, env: {f"r_{name}": value for name, value in always(step, env).items()},
+    "long names": lambda step, env: {f"reward_{name}": value for name, value in always(step, env).items()},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("end, what", [(2.0, "end is added twice"), (0.0, "end is left out")])
+def test_part_that_is_lost_or_added_twice_is_found(form, end, what):
+    """In every eighth step, of 40 in three envs."""
+    error = judge(run_of(lambda step, env: total(step, env, end) - 0.5, FORMS[form]))
+    assert isinstance(error, ContractError)
+    assert error.what.endswith(what)
+    assert error.where.endswith("step 8")
+    assert "in 15 steps" in error.got
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_parts_that_add_up_hold(form):
+    """To the reward of one agent, or of all of them together."""
+    assert judge(run_of(lambda step, env: total(step, env) - 0.5, FORMS[form])) is True
+    assert judge(run_of(lambda step, env: (total(step, env) - 0.5) / AGENTS, FORMS[form])) is True
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        lambda step, env: max(total(step, env) - 0.5, 1.0),  # clipped
+        lambda step, env: total(step, env) - 0.5 + 7.0 * (step % 8 == 0),  # a bonus of which infos say nothing
+    ],
+)
+def test_reward_that_differs_by_something_else_holds(reward):
+    """It is no part that is missing."""
+    assert judge(run_of(reward, FORMS["dict"])) is True
+
+
+def test_numbers_that_are_usually_not_the_reward_are_no_parts():
+    """Scaled rewards, a single part, and few steps."""
+    assert judge(run_of(lambda step, env: 0.1 * total(step, env, 2.0), FORMS["dict"])) is False
+    assert judge(run_of(total, lambda step, env: {"r_goal": total(step, env)})) is False
+    assert judge(run_of(lambda step, env: total(step, env, 2.0) - 0.5, FORMS["dict"], steps=9)) is False
+    assert judge(run_of(total, lambda step, env: {"rewarded": always(step, env)})) is False
+
+
+def test_toy_without_parts_is_not_judged():
+    """Its infos say nothing of the reward."""
+    report = report_of(lambda num_envs=5, seed=0: PointMass(num_envs, 2, seed, 20), contracts=["reward-parts"])
+    assert report.not_judged["reward-parts"] == "no numbers in infos are the parts of the reward"
