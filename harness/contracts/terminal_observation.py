@@ -44,6 +44,7 @@ def terminal_observation(subject: EnvUnderTest) -> None:
     require_timely_ends(jumps, ended)
     require_usual_values(history, episodes(history))
     require_kept_end(history, ended, jumps)
+    require_kept_shape(history, ended)
     require_own_end(history, episodes(history))
     for field, name in KEPT_OF_ALL.items():
         require_kept_field(history, episodes(history), field, name)
@@ -106,6 +107,23 @@ def require_own_end(history: List[Seen], ended: List[EpisodeSpan]) -> None:
         cause="the infos of all envs that end are filled from one row, such as that of the first index",
         fix="take row i of the observations for env i",
     )
+
+
+def require_kept_shape(history: List[Seen], ended: List[EpisodeSpan]) -> None:
+    """Raise if infos hold the observations of all agents in a different shape than they are returned in."""
+    for span in ended:
+        seen = history[span.end]
+        kept = _kept_of_all(seen, span.env, FINAL_NAME_OF_ALL)
+        if kept is not None and kept.shape != seen.obs.shape[1:]:
+            raise ContractError(
+                f"{FINAL_NAME_OF_ALL} has a different shape than obs",
+                step=span.end,
+                where=f"infos[{span.env}][0][{FINAL_NAME_OF_ALL!r}], step {span.end}",
+                got=f"shape {kept.shape}",
+                expected=f"{seen.obs.shape[1:]}: number of agents, width of an observation",
+                cause="it is flattened, or it is that of one agent",
+                fix="keep the array (A, D) that would have been returned for this env",
+            )
 
 
 def require_kept_field(history: List[Seen], ended: List[EpisodeSpan], field: str, name: str) -> None:

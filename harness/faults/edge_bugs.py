@@ -142,6 +142,23 @@ def later_episodes_one_step_longer(start: int = 1) -> Iterator[None]:
         yield
 
 
+@planted("resets", "fresh-reset", "a blind hold-out", of_making=True)
+def reset_seeds_again(start: int = 1) -> Iterator[None]:
+    """Every call of reset seeds the generator as it was at first."""
+    from harness.toys import PointMass
+
+    def in_toy(original: Any, env: Any) -> Any:
+        env._generators = [np.random.default_rng([3, env_id]) for env_id in range(env.num_envs)]
+        return original(env)
+
+    def in_push(original: Any, env: Any) -> Any:
+        env._generator.manual_seed(3)
+        return original(env)
+
+    with replaced(PointMass, "reset", in_toy), replaced_in_push("reset", in_push):
+        yield
+
+
 @planted("time limits", "horizon", of_making=True)
 def first_episode_one_step_shorter(start: int = 1) -> Iterator[None]:
     """The clock starts at 1 after a call of reset, and at 0 after a reset within a step."""

@@ -77,6 +77,15 @@ def terminal_state_of_the_next_episode(_: Returned, result: Result) -> Result:
     return result
 
 
+@changes_result("episodes", "terminal-observation", "a blind hold-out")
+def terminal_observations_in_one_row(_: Returned, result: Result) -> Result:
+    """The observations that infos keep for HARL are one long vector."""
+    for env_id in np.flatnonzero(result.dones.all(axis=1)):
+        last = [info["final_obs"] for info in result.infos[env_id]]
+        result.infos[env_id][0]["original_obs"] = np.concatenate(last)
+    return result
+
+
 @changes_result("episodes", "no-memory")
 def reward_goes_on_from_the_old_episode(moment: Returned, result: Result) -> Result:
     """Part of the last reward is added to each reward, across the end of an episode, too."""

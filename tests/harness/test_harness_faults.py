@@ -73,6 +73,7 @@ ONLY_EARLY = {("action-levels",): 2, ("clean-start",): 50, ("timely-views",): 2}
 WITH_A_FIRST_STEP = [fault for fault in OF_AN_ENV if not fault.of_making]
 OF_MAKING = {
     "reset-leaves-running-episodes",
+    "reset-seeds-again",
     "missing-argument",
     "hard-coded-device",
     "one-space-for-all-agents",

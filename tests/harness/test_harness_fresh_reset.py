@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from wrapped import report_of
 
+from harness.contracts import Task
 from harness.toys import PointMass, make_pointmass
 
 pytestmark = pytest.mark.harness
@@ -62,6 +63,36 @@ def test_reset_that_leaves_most_envs_as_they_are_is_found():
     assert finding.what == "reset does not reset an env in mid-episode"
     assert finding.where == "env 2, call 2 of reset, after 7 steps"
     assert finding.got.endswith("so it is 12 of 20 times")
+
+
+class SeedsAgain(PointMass):
+    """Starts the same episodes with every call of reset."""
+
+    def reset(self):
+        """Seed, and start."""
+        self._generators = [np.random.default_rng(env_id) for env_id in range(self.num_envs)]
+        return super().reset()
+
+
+def test_reset_that_always_starts_the_same_episodes_is_found():
+    """Those within a run start in different ways; a task may state that it is by design."""
+    (finding,) = report_of(make(SeedsAgain), contracts=FRESH).findings
+    assert finding.what == "every call of reset starts the same episodes"
+    assert finding.where == "calls 2 to 5 of reset"
+    assert report_of(make(SeedsAgain), contracts=FRESH, task=Task(fixed_starts=True)).passed == FRESH
+
+
+class OneStart(SeedsAgain):
+    """Starts the same episodes within a run, too."""
+
+    def _start(self, env_id):
+        self._generators[env_id] = np.random.default_rng(env_id)
+        super()._start(env_id)
+
+
+def test_world_that_always_starts_alike_holds():
+    """Its calls of reset can start nothing else."""
+    assert report_of(make(OneStart), contracts=FRESH).passed == FRESH
 
 
 def test_few_equal_starts_may_be_accidents():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.contracts.episode_spans import episodes
-from harness.contracts.terminal_observation import require_kept_field, require_own_end
+from harness.contracts.terminal_observation import require_kept_field, require_kept_shape, require_own_end
 from harness.findings import ContractError
 from harness.interface.player import Seen
 
@@ -130,3 +130,17 @@ def test_state_and_masks_of_the_next_episode_are_found(field, name):
     assert judged(kept_of_next(9, field, name)) == ""
     assert judged(kept_of_next(10, field, name, distinct=0)) == ""
     assert judged(kept_of_next(10, field, "something_else")) == ""
+
+
+@pytest.mark.parametrize("shape", [(AGENTS * OBS_DIM,), (OBS_DIM,), (OBS_DIM, AGENTS)])
+def test_last_observations_of_a_different_shape_are_found(shape):
+    """Flat ones, that of one agent, and a transposed one."""
+    history = run_of(TOGETHER, lambda obs, env, together: np.resize(obs[env], shape))
+    with pytest.raises(ContractError, match="original_obs has a different shape than obs") as caught:
+        require_kept_shape(history, episodes(history))
+    assert caught.value.got == f"shape {shape}"
+    assert caught.value.where == "infos[0][0]['original_obs'], step 4"
+    good = run_of(TOGETHER)
+    assert require_kept_shape(good, episodes(good)) is None
+    other = run_of(TOGETHER, form="final_obs")
+    assert require_kept_shape(other, episodes(other)) is None
