@@ -3,7 +3,8 @@
 Nobody states which numbers are the parts. Numbers are taken for them that stand together in a dict of reward terms, or
 whose names begin with `r_` or `reward_`, if their sum is the reward of agent 0, or of all agents together, in nearly
 all steps. In the other steps, such as those that end an episode, one and the same part must not be missing or added
-twice. A reward that differs by something else may contain a bonus that infos do not give, or be clipped.
+twice. A reward that differs by something else may contain a bonus that infos do not give, or be clipped. Nor may the
+reward always be the sum of all parts but one, of at least three.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from harness.findings import ContractError, NotJudgedError
 from harness.interface.player import Seen
 
 GROUP_NAME = re.compile(r"^rew(ard)?s?_?(terms?|parts?|components?)$", re.IGNORECASE)
-PART_NAME = re.compile(r"^(r|rew|reward)_(?!total|sum|mean)", re.IGNORECASE)
+SUM_NAME = re.compile(r"total|sum|mean|reward$|return", re.IGNORECASE)
+PART_NAME = re.compile(r"^(r|rew|reward)_", re.IGNORECASE)
 MIN_STEPS = 30  # of single envs, in which several parts are not small
 USUALLY = 0.8  # fraction of them in which the sum is the reward; and of the others, in which the same part is wrong
+ALWAYS = 0.95  # fraction of them in which the same part is left out, if it is forgotten
+MIN_OTHER_PARTS = 2  # that are not small, beside one that is always left out
 MIN_WRONG = 3  # steps in which a part is missing or added twice, for a finding
 TOLERANCE = 1e-4  # relative, or absolute for small rewards
 SMALL_PART = 1e-3  # of which little is known, because of the tolerance
@@ -80,6 +84,8 @@ def parts_in(history: List[Seen]) -> Dict[str, List[PartsOfStep]]:
 def _group_of(path: str) -> Optional[str]:
     """Return the name of the group of parts to which a number belongs, or None."""
     *folders, name = path.split("/")
+    if SUM_NAME.search(name):
+        return None
     for depth, folder in enumerate(folders, start=1):
         if GROUP_NAME.search(folder):
             return "/".join(folders[:depth])
@@ -94,15 +100,13 @@ def require_complete_sums(group: str, steps: List[PartsOfStep]) -> bool:
     Returns:
       Whether it is usually the reward.
     """
-    telling = []
-    for one in steps:
-        if (abs(np.array(list(one.parts.values()))) > SMALL_PART).sum() > 1:
-            telling.append(one)
+    telling = [one for one in steps if _num_large(one.parts) > 1]
     if len(telling) < MIN_STEPS:
         return False
     for quantity in telling[0].rewards:
         num_right = sum(_is_near(_excess(one, quantity), 0.0, one.rewards[quantity]) for one in telling)
         if num_right < USUALLY * len(telling):
+            _require_no_part_left_out(group, quantity, telling)
             continue
         off = [one for one in steps if not _is_near(_excess(one, quantity), 0.0, one.rewards[quantity])]
         for name in telling[0].parts:
@@ -112,6 +116,20 @@ def require_complete_sums(group: str, steps: List[PartsOfStep]) -> bool:
                     raise _broken_sum(group, quantity, f"{name.split('/')[-1]} {what}", wrong)
         return True
     return False
+
+
+def _require_no_part_left_out(group: str, quantity: str, telling: List[PartsOfStep]) -> None:
+    """Raise if the reward is always the sum of all parts but one, of at least three that are not 0."""
+    for name in telling[0].parts:
+        without = [one for one in telling if _deviates_by(one, quantity, name, -1.0)]
+        right = [one for one in without if _num_large(one.parts) > MIN_OTHER_PARTS]
+        if len(right) >= MIN_STEPS and len(without) >= ALWAYS * len(telling):
+            raise _broken_sum(group, quantity, f"{name.split('/')[-1]} is left out", without)
+
+
+def _num_large(parts: Dict[str, float]) -> int:
+    """Return how many parts are not small."""
+    return int((abs(np.array(list(parts.values()))) > SMALL_PART).sum())
 
 
 def _excess(one: PartsOfStep, quantity: str) -> float:

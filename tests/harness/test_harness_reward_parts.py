@@ -83,6 +83,33 @@ def test_parts_that_add_up_hold(form):
     assert judge(run_of(lambda step, env: (total(step, env) - 0.5) / AGENTS, FORMS[form])) is True
 
 
+def test_part_that_is_always_left_out_is_found():
+    """The reward is the sum of the two others in every step."""
+    error = judge(
+        run_of(lambda step, env: 0.25 * step + env - 0.5, lambda step, env: {"reward_terms": three(step, env)})
+    )
+    assert isinstance(error, ContractError)
+    assert error.what.endswith("comfort is left out")
+
+
+def three(step, env):
+    """Return three parts that are never 0."""
+    return {"goal": 0.25 * step + env, "effort": -0.5, "comfort": 0.125 * (1 + step % 3)}
+
+
+def test_total_among_the_parts_is_no_part():
+    """A dict may hold the sum, too; and with two parts, one of them may be the other, scaled."""
+
+    def info(step, env):
+        parts = three(step, env)
+        return {"reward_terms": {**parts, "total": sum(parts.values())}}
+
+    assert judge(run_of(lambda step, env: sum(three(step, env).values()), info)) is True
+    assert (
+        judge(run_of(lambda step, env: 0.5 * step, lambda step, env: {"r_a": 0.5 * step, "r_b": 0.25 * step})) is False
+    )
+
+
 @pytest.mark.parametrize(
     "reward",
     [
