@@ -45,6 +45,7 @@ def terminal_observation(subject: EnvUnderTest) -> None:
     require_usual_values(history, episodes(history))
     require_kept_end(history, ended, jumps)
     require_kept_shape(history, ended)
+    require_kept_at_limits(history, episodes(history))
     require_own_end(history, episodes(history))
     for field, name in KEPT_OF_ALL.items():
         require_kept_field(history, episodes(history), field, name)
@@ -124,6 +125,25 @@ def require_kept_shape(history: List[Seen], ended: List[EpisodeSpan]) -> None:
                 cause="it is flattened, or it is that of one agent",
                 fix="keep the array (A, D) that would have been returned for this env",
             )
+
+
+def require_kept_at_limits(history: List[Seen], ended: List[EpisodeSpan]) -> None:
+    """Raise if infos keep the last observation at real ends only, and never where a time limit ends an episode."""
+    kept_at: Dict[bool, List[bool]] = {True: [], False: []}
+    for span in ended:
+        kept = _kept_obs(history[span.end], span.env, 0)
+        kept_at[span.truncated].append(kept is not None and kept.obs.shape == history[0].obs.shape[2:])
+    at_limits, at_ends = kept_at[True], kept_at[False]
+    if len(at_limits) < MIN_KEPT or any(at_limits) or len(at_ends) < MIN_DISTINCT or not all(at_ends):
+        return
+    raise ContractError(
+        "the terminal observation is missing where a time limit ends an episode",
+        where=f"infos of {len(at_limits)} episodes that a time limit ended",
+        got=f"none there, and one at all {len(at_ends)} other ends",
+        expected="one at every end: at a time limit, the value of the last observation is estimated with it",
+        cause="it is only kept for terminations, or it is None",
+        fix="keep it wherever an env is reset within a step",
+    )
 
 
 def require_kept_field(history: List[Seen], ended: List[EpisodeSpan], field: str, name: str) -> None:

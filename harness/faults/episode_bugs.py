@@ -86,6 +86,16 @@ def terminal_observations_in_one_row(_: Returned, result: Result) -> Result:
     return result
 
 
+@changes_result("episodes", "terminal-observation", "a blind hold-out")
+def terminal_observation_missing_at_limits(_: Returned, result: Result) -> Result:
+    """Infos keep the last observation only where no time limit ended the episode."""
+    for infos in result.infos:
+        for info in infos:
+            if info.get("bad_transition"):
+                info.pop("final_obs", None)
+    return result
+
+
 @changes_result("episodes", "no-memory")
 def reward_goes_on_from_the_old_episode(moment: Returned, result: Result) -> Result:
     """Part of the last reward is added to each reward, across the end of an episode, too."""

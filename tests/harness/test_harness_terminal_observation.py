@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from harness.contracts.episode_spans import episodes
-from harness.contracts.terminal_observation import require_kept_field, require_kept_shape, require_own_end
+from harness.contracts.terminal_observation import (
+    require_kept_at_limits,
+    require_kept_field,
+    require_kept_shape,
+    require_own_end,
+)
 from harness.findings import ContractError
 from harness.interface.player import Seen
 
@@ -144,3 +149,27 @@ def test_last_observations_of_a_different_shape_are_found(shape):
     assert require_kept_shape(good, episodes(good)) is None
     other = run_of(TOGETHER, form="final_obs")
     assert require_kept_shape(other, episodes(other)) is None
+
+
+@pytest.mark.parametrize("missing", [None, "absent"])
+@pytest.mark.parametrize("limits, is_found", [(5, True), (4, False)])
+def test_last_observation_that_is_missing_at_time_limits_is_found(missing, limits, is_found):
+    """Five limits without one, and at least three other ends that all have one."""
+    history = run_of(TOGETHER)
+    count = 0
+    for seen in history[1:]:
+        seen.truncated = np.zeros_like(seen.dones)
+        for env in np.flatnonzero(seen.ended):
+            count += 1
+            seen.truncated[env] = count <= limits
+            if count <= limits and missing is None:
+                seen.infos[env][0]["original_obs"] = None
+            elif count <= limits:
+                del seen.infos[env][0]["original_obs"]
+    if is_found:
+        with pytest.raises(ContractError, match="missing where a time limit ends an episode"):
+            require_kept_at_limits(history, episodes(history))
+    else:
+        assert require_kept_at_limits(history, episodes(history)) is None
+    history[9].infos[0][0].pop("original_obs")  # a real end without one
+    assert require_kept_at_limits(history, episodes(history)) is None
