@@ -75,7 +75,7 @@ def last_reward_not_in_the_return(_: Returned, result: Result) -> Result:
 
 
 @changes_result("rewards", "reward-parts", "a blind hold-out")
-def part_of_the_reward_counted_twice_at_ends(_: Returned, result: Result) -> Result:
+def reward_part_counted_twice_at_ends(_: Returned, result: Result) -> Result:
     """Infos give two parts of every reward; in a step that ends an episode, the second is added once more."""
     ended = result.dones.all(axis=1)
     rewards = result.rewards.copy()
