@@ -105,7 +105,7 @@ def _require_lengths(ended: List[EndedEpisode]) -> int:
 def _extremes(ended: List[EndedEpisode]) -> List[str]:
     """Return the paths of what is called a minimum or a maximum of an episode."""
     found = []
-    for path in ended[0].numbers:
+    for path in ended[-1].numbers:
         is_extreme = OF_AN_EPISODE.search(path) and EXTREME_NAME.search(path)
         if is_extreme and not OF_ALL_EPISODES.search(path):
             found.append(path)
@@ -121,7 +121,9 @@ def _require_extreme_of_one_episode(path: str, ended: List[EndedEpisode]) -> boo
     latest: Dict[int, float] = {}
     changes: List[float] = []
     for one in ended:
-        value = one.numbers.get(path, np.nan)
+        if path not in one.numbers:
+            continue
+        value = one.numbers[path]
         if one.span.env in latest:
             changes.append(value - latest[one.span.env])
         latest[one.span.env] = value

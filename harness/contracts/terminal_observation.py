@@ -92,9 +92,10 @@ def require_own_end(history: List[Seen], ended: List[EpisodeSpan]) -> None:
         for one, other in itertools.combinations(envs, 2):
             if np.array_equal(history[step - 1].obs[one], history[step - 1].obs[other]):
                 continue  # twins
-            if not kept[one] or kept[one] != kept[other]:
-                return
-            shared.append((step, one, other))
+            if kept[one] and kept[one] == kept[other]:
+                shared.append((step, one, other))
+            else:
+                shared = []  # only what is always so from some step on is a finding
     if len(shared) < MIN_SHARED or len(distinct) < MIN_DISTINCT:
         return
     step, one, other = shared[0]
@@ -103,7 +104,7 @@ def require_own_end(history: List[Seen], ended: List[EpisodeSpan]) -> None:
         step=step,
         where=f"infos of envs {one} and {other}, step {step}",
         got="the same numbers, though their obs differed in the step before; so it is in all "
-        f"{len(shared)} pairs of envs that ended in one step",
+        f"{len(shared)} latest pairs of envs that ended in one step",
         expected="of each env what would have been seen if it had not been reset",
         cause="the infos of all envs that end are filled from one row, such as that of the first index",
         fix="take row i of the observations for env i",
@@ -129,16 +130,21 @@ def require_kept_shape(history: List[Seen], ended: List[EpisodeSpan]) -> None:
 
 def require_kept_at_limits(history: List[Seen], ended: List[EpisodeSpan]) -> None:
     """Raise if infos keep the last observation at real ends only, and never where a time limit ends an episode."""
-    kept_at: Dict[bool, List[bool]] = {True: [], False: []}
+    at_limits, at_ends = [], []
     for span in ended:
         kept = _kept_obs(history[span.end], span.env, 0)
-        kept_at[span.truncated].append(kept is not None and kept.obs.shape == history[0].obs.shape[2:])
-    at_limits, at_ends = kept_at[True], kept_at[False]
-    if len(at_limits) < MIN_KEPT or any(at_limits) or len(at_ends) < MIN_DISTINCT or not all(at_ends):
+        is_kept = kept is not None and kept.obs.shape == history[0].obs.shape[2:]
+        if not span.truncated:
+            at_ends.append(is_kept)
+        elif is_kept:
+            at_limits = []  # only what is always so from some step on is a finding
+        else:
+            at_limits.append(span)
+    if len(at_limits) < MIN_KEPT or len(at_ends) < MIN_DISTINCT or not all(at_ends):
         return
     raise ContractError(
         "the terminal observation is missing where a time limit ends an episode",
-        where=f"infos of {len(at_limits)} episodes that a time limit ended",
+        where=f"infos of the last {len(at_limits)} episodes that a time limit ended",
         got=f"none there, and one at all {len(at_ends)} other ends",
         expected="one at every end: at a time limit, the value of the last observation is estimated with it",
         cause="it is only kept for terminations, or it is None",

@@ -66,7 +66,7 @@ def test_last_observation_of_a_different_env_is_found(form):
     error = judge(run_of(TOGETHER, lambda obs, env, together: obs[together[0]], form))
     assert error is not None
     assert error.where == "infos of envs 0 and 1, step 4"
-    assert "in all 4 pairs" in error.got
+    assert "in all 4 latest pairs" in error.got
 
 
 def test_own_last_observations_hold():
