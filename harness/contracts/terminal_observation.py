@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import collections
 import itertools
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
@@ -85,7 +85,8 @@ def require_own_end(history: List[Seen], ended: List[EpisodeSpan]) -> None:
     by_step: Dict[int, List[int]] = collections.defaultdict(list)
     for span in ended:
         by_step[span.end].append(span.env)
-    shared, distinct = [], set()
+    shared: List[Tuple[int, int, int]] = []
+    distinct: Set[bytes] = set()
     for step, envs in sorted(by_step.items()):
         kept = {env: _kept_bits(history[step], env) for env in envs}
         distinct.update(kept.values())
@@ -130,7 +131,8 @@ def require_kept_shape(history: List[Seen], ended: List[EpisodeSpan]) -> None:
 
 def require_kept_at_limits(history: List[Seen], ended: List[EpisodeSpan]) -> None:
     """Raise if infos keep the last observation at real ends only, and never where a time limit ends an episode."""
-    at_limits, at_ends = [], []
+    at_limits: List[EpisodeSpan] = []
+    at_ends: List[bool] = []
     for span in ended:
         kept = _kept_obs(history[span.end], span.env, 0)
         is_kept = kept is not None and kept.obs.shape == history[0].obs.shape[2:]
