@@ -13,8 +13,9 @@ EFFORT = Effort(long_run_steps=100, impulse_starts=(1,), episodes=12, growth_ste
 BUDGET_S = 60.0  # far more than it takes: it is the work that is limited here, for the machine may be busy
 
 
-ELSEWHERE = ("mask-effects", "other-process", "made-and-closed")
-"""Contracts that tests/harness judges: the toy has no masks, and new processes take as long as all other contracts."""
+ELSEWHERE = ("mask-effects", "left-agents", "reward-parts", "other-process", "made-and-closed")
+"""Contracts that tests/harness judges: the toy has no masks, its robots end together, its infos give no parts of the
+reward, and new processes take as long as all other contracts."""
 
 
 def test_light_toy_keeps_every_contract():
