@@ -163,6 +163,29 @@ def test_minimum_of_all_episodes_is_found():
             episode_infos(Played(extreme(name), LONG))
 
 
+def test_wrong_numbers_between_right_ones_may_be_something_else():
+    """Every third return is wrong: more than eight, but never two in a row."""
+    ends = []
+
+    def say(env, step, length, returned):
+        ends.append(step)
+        return {"episode": {"r": returned + 50.0 * (len(ends) > 12 and len(ends) % 3 == 0)}}
+
+    assert judge(say, LONG) is None
+
+
+@pytest.mark.parametrize("values", [lambda number: -0.5 * number, lambda number: -float(number // 2 % 9)])
+def test_number_that_falls_at_every_end_or_goes_back_is_no_minimum_of_all_episodes(values):
+    """A level that gets harder, and one that starts over."""
+    count = {}
+
+    def say(env, step, length, returned):
+        count[env] = count.get(env, 0) + 1
+        return {"episode": {"min_gap": values(count[env])}}
+
+    assert judge(say, LONG) is None
+
+
 def test_few_episodes_say_nothing_of_a_minimum():
     """Three episodes of each env are no proof."""
     with pytest.raises(NotJudgedError):

@@ -92,6 +92,16 @@ def test_part_that_is_always_left_out_is_found():
     assert error.what.endswith("comfort is left out")
 
 
+def test_part_that_is_often_left_out_may_be_something_else():
+    """In every fourth step the reward is something that has nothing to do with the parts."""
+
+    def reward(step, env):
+        parts = three(step, env)
+        return 77.0 if step % 4 == 0 else parts["goal"] + parts["effort"]
+
+    assert judge(run_of(reward, lambda step, env: {"reward_terms": three(step, env)})) is False
+
+
 def three(step, env):
     """Return three parts that are never 0."""
     return {"goal": 0.25 * step + env, "effort": -0.5, "comfort": 0.125 * (1 + step % 3)}

@@ -85,6 +85,11 @@ def test_last_observations_that_are_alike_for_a_reason_hold():
         return obs[first if env == 1 and first == 0 else env]
 
     assert judge(run_of(TOGETHER, once)) is None
+
+    def all_but_at_step_9(obs, env, together):
+        return obs[env if together == [0, 3] else together[0]]
+
+    assert judge(run_of(TOGETHER, all_but_at_step_9)) is None  # one pair after it is too few
     twins = run_of(TOGETHER)
     for seen in twins:
         seen.obs[...] = seen.obs[:1]
@@ -171,5 +176,12 @@ def test_last_observation_that_is_missing_at_time_limits_is_found(missing, limit
             require_kept_at_limits(history, episodes(history))
     else:
         assert require_kept_at_limits(history, episodes(history)) is None
+    kept = run_of(TOGETHER)
+    for seen in kept[1:]:
+        seen.truncated = seen.dones & (seen is not kept[9])
+        for env in np.flatnonzero(seen.ended):
+            if seen is not kept[12] and seen is not kept[9]:
+                del seen.infos[env][0]["original_obs"]
+    assert require_kept_at_limits(kept, episodes(kept)) is None  # the latest limits have one
     history[9].infos[0][0].pop("original_obs")  # a real end without one
     assert require_kept_at_limits(history, episodes(history)) is None
