@@ -177,11 +177,10 @@ def test_last_observation_that_is_missing_at_time_limits_is_found(missing, limit
     else:
         assert require_kept_at_limits(history, episodes(history)) is None
     kept = run_of(TOGETHER)
-    for seen in kept[1:]:
-        seen.truncated = seen.dones & (seen is not kept[9])
-        for env in np.flatnonzero(seen.ended):
-            if seen is not kept[12] and seen is not kept[9]:
-                del seen.infos[env][0]["original_obs"]
+    for step, seen in enumerate(kept[1:], start=1):
+        seen.truncated = seen.dones & (step not in (9, 11))
+        for env in np.flatnonzero(seen.ended & (step < 9)):
+            del seen.infos[env][0]["original_obs"]
     assert require_kept_at_limits(kept, episodes(kept)) is None  # the latest limits have one
     history[9].infos[0][0].pop("original_obs")  # a real end without one
     assert require_kept_at_limits(history, episodes(history)) is None
