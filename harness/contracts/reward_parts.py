@@ -22,7 +22,7 @@ from harness.findings import ContractError, NotJudgedError
 from harness.interface.player import Seen
 
 GROUP_NAME = re.compile(r"^rew(ard)?s?_?(terms?|parts?|components?)$", re.IGNORECASE)
-SUM_NAME = re.compile(r"total|sum|mean|reward$|return", re.IGNORECASE)
+SUM_NAME = re.compile(r"(^|_)((total|sum|mean|return)(_|$)|reward$)", re.IGNORECASE)
 PART_NAME = re.compile(r"^(r|rew|reward)_", re.IGNORECASE)
 MIN_STEPS = 30  # of single envs, in which several parts are not small
 USUALLY = 0.8  # fraction of them in which the sum is the reward; and of the others, in which the same part is wrong
@@ -113,7 +113,7 @@ def require_complete_sums(group: str, steps: List[PartsOfStep]) -> bool:
             for times, what in ((-1.0, "is left out"), (1.0, "is added twice")):
                 wrong = [one for one in off if _deviates_by(one, quantity, name, times)]
                 if len(wrong) >= max(MIN_WRONG, USUALLY * len(off)):
-                    raise _broken_sum(group, quantity, f"{name.split('/')[-1]} {what}", wrong)
+                    raise _broken_sum(group, quantity, f"{name.split('/')[-1]} {what}", wrong, len(steps))
         return True
     return False
 
@@ -124,7 +124,7 @@ def _require_no_part_left_out(group: str, quantity: str, telling: List[PartsOfSt
         without = [one for one in telling if _deviates_by(one, quantity, name, -1.0)]
         right = [one for one in without if _num_large(one.parts) > MIN_OTHER_PARTS]
         if len(right) >= MIN_STEPS and len(without) >= ALWAYS * len(telling):
-            raise _broken_sum(group, quantity, f"{name.split('/')[-1]} is left out", without)
+            raise _broken_sum(group, quantity, f"{name.split('/')[-1]} is left out", without, len(telling))
 
 
 def _num_large(parts: Dict[str, float]) -> int:
@@ -148,14 +148,13 @@ def _is_near(value: float, expected: float, reward: float) -> bool:
     return abs(value - expected) <= TOLERANCE * max(1.0, abs(reward))
 
 
-def _broken_sum(group: str, quantity: str, what: str, wrong: List[PartsOfStep]) -> ContractError:
+def _broken_sum(group: str, quantity: str, what: str, wrong: List[PartsOfStep], num_steps: int) -> ContractError:
     first = wrong[0]
     return ContractError(
         f"the reward is not the sum of its parts in infos: {what}",
         step=first.step,
         where=f"infos[{first.env}][0][{group!r}], step {first.step}",
-        got=f"{first.rewards[quantity]:g} for {quantity}; so it is in {len(wrong)} steps, and in nearly all others the "
-        "sum is right",
+        got=f"{first.rewards[quantity]:g} for {quantity}; so it is in {len(wrong)} of {num_steps} steps",
         expected=f"{sum(first.parts.values()):g}, the sum of the parts",
         cause="a part is added before it is known, or once more where an episode ends",
         fix="add up the parts once, after the last of them is known",
