@@ -80,7 +80,7 @@ def test_run_that_cannot_fit_is_refused_at_once(tmp_path):
     started = time.monotonic()
     code, text, used = finish(start(tmp_path / "run", *two_rollouts(10**7), "--vram-limit", LIMIT))
     assert code == 2, text
-    assert text.strip().startswith("CapacityError")
+    assert "\nCapacityError: 10000000 envs do not fit" in text
     assert "is the most that fits" in text
     assert "Traceback" not in text
     assert used < 2 * GIB
