@@ -45,6 +45,7 @@ __all__ = [
 IN_ORDER = (
     "shape",
     "values",
+    "forbidden_actions",
     "info_dicts",
     "agents_alike",
     "action_masks",
@@ -79,6 +80,7 @@ IN_ORDER = (
 """The modules with contracts, in the order in which reports list their contracts."""
 
 RUN_LAST = (
+    "bounded-statistics",
     "impulse",
     "first-action",
     "no-memory",
@@ -92,7 +94,6 @@ RUN_LAST = (
     "two-environments",
     "no-foresight",
     "timely-views",
-    "bounded-statistics",
     "made-and-closed",
     "many-episodes",
 )

@@ -1,6 +1,7 @@
 """The contract that returned arrays belong to the caller.
 
-At every step, arrays that were returned earlier must not have changed, and must share no memory with new ones. Then the
+At every step, arrays that were returned earlier must not have changed, in infos of ends neither, and must share no
+memory with new ones. Then the
 long run is played again while everything that is returned is overwritten: if the run diverges, the environment reads
 what it has given away.
 """
@@ -13,6 +14,7 @@ from harness.contracts.comparison import first_divergence
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import contract
 from harness.findings import ContractError, NotJudgedError
+from harness.interface.infos import changed_arrays, leaves
 from harness.interface.moment import SHAPES, Moment
 from harness.interface.same_bytes import same_bytes
 
@@ -51,9 +53,28 @@ def aliasing_step(moment: Moment) -> None:
             current = moment.parts.get(name)
             if array.size and isinstance(current, np.ndarray) and np.may_share_memory(array, current):
                 raise _reused(moment, name, f"the arrays of steps {kept.step} and {moment.step} share memory")
+    _require_kept_infos(moment)
     for name in SHAPES:
         if np.may_share_memory(moment.parts[name], moment.parts["actions"]):
             raise moment.error(f"{name} shares memory with the actions", fix=f"return {name}.copy()")
+
+
+def _require_kept_infos(moment: Moment) -> None:
+    """Raise if an array in an info of an end has changed since; dicts that are used again are for `infos-fresh`."""
+    current = {id(info) for _, _, info in leaves(moment.parts["infos"])}
+    for kept in moment.kept:
+        for env, agent, info, items in kept.infos:
+            if id(info) in current or info.keys() != items.keys() or not kept.ended(env):
+                continue
+            for key in changed_arrays(info, items):
+                raise moment.error(
+                    f"an array in infos changes later: {key!r}",
+                    f"infos[{env}][{agent}][{key!r}] of step {kept.step}, at step {moment.step}",
+                    got=f"{info[key]}",
+                    expected=f"{items[key]}, as it was returned",
+                    cause="infos hold a view of the env's own numbers: after the reset, those of the new episode",
+                    fix="put a copy or a plain number into infos: x[i].copy(), float(x[i])",
+                )
 
 
 def _reused(moment: Moment, name: str, what: str) -> ContractError:

@@ -5,6 +5,8 @@ independently, the envs that both batches have start alike. Then all take the sa
 the same, up to rounding, which may depend on the size of an array. Later steps are not compared, because the envs may
 draw noise from one generator. A setting may be spread over the batch by design, so a difference counts only if it shows
 in the first env and in most of the others.
+
+A batch of a single env must work as well: HARL renders in one, and its evaluation may.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
 from harness.contracts.timeline import usual_change
 from harness.findings import ContractError, NotJudgedError
-from harness.interface.drivers import ActionDriver
+from harness.interface.drivers import ActionDriver, drive
 from harness.interface.far_env import player_of
 from harness.interface.moment import StepErrors
 from harness.interface.player import Seen
@@ -27,6 +29,7 @@ from harness.interface.player import Seen
 FIELDS = ("obs", "share_obs", "rewards")
 TOLERANCE = 1e-2  # of a usual large change in a step
 ROUNDING = 1e-5  # of a value
+STEPS_OF_ONE = 30  # of the batch of one env
 MIN_ENVS = 0.5  # fraction of the envs in which a difference must show
 
 
@@ -36,6 +39,7 @@ def batch_size(subject: EnvUnderTest) -> None:
     if "num_envs" not in subject.varied:
         raise NotJudgedError("the factory takes no num_envs")
     size = subject.sizes.num_envs
+    require_a_single_env_works(subject)
     smaller, larger = _play(subject, (size, size + 1))
     _require_equal_starts(smaller, larger)
     history = subject.long_run().seen[1:]
@@ -59,6 +63,32 @@ def batch_size(subject: EnvUnderTest) -> None:
         expected="the same from the same start, seed and actions",
         cause="the number of envs affects a single env: a mean or a sum over the batch, an index, a time step",
     )
+
+
+def require_a_single_env_works(subject: EnvUnderTest) -> None:
+    """Raise if a batch of one env cannot be stepped, or returns other shapes; a factory may refuse to build it."""
+    sizes = dataclasses.replace(subject.sizes, num_envs=1)
+    try:
+        env = subject.build(num_envs=1)
+    except ContractError:
+        subject.notes.append("batch-size: the factory builds no batch of one env, in which HARL renders")
+        return
+    player = player_of(env, sizes, StepErrors(subject.errors.judged_for))
+    try:
+        player.reset()
+        drive(player, ActionDriver(sizes, subject.seed), STEPS_OF_ONE)
+    except ContractError as error:
+        raise ContractError(
+            f"a batch of one env does not work: {error.what}",
+            step=error.step,
+            where=error.where,
+            got=error.got,
+            expected=f"what works with {subject.sizes.num_envs} envs",
+            cause="an axis of length 1 is removed, as by np.squeeze without axis, or broadcast",
+            fix="name the axis: np.squeeze(x, axis=-1)",
+        ) from error
+    finally:
+        close_quietly(env)
 
 
 def _play(subject: EnvUnderTest, counts: Tuple[int, int]) -> List[List[Seen]]:

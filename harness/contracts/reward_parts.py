@@ -4,7 +4,8 @@ Nobody states which numbers are the parts. Numbers are taken for them that stand
 whose names begin with `r_` or `reward_`, if their sum is the reward of agent 0, or of all agents together, in nearly
 all steps. In the other steps, such as those that end an episode, one and the same part must not be missing or added
 twice. A reward that differs by something else may contain a bonus that infos do not give, or be clipped. Nor may the
-reward always be the sum of all parts but one, of at least three.
+reward always be the sum of all parts but one, of at least three. One part that is always 0 is wrong if the sum is not
+the reward in several steps.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ MIN_STEPS = 30  # of single envs, in which several parts are not small
 USUALLY = 0.8  # fraction of them in which the sum is the reward; and of the others, in which the same part is wrong
 ALWAYS = 0.95  # fraction of them in which the same part is left out, if it is forgotten
 MIN_OTHER_PARTS = 2  # that are not small, beside one that is always left out
+MIN_OFF = 8  # steps in which the sum is not the reward, while one part is always 0
 MIN_WRONG = 3  # steps in which a part is missing or added twice, for a finding
 TOLERANCE = 1e-4  # relative, or absolute for small rewards
 SMALL_PART = 1e-3  # of which little is known, because of the tolerance
@@ -114,8 +116,19 @@ def require_complete_sums(group: str, steps: List[PartsOfStep]) -> bool:
                 wrong = [one for one in off if _deviates_by(one, quantity, name, times)]
                 if len(wrong) >= max(MIN_WRONG, USUALLY * len(off)):
                     raise _broken_sum(group, quantity, f"{name.split('/')[-1]} {what}", wrong, len(steps))
+        _require_no_empty_part(group, quantity, steps, off)
         return True
     return False
+
+
+def _require_no_empty_part(group: str, quantity: str, steps: List[PartsOfStep], off: List[PartsOfStep]) -> None:
+    """Raise if one part is always 0, while the reward contains something in some steps that no part has."""
+    empty = []
+    for name in steps[0].parts:
+        if all(one.parts.get(name, 0.0) == 0.0 for one in steps):
+            empty.append(name)
+    if len(empty) == 1 and len(off) >= MIN_OFF:
+        raise _broken_sum(group, quantity, f"{empty[0].split('/')[-1]} is always 0", off, len(steps))
 
 
 def _require_no_part_left_out(group: str, quantity: str, telling: List[PartsOfStep]) -> None:

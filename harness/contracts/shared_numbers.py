@@ -1,9 +1,9 @@
 """Whether what infos say of an episode depends on what is done in other envs.
 
 A run in which some envs are disturbed is compared with the long run: an env that was not disturbed and that shows the
-same in both must also give the same return and length. Numbers are compared whose names speak of one episode, or are
-those of a total, a mean or an extreme of what every step gives, as `total_cost` of `cost`; only ends have them, and a
-replay of the same actions repeats them.
+same in both must also give the same return and length. Numbers are compared whose names speak of one episode, or
+contain the name of what every step gives, as `total_cost` does of `cost`; only ends have them, and a replay of the same
+actions repeats them.
 
 A statistic of all envs is legal. So a number is left out if several envs that end in one step give the same one, if it
 only rises, as the number of the episode does, or if it always lies within the range of the returns or lengths of all
@@ -12,7 +12,6 @@ episodes so far, as their mean does.
 
 from __future__ import annotations
 
-import re
 from typing import Dict, List, NamedTuple, Set, Tuple
 
 import numpy as np
@@ -20,10 +19,12 @@ import numpy as np
 from harness.contracts.end_infos import is_equal, numbers_by_env, numbers_of_ends
 from harness.contracts.ended_episodes import TOLERANCE, EndedEpisode, ended_episodes, quantities, speaks_of_one_episode
 from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.sticking_flags import OUTCOME_NAME
 from harness.findings import ContractError
 from harness.interface.player import Seen
 
-AGGREGATE_OF = re.compile(r"^(total|sum|mean|avg|average|min|max|lowest|highest|peak)_", re.IGNORECASE)
+OF_SEVERAL = set("rate ratio fraction share percent recent running smoothed ema global all ever run batch envs".split())
+MEANS = {"mean", "avg", "average"}
 MIN_CHANGED = 2  # ends at which a number is different after other actions in other envs
 
 
@@ -44,13 +45,32 @@ def own_numbers(subject: EnvUnderTest) -> Set[str]:
     if subject.errors.of("infos-fresh") is not None:  # the infos of different envs mix
         return set()
     ended = ended_episodes(history)
-    of_steps = {path.split("/")[-1] for path in numbers_by_env(history[1]).get(0, {})}
+    of_steps = list(numbers_by_env(history[1]).get(0, {}))
     found = set()
     for path in numbers_of_ends(history, subject.replayed):
-        speaks = speaks_of_one_episode(path) or AGGREGATE_OF.sub("", path.split("/")[-1]) in of_steps
+        speaks = speaks_of_one_episode(path) or is_named_after(path, of_steps)
         if speaks and not _rises(ended, path) and not is_within_range(ended, path):
             found.add(path)
     return found
+
+
+def is_named_after(path: str, of_steps: List[str]) -> bool:
+    """Return whether a number is called after one that every step gives, and not like a statistic of several episodes.
+
+    A mean may be one of several episodes, too, as that of a success; it must be of a number that means nothing else.
+    """
+    words = _words(path)
+    if words & OF_SEVERAL:
+        return False
+    for other in of_steps:
+        is_part = _words(other) < words
+        if is_part and not (words & MEANS and OUTCOME_NAME.search(other)):
+            return True
+    return False
+
+
+def _words(path: str) -> Set[str]:
+    return set(path.split("/")[-1].lower().split("_"))
 
 
 def _rises(ended: List[EndedEpisode], path: str) -> bool:

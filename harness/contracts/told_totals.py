@@ -8,13 +8,14 @@ must show as a pattern that nothing else explains:
 - it is a sum divided by the length of the longest episodes, also where an episode was shorter;
 - it is called a return or a length, and is the same at all ends although returns and lengths differ;
 - it is called a length, and is off by one at all ends;
+- it is called a return, and lacks the last reward at all ends;
 - it is a return, and was added up in 16 bits.
 """
 
 from __future__ import annotations
 
 import re
-from typing import List
+from typing import Dict, List, Sequence
 
 import numpy as np
 
@@ -48,6 +49,7 @@ def require_true_totals(history: List[Seen]) -> int:
         _require_different_values(path, values, run)
         _require_exact_length(path, values, run)
         _require_precise(path, values, run)
+        _require_last_reward(path, values, run)
         _require_one_episode(path, values, run)
         _require_own_length(path, values, run)
         num_known += _is_known(values, run)
@@ -125,6 +127,40 @@ def _require_precise(path: str, values: np.ndarray, run: PlayedRun) -> None:
         f"{run.returns[worst]:g}",
         "rewards are added up in half precision",
     )
+
+
+def _require_last_reward(path: str, values: np.ndarray, run: PlayedRun) -> None:
+    """Raise if what is called a return lacks the last reward of its episode, at all ends."""
+    last = run.own(REWARD, lambda rewards: float(rewards[-1]))
+    before = last_of_the_episode_before(last, [one.ended.span.env for one in run.episodes])
+    is_large = abs(last) > PRECISE * np.maximum(abs(run.returns), 1.0)
+    if not _is_return(path) or is_large.sum() < MIN_ENDS or _num_different(values) < MIN_ENDS:
+        return
+    for without, words in (
+        (run.returns - last, ""),
+        (run.returns - last + before, ", and with that of the one before"),
+    ):
+        if _close(values, without).all():
+            at = int(np.flatnonzero(is_large)[0])
+            raise _wrong(
+                "infos give a return without the last reward of the episode",
+                path,
+                run,
+                at,
+                f"{values[at]:g}, the sum of all rewards but the last one{words}",
+                f"{run.returns[at]:g}",
+                "the last reward is added after the return is read, or after the env is reset",
+            )
+
+
+def last_of_the_episode_before(last: np.ndarray, envs: Sequence[int]) -> np.ndarray:
+    """Return for each episode the last reward of the one before it in its env, 0 for the first ones, (E,)."""
+    latest: Dict[int, float] = {}
+    before = np.zeros(len(last))
+    for number, env in enumerate(envs):
+        before[number] = latest.get(env, 0.0)
+        latest[env] = float(last[number])
+    return before
 
 
 def _require_one_episode(path: str, values: np.ndarray, run: PlayedRun) -> None:

@@ -243,7 +243,7 @@ def bounds(moment: Moment) -> None:
 
 
 @contract("actions-untouched", every_step=True)
-def actions_untouched(moment: Moment) -> None:
+def actions_untouched_step(moment: Moment) -> None:
     """`step` does not write into the actions that it is given."""
     actions, before = moment.parts["actions"], moment.parts["actions_before"]
     if same_bytes(actions, before) or np.array_equal(actions, before):

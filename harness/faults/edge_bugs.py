@@ -309,10 +309,8 @@ def _generators_of(number_of: Any) -> Any:
 
 @changes_actions("actions", "action-levels")
 def negative_actions_ignored(_: Returned, actions: np.ndarray) -> np.ndarray:
-    """The first component of an action is clipped to [0, 1] instead of [-1, 1]."""
-    acted = actions.copy()
-    acted[..., 0] = np.maximum(acted[..., 0], 0.0)
-    return acted
+    """Actions are clipped to [0, 1] instead of [-1, 1]."""
+    return np.maximum(actions, 0.0)
 
 
 @changes_actions("actions", "action-levels")

@@ -105,6 +105,50 @@ def return_in_half_precision(moment: Returned, result: Result) -> Result:
 
 
 @changes_result("infos", "episode-infos", "a blind hold-out")
+def return_before_the_last_reward(_: Returned, result: Result) -> Result:
+    """The return in the infos is read before the last reward is added."""
+    for env, info in enumerate(result.infos):
+        for _, leaf in _by_agent(result, info):
+            if "episode" in leaf:
+                leaf["episode"]["return"] -= float(result.rewards[env, 0, 0])
+    return result
+
+
+@changes_result("infos", "episode-infos", "a blind hold-out")
+def length_counts_from_one(_: Returned, result: Result) -> Result:
+    """The length in the infos is one more than the number of steps."""
+    for leaf in _leaves(result):
+        if "episode" in leaf:
+            leaf["episode"]["length"] += 1
+    return result
+
+
+@changes_result("infos", "episode-infos", "a blind hold-out")
+def failure_stays_set(moment: Returned, result: Result) -> Result:
+    """An env that had a failure once reports one in all of its later episodes."""
+    stuck = moment.memory.setdefault("stuck", [False] * len(result.infos))
+    for env, info in enumerate(result.infos):
+        for _, leaf in _by_agent(result, info):
+            if "episode" in leaf:
+                stuck[env] = stuck[env] or not leaf.get("bad_transition", False)
+                leaf["failed"] = stuck[env]
+    return result
+
+
+@changes_result("infos", "aliasing", "a blind hold-out")
+def view_of_a_counter_in_infos(moment: Returned, result: Result) -> Result:
+    """The infos of an end hold a view of a counter, which counts on in the next episode."""
+    counts = moment.memory.setdefault("counts", np.zeros(len(result.infos)))
+    counts += 1
+    for env, info in enumerate(result.infos):
+        for _, leaf in _by_agent(result, info):
+            if "episode" in leaf:
+                leaf["moves"] = counts[env : env + 1]
+    counts[result.dones.all(axis=1)] = 0
+    return result
+
+
+@changes_result("infos", "episode-infos", "a blind hold-out")
 def mean_by_the_time_limit(moment: Returned, result: Result) -> Result:
     """The mean reward of an episode is its return divided by the time limit, however long it was."""
     limit = getattr(moment.env, "horizon", getattr(moment.env, "max_episode_steps", 0))

@@ -136,6 +136,18 @@ def has_same_items(info: Any, items: Dict[Any, Any]) -> bool:
     return all(key in info and _is_same(info[key], items[key]) for key in items)
 
 
+def changed_arrays(info: Any, items: Dict[Any, Any]) -> List[Any]:
+    """Return the keys of arrays and tensors in an info that differ from what they were, if nothing else does."""
+    changed = []
+    for key, before in items.items():
+        if _is_same(info[key], before):
+            continue
+        if not (is_tensor(info[key]) or isinstance(info[key], np.ndarray)):
+            return []
+        changed.append(key)
+    return changed
+
+
 def _is_same(a: Any, b: Any) -> bool:
     if is_tensor(a):
         a = array_of(a)

@@ -91,3 +91,41 @@ def test_starts_that_are_fixed_say_nothing_of_noise():
 def test_batch_of_a_fixed_size_is_not_judged():
     """The factory takes no number of envs."""
     assert judge(lambda seed=0: make_pointmass(num_envs=5, seed=seed))[1] == "the factory takes no num_envs"
+
+
+class Squeezing(PointMass):
+    """A toy that removes every axis of length 1 from the rewards."""
+
+    def step(self, actions):
+        """Return rewards without the last axis, and without that of the envs if there is one env."""
+        obs, share_obs, rewards, *others = super().step(actions)
+        return (obs, share_obs, np.squeeze(rewards)[..., None], *others)
+
+
+def make_squeezing(num_envs=5, seed=0):
+    """Return the squeezing toy."""
+    env = make_pointmass(num_envs=num_envs, seed=seed)
+    env.__class__ = Squeezing
+    return env
+
+
+def make_two_or_more(num_envs=5, seed=0):
+    """Return the toy, but not for one env."""
+    if num_envs < 2:
+        raise ValueError("at least two envs")
+    return make_pointmass(num_envs=num_envs, seed=seed)
+
+
+def test_batch_of_one_env_that_does_not_work_is_found():
+    """The finding says what is wrong with it."""
+    report = check_env(make_squeezing, contracts=["batch-size"])
+    (finding,) = report.findings
+    assert finding.what == "a batch of one env does not work: rewards has shape (2, 1), not (1, 2, 1)"
+    assert "np.squeeze" in finding.cause
+
+
+def test_factory_may_refuse_a_batch_of_one():
+    """A note says so."""
+    report = check_env(make_two_or_more, contracts=["batch-size"])
+    assert report.passed == ["batch-size"]
+    assert any("no batch of one env" in note for note in report.notes)

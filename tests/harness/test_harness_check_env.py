@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Optional
 import numpy as np
 import pytest
 from interrupts import interruptible
-from wrapped import DONES, OBS, REWARDS, Wrapped, check, convert, factory, report_of, with_entry
+from wrapped import DONES, INFOS, OBS, REWARDS, Wrapped, check, convert, factory, report_of, with_entry
 
 from harness.contracts import CONTRACTS, Task, check_env, env_under_test, names
 from harness.findings import Report
@@ -251,6 +251,37 @@ def test_aliasing_view_of_the_state_is_found() -> None:
 
     found = check(factory(result=feed_back), "aliasing")
     assert found.startswith("a returned array is the environment's own state")
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+def test_aliasing_array_in_infos_that_changes_later_is_found(kind: str) -> None:
+    """A view of a counter is 0 again when the infos of the end are read."""
+    torch = pytest.importorskip("torch")
+
+    def count(env: Wrapped, returned: List[Any]) -> None:
+        if "moves" not in env.__dict__:
+            env.moves = np.zeros(len(returned[OBS]))
+        env.moves += 1
+        for env_id in np.flatnonzero(returned[DONES].all(axis=1)):
+            view = env.moves[env_id : env_id + 1]
+            returned[INFOS][env_id][0]["moves"] = torch.from_numpy(view) if kind == "tensor" else view
+            env.moves[env_id] = 0
+
+    assert check(factory(result=count), "aliasing") == "an array in infos changes later: 'moves'"
+
+
+def test_aliasing_number_in_infos_is_no_array() -> None:
+    """Nor is an array that is a copy, or a dict that is used again, which is a note of a different contract."""
+    kept: List[Any] = []
+
+    def count(env: Wrapped, returned: List[Any]) -> None:
+        kept[:] = kept or returned[INFOS]
+        for env_id, infos in enumerate(returned[INFOS]):
+            kept[env_id][0].clear()
+            kept[env_id][0].update(infos[0], moves=np.array([env.count]), name="a")
+        returned[INFOS] = kept
+
+    assert check(factory(result=count), "aliasing") == ""
 
 
 class Progress(Task):

@@ -146,3 +146,32 @@ def test_toy_without_parts_is_not_judged():
     """Its infos say nothing of the reward."""
     report = report_of(lambda num_envs=5, seed=0: PointMass(num_envs, 2, seed, 20), contracts=["reward-parts"])
     assert report.not_judged["reward-parts"] == "no numbers in infos are the parts of the reward"
+
+
+def with_an_empty_part(step, env):
+    """Return two parts that are never 0, and one that always is."""
+    return {"r_goal": 0.25 * step + env, "r_effort": -0.5, "r_bump": 0.0}
+
+
+@pytest.mark.parametrize("every, is_found", [(5, True), (40, False)])
+def test_part_that_is_always_empty_is_found_if_the_reward_has_more(every, is_found):
+    """The reward contains something in several steps that no part has; once in a while, it may be a bonus."""
+
+    def reward(step, env):
+        return 0.25 * step + env - 0.5 - 0.7 * (step % every == 0)
+
+    error = judge(run_of(reward, with_an_empty_part, steps=60))
+    if is_found:
+        assert error.what == "the reward is not the sum of its parts in infos: r_bump is always 0"
+    else:
+        assert error is True
+
+
+def test_empty_part_holds_if_all_parts_add_up():
+    """It may be switched off; and of two empty ones, nobody knows which is wrong."""
+    assert judge(run_of(lambda step, env: 0.25 * step + env - 0.5, with_an_empty_part)) is True
+
+    def two(step, env):
+        return dict(with_an_empty_part(step, env), r_fall=0.0)
+
+    assert judge(run_of(lambda step, env: 0.25 * step + env - 0.5 - 0.7 * (step % 5 == 0), two, steps=60)) is True

@@ -14,6 +14,7 @@ from harness.contracts.episode_spans import EpisodeSpan
 from harness.contracts.shared_numbers import (
     Changed,
     changed_numbers,
+    is_named_after,
     is_within_range,
     own_numbers,
     require_own_numbers,
@@ -117,6 +118,24 @@ def test_own_numbers_are_those_that_fall_at_times_and_that_a_replay_repeats():
     assert own_of(one, again=lambda step, env: {"episode_score": 1.0}) == set()
     assert own_of(lambda step, env: {"episode_score": 7.0 - (step == 6) * (env == 2) * 0.5}) == {"episode_score"}
     assert own_of(lambda step, env: {"episode_score": 7.0}) == set()
+
+
+@pytest.mark.parametrize(
+    "path, of_steps, is_named",
+    [
+        ("total_cost", ["cost"], True),
+        ("log/items_picked", ["log/picked", "battery"], True),
+        ("mean_tension", ["tension"], True),
+        ("cost", ["cost"], False),  # the same name
+        ("cost_rate", ["cost"], False),  # of several episodes
+        ("mean_success", ["success"], False),
+        ("total_cost_of_all_envs", ["cost"], False),
+        ("bumps", ["bumped"], False),
+    ],
+)
+def test_number_may_be_named_after_one_of_every_step(path, of_steps, is_named):
+    """Then it should be one of this episode, unless its name says that it is a statistic."""
+    assert is_named_after(path, of_steps) is is_named
 
 
 def test_number_that_envs_share_is_a_statistic():

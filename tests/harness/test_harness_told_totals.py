@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.contracts.told_totals import require_true_totals
+from harness.contracts.told_totals import last_of_the_episode_before, require_true_totals
 from harness.findings import ContractError
 from harness.interface.player import Seen
 
@@ -106,6 +106,15 @@ def test_length_that_is_always_the_same_is_found():
     """Even that of the longest episodes."""
     error = judge(lambda speeds, rewards, earlier: {"episode": {"l": LONGEST}})
     assert error.what == "infos give the same length at the end of every episode"
+
+
+def test_return_without_the_last_reward_is_found():
+    """Nor may it hold that of the episode before; a return before the last step has a different name."""
+    error = judge(lambda speeds, rewards, earlier: {"episode_return": rewards[:-1].sum()})
+    assert error.what == "infos give a return without the last reward of the episode"
+    assert judge(lambda speeds, rewards, earlier: {"before_the_last": rewards[:-1].sum()}) is None
+    before = last_of_the_episode_before(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), [0, 1, 0, 0, 1])
+    assert before.tolist() == [0.0, 0.0, 1.0, 3.0, 2.0]
 
 
 def test_return_in_half_precision_is_found():

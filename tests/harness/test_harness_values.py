@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from wrapped import REWARDS, check, factory
+from wrapped import DONES, OBS, REWARDS, check, factory
 
 from harness.contracts.values import at_bound, isolated_zeros, require_no_zeros_outside
 from harness.findings import ContractError
+from harness.grid_toy import GridTeam, make_grid
 from harness.interface.player import Seen
 
 pytestmark = pytest.mark.harness
@@ -197,3 +198,41 @@ def random_walk_between_walls(steps: int, wall: float) -> np.ndarray:
         at_wall = np.abs(position) == wall
         velocity = np.where(at_wall, -velocity, velocity + rng.normal(0.0, 0.02, velocity.shape))
     return np.stack(rows)[:, :, None]
+
+
+def test_agent_that_has_left_may_observe_nothing():
+    """Its observation is 0 until the episode ends; the same zeros of an agent that goes on are found."""
+
+    def leaves(says_so):
+        def result(env, returned):
+            has_left = 5 <= env.count < 9
+            if has_left:
+                returned[OBS][2, 1] = 0.0
+            if has_left and says_so and not returned[DONES][2].all():
+                returned[DONES][2, 1] = True
+
+        return factory(result=result)
+
+    assert check(leaves(says_so=True), "finite") == ""
+    assert check(leaves(says_so=False), "finite") == "obs drops to exactly 0"
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_forbidden_actions_that_step_replaces_in_place_are_found(writes):
+    """Only in the array that it is given; a copy may be changed."""
+
+    class Replacing(GridTeam):
+        def step(self, actions):
+            allowed = np.take_along_axis(self._available_actions(), np.asarray(actions), axis=-1) > 0
+            legal = np.where(allowed, actions, 0)
+            if writes:
+                actions[:] = legal
+            return super().step(legal)
+
+    def make_env(num_envs=5, num_agents=3, seed=0):
+        env = make_grid(num_envs, num_agents, seed)
+        env.__class__ = Replacing
+        return env
+
+    expected = "step writes into the actions it is given" if writes else ""
+    assert check(make_env, "actions-untouched") == expected
