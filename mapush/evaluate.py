@@ -37,6 +37,8 @@ from mapush.run.shown_progress import ShownProgress, SilentProgress
 from mapush.sim import ISAAC_GYM, OF_MQE
 
 if TYPE_CHECKING:
+    from mapush.env.metrics import EvaluationMetrics, FirstEpisodes
+    from mapush.env.vec_env import VecEnv
     from mapush.evaluation.acceptance import AcceptanceResult
     from mapush.sim.walking import WalkingPolicy
 
@@ -119,7 +121,22 @@ def _measure_watched(
             trace,
             steps_per_decision=team.env.steps_per_decision,
             rate_from=team.policy.rate_from,
+            kinds=_metrics_of_kinds(team.env, first),
         )
+
+
+def _metrics_of_kinds(env: VecEnv, first: FirstEpisodes) -> Dict[str, EvaluationMetrics]:
+    """Return the metrics of each object and team size of an environment that mixes them; {} for any other."""
+    from mapush.env.mixed_env import MixedEnv
+
+    if not isinstance(env, MixedEnv):
+        return {}
+    found: Dict[str, EvaluationMetrics] = {}
+    start = 0
+    for name, group in env.groups.items():
+        found[name] = first.metrics(slice(start, start + group.num_envs))
+        start += group.num_envs
+    return found
 
 
 def _say_what_is_left_out(policy: LoadedPolicy) -> None:
@@ -298,7 +315,7 @@ def _by_name(evaluations: Sequence[Evaluation]) -> Dict[str, List[Evaluation]]:
 
 def _print_and_write(config: EvaluateConfig, name: str, evaluations: Sequence[Evaluation]) -> None:
     """Print the measures of one policy or run; for a run, write them to its folder as well."""
-    from mapush.reports.tables import metrics_table, run_table
+    from mapush.reports.tables import kinds_table, metrics_table, run_table
 
     print(f"{name}: {evaluations[0].decision_rate}")
     if Path(name) in config.checkpoint and is_run(Path(name)):
@@ -306,6 +323,8 @@ def _print_and_write(config: EvaluateConfig, name: str, evaluations: Sequence[Ev
         _write_run(config, evaluations, Path(name))
     else:
         Console().print(metrics_table(evaluations[0]))
+    if evaluations[-1].kinds:
+        Console().print(kinds_table(evaluations[-1]))
 
 
 def _values(config: EvaluateConfig, evaluations: Sequence[Evaluation]) -> Dict[str, Any]:
