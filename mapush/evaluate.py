@@ -31,6 +31,7 @@ from mapush.evaluation.loaded_policy import load_in_env, named_paths, require_re
 from mapush.evaluation.play import first_episodes, label_of, progress_for
 from mapush.evaluation.policy_formats import LoadedPolicy, is_run
 from mapush.evaluation.results import Evaluation
+from mapush.evaluation.shipped_policies import shipped_for
 from mapush.run import command_line
 from mapush.run.folder import CONFIG
 from mapush.run.shown_progress import ShownProgress, SilentProgress
@@ -214,6 +215,8 @@ def _run(config: EvaluateConfig) -> int:
     if config.env is not None:
         return _report_own(config, config.env)
     print(f"simulator {config.sim.backend} ({reason})", flush=True)
+    if config.task_name != "walk" and not config.checkpoint and not config.untrained:
+        print(shipped_for(config), flush=True)
     if config.mode == "viewer":
         from mapush.viewer.watch_policy import watch_policy
 

@@ -172,4 +172,4 @@ def test_flags_of_one_object_are_refused_for_the_mix(changes):
     """The viewer shows one object; the message says how to name it."""
     with pytest.raises(ConfigError, match="one object") as caught:
         EvaluateConfig("any", **changes)
-    assert "cuboid --checkpoint" in caught.value.fix
+    assert "cuboid --num-agents" in caught.value.fix
