@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import math
 import random
+import re
 import sys
 import types
 from typing import Any, Callable, Deque, Dict, Hashable, Iterable, Iterator, List, Optional, Set, Tuple, TypeVar
@@ -43,6 +44,8 @@ FOREIGN_PACKAGES = {
     "random",
     "threading",
 }
+
+IN_A_SPACE = re.compile(r"\.(\w*_)?spaces?\.")
 
 Label = TypeVar("Label")
 
@@ -123,10 +126,13 @@ def settings(root: Any) -> Dict[str, float]:
 
 
 def generators(root: Any) -> List[Any]:
-    """Return the random generators that can be reached from an object, of Python, numpy and torch."""
+    """Return the random generators that can be reached from an object, of Python, numpy and torch.
+
+    Those of spaces are left out: they draw samples of actions, and nothing within an environment.
+    """
     found = []
-    for _, value in walk(root, "env", _kept_parts, is_leaf=_is_atom, max_objects=MAX_OBJECTS):
-        if _is_generator(value):
+    for path, value in walk(root, "env", _kept_parts, is_leaf=_is_atom, max_objects=MAX_OBJECTS):
+        if _is_generator(value) and not IN_A_SPACE.search(path):
             found.append(value)
     return found
 

@@ -10,7 +10,8 @@ bits, are tried again in every env and after more steps. Only what is so every t
 
 Only the beginning of the long run is played, so a part of a range that is ignored later is not seen.
 
-An axis of which only the sign counts is a switch, which is a note.
+An axis of which only the sign counts is a switch, which is a note. So is an axis of which all agents ignore one sign,
+if they have other axes with both: an engine that cannot run backwards looks the same.
 """
 
 from __future__ import annotations
@@ -291,12 +292,41 @@ class _Trial:
     def _require_both_signs(self, up: Level, down: Level) -> None:
         for moving, ignored, sign in ((up, down, "negative"), (down, up, "positive")):
             if self._moved(moving) and self._is_dead(ignored) and self._is_dead(self._half(ignored)):
+                if self._is_one_sided(ignored):
+                    self._note(
+                        f"{sign} actions on axis {ignored.axis} are ignored, for all agents; other axes have both signs"
+                    )
+                    continue
                 raise self._error(
                     f"{sign} actions on axis {ignored.axis} are ignored",
                     ignored,
                     "not a bit changes; with the other sign it does",
                     "the action is clipped at 0, or its sign is lost",
                 )
+
+    def _is_one_sided(self, ignored: Level) -> bool:
+        """Return whether an axis looks as if it had one sign by design, as that of an engine.
+
+        All agents ignore this sign on it, and each of them has a different axis of which no sign is ignored. A clip at
+        0 in the wrong place would take the sign from all axes.
+        """
+        agents, axes = set(), set()
+        for level in self.levels:
+            agents.add(level.agent)
+            axes.add(level.axis)
+        for agent in agents:
+            has_other_axis = any(self._has_both_signs(agent, axis) for axis in axes)
+            if not has_other_axis or not self._is_dead(ignored._replace(agent=agent)):
+                return False
+        return True
+
+    def _has_both_signs(self, agent: int, axis: int) -> bool:
+        return self._moved(Level(agent, axis, BOUND)) and self._moved(Level(agent, axis, -BOUND))
+
+    def _note(self, what: str) -> None:
+        note = f"action-levels: {what}"
+        if note not in self._subject.notes:
+            self._subject.notes.append(note)
 
     def _require_small_values(self, whole: Level) -> None:
         small = self._small(whole)
@@ -315,9 +345,7 @@ class _Trial:
         if not self._are_equal(half, whole):
             return
         if self._are_equal(small, whole):
-            note = f"action-levels: axis {whole.axis} is a switch, only its sign counts"
-            if note not in self._subject.notes:
-                self._subject.notes.append(note)
+            self._note(f"axis {whole.axis} is a switch, only its sign counts")
             return
         raise self._error(
             f"large actions on axis {whole.axis} change nothing more",

@@ -78,7 +78,8 @@ def places_of(seen: Seen) -> List[Place]:
     return places
 
 
-def _values(seen: Seen, env: int) -> np.ndarray:
+def values_of(seen: Seen, env: int) -> np.ndarray:
+    """Return what is seen of an env, one number after the other as in `places_of`, (V,) float64."""
     parts = [getattr(seen, field)[env].ravel() for field in FIELDS if getattr(seen, field) is not None]
     return np.concatenate(parts).astype(np.float64)
 
@@ -94,7 +95,7 @@ def starts_in(history: Sequence[Seen]) -> List[Start]:
         for env in together:
             number = counts.get(env, 0)
             counts[env] = number + 1
-            found.append(Start(env, number, together, _values(seen, env)))
+            found.append(Start(env, number, together, values_of(seen, env)))
     return found
 
 
@@ -124,7 +125,7 @@ def _play(subject: EnvUnderTest, steps: int, driver: ActionDriver) -> List[Start
             reseeder.seed_again()
             seen = player.reset()
             for env in range(subject.sizes.num_envs):
-                starts.append(Start(env, BY_RESET + number, (), _values(seen, env)))
+                starts.append(Start(env, BY_RESET + number, (), values_of(seen, env)))
         return starts
     finally:
         close_quietly(player.env)

@@ -6,6 +6,9 @@ first episodes are alike, it may be a setting, but not if it goes on as a sum ov
 
 A number whose name says that it is the length, and that is so for several lengths, must be so at all ends.
 
+Numbers that only ends have are compared with sums and means over the steps as well (`told_totals`), and an outcome must
+not stay set (`sticking_flags`).
+
 A minimum or maximum that is called one of the episode must not go on either: it does if it often stays the same from
 one end of an env to the next, and changes in one direction only.
 """
@@ -20,6 +23,8 @@ import numpy as np
 from harness.contracts.ended_episodes import TOLERANCE, EndedEpisode, ended_episodes, quantities, speaks_of_one_episode
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.registry import contract
+from harness.contracts.sticking_flags import require_no_sticking_flags
+from harness.contracts.told_totals import require_true_totals
 from harness.findings import ContractError, NotJudgedError
 
 MIN_FIRST = 3  # first episodes that show what an entry is
@@ -55,6 +60,8 @@ def episode_infos(subject: EnvUnderTest) -> None:
     num_known += _require_lengths(ended)
     for path in _extremes(ended):
         num_known += _require_extreme_of_one_episode(path, ended)
+    num_known += require_true_totals(history)
+    require_no_sticking_flags(history)
     if not num_known:
         raise NotJudgedError("no entry of the infos is the return or the length of the episodes that ended first")
 

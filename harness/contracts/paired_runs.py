@@ -11,7 +11,8 @@ is caused by actions (`independence`), a later one by a reset (`partial-reset`).
 - one env rests in an episode in which it had failed, so that its episode does not end when it did. Only this shows a
   reset that reaches others if all episodes end early.
 
-What infos say of the episodes of the other envs must be the same, too (`shared_numbers`, a part of `independence`).
+What infos say of the episodes of the other envs must be the same, too (`shared_numbers`, a part of `independence`), and
+so must the start of an episode if only the others acted differently just before it (`leaked_starts`).
 
 For `partial-reset`, one env also ends early because its clock is put forward (`early_ends`), and noise from a generator
 that all envs share is no finding (`drawn_noise`).
@@ -32,6 +33,7 @@ from harness.contracts.early_ends import early_end_runs
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.episode_spans import EpisodeSpan, episodes
 from harness.contracts.factory_call import close_quietly
+from harness.contracts.leaked_starts import require_no_leaked_starts
 from harness.contracts.own_generators import better_start, judge_redrawn_start, note_shared_generator, redrawn_start
 from harness.contracts.registry import contract
 from harness.contracts.shared_numbers import Changed, changed_numbers, own_numbers, require_own_numbers
@@ -91,6 +93,7 @@ def independence(subject: EnvUnderTest) -> None:
         changed += run.changed
     require_own_numbers(changed)
     require_no_contagion(subject)
+    require_no_leaked_starts(subject)
 
 
 @contract("partial-reset")

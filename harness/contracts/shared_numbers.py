@@ -1,8 +1,9 @@
 """Whether what infos say of an episode depends on what is done in other envs.
 
 A run in which some envs are disturbed is compared with the long run: an env that was not disturbed and that shows the
-same in both must also give the same return and length. Numbers are compared whose names speak of one episode, which
-only ends have, and which a replay of the same actions repeats.
+same in both must also give the same return and length. Numbers are compared whose names speak of one episode, or are
+those of a total, a mean or an extreme of what every step gives, as `total_cost` of `cost`; only ends have them, and a
+replay of the same actions repeats them.
 
 A statistic of all envs is legal. So a number is left out if several envs that end in one step give the same one, if it
 only rises, as the number of the episode does, or if it always lies within the range of the returns or lengths of all
@@ -11,6 +12,7 @@ episodes so far, as their mean does.
 
 from __future__ import annotations
 
+import re
 from typing import Dict, List, NamedTuple, Set, Tuple
 
 import numpy as np
@@ -21,6 +23,7 @@ from harness.contracts.env_under_test import EnvUnderTest
 from harness.findings import ContractError
 from harness.interface.player import Seen
 
+AGGREGATE_OF = re.compile(r"^(total|sum|mean|avg|average|min|max|lowest|highest|peak)_", re.IGNORECASE)
 MIN_CHANGED = 2  # ends at which a number is different after other actions in other envs
 
 
@@ -41,9 +44,11 @@ def own_numbers(subject: EnvUnderTest) -> Set[str]:
     if subject.errors.of("infos-fresh") is not None:  # the infos of different envs mix
         return set()
     ended = ended_episodes(history)
+    of_steps = {path.split("/")[-1] for path in numbers_by_env(history[1]).get(0, {})}
     found = set()
     for path in numbers_of_ends(history, subject.replayed):
-        if speaks_of_one_episode(path) and not _rises(ended, path) and not is_within_range(ended, path):
+        speaks = speaks_of_one_episode(path) or AGGREGATE_OF.sub("", path.split("/")[-1]) in of_steps
+        if speaks and not _rises(ended, path) and not is_within_range(ended, path):
             found.add(path)
     return found
 

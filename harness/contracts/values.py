@@ -52,14 +52,22 @@ def finite(subject: EnvUnderTest) -> None:
     history = subject.long_run().seen
     ended = stack(history[1:], "ended")
     observed = {name: stack(history, name) for name in ("obs", "share_obs")}
-    clipped = at_bound(observed["obs"]) | at_bound(observed["share_obs"])
+    excused = (at_bound(observed["obs"]) | at_bound(observed["share_obs"]))[..., None] | _has_left(history)
     for name, values in observed.items():
-        _require_no_isolated_zero(name, values, ended, clipped, first_step=0)
+        _require_no_isolated_zero(name, values, ended, excused, first_step=0)
     rewards = stack(history[1:], "rewards")[..., None]
     spread = _middle_half(rewards)
-    _require_no_isolated_zero("rewards", rewards, ended[1:], clipped[1:], first_step=1, usual_spread=spread)
+    _require_no_isolated_zero("rewards", rewards, ended[1:], excused[1:], first_step=1, usual_spread=spread)
     if not subject.sizes.discrete:
         require_no_zeros_outside(history, subject.sizes.low, subject.sizes.high)
+
+
+def _has_left(history: List[Seen]) -> np.ndarray:
+    """Return which agents are done although the episode goes on, (T + 1, N, A) bool: many then observe nothing."""
+    left = np.zeros((len(history), *history[0].obs.shape[:2]), bool)
+    for step, seen in enumerate(history[1:], start=1):
+        left[step] = seen.dones & ~seen.ended[:, None]
+    return left
 
 
 def _middle_half(values: np.ndarray) -> np.ndarray:
@@ -72,16 +80,16 @@ def _require_no_isolated_zero(
     name: str,
     values: np.ndarray,
     ended: np.ndarray,
-    clipped: np.ndarray,
+    excused: np.ndarray,
     first_step: int,
     usual_spread: Optional[np.ndarray] = None,
 ) -> None:
     """Raise if a zero of these numbers (T + 1, N, A, D), the first of which are of `first_step`, is no measurement.
 
-    Zeros do not count where `clipped` (T + 1, N) bool says that an env is at a bound.
+    Zeros do not count where `excused` (T + 1, N, A) bool says that an env is at a bound, or that an agent has left.
     """
     zeros = isolated_zeros(values, ended, usual_spread)
-    zeros = zeros[~clipped[zeros[:, 0], zeros[:, 1]]]
+    zeros = zeros[~excused[zeros[:, 0], zeros[:, 1], zeros[:, 2]]]
     if len(zeros) == 0:
         return
     index, env, agent, entry = map(int, zeros[0])

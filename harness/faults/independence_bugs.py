@@ -104,6 +104,18 @@ def one_end_moves_all_robots(original: Any, env: Any, env_id: int) -> None:
     env._robots[others, :, 0] = np.maximum(env._robots[others, :, 0] - 1, 0)
 
 
+@planted("independence", ("independence", "partial-reset"), "a blind hold-out")
+def start_reads_the_first_row(start: int = 1) -> Iterator[None]:
+    """The first robot of an env that is reset starts where that of the first env is; only the toy has it."""
+
+    def in_toy(original: Any, env: Any, env_id: int) -> None:
+        original(env, env_id)
+        env._robots[env_id, 0] = env._robots[0, 0]
+
+    with in_new_episodes(start, in_toy, lambda original, env, where: original(env, where)):
+        yield
+
+
 @planted("independence", "partial-reset")
 def one_end_turns_all_robots(start: int = 1) -> Iterator[None]:
     """When one episode ends, the robots of all envs face the same way; only the toy has it."""

@@ -80,6 +80,40 @@ def _summed_over_episodes(moment: Returned, result: Result, name: str) -> Result
     return result
 
 
+@changes_result("infos", "episode-infos", "a blind hold-out")
+def return_read_after_the_reset(_: Returned, result: Result) -> Result:
+    """The return and the length of an ended episode are read when both are 0 again."""
+    for leaf in _leaves(result):
+        if "episode" in leaf:
+            leaf["episode"].update({"return": 0.0, "length": 0})
+    return result
+
+
+@changes_result("infos", "episode-infos", "a blind hold-out")
+def return_in_half_precision(moment: Returned, result: Result) -> Result:
+    """The return is added up in numbers of 16 bits."""
+    totals = moment.memory.setdefault("totals", np.zeros(len(result.infos), np.float16))
+    totals += result.rewards[:, 0, 0].astype(np.float16)
+    for env, info in enumerate(result.infos):
+        if not result.dones[env].all():
+            continue
+        for _, leaf in _by_agent(result, info):
+            if "episode" in leaf:
+                leaf["episode"]["return"] = float(totals[env])
+        totals[env] = 0.0
+    return result
+
+
+@changes_result("infos", "episode-infos", "a blind hold-out")
+def mean_by_the_time_limit(moment: Returned, result: Result) -> Result:
+    """The mean reward of an episode is its return divided by the time limit, however long it was."""
+    limit = getattr(moment.env, "horizon", getattr(moment.env, "max_episode_steps", 0))
+    for leaf in _leaves(result):
+        if "episode" in leaf:
+            leaf["mean_reward"] = leaf["episode"]["return"] / max(limit, 1)
+    return result
+
+
 # -- time limits -------------------------------------------------------------------------------------------------------
 
 

@@ -80,6 +80,8 @@ def numbers_in(
         is_boolean = isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == np.dtype(bool)
         if is_boolean and not booleans:
             continue
+        if is_tensor(value):
+            value = array_of(value)
         if isinstance(value, (int, float, np.number, np.bool_)) or (isinstance(value, np.ndarray) and value.size == 1):
             yield path, float(np.asarray(value).item())
         else:
@@ -112,7 +114,19 @@ def copy_of_items(info: Any) -> Dict[Any, Any]:
 def _copy_of(value: Any) -> Any:
     if isinstance(value, (np.ndarray, dict, list)):
         return value.copy()
+    if is_tensor(value):
+        return array_of(value).copy()
     return value
+
+
+def is_tensor(value: Any) -> bool:
+    """Return whether a value is a tensor of PyTorch, without importing it."""
+    return type(value).__module__ == "torch" and hasattr(value, "detach")
+
+
+def array_of(tensor: Any) -> np.ndarray:
+    """Return the numbers of a tensor of PyTorch, on whatever device."""
+    return np.asarray(tensor.detach().cpu().numpy())
 
 
 def has_same_items(info: Any, items: Dict[Any, Any]) -> bool:
@@ -123,6 +137,8 @@ def has_same_items(info: Any, items: Dict[Any, Any]) -> bool:
 
 
 def _is_same(a: Any, b: Any) -> bool:
+    if is_tensor(a):
+        a = array_of(a)
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and same_bytes(a, b):
         return True
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):

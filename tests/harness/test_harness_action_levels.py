@@ -29,8 +29,6 @@ def on_axis(axis, change, agent=None):
 @pytest.mark.parametrize(
     "change, words",
     [
-        (lambda a: np.maximum(a, 0.0), "negative actions on axis 1 are ignored"),
-        (lambda a: np.minimum(a, 0.0), "positive actions on axis 1 are ignored"),
         (lambda a: np.where(abs(a) < 0.06, 0.0, a), "small actions on axis 1 are ignored"),
         (np.trunc, "small actions on axis 1 are ignored"),
         (lambda a: np.clip(a, -0.45, 0.45), "large actions on axis 1 change nothing more"),
@@ -39,6 +37,25 @@ def on_axis(axis, change, agent=None):
 def test_part_of_the_range_that_does_nothing_is_found(change, words):
     """The finding says which part of which axis."""
     assert check(on_axis(1, change), "action-levels") == words
+
+
+@pytest.mark.parametrize("clip, sign", [(np.maximum, "negative"), (np.minimum, "positive")])
+def test_sign_that_all_axes_ignore_is_found(clip, sign):
+    """A clip at 0 takes it from the complete action."""
+    assert (
+        check(on_axis(slice(None), lambda a: clip(a, 0.0)), "action-levels") == f"{sign} actions on axis 0 are ignored"
+    )
+
+
+@pytest.mark.parametrize("clip, sign", [(np.maximum, "negative"), (np.minimum, "positive")])
+def test_sign_that_one_axis_of_all_agents_ignores_is_a_note(clip, sign):
+    """It may be an engine that runs in one direction only; other axes have both signs."""
+    report = report_of(on_axis(1, lambda a: clip(a, 0.0)), contracts=["action-levels"])
+    assert report.passed == ["action-levels"], report
+    assert (
+        f"action-levels: {sign} actions on axis 1 are ignored, for all agents; other axes have both signs"
+        in report.notes
+    )
 
 
 def test_part_of_the_range_of_one_agent_is_found():

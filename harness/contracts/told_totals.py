@@ -1,0 +1,216 @@
+"""What infos say of an episode, held against the steps of that episode; a part of `episode-infos`.
+
+Numbers that only the infos of ends have are compared with sums, means, minima and maxima over the episode: of the
+rewards, and of the numbers that the infos of every step have (`played_run`). Nobody states what a number is, so a bug
+must show as a pattern that nothing else explains:
+
+- it is one of these in the first episode of each env, and in later ones over all episodes of its env so far;
+- it is a sum divided by the length of the longest episodes, also where an episode was shorter;
+- it is called a return or a length, and is the same at all ends although returns and lengths differ;
+- it is called a length, and is off by one at all ends;
+- it is a return, and was added up in 16 bits.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import List
+
+import numpy as np
+
+from harness.contracts.ended_episodes import speaks_of_one_episode
+from harness.contracts.played_run import AGGREGATES, REWARD, PlayedRun
+from harness.findings import ContractError
+from harness.interface.player import Seen
+
+CLOSE = 1e-4  # relative: numbers are float32, and sums depend on the order
+MIN_EPISODES = 3  # of each kind, for a pattern
+MIN_ENDS = 6  # at which a return or a length is the same
+MIN_DIFFERENT = 3  # returns or lengths
+IMPRECISE = 2e-2  # relative: a return that is further off was not added up imprecisely
+PRECISE = 2e-4  # relative: one that is nearer is precise enough
+RETURN_NAME = re.compile(r"(^|_)(r|ret|returns?)$", re.IGNORECASE)
+LENGTH_NAME = re.compile(r"^((.*/)?(episode|ep)_(l|len|length)|(episode|ep)/(l|len|length))$", re.IGNORECASE)
+IN_AN_EPISODE = re.compile(r"(^|/)(episode|ep)[_/]", re.IGNORECASE)
+OF_ALL_EPISODES = re.compile(r"(^|[_/])(ever|all|total|record|so_far|run|life\w*|cum\w*|best)([_/]|$)", re.IGNORECASE)
+
+
+def require_true_totals(history: List[Seen]) -> int:
+    """Raise if a number at the ends of a run cannot be one of the episode that ended.
+
+    Returns:
+      How many numbers are known to be one of the episode.
+    """
+    run = PlayedRun(history)
+    num_known = 0
+    for path in run.paths_of_ends():
+        values = run.values(path)
+        _require_different_values(path, values, run)
+        _require_exact_length(path, values, run)
+        _require_precise(path, values, run)
+        _require_one_episode(path, values, run)
+        _require_own_length(path, values, run)
+        num_known += _is_known(values, run)
+    return num_known
+
+
+def _is_return(path: str) -> bool:
+    return speaks_of_one_episode(path) and RETURN_NAME.search(path.split("/")[-1]) is not None
+
+
+def _is_length(path: str) -> bool:
+    return LENGTH_NAME.search(path) is not None
+
+
+def _num_different(values: np.ndarray) -> int:
+    return len(np.unique(values))
+
+
+def _require_different_values(path: str, values: np.ndarray, run: PlayedRun) -> None:
+    """Raise if what is called a return or a length is the same at all ends, although these differ."""
+    if len(values) < MIN_ENDS or _num_different(values) > 1:
+        return
+    if _is_return(path):
+        quantity, expected = "return", run.returns.round(3)
+    elif _is_length(path):
+        quantity, expected = "length", run.lengths
+    else:
+        return
+    if _num_different(expected) >= MIN_DIFFERENT:
+        raise _wrong(
+            f"infos give the same {quantity} at the end of every episode",
+            path,
+            run,
+            0,
+            f"{values[0]:g} at all {len(values)} ends",
+            f"the {quantity} of the episode that ended, such as {expected[0]:g}",
+            "it is read after the reset, or it is never updated",
+        )
+
+
+def _require_exact_length(path: str, values: np.ndarray, run: PlayedRun) -> None:
+    """Raise if what is called the length is one more, or one less, than the number of steps at every end."""
+    off_by = values - run.lengths
+    if not _is_length(path) or _num_different(run.lengths) < MIN_DIFFERENT or abs(off_by[0]) != 1.0:
+        return
+    if (off_by == off_by[0]).all():
+        raise _wrong(
+            "infos give a length that is off by one",
+            path,
+            run,
+            0,
+            f"{values[0]:g}, {off_by[0]:+g} at all {len(values)} ends",
+            f"{run.lengths[0]:g}, the number of steps from one end of the env to the next",
+            "the step is counted before or after the length is read",
+        )
+
+
+def _require_precise(path: str, values: np.ndarray, run: PlayedRun) -> None:
+    """Raise if what is a return was added up in 16 bits."""
+    errors = abs(values - run.returns)
+    sizes = run.own(REWARD, lambda rewards: float(abs(rewards).sum()))
+    is_nearly = speaks_of_one_episode(path) and bool((errors <= IMPRECISE * sizes).all())
+    if not is_nearly or (errors > PRECISE * sizes).sum() < MIN_EPISODES:
+        return
+    is_16_bits = np.float64(np.float16(values)) == values
+    if not is_16_bits.all() or _num_different(values[values != np.round(values)]) < MIN_ENDS:
+        return
+    worst = int(np.argmax(errors / np.maximum(sizes, 1e-12)))
+    raise _wrong(
+        "infos give an imprecise return",
+        path,
+        run,
+        worst,
+        f"{values[worst]:g}; all {len(values)} returns are numbers of 16 bits",
+        f"{run.returns[worst]:g}",
+        "rewards are added up in half precision",
+    )
+
+
+def _require_one_episode(path: str, values: np.ndarray, run: PlayedRun) -> None:
+    """Raise if a number goes on over the episodes of an env."""
+    if OF_ALL_EPISODES.search(path):
+        return
+    may_run_on = not (speaks_of_one_episode(path) or IN_AN_EPISODE.search(path))
+    for source in run.sources:
+        for name, aggregate in AGGREGATES.items():
+            if name == "sum" and may_run_on:  # as a meter does
+                continue
+            own = run.own(source, aggregate)
+            is_own = _close(values, own)
+            wrong = ~is_own & ~run.first
+            is_own_at_first = is_own[run.first].all() and _num_different(own[run.first]) >= MIN_EPISODES
+            if not is_own_at_first or wrong.sum() < MIN_EPISODES:
+                continue
+            if not _close(values, run.so_far(source, aggregate)).all():
+                continue
+            at = int(np.flatnonzero(wrong)[0])
+            raise _wrong(
+                f"{path} in infos goes on over the episodes of an env",
+                path,
+                run,
+                at,
+                f"{values[at]:g}: the {name} of {_in_words(source)} over all episodes of this env so far",
+                f"{own[at]:g}: that of the episode that ended, as in the first episode of every env",
+                "it is not set again where an episode ends within a step",
+            )
+
+
+def _require_own_length(path: str, values: np.ndarray, run: PlayedRun) -> None:
+    """Raise if a number is a sum divided by the length of the longest episodes, instead of the episode's own."""
+    longest = run.lengths.max()
+    is_shorter = run.lengths < longest
+    if min(is_shorter.sum(), (~is_shorter).sum()) < MIN_EPISODES:
+        return
+    for source in run.sources:
+        sums = run.own(source, AGGREGATES["sum"])
+        if _num_different(sums) < 2 * MIN_EPISODES or not _close(values, sums / longest).all():
+            continue
+        wrong = is_shorter & ~_close(values, sums / run.lengths)
+        if wrong.sum() < MIN_EPISODES:
+            continue
+        at = int(np.flatnonzero(wrong)[0])
+        length = run.lengths[at]
+        raise _wrong(
+            f"{path} in infos is no mean over the steps of the episode",
+            path,
+            run,
+            at,
+            f"{values[at]:g}: the sum of {_in_words(source)} over the episode, divided by {longest:g}",
+            f"{sums[at] / length:g}: divided by {length:g}, the length of this episode",
+            "the sum is divided by the time limit",
+        )
+
+
+def _is_known(values: np.ndarray, run: PlayedRun) -> bool:
+    """Return whether a number is a sum, mean, minimum or maximum over each episode."""
+    for source in run.sources:
+        for aggregate in AGGREGATES.values():
+            own = run.own(source, aggregate)
+            if _num_different(own) >= MIN_DIFFERENT and _close(values, own).all():
+                return True
+    return False
+
+
+def _in_words(source: str) -> str:
+    if source == REWARD:
+        return source
+    return f"{source!r} in the infos of its steps"
+
+
+def _close(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    return np.isclose(values, expected, rtol=CLOSE, atol=1e-6)
+
+
+def _wrong(what: str, path: str, run: PlayedRun, at: int, got: str, expected: str, cause: str) -> ContractError:
+    """Return the error for a number of the episode `at` of a run."""
+    span = run.episodes[at].ended.span
+    return ContractError(
+        what,
+        step=span.end,
+        where=f"infos[{span.env}][0][{path!r}], step {span.end}",
+        got=got,
+        expected=expected,
+        cause=cause,
+        fix="compute it from the steps of the episode that ended, before the env is reset, then set it again",
+    )

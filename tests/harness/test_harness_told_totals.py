@@ -1,0 +1,132 @@
+"""Tests of what infos say of an episode, held against its steps, on runs that are written down."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.contracts.told_totals import require_true_totals
+from harness.findings import ContractError
+from harness.interface.player import Seen
+
+pytestmark = pytest.mark.harness
+
+ENVS, AGENTS = 4, 2
+LONGEST = 9
+LENGTHS = ((3, 9, 4, 9, 5), (9, 2, 7, 3, 9), (4, 9, 2, 9, 6), (9, 7, 5, 3, 6))  # of the episodes of each env
+
+
+def run(say):
+    """Return a run; `say(speeds, rewards, earlier)` is the info of an end, `earlier` the speeds of the env before."""
+    draw = np.random.default_rng(5)
+    steps = sum(LENGTHS[0])
+    ends = [np.cumsum(one) for one in LENGTHS]
+    obs = np.zeros((ENVS, AGENTS, 3))
+    history = [Seen(obs, obs)]
+    speeds, rewards, earlier = ([[] for _ in range(ENVS)] for _ in range(3))
+    for step in range(1, steps + 1):
+        reward = draw.normal(size=(ENVS, 1)).repeat(AGENTS, axis=1)
+        dones = np.zeros((ENVS, AGENTS), bool)
+        infos = []
+        for env in range(ENVS):
+            speeds[env].append(float(draw.normal()))
+            rewards[env].append(float(reward[env, 0]))
+            info = {"speed": speeds[env][-1]}
+            if step in ends[env]:
+                dones[env] = True
+                info.update(say(np.array(speeds[env]), np.array(rewards[env]), np.array(earlier[env])))
+                earlier[env] += speeds[env]
+                speeds[env], rewards[env] = [], []
+            infos.append([dict(info) for _ in range(AGENTS)])
+        history.append(Seen(obs, obs, None, obs, reward, dones, dones & False, infos))
+    return history
+
+
+def judge(say):
+    """Judge a run, and return the error, or None."""
+    try:
+        require_true_totals(run(say))
+    except ContractError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda speeds, rewards, earlier: {"episode": {"r": rewards.sum(), "l": len(rewards)}},
+        lambda speeds, rewards, earlier: {"mean_speed": speeds.mean(), "top_speed": speeds.max(), "path": speeds.sum()},
+        lambda speeds, rewards, earlier: {"episode_return": np.round(rewards.sum(), 2)},
+        lambda speeds, rewards, earlier: {"episode_return": float(np.float32(rewards.sum()))},
+        lambda speeds, rewards, earlier: {"meter": np.concatenate([earlier, speeds]).sum()},
+        lambda speeds, rewards, earlier: {"total_path": np.concatenate([earlier, speeds]).sum()},
+        lambda speeds, rewards, earlier: {"best_ever": np.concatenate([earlier, speeds]).max()},
+        lambda speeds, rewards, earlier: {"last": speeds[-1], "bonus": 0.0, "length_of_rope": 3.0},
+        lambda speeds, rewards, earlier: {"max_episode_length": LONGEST, "reward_scale": 0.5},
+        lambda speeds, rewards, earlier: {"share_of_the_limit": len(speeds) / LONGEST},
+    ],
+)
+def test_numbers_of_the_episode_hold(say):
+    """Sums, means and extremes of the episode do; so do rounded returns, records by their name, and settings."""
+    assert judge(say) is None
+
+
+@pytest.mark.parametrize("name, aggregate", [("sum", np.sum), ("mean", np.mean), ("minimum", np.min)])
+def test_number_that_goes_on_over_episodes_is_found(name, aggregate):
+    """It is that of the episode in the first one of each env only; the error says what it is, and what it should be."""
+    error = judge(lambda speeds, rewards, earlier: {"ep_effort": aggregate(np.concatenate([earlier, speeds]))})
+    assert error.what == "ep_effort in infos goes on over the episodes of an env"
+    assert f"the {name} of 'speed' in the infos of its steps over all episodes of this env so far" in error.got
+
+
+def test_maximum_that_goes_on_is_found_in_a_dict_of_a_dict():
+    """The path names the place."""
+    error = judge(lambda speeds, rewards, earlier: {"stats": {"top": np.concatenate([earlier, speeds]).max()}})
+    assert "['stats/top']" in error.where
+
+
+def test_mean_that_is_divided_by_the_limit_is_found():
+    """It is right where an episode was as long as the longest ones; the error has both divisors."""
+    error = judge(lambda speeds, rewards, earlier: {"mean_speed": speeds.sum() / LONGEST})
+    assert error.what == "mean_speed in infos is no mean over the steps of the episode"
+    assert "divided by 9" in error.got
+    assert "divided by 3" in error.expected
+    assert judge(lambda speeds, rewards, earlier: {"cost": rewards.sum() / LONGEST}).got.count("the reward") == 1
+
+
+@pytest.mark.parametrize("path", ["episode_return", "ep_r", "return"])
+def test_return_that_is_always_the_same_is_found(path):
+    """It was read after the reset, say."""
+    error = judge(lambda speeds, rewards, earlier: {path: 0.0})
+    assert error.what == "infos give the same return at the end of every episode"
+    assert error.got == "0 at all 20 ends"
+
+
+def test_length_that_is_always_the_same_is_found():
+    """Even that of the longest episodes."""
+    error = judge(lambda speeds, rewards, earlier: {"episode": {"l": LONGEST}})
+    assert error.what == "infos give the same length at the end of every episode"
+
+
+def test_return_in_half_precision_is_found():
+    """All of them are numbers of 16 bits, and most are off by more than a rounding error."""
+
+    def say(speeds, rewards, earlier):
+        total = np.float16(0.0)
+        for reward in rewards:
+            total = np.float16(total + np.float16(reward))
+        return {"episode_return": float(total)}
+
+    error = judge(say)
+    assert error.what == "infos give an imprecise return"
+    assert "16 bits" in error.got
+
+
+@pytest.mark.parametrize("off_by", [1, -1])
+def test_length_that_is_off_by_one_is_found(off_by):
+    """Two more is a different way of counting; so is one more of what is not called the length."""
+    error = judge(lambda speeds, rewards, earlier: {"episode_length": len(rewards) + off_by})
+    assert error.what == "infos give a length that is off by one"
+    assert error.got.endswith(f", {off_by:+d} at all 20 ends")
+    assert judge(lambda speeds, rewards, earlier: {"episode_length": len(rewards) + 2 * off_by}) is None
+    assert judge(lambda speeds, rewards, earlier: {"num_observations": len(rewards) + off_by}) is None
