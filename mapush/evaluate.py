@@ -31,12 +31,15 @@ from mapush.evaluation.loaded_policy import load_in_env, named_paths, require_re
 from mapush.evaluation.play import first_episodes, label_of, progress_for
 from mapush.evaluation.policy_formats import LoadedPolicy, is_run
 from mapush.evaluation.results import Evaluation
+from mapush.evaluation.shipped_policies import shipped_for
 from mapush.run import command_line
 from mapush.run.folder import CONFIG
 from mapush.run.shown_progress import ShownProgress, SilentProgress
 from mapush.sim import ISAAC_GYM, OF_MQE
 
 if TYPE_CHECKING:
+    from mapush.env.metrics import EvaluationMetrics, FirstEpisodes
+    from mapush.env.vec_env import VecEnv
     from mapush.evaluation.acceptance import AcceptanceResult
     from mapush.sim.walking import WalkingPolicy
 
@@ -119,7 +122,22 @@ def _measure_watched(
             trace,
             steps_per_decision=team.env.steps_per_decision,
             rate_from=team.policy.rate_from,
+            kinds=_metrics_of_kinds(team.env, first),
         )
+
+
+def _metrics_of_kinds(env: VecEnv, first: FirstEpisodes) -> Dict[str, EvaluationMetrics]:
+    """Return the metrics of each object and team size of an environment that mixes them; {} for any other."""
+    from mapush.env.mixed_env import MixedEnv
+
+    if not isinstance(env, MixedEnv):
+        return {}
+    found: Dict[str, EvaluationMetrics] = {}
+    start = 0
+    for name, group in env.groups.items():
+        found[name] = first.metrics(slice(start, start + group.num_envs))
+        start += group.num_envs
+    return found
 
 
 def _say_what_is_left_out(policy: LoadedPolicy) -> None:
@@ -197,6 +215,8 @@ def _run(config: EvaluateConfig) -> int:
     if config.env is not None:
         return _report_own(config, config.env)
     print(f"simulator {config.sim.backend} ({reason})", flush=True)
+    if config.task_name != "walk" and not config.checkpoint and not config.untrained:
+        print(shipped_for(config), flush=True)
     if config.mode == "viewer":
         from mapush.viewer.watch_policy import watch_policy
 
@@ -298,7 +318,7 @@ def _by_name(evaluations: Sequence[Evaluation]) -> Dict[str, List[Evaluation]]:
 
 def _print_and_write(config: EvaluateConfig, name: str, evaluations: Sequence[Evaluation]) -> None:
     """Print the measures of one policy or run; for a run, write them to its folder as well."""
-    from mapush.reports.tables import metrics_table, run_table
+    from mapush.reports.tables import kinds_table, metrics_table, run_table
 
     print(f"{name}: {evaluations[0].decision_rate}")
     if Path(name) in config.checkpoint and is_run(Path(name)):
@@ -306,6 +326,8 @@ def _print_and_write(config: EvaluateConfig, name: str, evaluations: Sequence[Ev
         _write_run(config, evaluations, Path(name))
     else:
         Console().print(metrics_table(evaluations[0]))
+    if evaluations[-1].kinds:
+        Console().print(kinds_table(evaluations[-1]))
 
 
 def _values(config: EvaluateConfig, evaluations: Sequence[Evaluation]) -> Dict[str, Any]:

@@ -52,7 +52,10 @@ class ExportConfig:
     to: Optional[Kind] = None
     """What to write. Default: what the suffix says; harl for a folder."""
     task: Optional[str] = None
-    """The task that the policy was trained for. Needed only where the file does not say it: HARL's and MAPush's."""
+    """The task that the policy was trained for. Needed only where the file does not say it: HARL's and MAPush's. Of a
+    policy for any team, the object that it shall push."""
+    num_agents: Optional[int] = None
+    """Robots in a team, of a policy for any team. Default: those of the object, or as many as it has seats for."""
     steps_per_decision: Optional[int] = None
     """Env steps for which each action is held, for the metadata. Default: as the policy was trained."""
     stand_checkpoint: Optional[Path] = None
@@ -68,6 +71,8 @@ class ExportConfig:
         if self.steps_per_decision is not None and self.steps_per_decision < 1:
             got = f"--steps-per-decision {self.steps_per_decision}"
             raise ConfigError("a decision takes at least one env step", got=got)
+        if self.num_agents is not None and self.num_agents < 1:
+            raise ConfigError("a team has at least one robot", got=f"--num-agents {self.num_agents}")
         _require_suffix_of(self.kind, self.file)
         for flag in ("stand_checkpoint", "acceptance"):
             if getattr(self, flag) is not None and self.kind != "walk":
@@ -124,7 +129,7 @@ def _load(config: ExportConfig) -> LoadedPolicy:
     from mapush.evaluation.load_policy import load_named
     from mapush.evaluation.loaded_policy import at_rate
 
-    policy = load_named(str(config.source), config.task, "cpu")
+    policy = load_named(str(config.source), config.task, "cpu", config.num_agents)
     return at_rate(policy, config.steps_per_decision)
 
 

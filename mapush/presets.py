@@ -132,14 +132,19 @@ def _published(object_name: str) -> RunConfig:
 
 
 def _mixed(task_name: str) -> RunConfig:
-    """Train one policy for cuboid, tblock and cylinder and for teams of two and four; 510 envs are 85 of each kind."""
+    """Train one policy for cuboid, tblock and cylinder and for teams of two and four; 510 envs are 85 of each kind.
+
+    Fewer epochs and more exploration than for one object, because one network is updated for up to four agents in turn:
+    docs/policies.md has the figures.
+    """
     config = _default("cuboid")
+    happo = dataclasses.replace(config.happo, ppo_epoch=4, critic_epoch=5, entropy_coef=0.01)
     return MixedRunConfig(
         task_name=task_name,
         num_envs=510,
         num_steps=config.num_steps,
         total_steps=config.total_steps,
-        happo=config.happo,
+        happo=happo,
         task=MixedTaskConfig(reward=SHAPED_REWARDS, large_object_reward=CYLINDER_REWARDS),
     )
 

@@ -17,6 +17,7 @@ Interval = Tuple[float, float]
 
 Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 ENDINGS = ("success", "collision", "fall", "timeout")
+ALL_ENVS = slice(None)
 
 
 class EpisodeMetrics:
@@ -258,24 +259,30 @@ class FirstEpisodes:
         """Number of episodes that count."""
         return self._episodes
 
-    def results(self) -> Dict[str, torch.Tensor]:
-        """Return the results of all episodes that count, by name, (episodes,) each.
+    def results(self, envs: slice = ALL_ENVS) -> Dict[str, torch.Tensor]:
+        """Return the results of the episodes that count, by name, (episodes,) each.
+
+        Args:
+          envs: whose episodes.
 
         Raises:
           MapushError: an env has not ended its episodes; leaving them out would favour short episodes.
         """
         self._require_complete()
         rows = torch.arange(self._rows, device=self._share.device)
-        counted = rows.unsqueeze(1) < self._share
-        return {name: kept[counted] for name, kept in self._outcome.items()}
+        counted = rows.unsqueeze(1) < self._share[envs]
+        return {name: kept[:, envs][counted] for name, kept in self._outcome.items()}
 
-    def metrics(self) -> EvaluationMetrics:
+    def metrics(self, envs: slice = ALL_ENVS) -> EvaluationMetrics:
         """Return the published measures of the episodes that count.
+
+        Args:
+          envs: whose episodes.
 
         Raises:
           MapushError: see `results`.
         """
-        results = self.results()
+        results = self.results(envs)
         success = results["success"]
         successes, episodes = int(success.sum()), success.numel()
         collisions = int(results["collision"].sum())

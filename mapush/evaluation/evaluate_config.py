@@ -36,7 +36,8 @@ class EvaluateConfig:
     task_name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar=_TASK_CHOICES)] = DEFAULT_TASK
     """The task that the policy was trained for; of a policy for any team, the object to push."""
     checkpoint: Tuple[Path, ...] = ()
-    """Checkpoints, folders of runs (evaluates all of their checkpoints), HARL's models. Default: the shipped policy."""
+    """Checkpoints, folders of runs (evaluates all of their checkpoints), HARL's models. Default: the shipped policy
+    that fits, of the task or for any object and team."""
     env: Optional[str] = None
     """Your own environment: FILE.py:factory or package.module:factory, a function of num_envs and seed. The task is
     then ignored."""
@@ -181,7 +182,7 @@ def _check_mixed(config: EvaluateConfig) -> None:
     """
     if config.task_name != MIXED_TASK or config.env is not None:
         return
-    fix = f"name one object: cuboid --checkpoint RUN, with --num-agents N, instead of {MIXED_TASK}"
+    fix = f"name one object instead of {MIXED_TASK}, such as cuboid --num-agents 3"
     _require(config.mode == "calculator", "the viewer shows one object and team", fix)
     _require(config.reward_terms == (), "--reward-terms belongs to tasks with one object", fix)
     for flag in ("num_agents", "steps_per_decision", "upstream_quirks", "report"):

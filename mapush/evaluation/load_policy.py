@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
+from mapush.config import MIXED_TASK
 from mapush.errors import CheckpointError, ConfigError, SpecError, unknown
 from mapush.evaluation import policy_formats
-from mapush.evaluation.loaded_policy import POLICIES
 from mapush.evaluation.policy_formats import LoadedPolicy, LoadOptions, is_run
+from mapush.evaluation.shipped_policies import shipped_path, shipped_policies
+from mapush.objects import OBJECTS
 from mapush.run import checkpoint as checkpoints
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def load_policy(
 
     Args:
       source: a checkpoint; the folder of a run, whose newest checkpoint is loaded; a policy that HARL or MAPush saved;
-        or the name of a shipped policy, such as "cuboid".
+        or the name of a shipped policy, such as "cuboid" or, for any object and team, "any".
       task_name: the task that it was trained for; needed for a policy that HARL or MAPush saved. Of a policy for any
         team, the object that it shall push.
       device: where it computes: auto, cpu, cuda or cuda:1.
@@ -89,7 +91,7 @@ def load_policy(
 
     Raises:
       ConfigError: no such policy, or the task is needed.
-      CheckpointError: the file is damaged or does not fit.
+      CheckpointError: the file is damaged, or does not fit the task or the team.
     """
     return TeamPolicy(load_named(source, task_name, device, num_agents))
 
@@ -101,12 +103,33 @@ def load_named(
     path = _find(source)
     if task_name is None:
         task_name = _task_of(path)
-    return policy_formats.load(path, LoadOptions(task_name, device, num_agents=num_agents))
+    loaded = policy_formats.load(path, LoadOptions(task_name, device, num_agents=num_agents))
+    if num_agents is not None:
+        _require_team(loaded, path, num_agents)
+    return loaded
 
 
-def shipped_policies() -> List[str]:
-    """Return the names of the policies that come with mapush."""
-    return sorted(path.stem for path in POLICIES.glob("*" + checkpoints.SUFFIX))
+def _require_team(loaded: LoadedPolicy, path: Path, num_agents: int) -> None:
+    """Refuse a policy for one team if the team that it shall act for has a different size.
+
+    Raises:
+      CheckpointError: it has.
+    """
+    if loaded.checkpoint is None or loaded.checkpoint.sizes["num_agents"] == num_agents:
+        return
+    task_name = loaded.config.task_name
+    fix = "leave the size of the team out"
+    if task_name in OBJECTS:
+        by_name = f'load_policy("{MIXED_TASK}", task_name="{task_name}", num_agents={num_agents})'
+        export = f"mapush export {MIXED_TASK} FILE --task {task_name} --num-agents {num_agents}"
+        fix = f"the policy for any team: {by_name}, or {export}"
+    raise CheckpointError(
+        "the checkpoint does not fit",
+        where=str(path),
+        got=f"a policy for {loaded.checkpoint.sizes['num_agents']} robots",
+        expected=f"one for {num_agents} robots",
+        fix=fix,
+    )
 
 
 def _find(source: Union[str, Path]) -> Path:
@@ -116,7 +139,7 @@ def _find(source: Union[str, Path]) -> Path:
     if path.exists():
         return path
     if str(source) in shipped_policies():
-        return POLICIES / f"{source}{checkpoints.SUFFIX}"
+        return shipped_path(str(source))
     if isinstance(source, str) and len(path.parts) == 1 and not path.suffix:
         error = unknown("policy", source, shipped_policies())
         error.fix = "or name a checkpoint or the folder of a run"

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tupl
 
 from mapush.assembly import make_agent, make_env, sizes_of
 from mapush.config import PushRunConfig, RunConfig
-from mapush.errors import CheckpointError, ConfigError
+from mapush.errors import ConfigError
 from mapush.evaluation import policy_formats
 from mapush.evaluation.policy_formats import GIVEN, LoadedPolicy, LoadOptions, is_run, with_quirks
+from mapush.evaluation.shipped_policies import shipped_for
 from mapush.presets import preset
 from mapush.run import checkpoint as checkpoints
 
 if TYPE_CHECKING:
     from mapush.env.vec_env import VecEnv
     from mapush.evaluation.evaluate_config import EvaluateConfig
-
-POLICIES = Path(__file__).resolve().parents[1] / "policies"
-"""Folder of the shipped policies."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +39,13 @@ def named_paths(config: EvaluateConfig) -> Dict[str, List[Optional[Path]]]:
     The one path of untrained weights is None.
 
     Raises:
-      CheckpointError: a run has no checkpoint, or no policy is shipped for the task.
+      CheckpointError: a run has no checkpoint, or no shipped policy fits.
     """
     if config.untrained:
         return {"untrained": [None]}
     if not config.checkpoint:
-        return {"shipped policy": [_shipped(config.task_name)]}
+        shipped = shipped_for(config)
+        return {shipped.name: [shipped.path]}
     found: Dict[str, List[Optional[Path]]] = {}
     for path in config.checkpoint:
         if is_run(path):
@@ -60,32 +59,12 @@ def checkpoint_paths(config: EvaluateConfig) -> List[Path]:
     """Return the checkpoints that `config` asks for; those of a run are sorted, oldest first.
 
     Raises:
-      CheckpointError: a run has no checkpoint, or no policy is shipped for the task.
+      CheckpointError: a run has no checkpoint, or no shipped policy fits.
     """
     found: List[Path] = []
     for paths in named_paths(config).values():
         found += [path for path in paths if path is not None]
     return found
-
-
-def _shipped(task_name: str) -> Path:
-    shipped = POLICIES / (task_name + checkpoints.SUFFIX)
-    if shipped.is_file():
-        return shipped
-    newest = _newest_run(task_name)
-    if newest is None:
-        fix = f"train one: python -m mapush.train {task_name}"
-    else:
-        fix = f"python -m mapush.evaluate {task_name} --checkpoint {newest}"
-    raise CheckpointError("no policy is shipped for this task", where=str(shipped), fix=fix)
-
-
-def _newest_run(task_name: str) -> Optional[Path]:
-    paths = list(Path("runs", task_name).glob(f"*/{checkpoints.FOLDER}/step_*{checkpoints.SUFFIX}"))
-    if not paths:
-        return None
-    newest = max(paths, key=lambda path: path.stat().st_mtime)
-    return newest.parent.parent
 
 
 def require_readable(paths: Sequence[Optional[Path]], task_name: str) -> None:

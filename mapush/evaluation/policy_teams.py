@@ -26,6 +26,8 @@ def for_team(checkpoint: Checkpoint, task_name: str, num_agents: Optional[int]) 
     config = checkpoint.config
     if isinstance(config, MixedRunConfig) and task_name in OBJECTS:
         config = with_one_object(config, task_name)
+    if isinstance(config, MixedRunConfig) and num_agents is not None:
+        return _resized(checkpoint, team_size(with_one_object(config, config.task.objects[0], num_agents).task))
     if not isinstance(config, PushRunConfig):
         return checkpoint
     if num_agents is not None:

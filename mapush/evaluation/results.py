@@ -24,6 +24,7 @@ class Evaluation:
       trace: its episodes; None if they were not traced.
       steps_per_decision: env steps for which it held each action.
       rate_from: who says so, in a few words.
+      kinds: metrics of each object and team size, such as cuboid_2, where several were evaluated together.
     """
 
     path: Optional[Path]
@@ -33,6 +34,7 @@ class Evaluation:
     trace: Optional[Trace] = None
     steps_per_decision: int = 1
     rate_from: str = ""
+    kinds: Dict[str, EvaluationMetrics] = dataclasses.field(default_factory=dict)
 
     @property
     def decision_rate(self) -> str:
@@ -61,7 +63,10 @@ class Evaluation:
         if self.path is not None:
             path = str(self.path)
         decision = {"env_steps": self.steps_per_decision, "from": self.rate_from}
-        return {"checkpoint": path, "step": self.step, "decision": decision, "metrics": metrics}
+        values = {"checkpoint": path, "step": self.step, "decision": decision, "metrics": metrics}
+        if self.kinds:
+            values["kinds"] = {name: dataclasses.asdict(kind) for name, kind in self.kinds.items()}
+        return values
 
 
 def decision_rate(steps: int, rate_from: str) -> str:

@@ -50,6 +50,24 @@ def metrics_table(evaluation: Evaluation) -> ConsoleTable:
     return table
 
 
+def kinds_table(evaluation: Evaluation) -> ConsoleTable:
+    """Return what one policy scored with each object and team size, one row each."""
+    headings = ["robots", "episodes", "success rate", "95 % interval", "time [s]", "collisions"]
+    table = _table("By object and team", texts=["object"], numbers=headings)
+    for name, metrics in evaluation.kinds.items():
+        object_name, _, num_agents = name.rpartition("_")
+        table.add_row(
+            escape(object_name),
+            num_agents,
+            str(metrics.episodes),
+            rate(metrics.success_rate),
+            interval(metrics.success_rate_interval),
+            fixed(metrics.finished_time, TIME_DECIMALS),
+            rate(metrics.collision_rate),
+        )
+    return table
+
+
 def own_table(evaluation: OwnEvaluation) -> ConsoleTable:
     """Return what one policy scored in an environment of the user's own, one row per outcome."""
     name = "untrained"

@@ -13,16 +13,17 @@ if TYPE_CHECKING:
     from mapush.viewer.screen import Screen
     from mapush.viewer.selection import Choice
 
-SHIPPED_POLICY = "the shipped policy"
 RECORDED_EPISODES = 3  # unless the user says how many
 
 
 def policy_name(config: EvaluateConfig) -> str:
     """Return a short name of the policy that is watched: its run, its file, or where else its weights come from."""
+    from mapush.evaluation.shipped_policies import shipped_for
+
     if config.untrained:
         return "untrained"
     if not config.checkpoint:
-        return SHIPPED_POLICY
+        return f"the {shipped_for(config).name}"
     return config.checkpoint[-1].resolve().name
 
 

@@ -139,6 +139,17 @@ def test_first_episodes_equals_slow_recount():
         assert low < value < high
 
 
+def test_metrics_of_some_envs_equal_those_of_their_episodes():
+    """A part of the envs, some of which play two episodes, is measured as if there were no others."""
+    steps = evaluation_steps(11, seed=3)
+    both, part = FirstEpisodes(11, episodes=15), FirstEpisodes(7, episodes=8)
+    for done, outcome in steps:
+        both.add(done, outcome)
+        part.add(done[3:10], {name: values[3:10] for name, values in outcome.items()})
+    assert both.metrics(slice(3, 10)) == part.metrics()
+    assert both.metrics(slice(3, 10)) != both.metrics()
+
+
 def test_first_episodes_no_success_has_no_collaboration():
     """Without a success the collaboration degree is nan, as upstream's."""
     first = FirstEpisodes(NUM_ENVS)

@@ -65,6 +65,15 @@ def test_presets_share_their_envs_evenly(name):
     assert run_config_from_dict(to_dict(config)) == config
 
 
+@pytest.mark.parametrize("name", sorted(PRESETS["any"]))
+def test_presets_update_less_than_those_of_one_object(name):
+    """With more epochs, each of four turns moves the one network too far: docs/policies.md has the figures."""
+    happo = preset("any", name).happo
+    assert (happo.ppo_epoch, happo.critic_epoch, happo.entropy_coef) == (4, 5, 0.01)
+    of_one = preset("cuboid", name).happo
+    assert dataclasses.replace(happo, ppo_epoch=10, critic_epoch=10, entropy_coef=0.003) == of_one
+
+
 @pytest.mark.parametrize("num_envs, fix", [(20, "--num-envs 18 or 24"), (5, "--num-envs 6")])
 def test_envs_that_cannot_be_shared_are_refused_with_the_nearest_that_can(num_envs, fix):
     """Groups of different sizes would weigh objects differently."""
@@ -163,4 +172,4 @@ def test_flags_of_one_object_are_refused_for_the_mix(changes):
     """The viewer shows one object; the message says how to name it."""
     with pytest.raises(ConfigError, match="one object") as caught:
         EvaluateConfig("any", **changes)
-    assert "cuboid --checkpoint" in caught.value.fix
+    assert "cuboid --num-agents" in caught.value.fix

@@ -263,7 +263,7 @@ def test_published_curves_end_where_the_published_tables_do():
 )
 def test_command_that_cannot_run_exits_with_code_two_and_one_message(argv, phrases, run_dir, capsys, monkeypatch):
     """A wrong command line, or a checkpoint that is missing or does not fit, gives an error without a traceback."""
-    monkeypatch.setattr("mapush.evaluation.loaded_policy.POLICIES", run_dir)
+    monkeypatch.setattr("mapush.evaluation.shipped_policies.POLICIES", run_dir)
     assert main(argv) == 2
     message = capsys.readouterr().err
     assert "Traceback" not in message
@@ -344,7 +344,7 @@ def test_rate_of_a_run_of_ours_is_the_trained_one_and_can_be_changed(run_dir, ca
 
 def test_shipped_policy_is_evaluated_without_a_checkpoint(run_dir, monkeypatch):
     """Without --checkpoint, the policy shipped for the task is evaluated."""
-    monkeypatch.setattr("mapush.evaluation.loaded_policy.POLICIES", run_dir)
+    monkeypatch.setattr("mapush.evaluation.shipped_policies.POLICIES", run_dir)
     shipped = run_dir / "cuboid.pt"
     checkpoints.path_of(run_dir, 30).rename(shipped)
     assert [(item.path, item.step) for item in evaluate(_config())] == [(shipped, 30)]

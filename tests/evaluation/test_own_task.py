@@ -110,7 +110,7 @@ def test_untrained_team_pushes_an_object_of_a_file(tmp_path, short_episodes, cap
     [
         (["crate", "--untrained"], "unknown task 'crate'"),
         (["tblock", "--object", "FILE:CRATE", "--untrained"], "the task is not the object's"),
-        (["--object", "FILE:CRATE"], "no policy is shipped"),
+        (["--object", "FILE:CRATE", "--upstream-quirks", "True"], "no policy is shipped"),
         (["--object", "FILE:CRATES", "--untrained"], "did you mean 'CRATE'"),
     ],
 )

@@ -52,7 +52,7 @@ def test_pushing_policy_succeeds_and_holds_no_training_state(task, rate, seconds
     """The file is smaller than 1 MB, and the policy pushes the object to the goal in most of 60 episodes."""
     from mapush.evaluate import evaluate
     from mapush.evaluation.evaluate_config import EvaluateConfig
-    from mapush.evaluation.loaded_policy import POLICIES
+    from mapush.evaluation.shipped_policies import POLICIES
     from mapush.run import checkpoint as checkpoints
 
     path = POLICIES / f"{task}.pt"
