@@ -11,6 +11,9 @@ and hardly ever the same twice, and the zero is isolated in its episode:
 - in the first or last step of an episode, next to a value that is further from 0 than the number usually moves in a
   step. Starts at 0 must be rare, as a reset may well set a number to 0.
 
+- not next to a low value of a number with one sign only, as a stock that runs out, nor next to a value that occurs
+  repeatedly: it belongs to a state in which the number has few values, 0 among them.
+
 Independently of that, a zero counts if everything that an agent sees is 0, but only if that is rare. Rewards are looked
 at in the same way. Finally, zeros may be frequent, but only where actions are outside of their bounds: a number that is
 never 0 otherwise and becomes exactly 0 there was NaN before.
@@ -40,6 +43,11 @@ STARTS_PER_ZERO_START = 4  # starts for each start at 0, for a start at 0 to be 
 MAX_BLANK_ENVS = 0.5  # envs that may always show only zeros before that counts as normal
 BOUND_TOLERANCE = 1e-5  # relative
 MIN_TIMES_AT_BOUND = 3  # that the largest or smallest of a number's values occurs, for it to be a bound
+MIN_REPEATED = 3  # times that a neighbour's value occurs, for a state in which a number has few values
+MOSTLY = 0.5  # fraction of a number's values that are short decimals, for such a value to say nothing
+LARGE = 0.99  # fraction of a number's changes in a step that are smaller than a large one
+STEPS_TO_REACH = 2.0  # large changes, in which a number with one sign may reach 0
+LOW = 0.25  # fraction of a number's values that are low, from which a number with one sign may reach 0
 MIN_OUTSIDE_ZEROS = 3  # of a number, only after actions outside of their bounds
 MIN_INSIDE = 200  # values after actions inside of them, of which none may be 0
 HIDDEN = "a NaN or an infinity was replaced by 0, as np.nan_to_num does"
@@ -57,7 +65,7 @@ def finite(subject: EnvUnderTest) -> None:
         _require_no_isolated_zero(name, values, ended, excused, first_step=0)
     rewards = stack(history[1:], "rewards")[..., None]
     spread = _middle_half(rewards)
-    _require_no_isolated_zero("rewards", rewards, ended[1:], excused[1:], first_step=1, usual_spread=spread)
+    _require_no_isolated_zero("rewards", rewards, ended[:-1], excused[1:], first_step=1, usual_spread=spread)
     if not subject.sizes.discrete:
         require_no_zeros_outside(history, subject.sizes.low, subject.sizes.high)
 
@@ -178,10 +186,42 @@ def isolated_zeros(values: np.ndarray, ended: np.ndarray, spread: Optional[np.nd
     if spread is None:
         spread = samples.std(axis=0)
     replaced = zero & varies & is_exception & _neighbours_differ(values, ended, spread)
+    for place in np.argwhere(replaced):
+        replaced[tuple(place)] = not _may_be_measured(values, ended, place + np.array([1, 0, 0, 0]))
     blank = zero.all(axis=-1, keepdims=True) & (values.shape[-1] > 2)
     blank_is_rare = blank.mean(axis=(0, 1)) < MAX_BLANK_ENVS / values.shape[1]
     found = replaced | (zero & blank & blank_is_rare)
     return np.argwhere(found) + np.array([1, 0, 0, 0])
+
+
+def _may_be_measured(values: np.ndarray, ended: np.ndarray, place: np.ndarray) -> bool:
+    """Return whether a zero at step, env, agent and entry may be a measurement, by its neighbours within the episode.
+
+    A number that never is on the other side of 0, as a stock that runs out, may reach it from a low value in a step.
+    Values that occur repeatedly, or are short decimals though most are not, belong to a state in which the number is a
+    sum of few events, or of none.
+    """
+    step, env, agent, entry = map(int, place)
+    neighbours = []
+    if not ended[step - 1, env]:
+        neighbours.append(values[step - 1, env, agent, entry])
+    if step < len(ended) and not ended[step, env]:
+        neighbours.append(values[step + 1, env, agent, entry])
+    samples = values[:, :, agent, entry]
+    may_be_short = _is_short(samples[samples != 0.0]).mean() > MOSTLY
+    for neighbour in neighbours:
+        if (samples == neighbour).sum() >= MIN_REPEATED or (_is_short(neighbour) and not may_be_short):
+            return True
+    is_one_sided = samples.min() >= 0.0 or samples.max() <= 0.0
+    is_usual = (samples[1:] != 0.0) & (samples[:-1] != 0.0)
+    large_step = np.quantile(abs(np.diff(samples, axis=0))[is_usual], LARGE)
+    reach = min(np.quantile(abs(samples), LOW), STEPS_TO_REACH * large_step)
+    return bool(is_one_sided and np.min(np.abs(neighbours)) < reach)
+
+
+def _is_short(values: np.ndarray) -> np.ndarray:
+    """Return which values have at most two decimals."""
+    return np.isclose(values, np.round(values, 2), rtol=0.0, atol=1e-7)
 
 
 def _neighbours_differ(values: np.ndarray, ended: np.ndarray, spread: np.ndarray) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from wrapped import DONES, OBS, REWARDS, check, factory
 
-from harness.contracts.values import at_bound, isolated_zeros, require_no_zeros_outside
+from harness.contracts.values import at_bound, finite, isolated_zeros, require_no_zeros_outside
 from harness.findings import ContractError
 from harness.grid_toy import GridTeam, make_grid
 from harness.interface.player import Seen
@@ -56,15 +58,15 @@ def test_zero_next_to_a_small_number_is_no_finding():
     """A number that is small, rests or is clipped may be 0; one that changes its sign never is exactly."""
     values, ended = seen((17, 2, 1, 3))
     cases = (
-        (3.0, 3.0, 1),
-        (-3.0, -3.0, 1),
-        (3.0, -3.0, 1),
-        (-3.0, 0.01, 1),
-        (3.0, 0.01, 0),
-        (0.01, 3.0, 0),
-        (0.0, 3.0, 0),
-        (1e-18, -3.0, 0),
-        (-3.0, 1e-18, 0),
+        (3.0123, 3.0123, 1),
+        (-3.0123, -3.0123, 1),
+        (3.0123, -3.0123, 1),
+        (-3.0123, 0.0113, 1),
+        (3.0123, 0.01, 0),
+        (0.01, 3.0123, 0),
+        (0.0, 3.0123, 0),
+        (1e-18, -3.0123, 0),
+        (-3.0123, 1e-18, 0),
     )
     for before, after, expected in cases:
         values[16, 2, 1, 3], values[18, 2, 1, 3] = before, after
@@ -236,3 +238,46 @@ def test_forbidden_actions_that_step_replaces_in_place_are_found(writes):
 
     expected = "step writes into the actions it is given" if writes else ""
     assert check(make_env, "actions-untouched") == expected
+
+
+def test_stock_that_runs_out_is_no_finding():
+    """A number with one sign reaches 0 from a low value; from a usual one, it does not in one step."""
+    draw = np.random.default_rng(2)
+    walk = np.cumsum(0.1 * draw.normal(size=(STEPS + 1, NUM_ENVS, AGENTS, OBS_DIM)), axis=0)
+    values = 0.3 + abs(walk)
+    ended = np.zeros((STEPS, NUM_ENVS), bool)
+    for before, expected in ((0.3017, 0), (0.9017, 1)):
+        values[16, 2, 1, 3], values[17, 2, 1, 3], values[18, 2, 1, 3] = before, 0.0, before + 0.0106
+        assert len(isolated_zeros(values, ended)) == expected
+
+
+def test_zero_among_short_decimals_is_no_finding():
+    """Where a reward is a sum of few events, it may be that of none; so it may if its neighbour occurs repeatedly."""
+    values, ended = seen((17, 2, 1, 3))
+    values[16, 2, 1, 3] = 2.95
+    assert len(isolated_zeros(values, ended)) == 0
+    values[16, 2, 1, 3] = 2.9517
+    assert len(isolated_zeros(values, ended)) == 1
+    values[[3, 40], 1, 1, 3] = 2.9517
+    assert len(isolated_zeros(values, ended)) == 0
+
+
+@pytest.mark.parametrize("before, is_found", [(0.0137, False), (2.5137, True)])
+def test_last_reward_is_compared_with_the_one_before(before, is_found):
+    """The reward after it is of the next episode."""
+    draw = np.random.default_rng(3)
+    history = []
+    for step in range(STEPS + 1):
+        obs = draw.normal(size=(NUM_ENVS, AGENTS, OBS_DIM))
+        rewards, dones = draw.uniform(2.0, 3.0, (NUM_ENVS, AGENTS)), np.zeros((NUM_ENVS, AGENTS), bool)
+        if step == END - 1:
+            rewards[2] = before
+        if step == END:
+            rewards[2], dones[2] = 0.0, True
+        history.append(Seen(obs, obs, actions=obs, rewards=rewards, dones=dones))
+    subject = SimpleNamespace(long_run=lambda: SimpleNamespace(seen=history), sizes=SimpleNamespace(discrete=True))
+    if is_found:
+        with pytest.raises(ContractError, match="rewards drops to exactly 0"):
+            finite(subject)
+    else:
+        finite(subject)
