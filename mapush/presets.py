@@ -155,8 +155,8 @@ def _mixed_quick(task_name: str) -> RunConfig:
 
 
 def _mixed_gpu(task_name: str) -> RunConfig:
-    """Fill one GPU: 1,024 envs of each of the six kinds."""
-    return dataclasses.replace(_on_one_gpu(_mixed(task_name), 6144, 16), num_steps=8)
+    """Fill one GPU: 1,024 envs of each of the six kinds, 75 M env steps."""
+    return dataclasses.replace(_on_one_gpu(_mixed(task_name), 6144, 16), num_steps=8, total_steps=75_000_000)
 
 
 def _walk(task_name: str) -> WalkRunConfig:
