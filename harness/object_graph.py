@@ -161,6 +161,13 @@ def _holds_numbers(value: Any, length: int) -> bool:
     return is_one_each and "bool" not in str(value.dtype)
 
 
+def recorded_tensors(root: Any) -> Iterator[Tuple[str, Any]]:
+    """Yield path and tensor of what an object keeps for which PyTorch has recorded how it was computed."""
+    for path, value in walk(root, "env", _kept_parts, is_leaf=_is_atom, max_objects=MAX_OBJECTS):
+        if _is_tensor(value) and getattr(value, "grad_fn", None) is not None:
+            yield path, value
+
+
 def list_of_generators(root: Any, length: int) -> Optional[str]:
     """Return the path of a list, tuple or dict of `length` different random generators; None if there is none."""
     for path, value in walk(root, "env", _kept_parts, is_leaf=_is_atom, max_objects=MAX_OBJECTS):

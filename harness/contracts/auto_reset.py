@@ -14,12 +14,14 @@ Three defects are distinguished:
 
 from __future__ import annotations
 
-from typing import List
+import functools
+from typing import Callable, List, Tuple
 
 import numpy as np
 
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.episode_spans import EpisodeSpan, episodes
+from harness.contracts.factory_call import close_quietly
 from harness.contracts.registry import contract
 from harness.contracts.timeline import MAX_ENDS, Jumps, at_end, jumps_at_ends, resets, usual_change
 from harness.findings import ContractError, NotJudgedError
@@ -33,6 +35,9 @@ NUM_RESETS = 6  # that are compared with resets within a step
 MIN_STARTS = 20  # that show which numbers are equal after every reset
 CONSTANT_TOLERANCE = 1e-3  # of the largest value of a number
 MIN_SCALE = 1e-3
+MANY_RESETS = 300  # in a row, if a number is off at a few ends
+MANY_SHARE = 0.05  # of the budget that they may take
+MIN_OFF = 3  # ends at which a number is off, to look at so many resets
 MAX_ACCIDENT = 1e-3  # probability above which what is off at a few ends may be an accident
 MIN_ENDS_OF_ENV = 3  # of one env, all of which are off, which is no accident
 MIN_CHANCE = 1e-6  # probability below which an observation is not an accident
@@ -128,13 +133,42 @@ def require_timely_ends(jumps: Jumps, ended: List[EpisodeSpan]) -> None:
 def require_complete_reset(subject: EnvUnderTest, history: List[Seen], ended: List[EpisodeSpan]) -> None:
     """Raise if part of what is seen continues from one episode to the next, although `reset` sets it again."""
     starts = resets(subject, NUM_RESETS)
+    names = ["obs", "share_obs"]
+    if history[0].available is not None:
+        names.append("available")
+    more = functools.partial(_many_resets, subject)
+    for name in names:
+        require_constants(name, starts, history, ended, more)
     for name in ("obs", "share_obs"):
-        require_constants(name, starts, history, ended)
         require_fresh_draws(name, starts, history, ended[-MAX_ENDS:])
 
 
-def require_constants(name: str, starts: List[Seen], history: List[Seen], ended: List[EpisodeSpan]) -> None:
-    """Raise if a number that is the same after every `reset` is different after a reset within a step."""
+def _many_resets(subject: EnvUnderTest) -> List[Seen]:
+    """Return what many calls of `reset` in a row return, as many as there is time for."""
+    count = min(MANY_RESETS, subject.steps(MANY_RESETS, runs=1, share=MANY_SHARE))
+    player = subject.player(watch=False)
+    for _ in range(count):
+        player.reset()
+    close_quietly(player.env)
+    return player.seen
+
+
+def require_constants(
+    name: str,
+    starts: List[Seen],
+    history: List[Seen],
+    ended: List[EpisodeSpan],
+    more_starts: Callable[[], List[Seen]] = list,
+) -> None:
+    """Raise if a number that is the same after every `reset` is different after a reset within a step.
+
+    Args:
+      name: of the field.
+      starts: what calls of `reset` returned.
+      history: the run.
+      ended: its episodes.
+      more_starts: returns what more calls returned; called if a difference may be an accident.
+    """
     first = np.concatenate(stack(starts, name))
     if len(first) < MIN_STARTS:
         return
@@ -144,10 +178,13 @@ def require_constants(name: str, starts: List[Seen], history: List[Seen], ended:
     is_constant = first.max(axis=0) - first.min(axis=0) == 0.0
     is_off = is_constant & (abs(later - first[0]) > CONSTANT_TOLERANCE * scale)
     envs = np.array([span.env for span in ended])
-    off = []
-    for end, agent, entry in np.argwhere(is_off):
-        if not may_be_accident(is_off[:, agent, entry], envs, len(first)):
-            off.append((end, agent, entry))
+    off = _off_by_no_accident(is_off, envs, len(first))
+    if not off and (is_off.sum(axis=0) >= MIN_OFF).any():
+        more = more_starts()
+        if more:
+            later_calls = np.concatenate(stack(more, name))
+            is_off &= (later_calls == first[0]).all(axis=0)
+            off = _off_by_no_accident(is_off, envs, len(first) + len(later_calls))
     if not off:
         return
     end, agent, entry = off[0]
@@ -156,8 +193,17 @@ def require_constants(name: str, starts: List[Seen], history: List[Seen], ended:
         where=f"env {ended[end].env}, agent {agent}, step {ended[end].end}",
         got=f"{later[end, agent, entry]:g}",
         expected=f"{first[0, agent, entry]:g}, as after every call of reset",
-        cause="part of the state, a clock or a memory of the last action is not reset",
+        cause="part of the state, a clock, a flag or a memory of the last action is not reset",
     )
+
+
+def _off_by_no_accident(is_off: np.ndarray, envs: np.ndarray, num_starts: int) -> List[Tuple[int, int, int]]:
+    """Return end, agent and entry of the numbers that are off (ends, A, D) by no accident."""
+    off = []
+    for end, agent, entry in np.argwhere(is_off).tolist():
+        if not may_be_accident(is_off[:, agent, entry], envs, num_starts):
+            off.append((end, agent, entry))
+    return off
 
 
 def may_be_accident(is_off: np.ndarray, envs: np.ndarray, num_starts: int) -> bool:

@@ -22,6 +22,7 @@ import numpy as np
 
 from harness.contracts.ended_episodes import TOLERANCE, EndedEpisode, ended_episodes, quantities, speaks_of_one_episode
 from harness.contracts.env_under_test import EnvUnderTest
+from harness.contracts.interrupted_episodes import require_fresh_counts
 from harness.contracts.registry import contract
 from harness.contracts.sticking_flags import require_no_sticking_flags
 from harness.contracts.told_totals import require_true_totals
@@ -62,6 +63,7 @@ def episode_infos(subject: EnvUnderTest) -> None:
         num_known += _require_extreme_of_one_episode(path, ended)
     num_known += require_true_totals(history)
     require_no_sticking_flags(history)
+    require_fresh_counts(subject)
     if not num_known:
         raise NotJudgedError("no entry of the infos is the return or the length of the episodes that ended first")
 

@@ -22,7 +22,9 @@ import psutil
 
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.episode_spans import advice_for_more
+from harness.contracts.factory_call import close_quietly
 from harness.contracts.long_run import FIT
+from harness.contracts.recorded_history import recorded_depths
 from harness.contracts.registry import contract
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.drivers import ActionDriver, drive
@@ -38,6 +40,7 @@ MIN_PARTS_WITH_ENDS = 2  # with fewer, growth at the ends of episodes does not s
 MIN_PART_STEPS = 15  # with fewer, nothing can be said
 LATEST_PARTS = 2  # in which a path must have grown
 MIN_SPEED = 0.5  # of the second half of a run in proportion to the first
+FEW_STEPS = 10  # after which tensors that remember how they were computed are looked for, and again
 NUM_CLOSED = 5  # environments that are made and closed one after the other
 CLOSED_SHARE = 0.05  # of the budget that they may take
 CLOSE_GRACE_S = 0.5  # in which threads and processes may end after `close`
@@ -48,6 +51,7 @@ Counts = Dict[str, int]
 @contract("bounded-statistics")
 def bounded_statistics(subject: EnvUnderTest) -> None:
     """What an environment keeps does not grow with the number of steps or episodes."""
+    require_no_recorded_history(subject)
     part_steps = subject.steps(subject.effort.growth_steps, runs=NUM_PARTS)
     if part_steps < MIN_PART_STEPS:
         reason = f"there was time for only {part_steps * NUM_PARTS} steps"
@@ -77,6 +81,30 @@ def bounded_statistics(subject: EnvUnderTest) -> None:
     with_ends = int(np.count_nonzero(ends[1:]))
     if with_ends < MIN_PARTS_WITH_ENDS:
         raise _too_few_ends(subject, with_ends, part_steps, len(ends) - 1)
+
+
+def require_no_recorded_history(subject: EnvUnderTest) -> None:
+    """Raise if PyTorch records how the states of an environment are computed, from one step to the next."""
+    player = subject.player(watch=False)
+    driver = ActionDriver(subject.sizes, subject.seed)
+    try:
+        drive(player, driver, FEW_STEPS)
+        before = of_env(player.env, recorded_depths)
+        if not before:
+            return
+        drive(player, driver, FEW_STEPS)
+        after = of_env(player.env, recorded_depths)
+    finally:
+        close_quietly(player.env)
+    for path in sorted(set(before) & set(after)):
+        if after[path] >= before[path] + FEW_STEPS:
+            raise ContractError(
+                f"{path} remembers how it was computed, in all steps",
+                got=f"{after[path]:,} operations after {2 * FEW_STEPS} steps, {before[path]:,} after {FEW_STEPS}",
+                expected="a tensor without grad_fn: memory grows with every step",
+                cause="a parameter, or a network's output, is part of the simulation, and autograd records it",
+                fix="step within torch.no_grad(), or detach() the state",
+            )
 
 
 def _too_few_ends(subject: EnvUnderTest, with_ends: int, part_steps: int, parts: int) -> NotJudgedError:

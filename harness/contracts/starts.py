@@ -13,6 +13,7 @@ different, the states of the generators that can be reached show the same.
 
 from __future__ import annotations
 
+import itertools
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -32,6 +33,8 @@ NUM_SEEDS = 2  # in addition to the seed of the check
 CALLS_OF_RESET = 4  # with each seed, in a row
 MAX_COMPARED_STARTS = 3  # of each env, within the long run
 MIN_SHARED = 3  # different generators that two seeds have in common, in a shifted order
+ROUNDING = 1e-6  # of numbers that were drawn once for all envs, relative and absolute
+MIN_DRAWS = 6  # different values of a number after calls of reset
 MIN_PLACES = 4  # in which an env must have started, for two envs that always start alike to be no accident
 SEED_IS_LOST = "the seed is not passed on, or it is overwritten"
 BY_DESIGN = "draw each start from a generator that goes on; if it is by design, pass Task(fixed_starts=True)"
@@ -90,8 +93,10 @@ def other_seed(subject: EnvUnderTest) -> None:
             got=f"the same starts with seeds {subject.seed} to {subject.seed + NUM_SEEDS}",
             cause=SEED_IS_LOST,
         )
+    require_different_seeds(by_seed)
     _require_separate_seeds(subject, by_seed)
     require_different_envs(starts)
+    require_own_numbers_at_starts(starts)
     note = require_different_episodes(starts, seeds_differ)
     if note is not None:
         subject.notes.append(note)
@@ -109,6 +114,23 @@ def _starts_by_seed(subject: EnvUnderTest) -> Dict[int, np.ndarray]:
         close_quietly(player.env)
         by_seed[seed] = stack(player.seen, "obs")
     return by_seed
+
+
+def require_different_seeds(by_seed: Dict[int, np.ndarray]) -> None:
+    """Raise if two seeds give the same starts in all envs.
+
+    Args:
+      by_seed: what calls of `reset` return, (R, N, A, D), by seed; not all of them are equal.
+    """
+    for seed, later in itertools.combinations(by_seed, 2):
+        if np.array_equal(by_seed[seed], by_seed[later]):
+            raise ContractError(
+                f"seeds {seed} and {later} give the same starts",
+                got=f"the same observations in all envs after {CALLS_OF_RESET} calls of reset",
+                expected="different ones, as with other seeds",
+                cause="a seed counts as none, as 0 does in `seed or default`, or several are made one",
+                fix="compare with None: seed if seed is not None else default",
+            )
 
 
 class Overlap(NamedTuple):
@@ -213,6 +235,27 @@ def require_different_envs(starts: Starts) -> None:
             got=f"the same observations after each of {len(starts.called)} resets, which differ from each other",
             cause="generators of the same seed, or a draw for a part of the batch that is repeated",
         )
+
+
+def require_own_numbers_at_starts(starts: Starts) -> None:
+    """Raise if a number is the same in all envs after every reset, though it is drawn anew each time."""
+    called = starts.called
+    same = np.isclose(called, called[:, :1], rtol=ROUNDING, atol=ROUNDING).all(axis=1)  # (R, A, D)
+    if same.all():
+        return
+    for agent, entry in np.argwhere(same.all(axis=0)).tolist():
+        values = called[:, 0, agent, entry]
+        changes = np.diff(values)
+        is_monotone = (changes >= 0).all() or (changes <= 0).all()
+        if len(np.unique(values)) >= MIN_DRAWS and not is_monotone and (values != np.round(values)).any():
+            raise ContractError(
+                f"all envs start with the same number in obs entry {entry}",
+                where=f"agent {agent}, entry {entry}",
+                got=f"{values[0]:g} in all {called.shape[1]} envs after one reset, {values[1]:g} after the next",
+                expected="a draw for each env",
+                cause="one draw is broadcast over the batch",
+                fix=BY_DESIGN,
+            )
 
 
 def _equal_pair(starts: Starts) -> Optional[Tuple[int, int]]:

@@ -8,14 +8,17 @@ must show as a pattern that nothing else explains:
 - it is a sum divided by the length of the longest episodes, also where an episode was shorter;
 - it is called a return or a length, and is the same at all ends although returns and lengths differ;
 - it is called a length, and is off by one at all ends;
-- it is called a return, and lacks the last reward at all ends;
+- it is called a return, and lacks the last reward at all ends, or is a mean over several episodes;
+- it is called a share, and exceeds 1 in later episodes only;
 - it is a return, and was added up in 16 bits.
 """
 
 from __future__ import annotations
 
+import collections
+import functools
 import re
-from typing import Dict, List, Sequence
+from typing import Deque, Dict, List, Sequence
 
 import numpy as np
 
@@ -32,6 +35,8 @@ IMPRECISE = 2e-2  # relative: a return that is further off was not added up impr
 PRECISE = 2e-4  # relative: one that is nearer is precise enough
 RETURN_NAME = re.compile(r"(^|_)(r|ret|returns?)$", re.IGNORECASE)
 LENGTH_NAME = re.compile(r"^((.*/)?(episode|ep)_(l|len|length)|(episode|ep)/(l|len|length))$", re.IGNORECASE)
+SHARE_NAME = re.compile(r"(^|[_/])(share|fraction|percentage|rate)(_|$)", re.IGNORECASE)
+WINDOWS = (5, 10, 20, 50, 100, 10_000)  # episodes of which a mean may be taken
 IN_AN_EPISODE = re.compile(r"(^|/)(episode|ep)[_/]", re.IGNORECASE)
 OF_ALL_EPISODES = re.compile(r"(^|[_/])(ever|all|total|record|so_far|run|life\w*|cum\w*|best)([_/]|$)", re.IGNORECASE)
 
@@ -50,6 +55,8 @@ def require_true_totals(history: List[Seen]) -> int:
         _require_exact_length(path, values, run)
         _require_precise(path, values, run)
         _require_last_reward(path, values, run)
+        _require_return_of_one_episode(path, values, run)
+        _require_share(path, values, run)
         _require_one_episode(path, values, run)
         _require_own_length(path, values, run)
         num_known += _is_known(values, run)
@@ -151,6 +158,58 @@ def _require_last_reward(path: str, values: np.ndarray, run: PlayedRun) -> None:
                 f"{run.returns[at]:g}",
                 "the last reward is added after the return is read, or after the env is reset",
             )
+
+
+def _require_return_of_one_episode(path: str, values: np.ndarray, run: PlayedRun) -> None:
+    """Raise if what is called a return is the mean over several episodes."""
+    if not _is_return(path) or _num_different(run.returns) < MIN_ENDS or _close(values, run.returns).all():
+        return
+    envs = [one.ended.span.env for one in run.episodes]
+    for whose, keys in (("all envs", [0] * len(envs)), ("its env", envs)):
+        for window in WINDOWS:
+            if _close(values, means_so_far(run.returns, keys, window)).all():
+                raise _wrong(
+                    "infos give a mean over several episodes as the return",
+                    path,
+                    run,
+                    len(values) - 1,
+                    f"{values[-1]:g}, the mean of the latest episodes of {whose}",
+                    f"{run.returns[-1]:g}, the return of the episode that ended",
+                    "a smoothed number is put under the name of the return",
+                )
+
+
+def means_so_far(returns: np.ndarray, keys: Sequence[int], window: int) -> np.ndarray:
+    """Return for each episode the mean return of the latest `window` episodes with its key, itself included, (E,)."""
+    latest: Dict[int, Deque[float]] = collections.defaultdict(functools.partial(collections.deque, maxlen=window))
+    means = []
+    for key, value in zip(keys, returns):
+        latest[key].append(float(value))
+        means.append(sum(latest[key]) / len(latest[key]))
+    return np.array(means)
+
+
+def _require_share(path: str, values: np.ndarray, run: PlayedRun) -> None:
+    """Raise if what is called a share is one in the first episodes of all envs, and more than 1 in many later ones."""
+    is_share = (values >= 0.0) & (values <= 1.0 + CLOSE)
+    wrong = (values > 1.0 + CLOSE) & ~run.first
+    if (
+        not SHARE_NAME.search(path)
+        or not is_share[run.first].all()
+        or _num_different(values[run.first]) < MIN_DIFFERENT
+    ):
+        return
+    if wrong.sum() >= MIN_ENDS:
+        at = int(np.flatnonzero(wrong)[0])
+        raise _wrong(
+            f"{path} in infos exceeds 1 from the second episode on",
+            path,
+            run,
+            at,
+            f"{values[at]:g}; more than 1 at {wrong.sum()} of {(~run.first).sum()} ends, and never in first episodes",
+            "at most 1, as in the first episode of every env",
+            "what is counted is not set back where an episode ends within a step",
+        )
 
 
 def last_of_the_episode_before(last: np.ndarray, envs: Sequence[int]) -> np.ndarray:

@@ -135,6 +135,19 @@ def failure_stays_set(moment: Returned, result: Result) -> Result:
     return result
 
 
+@changes_result("infos", "episode-infos", "a blind hold-out")
+def mean_return_for_the_return(moment: Returned, result: Result) -> Result:
+    """The return in the infos is the mean over the latest episodes of all envs."""
+    returns = moment.memory.setdefault("returns", [])
+    for info in result.infos:
+        episodes = [leaf["episode"] for _, leaf in _by_agent(result, info) if "episode" in leaf]
+        if episodes:
+            returns.append(episodes[0]["return"])
+        for episode in episodes:
+            episode["return"] = sum(returns) / len(returns)
+    return result
+
+
 @changes_result("infos", "aliasing", "a blind hold-out")
 def view_of_a_counter_in_infos(moment: Returned, result: Result) -> Result:
     """The infos of an end hold a view of a counter, which counts on in the next episode."""

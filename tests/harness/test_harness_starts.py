@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from wrapped import report_of
+from wrapped import factory, report_of
 
 from harness.contracts import Task
 from harness.contracts.starts import (
@@ -209,3 +209,43 @@ def test_seed_that_changes_nothing_is_found():
     (finding,) = report_of(lambda num_envs=5, seed=0: make_pointmass(num_envs, 2, 7), contracts=["other-seed"]).findings
     assert finding.what == "the seed changes nothing"
     assert finding.got == "the same starts with seeds 0 to 2"
+
+
+def make_with_seed_0_as_none(num_envs=5, seed=0):
+    """Return toys of which seed 0 counts as no seed."""
+    return make_pointmass(num_envs=num_envs, seed=seed or 1)
+
+
+def test_two_seeds_that_give_the_same_starts_are_found():
+    """The finding names them."""
+    (finding,) = report_of(make_with_seed_0_as_none, contracts=["other-seed"]).findings
+    assert finding.what == "seeds 0 and 1 give the same starts"
+    assert report_of(make_with_seed_0_as_none, contracts=["other-seed"], seed=3).ok
+
+
+def broadcast(values):
+    """Return a factory; after each reset, entry 0 of all envs is the next of `values(count)`."""
+    counts = []
+
+    def reset(env, returned):
+        counts.append(0)
+        returned[0][..., 0] = values(len(counts))
+        return returned
+
+    return factory(reset=reset)
+
+
+@pytest.mark.parametrize(
+    "values, is_found",
+    [
+        (lambda count: np.random.default_rng(count).normal(), True),
+        (lambda count: 0.37 * count, False),  # a clock of the process
+        (lambda count: float(count * 7 % 5), False),  # whole numbers may be a level
+        (lambda count: 0.73, False),
+    ],
+)
+def test_number_that_is_drawn_once_for_all_envs_is_found(values, is_found):
+    """It differs from reset to reset, and is the same in all envs."""
+    report = report_of(broadcast(values), contracts=["other-seed"])
+    words = "all envs start with the same number in obs entry 0"
+    assert any(finding.what == words for finding in report.findings) is is_found

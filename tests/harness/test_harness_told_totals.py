@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.contracts.told_totals import last_of_the_episode_before, require_true_totals
+from harness.contracts.told_totals import last_of_the_episode_before, means_so_far, require_true_totals
 from harness.findings import ContractError
 from harness.interface.player import Seen
 
@@ -139,3 +139,41 @@ def test_length_that_is_off_by_one_is_found(off_by):
     assert error.got.endswith(f", {off_by:+d} at all 20 ends")
     assert judge(lambda speeds, rewards, earlier: {"episode_length": len(rewards) + 2 * off_by}) is None
     assert judge(lambda speeds, rewards, earlier: {"num_observations": len(rewards) + off_by}) is None
+
+
+@pytest.mark.parametrize("whose", ["all envs", "its env"])
+def test_mean_of_episodes_under_the_name_of_a_return_is_found(whose):
+    """Over the episodes of one env, or of all of them; a mean that says so is fine."""
+    told = {"all envs": [], "its env": {}}
+
+    def mean(speeds, rewards, earlier):
+        returns = told["all envs"]
+        if whose == "its env":
+            env = tuple(np.round(earlier, 9)[:1]) or tuple(np.round(speeds, 9)[:1])
+            returns = told["its env"].setdefault(env, [])
+        returns.append(rewards.sum())
+        return float(np.mean(returns))
+
+    error = judge(lambda *steps: {"episode_return": mean(*steps)})
+    assert error.what == "infos give a mean over several episodes as the return"
+    assert error.got.endswith(f"the mean of the latest episodes of {whose}")
+    told.update({"all envs": [], "its env": {}})
+    assert judge(lambda *steps: {"mean_return": mean(*steps)}) is None
+
+
+def test_means_so_far_are_of_the_latest_episodes():
+    """A window bounds how many; each key has its own."""
+    returns = np.array([1.0, 3.0, 5.0, 7.0])
+    assert means_so_far(returns, [0, 0, 0, 0], 2).tolist() == [1.0, 2.0, 4.0, 6.0]
+    assert means_so_far(returns, [0, 1, 0, 1], 9).tolist() == [1.0, 3.0, 3.0, 5.0]
+
+
+@pytest.mark.parametrize("name, is_found", [("clipped_share", True), ("clipped_steps", False)])
+def test_share_that_exceeds_1_in_later_episodes_is_found(name, is_found):
+    """The count behind it goes on; what is not called a share may be anything."""
+    error = judge(lambda speeds, rewards, earlier: {name: (len(earlier) + len(speeds) - 0.5) / len(speeds)})
+    if is_found:
+        assert error.what == "clipped_share in infos exceeds 1 from the second episode on"
+    else:
+        assert error is None
+    assert judge(lambda speeds, rewards, earlier: {name: float((speeds > 0).mean())}) is None
