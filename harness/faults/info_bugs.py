@@ -108,7 +108,7 @@ def return_in_half_precision(moment: Returned, result: Result) -> Result:
 def return_before_the_last_reward(_: Returned, result: Result) -> Result:
     """The return in the infos is read before the last reward is added."""
     for env, info in enumerate(result.infos):
-        for _, leaf in _by_agent(result, info):
+        for _agent, leaf in _by_agent(result, info):
             if "episode" in leaf:
                 leaf["episode"]["return"] -= float(result.rewards[env, 0, 0])
     return result
