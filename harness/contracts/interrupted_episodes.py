@@ -15,6 +15,7 @@ from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.factory_call import close_quietly
 from harness.findings import ContractError
 from harness.interface.drivers import ActionDriver, drive
+from harness.interface.player import Seen
 
 STEPS_BEFORE = 7
 MOST_STEPS = 250  # after the call
@@ -27,6 +28,15 @@ def require_fresh_counts(subject: EnvUnderTest) -> None:
     meanings = known_meanings(ended_episodes(subject.long_run().seen))
     if not meanings:
         return
+    first = [one for one in ended_episodes(subject.once(interrupted_run)) if one.span.first]
+    for path, quantity in meanings.items():
+        wrong = [one for one in first if not _is_near(one, path, quantity)]
+        if len(wrong) >= MIN_WRONG and len(wrong) > 0.5 * len(first):
+            raise _counted_before(path, quantity, wrong)
+
+
+def interrupted_run(subject: EnvUnderTest) -> List[Seen]:
+    """Reset an environment in mid-episode, and return what it shows from then on."""
     player = subject.player(watch=False)
     driver = ActionDriver(subject.sizes, subject.seed + 83)
     try:
@@ -34,13 +44,9 @@ def require_fresh_counts(subject: EnvUnderTest) -> None:
         player.reset()
         begun = len(player.seen) - 1
         drive(player, driver, subject.steps(MOST_STEPS, runs=1, share=SHARE))
+        return player.seen[begun:]
     finally:
         close_quietly(player.env)
-    first = [one for one in ended_episodes(player.seen[begun:]) if one.span.first]
-    for path, quantity in meanings.items():
-        wrong = [one for one in first if not _is_near(one, path, quantity)]
-        if len(wrong) >= MIN_WRONG and len(wrong) > 0.5 * len(first):
-            raise _counted_before(path, quantity, wrong)
 
 
 def known_meanings(ended: List[EndedEpisode]) -> Dict[str, str]:

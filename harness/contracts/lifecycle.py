@@ -51,11 +51,11 @@ Counts = Dict[str, int]
 @contract("bounded-statistics")
 def bounded_statistics(subject: EnvUnderTest) -> None:
     """What an environment keeps does not grow with the number of steps or episodes."""
-    require_no_recorded_history(subject)
     part_steps = subject.steps(subject.effort.growth_steps, runs=NUM_PARTS)
     if part_steps < MIN_PART_STEPS:
         reason = f"there was time for only {part_steps * NUM_PARTS} steps"
         raise NotJudgedError(f"{reason}; {_enough_time(subject)}")
+    require_no_recorded_history(subject)
     player = subject.player()
     driver = ActionDriver(subject.sizes, subject.seed)
     ends: List[int] = []  # of episodes in each part

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from harness.contracts.episode_infos import episode_infos
+from harness.contracts.interrupted_episodes import interrupted_run
 from harness.findings import ContractError, NotJudgedError
 from harness.interface.moment import StepErrors
 from harness.interface.player import Seen
@@ -28,6 +29,11 @@ class Played:
     def long_run(self):
         """Return the run."""
         return SimpleNamespace(seen=self.history)
+
+    def once(self, find):
+        """Return the same run for one with a call of reset in mid-episode."""
+        assert find is interrupted_run
+        return self.history
 
     def too_few(self, what, seen, needed):
         """Return the error of a run that is too short."""
