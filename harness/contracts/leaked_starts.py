@@ -29,7 +29,7 @@ from harness.interface.moment import place_in_words
 from harness.interface.player import Player, Seen, stack
 
 LAST_STEPS = (24, 4)  # before an end, in which the others take different actions; fewer if others then end differently
-MAX_ENDS = 10  # that are played
+MAX_ENDS = 6  # that are played
 SHARE = 0.03  # of the budget
 MIN_LEAKS = 2  # starts that depend on the others, for a finding
 MIN_EQUAL = 0.25  # fraction of the numbers that always differ, for a start that was drawn alike

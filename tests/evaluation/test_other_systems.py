@@ -27,6 +27,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 def test_commands_work_without_what_only_unix_has(tmp_path):
     """Training, resuming, evaluation, report, recorded page and live page need no fcntl, fork or SIGHUP.
 

@@ -47,6 +47,7 @@ def run(folder, words):
     return main(words)
 
 
+@pytest.mark.slow
 @pytest.mark.mujoco
 def test_page_works_from_an_empty_folder(tmp_path):
     """Every command of the page ends well, and leaves what the page says."""

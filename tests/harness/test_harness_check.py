@@ -330,6 +330,7 @@ def test_check_finding_leaves_a_bundle_that_replays_its_shortest_actions(
     assert "1 step after a reset" in printed
 
 
+@pytest.mark.slow
 def test_commands_of_an_injected_check_plant_the_same_bug(elsewhere: Path) -> None:
     """Under `faults --inject`, the printed commands repeat the injection, so that they show the finding again."""
 
