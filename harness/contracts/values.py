@@ -16,7 +16,7 @@ and hardly ever the same twice, and the zero is isolated in its episode:
 
 Independently of that, a zero counts if everything that an agent sees is 0, but only if that is rare. Rewards are looked
 at in the same way. Finally, zeros may be frequent, but only where actions are outside of their bounds: a number that is
-never 0 otherwise and becomes exactly 0 there was NaN before.
+never 0 otherwise and becomes exactly 0 there, in not too few of these steps, was NaN before.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ LARGE = 0.99  # fraction of a number's changes in a step that are smaller than a
 STEPS_TO_REACH = 2.0  # large changes, in which a number with one sign may reach 0
 LOW = 0.25  # fraction of a number's values that are low, from which a number with one sign may reach 0
 MIN_OUTSIDE_ZEROS = 3  # of a number, only after actions outside of their bounds
+OUTSIDE_ZERO_FRACTION = 0.05  # of the steps with such actions: few zeros are those of two speeds at their bound, say
 MIN_INSIDE = 200  # values after actions inside of them, of which none may be 0
 HIDDEN = "a NaN or an infinity was replaced by 0, as np.nan_to_num does"
 FIND_IT = "find where the NaN comes from instead of replacing it"
@@ -127,7 +128,8 @@ def require_no_zeros_outside(history: List[Seen], low: np.ndarray, high: np.ndar
         if len(of_envs[0]) == 0 or num_inside < MIN_INSIDE:
             continue
         counts = (of_envs[0] == 0.0).sum(axis=0)
-        suspect = (counts >= MIN_OUTSIDE_ZEROS) & ~(of_envs[1] == 0.0).any(axis=0)
+        enough = max(MIN_OUTSIDE_ZEROS, OUTSIDE_ZERO_FRACTION * len(of_envs[0]))
+        suspect = (counts >= enough) & ~(of_envs[1] == 0.0).any(axis=0)
         suspect &= distinct(of_envs[1]) > MIN_DISTINCT
         for agent, entry in np.argwhere(suspect)[:1]:
             places = np.argwhere(zero[..., agent, entry] & outside & ~ended)

@@ -155,6 +155,14 @@ def test_zeros_only_after_actions_outside_are_found(zero_steps, num_steps, is_fo
     assert caught.value.step == 13
 
 
+def test_few_zeros_of_many_actions_outside_are_no_finding():
+    """Two speeds at their bounds differ by exactly 0 at times: a NaN would be there more often."""
+    history = played(ACTIONS_OUTSIDE)
+    for seen in history[1:]:
+        seen.actions[2] = 6.0
+    assert require_no_zeros_outside(history, -np.ones(3), np.ones(3)) is None
+
+
 def test_reward_that_is_replaced_once_is_found():
     """Rewards with a rare large one have a small usual spread, so a zero among small rewards is found."""
 
