@@ -270,6 +270,19 @@ def test_aliasing_array_in_infos_that_changes_later_is_found(kind: str) -> None:
     assert check(factory(result=count), "aliasing") == "an array in infos changes later: 'moves'"
 
 
+def test_aliasing_array_in_infos_within_an_episode_is_read_at_once() -> None:
+    """A view of a counter that counts on is right when it is returned."""
+
+    def count(env: Wrapped, returned: List[Any]) -> None:
+        if "moves" not in env.__dict__:
+            env.moves = np.zeros(len(returned[OBS]))
+        env.moves += 1
+        for env_id in np.flatnonzero(~returned[DONES].all(axis=1)):
+            returned[INFOS][env_id][0]["moves"] = env.moves[env_id : env_id + 1]
+
+    assert check(factory(result=count), "aliasing") == ""
+
+
 def test_aliasing_number_in_infos_is_no_array() -> None:
     """Nor is an array that is a copy, or a dict that is used again, which is a note of a different contract."""
     kept: List[Any] = []
