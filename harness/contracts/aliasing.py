@@ -1,9 +1,8 @@
 """The contract that returned arrays belong to the caller.
 
-At every step, arrays that were returned earlier must not have changed, in infos of ends neither, and must share no
-memory with new ones. Then the
-long run is played again while everything that is returned is overwritten: if the run diverges, the environment reads
-what it has given away.
+At every step, arrays that were returned earlier must not have changed, and must share no memory with new ones. Nor may
+arrays in the infos of an end change. Then the long run is played again while everything that is returned is
+overwritten: if the run diverges, the environment reads what it has given away.
 """
 
 from __future__ import annotations

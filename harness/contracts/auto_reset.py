@@ -136,14 +136,14 @@ def require_complete_reset(subject: EnvUnderTest, history: List[Seen], ended: Li
     names = ["obs", "share_obs"]
     if history[0].available is not None:
         names.append("available")
-    more = functools.partial(_many_resets, subject)
+    more = functools.partial(subject.once, many_resets)
     for name in names:
         require_constants(name, starts, history, ended, more)
     for name in ("obs", "share_obs"):
         require_fresh_draws(name, starts, history, ended[-MAX_ENDS:])
 
 
-def _many_resets(subject: EnvUnderTest) -> List[Seen]:
+def many_resets(subject: EnvUnderTest) -> List[Seen]:
     """Return what many calls of `reset` in a row return, as many as there is time for."""
     count = min(MANY_RESETS, subject.steps(MANY_RESETS, runs=1, share=MANY_SHARE))
     player = subject.player(watch=False)
