@@ -66,8 +66,10 @@ def leaked_starts(subject: EnvUnderTest) -> List[Leak]:
     always = _always_different(starts_in(history))
     leaks: List[Leak] = []
     for span in _ends_to_try(subject, history):
+        if len(leaks) == MIN_LEAKS:
+            break
         leak = _played_end(subject, history, span)
-        if leak is None or len(leaks) == MIN_LEAKS:
+        if leak is None:
             continue
         if _is_drawn_alike(leak, always) or subject.once(promised_generators) is not None:
             leaks.append(leak)
@@ -89,14 +91,14 @@ def _always_different(starts: List[Start]) -> np.ndarray:
 
 
 def _ends_to_try(subject: EnvUnderTest, history: List[Seen]) -> List[EpisodeSpan]:
-    """Return ends of single envs, as many of each env and as early as possible, for which there is time."""
+    """Return ends at which other envs go on, of every env and as early as possible, for which there is time."""
     of_env_so_far = [0] * subject.sizes.num_envs
     tried: List[EpisodeSpan] = []
     left_s = subject.time_for(SHARE)
     for span in episodes(history):
-        is_single = history[span.end].ended.sum() < subject.sizes.num_envs
+        others_go_on = not history[span.end].ended.all()
         if (
-            not is_single
+            not others_go_on
             or span.length <= LAST_STEPS[-1]
             or of_env_so_far[span.env] > MAX_ENDS // subject.sizes.num_envs
         ):
