@@ -27,6 +27,7 @@ from mapush.sim.walking import (
     MEMORY_DIM,
     NUM_JOINTS,
     OBS_DIM,
+    PHASE,
     joint_targets,
     remember,
     settle,
@@ -68,6 +69,7 @@ class WalkEnv(VecEnv):
     privileged_dim = PRIVILEGED_DIM
     spawn_height = SPAWN_HEIGHT
     walking_height = walk_rewards.HEIGHT
+    first_phase: Tuple[float, float] = (0.0, 1.0)  # range of the phase of the gait at the start of an episode
     kept_buffers: Tuple[str, ...] = ("age",)  # what a reset leaves as it is
     recorded = True  # whether a GPU replays the env step as CUDA graphs
 
@@ -299,6 +301,7 @@ class WalkEnv(VecEnv):
         each = done.view(-1, 1, 1)
         buffers["foot_pos_w"] = torch.where(each, foot_positions_w(state), buffers["foot_pos_w"])
         self._recommand(done)
+        buffers["memory"][..., PHASE] += done.float().view(-1, 1, 1) * self._draws.uniform(*self.first_phase, 1, 1)
         settled = settle(state, buffers["command"].unsqueeze(1), buffers["memory"])
         buffers["memory"] = torch.where(each, settled, buffers["memory"])
         return state

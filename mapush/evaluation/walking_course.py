@@ -1,8 +1,9 @@
 """A course for a walking policy: worlds in which robots follow commands, and a recording of what they did.
 
-Every robot starts as the pushing task resets it: it is dropped from 0.43 m with its joints off the default pose.
-Nothing is scored in the first `SETTLE_S`. A robot has fallen from the step on at which its trunk tilts by more than
-70 degrees, sinks below 0.15 m or touches the floor; it is not picked up.
+Every robot starts as the pushing task resets it: it is dropped from 0.43 m with its joints off the default pose. It
+starts in any phase of its gait, because the first steps turn it a little, and the phase decides to which side. Nothing
+is scored in the first `SETTLE_S`. A robot has fallen from the step on at which its trunk tilts by more than 70 degrees,
+sinks below 0.15 m or touches the floor; it is not picked up.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mapush.sim.geometry import gravity_b, quat_from_rpy, rotate_inverse
 from mapush.sim.go1 import DEFAULT_JOINT_POS, SERVOS
 from mapush.sim.physics import STEP_DT, Physics, Randomization, State
 from mapush.sim.scene import Scene
-from mapush.sim.walking import WalkingPolicy
+from mapush.sim.walking import PHASE, WalkingPolicy
 
 SETTLE_S = 2.0  # [s]
 START_HEIGHT = 0.43  # [m]
@@ -128,6 +129,7 @@ class Course:
       physics: the simulator; `walk` closes it.
       shape: (worlds, robots).
       everyone: (worlds,) bool, all True.
+      memory: of the walking policy, at the start (worlds, robots, 14).
     """
 
     def __init__(
@@ -155,6 +157,8 @@ class Course:
         if target is not None:
             state = self._behind(target, state)
         self.physics.reset(self.everyone, state)
+        self.memory = torch.zeros(self.shape + (self.policy.memory_dim,), device=self.device)
+        self.memory[..., PHASE] = 0.5 + self.uniform(0.5, 1)
 
     def uniform(self, limit: float, *shape: int) -> torch.Tensor:
         """Draw numbers in [-limit, limit], of the shape (E, A) + `shape`."""
@@ -201,8 +205,7 @@ class Course:
         """
         stiffness, damping, effort = self._servo("stiffness"), self._servo("damping"), self._servo("effort")
         recorded: DefaultDict[str, List[torch.Tensor]] = collections.defaultdict(list)
-        state = self.physics.state()
-        memory = torch.zeros(self.shape + (self.policy.memory_dim,), device=self.device)
+        state, memory = self.physics.state(), self.memory
         steps = round(duration_s / STEP_DT)
         for step in range(steps):
             self._progress.update(step, total=steps)

@@ -16,9 +16,11 @@ from mapush.evaluation.acceptance import Measure, judge_command_grid, rate_upper
 from mapush.evaluation.walking_course import SETTLE_S, TRUNK_SPHERES, Course, CourseRecording, CourseSetup
 from mapush.evaluation.walking_trials import COMMAND_GRID
 from mapush.objects import CUBOID
+from mapush.sim.gait import FREQUENCY
 from mapush.sim.mjcpu import MujocoPhysics
 from mapush.sim.physics import STEP_DT
 from mapush.sim.scene import Scene, build_model
+from mapush.sim.walking import PHASE
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.mujoco]
 
@@ -196,6 +198,25 @@ def test_team_behind_a_box_starts_side_by_side_and_apart_from_it():
     assert torch.allclose(y[:, 1] - y[:, 0], torch.full_like(y[:, 0], 0.6), atol=1e-6)
     assert torch.allclose(state.robot_quat_w[..., 0], torch.ones_like(x))
     box_course.physics.close()
+
+
+def test_robots_of_a_course_start_in_any_phase_of_their_gait(monkeypatch):
+    """The phases that the policy gets first are spread over the gait, and differ within a team."""
+    policy, phases = untrained_walker(), []
+    original = policy.step
+
+    def spy(state, commands, memory):
+        phases.append(memory[..., PHASE].clone())
+        return original(state, commands, memory)
+
+    monkeypatch.setattr(policy, "step", spy)
+    setup = CourseSetup(policy, SimConfig(threads=1), seed=0, scale=1.0)
+    course = Course(setup, worlds=101, num_agents=2)
+    course.walk(2 * STEP_DT, walking_trials.constant(course, torch.zeros(3)))
+    assert torch.histc(phases[0], 4, 0.0, 1.0).min() > 202 / 4 * 0.6
+    assert not torch.isclose(phases[0][:, 0], phases[0][:, 1]).any()
+    step = torch.remainder(phases[1] - phases[0], 1.0)
+    assert torch.allclose(step, torch.full_like(step, FREQUENCY * STEP_DT), atol=1e-5)
 
 
 def test_foot_friction_of_a_course_is_the_argument():

@@ -13,6 +13,7 @@ from mapush.env.walk import EPISODE_STEPS, WalkEnv
 from mapush.errors import NonFiniteError, SpecError
 from mapush.sim.geometry import quat_from_rpy, rotate_inverse
 from mapush.sim.physics import STEP_DT
+from mapush.sim.walking import NUM_JOINTS
 
 pytestmark = pytest.mark.sim
 
@@ -82,7 +83,7 @@ def test_chatter_is_drawn_for_the_configured_share_of_episodes():
 
 def test_command_to_stand_stays_until_it_expires():
     """A zero command is held as long as a command to walk."""
-    commands, _ = record(make_env(walk_config(chatter_share=0.0, standing_share=0.5), num_envs=53), 400)
+    commands, _ = record(make_env(walk_config(chatter_share=0.0, standing_share=0.5), num_envs=107), 400)
     standing = [length for _, length, value in runs_of_all(commands) if not value.any()]
     assert len(standing) > 5
     assert min(standing) >= 50
@@ -221,7 +222,7 @@ def test_reset_changes_only_the_rows_that_ended():
     for name in set(after) - {"command_left"}:
         assert torch.equal(after[name][going], expected[name][going]), name
     for name in ("length", "return", "linear_error", "yaw_error", "drift", "memory", "force_w", "torque_w"):
-        forgotten = after[name][ended][..., :-1] if name == "memory" else after[name][ended]
+        forgotten = after[name][ended][..., :NUM_JOINTS] if name == "memory" else after[name][ended]
         assert not forgotten.any(), name
     assert torch.equal(after["age"], torch.full((NUM_ENVS,), 2.0))
 
@@ -242,6 +243,21 @@ def test_reset_staggers_the_episodes():
     assert float(ages.min()) < 50
     assert 950 < float(ages.max()) < EPISODE_STEPS
     assert float(ages.mean()) == pytest.approx(500, abs=50)
+
+
+def phase_of(obs):
+    """Return the phase of the gait, (E,), in (-0.5, 0.5], that observations (E, 1, 50) of walking robots show."""
+    sine, cosine = obs[:, 0, -2], obs[:, 0, -1]
+    return torch.atan2(sine, cosine) / (2 * math.pi)
+
+
+def test_episodes_start_in_any_phase_of_the_gait():
+    """The phase of the gait is drawn for each episode: those that start together are not in step."""
+    env = make_env(walk_config(standing_share=0.0), num_envs=601)
+    first = phase_of(env.reset().obs)
+    assert torch.histc(first, 4, -0.5, 0.5).min() > 601 / 4 * 0.7
+    second = phase_of(env.reset().obs)
+    assert abs(float(torch.corrcoef(torch.stack((first, second)))[0, 1])) < 0.15
 
 
 def test_reset_draws_a_standing_robot():

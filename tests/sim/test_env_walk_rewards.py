@@ -13,6 +13,7 @@ from mapush.env.walk_rewards import REWARD_WEIGHTS
 from mapush.sim.geometry import quat_from_rpy
 from mapush.sim.go1 import DEFAULT_JOINT_POS, SERVOS
 from mapush.sim.physics import JOINTS
+from mapush.sim.walking import PHASE
 
 pytestmark = pytest.mark.sim
 
@@ -38,10 +39,11 @@ def place(env, velocity=COMMAND[:2], rise=0.0, spin=(0.0, 0.0, COMMAND[2]), roll
 
 
 def fresh_env(command=COMMAND, force_w=(0.0, 0.0, 0.0)):
-    """Return an env with this command and force, which do not change for 40 steps, and with empty buffers."""
+    """Return robots in step, with empty buffers, and with a command and a force that do not change for 40 steps."""
     env = make_env(walk_config())
     env.reset()
     env._buffers["length"].zero_()
+    env._buffers["memory"][..., PHASE] = 0.0
     env._buffers["command"][:] = torch.tensor(command)
     env._buffers["command_left"].fill_(40.0)
     env._buffers["force_w"][:] = torch.tensor(force_w)

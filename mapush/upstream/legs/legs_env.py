@@ -37,6 +37,7 @@ class LegsEnv(WalkEnv):
     privileged_dim = walk.PRIVILEGED_DIM + 6
     spawn_height = (0.36, 0.46)
     walking_height = 0.30
+    first_phase = (0.0, 0.0)
     kept_buffers = ("age", "clock", "actions")
     recorded = False  # the reward reads the torques of the physics, which are new tensors after each step
 
