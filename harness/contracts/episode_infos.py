@@ -6,8 +6,10 @@ first episodes are alike, it may be a setting, but not if it goes on as a sum ov
 
 A number whose name says that it is the length, and that is so for several lengths, must be so at all ends.
 
-Numbers that only ends have are compared with sums and means over the steps as well (`told_totals`), and an outcome must
-not stay set (`sticking_flags`).
+Numbers that only ends have are compared with sums and means over the steps as well (`told_totals`). They must not go on
+over episodes (`running_on`), nor be those of one agent for all (`numbers_of_agents`). A distance must not always be 0
+(`unmoved_numbers`). An outcome must not stay set (`sticking_flags`), and not say that the episode goes on
+(`unfinished_outcomes`).
 
 A minimum or maximum that is called one of the episode must not go on either: it does if it often stays the same from
 one end of an env to the next, and changes in one direction only.
@@ -23,9 +25,13 @@ import numpy as np
 from harness.contracts.ended_episodes import TOLERANCE, EndedEpisode, ended_episodes, quantities, speaks_of_one_episode
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.interrupted_episodes import require_fresh_counts
+from harness.contracts.numbers_of_agents import require_numbers_of_each_agent
 from harness.contracts.registry import contract
+from harness.contracts.running_on import require_no_running_on
 from harness.contracts.sticking_flags import require_no_sticking_flags
 from harness.contracts.told_totals import require_true_totals
+from harness.contracts.unfinished_outcomes import require_finished_outcomes
+from harness.contracts.unmoved_numbers import require_no_unmoved
 from harness.findings import ContractError, NotJudgedError
 
 MIN_FIRST = 3  # first episodes that show what an entry is
@@ -63,7 +69,11 @@ def episode_infos(subject: EnvUnderTest) -> None:
         num_known += _require_extreme_of_one_episode(path, ended)
     num_known += require_true_totals(history)
     require_no_sticking_flags(history)
+    require_no_running_on(history)
+    require_no_unmoved(history)
+    require_finished_outcomes(history)
     require_fresh_counts(subject)
+    require_numbers_of_each_agent(subject)
     if not num_known:
         raise NotJudgedError("no entry of the infos is the return or the length of the episodes that ended first")
 

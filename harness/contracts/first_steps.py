@@ -6,13 +6,14 @@ Every bit that differs from the run at rest is an effect. An action in the secon
 agent can act; if its action in the first step has none in any of these episodes, it was ignored.
 
 `alive-at-start`: some episodes may end early by accident. They end in their first step about as often as in their
-second or third; many more ends in the first step mean that these episodes were over when they began.
+second or third; many more ends in the first step mean that these episodes were over when they began. An agent that is
+done in the first step of most later episodes, and of no first one, has not come back.
 """
 
 from __future__ import annotations
 
 import collections
-from typing import Counter, Dict, List, NamedTuple, Optional
+from typing import Counter, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -34,6 +35,7 @@ FIRST_STEP, SECOND_STEP = 0, 1
 MIN_STARTS = 20  # for a statement about episodes that end at once
 MIN_BORN_DONE = 4
 BORN_DONE_RATIO = 4  # by which ends in the first step must exceed those in the second or third
+MAX_CHANCE = 0.01  # that agents are done at the start of no first episode although they are of so many later ones
 LOOK_STEPS = 3  # after each call of reset
 MAX_RESETS = 12
 
@@ -239,6 +241,37 @@ def alive_at_start(subject: EnvUnderTest) -> None:
         raise NotJudgedError("every episode has one step")
     _require_alive("a reset within a step", within, sum(within.values()))
     _require_alive("a call of reset", after_reset.lengths, after_reset.total)
+    require_agents_back(history)
+
+
+def require_agents_back(history: List[Seen]) -> None:
+    """Raise if agents are done in the first step of most later episodes, while none was in a first episode."""
+    num_envs = len(history[1].ended)
+    begins = np.ones(num_envs, bool)  # the envs that take the first step of an episode
+    born_done: List[Tuple[int, int]] = []  # step and env
+    total = 0
+    for step, seen in enumerate(history[1:], start=1):
+        some_done = seen.dones.astype(bool).any(axis=1) & ~seen.ended & begins
+        if step == 1 and some_done.any():
+            return  # as where teams have different sizes
+        if step > 1:
+            total += int((begins & ~seen.ended).sum())
+            born_done += [(step, env) for env in map(int, np.flatnonzero(some_done))]
+        begins = seen.ended
+    chance = (1.0 - len(born_done) / max(total, 1)) ** num_envs  # that it happens in no first episode, by design
+    if len(born_done) < MIN_BORN_DONE or chance > MAX_CHANCE:
+        return
+    step, env = born_done[0]
+    agents = np.flatnonzero(history[step].dones[env]).tolist()
+    raise ContractError(
+        "agents that left an episode are gone in the next one, too",
+        step=step,
+        where=f"env {env}, agents {agents}, done in the first step of an episode",
+        got=f"agents done in the first step of {len(born_done)} of {total} later episodes, and of no first one",
+        expected="all agents back when an episode starts",
+        cause="what says that an agent has left is not set back where an episode ends within a step",
+        fix="set it back in the function that starts an episode",
+    )
 
 
 class _Starts(NamedTuple):

@@ -9,6 +9,7 @@ must show as a pattern that nothing else explains:
 - it is called a return or a length, and is the same at all ends although returns and lengths differ;
 - it is called a length, and is off by one at all ends;
 - it is called a return, and lacks the last reward at all ends, or is a mean over several episodes;
+- it is called a return, and is right at all time limits and wrong at all other ends, or the other way round;
 - it is called a share, and exceeds 1 in later episodes only;
 - it is a return, and was added up in 16 bits.
 """
@@ -30,6 +31,7 @@ from harness.interface.player import Seen
 CLOSE = 1e-4  # relative: numbers are float32, and sums depend on the order
 MIN_EPISODES = 3  # of each kind, for a pattern
 MIN_ENDS = 6  # at which a return or a length is the same
+MANY_ENDS = 20  # at which a return is right, so that a single wrong one is an exception
 MIN_DIFFERENT = 3  # returns or lengths
 IMPRECISE = 2e-2  # relative: a return that is further off was not added up imprecisely
 PRECISE = 2e-4  # relative: one that is nearer is precise enough
@@ -56,6 +58,7 @@ def require_true_totals(history: List[Seen]) -> int:
         _require_precise(path, values, run)
         _require_last_reward(path, values, run)
         _require_return_of_one_episode(path, values, run)
+        _require_return_at_every_end(path, values, run)
         _require_share(path, values, run)
         _require_one_episode(path, values, run)
         _require_own_length(path, values, run)
@@ -86,7 +89,7 @@ def _require_different_values(path: str, values: np.ndarray, run: PlayedRun) -> 
     else:
         return
     if _num_different(expected) >= MIN_DIFFERENT:
-        raise _wrong(
+        raise wrong_number(
             f"infos give the same {quantity} at the end of every episode",
             path,
             run,
@@ -103,7 +106,7 @@ def _require_exact_length(path: str, values: np.ndarray, run: PlayedRun) -> None
     if not _is_length(path) or _num_different(run.lengths) < MIN_DIFFERENT or abs(off_by[0]) != 1.0:
         return
     if (off_by == off_by[0]).all():
-        raise _wrong(
+        raise wrong_number(
             "infos give a length that is off by one",
             path,
             run,
@@ -125,7 +128,7 @@ def _require_precise(path: str, values: np.ndarray, run: PlayedRun) -> None:
     if not is_16_bits.all() or _num_different(values[values != np.round(values)]) < MIN_ENDS:
         return
     worst = int(np.argmax(errors / np.maximum(sizes, 1e-12)))
-    raise _wrong(
+    raise wrong_number(
         "infos give an imprecise return",
         path,
         run,
@@ -149,7 +152,7 @@ def _require_last_reward(path: str, values: np.ndarray, run: PlayedRun) -> None:
     ):
         if _close(values, without).all():
             at = int(np.flatnonzero(is_large)[0])
-            raise _wrong(
+            raise wrong_number(
                 "infos give a return without the last reward of the episode",
                 path,
                 run,
@@ -168,7 +171,7 @@ def _require_return_of_one_episode(path: str, values: np.ndarray, run: PlayedRun
     for whose, keys in (("all envs", [0] * len(envs)), ("its env", envs)):
         for window in WINDOWS:
             if _close(values, means_so_far(run.returns, keys, window)).all():
-                raise _wrong(
+                raise wrong_number(
                     "infos give a mean over several episodes as the return",
                     path,
                     run,
@@ -177,6 +180,30 @@ def _require_return_of_one_episode(path: str, values: np.ndarray, run: PlayedRun
                     f"{run.returns[-1]:g}, the return of the episode that ended",
                     "a smoothed number is put under the name of the return",
                 )
+
+
+def _require_return_at_every_end(path: str, values: np.ndarray, run: PlayedRun) -> None:
+    """Raise if what is called a return is right at time limits only, or only at the other ends."""
+    errors = abs(values - run.returns)
+    sizes = run.own(REWARD, lambda rewards: float(abs(rewards).sum()))
+    is_right, is_wrong = errors <= PRECISE * sizes, errors > 10.0 * PRECISE * sizes
+    at_limit = np.array([one.ended.span.truncated for one in run.episodes], bool)
+    if not _is_return(path) or _num_different(values[is_right]) < MIN_ENDS:
+        return
+    if is_wrong.sum() < MIN_EPISODES and is_right.sum() < MANY_ENDS:
+        return
+    for right_at, words in ((at_limit, "at time limits"), (~at_limit, "where no time limit ended the episode")):
+        if is_right[right_at].all() and is_wrong[~right_at].all() and is_wrong.any():
+            at = int(np.flatnonzero(is_wrong)[0])
+            raise wrong_number(
+                f"infos give the return only {words}",
+                path,
+                run,
+                at,
+                f"{values[at]:g}; right at {is_right.sum()} ends {words}, wrong at all {is_wrong.sum()} others",
+                f"{run.returns[at]:g}, the sum of all rewards of the episode",
+                "a reward that only such ends have is added after the return is read, or to the reward only",
+            )
 
 
 def means_so_far(returns: np.ndarray, keys: Sequence[int], window: int) -> np.ndarray:
@@ -201,7 +228,7 @@ def _require_share(path: str, values: np.ndarray, run: PlayedRun) -> None:
         return
     if wrong.sum() >= MIN_ENDS:
         at = int(np.flatnonzero(wrong)[0])
-        raise _wrong(
+        raise wrong_number(
             f"{path} in infos exceeds 1 from the second episode on",
             path,
             run,
@@ -240,7 +267,7 @@ def _require_one_episode(path: str, values: np.ndarray, run: PlayedRun) -> None:
             if not _close(values, run.so_far(source, aggregate)).all():
                 continue
             at = int(np.flatnonzero(wrong)[0])
-            raise _wrong(
+            raise wrong_number(
                 f"{path} in infos goes on over the episodes of an env",
                 path,
                 run,
@@ -266,7 +293,7 @@ def _require_own_length(path: str, values: np.ndarray, run: PlayedRun) -> None:
             continue
         at = int(np.flatnonzero(wrong)[0])
         length = run.lengths[at]
-        raise _wrong(
+        raise wrong_number(
             f"{path} in infos is no mean over the steps of the episode",
             path,
             run,
@@ -297,7 +324,7 @@ def _close(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return np.isclose(values, expected, rtol=CLOSE, atol=1e-6)
 
 
-def _wrong(what: str, path: str, run: PlayedRun, at: int, got: str, expected: str, cause: str) -> ContractError:
+def wrong_number(what: str, path: str, run: PlayedRun, at: int, got: str, expected: str, cause: str) -> ContractError:
     """Return the error for a number of the episode `at` of a run."""
     span = run.episodes[at].ended.span
     return ContractError(

@@ -15,6 +15,7 @@ from harness.faults import (  # noqa: F401  (each registers its bugs)
     outcome_bugs,
     process_bugs,
     rank_bugs,
+    told_bugs,
     unplanted_bugs,
     view_bugs,
     wear_bugs,

@@ -26,7 +26,7 @@ def infos_by_name(_: Returned, result: Result) -> Result:
     """Infos have the names of the agents as keys."""
     infos = []
     for info in result.infos:
-        infos.append({f"agent_{agent}": leaf for agent, leaf in _by_agent(result, info)})
+        infos.append({f"agent_{agent}": leaf for agent, leaf in by_agent(result, info)})
     return result._replace(infos=infos)
 
 
@@ -41,7 +41,7 @@ def infos_shared(_: Returned, result: Result) -> Result:
     """All envs hold the same dict, so one time limit flags them all."""
     shared: Dict[int, Any] = {}
     for info in result.infos:
-        for agent, leaf in _by_agent(result, info):
+        for agent, leaf in by_agent(result, info):
             shared.setdefault(agent, {}).update(leaf)
     return result._replace(infos=[shared for _ in result.infos])
 
@@ -51,7 +51,7 @@ def infos_never_cleared(moment: Returned, result: Result) -> Result:
     """A flag that was set once stays set in all later steps."""
     kept = moment.memory.setdefault("infos", [{} for _ in result.infos])
     for old, new in zip(kept, result.infos):
-        for agent, leaf in _by_agent(result, new):
+        for agent, leaf in by_agent(result, new):
             old.setdefault(agent, {}).update(leaf)
     return result._replace(infos=kept)
 
@@ -72,7 +72,7 @@ def _summed_over_episodes(moment: Returned, result: Result, name: str) -> Result
     """Add to a number of an ended episode those of the env's episodes before."""
     totals = moment.memory.setdefault("totals", [0.0] * len(result.infos))
     for env, info in enumerate(result.infos):
-        episodes = [leaf["episode"] for _, leaf in _by_agent(result, info) if "episode" in leaf]
+        episodes = [leaf["episode"] for _, leaf in by_agent(result, info) if "episode" in leaf]
         if episodes:
             totals[env] += episodes[0][name]
         for episode in episodes:
@@ -83,7 +83,7 @@ def _summed_over_episodes(moment: Returned, result: Result, name: str) -> Result
 @changes_result("infos", "episode-infos", "a blind hold-out")
 def return_read_after_the_reset(_: Returned, result: Result) -> Result:
     """The return and the length of an ended episode are read when both are 0 again."""
-    for leaf in _leaves(result):
+    for leaf in leaves_of(result):
         if "episode" in leaf:
             leaf["episode"].update({"return": 0.0, "length": 0})
     return result
@@ -97,7 +97,7 @@ def return_in_half_precision(moment: Returned, result: Result) -> Result:
     for env, info in enumerate(result.infos):
         if not result.dones[env].all():
             continue
-        for _, leaf in _by_agent(result, info):
+        for _, leaf in by_agent(result, info):
             if "episode" in leaf:
                 leaf["episode"]["return"] = float(totals[env])
         totals[env] = 0.0
@@ -108,7 +108,7 @@ def return_in_half_precision(moment: Returned, result: Result) -> Result:
 def return_before_the_last_reward(_: Returned, result: Result) -> Result:
     """The return in the infos is read before the last reward is added."""
     for env, info in enumerate(result.infos):
-        for _agent, leaf in _by_agent(result, info):
+        for _agent, leaf in by_agent(result, info):
             if "episode" in leaf:
                 leaf["episode"]["return"] -= float(result.rewards[env, 0, 0])
     return result
@@ -117,7 +117,7 @@ def return_before_the_last_reward(_: Returned, result: Result) -> Result:
 @changes_result("infos", "episode-infos", "a blind hold-out")
 def length_counts_from_one(_: Returned, result: Result) -> Result:
     """The length in the infos is one more than the number of steps."""
-    for leaf in _leaves(result):
+    for leaf in leaves_of(result):
         if "episode" in leaf:
             leaf["episode"]["length"] += 1
     return result
@@ -128,7 +128,7 @@ def failure_stays_set(moment: Returned, result: Result) -> Result:
     """An env that had a failure once reports one in all of its later episodes."""
     stuck = moment.memory.setdefault("stuck", [False] * len(result.infos))
     for env, info in enumerate(result.infos):
-        for _, leaf in _by_agent(result, info):
+        for _, leaf in by_agent(result, info):
             if "episode" in leaf:
                 stuck[env] = stuck[env] or not leaf.get("bad_transition", False)
                 leaf["failed"] = stuck[env]
@@ -140,7 +140,7 @@ def mean_return_for_the_return(moment: Returned, result: Result) -> Result:
     """The return in the infos is the mean over the latest episodes of all envs."""
     returns = moment.memory.setdefault("returns", [])
     for info in result.infos:
-        episodes = [leaf["episode"] for _, leaf in _by_agent(result, info) if "episode" in leaf]
+        episodes = [leaf["episode"] for _, leaf in by_agent(result, info) if "episode" in leaf]
         if episodes:
             returns.append(episodes[0]["return"])
         for episode in episodes:
@@ -154,7 +154,7 @@ def view_of_a_counter_in_infos(moment: Returned, result: Result) -> Result:
     counts = moment.memory.setdefault("counts", np.zeros(len(result.infos)))
     counts += 1
     for env, info in enumerate(result.infos):
-        for _, leaf in _by_agent(result, info):
+        for _, leaf in by_agent(result, info):
             if "episode" in leaf:
                 leaf["moves"] = counts[env : env + 1]
     counts[result.dones.all(axis=1)] = 0
@@ -165,7 +165,7 @@ def view_of_a_counter_in_infos(moment: Returned, result: Result) -> Result:
 def mean_by_the_time_limit(moment: Returned, result: Result) -> Result:
     """The mean reward of an episode is its return divided by the time limit, however long it was."""
     limit = getattr(moment.env, "horizon", getattr(moment.env, "max_episode_steps", 0))
-    for leaf in _leaves(result):
+    for leaf in leaves_of(result):
         if "episode" in leaf:
             leaf["mean_reward"] = leaf["episode"]["return"] / max(limit, 1)
     return result
@@ -177,7 +177,7 @@ def mean_by_the_time_limit(moment: Returned, result: Result) -> Result:
 @changes_result("time limits", "bad-transition", "public reports: time limit treated as termination")
 def timeout_as_termination(_: Returned, result: Result) -> Result:
     """Infos do not say that a time limit ended the episode."""
-    for leaf in _leaves(result):
+    for leaf in leaves_of(result):
         leaf.pop("bad_transition", None)
     return result
 
@@ -185,7 +185,7 @@ def timeout_as_termination(_: Returned, result: Result) -> Result:
 @changes_result("time limits", "bad-transition", "HARL contract S8")
 def timeout_under_another_key(_: Returned, result: Result) -> Result:
     """The time limit is flagged as `TimeLimit.truncated`."""
-    for leaf in _leaves(result):
+    for leaf in leaves_of(result):
         leaf["TimeLimit.truncated"] = leaf.pop("bad_transition", False)
     return result
 
@@ -201,7 +201,7 @@ def timeout_of_last_agent_only(_: Returned, result: Result) -> Result:
 @changes_result("time limits", ("bad-transition", "infos"), "HARL contract S8")
 def timeout_as_text(_: Returned, result: Result) -> Result:
     """The flag is the string "True"."""
-    for leaf in _leaves(result):
+    for leaf in leaves_of(result):
         if "bad_transition" in leaf:
             leaf["bad_transition"] = str(leaf["bad_transition"])
     return result
@@ -210,7 +210,7 @@ def timeout_as_text(_: Returned, result: Result) -> Result:
 @changes_result("time limits", "bad-transition", "HARL contract S11")
 def timeout_in_mid_episode(_: Returned, result: Result) -> Result:
     """The last env flags a time limit in every step."""
-    for _agent, leaf in _by_agent(result, result.infos[-1]):
+    for _agent, leaf in by_agent(result, result.infos[-1]):
         leaf["bad_transition"] = True
     return result
 
@@ -218,21 +218,21 @@ def timeout_in_mid_episode(_: Returned, result: Result) -> Result:
 @changes_result("time limits", "bad-transition", "a blind hold-out")
 def time_limit_beats_the_outcome(moment: Returned, result: Result) -> Result:
     """A success or a failure in the last possible step is flagged as a time limit."""
-    for leaf in _leaves(result):
+    for leaf in leaves_of(result):
         if leaf.get("episode", {}).get("length") == getattr(moment.env, "horizon", 0):
             leaf["bad_transition"] = True
     return result
 
 
-def _by_agent(result: Result, info: Any) -> List[Tuple[int, Dict[str, Any]]]:
+def by_agent(result: Result, info: Any) -> List[Tuple[int, Dict[str, Any]]]:
     """Return each agent with its dict in the info of an env."""
     return [(agent, info[agent]) for agent in range(result.dones.shape[1])]
 
 
-def _leaves(result: Result) -> Iterator[Dict[str, Any]]:
+def leaves_of(result: Result) -> Iterator[Dict[str, Any]]:
     """Yield the dict of every agent of every env."""
     for info in result.infos:
-        for _, leaf in _by_agent(result, info):
+        for _, leaf in by_agent(result, info):
             yield leaf
 
 

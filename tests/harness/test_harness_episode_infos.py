@@ -23,7 +23,7 @@ class Played:
     """A subject that has played a run already; `say` returns the info of an episode that ended."""
 
     def __init__(self, say, lengths=LENGTHS):
-        self.errors = StepErrors()
+        self.errors, self.notes = StepErrors(), []
         self.history = run(say, lengths)
 
     def long_run(self):
@@ -222,7 +222,7 @@ def totals_after_two(name):
     return {"return": 0.25 * sum(range(1, 8)), "length": 7}[name]
 
 
-@pytest.mark.parametrize("path", ["total_return", "time", "score", "episode_count", "mean_episode_length"])
+@pytest.mark.parametrize("path", ["total_return", "time", "score_so_far", "episode_count", "mean_episode_length"])
 def test_numbers_that_may_count_on_are_not_judged(path):
     """A clock of the run, a total, a mean: the name does not speak of one episode."""
     with pytest.raises(NotJudgedError, match="no entry of the infos"):

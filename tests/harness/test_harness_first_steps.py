@@ -11,7 +11,7 @@ from wrapped import DONES, INFOS, OBS, REWARDS, SHARE_OBS, check, factory, repor
 
 from harness.contracts import Task
 from harness.contracts.end_rewards import _ends_of_round, _latest_ends
-from harness.contracts.first_steps import _require_alive
+from harness.contracts.first_steps import _require_alive, require_agents_back
 from harness.contracts.lost_rewards import _lost_lately
 from harness.findings import ContractError
 from harness.interface.player import Seen
@@ -237,3 +237,30 @@ def test_noise_in_rewards_is_not_judged():
     report = report_of(noisy(REWARDS), contracts=["no-foresight"])
     assert report.not_judged == {"no-foresight": "the rewards of all steps are random"}
     assert report_of(noisy(OBS), contracts=["no-foresight"]).passed == ["no-foresight"]
+
+
+def rows_of_dones(steps):
+    """Return a run of 5 envs of 2 agents; `steps` has the dones of agent 0 in all envs, and whether the envs ended."""
+    obs = np.zeros((5, 2, 3))
+    history = [Seen(obs, obs)]
+    for first_agent, ended in steps:
+        dones = np.zeros((5, 2), bool)
+        dones[:, 0] = first_agent or ended
+        dones[:, 1] = ended
+        history.append(Seen(obs, obs, None, obs, np.zeros((5, 2)), dones, dones & False, []))
+    return history
+
+
+EPISODE, LEFT = [(False, False), (True, False), (True, True)], [(True, False), (True, False), (True, True)]
+
+
+def test_agents_that_do_not_come_back_are_found():
+    """An agent left the first episode, and is done in the first step of all later ones."""
+    with pytest.raises(ContractError, match="agents that left an episode are gone in the next one, too"):
+        require_agents_back(rows_of_dones(EPISODE + 3 * LEFT))
+
+
+@pytest.mark.parametrize("steps", [4 * EPISODE, 4 * LEFT, EPISODE + LEFT + 4 * EPISODE])
+def test_agents_that_come_back_or_are_never_there_hold(steps):
+    """They come back in all episodes or most, or are done in the first step of first episodes, too."""
+    require_agents_back(rows_of_dones(steps))

@@ -4,48 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from told_run import LONGEST, told_run
 
 from harness.contracts.told_totals import last_of_the_episode_before, means_so_far, require_true_totals
 from harness.findings import ContractError
-from harness.interface.player import Seen
 
 pytestmark = pytest.mark.harness
-
-ENVS, AGENTS = 4, 2
-LONGEST = 9
-LENGTHS = ((3, 9, 4, 9, 5), (9, 2, 7, 3, 9), (4, 9, 2, 9, 6), (9, 7, 5, 3, 6))  # of the episodes of each env
-
-
-def run(say):
-    """Return a run; `say(speeds, rewards, earlier)` is the info of an end, `earlier` the speeds of the env before."""
-    draw = np.random.default_rng(5)
-    steps = sum(LENGTHS[0])
-    ends = [np.cumsum(one) for one in LENGTHS]
-    obs = np.zeros((ENVS, AGENTS, 3))
-    history = [Seen(obs, obs)]
-    speeds, rewards, earlier = ([[] for _ in range(ENVS)] for _ in range(3))
-    for step in range(1, steps + 1):
-        reward = draw.normal(size=(ENVS, 1)).repeat(AGENTS, axis=1)
-        dones = np.zeros((ENVS, AGENTS), bool)
-        infos = []
-        for env in range(ENVS):
-            speeds[env].append(float(draw.normal()))
-            rewards[env].append(float(reward[env, 0]))
-            info = {"speed": speeds[env][-1]}
-            if step in ends[env]:
-                dones[env] = True
-                info.update(say(np.array(speeds[env]), np.array(rewards[env]), np.array(earlier[env])))
-                earlier[env] += speeds[env]
-                speeds[env], rewards[env] = [], []
-            infos.append([dict(info) for _ in range(AGENTS)])
-        history.append(Seen(obs, obs, None, obs, reward, dones, dones & False, infos))
-    return history
 
 
 def judge(say):
     """Judge a run, and return the error, or None."""
     try:
-        require_true_totals(run(say))
+        require_true_totals(told_run(say))
     except ContractError as error:
         return error
     return None
@@ -177,3 +147,31 @@ def test_share_that_exceeds_1_in_later_episodes_is_found(name, is_found):
     else:
         assert error is None
     assert judge(lambda speeds, rewards, earlier: {name: float((speeds > 0).mean())}) is None
+
+
+def at_limit_only(speeds, rewards, earlier):
+    """Return an info whose return lacks a bonus, unless the episode was as long as the longest ones."""
+    lacking = 1.5 * (len(rewards) < LONGEST)
+    return {"episode_return": rewards.sum() - lacking}
+
+
+def test_return_that_is_right_at_time_limits_only_is_found():
+    """The bonus that ends an episode is missing; the error says at how many ends."""
+    error = judge(at_limit_only)
+    assert error.what == "infos give the return only at time limits"
+    assert "wrong at all" in error.got
+
+
+def test_return_that_is_wrong_at_time_limits_only_is_found():
+    """It may be the other way round, too."""
+
+    def say(speeds, rewards, earlier):
+        return {"episode_return": rewards.sum() - 1.5 * (len(rewards) == LONGEST)}
+
+    error = judge(say)
+    assert error.what == "infos give the return only where no time limit ended the episode"
+
+
+def test_return_that_is_wrong_here_and_there_is_no_such_finding():
+    """A clipped or smoothed return may be right by chance; only a clean split by how episodes end is a pattern."""
+    assert judge(lambda speeds, rewards, _: {"episode_return": max(rewards.sum(), 0.0)}) is None
