@@ -13,13 +13,14 @@ from typing import Dict, List
 import numpy as np
 
 from harness.contracts.env_under_test import EnvUnderTest
-from harness.contracts.ignored_actions import AGAIN_SHARE, require_effect, require_effect_in_every_env
+from harness.contracts.ignored_actions import require_effect, require_effect_in_every_env
 from harness.contracts.impulse_probes import Impulse, Probe, axes, choose_batches, run_s, try_batches
 from harness.contracts.late_actions import require_no_delay, require_none_later, stays_behind
 from harness.contracts.registry import contract
 from harness.contracts.swapped_actions import require_own_agent, require_stated_effect
 
 MORE_STARTS = 5  # after which an env or an agent that stays behind is tried again
+MORE_SHARE = 0.1  # of the budget, for these
 
 
 @contract("impulse")
@@ -64,7 +65,7 @@ def _try_again(subject: EnvUnderTest, tried: Dict[int, List[Impulse]]) -> Dict[i
     if earliest is None:
         return {}
     num_agents, latest = subject.sizes.num_agents, _run_length(subject)
-    if MORE_STARTS * (num_agents + 1) * run_s(subject, latest) > subject.time_for(AGAIN_SHARE):
+    if MORE_STARTS * (num_agents + 1) * run_s(subject, latest) > subject.time_for(MORE_SHARE):
         return {}
     batches = [_everything(subject, agent) for agent in range(num_agents)]
     starts = np.linspace(earliest, latest, MORE_STARTS).astype(int).tolist()

@@ -26,7 +26,7 @@ WINDOW_STEPS = 4  # that an impulse lasts
 OBSERVED_FIELDS = ("obs", "share_obs")
 MIN_IMPULSES = 4  # on an axis, to speak of its usual effect
 SINGLE_SHARE = 0.05  # of the budget that may be spent on runs with one impulse each
-TOGETHER_SHARE = 0.2  # of the budget that may be spent on runs with several impulses
+TOGETHER_SHARE = 0.1  # of the budget that may be spent on runs with several impulses
 
 
 class Probe(NamedTuple):

@@ -6,9 +6,10 @@ Two methods find a view that comes late in a part of the observations, while the
   of the state of the step before, and nothing else in the observation shows these entries as they are now, it is late.
   A difference of two steps, such as a velocity, and a history that also has the present are no finding.
 - Stillness. All agents rest; in a second run one of them acts for one step and rests again. If what this changes in
-  the shared state, or in what the agent itself sees, is there at once and stays the same in the next step, the others
-  have nothing new to see in that next step. If an entry of what they see changes for the first time then, in every try,
-  it is late. It needs agents that stand still when they rest; with momentum, the state goes on and nothing follows.
+  the shared state is there at once and stays the same in the next step, the others have nothing new to see in that next
+  step. If an entry of what they see changes for the first time then, in every try, it is late. A shared state that is
+  made of the observations is late as they are; what the agent itself sees then takes its place. It needs agents that
+  stand still when they rest; with momentum, the state goes on and nothing follows.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ SHARE = 0.06  # of the budget, for tries at rest
 STARTS = (3, 7, 12, 18, 25, 33, 42, 52)  # steps of the long run, after which all agents rest
 REST_STEPS = 2  # before an agent acts
 WINDOW_STEPS = 3  # the step of the action, and those after it
+STILL_STEPS = 2  # of them, in which the world must be the same
 RUNS_PER_START = 3
 MIN_SHOWN = 4  # tries in which an agent sees another one's action
 MIN_LATE = 0.3  # fraction of the steps in which the present state does not explain an entry
@@ -197,14 +199,20 @@ def add_shown(shown: Shown, one: Acting, resting: List[Seen], acting: List[Seen]
         return
     in_state = [_change(a.share_obs[env], b.share_obs[env]) for a, b in zip(resting, acting)]
     in_own = [_change(a.obs[env, agent], b.obs[env, agent]) for a, b in zip(resting, acting)]
-    if not _stands_still(in_state) and not _stands_still(in_own):
+    is_made_of_obs = all(_is_made_of_obs(seen, env) for seen in [*resting, *acting])
+    if not _stands_still(in_state) and not (is_made_of_obs and _stands_still(in_own)):
         return
     for observer in range(resting[0].obs.shape[1]):
         if observer == agent:
             continue
         differs = np.stack([a.obs[env, observer] != b.obs[env, observer] for a, b in zip(resting, acting)])
-        for entry in np.flatnonzero(differs.any(axis=0)):
+        for entry in np.flatnonzero(differs[:STILL_STEPS].any(axis=0)):
             shown.setdefault((observer, agent, int(entry)), []).append(int(differs[:, entry].argmax()) + 1)
+
+
+def _is_made_of_obs(seen: Seen, env: int) -> bool:
+    """Return whether the shared state of an env is made of its observations, and so late where they are."""
+    return np.array_equal(seen.share_obs[env, 0], seen.obs[env].ravel())
 
 
 def _change(resting: np.ndarray, acting: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
@@ -215,7 +223,7 @@ def _change(resting: np.ndarray, acting: np.ndarray) -> Tuple[np.ndarray, np.nda
 
 def _stands_still(changes: List[Tuple[np.ndarray, np.ndarray]]) -> bool:
     """Return whether something changes at once, and exactly that in the next step as well."""
-    (first, first_values), (second, second_values) = changes[:2]
+    (first, first_values), (second, second_values) = changes[:STILL_STEPS]
     return bool(first.any() and np.array_equal(first, second) and np.array_equal(first_values, second_values))
 
 

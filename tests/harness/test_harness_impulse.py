@@ -66,13 +66,13 @@ def test_every_action_has_its_own_run_if_there_is_time():
 def test_actions_share_runs_if_time_is_short():
     """Each run has one impulse in all envs but one, and all runs together cover all agents and axes."""
     single, together = 31 * 59.0, 3 * 59.0  # steps of a start of 55 and a window of 4, once without an impulse
-    for time_s, number, size in ((single / 0.05 + 1, 30, 1), (single / 0.05, 2, 4), (together / 0.2 + 1, 2, 4)):
+    for time_s, number, size in ((single / 0.05 + 1, 30, 1), (single / 0.05, 2, 4), (together / 0.1 + 1, 2, 4)):
         batches = impulse_probes.choose_batches(sized(time_s=time_s), 55)
         assert len(batches) == number
         assert all(len(batch) == size for batch in batches)
-    assert impulse_probes.choose_batches(sized(time_s=together / 0.2), 55) == []
-    assert impulse_probes.choose_batches(sized(time_s=together / 0.2 + 1, build_s=1.0), 55) == []
-    first, second = impulse_probes.choose_batches(sized(time_s=together / 0.2 + 1), 55)
+    assert impulse_probes.choose_batches(sized(time_s=together / 0.1), 55) == []
+    assert impulse_probes.choose_batches(sized(time_s=together / 0.1 + 1, build_s=1.0), 55) == []
+    first, second = impulse_probes.choose_batches(sized(time_s=together / 0.1 + 1), 55)
     assert [probe.env for probe in first] == [0, 1, 2, 3]
     assert [probe.env for probe in second] == [1, 2, 3, 4]
     assert {(probe.agent, probe.axis) for probe in first + second} == set(AGENTS_AND_AXES)

@@ -115,7 +115,7 @@ def tried(state, own, other, drift=7.0):
     """Return when agent 1 sees in its two entries what agent 0 did.
 
     Args:
-      state: what the action changes in share_obs in each of three steps.
+      state: what the action changes in share_obs in each of three steps; None for one that is made of the observations.
       own: what it changes in what agent 0 sees.
       other: what it changes in what agent 1 sees, (3, 2).
       drift: by which share_obs changes in each step, with and without the action.
@@ -127,7 +127,10 @@ def tried(state, own, other, drift=7.0):
         resting.append(Seen(obs, share_obs + drift * step, rewards=np.zeros((NUM_ENVS, AGENTS)), dones=dones))
         changed_obs, changed_state = obs.copy(), share_obs + drift * step
         changed_obs[3, 0, 0], changed_obs[3, 1] = own[step], other[step]
-        if state[step]:
+        if state is None:
+            changed_state = changed_obs.reshape(NUM_ENVS, 1, -1).repeat(AGENTS, axis=1)
+            resting[-1].share_obs = obs.reshape(NUM_ENVS, 1, -1).repeat(AGENTS, axis=1)
+        elif state[step]:
             changed_state[3] = state[step]
         acting.append(Seen(changed_obs, changed_state, rewards=np.zeros((NUM_ENVS, AGENTS)), dones=dones))
     shown = {}
@@ -136,13 +139,16 @@ def tried(state, own, other, drift=7.0):
 
 
 def test_step_in_which_an_action_shows_counts_only_if_the_world_stands_still():
-    """A change that stays the same, in the state or in what the agent itself sees, has nothing new for the others."""
+    """A change of the state that stays the same has nothing new for the others."""
     late, moving = [(0, 5), (1, 5), (1, 5)], [1, 2, 3]
     assert tried([4, 4, 4], moving, late) == {(1, 0, 0): [2], (1, 0, 1): [1]}
-    assert tried(moving, [2, 2, 2], late) == {(1, 0, 0): [2], (1, 0, 1): [1]}
+    assert tried(None, [2, 2, 2], late) == {(1, 0, 0): [2], (1, 0, 1): [1]}
+    assert tried(moving, [2, 2, 2], late) == {}  # something moves that the agent itself does not see
     assert tried(moving, moving, late) == {}
     assert tried([0, 4, 4], moving, late) == {}  # nothing changed at once
     assert tried([0, 0, 0], moving, late, drift=0.0) == {}
+    even_later = [(0, 5), (0, 5), (1, 5)]  # something else may have happened in the step before
+    assert tried([4, 4, 5], moving, even_later) == {(1, 0, 1): [1]}
 
 
 def test_entry_is_late_if_every_try_shows_it_late():
