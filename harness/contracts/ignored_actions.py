@@ -7,7 +7,7 @@ did there changed anything after several starts, and a new episode began between
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Tuple
+from typing import Callable, Dict, List, Sequence, Tuple
 
 from harness.contracts.env_under_test import EnvUnderTest
 from harness.contracts.impulse_probes import MIN_IMPULSES, WINDOW_STEPS, Impulse, Probe, run_s, try_batches
@@ -15,6 +15,7 @@ from harness.findings import ContractError
 
 AGAIN_SHARE = 0.2  # of the budget, for a second look at what seems to be ignored
 RUNS_FOR_EACH_GROUP = 4  # two signs, each in all envs but the last and in the last
+STEPS_BACK = (13, 29, 47)  # from a late start, after which an axis is tried that did something earlier
 ALL_AXES = -1
 
 Group = Tuple[int, int]  # agent and axis, or ALL_AXES
@@ -22,18 +23,30 @@ TryBatches = Callable[[EnvUnderTest, int, List[List[Probe]]], List[Impulse]]
 
 
 def require_effect(
-    subject: EnvUnderTest, start: int, impulses: List[Impulse], try_batches: TryBatches = try_batches
+    subject: EnvUnderTest,
+    start: int,
+    impulses: List[Impulse],
+    try_batches: TryBatches = try_batches,
+    earlier: Sequence[Impulse] = (),
 ) -> None:
     """Raise if an axis, or every action of an agent, never changes anything.
 
-    Before that, all envs and both signs are tried.
+    Before that, all envs and both signs are tried. What did something after an earlier start may need a state that is
+    rare by now, as a plug needs a socket; it is tried after more starts, or left out if there is no time.
+
+    Args:
+      subject: the environment.
+      start: number of steps before the impulses.
+      impulses: after this start.
+      try_batches: plays the tries.
+      earlier: impulses after earlier starts.
     """
     dead = _dead_groups(subject, impulses)
     if not dead:
         return
     if not subject.sizes.maskable:
         moved = _moved_after_all(subject, start, dead, try_batches)
-        dead = sorted(set(dead) - set(moved))
+        dead = _dead_at_other_starts(subject, start, sorted(set(dead) - set(moved)), try_batches, earlier)
         if not dead:
             return
     raise ContractError(
@@ -45,6 +58,24 @@ def require_effect(
         cause="a different entry is read twice, the action is overwritten, or it is scaled by 0",
         fix="let step use it; if an axis does nothing by design, state it: harness.Task(idle_axes=(0,))",
     )
+
+
+def _dead_at_other_starts(
+    subject: EnvUnderTest, start: int, dead: List[Group], try_batches: TryBatches, earlier: Sequence[Impulse]
+) -> List[Group]:
+    """Return which groups change nothing after some more starts either, if all of them did something earlier."""
+    for back in STEPS_BACK:
+        for group in dead:
+            if not _moves(earlier, group):
+                return dead
+        if len(STEPS_BACK) * _tries_s(subject, start, dead) > subject.time_for(AGAIN_SHARE):
+            subject.notes.append(f"impulse: {_ignored(subject, dead)} after {start} steps; no time for other starts")
+            return []
+        moved = _moved_after_all(subject, start - back, dead, try_batches)
+        dead = sorted(set(dead) - set(moved))
+        if not dead:
+            break
+    return dead
 
 
 def _dead_groups(subject: EnvUnderTest, impulses: List[Impulse]) -> List[Group]:
@@ -63,7 +94,7 @@ def _dead_groups(subject: EnvUnderTest, impulses: List[Impulse]) -> List[Group]:
     return sorted(dead)
 
 
-def _moves(impulses: List[Impulse], group: Group) -> bool:
+def _moves(impulses: Sequence[Impulse], group: Group) -> bool:
     """Return whether any impulse of an agent on an axis changed anything."""
     agent, axis = group
     for impulse in impulses:
@@ -78,7 +109,7 @@ def _moved_after_all(subject: EnvUnderTest, start: int, dead: List[Group], try_b
     If there is time for some groups only and all of those change something, all groups are taken to do so.
     """
     last = subject.sizes.num_envs - 1
-    each_s = RUNS_FOR_EACH_GROUP * run_s(subject, start)
+    each_s = _tries_s(subject, start, dead[:1])
     affordable = int(subject.time_for(AGAIN_SHARE) / max(each_s, 1e-6))
     asked = dead[: max(1, affordable)]
     batches = []
@@ -91,6 +122,11 @@ def _moved_after_all(subject: EnvUnderTest, start: int, dead: List[Group], try_b
     if len(moved) == len(asked):
         return dead
     return moved
+
+
+def _tries_s(subject: EnvUnderTest, start: int, groups: Sequence[Group]) -> float:
+    """Return how long it takes to try some groups in all envs with both signs [s]."""
+    return len(groups) * RUNS_FOR_EACH_GROUP * run_s(subject, start)
 
 
 def _ignored(subject: EnvUnderTest, dead: List[Group]) -> str:

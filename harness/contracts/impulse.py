@@ -28,16 +28,18 @@ def impulse(subject: EnvUnderTest) -> None:
     """An action of one agent, on one axis, in one env moves this agent in this env, and no other env."""
     subject.require_same_again()
     tried: Dict[int, List[Impulse]] = {}
+    earlier: List[Impulse] = []
     for start in subject.effort.impulse_starts:
         impulses = _try_start(subject, start)
         if not impulses:
             subject.notes.append(f"impulse: not tried after {start} steps, there was no time")
             continue
-        require_effect(subject, start, impulses)
+        require_effect(subject, start, impulses, earlier=earlier)
         require_no_delay(subject, start, impulses)
         require_own_agent(subject, start, impulses)
         require_stated_effect(subject, start, impulses)
         tried[start] = impulses
+        earlier += impulses
     for found in (tried, _try_again(subject, tried)):
         require_effect_in_every_env(subject, found)
         require_none_later(subject, found, "env")

@@ -18,14 +18,16 @@ from harness.contracts.told_totals import wrong_number
 from harness.interface.player import Seen
 
 LIFETIME_NAME = re.compile(
-    r"(^|[_/])(num|n|id|index|number|seed|steps?|t|time\w*|clock|age|date|day|month|year|level|stage|difficulty|"
+    r"(^|[_/])(num|n|id|index|number|seed|t|time\w*|clock|age|date|day|month|year|level|stage|difficulty|"
     r"curriculum|episodes?|epochs?|resets?|odometer|mileage|meter|counter|wear|elapsed|frames?|games?|battles|version|"
     r"ever|all|total|record|so_far|life\w*|cum\w*|best|global|history)"
     r"([_/]|$)",
     re.IGNORECASE,
 )
+ONLY_STEPS = re.compile(r"(^|/)(env_)?steps?$", re.IGNORECASE)
 MIN_ENVS = 3
 MIN_RISES = 8  # over all envs
+MANY_ENDS = 5  # of an env, if the number falls in other envs
 ABOUT_AS_MUCH = (0.3, 10.0)  # how many times the first number of an env its later rises are
 
 
@@ -33,7 +35,7 @@ def require_no_running_on(history: List[Seen]) -> None:
     """Raise if a number that only ends have adds up the episodes of an env."""
     run = PlayedRun(history)
     for path in run.paths_of_ends():
-        if LIFETIME_NAME.search(path):
+        if LIFETIME_NAME.search(path) or ONLY_STEPS.search(path):
             continue
         values = run.values(path)
         if _adds_up(values, [one.ended.span.env for one in run.episodes]):
@@ -55,15 +57,20 @@ def _adds_up(values: np.ndarray, envs: List[int]) -> bool:
     by_env: Dict[int, List[float]] = collections.defaultdict(list)
     for env, value in zip(envs, values):
         by_env[env].append(float(value))
-    rises: List[float] = []
-    firsts: List[float] = []
+    growing: List[List[float]] = []
+    num_envs = 0
     for series in by_env.values():
-        if len(series) > 1:
-            firsts.append(series[0])
-            rises += np.diff(series).tolist()
-    if len(firsts) < MIN_ENVS or len(rises) < MIN_RISES or min(rises) < 0.0 or min(firsts) < 0.0:
+        num_envs += len(series) > 1
+        if len(series) > 1 and min(series[0], *np.diff(series)) >= 0.0:
+            growing.append(series)
+    if len(growing) < num_envs:  # as where only the first env sets it again
+        growing = [series for series in growing if len(series) >= MANY_ENDS]
+    rises: List[float] = []
+    for series in growing:
+        rises += np.diff(series).tolist()
+    if len(growing) < MIN_ENVS or len(rises) < MIN_RISES:
         return False
     is_varied = len(np.unique(np.round(rises, 6))) > 2
-    usual, first = float(np.median(rises)), float(np.median(firsts))
+    usual, first = float(np.median(rises)), float(np.median([series[0] for series in growing]))
     low, high = ABOUT_AS_MUCH
     return is_varied and usual > 0.0 and low * first <= usual <= high * first

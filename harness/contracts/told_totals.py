@@ -8,7 +8,7 @@ must show as a pattern that nothing else explains:
 - it is a sum divided by the length of the longest episodes, also where an episode was shorter;
 - it is called a return or a length, and is the same at all ends although returns and lengths differ;
 - it is called a length, and is off by one at all ends;
-- it is called a return, and lacks the last reward at all ends, or is a mean over several episodes;
+- it is called a return, and lacks the last reward at all ends or has it twice, or is a mean over several episodes;
 - it is called a return, and is right at all time limits and wrong at all other ends, or the other way round;
 - it is called a share, and exceeds 1 in later episodes only;
 - it is a return, and was added up in 16 bits.
@@ -140,26 +140,27 @@ def _require_precise(path: str, values: np.ndarray, run: PlayedRun) -> None:
 
 
 def _require_last_reward(path: str, values: np.ndarray, run: PlayedRun) -> None:
-    """Raise if what is called a return lacks the last reward of its episode, at all ends."""
+    """Raise if what is called a return lacks the last reward of its episode, or has it twice, at all ends."""
     last = run.own(REWARD, lambda rewards: float(rewards[-1]))
     before = last_of_the_episode_before(last, [one.ended.span.env for one in run.episodes])
     is_large = abs(last) > PRECISE * np.maximum(abs(run.returns), 1.0)
     if not _is_return(path) or is_large.sum() < MIN_ENDS or _num_different(values) < MIN_ENDS:
         return
-    for without, words in (
-        (run.returns - last, ""),
-        (run.returns - last + before, ", and with that of the one before"),
+    for wrong, words in (
+        (run.returns - last, "without the last reward"),
+        (run.returns - last + before, "without the last reward, and with that of the episode before"),
+        (run.returns + last, "with twice the last reward"),
     ):
-        if _close(values, without).all():
+        if _close(values, wrong).all():
             at = int(np.flatnonzero(is_large)[0])
             raise wrong_number(
-                "infos give a return without the last reward of the episode",
+                f"infos give a return {words.partition(',')[0]} of the episode",
                 path,
                 run,
                 at,
-                f"{values[at]:g}, the sum of all rewards but the last one{words}",
+                f"{values[at]:g}, the sum of the rewards {words}, at all {len(values)} ends",
                 f"{run.returns[at]:g}",
-                "the last reward is added after the return is read, or after the env is reset",
+                "the last reward is added before or after the return is read, or after the env is reset",
             )
 
 

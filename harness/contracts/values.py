@@ -153,7 +153,8 @@ def distinct(samples: np.ndarray) -> np.ndarray:
 def at_bound(values: np.ndarray) -> np.ndarray:
     """Return where an env shows a number that is exactly at a bound, as a clipped position is at a wall, (T, N) bool.
 
-    A number of many values whose largest or smallest one occurs several times has a bound there.
+    A number of many values whose largest or smallest one occurs several times has a bound there. A bound of 0 must
+    occur more often than zeros that replace a NaN may.
 
     Args:
       values: numbers of a run, (T, N, A, D).
@@ -163,7 +164,8 @@ def at_bound(values: np.ndarray) -> np.ndarray:
     found = np.zeros(values.shape, bool)
     for bound in (samples.min(axis=0), samples.max(axis=0)):
         reached = values == bound
-        is_bound = varies & (bound != 0.0) & (reached.sum(axis=(0, 1)) >= MIN_TIMES_AT_BOUND)
+        least = np.where(bound == 0.0, MAX_ZEROS + 1 + MAX_ZERO_FRACTION * len(samples), MIN_TIMES_AT_BOUND)
+        is_bound = varies & (reached.sum(axis=(0, 1)) >= least)
         found |= reached & is_bound
     return np.asarray(found.any(axis=(2, 3)))
 

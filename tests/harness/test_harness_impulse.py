@@ -196,6 +196,35 @@ def test_ignored_actions_are_asked_again_as_far_as_time_goes(time_s, asked_again
     assert require_effect(sized(time_s=time_s), 55, still, try_batches) is None
 
 
+@pytest.mark.parametrize("moves_at, is_found", [(1040 - 29, False), (None, True)])
+def test_action_that_did_something_earlier_is_tried_after_more_starts(moves_at, is_found):
+    """A plug does nothing away from a socket; an action that does nothing after several starts is ignored by now."""
+    starts = []
+
+    def try_batches(subject, start, batches):
+        starts.append(start)
+        return [impulse(0, 1, first=2 * (start == moves_at))]
+
+    late, earlier = [impulse(0, 1, first=0), impulse(0, 0)], [impulse(0, 1), impulse(0, 0)]
+    if is_found:
+        with pytest.raises(ContractError, match="axis 1 of the actions of agent 0 is ignored"):
+            require_effect(sized(), 1040, late, try_batches, earlier)
+        assert starts == [1040, 1040 - 13, 1040 - 29, 1040 - 47]
+    else:
+        assert require_effect(sized(), 1040, late, try_batches, earlier) is None
+        assert starts == [1040, 1040 - 13, 1040 - 29]
+
+
+def test_action_that_did_something_earlier_is_a_note_if_time_is_short():
+    """Nobody knows whether it needs a state that is rare."""
+    subject = sized(time_s=4 * 1044.0 / 0.2)
+    late, earlier = [impulse(0, 1, first=0), impulse(0, 0)], [impulse(0, 1), impulse(0, 0)]
+    assert require_effect(subject, 1040, late, lambda *_: [], earlier) is None
+    assert subject.notes == [
+        "impulse: axis 1 of the actions of agent 0 is ignored after 1040 steps; no time for other starts"
+    ]
+
+
 def test_action_that_moves_something_elsewhere_is_not_ignored():
     """An action without an effect in one env may have one in a different env."""
     again = [impulse(0, 1, env=3, first=4)]

@@ -39,6 +39,8 @@ def test_number_that_adds_up_the_episodes_of_an_env_is_found():
     """No step shows what it adds up, and its name says nothing of more than one episode."""
     error = error_of(require_no_running_on, told_run(lambda *of: {"water": path_so_far(*of)}))
     assert error.what == "water in infos goes on over the episodes of an env"
+    idle = told_run(lambda speeds, rewards, earlier: {"idle_steps": float(len(earlier) + len(speeds))})
+    assert error_of(require_no_running_on, idle) is not None
 
 
 def test_number_that_adds_up_the_episodes_of_all_envs_is_found():
@@ -52,12 +54,25 @@ def test_number_that_adds_up_the_episodes_of_all_envs_is_found():
     assert error_of(require_no_running_on, told_run(add)) is not None
 
 
+def test_number_that_only_one_env_sets_again_is_found():
+    """The other envs add up all of their episodes."""
+    history = told_run(lambda *of: {"water": path_so_far(*of)})
+    of_the_episode = told_run(lambda speeds, *_: {"water": float(abs(speeds).sum())})
+    for seen, right in zip(history[1:], of_the_episode[1:]):
+        seen.infos[0] = right.infos[0]
+    assert error_of(require_no_running_on, history) is not None
+    for seen, right in zip(history[1:], of_the_episode[1:]):
+        seen.infos[1] = right.infos[1]
+    assert error_of(require_no_running_on, history) is None  # two envs may do so by chance
+
+
 @pytest.mark.parametrize(
     "say",
     [
         lambda *of: {"total_water": path_so_far(*of)},
         lambda *of: {"lifetime/water": path_so_far(*of)},
         lambda *of: {"odometer": path_so_far(*of)},
+        lambda speeds, rewards, earlier: {"steps": float(len(earlier) + len(speeds))},
         lambda speeds, rewards, earlier: {"water": float(abs(speeds).sum())},  # of the episode
         lambda speeds, rewards, earlier: {"wins": float(len(earlier) > 0)},
         lambda speeds, rewards, earlier: {"skill": 50.0 + len(earlier) * 0.01 + speeds[0] ** 2 * 1e-6},  # slowly

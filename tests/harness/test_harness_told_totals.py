@@ -175,3 +175,9 @@ def test_return_that_is_wrong_at_time_limits_only_is_found():
 def test_return_that_is_wrong_here_and_there_is_no_such_finding():
     """A clipped or smoothed return may be right by chance; only a clean split by how episodes end is a pattern."""
     assert judge(lambda speeds, rewards, _: {"episode_return": max(rewards.sum(), 0.0)}) is None
+
+
+def test_return_with_the_last_reward_twice_is_found():
+    """It is added in the step and once more at the end."""
+    error = judge(lambda speeds, rewards, earlier: {"episode_return": rewards.sum() + rewards[-1]})
+    assert error.what == "infos give a return with twice the last reward of the episode"

@@ -188,6 +188,19 @@ def test_clipped_numbers_are_at_their_bounds():
     assert not at_bound(values).any()
 
 
+def test_wall_at_0_that_is_reached_often_is_a_bound():
+    """Zeros that replace a NaN are few; a position that is clipped at 0 is there more often."""
+    values, _ = seen()
+    values[..., 1, 3] += 1.0 - values[..., 1, 3].min()
+    wall = [(step, step % NUM_ENVS, 1, 3) for step in range(3, 33, 6)]
+    for place in wall[:3]:
+        values[place] = 0.0
+    assert not at_bound(values).any()
+    for place in wall:
+        values[place] = 0.0
+    assert np.argwhere(at_bound(values)).tolist() == [[step, env] for step, env, _, _ in wall]
+
+
 def test_difference_of_two_clipped_numbers_is_no_finding():
     """Two bodies move at random and stop at walls: their distance is exactly 0 while both are at the same one."""
     values = random_walk_between_walls(steps=400, wall=1.0)
