@@ -11,11 +11,11 @@ from harness.faults.plant import Result, Returned, changes_result
 
 
 @changes_result("infos", "episode-infos", "a blind hold-out")
-def return_without_the_bonus(_: Returned, result: Result) -> Result:
-    """The return lacks the last reward, unless a time limit ended the episode."""
+def return_cut_by_the_time_limit(_: Returned, result: Result) -> Result:
+    """The return lacks the last reward where a time limit ended the episode."""
     for env, info in enumerate(result.infos):
         for _agent, leaf in by_agent(result, info):
-            if "episode" in leaf and not leaf.get("bad_transition", False):
+            if "episode" in leaf and leaf.get("bad_transition", False):
                 leaf["episode"]["return"] -= float(result.rewards[env, 0, 0])
     return result
 
