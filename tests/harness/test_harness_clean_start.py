@@ -258,3 +258,29 @@ def test_contract_closes_the_environments_that_it_makes(name):
 
     check_env(make_env, contracts=[name], effort=EFFORT)
     assert len(alive) == 1
+
+
+def remembers_any_action(acts):
+    """Return a factory: once `acts(actions)` (N,) was so in an env, all of its episodes start elsewhere."""
+
+    def remember(env, actions):
+        env.used = getattr(env, "used", False) | acts(actions)
+        return actions
+
+    def show(env, returned):
+        returned[OBS][returned[DONES].all(axis=1) & env.used, :, 0] += 0.5
+
+    def show_after_reset(env, returned):
+        returned[OBS][np.zeros(len(returned[OBS]), bool) | getattr(env, "used", False), :, 0] += 0.5
+        return returned
+
+    return factory(actions=remember, result=show, reset=show_after_reset)
+
+
+def test_memory_of_what_nearly_every_episode_does_is_found():
+    """Envs act in their first episode, whatever kinds of actions; only a run at rest shows how they should start."""
+    moves = remembers_any_action(lambda actions: (actions != 0.0).any(axis=(1, 2)))
+    report = check_env(moves, contracts=["clean-start"], effort=EFFORT)
+    assert [finding.what for finding in report.findings] == [
+        "the start of an episode depends on the one before: obs entry 0"
+    ]

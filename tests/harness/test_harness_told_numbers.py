@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
+import numpy as np
 import pytest
 from told_run import LONGEST, told_run
 
@@ -64,6 +65,27 @@ def test_number_that_only_one_env_sets_again_is_found():
     for seen, right in zip(history[1:], of_the_episode[1:]):
         seen.infos[1] = right.infos[1]
     assert error_of(require_no_running_on, history) is None  # two envs may do so by chance
+
+
+def test_number_that_grows_in_envs_with_few_ends_may_do_so_by_chance():
+    """If it falls in one env, the others must have many ends; four are too few."""
+    few = told_run(lambda *of: {"water": path_so_far(*of)})[:26]
+    assert error_of(require_no_running_on, few) is not None
+    for seen, right in zip(few[1:], told_run(lambda speeds, *_: {"water": float(abs(speeds).sum())})[1:]):
+        seen.infos[0] = right.infos[0]
+    assert error_of(require_no_running_on, few) is None
+
+
+def test_number_that_rises_by_the_same_each_time_holds():
+    """It counts the episodes of its env by design."""
+    history = told_run(lambda *of: {"rank": 0.0})
+    counts = [0] * len(history[1].infos)
+    for seen in history[1:]:
+        for env in np.flatnonzero(seen.ended):
+            counts[env] += 1
+            for info in seen.infos[env]:
+                info["rank"] = float(counts[env])
+    assert error_of(require_no_running_on, history) is None
 
 
 @pytest.mark.parametrize(
