@@ -71,7 +71,7 @@ def _dead_at_other_starts(
         if len(STEPS_BACK) * _tries_s(subject, start, dead) > subject.time_for(AGAIN_SHARE):
             subject.notes.append(f"impulse: {_ignored(subject, dead)} after {start} steps; no time for other starts")
             return []
-        moved = _moved_after_all(subject, start - back, dead, try_batches)
+        moved = _moved_after_all(subject, max(start - back, 0), dead, try_batches)
         dead = sorted(set(dead) - set(moved))
         if not dead:
             break

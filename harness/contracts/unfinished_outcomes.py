@@ -12,9 +12,7 @@ from harness.findings import ContractError
 from harness.interface.infos import leaves
 from harness.interface.player import Seen
 
-UNFINISHED = re.compile(
-    r"^(running|ongoing|on_?going|in[_ ]?progress|continuing|unfinished|not[_ ]done)$", re.IGNORECASE
-)
+UNFINISHED = re.compile(r"^(running|on_?going|in[_ ]?progress|continuing|unfinished|not[_ ]done)$", re.IGNORECASE)
 MIN_ENDS = 3  # at which it says so, and as many at which it does not
 
 

@@ -22,7 +22,7 @@ OTHER_NAME = re.compile(
     r"rew|penalt|bonus|cost|weight|coef|loss|error|limit|max|min|collision|violation", re.IGNORECASE
 )
 MIN_INFOS = 24  # that have the number
-MIN_MOVED = 0.5  # fraction of the steps in which observations change in most entries
+MIN_MOVED = 0.5  # fraction of the steps in which any observation changes
 
 
 def require_no_unmoved(history: List[Seen]) -> None:
